@@ -1,0 +1,60 @@
+# One entry for people and CI. `make setup` is all that the other targets need; it runs again only
+# when the lock file or pyproject.toml has changed.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# The newest interpreter that runs here; pass PYTHON=... to choose another. Each candidate is asked for its version and
+# for venv, since a distribution may ship python3 without ensurepip.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.locked
+
+.PHONY: help setup experiment test check lint types layers unit bench lock clean
+
+help:  ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## make .venv from the lock file
+
+$(STAMP): requirements.lock pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then echo 'make setup: no Python 3.11 or newer with the venv module was found; install one (Debian, Ubuntu: apt install python3-venv) or pass PYTHON=/path/to/python3' >&2; exit 2; fi
+	@echo "setting up $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+experiment: setup  ## tune a simulated herd: a table, a verdict and an HTML report
+	@$(BIN)/mustherd experiment start
+
+test: check unit  ## every check that CI runs
+
+check: lint types layers  ## static checks only
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/yamllint --strict .
+
+types: setup
+	$(BIN)/mypy
+
+layers: setup
+	$(BIN)/lint-imports
+
+unit: setup
+	$(BIN)/pytest
+
+bench: setup  ## print one benchmark's JSON: make bench NAME=footprint
+	@$(BIN)/python -m tests.benchmarks $(NAME)
+
+lock:  ## resolve requirements.lock again (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--no-header --group dev pyproject.toml -o requirements.lock --quiet
+
+clean:  ## remove what was made
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

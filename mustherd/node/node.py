@@ -1,0 +1,53 @@
+"""A node as its muster sees it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from mustherd.node.clock import Clock
+from mustherd.node.energy import EnergyMeter
+from mustherd.node.knob import Knob
+from mustherd.node.logger import NativeLogger
+from mustherd.terms import Load, LoadReport
+
+
+class RunningLoad(Protocol):
+    """A load that a node runs by itself (a twin does; a real server is loaded from elsewhere)."""
+
+    def open_window(self) -> None:
+        """The ramp is over: count from here."""
+        ...
+
+    def close_window(self) -> LoadReport:
+        """Stop counting and report what happened since `open_window`; the load ends."""
+        ...
+
+
+class Node(Protocol):
+    """Everything a muster may touch."""
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What the machine is: stored with every experiment."""
+        ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def knobs(self) -> Sequence[Knob]: ...
+
+    @property
+    def meter(self) -> EnergyMeter | None:
+        """None where the machine has no energy counter; never a meter that reads 0."""
+        ...
+
+    @property
+    def loggers(self) -> Sequence[NativeLogger]: ...
+
+    def start_load(self, load: Load, seed: int) -> RunningLoad | None:
+        """Start offering `load`; None where the load comes from elsewhere. `seed` makes a twin's noise repeatable."""
+        ...
+
+    def stop_load(self) -> None:
+        """End whatever `start_load` began; harmless when nothing runs."""
+        ...

@@ -1,0 +1,135 @@
+"""The words that all parts share, as typed values: what a knob is, what a reading holds, what a load reports.
+
+This module is the bottom of the house: it imports nothing of ours, and every struct in it may cross the wire.
+Values of knobs are integers in the knob's canonical unit (`itr-delay` in us, `dvfs` in MHz), so that they compare
+exactly, on the node, in the store and in a search.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+MAX_VALUE = 2**53 - 1
+"""The largest knob value: beyond it JSON readers that use doubles would round."""
+
+
+class KnobInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sheep offers to be set, and the values that the node itself allows.
+
+    A value is allowed when it is in `values`, or when `low <= value <= high` and it lies on the grid
+    `low + k * step`. A knob without a range has `low > high`.
+    """
+
+    name: str
+    sheep: str
+    unit: str
+    values: tuple[int, ...] = ()
+    low: int = 0
+    high: int = -1
+    step: int = 1
+    names: dict[int, str] = {}
+    """Values that mean something other than a number: {1: "adaptive"}."""
+    settle_seconds: float = 0.0
+    """How long after a write the node may still be moving to it, on the node's clock."""
+
+    def allows(self, value: int) -> bool:
+        """Whether the node accepts `value` (in `unit`)."""
+        if value in self.values:
+            return True
+        return self.low <= value <= self.high and (value - self.low) % self.step == 0
+
+    def allowed_text(self) -> str:
+        """The allowed values as a person would say them."""
+        parts = [self.names.get(v, str(v)) for v in self.values]
+        if self.low <= self.high:
+            step = f" step {self.step}" if self.step != 1 else ""
+            parts.append(f"{self.low}..{self.high}{step}")
+        return f"{', '.join(parts)} {self.unit}"
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """A value for one knob of one sheep, in the knob's canonical unit."""
+
+    sheep: str
+    knob: str
+    value: int
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a setting: three values that are never taken for one another.
+
+    `asked` is what the decision said, `applied` what the register or driver holds, `running` what the hardware
+    does (None where the machine cannot tell). `held` is the knob's own verdict on the three.
+    """
+
+    sheep: str
+    knob: str
+    asked: int | None
+    applied: int | None
+    running: int | None
+    held: bool
+    error: str = ""
+
+
+class Zone(msgspec.Struct, frozen=True, kw_only=True):
+    """One energy counter of a node."""
+
+    name: str
+    kind: str
+    """`package`, `core` or `dram`; only packages add up to a node's energy, the others are parts of them."""
+    package: int
+    joules_per_count: float
+    counts_per_wrap: int
+
+
+class Energy(msgspec.Struct, frozen=True, kw_only=True):
+    """Energy of one zone over a window, wraps included."""
+
+    zone: str
+    kind: str
+    joules: float
+
+
+class Load(msgspec.Struct, frozen=True, kw_only=True):
+    """The load to offer: memcached requests in the mix of a preset."""
+
+    qps: float
+    preset: str = "etc"
+    update_ratio: float = 0.25
+    outstanding: int = 256
+    """Requests that the agents keep in flight at most; beyond it the load is closed-loop."""
+
+
+class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What the generator did and saw between `t0_s` and `t1_s` of the node's clock."""
+
+    generator: str
+    t0_s: float
+    t1_s: float
+    offered_qps: float
+    achieved_qps: float
+    requests: int
+    misses: int
+    samples: int
+    """Requests whose latency was measured: what the percentiles rest on."""
+    read_us: dict[str, float]
+    """Latency of reads: avg, p50, p90, p95, p99, p999."""
+    update_us: dict[str, float]
+    saturated: bool = False
+    """The generator itself was the bottleneck."""
+
+
+def settings_of(values: Mapping[str, int], knobs: Sequence[KnobInfo]) -> tuple[Setting, ...]:
+    """Spell a trial's values out for every sheep that has the knob.
+
+    A key is a knob's name, which means every sheep that offers it, or `knob@sheep`. Sorted, so that equal trials give
+    equal decisions. KeyError names a key that no sheep offers.
+    """
+    settings = []
+    for key, value in values.items():
+        name, _, sheep = key.partition("@")
+        found = [k for k in knobs if k.name == name and sheep in ("", k.sheep)]
+        if not found:
+            raise KeyError(key)
+        settings.extend(Setting(k.sheep, k.name, value) for k in found)
+    return tuple(sorted(settings, key=lambda s: (s.sheep, s.knob)))
