@@ -125,7 +125,7 @@ def settings_of(values: Mapping[str, int], knobs: Sequence[KnobInfo]) -> tuple[S
     A key is a knob's name, which means every sheep that offers it, or `knob@sheep`. Sorted, so that equal trials give
     equal decisions. KeyError names a key that no sheep offers.
     """
-    settings = []
+    settings: list[Setting] = []
     for key, value in values.items():
         name, _, sheep = key.partition("@")
         found = [k for k in knobs if k.name == name and sheep in ("", k.sheep)]
