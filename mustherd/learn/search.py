@@ -73,7 +73,7 @@ class Search(Protocol):
     def tell(self, observations: Sequence[Observation]) -> None:
         """Learn from observations; one call with many is much faster than many calls with one.
 
-        Raises ValueError for a point outside the space or a metric that is missing, NaN or infinite, and learns nothing then.
+        Raises ValueError, and learns nothing, for a point outside the space or a metric that is missing or not finite.
         """
         ...
 
