@@ -1,1 +1,12 @@
-"""wire"""
+"""The herd on the wire: typed messages over ZeroMQ. Nothing outside this package knows a socket.
+
+| channel | socket | promise |
+| --- | --- | --- |
+| pulse | ROUTER / DEALER | carries hello, heartbeats, reports; `mustherd.herd.link` makes it ordered and complete |
+| log | ROUTER / DEALER | carries blocks of rows up and credit down; `mustherd.herd.flow` makes it complete |
+| control | PUB / SUB | may lose: decisions are numbered, expire and are sent again until acknowledged on pulse |
+| coordinate | ROUTER / DEALER | an operator's request and its reply, with a time-out |
+
+Messages are a closed set of structs with bounded fields (`mustherd.wire.messages`); what does not decode to one of
+them is counted and dropped. Without keys both sides stay on loopback (`mustherd.wire.keys`).
+"""

@@ -1,0 +1,127 @@
+"""Decisions on the shepherd's side: numbered, published until acknowledged, and watched while they should hold.
+
+PUB/SUB drops what a subscriber was not there for and what a slow one could not take, and says nothing. So a decision
+is published again, with growing pauses, until the muster has answered with the values it read back; and every
+heartbeat of a muster names the decision in force on it, so that one which lost it is noticed.
+"""
+
+from dataclasses import dataclass, field
+from itertools import count
+
+from mustherd.herd.timing import DECISION_GIVE_UP_S, DECISION_RESEND_MAX_S, DECISION_RESEND_S
+from mustherd.terms import Setting
+
+
+@dataclass(frozen=True)
+class Publish:
+    """Send decision `seq` to `muster` now."""
+
+    muster: str
+    seq: int
+    settings: tuple[Setting, ...]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The muster answered decision `seq`."""
+
+    muster: str
+    seq: int
+
+
+@dataclass(frozen=True)
+class GaveUp:
+    """No answer to decision `seq` came in time; nothing is wanted of the muster any more."""
+
+    muster: str
+    seq: int
+    tries: int
+
+
+@dataclass(frozen=True)
+class Lost:
+    """An answered decision is no longer in force on the muster, though it should be: its lease ran out, or it restarted."""
+
+    muster: str
+    seq: int
+    in_force: int
+
+
+Action = Publish | Answered | GaveUp | Lost
+
+
+@dataclass
+class _Wanted:
+    seq: int
+    settings: tuple[Setting, ...]
+    answered: bool = False
+    tries: int = 0
+    next_try: float = 0.0
+    give_up: float = field(default=float("inf"))
+
+
+class Decisions:
+    """What the shepherd wants of every muster. Calls take the time and return what is to be done.
+
+    A decision without settings gives the node back. A newer decision for a muster supersedes an older one, which is
+    never published again. Numbers rise over the shepherd's whole reign and are never reused.
+    """
+
+    def __init__(self) -> None:
+        self._numbers = count(1)
+        self._wanted: dict[str, _Wanted] = {}
+
+    def decide(self, muster: str, settings: tuple[Setting, ...], now: float) -> Publish:
+        """Want `settings` of a muster from now on."""
+        wanted = _Wanted(next(self._numbers), settings, give_up=now + DECISION_GIVE_UP_S)
+        self._wanted[muster] = wanted
+        return self._publish(muster, wanted, now)
+
+    def answered(self, muster: str, seq: int) -> list[Action]:
+        """The muster answered `seq`, with whatever outcome; old answers bring nothing."""
+        wanted = self._wanted.get(muster)
+        if wanted is None or wanted.seq != seq or wanted.answered:
+            return []
+        wanted.answered = True
+        return [Answered(muster, seq)]
+
+    def in_force(self, muster: str, seq: int) -> list[Action]:
+        """A heartbeat named the decision in force. An answered one that went out of force is lost and forgotten."""
+        wanted = self._wanted.get(muster)
+        if wanted is None or not wanted.answered or not wanted.settings or wanted.seq == seq:
+            return []
+        del self._wanted[muster]
+        return [Lost(muster, wanted.seq, seq)]
+
+    def forget(self, muster: str) -> None:
+        """Want nothing of a muster any more, without telling it: it has died or was given up."""
+        self._wanted.pop(muster, None)
+
+    def tick(self, now: float) -> list[Action]:
+        """Time passed: what is to be published again or given up."""
+        actions: list[Action] = []
+        for muster, wanted in list(self._wanted.items()):
+            if wanted.answered:
+                continue
+            if now >= wanted.give_up:
+                del self._wanted[muster]
+                actions.append(GaveUp(muster, wanted.seq, wanted.tries))
+            elif now >= wanted.next_try:
+                actions.append(self._publish(muster, wanted, now))
+        return actions
+
+    def wanted(self, muster: str) -> int:
+        """The number of the decision that should be in force on a muster; 0: none."""
+        wanted = self._wanted.get(muster)
+        return wanted.seq if wanted is not None and wanted.settings else 0
+
+    def next_tick(self) -> float:
+        """When `tick` will next have something."""
+        return min((min(w.next_try, w.give_up) for w in self._wanted.values() if not w.answered), default=float("inf"))
+
+    @staticmethod
+    def _publish(muster: str, wanted: _Wanted, now: float) -> Publish:
+        pause = min(DECISION_RESEND_S * 2**wanted.tries, DECISION_RESEND_MAX_S)
+        wanted.tries += 1
+        wanted.next_try = now + pause
+        return Publish(muster, wanted.seq, wanted.settings)

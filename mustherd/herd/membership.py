@@ -1,0 +1,112 @@
+"""Membership: who is in the herd, judged by heartbeats. Late, missing and dead are three things."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from mustherd.herd.timing import DEAD_AFTER_S, LATE_AFTER_S, MISSING_AFTER_S
+
+
+class Presence(StrEnum):
+    """How a muster stands with the shepherd."""
+
+    ALIVE = "alive"
+    LATE = "late"
+    MISSING = "missing"
+    DEAD = "dead"
+    LEFT = "left"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A muster's presence changed. `new_life`: the process behind the name is another one than before."""
+
+    muster: str
+    before: Presence | None
+    after: Presence
+    new_life: bool = False
+    silent_s: float = 0.0
+
+
+@dataclass
+class _Member:
+    boot: int
+    presence: Presence
+    heard: float
+
+
+class Membership:
+    """The shepherd's book of musters. Every call takes the time and returns the changes that it brought."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, _Member] = {}
+
+    def hello(self, muster: str, boot: int, now: float) -> list[Change]:
+        """A muster introduced itself; a repeated hello of the same life is a sign of life and no more."""
+        member = self._members.get(muster)
+        if member is not None and member.boot == boot and member.presence is not Presence.LEFT:
+            return self.heard(muster, boot, now)
+        self._members[muster] = _Member(boot, Presence.ALIVE, now)
+        before = member.presence if member is not None else None
+        return [Change(muster, before, Presence.ALIVE, new_life=True)]
+
+    def heard(self, muster: str, boot: int, now: float) -> list[Change]:
+        """Anything arrived from a muster; nothing changes for a life that isn't the current one."""
+        member = self._members.get(muster)
+        if member is None or member.boot != boot or member.presence is Presence.LEFT:
+            return []
+        silent = now - member.heard
+        member.heard = max(member.heard, now)
+        if member.presence is Presence.ALIVE:
+            return []
+        before, member.presence = member.presence, Presence.ALIVE
+        return [Change(muster, before, Presence.ALIVE, silent_s=silent)]
+
+    def left(self, muster: str, boot: int, now: float) -> list[Change]:
+        """A muster said goodbye."""
+        member = self._members.get(muster)
+        if member is None or member.boot != boot or member.presence is Presence.LEFT:
+            return []
+        before, member.presence = member.presence, Presence.LEFT
+        member.heard = now
+        return [Change(muster, before, Presence.LEFT)]
+
+    def tick(self, now: float) -> list[Change]:
+        """Time passed: who has fallen silent."""
+        changes = []
+        for name, member in self._members.items():
+            if member.presence is Presence.LEFT:
+                continue
+            silent = now - member.heard
+            after = _judge(silent)
+            if after is not member.presence:
+                changes.append(Change(name, member.presence, after, silent_s=silent))
+                member.presence = after
+        return changes
+
+    def knows(self, muster: str, boot: int) -> bool:
+        """Whether this life of a muster is the one in the book."""
+        member = self._members.get(muster)
+        return member is not None and member.boot == boot and member.presence is not Presence.LEFT
+
+    def presence(self, muster: str) -> Presence | None:
+        """How a muster stands; None for one that never said hello."""
+        member = self._members.get(muster)
+        return member.presence if member is not None else None
+
+    def silent_s(self, muster: str, now: float) -> float:
+        """How long a known muster has not been heard."""
+        return now - self._members[muster].heard
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+
+def _judge(silent_s: float) -> Presence:
+    if silent_s >= DEAD_AFTER_S:
+        return Presence.DEAD
+    if silent_s >= MISSING_AFTER_S:
+        return Presence.MISSING
+    if silent_s >= LATE_AFTER_S:
+        return Presence.LATE
+    return Presence.ALIVE

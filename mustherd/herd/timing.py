@@ -1,0 +1,39 @@
+"""Every timing constant of the herd, in one place, in seconds."""
+
+BEAT_PERIOD_S = 0.4
+"""Between two heartbeats, both ways."""
+
+LATE_AFTER_S = 0.8
+"""Silence after which a muster is late: worth a mark, nothing is given up."""
+
+MISSING_AFTER_S = 1.2
+"""Silence after which a muster is missing: its trial is invalid, it gets no new one. Three beats, below 1.5 s."""
+
+DEAD_AFTER_S = 15.0
+"""Silence after which a muster is dead: its lease has long ended."""
+
+LEASE_S = 3.0
+"""How long a decision holds on a muster after the newest heartbeat that renewed it; the muster's own choice."""
+
+DECISION_TTL_S = 1.0
+"""A copy of a decision older than this is not acted on: what sat in a queue is history."""
+
+DECISION_RESEND_S = 0.1
+"""First pause before an unacknowledged decision is published again; doubles up to the next."""
+DECISION_RESEND_MAX_S = 0.8
+
+DECISION_GIVE_UP_S = 10.0
+"""An unacknowledged decision is given up after this; what is wanted of the muster is then the node as it was found."""
+
+LINK_RESEND_S = 0.3
+"""Pause before an unacknowledged frame on pulse is sent again; doubles up to the next."""
+LINK_RESEND_MAX_S = 2.0
+
+HELLO_PERIOD_S = 0.5
+"""Between two hellos of a muster that nobody has welcomed."""
+
+REFUSED_PERIOD_S = 5.0
+"""Between two hellos of a muster that was refused."""
+
+FLOW_RESEND_S = 1.0
+"""Pause before an unacknowledged log block is sent again."""

@@ -1,0 +1,284 @@
+"""Everything that may cross the wire: a closed set of structs, each field bounded.
+
+A frame is one MessagePack value with a tag that chooses the struct. Decoding checks types, lengths and ranges; no
+name in a message is ever looked up as code.
+"""
+
+from typing import Annotated, TypeAlias
+
+import msgspec
+
+from mustherd.terms import MAX_VALUE, Energy, KnobInfo, Load, LoadReport, Reading, Setting, Zone
+
+PROTOCOL_VERSION = 1
+"""Raised whenever a message changes; a muster of another version is refused at hello with both numbers."""
+
+MAX_PULSE_BYTES = 256 * 1024
+MAX_CONTROL_BYTES = 256 * 1024
+MAX_LOG_BYTES = 4 * 1024 * 1024
+MAX_COORDINATE_BYTES = 1024 * 1024
+
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"
+"""Names of musters and groups: short, printable, and safe as a file name and as a topic."""
+
+Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
+Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=2000)]
+Word: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_VALUE)]
+Session: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=MAX_VALUE)]
+"""A random number that tells one life of a process from the next."""
+Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e7)]
+Facts: TypeAlias = Annotated[dict[Word, Text], msgspec.Meta(max_length=256)]
+Settings: TypeAlias = Annotated[tuple[Setting, ...], msgspec.Meta(max_length=2048)]
+Readings: TypeAlias = Annotated[tuple[Reading, ...], msgspec.Meta(max_length=2048)]
+
+
+# --- pulse, up: from a muster ---------------------------------------------------------------------------------------
+
+
+class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
+    """A muster introduces itself; sent again until it is welcomed or refused."""
+
+    version: int
+    muster: Name
+    boot: Session
+    facts: Facts
+    knobs: Annotated[tuple[KnobInfo, ...], msgspec.Meta(max_length=1024)]
+    zones: Annotated[tuple[Zone, ...], msgspec.Meta(max_length=256)]
+    streams: Annotated[tuple[Word, ...], msgspec.Meta(max_length=1024)]
+    groups: Annotated[tuple[Name, ...], msgspec.Meta(max_length=64)]
+    lease_s: Seconds
+
+
+class MusterBeat(msgspec.Struct, frozen=True, kw_only=True, tag="mbeat"):
+    """A muster is alive, and this is the decision in force on it (0: the node as it was found)."""
+
+    boot: Session
+    reign: Session
+    in_force: Count
+    ack: Count
+    echo_s: float
+    """The shepherd's `sent_s` of the newest beat heard: the shepherd's measure of the round trip."""
+    malformed: Count = 0
+    unrestored: Count = 0
+    """Knobs that the muster could not put back: somebody has to look."""
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True, tag="frame"):
+    """A numbered report of a muster or order of a shepherd: see mustherd.herd.link."""
+
+    boot: Session
+    reign: Session
+    seq: Session
+    ack: Count
+    body: msgspec.Raw
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True, tag="applied"):
+    """What became of decision `seq`, with every knob it named read back."""
+
+    seq: Session
+    outcome: Annotated[str, msgspec.Meta(pattern="^(applied|refused|failed|restored)$")]
+    readings: Readings
+    detail: Text = ""
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True, tag="measured"):
+    """Energy, knobs and, where the node ran it, load over one window of the node's clock."""
+
+    measure: Session
+    in_force: Count
+    t0_s: float
+    t1_s: float
+    energies: Annotated[tuple[Energy, ...], msgspec.Meta(max_length=256)]
+    before: Readings
+    after: Readings
+    load: LoadReport | None
+    rows: Annotated[dict[Word, Count], msgspec.Meta(max_length=1024)]
+    """Rows that each stream's source produced in the window."""
+    rows_lost: Annotated[dict[Word, Count], msgspec.Meta(max_length=1024)]
+    """Of these, rows that the source itself lost."""
+    last_block: Count
+    """Number of the last log block that belongs to this window; 0 when there is none."""
+    meter_error: Text = ""
+
+
+class NotMeasured(msgspec.Struct, frozen=True, kw_only=True, tag="notmeasured"):
+    """A window could not be measured; `reason` is a code, `detail` a sentence."""
+
+    measure: Session
+    reason: Word
+    detail: Text
+
+
+class Restored(msgspec.Struct, frozen=True, kw_only=True, tag="restored"):
+    """The muster put the node back as it was found, unasked: the lease ran out, or a former life left it changed."""
+
+    reason: Text
+    readings: Readings
+
+
+class Bye(msgspec.Struct, frozen=True, kw_only=True, tag="bye"):
+    """The muster leaves on purpose, its knobs restored."""
+
+    boot: Session
+
+
+# --- pulse, down: from the shepherd ---------------------------------------------------------------------------------
+
+
+class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag="welcome"):
+    """The muster of life `boot` belongs to the herd of this reign."""
+
+    version: int
+    boot: Session
+    reign: Session
+    sent_s: float
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag="refusal"):
+    """The muster may not join, and why; it says so and tries again later."""
+
+    version: int
+    reason: Text
+
+
+class WhoAreYou(msgspec.Struct, frozen=True, tag="who"):
+    """The shepherd got a beat from a muster that it doesn't know: say hello."""
+
+
+class ShepherdBeat(msgspec.Struct, frozen=True, kw_only=True, tag="sbeat"):
+    """The shepherd is alive; renews the lease of the decision in force. `sent_s` is on the shepherd's clock."""
+
+    boot: Session
+    reign: Session
+    sent_s: float
+    wanted: Count
+    """The decision that should be in force: a muster that missed it knows."""
+    ack: Count
+
+
+class Measure(msgspec.Struct, frozen=True, kw_only=True, tag="measure"):
+    """Measure one window: settle, flush logs, start the load where the node runs it, ramp, count."""
+
+    measure: Session
+    settle_s: Seconds
+    ramp_s: Seconds
+    window_s: Seconds
+    load: Load | None
+    seed: Count
+
+
+class Cancel(msgspec.Struct, frozen=True, kw_only=True, tag="cancel"):
+    """Stop measuring; answered with NotMeasured unless it had ended."""
+
+    measure: Session
+
+
+# --- control --------------------------------------------------------------------------------------------------------
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True, tag="decision"):
+    """What the knobs of a muster shall be; without settings: the node as it was found."""
+
+    reign: Session
+    seq: Session
+    issued_s: float
+    """When this copy was sent, on the shepherd's clock."""
+    ttl_s: Seconds
+    """A copy older than this is not acted on."""
+    settings: Settings
+
+
+# --- log ------------------------------------------------------------------------------------------------------------
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True, tag="block"):
+    """Rows of one stream, as columns; numbered over all streams of a muster's life."""
+
+    boot: Session
+    seq: Session
+    measure: Count
+    stream: Word
+    first: Count
+    columns: Annotated[dict[Word, tuple[float, ...]], msgspec.Meta(max_length=64)]
+
+
+class Credit(msgspec.Struct, frozen=True, kw_only=True, tag="credit"):
+    """Blocks up to `ack` are taken over; blocks up to `until` may be sent."""
+
+    boot: Session
+    ack: Count
+    until: Count
+
+
+# --- coordinate -----------------------------------------------------------------------------------------------------
+
+
+class StatusAsk(msgspec.Struct, frozen=True, tag="status?"):
+    """Who is in the herd, and how it is."""
+
+
+class StopAsk(msgspec.Struct, frozen=True, tag="stop?"):
+    """End the experiment after putting every node back; the trial under way is run again on resume."""
+
+
+class KnobsAsk(msgspec.Struct, frozen=True, kw_only=True, tag="knobs?"):
+    """Set knobs of one muster by hand (`settings`), or give it back (none); refused while an experiment runs."""
+
+    muster: Name
+    settings: Settings
+
+
+class MusterStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One muster as the shepherd sees it."""
+
+    muster: str
+    state: str
+    heard_s_ago: float
+    in_force: int
+    round_trip_ms: float | None
+    knobs: tuple[KnobInfo, ...]
+    facts: dict[str, str]
+    readings: tuple[Reading, ...]
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status"):
+    """Answer to StatusAsk."""
+
+    experiment: str
+    folder: str
+    musters: tuple[MusterStatus, ...]
+    malformed: int
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
+    """The request was carried out."""
+
+    readings: Readings = ()
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
+    """The request was not carried out, and why."""
+
+    reason: Text
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True, tag="call"):
+    """An operator's request with the number that its answer repeats."""
+
+    number: Session
+    body: StatusAsk | StopAsk | KnobsAsk
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, tag="answer"):
+    """The answer to call `number`."""
+
+    number: Session
+    body: Status | Done | Refused
+
+
+Report: TypeAlias = Applied | Measured | NotMeasured | Restored | Bye
+Order: TypeAlias = Measure | Cancel
+Up: TypeAlias = Hello | MusterBeat | Frame
+Down: TypeAlias = Welcome | Refusal | WhoAreYou | ShepherdBeat | Frame
