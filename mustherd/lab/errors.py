@@ -1,0 +1,16 @@
+"""What can be wrong with an experiment's folder."""
+
+from pathlib import Path
+
+
+class StoreError(RuntimeError):
+    """The folder, or what was asked of it, is not in order; the message says what and how to mend it."""
+
+
+class OwnedError(StoreError):
+    """Another living run has the experiment; `pid` says which process (0: it hasn't said yet)."""
+
+    def __init__(self, folder: Path, pid: int) -> None:
+        who = f"process {pid}" if pid else "another process"
+        super().__init__(f"{folder} is being run by {who}: stop that one first")
+        self.pid = pid
