@@ -1,0 +1,68 @@
+"""The first points: what is worth measuring before any model knows anything."""
+
+from collections.abc import Iterator
+
+from mustherd.learn.search import Dimension, Point, Problem
+from mustherd.learn.space import Space
+
+DELAYS = ("itr-delay",)
+"""Knobs that hold a request back, in us: any percentile of latency is at least about the delay, energy falls with it
+because fewer interrupts are taken, and the packets that fit into the queues within one delay cap the throughput."""
+CLOCKS = ("dvfs",)
+"""Knobs that set the clock, in MHz: power rises with it everywhere, and below some clock the load no longer fits."""
+
+
+def role(dimension: Dimension) -> str:
+    """`delay`, `clock` or, for a knob that nothing is known about, an empty string."""
+    name = dimension.name.partition("@")[0]
+    return "delay" if name in DELAYS else "clock" if name in CLOCKS else ""
+
+
+def latency_limit(problem: Problem) -> float | None:
+    """The tightest upper limit on a latency, in us; None without one."""
+    limits = [c.limit for c in problem.constraints if not c.at_least and c.metric.endswith("_us")]
+    return min(limits, default=None)
+
+
+def corners(problem: Problem, space: Space) -> Iterator[Point]:
+    """Points that physics makes informative, the most promising first.
+
+    1. The default: what every saving is measured against, and feasible on a node that was sized for its load.
+    2. The lowest clock, with half of the latency limit given to the delay: the cheapest corner that can be feasible.
+       A delay takes its own length out of the limit; the other half is left for the wire, the queues and the work.
+    3. Half way between the two: where the lowest clock is too slow, this says how much more is needed.
+    """
+    default = problem.default
+    if default is not None:
+        yield default
+    limit = latency_limit(problem)
+    cheap: dict[str, float] = {}
+    for axis, dimension in zip(space.axes, problem.dimensions, strict=True):
+        low, high = (axis.ordered[0], axis.ordered[-1]) if axis.ordered else (axis.values[0], axis.values[0])
+        match role(dimension):
+            case "clock":
+                cheap[axis.name] = low
+            case "delay":
+                cheap[axis.name] = high if limit is None else min(high, limit / 2)
+            case _:
+                cheap[axis.name] = (low + high) / 2 if default is None else default[axis.name]
+    if any(role(d) for d in problem.dimensions):
+        yield space.nearest(cheap)
+        between = {
+            a.name: (cheap[a.name] + (a.ordered[-1] if role(d) == "clock" else cheap[a.name])) / 2
+            for a, d in zip(space.axes, problem.dimensions, strict=True)
+            if a.ordered
+        }
+        yield space.nearest({**cheap, **between})
+
+
+def spread(space: Space, chosen: list[int], among: list[int]) -> int:
+    """The point of `among` that is farthest from all of `chosen`; the middle of the space when there is none."""
+    coordinates = [space.encode(space.point(i)) for i in chosen] or [(0.5,) * space.width]
+    sign = 1.0 if chosen else -1.0
+
+    def distance(index: int) -> float:
+        here = space.encode(space.point(index))
+        return sign * min(sum((a - b) ** 2 for a, b in zip(here, c, strict=True)) for c in coordinates)
+
+    return max(among, key=distance)

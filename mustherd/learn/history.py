@@ -1,0 +1,80 @@
+"""The history of a search: what it was told, what it proposed, and what is left."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+from mustherd.learn.search import Observation, Point, Problem
+from mustherd.learn.space import Space
+
+
+def feasible(problem: Problem, observation: Observation) -> bool:
+    """Whether every constraint was met where the observation was made."""
+    return all(c.met_by(observation.metrics[c.metric]) for c in problem.constraints)
+
+
+class History:
+    """What all searches remember. Points are kept by their number in the space."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.space = Space(problem.dimensions)
+        self.observations: list[Observation] = []
+        self.told: dict[int, list[Observation]] = {}
+        self.proposed: set[int] = set()
+        self._metrics = (problem.objective, *(c.metric for c in problem.constraints))
+
+    def tell(self, observations: Sequence[Observation]) -> None:
+        """Take all of the observations in, or none: ValueError says what is wrong with the first bad one."""
+        indices = [self.space.index(o.point) for o in observations]
+        for observation in observations:
+            for metric in self._metrics:
+                value = observation.metrics.get(metric)
+                if value is None:
+                    raise ValueError(f"the observation at {observation.point} has no {metric}")
+                if not math.isfinite(value):
+                    raise ValueError(f"{metric} at {observation.point} is {value}, not a finite number")
+        for index, observation in zip(indices, observations, strict=True):
+            self.told.setdefault(index, []).append(observation)
+        self.observations.extend(observations)
+
+    def pending(self, points: Iterable[Point]) -> set[int]:
+        """The numbers of points under way; ValueError for one outside the space."""
+        return {self.space.index(p) for p in points}
+
+    def propose(self, pending: Iterable[Point], choose: Callable[[set[int]], int | None]) -> Point | None:
+        """Let `choose` pick a number outside the set it is given, remember it and return its point.
+
+        What was proposed and never told is offered again, once nothing else is left: its trial may have been invalid.
+        """
+        under_way = self.pending(pending)
+        taken = self.told.keys() | under_way
+        if len(taken) >= self.space.size:
+            return None
+        blocked = taken | self.proposed
+        if len(blocked) >= self.space.size:
+            blocked = set(taken)
+        index = choose(blocked)
+        if index is None:
+            return None
+        self.proposed.add(index)
+        return self.space.point(index)
+
+    def best(self) -> Observation | None:
+        """The observation with the least objective among those that met every constraint; None if none did."""
+        met = [o for o in self.observations if feasible(self.problem, o)]
+        return min(met, key=lambda o: o.metrics[self.problem.objective], default=None)
+
+    def state(self, method: str, seed: int, reason: str = "") -> dict[str, object]:
+        """The part of a search's state that all have in common."""
+        best = self.best()
+        if not reason and len(self.told) >= self.space.size:
+            reason = "every point of the space was tried"
+        return {
+            "method": method,
+            "seed": seed,
+            "observations": len(self.observations),
+            "tried": len(self.told),
+            "space": self.space.size,
+            "best": None if best is None else {"point": dict(best.point), "metrics": dict(best.metrics)},
+            "reason": reason,
+        }

@@ -1,0 +1,69 @@
+"""The searches by name."""
+
+from collections.abc import Mapping
+
+from mustherd.learn.grid import Grid
+from mustherd.learn.oneshot import OneShot
+from mustherd.learn.search import Point, Problem, Search
+from mustherd.learn.shuffled import Shuffled
+from mustherd.learn.space import Space
+
+METHODS: dict[str, tuple[str, ...]] = {"gp": (), "random": (), "grid": (), "one-shot": ("settings",)}
+"""Every method and the options it knows."""
+
+
+def check(method: str, problem: Problem, *, initial: int | None, options: Mapping[str, object] | None) -> None:
+    """What `make` would refuse, without importing anything heavy: ValueError as there."""
+    if method not in METHODS:
+        raise ValueError(f"there is no search {method!r}; allowed are {', '.join(METHODS)}")
+    unknown = sorted(set(options or {}) - set(METHODS[method]))
+    if unknown:
+        allowed = ", ".join(METHODS[method]) or "none"
+        raise ValueError(f"search {method!r} has no option {', '.join(unknown)}; allowed are {allowed}")
+    if initial is not None and method != "gp":
+        raise ValueError(f"search {method!r} has no initial points; only gp has")
+    if initial is not None and initial < 1:
+        raise ValueError(f"initial is {initial}; it must be at least 1")
+    space = Space(problem.dimensions)
+    if problem.default is not None:
+        space.index(problem.default)
+    if method == "one-shot":
+        space.index(_settings(problem, options or {}))
+
+
+def make(
+    method: str,
+    problem: Problem,
+    *,
+    seed: int = 0,
+    initial: int | None = None,
+    options: Mapping[str, object] | None = None,
+) -> Search:
+    """The search called `method`.
+
+    Args:
+        method: one of METHODS.
+        problem: what is searched.
+        seed: decides everything that is random.
+        initial: how many points `gp` lays out before the model chooses; None: as many as it sees fit.
+        options: by method. `one-shot`: `settings`, the point (without it the problem's default).
+
+    Raises:
+        ValueError: names what is wrong and what is allowed.
+    """
+    check(method, problem, initial=initial, options=options)
+    if method == "gp":
+        # scikit-optimize takes seconds to import, and only this search needs it.
+        from mustherd.learn.gp import GaussianProcessSearch  # noqa: PLC0415
+
+        return GaussianProcessSearch(problem, seed=seed, initial=initial)
+    if method == "one-shot":
+        return OneShot(problem, _settings(problem, options or {}), seed)
+    return Grid(problem, seed) if method == "grid" else Shuffled(problem, seed)
+
+
+def _settings(problem: Problem, options: Mapping[str, object]) -> Point:
+    settings = options.get("settings") or problem.default
+    if not isinstance(settings, dict):
+        raise ValueError("search 'one-shot' needs settings: a value for each dimension")  # noqa: TRY004 - a definition is wrong in its value
+    return settings

@@ -1,0 +1,134 @@
+"""The space: the points that a search may propose, by number, and where they lie for a model."""
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+
+from mustherd.learn.search import Dimension, Point
+
+
+class Axis:
+    """The values of one dimension, ascending, and their coordinates.
+
+    The coordinates of a value are one number in 0..1 along the dimension's scale and one 0-or-1 for each category.
+    A category has no order towards the other values; the number along the scale is then that of the nearest ordered
+    value, so that a model that finds the category to behave like its neighbours may use them, and one that doesn't has
+    the 0-or-1 to tell it apart. (Off and adaptive, 0 and 1 beside delays of 2 us and more, do behave like short ones.)
+    """
+
+    def __init__(self, dimension: Dimension) -> None:
+        """ValueError says what is wrong with the dimension."""
+        name = dimension.name
+        if dimension.scale not in ("linear", "log"):
+            raise ValueError(f"{name}: scale {dimension.scale!r} is not linear or log")
+        if dimension.values:
+            ordered: Sequence[int] = sorted(set(dimension.values) - set(dimension.categories))
+        elif dimension.step < 1:
+            raise ValueError(f"{name}: step {dimension.step} is less than 1")
+        else:
+            ordered = [
+                v for v in range(dimension.low, dimension.high + 1, dimension.step) if v not in dimension.categories
+            ]
+        self.name = name
+        self.ordered: tuple[int, ...] = tuple(ordered)
+        self.categories: tuple[int, ...] = tuple(sorted(set(dimension.categories)))
+        self.values: tuple[int, ...] = tuple(sorted((*self.ordered, *self.categories)))
+        if not self.values:
+            raise ValueError(f"{name}: no values")
+        self._log = dimension.scale == "log"
+        if self._log and self.ordered and self.ordered[0] < 0:
+            raise ValueError(f"{name}: {self.ordered[0]} has no place on a log scale")
+        ends = self.ordered or (0,)
+        self._low, self._high = self._scaled(ends[0]), self._scaled(ends[-1])
+        self.width = int(len(self.ordered) > 1) + len(self.categories)
+
+    def _scaled(self, value: int) -> float:
+        # 0 on a log scale is an option such as "off"; it lies with 1.
+        return math.log(max(1, value)) if self._log else float(value)
+
+    def position(self, value: int) -> int:
+        """The value's place in `values`; ValueError if it has none."""
+        place = bisect_left(self.values, value)
+        if place == len(self.values) or self.values[place] != value:
+            raise ValueError(f"{self.name}={value} is not in the space; {self._around(place)}")
+        return place
+
+    def _around(self, place: int) -> str:
+        near = self.values[max(0, place - 1) : place + 1]
+        return f"the nearest values are {', '.join(map(str, near))}"
+
+    def nearest(self, value: float) -> int:
+        """The ordered value nearest to `value` along the scale; without ordered values the first category."""
+        if not self.ordered:
+            return self.categories[0]
+        place = bisect_left(self.ordered, value)
+        near = self.ordered[max(0, place - 1) : place + 1]
+        wanted = math.log(max(1.0, value)) if self._log else value
+        return min(near, key=lambda v: abs(self._scaled(v) - wanted))
+
+    def encode(self, value: int) -> tuple[float, ...]:
+        """The value's coordinates: `width` numbers in 0..1."""
+        one_hot = tuple(float(value == c) for c in self.categories)
+        if len(self.ordered) < 2:
+            return one_hot
+        kept = min(max(value, self.ordered[0]), self.ordered[-1])
+        return ((self._scaled(kept) - self._low) / (self._high - self._low), *one_hot)
+
+
+class Space:
+    """Every combination of the dimensions' values; point `i` of `size`, the last dimension varying fastest."""
+
+    def __init__(self, dimensions: Sequence[Dimension]) -> None:
+        """ValueError for no dimensions, a name used twice, or a dimension without values."""
+        if not dimensions:
+            raise ValueError("a space needs at least one dimension")
+        self.axes = tuple(Axis(d) for d in dimensions)
+        names = [a.name for a in self.axes]
+        if len(set(names)) != len(names):
+            raise ValueError(f"a dimension's name is used twice: {', '.join(names)}")
+        self.size = math.prod(len(a.values) for a in self.axes)
+        self.width = sum(a.width for a in self.axes)
+
+    def index(self, point: Point) -> int:
+        """The point's number; ValueError says what places it outside the space."""
+        unknown = sorted(set(point) - {a.name for a in self.axes})
+        if unknown:
+            raise ValueError(f"{', '.join(unknown)} is no dimension of the space")
+        number = 0
+        for axis in self.axes:
+            if axis.name not in point:
+                raise ValueError(f"the point has no {axis.name}")
+            number = number * len(axis.values) + axis.position(point[axis.name])
+        return number
+
+    def point(self, index: int) -> Point:
+        """The point with that number; IndexError beyond the space."""
+        if not 0 <= index < self.size:
+            raise IndexError(index)
+        values = []
+        for axis in reversed(self.axes):
+            index, place = divmod(index, len(axis.values))
+            values.append(axis.values[place])
+        return {axis.name: value for axis, value in zip(self.axes, reversed(values), strict=True)}
+
+    def __iter__(self) -> Iterator[Point]:
+        return (self.point(i) for i in range(self.size))
+
+    def encode(self, point: Point) -> tuple[float, ...]:
+        """The point's coordinates, `width` numbers in 0..1."""
+        return tuple(x for axis in self.axes for x in axis.encode(point[axis.name]))
+
+    def nearest(self, point: dict[str, float]) -> Point:
+        """The point of the space nearest to values that need not lie in it; categories are taken only if named."""
+        return {
+            a.name: int(point[a.name]) if point[a.name] in a.categories else a.nearest(point[a.name]) for a in self.axes
+        }
+
+    def neighbours(self, point: Point, reach: int = 1) -> list[Point]:
+        """The points that differ in one dimension, by at most `reach` places or by being a category."""
+        found = []
+        for axis in self.axes:
+            here = axis.position(point[axis.name])
+            near = axis.values[max(0, here - reach) : here + reach + 1]
+            found += [{**point, axis.name: v} for v in sorted({*near, *axis.categories}) if v != point[axis.name]]
+        return found

@@ -1,0 +1,245 @@
+"""A search in a process of its own, so that no heartbeat waits for a model to be fitted.
+
+`SearchProcess` is the client, a `Search` like any other; `python -m mustherd.learn.worker` is the other end. They
+speak msgspec structs with a 4-byte length before each, over the worker's stdin and stdout. The worker ends when its
+stdin does, however its parent went.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import msgspec
+
+from mustherd.learn.search import Observation, Point, Problem, Search
+from mustherd.learn.searches import check, make
+
+ANSWER_SECONDS = 120.0
+"""How long an answer may take before the worker is given up; the first one waits for imports of a few seconds."""
+CLOSE_SECONDS = 2.0
+STDERR_CHARACTERS = 2000
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""With more threads than one BLAS makes small matrices slower, and takes the other cores from the experiment."""
+LENGTH = struct.Struct(">I")
+
+
+class SearchError(Exception):
+    """The search's process broke, ended or didn't answer in time; the message holds what it said."""
+
+
+class Start(msgspec.Struct, tag=True, frozen=True):
+    """The first request: which search to run."""
+
+    method: str
+    problem: Problem
+    seed: int
+    initial: int | None
+    options: dict[str, object]
+
+
+class Ask(msgspec.Struct, tag=True, frozen=True):
+    """`Search.ask`."""
+
+    pending: tuple[Point, ...]
+
+
+class Tell(msgspec.Struct, tag=True, frozen=True):
+    """`Search.tell`."""
+
+    observations: tuple[Observation, ...]
+
+
+class State(msgspec.Struct, tag=True, frozen=True):
+    """`Search.state`."""
+
+
+class Done(msgspec.Struct, tag=True, frozen=True):
+    """The answer to any request that worked; `point` and `state` where they were asked for."""
+
+    point: Point | None = None
+    state: dict[str, object] = {}
+
+
+class Refused(msgspec.Struct, tag=True, frozen=True):
+    """The request was wrong (a ValueError) or, with `broken`, the search failed at it."""
+
+    message: str
+    broken: bool = False
+
+
+_requests = msgspec.msgpack.Decoder(Start | Ask | Tell | State)
+_answers = msgspec.msgpack.Decoder(Done | Refused)
+_encoder = msgspec.msgpack.Encoder()
+
+
+class SearchProcess:
+    """A `Search` that runs elsewhere; a context manager, or call `close`.
+
+    The process starts at once and imports while the caller goes on; the first request waits for it.
+    """
+
+    def __init__(
+        self,
+        method: str,
+        problem: Problem,
+        *,
+        seed: int = 0,
+        initial: int | None = None,
+        options: Mapping[str, object] | None = None,
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> None:
+        """ValueError as mustherd.learn.searches.make; SearchError when no process can be started."""
+        check(method, problem, initial=initial, options=options)
+        self._answer_seconds = answer_seconds
+        self._starting = True
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "mustherd.learn.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                env={**os.environ, **dict.fromkeys(ONE_THREAD, "1")},
+                # Out of the terminal's foreground group: Ctrl-C is for the parent to act on.
+                process_group=0,
+            )
+        except OSError as error:
+            self._errors.close()
+            raise SearchError(f"the search's process could not be started: {error}") from error
+        self._send(Start(method, problem, seed, initial, dict(options or {})))
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id."""
+        return self._process.pid
+
+    def ask(self, pending: Sequence[Point] = ()) -> Point | None:
+        return self._request(Ask(tuple(pending))).point
+
+    def tell(self, observations: Sequence[Observation]) -> None:
+        self._request(Tell(tuple(observations)))
+
+    def state(self) -> dict[str, object]:
+        return self._request(State()).state
+
+    def close(self) -> None:
+        """End the process: its stdin is closed, and it is killed if that doesn't end it. Harmless when repeated."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        try:
+            self._process.wait(CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._errors.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _request(self, request: Ask | Tell | State) -> Done:
+        if self._errors.closed:
+            raise SearchError("the search's process is closed")
+        if self._starting:
+            self._answer()
+            self._starting = False
+        self._send(request)
+        return self._answer()
+
+    def _send(self, request: Start | Ask | Tell | State) -> None:
+        body = _encoder.encode(request)
+        assert self._process.stdin is not None  # noqa: S101
+        try:
+            self._process.stdin.write(LENGTH.pack(len(body)) + body)
+            self._process.stdin.flush()
+        except OSError as error:
+            raise self._broken("the search's process ended") from error
+
+    def _answer(self) -> Done:
+        deadline = time.monotonic() + self._answer_seconds
+        (length,) = LENGTH.unpack(self._read(LENGTH.size, deadline))
+        answer = _answers.decode(self._read(length, deadline))
+        if isinstance(answer, Done):
+            return answer
+        if answer.broken:
+            raise self._broken(answer.message)
+        raise ValueError(answer.message)
+
+    def _read(self, size: int, deadline: float) -> bytes:
+        assert self._process.stdout is not None  # noqa: S101
+        descriptor = self._process.stdout.fileno()
+        ready = select.poll()
+        ready.register(descriptor, select.POLLIN)
+        data = b""
+        while len(data) < size:
+            if not ready.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                raise self._broken(f"the search's process gave no answer within {self._answer_seconds:g} s")
+            chunk = os.read(descriptor, size - len(data))
+            if not chunk:
+                raise self._broken("the search's process ended")
+            data += chunk
+        return data
+
+    def _broken(self, message: str) -> SearchError:
+        """Close everything and make an error of the message and the end of what the worker wrote to stderr."""
+        self._process.kill()
+        self._process.wait()
+        self._errors.seek(0)
+        said = self._errors.read().decode(errors="replace").strip()[-STDERR_CHARACTERS:]
+        self.close()
+        return SearchError(f"{message}: {said}" if said else message)
+
+
+def serve(source: BinaryIO, sink: BinaryIO) -> None:
+    """Answer requests from `source` until it ends."""
+    search: Search | None = None
+    while len(head := source.read(LENGTH.size)) == LENGTH.size:
+        body = source.read(LENGTH.unpack(head)[0])
+        answer: Done | Refused = Done()
+        try:
+            match _requests.decode(body):
+                case Start(method, problem, seed, initial, options):
+                    search = make(method, problem, seed=seed, initial=initial, options=options)
+                case _ if search is None:
+                    answer = Refused("no search was started", broken=True)
+                case Ask(pending):
+                    answer = Done(point=search.ask(pending))
+                case Tell(observations):
+                    search.tell(observations)
+                case State():
+                    answer = Done(state=search.state())
+        except ValueError as error:
+            answer = Refused(str(error))
+        except Exception as error:  # whatever broke in a search, the parent has to hear of it
+            answer = Refused(f"{type(error).__name__}: {error}", broken=True)
+        reply = _encoder.encode(answer)
+        sink.write(LENGTH.pack(len(reply)) + reply)
+        sink.flush()
+
+
+def main() -> int:
+    """Serve on stdin and stdout; whatever else is printed goes to stderr."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with os.fdopen(os.dup(1), "wb") as sink, contextlib.suppress(BrokenPipeError):
+        os.dup2(2, 1)
+        serve(sys.stdin.buffer, sink)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
