@@ -40,7 +40,7 @@ class GaveUp:
 
 @dataclass(frozen=True)
 class Lost:
-    """An answered decision is no longer in force on the muster, though it should be: its lease ran out, or it restarted."""
+    """An answered decision is not in force on the muster any more, though it should be: its lease ran out, say."""
 
     muster: str
     seq: int

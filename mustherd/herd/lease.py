@@ -73,7 +73,7 @@ class Lease:
         self._until = max(self._until, sent_s + self._offset + self._lease_s)
 
     def offer(
-        self, reign: int, seq: int, settings: tuple[Setting, ...], issued_s: float, ttl_s: float, now: float
+        self, *, reign: int, seq: int, settings: tuple[Setting, ...], issued_s: float, ttl_s: float, now: float
     ) -> Act | Ignore:
         """A decision arrived: act on it or not."""
         if reign != self._reign:

@@ -12,7 +12,8 @@ from typing import Generic, TypeVar
 
 from mustherd.herd.timing import LINK_RESEND_MAX_S, LINK_RESEND_S
 
-T = TypeVar("T")
+Out = TypeVar("Out")
+In = TypeVar("In")
 
 WINDOW = 256
 """Messages that may be unacknowledged; a peer that falls further behind is broken."""
@@ -23,18 +24,18 @@ class LinkFullError(Exception):
 
 
 @dataclass(frozen=True)
-class Numbered(Generic[T]):
+class Numbered(Generic[Out]):
     """A message with its number on the link, from 1."""
 
     seq: int
-    body: T
+    body: Out
 
 
-class Link(Generic[T]):
+class Link(Generic[Out, In]):
     """One side of a link: give it what to send, what arrived and the time; it says what to transmit and deliver."""
 
     def __init__(self) -> None:
-        self._unacked: deque[Numbered[T]] = deque()
+        self._unacked: deque[Numbered[Out]] = deque()
         self._last_sent = 0
         self._resend_at = float("inf")
         self._pause_s = LINK_RESEND_S
@@ -50,7 +51,7 @@ class Link(Generic[T]):
         """Messages sent that the peer has not acknowledged."""
         return len(self._unacked)
 
-    def send(self, body: T, now: float) -> Numbered[T]:
+    def send(self, body: Out, now: float) -> Numbered[Out]:
         """Number a message; the caller transmits what is returned. Raises LinkFullError."""
         if len(self._unacked) >= WINDOW:
             raise LinkFullError(f"{WINDOW} messages unacknowledged")
@@ -74,14 +75,14 @@ class Link(Generic[T]):
             self._pause_s = LINK_RESEND_S
             self._resend_at = now + self._pause_s if self._unacked else float("inf")
 
-    def received(self, seq: int, body: T) -> list[T]:
+    def received(self, seq: int, body: In) -> list[In]:
         """A message arrived; returns what is to be delivered now: it, or nothing when it is old or out of order."""
         if seq != self._delivered + 1:
             return []
         self._delivered = seq
         return [body]
 
-    def due(self, now: float) -> list[Numbered[T]]:
+    def due(self, now: float) -> list[Numbered[Out]]:
         """What is to be transmitted again now."""
         if now < self._resend_at:
             return []

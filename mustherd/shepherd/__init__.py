@@ -1,1 +1,1 @@
-"""shepherd"""
+"""The shepherd: the one central process. It listens, keeps the herd's book, and carries out what a policy wants."""

@@ -15,6 +15,11 @@ encode: Callable[[object], bytes] = _encoder.encode
 """Any message to one frame's bytes."""
 
 
+def raw(message: object) -> msgspec.Raw:
+    """A message as the body of a frame: its type is decided by who reads it."""
+    return msgspec.Raw(encode(message))
+
+
 class Decoder(Generic[T]):
     """Decodes one channel's messages, within a size."""
 
@@ -33,6 +38,7 @@ class Decoder(Generic[T]):
 
 
 up: Decoder[m.Up] = Decoder(m.Up, m.MAX_PULSE_BYTES)
+stranger: Decoder[m.Stranger] = Decoder(m.Stranger, m.MAX_PULSE_BYTES)
 down: Decoder[m.Down] = Decoder(m.Down, m.MAX_PULSE_BYTES)
 report: Decoder[m.Report] = Decoder(m.Report, m.MAX_PULSE_BYTES)
 order: Decoder[m.Order] = Decoder(m.Order, m.MAX_PULSE_BYTES)

@@ -52,7 +52,7 @@ class Received:
 
     sender: str
     key_name: str | None
-    message: m.Up | m.Block | m.Call
+    message: m.Up | m.Stranger | m.Block | m.Call
 
 
 def new_session() -> int:
@@ -200,7 +200,7 @@ class ShepherdEnd:
             raise WireError(
                 f"cannot listen on {address}: {error.strerror}; is another shepherd running? choose other ports"
             ) from None
-        return socket, int(bytes(socket.last_endpoint).rstrip(b"\0").rsplit(b":", 1)[1])
+        return socket, int(socket.getsockopt_string(zmq.LAST_ENDPOINT).rsplit(":", 1)[1])
 
     def _read(self, socket: "zmq.Socket[bytes]", frames: "list[zmq.Frame]") -> Received | None:
         channel, decode = self._readers[socket]
@@ -208,15 +208,26 @@ class ShepherdEnd:
         try:
             if len(frames) != 2:
                 raise ValueError(f"{len(frames)} frames instead of 2")
-            message = decode(frames[1].buffer)
+            message: m.Up | m.Stranger | m.Block | m.Call = decode(frames[1].buffer)
         except ValueError as error:
-            self._malformed.add(channel, repr(sender), str(error))
-            return None
+            other = _stranger(frames[-1].buffer) if socket is self._pulse else None
+            if other is None:
+                self._malformed.add(channel, repr(sender), str(error))
+                return None
+            message = other
         name = None
         if self._keys is not None:
             public = str(frames[1].get("User-Id"))
             name = (self._keys.accepted or {}).get(public.encode())
         return Received(sender, name, message)
+
+
+def _stranger(data: memoryview) -> m.Stranger | None:
+    try:
+        hello = codec.stranger(data)
+    except ValueError:
+        return None
+    return hello if hello.version != m.PROTOCOL_VERSION else None
 
 
 def _authenticator(context: "zmq.Context[zmq.Socket[bytes]]", keys: Keys) -> "ThreadAuthenticator":

@@ -50,6 +50,12 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     lease_s: Seconds
 
 
+class Stranger(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
+    """What can be read of a hello of another protocol version: enough to refuse it with a reason."""
+
+    version: int
+
+
 class MusterBeat(msgspec.Struct, frozen=True, kw_only=True, tag="mbeat"):
     """A muster is alive, and this is the decision in force on it (0: the node as it was found)."""
 
@@ -57,8 +63,6 @@ class MusterBeat(msgspec.Struct, frozen=True, kw_only=True, tag="mbeat"):
     reign: Session
     in_force: Count
     ack: Count
-    echo_s: float
-    """The shepherd's `sent_s` of the newest beat heard: the shepherd's measure of the round trip."""
     malformed: Count = 0
     unrestored: Count = 0
     """Knobs that the muster could not put back: somebody has to look."""
@@ -194,9 +198,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, tag="decision"):
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True, tag="block"):
-    """Rows of one stream, as columns; numbered over all streams of a muster's life."""
+    """Rows of one stream, as columns; numbered over all streams of a muster under one reign."""
 
     boot: Session
+    reign: Session
     seq: Session
     measure: Count
     stream: Word
@@ -208,6 +213,7 @@ class Credit(msgspec.Struct, frozen=True, kw_only=True, tag="credit"):
     """Blocks up to `ack` are taken over; blocks up to `until` may be sent."""
 
     boot: Session
+    reign: Session
     ack: Count
     until: Count
 
@@ -237,7 +243,8 @@ class MusterStatus(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     heard_s_ago: float
     in_force: int
-    round_trip_ms: float | None
+    answer_ms: float | None
+    """From the newest decision to its answer with the values read back."""
     knobs: tuple[KnobInfo, ...]
     facts: dict[str, str]
     readings: tuple[Reading, ...]

@@ -1,0 +1,87 @@
+"""A muster's own configuration on its node: a TOML file that the shepherd can neither read nor widen."""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from mustherd.herd.timing import LEASE_S
+from mustherd.terms import MAX_VALUE, KnobInfo
+from mustherd.wire.ends import Ports
+from mustherd.wire.messages import NAME_PATTERN
+
+KnobValue = Annotated[int, msgspec.Meta(ge=0, le=MAX_VALUE)]
+
+
+class ConfigError(Exception):
+    """The configuration can't be used; the message names the file, the key, the value and what is allowed."""
+
+
+class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What this muster will set a knob to: listed values, and everything from `low` to `high` that the node allows."""
+
+    values: tuple[KnobValue, ...] = ()
+    low: KnobValue = 0
+    high: Annotated[int, msgspec.Meta(ge=-1, le=MAX_VALUE)] = -1
+
+    def narrow(self, info: KnobInfo) -> KnobInfo:
+        """What is left of a node's knob within this range."""
+        own = (v for v in self.values if info.allows(v))
+        inside = (v for v in info.values if self.low <= v <= self.high)
+        first = max(info.low, info.low + -(-(self.low - info.low) // info.step) * info.step)
+        return msgspec.structs.replace(
+            info,
+            values=tuple(sorted({*own, *inside})),
+            low=first,
+            high=min(info.high, self.high),
+        )
+
+
+class PortsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The shepherd's ports."""
+
+    pulse: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 50051
+    log: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 50061
+    control: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 50071
+    coordinate: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 50081
+
+    def ports(self) -> Ports:
+        """As the wire wants them."""
+        return Ports(self.pulse, self.log, self.control, self.coordinate)
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file's content."""
+
+    muster: Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
+    shepherd: str = "127.0.0.1"
+    ports: PortsTable = PortsTable()
+    keys: str = ""
+    """Key folder; needed for any shepherd beyond loopback."""
+    state: str
+    """Folder for the journal of original values; must survive a crash."""
+    groups: tuple[Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)], ...] = ()
+    lease_s: Annotated[float, msgspec.Meta(ge=1.0, le=600.0)] = LEASE_S
+    ranges: dict[str, Range] = {}
+    """Knob name to what may be set; a knob that isn't named is never touched."""
+    twin: dict[str, Any] | None = None
+    """Present: simulate a node with these options instead of using this machine."""
+
+
+def load(path: Path) -> Config:
+    """Read a muster's configuration; raises ConfigError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot read the muster's configuration: {error}") from None
+    try:
+        return msgspec.convert(tomllib.loads(text), Config)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    except msgspec.ValidationError as error:
+        # msgspec says "... - at `$.ranges.dvfs`"; a person reads the path first.
+        what, _, where = str(error).partition(" - at ")
+        key = re.sub(r"^\$\.?", "", where.strip("`")) or "top level"
+        raise ConfigError(f"{path}: {key}: {what}") from None

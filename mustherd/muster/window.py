@@ -1,0 +1,124 @@
+"""One window: settle, flush, ramp, count; energy, knobs and load over the same interval of the node's clock."""
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+
+from mustherd.node.energy import MeterError, Tally
+from mustherd.node.logger import Rows
+from mustherd.node.node import Node, RunningLoad
+from mustherd.terms import Energy, LoadReport, Reading
+from mustherd.wire.messages import Measure
+
+SAMPLE_PERIOD_S = 10.0
+"""Between two looks at the counters and logs while a window is open: far below one wrap of any counter."""
+
+
+@dataclass
+class Result:
+    """What a window saw."""
+
+    t0_s: float
+    t1_s: float
+    energies: tuple[Energy, ...]
+    load: LoadReport | None
+    rows: dict[str, int]
+    rows_lost: dict[str, int]
+    meter_error: str
+
+
+@dataclass
+class Progress:
+    """What a step brought: rows to ship, and when the next step is due on the node's clock."""
+
+    rows: list[tuple[str, Rows]] = field(default_factory=list)
+    next_step: float | None = None
+    opened: bool = False
+    """The window has just been opened: now is the time to read the knobs."""
+
+
+class Window:
+    """Measures one window on a node, a step at a time: call `step` at the time that the last one named."""
+
+    def __init__(self, node: Node, order: Measure) -> None:
+        self.order = order
+        self.before: tuple[Reading, ...] = ()
+        self.result: Result | None = None
+        self._node = node
+        self._load: RunningLoad | None = None
+        self._expected: dict[str, int] = {}
+        self._rows: dict[str, int] = {}
+        self._lost: dict[str, int] = {}
+        self._steps = self._run()
+
+    def step(self) -> Progress:
+        """Do what is due now. After the last step `result` is there and `next_step` is None."""
+        progress = next(self._steps)
+        self._node.clock.stop_at(progress.next_step)
+        return progress
+
+    def close(self) -> None:
+        """End early: the load stops, the clock runs on."""
+        self._steps.close()
+        self._node.clock.stop_at(None)
+        self._node.stop_load()
+
+    def _run(self) -> Generator[Progress, None, None]:
+        node, clock, order = self._node, self._node.clock, self.order
+        at = clock.now()
+        if order.settle_s > 0:
+            at += order.settle_s
+            yield Progress(next_step=at)
+        if order.load is not None:
+            self._load = node.start_load(order.load, order.seed)
+        if order.ramp_s > 0:
+            at += order.ramp_s
+            yield Progress(next_step=at)
+        for logger in node.loggers:
+            logger.flush()
+        if self._load is not None:
+            self._load.open_window()
+        t0 = clock.now()
+        meter_error = ""
+        tally = None
+        try:
+            tally = Tally(node.meter.zones, node.meter.read()) if node.meter is not None else None
+        except MeterError as error:
+            meter_error = str(error)
+        end = t0 + order.window_s
+        at = min(t0 + SAMPLE_PERIOD_S, end)
+        yield Progress(next_step=at, opened=True)
+        while at < end:
+            meter_error = meter_error or self._sample(tally)
+            at = min(at + SAMPLE_PERIOD_S, end)
+            yield Progress(rows=self._drain(), next_step=at)
+        meter_error = meter_error or self._sample(tally)
+        t1 = clock.now()
+        load = self._load.close_window() if self._load is not None else None
+        rows = self._drain()
+        node.stop_load()
+        energies = tally.energies() if tally is not None and not meter_error else ()
+        self.result = Result(t0, t1, energies, load, self._rows, self._lost, meter_error)
+        yield Progress(rows=rows)
+
+    def _sample(self, tally: Tally | None) -> str:
+        if tally is None or self._node.meter is None:
+            return ""
+        try:
+            tally.add(self._node.meter.read())
+        except MeterError as error:
+            return str(error)
+        return ""
+
+    def _drain(self) -> list[tuple[str, Rows]]:
+        drained = []
+        for logger in self._node.loggers:
+            rows = logger.read()
+            if not len(rows):
+                continue
+            stream = logger.stream
+            lost = rows.first - self._expected.get(stream, rows.first)
+            self._expected[stream] = rows.first + len(rows)
+            self._rows[stream] = self._rows.get(stream, 0) + len(rows) + lost
+            self._lost[stream] = self._lost.get(stream, 0) + lost
+            drained.append((stream, rows))
+        return drained
