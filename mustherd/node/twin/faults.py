@@ -1,0 +1,42 @@
+"""What can be wrong with a twin, and the options that make one."""
+
+import msgspec
+
+
+class TwinFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Faults that a test or a user switches on; by default nothing is wrong. Knobs are named by their names."""
+
+    dvfs_without_effect: bool = False
+    """The register takes every value, the clock stays as it was (something else owns it)."""
+    knob_ignored: tuple[str, ...] = ()
+    """Writes to these knobs are taken and forgotten: the read-back shows the old value."""
+    knob_reverts_after_s: dict[str, float] = {}
+    """This long after a write, on the node's clock, something puts the knob's original value back."""
+    write_error: tuple[str, ...] = ()
+    """Writes to these knobs are refused with KnobError."""
+    lost_rows: int = 0
+    """Every so many-th row of the log is missing; 0: none."""
+    energy_stuck: bool = False
+    """The energy counters stand still."""
+    energy_error: bool = False
+    """Reading the energy counters fails with MeterError."""
+    energy_factor: float = 1.0
+    """What the energy counters show as a multiple of the energy used."""
+    misses: float = 0.0
+    """Share of the requests that are misses."""
+    generator_saturated: bool = False
+    """The load generator is the bottleneck: it sends nine tenths of what it was asked for, and says so."""
+
+
+class TwinOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What makes a twin."""
+
+    profile: str = "c6220"
+    speed: float = 1.0
+    """Seconds of the twin per real second."""
+    seed: int = 1
+    noise: float = 1.0
+    """Spread between repeats as a multiple of what was measured; 0: none, every repeat is exact."""
+    drift: float = 0.0
+    """Drift of this campaign's latencies, as a multiple of what was measured between campaigns (6 % +/- 8 %)."""
+    faults: TwinFaults = TwinFaults()

@@ -1,0 +1,201 @@
+"""The machine inside a twin: registers, load and clock, and the energy that follows from them."""
+
+import math
+import random
+from collections import deque
+from pathlib import Path
+
+import msgspec
+
+from mustherd.node.twin import model
+from mustherd.node.twin.clock import TwinClock
+from mustherd.node.twin.faults import TwinOptions
+from mustherd.node.twin.profiles import Profile
+from mustherd.node.twin.registers import Registers
+from mustherd.terms import Load
+
+ITR, DVFS = "itr-delay", "dvfs"
+
+ROWS_KEPT = 4096
+"""Rows of the log that a machine keeps for its reader, an hour of its own time; older ones are lost."""
+
+ENERGY_SPREAD = 0.0018
+"""Standard deviation of the energy between repeats of one trial: 0.1..0.25 % were measured."""
+
+LATENCY_SPREAD = 0.008
+"""Standard deviation of p99 between repeats of one trial: 0.2..1.4 % were measured."""
+
+DRIFT = (0.06, 0.08)
+"""Mean and standard deviation of p99's change from one campaign to another, as measured."""
+
+WEIGHT = {"avg": 0.3, "p50": 0.3, "p90": 0.5, "p95": 0.7, "p99": 1.0, "p999": 1.6}
+"""Spread of each latency as a multiple of p99's: the further out, the fewer requests it rests on."""
+
+
+class Row(msgspec.Struct, frozen=True):
+    """The machine at one whole second."""
+
+    number: int
+    seconds: float
+    package_joules: float
+    itr_delay_us: int
+    dvfs_mhz: int
+    busy_fraction: float
+    achieved_qps: float
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """What the machine does until something changes."""
+
+    power_watts: float
+    busy_fraction: float
+    achieved_qps: float
+    prediction: model.Prediction | None
+    """None without load, and while the link is down."""
+
+
+class Work(msgspec.Struct, kw_only=True):
+    """A load under way and what it has done since it was last looked at."""
+
+    load: Load
+    noise: random.Random
+    energy_factor: float
+    latency_deviation: float
+    """In standard deviations of p99."""
+    spent: list[tuple[float, State]] = []
+    """Seconds spent in each state since the window opened."""
+
+
+class Machine:
+    """Everything that goes on in a twin, brought up to date whenever somebody looks."""
+
+    def __init__(self, profile: Profile, options: TwinOptions, clock: TwinClock, state_file: Path | None) -> None:
+        self.profile = profile
+        self.options = options
+        self.clock = clock
+        self.originals = {ITR: model.ADAPTIVE, DVFS: profile.turbo_ask_mhz}
+        self.registers = Registers(self.originals, state_file)
+        self.joules = 0.0
+        """Energy of both packages since the twin began."""
+        self.core_joules = 0.0
+        self.rows: deque[Row] = deque(maxlen=ROWS_KEPT)
+        self.work: Work | None = None
+        drawn = random.Random(f"campaign {options.seed}").gauss(*DRIFT)
+        self._drift = 1 + options.drift * drawn
+        self._now = clock.now()
+        self._row = 0
+        self._link_up_at = -math.inf
+        self._reverts: dict[str, float] = {}
+        self._state = self._settled()
+
+    def running_mhz(self) -> int:
+        """The clock that runs, as the hardware shows it."""
+        return self.profile.shown_mhz(self._effective_mhz())
+
+    def advance(self) -> None:
+        """Live through the time since the last call."""
+        now = self.clock.now()
+        while True:
+            ends = [t for t in (self._link_up_at, *self._reverts.values()) if self._now < t <= now]
+            until = min(ends, default=now)
+            self._live(until)
+            for name in [n for n, t in self._reverts.items() if t <= until]:
+                del self._reverts[name]
+                self._store(name, self.originals[name])
+            self._state = self._settled()
+            if until >= now:
+                return
+
+    def write(self, name: str, value: int) -> None:
+        """Put `value` into a register, now."""
+        self.advance()
+        if name in self.options.faults.knob_ignored:
+            return
+        self._store(name, value)
+        if name in self.options.faults.knob_reverts_after_s:
+            self._reverts[name] = self._now + self.options.faults.knob_reverts_after_s[name]
+        self._state = self._settled()
+
+    def start(self, load: Load, seed: int) -> Work:
+        """Put the machine under `load`; an earlier load ends."""
+        model.check_load(load)
+        self.advance()
+        noise = random.Random(f"load {self.options.seed} {seed}")
+        scale = self.options.noise
+        self.work = Work(
+            load=load,
+            noise=noise,
+            energy_factor=1 + scale * noise.gauss(0, ENERGY_SPREAD),
+            latency_deviation=scale * noise.gauss(0, 1),
+        )
+        self._state = self._settled()
+        return self.work
+
+    def stop(self) -> None:
+        """End the load."""
+        self.advance()
+        self.work = None
+        self._state = self._settled()
+
+    def observed(self, latencies: dict[str, float], work: Work) -> dict[str, float]:
+        """Latencies as this repeat of this campaign sees them, still in order."""
+        seen: dict[str, float] = {}
+        least = 0.0
+        for name, exact in latencies.items():
+            value = exact * self._drift * math.exp(work.latency_deviation * LATENCY_SPREAD * WEIGHT[name])
+            if name != "avg":
+                value = least = max(least, value)
+            seen[name] = value
+        return seen
+
+    def _store(self, name: str, value: int) -> None:
+        border = self.profile.itr_reset_at_us
+        if name == ITR and (self.registers[name] < border) != (value < border):
+            self._link_up_at = self._now + self.profile.reset_seconds
+        self.registers[name] = value
+
+    def _effective_mhz(self) -> int:
+        return self.originals[DVFS] if self.options.faults.dvfs_without_effect else self.registers[DVFS]
+
+    def _settled(self) -> State:
+        """What the machine does from now on, as its registers and its load are."""
+        mhz = self._effective_mhz()
+        if self.work is None or self._now < self._link_up_at:
+            idle = model.idle_watts(self.profile, mhz)
+            return State(power_watts=idle, busy_fraction=0.0, achieved_qps=0.0, prediction=None)
+        load = self.work.load
+        if self.options.faults.generator_saturated:
+            load = msgspec.structs.replace(load, qps=0.9 * load.qps)
+        found = model.predict(self.profile, self.registers[ITR], mhz, load)
+        return State(
+            power_watts=found.power_watts * self.work.energy_factor,
+            busy_fraction=found.busy_fraction,
+            achieved_qps=found.achieved_qps,
+            prediction=found,
+        )
+
+    def _live(self, until: float) -> None:
+        """Spend the time up to `until` in the present state, leaving a row at every whole second."""
+        state = self._state
+        cores = max(0.0, state.power_watts - self.profile.power.uncore)
+        began, joules = self._now, self.joules
+        last = math.floor(until)
+        for second in range(max(math.floor(began) + 1, last - ROWS_KEPT), last + 1):
+            if self.options.faults.lost_rows and second % self.options.faults.lost_rows == 0:
+                continue
+            self.rows.append(
+                Row(
+                    number=second - 1,
+                    seconds=float(second),
+                    package_joules=joules + state.power_watts * (second - began),
+                    itr_delay_us=self.registers[ITR],
+                    dvfs_mhz=self.registers[DVFS],
+                    busy_fraction=state.busy_fraction,
+                    achieved_qps=state.achieved_qps,
+                )
+            )
+        self.joules += state.power_watts * (until - began)
+        self.core_joules += cores * (until - began)
+        if self.work is not None and until > began:
+            self.work.spent.append((until - began, state))
+        self._now = until

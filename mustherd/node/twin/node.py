@@ -1,0 +1,76 @@
+"""A node without hardware."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from mustherd.node.twin.clock import TwinClock
+from mustherd.node.twin.faults import TwinOptions
+from mustherd.node.twin.knobs import Dvfs, ItrDelay, TwinKnob
+from mustherd.node.twin.load import TwinLoad
+from mustherd.node.twin.logger import PowerLog
+from mustherd.node.twin.machine import Machine
+from mustherd.node.twin.meter import TwinMeter
+from mustherd.node.twin.profiles import profile
+from mustherd.terms import Load
+
+
+class TwinNode:
+    """A simulated machine of one profile; keeps the contract of mustherd.node.node.Node.
+
+    With a `state_file` its registers outlive the process, as hardware registers do. Without load it idles: its counters
+    go on counting whenever its clock runs. Not for more than one thread.
+    """
+
+    def __init__(
+        self,
+        options: TwinOptions | None = None,
+        state_file: Path | None = None,
+        wall: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """ValueError for options or a state file that make no sense; OSError when the file can't be read."""
+        options = options or TwinOptions()
+        found = profile(options.profile)
+        self._clock = TwinClock(options.speed, wall)
+        self._machine = Machine(found, options, self._clock, state_file)
+        self._knobs = (ItrDelay(self._machine), Dvfs(self._machine))
+        self._meter = TwinMeter(self._machine)
+        self._loggers = (PowerLog(self._machine, self._meter),)
+        self._facts = {
+            "kind": "twin",
+            "profile": found.name,
+            "cpu": found.cpu,
+            "cores": str(found.cores),
+            "packages": str(found.packages),
+            "seed": str(options.seed),
+            "speed": f"{options.speed:g}",
+            "noise": f"{options.noise:g}",
+            "drift": f"{options.drift:g}",
+        }
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        return self._facts
+
+    @property
+    def clock(self) -> TwinClock:
+        return self._clock
+
+    @property
+    def knobs(self) -> tuple[TwinKnob, ...]:
+        return self._knobs
+
+    @property
+    def meter(self) -> TwinMeter:
+        return self._meter
+
+    @property
+    def loggers(self) -> tuple[PowerLog, ...]:
+        return self._loggers
+
+    def start_load(self, load: Load, seed: int) -> TwinLoad:
+        """Start `load` in place of any other. ValueError for a load that the profile says nothing about."""
+        return TwinLoad(self._machine, self._machine.start(load, seed))
+
+    def stop_load(self) -> None:
+        self._machine.stop()

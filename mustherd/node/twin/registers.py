@@ -1,0 +1,41 @@
+"""The registers of a twin: what survives its process, as hardware registers survive one."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+
+class Registers:
+    """Knob values, kept in a file when there is one."""
+
+    def __init__(self, originals: Mapping[str, int], path: Path | None) -> None:
+        """Take up what the last process left in `path`, else `originals`.
+
+        ValueError when the file exists and is not what this class writes.
+        """
+        self._path = path
+        self._values = dict(originals)
+        if path is None or not path.exists():
+            return
+        try:
+            kept = msgspec.json.decode(path.read_bytes(), type=dict[str, int])
+        except msgspec.DecodeError as error:
+            raise ValueError(
+                f"twin registers in {path}: {error}; delete the file to start from the originals"
+            ) from None
+        if kept.keys() != self._values.keys():
+            raise ValueError(f"twin registers in {path} are of other knobs ({', '.join(kept)}): delete the file")
+        self._values = kept
+
+    def __getitem__(self, name: str) -> int:
+        return self._values[name]
+
+    def __setitem__(self, name: str, value: int) -> None:
+        self._values[name] = value
+        if self._path is not None:
+            # Whole or not at all: a process killed here leaves the old values or the new ones.
+            beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+            beside.write_bytes(msgspec.json.encode(self._values))
+            beside.replace(self._path)
