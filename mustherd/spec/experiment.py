@@ -1,0 +1,360 @@
+"""The experiment: everything that a definition says, with its defaults.
+
+Values are what the file means, not how it wrote them: knobs in their canonical units, limits in their metrics' units.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    PrivateAttr,
+    WithJsonSchema,
+    model_validator,
+)
+
+from mustherd.learn.search import Constraint
+from mustherd.load.presets import PRESETS, load
+from mustherd.spec import knobs as knob_values
+from mustherd.spec import rules
+from mustherd.spec.document import Source
+from mustherd.spec.error import Finding, refusal, shown
+from mustherd.spec.metrics import LIMIT_FORM, METRICS, check_metric, limit, limit_text
+from mustherd.spec.quantity import QuantityError, kind_of, quantity
+from mustherd.terms import Load
+
+MAX_TRIALS = 10_000
+MAX_SECONDS = 86_400.0
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+PLUGIN_PATTERN = r"^[a-z][a-z0-9_.-]{0,63}$"
+
+
+def _refused(check: Any) -> Any:
+    """Let pydantic see our own errors, each with its place."""
+
+    def checked(raw: object) -> Any:
+        try:
+            return check(raw)
+        except knob_values.FindingsError as error:
+            raise refusal(error.findings) from None
+        except QuantityError as error:
+            raise refusal([Finding((), str(error), error.allowed, error.suggestion)]) from None
+
+    return checked
+
+
+def _described(**schema: Any) -> Any:
+    return WithJsonSchema(schema)
+
+
+def _as_tuple(raw: object) -> object:
+    return tuple(raw) if isinstance(raw, list) else raw
+
+
+def _rate(raw: object) -> object:
+    return float(quantity(raw, "qps")) if isinstance(raw, str) else raw
+
+
+def _baseline_settings(raw: object) -> dict[str, int]:
+    if raw in ("default", {}):
+        return {}
+    if isinstance(raw, str):
+        raise QuantityError(
+            f"unknown settings '{shown(raw)}'", "default, or a mapping of knobs to a value each", "default"
+        )
+    return knob_values.settings(raw)
+
+
+def _policy(raw: object) -> object:
+    return {"name": raw} if isinstance(raw, str) else raw
+
+
+def _options(raw: object) -> dict[str, Any]:
+    """Options of somebody else's: any JSON, finite and named by text."""
+    if not isinstance(raw, Mapping):
+        raise QuantityError(f"should be a mapping of options, found {kind_of(raw)}")
+    return {str(key): _json(value) for key, value in raw.items()}
+
+
+def _json(raw: object) -> Any:
+    if isinstance(raw, Mapping):
+        return {str(key): _json(value) for key, value in raw.items()}
+    if isinstance(raw, list | tuple):
+        return [_json(value) for value in raw]
+    if isinstance(raw, float) and not math.isfinite(raw):
+        raise QuantityError("a number is out of range", "finite numbers")
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        return int(raw)
+    if raw is None or isinstance(raw, str | float | bool):
+        return raw
+    raise QuantityError(f"{kind_of(raw)} is no option's value", "text, numbers, true, false, lists and mappings")
+
+
+VALUE_SCHEMA = {
+    "anyOf": [
+        {"type": "integer", "minimum": 0},
+        {"type": "number", "minimum": 0},
+        {"type": "string", "pattern": r"^\s*(0x[0-9a-fA-F]+|[0-9.]+.*|[A-Za-z]+)\s*$"},
+    ]
+}
+RANGE_SCHEMA = {
+    "type": "object",
+    "properties": dict.fromkeys(("low", "high", "step"), VALUE_SCHEMA),
+    "required": ["low", "high"],
+    "additionalProperties": False,
+}
+SPACE_SCHEMA = {
+    "anyOf": [
+        {"type": "array", "minItems": 1, "items": {"anyOf": [*VALUE_SCHEMA["anyOf"], RANGE_SCHEMA]}},
+        RANGE_SCHEMA,
+    ]
+}
+SETTINGS_SCHEMA = {"type": "object", "minProperties": 1, "additionalProperties": VALUE_SCHEMA}
+
+Knobs = Annotated[
+    dict[str, knob_values.Space],
+    PlainValidator(_refused(knob_values.spaces)),
+    PlainSerializer(lambda knobs: {key: space.plain() for key, space in knobs.items()}),
+    _described(type="object", minProperties=1, additionalProperties=SPACE_SCHEMA),
+]
+Settings = Annotated[dict[str, int], PlainValidator(_refused(knob_values.settings)), _described(**SETTINGS_SCHEMA)]
+BaselineSettings = Annotated[
+    dict[str, int],
+    PlainValidator(_refused(_baseline_settings)),
+    PlainSerializer(lambda settings: settings or "default"),
+    _described(anyOf=[{"const": "default"}, SETTINGS_SCHEMA]),
+]
+Limit = Annotated[
+    Constraint,
+    PlainValidator(_refused(limit)),
+    PlainSerializer(limit_text),
+    _described(
+        type="string", pattern=r"^\s*[a-z0-9_]+\s*(<=|>=|\u2264|\u2265)\s*[0-9.].*$", examples=["read_p99_us <= 500"]
+    ),
+]
+Limits = Annotated[tuple[Limit, ...], BeforeValidator(_as_tuple)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+KNOB_NAMES = "a list of knobs that the profile has"
+Delays = dict[str, Annotated[float, Field(ge=0, le=MAX_SECONDS)]]
+Objective = Annotated[
+    str,
+    PlainValidator(_refused(lambda raw: check_metric(raw, minimize=True))),
+    _described(type="string", enum=[name for name, metric in METRICS.items() if metric.minimizable]),
+]
+Rate = Annotated[
+    float,
+    BeforeValidator(
+        _refused(_rate), json_schema_input_type=float | Annotated[str, Field(pattern=r"^\s*[0-9.]+\s*(k|M)?(qps)?\s*$")]
+    ),
+]
+Options = Annotated[dict[str, Any], PlainValidator(_refused(_options)), _described(type="object")]
+
+
+class Part(BaseModel):
+    """What all parts of a definition have in common: they don't change, and know no key that isn't theirs."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def key(default: Any, description: str, unit: str = "", allowed: str = "", **limits: Any) -> Any:
+    """A key of the file: what it says, its unit and what it may be, for people and for editors."""
+    extra: dict[str, Any] = {name: text for name, text in (("x-unit", unit), ("x-allowed", allowed)) if text}
+    kind = "default_factory" if isinstance(default, type) else "default"
+    return Field(**{kind: default}, description=description, json_schema_extra=extra or None, **limits)
+
+
+class Faults(Part):
+    """What is wrong with the simulated nodes; by default nothing. Knobs are named by their names."""
+
+    dvfs_without_effect: bool = key(False, "The clock's register takes every value, and the clock stays as it was.")
+    knob_ignored: Names = key((), "Knobs that take a write and forget it.", allowed=KNOB_NAMES)
+    knob_reverts_after_s: Delays = key(
+        dict, "Knobs that get their original value back so long after a write.", "s", "knobs with seconds"
+    )
+    write_error: Names = key((), "Knobs that refuse every write.", allowed=KNOB_NAMES)
+    lost_rows: int = key(0, "Every so many-th row of the logs is missing; 0: none.", ge=0, le=10**9)
+    energy_stuck: bool = key(False, "The energy counters stand still.")
+    energy_error: bool = key(False, "The energy counters can't be read.")
+    energy_factor: float = key(1.0, "What the energy counters show, as a multiple of the energy used.", ge=0, le=1e6)
+    misses: float = key(0.0, "Share of the requests that find no value.", ge=0, le=1)
+    generator_saturated: bool = key(False, "The load generator sends nine tenths of what it was asked for.")
+
+
+class Simulated(Part):
+    """Nodes that need no hardware."""
+
+    profile: Literal["c6220"] = key("c6220", "The kind of node that is simulated.")
+    musters: int = key(1, "How many identical nodes, each with a muster of its own.", ge=1, le=128)
+    speed: float = key(200.0, "How many times faster than real time the nodes' clock runs.", gt=0, le=10_000)
+    seed: int = key(1, "Decides the noise: equal seeds give equal measurements.", ge=0, le=2**32 - 1)
+    noise: float = key(1.0, "Spread between repeats, 1 being what was measured on real nodes.", ge=0, le=100)
+    drift: float = key(0.0, "Slow change over hours, 1 being what was measured on real nodes.", ge=0, le=100)
+    faults: Faults = key(Faults, "What is wrong with every one of them.")
+
+
+class Herd(Part):
+    """The nodes: `simulated` or `inventory`."""
+
+    simulated: Simulated | None = key(None, "Simulated nodes.")
+    inventory: str | None = key(
+        None, "Inventory of real nodes, a folder or file, from the current folder.", min_length=1, max_length=1024
+    )
+
+
+class Workload(Part):
+    """The load that every trial offers."""
+
+    preset: Literal["etc", "usr"] = key("etc", "Mix of requests: sizes of keys and values, arrivals.")
+    qps: Rate = key(..., "Requests offered a second; 600k is 600000.", "qps", gt=0, le=1e9)
+    update_ratio: float = key(
+        None, "Share of requests that write; without it the preset's: 0.25 for etc, 0.01 for usr.", ge=0, le=1
+    )
+    outstanding: int = key(256, "Requests in flight at most; beyond it the load is closed-loop.", ge=1, le=10**6)
+    settle_seconds: float = key(
+        0.0, "Wait after the knobs hold; a knob that needs longer to settle is given longer.", "s", ge=0, le=MAX_SECONDS
+    )
+    ramp_seconds: float = key(5.0, "Load before the window, not counted.", "s", ge=0, le=MAX_SECONDS)
+    window_seconds: float = key(
+        30.0, "The window over which energy, latency and load are measured.", "s", ge=0.1, le=MAX_SECONDS
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mix(cls, raw: Any) -> Any:
+        # A preset that doesn't exist is left for its own check to name.
+        preset = raw.get("preset", "etc") if isinstance(raw, Mapping) else None
+        if isinstance(preset, str) and preset in PRESETS and "update_ratio" not in raw:
+            return {**raw, "update_ratio": PRESETS[preset].update_ratio}
+        return raw
+
+    def load(self) -> Load:
+        """The load to offer."""
+        return load(self.preset, self.qps, self.update_ratio, self.outstanding)
+
+
+class Search(Part):
+    """How the next trial is chosen."""
+
+    method: Literal["gp", "random", "grid", "one-shot"] = key(
+        "gp", "Learned models (gp), chance, every combination in turn, or one given setting."
+    )
+    seed: int = key(1, "Decides everything that is random in the search.", ge=0, le=2**32 - 1)
+    initial: int | None = key(
+        None,
+        "Points laid out before the models choose; without it as many as the method wants. gp only.",
+        ge=1,
+        le=MAX_TRIALS,
+    )
+    settings: Settings | None = key(
+        None, "The setting to try. one-shot only, and needed there.", allowed="a value of `knobs` for each knob"
+    )
+
+
+class Baseline(Part):
+    """What every saving is measured against."""
+
+    settings: BaselineSettings = key(
+        dict,
+        "The node as it is found, or a value for some of the knobs.",
+        allowed="default, or knobs with a value each",
+    )
+    every: int = key(
+        10, "The baseline runs before the search and again after every so many of its trials.", ge=1, le=MAX_TRIALS
+    )
+
+
+class Band(Part):
+    """Watts between which a measured energy is believed."""
+
+    low: float = key(5.0, "Less is taken for a broken counter.", "W", ge=0, le=1e6)
+    high: float = key(2000.0, "More is taken for a broken counter.", "W", gt=0, le=1e6)
+
+
+class Gates(Part):
+    """When a measurement can't be trusted."""
+
+    achieved_ratio: float = key(
+        0.98,
+        "Least share of the offered load that must be answered: below it a setting is no solution. 0: no guard.",
+        ge=0,
+        le=1,
+    )
+    miss_ratio: float = key(0.001, "Largest share of reads that may find no value.", ge=0, le=1)
+    log_rows_lost: int = key(0, "Rows of native logs that may be lost.", ge=0, le=10**9)
+    energy_watts: Band = key(Band, "Plausible power of a node's packages.")
+    attempts: int = key(3, "How often a trial is attempted before it counts as failed.", ge=1, le=100)
+    same_failure: int = key(3, "The same reason so many times in a row stops the experiment.", ge=1, le=1000)
+
+
+class Budget(Part):
+    """What may be spent; the experiment ends when it is."""
+
+    minutes: float | None = key(
+        None, "Time on the nodes' clock; a simulated herd spends it `speed` times faster.", "min", gt=0, le=1e6
+    )
+    joules: float | None = key(None, "Energy of all windows of all nodes.", "J", gt=0, le=1e12)
+
+
+class Policy(Part):
+    """What the shepherd does with the herd."""
+
+    name: str = key(
+        "tune",
+        "A policy's name: tune, nop, or one that a package adds.",
+        pattern=PLUGIN_PATTERN,
+        allowed="the name of an installed policy, in small letters",
+    )
+    options: Options = key(dict, "The policy's own options.", allowed="what the policy knows")
+
+
+class Experiment(Part):
+    """A definition of an experiment, complete and sound. `name`, `herd`, `workload.qps` and `knobs` have no default."""
+
+    name: str = key(
+        ..., "What the experiment is called; its folder is named after it.",
+        allowed="up to 64 letters, digits, `-`, `_` and `.`, beginning with a letter or digit", pattern=NAME_PATTERN,
+    )  # fmt: skip
+    herd: Herd = key(..., "The nodes.")
+    workload: Workload = key(..., "The load that every trial offers.")
+    knobs: Knobs = key(
+        ..., "What may be set, and the values that may be tried.",
+        allowed="for each knob a list of values and ranges, or one range {low, high, step}",
+    )  # fmt: skip
+    objective: Objective = key("energy_joules", "The metric to make as small as possible.", allowed="a metric")
+    constraints: Limits = key((), "Limits that a solution keeps.", allowed=LIMIT_FORM, max_length=32)
+    search: Search = key(Search, "How the next trial is chosen.")
+    trials: int = key(30, "Trials of the search.", ge=1, le=MAX_TRIALS)
+    repeats: int = key(
+        3, "Repeats of the best setting and of the baseline that confirm the verdict; 0: none.", ge=0, le=100
+    )
+    baseline: Baseline = key(Baseline, "What every saving is measured against.")
+    gates: Gates = key(Gates, "When a measurement can't be trusted.")
+    budget: Budget = key(Budget, "What may be spent.")
+    policy: Annotated[Policy, BeforeValidator(_policy, json_schema_input_type=str | Policy)] = key(
+        Policy, "What the shepherd does with the herd: a name, or {name, options}."
+    )
+
+    _source: Source = PrivateAttr(default_factory=Source)
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if findings := rules.broken(self):
+            raise refusal(findings)
+        return self
+
+    @property
+    def source(self) -> Source:
+        """The file that the definition came from; of no file for one that was made in code."""
+        return self._source
+
+    def from_source(self, source: Source) -> Self:
+        """The same definition, knowing where it was written."""
+        copy = self.model_copy()
+        copy._source = source
+        return copy

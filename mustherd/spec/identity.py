@@ -1,0 +1,80 @@
+"""When two definitions are the same, and what differs when they aren't."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from mustherd.spec import document
+from mustherd.spec.error import dotted, shown
+from mustherd.spec.experiment import Experiment
+
+MAX_CHANGE = 120
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes text so that our own reading of plain words gives it back as text."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, Any]]] = {}  # noqa: RUF012
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = None if isinstance(document.resolve(text), str) else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+def _number(dumper: yaml.SafeDumper, value: float) -> yaml.ScalarNode:
+    # Plain without a tag; YAML's own form of floats can't be read back everywhere.
+    return dumper.represent_scalar("tag:yaml.org,2002:str", json.dumps(value))
+
+
+def _word(dumper: yaml.SafeDumper, value: bool | None) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", json.dumps(value))
+
+
+_Dumper.add_representer(str, _text)
+_Dumper.add_representer(int, _number)
+_Dumper.add_representer(float, _number)
+_Dumper.add_representer(bool, _word)
+_Dumper.add_representer(type(None), _word)
+
+
+def resolved(experiment: Experiment) -> dict[str, Any]:
+    """Everything the definition says, defaults included, as JSON types; unset keys are left out."""
+    return experiment.model_dump(mode="json", exclude_none=True)
+
+
+def dump(experiment: Experiment) -> str:
+    """The definition as YAML that reads back as the same experiment, every default written out."""
+    return yaml.dump(resolved(experiment), Dumper=_Dumper, sort_keys=False, allow_unicode=False, width=110)
+
+
+def digest(experiment: Experiment) -> str:
+    """SHA-256 (hex) of what the definition says: the same whatever its layout, comments, units and order of keys."""
+    text = json.dumps(resolved(experiment), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def changes(old: Experiment, new: Experiment) -> list[str]:
+    """What differs, a line each, as in `trials: 30 -> 40`; empty for equal digests."""
+    before, after = dict(_leaves(resolved(old))), dict(_leaves(resolved(new)))
+    lines = []
+    for name in dict.fromkeys((*before, *after)):
+        if name not in before:
+            lines.append(f"{name}: added, {after[name]}")
+        elif name not in after:
+            lines.append(f"{name}: removed, was {before[name]}")
+        elif before[name] != after[name]:
+            lines.append(f"{name}: {before[name]} -> {after[name]}")
+    return lines
+
+
+def _leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str, str]]:
+    """Every value with its dotted path; lists count as one value."""
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, (*path, key))
+    else:
+        yield dotted(path), value if isinstance(value, str) else shown(json.dumps(value, sort_keys=True), 10**6)

@@ -1,0 +1,68 @@
+"""What a definition means for the parts that carry it out: the search's problem, the baseline, the nodes' knobs."""
+
+from collections.abc import Sequence
+
+from mustherd.learn.search import Constraint, Dimension, Point, Problem
+from mustherd.spec import rules
+from mustherd.spec.error import Finding, listed, nearest
+from mustherd.spec.experiment import Experiment
+from mustherd.spec.knobs import words_of
+from mustherd.terms import KnobInfo
+
+
+def problem(experiment: Experiment, default: Point | None = None) -> Problem:
+    """What is to be searched.
+
+    The guard on achieved load is one of the constraints: a setting that leaves load unsent is measured well, and is no
+    solution. `default` is what the nodes were found at; without it the baseline's own settings. The problem knows it
+    only where it lies in the space. Dimensions are in the order of their names: equal digests give equal problems.
+    """
+    dimensions = []
+    for key, space in sorted(experiment.knobs.items()):
+        words = words_of(key)
+        dimensions.append(
+            Dimension(
+                name=key,
+                values=space.values,
+                low=space.low,
+                high=space.high,
+                step=space.step,
+                categories=tuple(mode for mode in words.modes if mode in space),
+                scale=words.scale,
+            )
+        )
+    constraints = list(experiment.constraints)
+    if experiment.gates.achieved_ratio > 0:
+        constraints.append(Constraint("achieved_ratio", experiment.gates.achieved_ratio, at_least=True))
+    known = {**(default or {}), **default_settings(experiment)}
+    start = {key: known[key] for key in sorted(experiment.knobs) if known.get(key) in experiment.knobs[key]}
+    return Problem(
+        dimensions=tuple(dimensions),
+        objective=experiment.objective,
+        constraints=tuple(constraints),
+        default=start if len(start) == len(dimensions) else None,
+    )
+
+
+def default_settings(experiment: Experiment) -> dict[str, int]:
+    """The baseline's settings; empty for the node as it was found."""
+    return dict(experiment.baseline.settings)
+
+
+def check_knobs(experiment: Experiment, knobs: Sequence[KnobInfo]) -> None:
+    """Raise SpecError, with its line, for what the definition asks of knobs that nodes with `knobs` don't allow.
+
+    `knobs` are those of every node that takes part: what one refuses is refused.
+    """
+    if findings := rules.offered(experiment, knobs):
+        raise experiment.source.error(findings)
+
+
+def check_policy(experiment: Experiment, names: Sequence[str]) -> None:
+    """Raise SpecError, with its line, for a policy that is not among the `names` of those installed."""
+    name = experiment.policy.name
+    if name not in names:
+        known = sorted(names)
+        # `policy: tune` has no key below it; the error is then placed at the policy itself.
+        finding = Finding(("policy", "name"), f"unknown policy '{name}'", listed(known), nearest(name, known))
+        raise experiment.source.error([finding])
