@@ -1,0 +1,118 @@
+"""Gates: when a measurement can't be trusted. An invalid trial is run again and never told to the search.
+
+A setting under which the server answers too little of the offered load is not among them: that is measured well, and
+is a constraint of the problem (`achieved_ratio`), so that the search learns where it happens.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mustherd.spec.experiment import Gates
+from mustherd.terms import Reading, Setting
+from mustherd.wire.messages import Measured
+
+KNOB_NOT_HELD = "knob-not-held"
+DECISION_NOT_IN_FORCE = "decision-not-in-force"
+MUSTER_LATE = "muster-late"
+ENERGY_UNREADABLE = "energy-unreadable"
+ENERGY_IMPLAUSIBLE = "energy-implausible"
+MISSES = "misses"
+GENERATOR_SATURATED = "generator-saturated"
+NO_LOAD = "no-load"
+LOG_ROWS_LOST = "log-rows-lost"
+LOG_INCOMPLETE = "log-incomplete"
+WINDOW_LENGTH = "window-length"
+
+WINDOW_TOLERANCE = 0.02
+"""Share by which a window may differ from what was asked; the values are taken over the window as it was."""
+
+
+@dataclass(frozen=True)
+class Fired:
+    """A gate fired: its reason code, and a sentence with the value found and the value wanted."""
+
+    reason: str
+    detail: str
+
+
+def judge(
+    gates: Gates,
+    measured: Measured,
+    *,
+    settings: Sequence[Setting],
+    seq: int,
+    window_seconds: float,
+    was_late: bool,
+    log_complete: bool,
+) -> Fired | None:
+    """The first gate that a window doesn't pass, None when it can be trusted.
+
+    `settings` and `seq` are the decision that should have been in force (0: none), `was_late` whether the muster was
+    silent for too long meanwhile, `log_complete` whether all its rows have arrived.
+    """
+    if was_late:
+        return Fired(MUSTER_LATE, "the muster's heartbeats were late during the trial, so it may not have run freely")
+    if measured.in_force != seq:
+        return Fired(
+            DECISION_NOT_IN_FORCE, f"decision {measured.in_force} was in force at the window's end instead of {seq}"
+        )
+    for when, readings in (("before", measured.before), ("after", measured.after)):
+        lost = _not_held(settings, readings)
+        if lost:
+            return Fired(KNOB_NOT_HELD, f"{when} the window {lost}")
+    seconds = measured.t1_s - measured.t0_s
+    if abs(seconds - window_seconds) > WINDOW_TOLERANCE * window_seconds:
+        return Fired(WINDOW_LENGTH, f"the window lasted {seconds:.2f} s instead of {window_seconds:g} s")
+    return _energy(gates, measured, seconds) or _load(gates, measured) or _log(gates, measured, log_complete)
+
+
+def _not_held(settings: Sequence[Setting], readings: Sequence[Reading]) -> str:
+    found = {(r.sheep, r.knob): r for r in readings}
+    for setting in settings:
+        reading = found.get((setting.sheep, setting.knob))
+        if reading is None:
+            return f"{setting.knob} of {setting.sheep} was not read back"
+        if reading.error:
+            return f"{setting.knob} of {setting.sheep} could not be read: {reading.error}"
+        if not reading.held or reading.asked != setting.value:
+            return (
+                f"{setting.knob} of {setting.sheep} did not hold: asked {setting.value}, "
+                f"the node keeps {reading.applied}, {reading.running} runs"
+            )
+    return ""
+
+
+def _energy(gates: Gates, measured: Measured, seconds: float) -> Fired | None:
+    if measured.meter_error:
+        return Fired(ENERGY_UNREADABLE, measured.meter_error)
+    joules = sum(e.joules for e in measured.energies if e.kind == "package")
+    if not any(e.kind == "package" for e in measured.energies):
+        return None
+    watts, band = joules / seconds, gates.energy_watts
+    if not band.low <= watts <= band.high:
+        return Fired(ENERGY_IMPLAUSIBLE, f"{watts:.1f} W lies outside {band.low:g}..{band.high:g} W")
+    return None
+
+
+def _load(gates: Gates, measured: Measured) -> Fired | None:
+    load = measured.load
+    if load is None:
+        return None
+    if load.requests == 0:
+        return Fired(NO_LOAD, "not one request was answered in the window")
+    if load.saturated:
+        return Fired(GENERATOR_SATURATED, f"the load generator ({load.generator}) was itself the bottleneck")
+    ratio = load.misses / load.requests
+    if ratio > gates.miss_ratio:
+        return Fired(MISSES, f"{load.misses} of {load.requests} requests were misses, more than {gates.miss_ratio:g}")
+    return None
+
+
+def _log(gates: Gates, measured: Measured, complete: bool) -> Fired | None:
+    lost = sum(measured.rows_lost.values())
+    if lost > gates.log_rows_lost:
+        streams = ", ".join(f"{name} {n}" for name, n in measured.rows_lost.items() if n)
+        return Fired(LOG_ROWS_LOST, f"{lost} rows were lost at the source ({streams}), allowed {gates.log_rows_lost}")
+    if not complete:
+        return Fired(LOG_INCOMPLETE, f"the log's blocks up to {measured.last_block} did not all arrive")
+    return None

@@ -1,0 +1,63 @@
+"""What an experiment is after, as the verdict and the reports read it out of the stored definition."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from mustherd.learn.search import Constraint
+
+GUARD = "achieved_ratio"
+"""Achieved over offered load. Without a limit on it the best setting is one that leaves part of the load unsent."""
+
+GUARD_LIMIT = 0.98
+
+
+class Goal(msgspec.Struct, frozen=True, kw_only=True):
+    """Minimize `objective` under `constraints`, the guard on the achieved load among them."""
+
+    objective: str = "energy_joules"
+    constraints: tuple[Constraint, ...] = (Constraint(GUARD, GUARD_LIMIT, True),)
+    repeats: int = 0
+    """How often the winner is measured again before it's announced; 0: it's announced as it was found."""
+
+    @classmethod
+    def of(cls, resolved: Mapping[str, Any]) -> "Goal":
+        """The goal in a resolved definition; ValueError names what can't be read.
+
+        Read are `objective`, `constraints` (as `read_p99_us <= 500`, or as metric, limit and at_least), `repeats` and
+        `gates.achieved_ratio`, which becomes a constraint unless there is one on that metric already.
+        """
+        constraints = [_constraint(item) for item in resolved.get("constraints") or ()]
+        if all(constraint.metric != GUARD for constraint in constraints):
+            limit = (resolved.get("gates") or {}).get(GUARD, GUARD_LIMIT)
+            constraints.append(Constraint(GUARD, float(limit), True))
+        return cls(
+            objective=str(resolved.get("objective") or "energy_joules"),
+            constraints=tuple(constraints),
+            repeats=int(resolved.get("repeats") or 0),
+        )
+
+
+def _constraint(item: object) -> Constraint:
+    if isinstance(item, str):
+        for sign, at_least in (("<=", False), (">=", True)):
+            metric, found, limit = item.partition(sign)
+            if found:
+                return Constraint(metric.strip(), float(limit), at_least)
+        raise ValueError(f"the constraint {item!r} is neither `metric <= limit` nor `metric >= limit`")
+    try:
+        return msgspec.convert(item, Constraint)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"the constraint {item!r} can't be read: {error}") from error
+
+
+def keeps(metrics: Mapping[str, float], constraints: Sequence[Constraint]) -> bool:
+    """Whether measured values keep every limit; a value that is missing or not a number keeps none."""
+    return all(c.metric in metrics and c.met_by(metrics[c.metric]) for c in constraints)
+
+
+def excess(value: float, constraint: Constraint) -> float:
+    """How far beyond its limit a value is, as a share of the limit; 0 or less: it keeps the limit."""
+    over = constraint.limit - value if constraint.at_least else value - constraint.limit
+    return over / abs(constraint.limit) if constraint.limit else over
