@@ -1,1 +1,5 @@
-"""policy"""
+"""Policies: what the shepherd does with a herd.
+
+A policy is a class with the interface of `mustherd.policy.policy.Policy`. Those of the project and those that other
+packages add are found through the entry point group `mustherd.policies`.
+"""

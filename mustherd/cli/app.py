@@ -1,0 +1,78 @@
+"""The program `mustherd`: its nouns, and how errors end."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from mustherd import __version__
+from mustherd.cli import experiment, keys, muster, shepherd
+
+INTERRUPTED = 130
+"""What a shell expects of a program that Ctrl-C ended: 128 + SIGINT."""
+
+app = typer.Typer(
+    name="mustherd",
+    help="Run a herd of servers on the least energy that still meets its latency limit.",
+    epilog="Exit codes: 0 done, 1 the verdict is 'not met', 2 a usage or definition error, 3 the herd failed.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(experiment.app, name="experiment")
+app.add_typer(muster.app, name="muster")
+app.add_typer(shepherd.app, name="shepherd")
+app.add_typer(keys.app, name="keys")
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"mustherd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; every error that a user can cause is one message and an exit code."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read us has seen enough; the interpreter's own flush at exit must not complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        code = _code_of(error)
+        if code is None:
+            raise
+        typer.echo(f"mustherd: {error}", err=True)
+        sys.exit(code)
+
+
+def _code_of(error: Exception) -> int | None:
+    """The exit code of an error that was foreseen; None for one that is a fault of ours."""
+    # By name, so that the error's module isn't imported just to compare: most commands need none of them.
+    codes = {
+        "mustherd.spec.error.SpecError": 2,
+        "mustherd.lab.errors.StoreError": 2,
+        "mustherd.lab.errors.OwnedError": 2,
+        "mustherd.muster.config.ConfigError": 2,
+        "mustherd.muster.journal.JournalError": 3,
+        "mustherd.wire.keys.KeysError": 2,
+        "mustherd.wire.ends.WireError": 3,
+        "mustherd.policy.policy.PolicyError": 3,
+        "mustherd.cli.local_herd.LocalHerdError": 3,
+    }
+    return codes.get(f"{type(error).__module__}.{type(error).__qualname__}")

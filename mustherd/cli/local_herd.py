@@ -1,0 +1,158 @@
+"""A herd on this machine: one shepherd and simulated nodes' musters, as processes of their own on loopback."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mustherd.lab.service import ADDRESS
+
+if TYPE_CHECKING:
+    from mustherd.spec import Experiment
+
+START_S = 20.0
+"""How long a shepherd may take to say where it listens."""
+
+END_S = 10.0
+"""How long a daemon may take to end in good order before it is killed."""
+
+
+class LocalHerdError(Exception):
+    """A process of the herd could not be started or ended badly; the message names it and its log."""
+
+
+class LocalHerd:
+    """The processes of one run; a context manager that ends those still running. Logs lie in the folder."""
+
+    def __init__(self, folder: Path, experiment: "Experiment", *, listen: str, ports: str, keys: Path | None) -> None:
+        self.folder = folder
+        self._experiment = experiment
+        self._listen = listen
+        self._ports = ports
+        self._keys = keys
+        self._shepherd: subprocess.Popen[bytes] | None = None
+        self._musters: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, musters: int) -> None:
+        """Start the shepherd, wait until it listens, then start the simulated nodes' musters."""
+        address = self.folder / ADDRESS
+        address.unlink(missing_ok=True)
+        command = ["shepherd", "run", "--experiment", str(self.folder), "--musters", str(musters)]
+        command += ["--listen", self._listen, "--ports", self._ports]
+        if self._keys is not None:
+            command += ["--keys", str(self._keys)]
+        self._shepherd = self._spawn("shepherd", command)
+        where = self._wait_for(address)
+        simulated = self._experiment.herd.simulated
+        if simulated is None:
+            return
+        for number in range(1, musters + 1):
+            name = f"muster-{number}"
+            home = self.folder / "herd" / name
+            home.mkdir(parents=True, exist_ok=True)
+            config = home / "muster.toml"
+            config.write_text(_muster_toml(name, home, where, self._experiment, number), encoding="utf-8")
+            self._musters[name] = self._spawn(name, ["muster", "run", "--config", str(config)])
+
+    def running(self) -> bool:
+        """Whether the shepherd still runs."""
+        return self._shepherd is not None and self._shepherd.poll() is None
+
+    def interrupt(self) -> None:
+        """Ask the shepherd to end in good order."""
+        if self._shepherd is not None and self._shepherd.poll() is None:
+            self._shepherd.send_signal(signal.SIGTERM)
+
+    def result(self) -> int:
+        """Wait for the shepherd and give its exit code; negative for a signal."""
+        return self._shepherd.wait() if self._shepherd is not None else 0
+
+    def last_words(self) -> str:
+        """The last line of the shepherd's log."""
+        lines = (self.folder / "shepherd.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
+    def __enter__(self) -> "LocalHerd":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # The shepherd first, so that it can still tell its musters to put their nodes back.
+        self.interrupt()
+        for process in [self._shepherd, *self._musters.values()]:
+            if process is None:
+                continue
+            if process.poll() is None:
+                process.terminate()
+        for process in [self._shepherd, *self._musters.values()]:
+            if process is None:
+                continue
+            try:
+                process.wait(END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _spawn(self, name: str, arguments: list[str]) -> "subprocess.Popen[bytes]":
+        with (self.folder / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "mustherd", *arguments, "--parent", str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C is for the command that the user sees; it passes the wish on in order.
+                process_group=0,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+            )
+
+    def _wait_for(self, address: Path) -> dict[str, int | str]:
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            if address.exists():
+                where: dict[str, int | str] = json.loads(address.read_text())
+                return where
+            if not self.running():
+                raise LocalHerdError(f"the shepherd did not start: {self.last_words()}")
+            time.sleep(0.02)
+        raise LocalHerdError(f"the shepherd did not listen within {START_S:g} s: see {self.folder / 'shepherd.log'}")
+
+
+def _muster_toml(name: str, home: Path, where: dict[str, int | str], experiment: "Experiment", number: int) -> str:
+    simulated = experiment.herd.simulated
+    if simulated is None:
+        raise LocalHerdError("only a simulated herd runs on this machine")
+    lines = [
+        f"muster = {_text(name)}",
+        f"shepherd = {_text(where['host'])}",
+        f"state = {_text(str(home / 'state'))}",
+        "[ports]",
+        *(f"{channel} = {where[channel]}" for channel in ("pulse", "log", "control", "coordinate")),
+        # A simulated node has nothing to protect: everything that it offers may be set.
+        *(f"[ranges.{knob}]\nlow = 0\nhigh = {2**31}" for knob in ("itr-delay", "dvfs")),
+        "[twin]",
+        f"profile = {_text(simulated.profile)}",
+        f"speed = {float(simulated.speed)}",
+        f"seed = {simulated.seed * 1000 + number}",
+        f"noise = {float(simulated.noise)}",
+        f"drift = {float(simulated.drift)}",
+        "[twin.faults]",
+        *(f"{_text(key)} = {_toml(value)}" for key, value in simulated.faults.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    """An option of a fault as TOML: text, numbers, booleans, lists and mappings of them."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_text(k)} = {_toml(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(v) for v in value) + "]"
+    return _text(value)
+
+
+def _text(value: object) -> str:
+    """A scalar as TOML; JSON's is the same but for characters beyond the first plane, which stay as they are."""
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,40 @@
+"""`mustherd shepherd`: the daemon in the middle."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="The daemon in the middle of a herd.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command()
+def run(
+    experiment: Annotated[Path | None, typer.Option(help="Folder of the experiment to conduct.")] = None,
+    listen: Annotated[str, typer.Option(help="Address to listen on; beyond loopback only with --keys.")] = "127.0.0.1",
+    ports: Annotated[
+        str, typer.Option(help="Ports of pulse, log, control and coordinate; 0: any free one.")
+    ] = "50051,50061,50071,50081",
+    keys: Annotated[Path | None, typer.Option(help="Key folder.")] = None,
+    musters: Annotated[int, typer.Option(min=1, max=1024, help="How many musters an experiment waits for.")] = 1,
+    parent: Annotated[int, typer.Option(help="End when this process, the parent, ends.", hidden=True)] = 0,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+) -> None:
+    """Listen for musters; with --experiment conduct it and end, without serve operators until stopped."""
+    from mustherd.cli.daemon import end_with, log_to_stderr, stop_event  # noqa: PLC0415
+    from mustherd.lab.service import serve  # noqa: PLC0415
+    from mustherd.wire.ends import Ports  # noqa: PLC0415
+
+    log_to_stderr(verbose)
+    try:
+        four = [int(part) for part in ports.split(",")]
+        if len(four) != 4 or not all(0 <= port <= 65535 for port in four):
+            raise ValueError
+    except ValueError:
+        raise typer.BadParameter(f"{ports!r}: give four ports, 0..65535, separated by commas") from None
+    stop = stop_event()
+    if parent:
+        end_with(parent)
+    raise typer.Exit(
+        serve(experiment, listen=listen, ports=Ports(*four), keys_folder=keys, expected=musters, stop=stop)
+    )

@@ -1,0 +1,430 @@
+"""The trial loop: what runs next, where, and when it is over.
+
+Baseline first, then the policy's trials with the baseline interleaved, then the confirmation: the best setting and the
+baseline in turn. What is to run is written to the store before anything is dispatched, and what happened before the
+next thing is chosen, so that a kill at any moment loses the trials in flight and no more.
+"""
+
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from enum import IntEnum
+
+import msgspec
+
+from mustherd.herd.membership import Presence
+from mustherd.lab.bulk import BulkWriter
+from mustherd.lab.goal import Goal
+from mustherd.lab.logbook import Logbook
+from mustherd.lab.runner import STOPPED, Ended, Runner
+from mustherd.lab.store import INTERRUPTED, Store
+from mustherd.lab.trial import Kind, State, Trial
+from mustherd.lab.verdict import candidates, decide, holds, key_of, knobs_known
+from mustherd.learn.search import Observation
+from mustherd.policy.policy import Policy
+from mustherd.policy.policy import make as make_policy
+from mustherd.shepherd.events import DecisionLost, HerdError, HerdEvent, MusterView, PresenceChanged, PutBack, StopAsked
+from mustherd.shepherd.shepherd import Shepherd
+from mustherd.spec import Experiment, check_knobs, default_settings, plan, problem
+from mustherd.spec.plan import CANDIDATES
+
+log = logging.getLogger(__name__)
+
+GATHER_S = 20.0
+"""How long the expected musters may take to join at the start; then the experiment begins with those that are there."""
+
+LONELY_S = 30.0
+"""How long an experiment waits without a single muster before it gives up."""
+
+POLL_S = 0.2
+"""How often events are looked at while trials run."""
+
+RESTORE_WAIT_S = 4.0
+"""How long musters may take at the end to put their nodes back."""
+
+
+class Result(IntEnum):
+    """How a run of an experiment ended; the values are the exit codes of the process."""
+
+    DONE = 0
+    NOT_MET = 1
+    HERD_FAILED = 3
+    STOPPED = 4
+
+
+class HerdFailedError(Exception):
+    """The experiment can't go on; the message says why and what to do."""
+
+
+class StopRequestedError(Exception):
+    """Somebody asked for an orderly end."""
+
+
+@dataclass
+class _Streak:
+    """The same bad end, again and again."""
+
+    reason: str = ""
+    count: int = 0
+
+    def seen(self, reason: str) -> int:
+        """Count an end; a good one ('') or another reason starts over."""
+        self.count = self.count + 1 if reason == self.reason else 1
+        self.reason = reason
+        return self.count if reason else 0
+
+
+class Conductor:
+    """Conducts one run of an experiment on a shepherd's herd."""
+
+    def __init__(
+        self,
+        store: Store,
+        experiment: Experiment,
+        shepherd: Shepherd,
+        logbook: Logbook,
+        *,
+        expected: int,
+        stop: threading.Event,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._experiment = experiment
+        self._shepherd = shepherd
+        self._runner = Runner(experiment, shepherd, logbook)
+        self._bulk = BulkWriter(store.folder)
+        self._goal = Goal.of(store.experiment().resolved)
+        self._expected = expected
+        self._stop = stop
+        self._now = now
+        self._baseline = default_settings(experiment)
+        self._under_way: dict[Future[Ended], Trial] = {}
+        self._failures, self._invalids = _Streak(), _Streak()
+        self._policy: Policy | None = None
+        self._search_over = ""
+        self._alone_since: float | None = None
+
+    def run(self) -> Result:
+        """Run to the end; the store holds everything that it found."""
+        store = self._store
+        store.set_status("running")
+        try:
+            with contextlib.ExitStack() as stack:
+                self._gather()
+                knobs = next(iter(self._shepherd.musters().values())).knobs
+                default = self._default_point()
+                self._policy = make_policy(self._experiment, problem(self._experiment, default))
+                stack.callback(self._policy.close)
+                for view in self._shepherd.musters().values():
+                    check_knobs(self._experiment, view.knobs)
+                log.info("the herd offers %s", ", ".join(sorted({k.name for k in knobs})))
+                store.set_plan(self._plan())
+                again = store.requeue_running()
+                if again:
+                    store.event("requeued", f"{len(again)} interrupted trials are run again")
+                self._replay()
+                pool = ThreadPoolExecutor(max_workers=max(1, self._expected), thread_name_prefix="trial")
+                stack.callback(pool.shutdown)
+                self._loop(pool)
+            return self._conclude()
+        except StopRequestedError:
+            self._abandon()
+            store.set_status("stopped", "an operator asked for it")
+            store.event("stopped", "stopped on request; resume goes on from here")
+            return Result.STOPPED
+        except HerdFailedError as error:
+            self._abandon()
+            store.set_status("failed", str(error))
+            store.event("failed", str(error))
+            return Result.HERD_FAILED
+        except BaseException as error:
+            self._abandon()
+            store.set_status("failed", f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            self._give_back()
+
+    # --- before the first trial ---
+
+    def _gather(self) -> None:
+        self._store.set_phase("gathering")
+        deadline = self._now() + GATHER_S
+        while len(self._alive()) < self._expected and self._now() < deadline:
+            self._events(timeout_s=POLL_S / 4)
+        here = self._alive()
+        if not here:
+            raise HerdFailedError(f"no muster joined within {GATHER_S:g} s: see their logs, or `mustherd herd status`")
+        if len(here) < self._expected:
+            self._store.event("muster-absent", f"begins with {len(here)} of {self._expected} musters")
+
+    def _default_point(self) -> dict[str, int]:
+        """The values that the nodes have before anything is changed, of the first muster that can tell."""
+        for view in self._shepherd.musters().values():
+            with contextlib.suppress(HerdError, TimeoutError):
+                applied = self._shepherd.decide(view.name, ()).result(RESTORE_WAIT_S)
+                readings = applied.readings
+                return {r.knob: r.applied for r in readings if r.applied is not None}
+        return {}
+
+    def _plan(self) -> Mapping[str, int]:
+        planned = plan(self._experiment, self._expected)
+        if self._policy is None or not self._policy.compares:
+            return {Kind.SEARCH: planned.search}
+        return {Kind.BASELINE: planned.baseline, Kind.SEARCH: planned.search, Kind.CONFIRM: planned.confirm}
+
+    def _replay(self) -> None:
+        finished = self._store.trials(Kind.SEARCH, State.FINISHED)
+        if finished and self._policy is not None:
+            self._policy.observe([Observation(point=t.settings, metrics=t.metrics) for t in finished])
+            self._store.event("replayed", f"the policy learnt {len(finished)} finished trials again")
+
+    # --- the loop ---
+
+    def _loop(self, pool: ThreadPoolExecutor) -> None:
+        while True:
+            self._events(timeout_s=0)
+            idle = [name for name in self._alive() if name not in {t.muster for t in self._under_way.values()}]
+            waiting = False
+            for muster in idle:
+                trial = self._next()
+                if trial is None:
+                    waiting = True
+                    break
+                begun = self._store.start(trial, muster)
+                self._under_way[pool.submit(self._runner.run, begun, muster)] = begun
+            if not self._under_way:
+                if waiting:
+                    return
+                self._wait_for_musters()
+                continue
+            self._alone_since = None
+            done, _ = wait(self._under_way, timeout=POLL_S, return_when=FIRST_COMPLETED)
+            for future in done:
+                self._ended(self._under_way.pop(future), future.result())
+
+    def _next(self) -> Trial | None:
+        """What an idle muster shall run; None when there is nothing (yet)."""
+        queued = self._store.queued()
+        if queued:
+            return queued[0]
+        chosen = self._next_of_search() or self._next_of_confirmation()
+        if chosen is None:
+            return None
+        kind, settings = chosen
+        return self._store.add(Trial(number=self._store.next_number(), kind=kind, settings=settings))
+
+    def _next_of_search(self) -> tuple[Kind, dict[str, int]] | None:
+        policy = self._policy
+        if self._search_over or policy is None:
+            return None
+        begun = self._numbers(Kind.SEARCH)
+        if begun >= self._experiment.trials:
+            self._end_search("every planned trial has run")
+            return None
+        spent = self._spent()
+        if spent:
+            self._end_search(spent)
+            return None
+        if policy.compares and self._numbers(Kind.BASELINE) <= begun // self._experiment.baseline.every:
+            self._store.set_phase("baseline" if begun == 0 else "search")
+            return Kind.BASELINE, self._baseline
+        self._store.set_phase("search")
+        point = policy.propose([t.settings for t in self._under_way.values() if t.kind is Kind.SEARCH])
+        if point is None:
+            self._end_search("the search has nothing left worth trying")
+            return None
+        return Kind.SEARCH, point
+
+    def _end_search(self, reason: str) -> None:
+        self._search_over = reason
+        self._store.event("search-over", reason)
+
+    def _next_of_confirmation(self) -> tuple[Kind, dict[str, int]] | None:
+        policy = self._policy
+        repeats = self._experiment.repeats
+        if policy is None or not policy.compares or repeats == 0:
+            return None
+        if any(t.kind is Kind.SEARCH for t in self._under_way.values()):
+            return None
+        trials = self._store.trials(state=State.FINISHED)
+        self._store.set_phase("confirmation")
+        for settings in candidates(trials, self._goal.constraints, self._goal.objective)[:CANDIDATES]:
+            verdict = holds(trials, settings, self._goal)
+            if verdict is True:
+                return None
+            if verdict is None:
+                return self._repeat(settings)
+        return None
+
+    def _repeat(self, settings: dict[str, int]) -> tuple[Kind, dict[str, int]] | None:
+        """The candidate and the baseline in turn, until the candidate has its repeats."""
+        if key_of(settings) == key_of(self._baseline):
+            return None
+        wanted, beside = key_of(settings), key_of(self._baseline)
+        rows = self._store.trials(Kind.CONFIRM)
+        failed = {t.number for t in rows if t.state is State.FAILED}
+        begun = [key_of(t.settings) for t in {t.number: t for t in rows if t.number not in failed}.values()]
+        repeats = self._experiment.repeats
+        since = begun[begun.index(wanted) :] if wanted in begun else []
+        of_wanted, of_beside = begun.count(wanted), since.count(beside)
+        if len(failed) > repeats:
+            raise HerdFailedError(f"{len(failed)} confirmation trials failed: see the trials' reasons")
+        if of_wanted < repeats and of_wanted <= of_beside:
+            return Kind.CONFIRM, settings
+        if of_beside < of_wanted:
+            return Kind.CONFIRM, self._baseline
+        return None
+
+    def _numbers(self, kind: Kind) -> int:
+        return len({t.number for t in self._store.trials(kind)})
+
+    def _spent(self) -> str:
+        """The budget that is used up, in words; '' while there is some left, the confirmation's share set aside."""
+        budget, load = self._experiment.budget, self._experiment.workload
+        if budget.minutes is None and budget.joules is None:
+            return ""
+        rows = self._store.trials()
+        attempts = sum(t.state is not State.QUEUED for t in rows)
+        kept = 2 * self._experiment.repeats if self._policy is not None and self._policy.compares else 0
+        seconds = load.settle_seconds + load.ramp_seconds + load.window_seconds
+        minutes = (attempts + kept + 1) * seconds / 60 / max(1, self._expected)
+        if budget.minutes is not None and minutes > budget.minutes:
+            return f"the budget of {budget.minutes:g} minutes is used up, but for the confirmation"
+        used = [t.metrics["energy_joules"] for t in rows if "energy_joules" in t.metrics]
+        mean = sum(used) / len(used) if used else 0.0
+        if budget.joules is not None and sum(used) + mean * (kept + 1) > budget.joules:
+            return f"the budget of {budget.joules:g} J is used up, but for the confirmation"
+        return ""
+
+    def _ended(self, begun: Trial, ended: Ended) -> None:
+        trial, gates = ended.trial, self._experiment.gates
+        if ended.blocks:
+            for block in ended.blocks:
+                self._bulk.append(
+                    trial.number,
+                    trial.attempt,
+                    trial.muster,
+                    block.stream,
+                    first_row=block.first,
+                    columns=block.columns,
+                )
+            self._bulk.close_trial(trial.number, trial.attempt)
+        retry = trial.state is State.INVALID
+        if retry and not _the_musters_fault(trial.reason) and trial.attempt >= gates.attempts:
+            retry = False
+            detail = f"invalid {trial.attempt} times, the last time because {trial.detail}"
+            trial = msgspec.structs.replace(trial, state=State.FAILED, detail=detail)
+        self._store.finish(trial, retry=retry)
+        if trial.state is not State.FINISHED:
+            self._store.event(
+                f"trial-{trial.state}", f"trial {begun.number} on {begun.muster} {trial.state}: {trial.detail}"
+            )
+        if trial.state is State.FINISHED and trial.kind is Kind.SEARCH and self._policy is not None:
+            self._policy.observe([Observation(point=trial.settings, metrics=trial.metrics)])
+        self._break_streaks(trial)
+
+    def _break_streaks(self, trial: Trial) -> None:
+        gates = self._experiment.gates
+        failures = self._failures.seen(trial.reason if trial.state is State.FAILED else "")
+        invalids = self._invalids.seen(trial.reason if trial.state is State.INVALID else "")
+        if trial.state is State.FINISHED:
+            self._failures, self._invalids = _Streak(), _Streak()
+        if failures >= gates.same_failure:
+            raise HerdFailedError(f"{failures} trials in a row failed with {trial.reason}: {trial.detail}")
+        # An environment that spoils every attempt must not loop, even where single attempts are worth repeating.
+        limit = gates.same_failure * gates.attempts * max(1, self._expected)
+        if invalids >= limit:
+            raise HerdFailedError(f"{invalids} attempts in a row were invalid with {trial.reason}: {trial.detail}")
+
+    # --- the herd ---
+
+    def _alive(self) -> dict[str, MusterView]:
+        return {name: view for name, view in self._shepherd.musters().items() if view.presence == Presence.ALIVE}
+
+    def _wait_for_musters(self) -> None:
+        if self._alone_since is None:
+            self._alone_since = self._now()
+            self._store.event("herd-gone", "no muster is left; waiting for one to come back")
+        if self._now() - self._alone_since > LONELY_S:
+            raise HerdFailedError(f"no muster has been there for {LONELY_S:g} s; resume when the herd is back")
+        self._events(timeout_s=POLL_S)
+
+    def _events(self, timeout_s: float) -> None:
+        """Take note of what has happened, waiting for the first event at most `timeout_s`."""
+        if self._stop.is_set():
+            raise StopRequestedError
+        while True:
+            try:
+                event = self._shepherd.events.get(block=timeout_s > 0, timeout=timeout_s or None)
+            except queue.Empty:
+                return
+            timeout_s = 0
+            if isinstance(event, StopAsked):
+                raise StopRequestedError
+            self._note(event)
+
+    def _note(self, event: HerdEvent) -> None:
+        store = self._store
+        match event:
+            case PresenceChanged(change):
+                view = self._shepherd.musters().get(change.muster)
+                store.set_muster(
+                    change.muster,
+                    state=change.after,
+                    facts=view.facts if view else None,
+                    knobs=view.knobs if view else None,
+                )
+                if change.before is None:
+                    store.event("muster-joined", f"muster {change.muster} joined")
+                elif change.new_life:
+                    store.event("muster-restarted", f"muster {change.muster} started again")
+                else:
+                    text = f"muster {change.muster} is {change.after} after {change.silent_s:.1f} s of silence"
+                    store.event(f"muster-{change.after}", text)
+            case PutBack(muster, reason, readings):
+                back = ", ".join(f"{r.knob} {r.applied}" for r in readings) or "nothing to do"
+                store.event("knobs-restored", f"muster {muster} put its node back ({back}): {reason}")
+            case DecisionLost(muster, seq):
+                store.event("decision-lost", f"decision {seq} is not in force on muster {muster} any more")
+            case StopAsked():
+                pass
+
+    # --- the end ---
+
+    def _conclude(self) -> Result:
+        store = self._store
+        if self._policy is None or not self._policy.compares:
+            store.set_status("done")
+            return Result.DONE
+        verdict = decide(store.trials(), self._goal, knobs_known(store))
+        store.set_verdict(msgspec.to_builtins(verdict))
+        store.set_phase("done")
+        store.set_status("done")
+        store.event("verdict", verdict.reason)
+        return Result.DONE if verdict.verdict == "met" else Result.NOT_MET
+
+    def _abandon(self) -> None:
+        """Trials in flight are run again by resume."""
+        for trial in self._under_way.values():
+            ended = msgspec.structs.replace(
+                trial, state=State.INVALID, reason=STOPPED, detail="the experiment ended before the trial did"
+            )
+            self._store.finish(ended, retry=True)
+        self._under_way.clear()
+
+    def _give_back(self) -> None:
+        """Put every node back and wait for the musters to say so; their leases would, seconds later."""
+        pending = [self._shepherd.decide(name, ()) for name in self._alive()]
+        for future in pending:
+            with contextlib.suppress(HerdError, TimeoutError):
+                future.result(RESTORE_WAIT_S)
+
+
+def _the_musters_fault(reason: str) -> bool:
+    """Whether an attempt says nothing about its trial: its muster went away, or the run ended under it."""
+    return reason.startswith("muster-") or reason in (INTERRUPTED, STOPPED, "no-answer", "superseded")

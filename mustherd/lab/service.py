@@ -1,0 +1,83 @@
+"""Putting a shepherd together and running it: alone, or with an experiment to conduct."""
+
+import contextlib
+import json
+import logging
+import os
+import threading
+from pathlib import Path
+
+from mustherd.lab.conduct import Conductor
+from mustherd.lab.logbook import Logbook
+from mustherd.lab.store import DEFINITION, Store
+from mustherd.shepherd.shepherd import Shepherd
+from mustherd.spec import loads
+from mustherd.wire.ends import Ports, ShepherdEnd
+from mustherd.wire.keys import for_shepherd
+
+log = logging.getLogger(__name__)
+
+ADDRESS = "shepherd.json"
+"""In an experiment's folder, while its shepherd runs: where it listens and its pid."""
+
+
+def serve(
+    folder: Path | None,
+    *,
+    listen: str,
+    ports: Ports,
+    keys_folder: Path | None,
+    expected: int,
+    stop: threading.Event,
+) -> int:
+    """Run a shepherd until it is stopped or its experiment has ended; gives the exit code of the process.
+
+    Raises KeysError, WireError, and with an experiment StoreError, SpecError, PolicyError.
+    """
+    keys = for_shepherd(keys_folder) if keys_folder is not None else None
+    logbook = Logbook()
+    with contextlib.ExitStack() as stack:
+        store = None
+        if folder is not None:
+            store = stack.enter_context(Store.open(folder))
+            stack.enter_context(store.own())
+        end = ShepherdEnd(listen, ports, keys)
+        shepherd = Shepherd(
+            end,
+            experiment=store.experiment().name if store is not None else "",
+            folder=str(folder) if folder is not None else "",
+            on_block=logbook.add,
+        )
+        shepherd.start()
+        stack.callback(shepherd.stop)
+        bound = end.ports
+        log.info("listening on %s, ports %s", listen, (bound.pulse, bound.log, bound.control, bound.coordinate))
+        if store is None:
+            while not stop.wait(1.0):
+                # Nobody drives this herd: what happens in it is only logged.
+                while not shepherd.events.empty():
+                    log.info("%s", shepherd.events.get_nowait())
+            return 0
+        address = store.folder / ADDRESS
+        _announce(address, listen, bound)
+        stack.callback(address.unlink, missing_ok=True)
+        experiment = loads(store.experiment().definition, str(store.folder / DEFINITION))
+        conductor = Conductor(store, experiment, shepherd, logbook, expected=expected, stop=stop)
+        return int(conductor.run())
+
+
+def _announce(file: Path, host: str, ports: Ports) -> None:
+    draft = file.with_suffix(".new")
+    draft.write_text(
+        json.dumps(
+            {
+                "pid": os.getpid(),
+                "host": host,
+                "pulse": ports.pulse,
+                "log": ports.log,
+                "control": ports.control,
+                "coordinate": ports.coordinate,
+            }
+        )
+    )
+    draft.replace(file)

@@ -1,0 +1,48 @@
+"""Putting a muster together from its configuration, and running it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from mustherd.muster.config import Config, ConfigError, load
+from mustherd.muster.journal import Journal
+from mustherd.muster.muster import Muster
+from mustherd.muster.pasture import Pasture
+from mustherd.node.node import Node
+from mustherd.wire.ends import MusterEnd
+from mustherd.wire.keys import for_member
+
+UNRESTORED = 3
+"""Exit code when a knob could not be put back."""
+
+
+def serve(file: Path, ready: Callable[[Callable[[], None]], None]) -> int:
+    """Run the muster that `file` describes until it is stopped; gives the exit code.
+
+    `ready` gets the function that stops it, to hang it on signals. Raises ConfigError, JournalError, KeysError.
+    """
+    config = load(file)
+    node = open_node(config, file)
+    journal = Journal(Path(config.state))
+    keys = for_member(Path(config.keys), config.muster) if config.keys else None
+    pasture = Pasture(node.knobs, config.ranges, journal)
+    end = MusterEnd(config.muster, config.shepherd, config.ports.ports(), keys, config.groups)
+    muster = Muster(config, node, pasture, end)
+    ready(muster.stop)
+    muster.run()
+    return UNRESTORED if muster.unrestored else 0
+
+
+def open_node(config: Config, file: Path) -> Node:
+    """The node that a configuration means. Raises ConfigError."""
+    if config.twin is None:
+        raise ConfigError(f"{file}: top level: no node: a [twin] table is needed")
+    from mustherd.node.twin.faults import TwinOptions  # noqa: PLC0415
+    from mustherd.node.twin.node import TwinNode  # noqa: PLC0415
+
+    try:
+        options = msgspec.convert(config.twin, TwinOptions)
+        return TwinNode(options, state_file=Path(config.state) / "registers.json")
+    except (msgspec.ValidationError, ValueError, OSError) as error:
+        raise ConfigError(f"{file}: twin: {error}") from None

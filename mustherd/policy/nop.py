@@ -1,0 +1,25 @@
+"""Change nothing: measure the herd as it is, as often as the experiment says."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from mustherd.learn.search import Observation, Point, Problem
+from mustherd.spec import Experiment
+
+
+class Nop:
+    """Every trial leaves the node as it was found."""
+
+    compares: ClassVar[bool] = False
+
+    def __init__(self, _experiment: Experiment, _problem: Problem) -> None:
+        pass
+
+    def observe(self, observations: Sequence[Observation]) -> None:
+        pass
+
+    def propose(self, pending: Sequence[Point]) -> Point | None:  # noqa: ARG002
+        return {}
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,68 @@
+"""The interface of a policy, and where policies are found."""
+
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import ClassVar, Protocol, runtime_checkable
+
+from mustherd.learn.search import Observation, Point, Problem
+from mustherd.spec import Experiment
+
+GROUP = "mustherd.policies"
+
+
+class PolicyError(Exception):
+    """A policy can't be had or broke; the message names it and its package."""
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Says what to try next. The trial loop runs it: sets the knobs, measures, gates, stores, and tells the policy.
+
+    Made once for each run of an experiment as `Policy(experiment, problem)`; a resumed run makes a new one and tells it
+    all that was found so far in one `observe`. Called from one thread. A policy may take seconds to propose (no
+    heartbeat waits for it), and touches no node itself.
+    """
+
+    compares: ClassVar[bool]
+    """Whether its trials are held against a baseline and its best one is confirmed: a search does, watching doesn't."""
+
+    def observe(self, observations: Sequence[Observation]) -> None:
+        """Learn from valid, finished trials of this policy, in the order they ended. Baselines are not among them."""
+        ...
+
+    def propose(self, pending: Sequence[Point]) -> Point | None:
+        """The next setting to try, given those under way; {} leaves the node as it was found; None: enough."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what it holds; called once."""
+        ...
+
+
+def installed() -> dict[str, EntryPoint]:
+    """Policies by name; of two with one name ours wins, so that a package can't take a built-in's place."""
+    found: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=GROUP):
+        ours = entry.value.startswith("mustherd.")
+        if ours or entry.name not in found:
+            found[entry.name] = entry
+    return found
+
+
+def make(experiment: Experiment, problem: Problem) -> Policy:
+    """The policy that an experiment names. Raises PolicyError."""
+    name = experiment.policy.name
+    entry = installed().get(name)
+    if entry is None:
+        raise PolicyError(f"no policy {name!r} is installed; there are: {', '.join(sorted(installed()))}")
+    try:
+        policy = entry.load()(experiment, problem)
+    except ValueError as error:
+        raise PolicyError(f"policy {name}: {error}") from None
+    except Exception as error:
+        raise PolicyError(
+            f"policy {name} ({entry.value}) could not be made: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(policy, Policy):
+        raise PolicyError(f"policy {name} ({entry.value}) lacks part of the interface: see mustherd.policy.policy")
+    return policy

@@ -1,0 +1,40 @@
+"""Tune: let a search find the settings with the least of the objective that keep every limit."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from mustherd.learn.search import Observation, Point, Problem
+from mustherd.learn.worker import SearchError, SearchProcess
+from mustherd.policy.policy import PolicyError
+from mustherd.spec import Experiment
+
+
+class Tune:
+    """Runs the experiment's search in a process of its own."""
+
+    compares: ClassVar[bool] = True
+
+    def __init__(self, experiment: Experiment, problem: Problem) -> None:
+        search = experiment.search
+        options = {"settings": search.settings} if search.settings is not None else {}
+        try:
+            self._search = SearchProcess(
+                search.method, problem, seed=search.seed, initial=search.initial, options=options
+            )
+        except SearchError as error:
+            raise PolicyError(str(error)) from None
+
+    def observe(self, observations: Sequence[Observation]) -> None:
+        try:
+            self._search.tell(observations)
+        except SearchError as error:
+            raise PolicyError(str(error)) from None
+
+    def propose(self, pending: Sequence[Point]) -> Point | None:
+        try:
+            return self._search.ask(pending)
+        except SearchError as error:
+            raise PolicyError(str(error)) from None
+
+    def close(self) -> None:
+        self._search.close()
