@@ -117,6 +117,12 @@ class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
     update_us: dict[str, float]
     saturated: bool = False
     """The generator itself was the bottleneck."""
+    counters: dict[str, float] = {}
+    """What else was counted over the same window, each present only where somebody could count it.
+
+    Of the server: server_cpu_seconds, get_hits, get_misses, cmd_get, cmd_set, curr_connections (at t1). Of the
+    generator: see mustherd.load.generator.
+    """
 
 
 def settings_of(values: Mapping[str, int], knobs: Sequence[KnobInfo]) -> tuple[Setting, ...]:

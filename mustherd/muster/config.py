@@ -68,6 +68,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Knob name to what may be set; a knob that isn't named is never touched."""
     twin: dict[str, Any] | None = None
     """Present: simulate a node with these options instead of using this machine."""
+    process: dict[str, Any] | None = None
+    """Present: the node is a memcached that this muster runs and loads itself; see mustherd.load.local."""
 
 
 def load(path: Path) -> Config:
