@@ -5,7 +5,7 @@
 
 from mustherd.spec.error import SpecError
 from mustherd.spec.experiment import Experiment
-from mustherd.spec.identity import changes, digest, dump, resolved
+from mustherd.spec.identity import changes, content, digest, dump
 from mustherd.spec.plan import Plan, plan
 from mustherd.spec.reading import load, loads, quickstart
 from mustherd.spec.schema import json_schema
@@ -18,6 +18,7 @@ __all__ = [
     "changes",
     "check_knobs",
     "check_policy",
+    "content",
     "default_settings",
     "digest",
     "dump",
@@ -27,5 +28,4 @@ __all__ = [
     "plan",
     "problem",
     "quickstart",
-    "resolved",
 ]

@@ -8,10 +8,11 @@ from typing import Any
 import yaml
 
 from mustherd.spec import document
-from mustherd.spec.error import dotted, shown
+from mustherd.spec.error import Path, dotted, shown
 from mustherd.spec.experiment import Experiment
 
-MAX_CHANGE = 120
+MAX_CHANGE = 200
+"""Characters that a line of changes shows of a value."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -41,40 +42,39 @@ _Dumper.add_representer(bool, _word)
 _Dumper.add_representer(type(None), _word)
 
 
-def resolved(experiment: Experiment) -> dict[str, Any]:
+def content(experiment: Experiment) -> dict[str, Any]:
     """Everything the definition says, defaults included, as JSON types; unset keys are left out."""
     return experiment.model_dump(mode="json", exclude_none=True)
 
 
 def dump(experiment: Experiment) -> str:
     """The definition as YAML that reads back as the same experiment, every default written out."""
-    return yaml.dump(resolved(experiment), Dumper=_Dumper, sort_keys=False, allow_unicode=False, width=110)
+    return yaml.dump(content(experiment), Dumper=_Dumper, sort_keys=False, allow_unicode=False, width=110)
 
 
 def digest(experiment: Experiment) -> str:
     """SHA-256 (hex) of what the definition says: the same whatever its layout, comments, units and order of keys."""
-    text = json.dumps(resolved(experiment), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(content(experiment), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def changes(old: Experiment, new: Experiment) -> list[str]:
     """What differs, a line each, as in `trials: 30 -> 40`; empty for equal digests."""
-    before, after = dict(_leaves(resolved(old))), dict(_leaves(resolved(new)))
-    lines = []
-    for name in dict.fromkeys((*before, *after)):
-        if name not in before:
-            lines.append(f"{name}: added, {after[name]}")
-        elif name not in after:
-            lines.append(f"{name}: removed, was {before[name]}")
-        elif before[name] != after[name]:
-            lines.append(f"{name}: {before[name]} -> {after[name]}")
-    return lines
+    return list(_differences(content(old), content(new), ()))
 
 
-def _leaves(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str, str]]:
-    """Every value with its dotted path; lists count as one value."""
-    if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from _leaves(inner, (*path, key))
-    else:
-        yield dotted(path), value if isinstance(value, str) else shown(json.dumps(value, sort_keys=True), 10**6)
+def _differences(old: Any, new: Any, path: Path) -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in dict.fromkeys((*old, *new)):
+            if key not in old:
+                yield f"{dotted((*path, key))}: added, {_said(new[key])}"
+            elif key not in new:
+                yield f"{dotted((*path, key))}: removed, was {_said(old[key])}"
+            else:
+                yield from _differences(old[key], new[key], (*path, key))
+    elif old != new:
+        yield f"{dotted(path)}: {_said(old)} -> {_said(new)}"
+
+
+def _said(value: Any) -> str:
+    return shown(value if isinstance(value, str) else json.dumps(value), MAX_CHANGE)

@@ -19,8 +19,10 @@ ALIASES = {"\u00b5s": "us", "\u03bcs": "us", "\u00b5J": "uJ", "\u03bcJ": "uJ"}
 """Both letters that Unicode has for micro."""
 
 AMOUNT = re.compile(
-    r"([-+]?(?:[0-9]{1,15}(?:_[0-9]{3}){0,4}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})(?:[eE][-+]?[0-9]{1,2})?)\s*(\S{0,20})"
+    r"([-+]?(?:[0-9]{1,20}(?:_[0-9]{3}){0,4}(?:\.[0-9]{0,20})?|\.[0-9]{1,20})(?:[eE](?:\+?[0-9]{1,2}|-[0-9]{1,3}))?)"
+    r"\s*((?:[^\s0-9]\S{0,20})?)"
 )
+"""A number of bounded size, so that no exponent makes the arithmetic long, and a unit."""
 
 
 class QuantityError(Exception):
