@@ -1,6 +1,11 @@
 """What can be wrong with a twin, and the options that make one."""
 
+import math
+
 import msgspec
+
+ITR, DVFS = "itr-delay", "dvfs"
+"""The names of a twin's knobs."""
 
 
 class TwinFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,6 +32,16 @@ class TwinFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     generator_saturated: bool = False
     """The load generator is the bottleneck: it sends nine tenths of what it was asked for, and says so."""
 
+    def __post_init__(self) -> None:
+        """ValueError for a fault that can't be."""
+        named = {*self.knob_ignored, *self.knob_reverts_after_s, *self.write_error}
+        if unknown := named - {ITR, DVFS}:
+            raise ValueError(f"a twin has the knobs {ITR} and {DVFS}, no {', '.join(sorted(unknown))}")
+        _at_least(0, lost_rows=self.lost_rows, energy_factor=self.energy_factor, misses=self.misses)
+        _at_least(0, **{f"knob_reverts_after_s[{k}]": s for k, s in self.knob_reverts_after_s.items()})
+        if self.misses > 1:
+            raise ValueError(f"misses is a share of the requests, at most 1, not {self.misses}")
+
 
 class TwinOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What makes a twin."""
@@ -40,3 +55,15 @@ class TwinOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     drift: float = 0.0
     """Drift of this campaign's latencies, as a multiple of what was measured between campaigns (6 % +/- 8 %)."""
     faults: TwinFaults = TwinFaults()
+
+    def __post_init__(self) -> None:
+        """ValueError for a number that can't be."""
+        _at_least(0, noise=self.noise)
+        if not (math.isfinite(self.speed) and self.speed > 0):
+            raise ValueError(f"a twin's speed must be above 0, not {self.speed}")
+
+
+def _at_least(least: float, **values: float) -> None:
+    for name, value in values.items():
+        if not (math.isfinite(value) and value >= least):
+            raise ValueError(f"{name} must be at least {least}, not {value}")

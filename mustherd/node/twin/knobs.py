@@ -1,7 +1,8 @@
 """A twin's knobs: interrupt moderation as ixgbe keeps it, and the clock as IA32_PERF_CTL asks for it."""
 
 from mustherd.node.knob import KnobError
-from mustherd.node.twin.machine import DVFS, ITR, Machine
+from mustherd.node.twin.faults import DVFS, ITR
+from mustherd.node.twin.machine import Machine
 from mustherd.node.twin.model import ADAPTIVE
 from mustherd.terms import KnobInfo
 

@@ -9,12 +9,10 @@ import msgspec
 
 from mustherd.node.twin import model
 from mustherd.node.twin.clock import TwinClock
-from mustherd.node.twin.faults import TwinOptions
+from mustherd.node.twin.faults import DVFS, ITR, TwinOptions
 from mustherd.node.twin.profiles import Profile
 from mustherd.node.twin.registers import Registers
 from mustherd.terms import Load
-
-ITR, DVFS = "itr-delay", "dvfs"
 
 ROWS_KEPT = 4096
 """Rows of the log that a machine keeps for its reader, an hour of its own time; older ones are lost."""
@@ -80,8 +78,7 @@ class Machine:
         self.core_joules = 0.0
         self.rows: deque[Row] = deque(maxlen=ROWS_KEPT)
         self.work: Work | None = None
-        drawn = random.Random(f"campaign {options.seed}").gauss(*DRIFT)
-        self._drift = 1 + options.drift * drawn
+        self._drift = 1 + options.drift * random.Random(f"campaign {options.seed}").gauss(*DRIFT)
         self._now = clock.now()
         self._row = 0
         self._link_up_at = -math.inf
@@ -99,12 +96,12 @@ class Machine:
             ends = [t for t in (self._link_up_at, *self._reverts.values()) if self._now < t <= now]
             until = min(ends, default=now)
             self._live(until)
+            if not ends:
+                return
             for name in [n for n, t in self._reverts.items() if t <= until]:
                 del self._reverts[name]
                 self._store(name, self.originals[name])
             self._state = self._settled()
-            if until >= now:
-                return
 
     def write(self, name: str, value: int) -> None:
         """Put `value` into a register, now."""

@@ -1,7 +1,11 @@
 """The physics of a twin: from a delay, a clock and a load to power, throughput and latency. Pure, no noise.
 
+One queueing model gives all three. Requests that come to a core are held back until its queue's next interrupt; the
+batch is served at the core's clock, the larger the batch the less work per request; the load is closed, so that no more
+than the requests outstanding can wait anywhere. The constants are a profile's, fitted to a recorded machine.
+
 Symbols: f the clock in GHz, W the length of an interrupt interval in us, a the requests per core and us, n the requests
-per batch, x the work offered to a core per unit of its time, u the busy fraction.
+per batch, x the work offered to a core as a multiple of what it can do, u its busy fraction.
 """
 
 import math
@@ -19,6 +23,9 @@ ADAPTIVE = 1
 
 PRESETS = ("etc",)
 """Workloads that the constants were fitted to."""
+
+LEAST_ROOM_US = 2.0
+"""What a queue keeps in a closed loop that is all taken up by interrupt intervals."""
 
 
 class Batches(msgspec.Struct, frozen=True):
@@ -57,31 +64,56 @@ def batches(rate: float, interval: float) -> Batches:
     return Batches(size=rate * cycle / (1 + intervals * (1 - empty)), at_once=1 / (rate * cycle))
 
 
-def interval_us(profile: Profile, itr_us: int, adaptive_us: float) -> float:
-    """W: the interrupt interval of a delay; off still takes about a microsecond."""
-    return profile.interval_per_us * (adaptive_us if itr_us == ADAPTIVE else max(1, itr_us))
+def interval_us(profile: Profile, itr_us: int) -> float:
+    """W: the interrupt interval of a delay. Even with moderation off the adapter takes about a microsecond."""
+    return profile.interval_per_us * (profile.adaptive_us if itr_us == ADAPTIVE else max(1, itr_us))
+
+
+def loop_qps(profile: Profile, interval: float, outstanding: int) -> float:
+    """Requests per second at which those outstanding all wait for interrupts: 188.8e6 / itr at 256 outstanding."""
+    return outstanding / (profile.loop.intervals * interval) * 1e6
 
 
 def achieved_qps(profile: Profile, interval: float, ghz: float, load: Load) -> float:
-    """Requests per second that the closed loop lets through.
+    """Requests per second that are served, at most those offered.
 
-    Bounded by the requests outstanding, which go round once in `windows` intervals (188.8e6 / itr at 256), and by the
-    cores; between the two the bounds meet smoothly: (A^-k + B^-k)^(-1/k).
+    Bounded by the interrupts (`loop_qps`), by the cores at the least work per request, and by the round trip of an idle
+    server. Where bounds meet they give way smoothly: (A^-k + B^-k + C^-k)^(-1/k).
     """
     fit = profile.loop
-    by_loop = load.outstanding / (fit.windows * interval) * 1e6
-    by_cores = profile.cores * ghz * 1e6 / fit.kcycles
-    k = fit.sharpness
-    bound = math.pow(math.pow(by_loop, -k) + math.pow(by_cores, -k), -1 / k)
-    return min(load.qps, bound)
+    polling = 1 - fit.polling / (1 + (interval / fit.polling_us) ** 8)
+    bounds = (
+        loop_qps(profile, interval, load.outstanding),
+        profile.cores / ((fit.kcycles / ghz + fit.memory_us) * polling) * 1e6,
+        load.outstanding / (profile.latency.wire_us + profile.latency.kcycles / ghz) * 1e6,
+    )
+    return min(load.qps, math.pow(sum(math.pow(b, -fit.sharpness) for b in bounds), -1 / fit.sharpness))
+
+
+def offered_work(profile: Profile, ghz: float, rate: float, batch: float, used: float) -> float:
+    """x: work that `rate` requests per core and us bring, as a multiple of what a core can do.
+
+    x = a (cycles / f + memory) n^(batching - 1) (1 - clumping used^power): batches share wake-ups, and so do the queues
+    when the closed loop is full (`used`, the share of `loop_qps` that is achieved). More than 1 is possible: a crowded
+    core finds more requests each time it looks and needs less for each.
+    """
+    fit = profile.service
+    alone = fit.kcycles / ghz + fit.memory_us
+    return rate * alone * math.pow(batch, fit.batching - 1) * (1 - fit.clumping * math.pow(used, fit.clumping_power))
+
+
+def busy_fraction(profile: Profile, work: float) -> float:
+    """u = (1 - exp(-x^m))^(1/m): x when there is little to do, 1 when there is too much."""
+    merging = profile.service.merging
+    return math.pow(1 - math.exp(-math.pow(work, merging)), 1 / merging)
 
 
 def power_watts(profile: Profile, ghz: float, busy: float, interval: float) -> float:
-    """Power of both packages: W = c0 + c1 f + c2 f^2 + u (c3 f + c4 f^3) + (1 - u) f^2 (sleep terms).
+    """Power of both packages: c0 + c1 f + c2 f^2 + u (c3 f + c4 f^3) + (1 - u) f^2 (wrong - deeper).
 
-    The first part has the form fitted on another machine of the family, with the voltage in its powers of f. The sleep
-    terms say that idle cores use less the longer they are left alone, until gaps of about 0.3 ms, where the kernel's
-    choice of a sleep state becomes the wrong one.
+    The first part has the form found on another machine of the family, whose voltage is in the powers of f. The last
+    says that idle cores use less the longer they are left alone between batches, until their gaps W (1 - u) come to
+    about 0.3 ms, where the kernel's choice of a sleep state turns out the wrong one.
     """
     fit = profile.power
     deeper = fit.sleep * (1 - math.exp(-interval / fit.sleep_us))
@@ -96,48 +128,57 @@ def idle_watts(profile: Profile, mhz: int) -> float:
     return power_watts(profile, ghz, 0.0, profile.power.shallow_us * 0.8)
 
 
+def latency(profile: Profile, interval: float, ghz: float, *, batch: Batches, work: float, room: float) -> Latency:
+    """The distribution of a read's latency; see `Latency` for its parts.
+
+    The queue grows with the work x once the cores are crowded, h = x^k / (c^k + x^k), and holds no more than the closed
+    loop has `room` for: its mean is 1 / (f / (q x h) + f / (g room)), with room = outstanding / qps less the intervals
+    of a round trip, in us. That makes p99 U-shaped in the delay at a low clock: more delay, less work and less room.
+    """
+    fit = profile.latency
+    crowded = math.pow(work, fit.crowded_power)
+    crowded /= math.pow(fit.crowded, fit.crowded_power) + crowded
+    collisions = 1 + fit.tail_extra * math.exp(-interval / fit.tail_extra_us)
+    tail = (fit.tail_us + fit.tail_kcycles / ghz) * collisions
+    queue = 1 / (ghz / (fit.queue_kcycles * work * crowded + 1e-9) + ghz / (fit.room_ghz * room))
+    return Latency(
+        least=fit.wire_us
+        + fit.interval_share * interval
+        + (fit.kcycles + fit.batch_kcycles * batch.size + fit.crowd_kcycles * work * crowded) / ghz,
+        interval=interval,
+        at_once=batch.at_once,
+        jitter=fit.jitter_us + fit.jitter_share * interval,
+        tail=tail,
+        queue=tail + queue,
+        queueing=fit.queueing,
+    )
+
+
 def predict(profile: Profile, itr_us: int, mhz: int, load: Load) -> Prediction:
     """What the node does with these knobs under `load`.
 
-    ValueError for a load that the profile says nothing about: another preset, no requests, none outstanding.
+    ValueError for a load that the profile says nothing about: another preset, no requests, none outstanding. The update
+    ratio makes no difference: in the record updates take a few us longer than reads and no other ratio was run.
     """
     check_load(load)
     ghz = profile.ghz(mhz)
-    work, wait = profile.service, profile.latency
-    interval = interval_us(profile, itr_us, work.adaptive_us)
-    achieved = achieved_qps(profile, interval_us(profile, itr_us, wait.adaptive_us), ghz, load)
+    interval = interval_us(profile, itr_us)
+    achieved = achieved_qps(profile, interval, ghz, load)
     rate = achieved / profile.cores / 1e6
-    offered = rate * (work.kcycles / ghz + work.memory_us) * batches(rate, interval).size ** (work.batching - 1)
-    busy = (1 - math.exp(-(offered**work.merging))) ** (1 / work.merging)
-    read = latency(profile, interval_us(profile, itr_us, wait.adaptive_us), ghz, rate)
-    reads = read.summary()
-    longer = wait.update_kcycles / ghz
+    batch = batches(rate, interval)
+    used = min(1.0, achieved / loop_qps(profile, interval, load.outstanding))
+    work = offered_work(profile, ghz, rate, batch.size, used)
+    busy = busy_fraction(profile, work)
+    room = max(LEAST_ROOM_US, load.outstanding / achieved * 1e6 - profile.loop.intervals * interval)
+    read = latency(profile, interval, ghz, batch=batch, work=work, room=room).summary()
+    longer = profile.latency.update_kcycles / ghz
     return Prediction(
         power_watts=power_watts(profile, ghz, busy, interval),
         uncore_watts=profile.power.uncore,
         busy_fraction=busy,
         achieved_qps=achieved,
-        read_us=reads,
-        update_us={name: value + longer for name, value in reads.items()},
-    )
-
-
-def latency(profile: Profile, interval: float, ghz: float, rate: float) -> Latency:
-    """The distribution of a read's latency for `rate` requests per core and us; see `Latency` for its parts."""
-    fit = profile.latency
-    group = batches(rate, interval)
-    offered = rate * fit.work_kcycles / ghz * group.size ** (fit.work_batching - 1)
-    queued = offered**fit.queue_power / (fit.queue_half**fit.queue_power + offered**fit.queue_power)
-    waiting = offered**fit.waiting_power / (fit.waiting_half**fit.waiting_power + offered**fit.waiting_power)
-    tail = fit.tail_us + fit.tail_kcycles / ghz
-    return Latency(
-        least=fit.wire_us + fit.kcycles / ghz + fit.interval_share * interval + fit.batch_kcycles * group.size / ghz,
-        interval=interval,
-        at_once=group.at_once,
-        jitter=fit.jitter_us + fit.jitter_share * interval,
-        tail=tail,
-        queue=tail + (fit.queue_kcycles + fit.queue_slope * offered) / ghz * queued,
-        queueing=fit.waiting_most * waiting,
+        read_us=read,
+        update_us={name: value + longer for name, value in read.items()},
     )
 
 
