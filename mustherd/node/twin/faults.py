@@ -8,6 +8,12 @@ ITR, DVFS = "itr-delay", "dvfs"
 """The names of a twin's knobs."""
 
 
+def _at_least(least: float, **values: float) -> None:
+    for name, value in values.items():
+        if not (math.isfinite(value) and value >= least):
+            raise ValueError(f"{name} must be at least {least}, not {value}")
+
+
 class TwinFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Faults that a test or a user switches on; by default nothing is wrong. Knobs are named by their names."""
 
@@ -61,9 +67,3 @@ class TwinOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         _at_least(0, noise=self.noise)
         if not (math.isfinite(self.speed) and self.speed > 0):
             raise ValueError(f"a twin's speed must be above 0, not {self.speed}")
-
-
-def _at_least(least: float, **values: float) -> None:
-    for name, value in values.items():
-        if not (math.isfinite(value) and value >= least):
-            raise ValueError(f"{name} must be at least {least}, not {value}")
