@@ -31,6 +31,7 @@ from mustherd.terms import Load
 
 MAX_TRIALS = 10_000
 MAX_SECONDS = 86_400.0
+MAX_QPS = 1e9
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 PLUGIN_PATTERN = r"^[a-z][a-z0-9_.-]{0,63}$"
 
@@ -149,8 +150,12 @@ Objective = Annotated[
 ]
 Rate = Annotated[
     float,
-    BeforeValidator(
-        _refused(_rate), json_schema_input_type=float | Annotated[str, Field(pattern=r"^\s*[0-9.]+\s*(k|M)?(qps)?\s*$")]
+    BeforeValidator(_refused(_rate)),
+    _described(
+        anyOf=[
+            {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_QPS},
+            {"type": "string", "pattern": r"^\s*[0-9._]+\s*(k|M)?(qps)?\s*$"},
+        ]
     ),
 ]
 Options = Annotated[dict[str, Any], PlainValidator(_refused(_options)), _described(type="object")]
@@ -165,6 +170,8 @@ class Part(BaseModel):
 def key(default: Any, description: str, unit: str = "", allowed: str = "", **limits: Any) -> Any:
     """A key of the file: what it says, its unit and what it may be, for people and for editors."""
     extra: dict[str, Any] = {name: text for name, text in (("x-unit", unit), ("x-allowed", allowed)) if text}
+    if default is dict:
+        extra["default"] = {}
     kind = "default_factory" if isinstance(default, type) else "default"
     return Field(**{kind: default}, description=description, json_schema_extra=extra or None, **limits)
 
@@ -194,7 +201,7 @@ class Simulated(Part):
     speed: float = key(200.0, "How many times faster than real time the nodes' clock runs.", gt=0, le=10_000)
     seed: int = key(1, "Decides the noise: equal seeds give equal measurements.", ge=0, le=2**32 - 1)
     noise: float = key(1.0, "Spread between repeats, 1 being what was measured on real nodes.", ge=0, le=100)
-    drift: float = key(0.0, "Slow change over hours, 1 being what was measured on real nodes.", ge=0, le=100)
+    drift: float = key(0.0, "Shift of its latencies against other campaigns, 1 being what was measured.", ge=0, le=100)
     faults: Faults = key(Faults, "What is wrong with every one of them.")
 
 
@@ -211,7 +218,9 @@ class Workload(Part):
     """The load that every trial offers."""
 
     preset: Literal["etc", "usr"] = key("etc", "Mix of requests: sizes of keys and values, arrivals.")
-    qps: Rate = key(..., "Requests offered a second; 600k is 600000.", "qps", gt=0, le=1e9)
+    qps: Rate = key(
+        ..., "Requests offered a second.", "qps", "a number above 0, up to 1e9; 600k is 600000", gt=0, le=1e9
+    )
     update_ratio: float = key(
         None, "Share of requests that write; without it the preset's: 0.25 for etc, 0.01 for usr.", ge=0, le=1
     )
@@ -260,9 +269,10 @@ class Baseline(Part):
     """What every saving is measured against."""
 
     settings: BaselineSettings = key(
-        dict,
+        "default",
         "The node as it is found, or a value for some of the knobs.",
         allowed="default, or knobs with a value each",
+        validate_default=True,
     )
     every: int = key(
         10, "The baseline runs before the search and again after every so many of its trials.", ge=1, le=MAX_TRIALS
@@ -336,9 +346,9 @@ class Experiment(Part):
     baseline: Baseline = key(Baseline, "What every saving is measured against.")
     gates: Gates = key(Gates, "When a measurement can't be trusted.")
     budget: Budget = key(Budget, "What may be spent.")
-    policy: Annotated[Policy, BeforeValidator(_policy, json_schema_input_type=str | Policy)] = key(
-        Policy, "What the shepherd does with the herd: a name, or {name, options}."
-    )
+    policy: Annotated[
+        Policy, BeforeValidator(_policy, json_schema_input_type=Annotated[str, Field(pattern=PLUGIN_PATTERN)] | Policy)
+    ] = key(Policy, "What the shepherd does with the herd: a name, or {name, options}.")
 
     _source: Source = PrivateAttr(default_factory=Source)
 

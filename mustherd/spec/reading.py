@@ -83,7 +83,7 @@ def _finding(kind: str, path: Path, value: Any, message: str) -> Finding:
     if kind == "string_pattern_mismatch":
         return Finding(path, f"{kind_of(value)} is no {shown(name)}", may_be)
     wanted = {"model_type": "a mapping", "tuple_type": "a list", "int_type": "a whole number", "float_type": "a number"}
-    wanted |= {"string_type": "text", "string_too_short": "text", "int_from_float": "a whole number"}
+    wanted |= {"string_type": "text", "string_too_short": "text", "bool_type": "true or false"}
     if kind in wanted:
         return Finding(path, f"should be {wanted[kind]}, found {kind_of(value)}", may_be)
     return Finding(path, shown(message, 200), may_be)

@@ -79,6 +79,8 @@ def _allowed(schema: Schema) -> str:
     if "const" in schema:
         return str(schema["const"])
     kind = {"integer": "a whole number", "number": "a number", "string": "text", "object": "a mapping"}
+    if schema.get("type") == "boolean":
+        return "true, false"
     words = kind.get(str(schema.get("type", "")), "")
     low, above = schema.get("minimum"), schema.get("exclusiveMinimum")
     high = schema.get("maximum")

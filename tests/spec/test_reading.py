@@ -88,6 +88,12 @@ WRONG = [
         "a number, found 'x'",
         "",
     ),
+    (
+        {"herd": {"simulated": {"faults": {"energy_stuck": 1}}}},
+        "herd.simulated.faults.energy_stuck",
+        "true or false",
+        "",
+    ),
     ({"workload": {}}, "workload.qps", "the key 'qps' is needed", ""),
     ({"workload": {"qps": 0}}, "workload.qps", "0 is too small", ""),
     ({"workload": {"qps": 1e300}}, "workload.qps", "too large", ""),
