@@ -1,31 +1,359 @@
 """`mustherd experiment`: from a definition to a verdict."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mustherd.lab.store import Store
+    from mustherd.spec import Experiment
+
 app = typer.Typer(help="From a definition to a verdict.", no_args_is_help=True, rich_markup_mode=None)
+
+EXPERIMENTS = Path("experiments")
+REPORT = "report.html"
+STOPPED = 4
+"""Exit code of an experiment that was stopped before its end."""
+
+Spec = Annotated[
+    Path | None,
+    typer.Argument(metavar="[SPEC.yml]", help="The definition; without it the quickstart, a simulated herd."),
+]
+Folder = Annotated[Path, typer.Argument(help="The experiment's folder.")]
+NewestFolder = Annotated[
+    Path | None, typer.Argument(help="The experiment's folder; without it the newest in ./experiments.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+Listen = Annotated[str, typer.Option(help="Address the shepherd listens on; beyond loopback only with --keys.")]
+Keys = Annotated[Path | None, typer.Option(help="Key folder.")]
+Musters = Annotated[int | None, typer.Option(min=1, max=1024, help="How many musters of an inventory to wait for.")]
 
 
 @app.command()
-def start() -> None:
-    """x"""
-    import json
-    import time
+def start(
+    spec: Spec = None,
+    into: Annotated[Path | None, typer.Option(help="The new experiment's folder.")] = None,
+    listen: Listen = "127.0.0.1",
+    keys: Keys = None,
+    musters: Musters = None,
+    json: Json = False,
+) -> None:
+    """Run an experiment: set the knobs, measure, learn, confirm; ends with a verdict, a folder and an HTML report."""
+    from mustherd.lab.store import Store
+    from mustherd.spec import content, digest
 
-    from mustherd.cli.local_herd import LocalHerd
+    text, experiment = _read(spec)
+    _check_policy(experiment)
+    folder = into if into is not None else _new_folder(experiment.name)
+    store = Store.create(
+        folder, name=experiment.name, definition=text, resolved=content(experiment), digest=digest(experiment)
+    )
+    with store:
+        raise typer.Exit(_conduct(store, experiment, listen, keys, musters, json))
+
+
+@app.command()
+def resume(
+    folder: Folder,
+    spec: Annotated[Path | None, typer.Option(help="Check against this definition too.")] = None,
+    listen: Listen = "127.0.0.1",
+    keys: Keys = None,
+    musters: Musters = None,
+    json: Json = False,
+) -> None:
+    """Go on with an experiment that was stopped, killed or failed: finished trials are kept, interrupted ones repeated."""
+    from mustherd.lab.store import DEFINITION, Store, StoreError
+    from mustherd.spec import changes, digest, load, loads
+
+    with Store.open(folder) as store:
+        row = store.experiment()
+        if row.status == "done":
+            raise StoreError(f"{folder} is done; there is nothing to resume: see mustherd experiment show {folder}")
+        experiment = loads(row.definition, str(folder / DEFINITION))
+        for file in filter(None, (folder / DEFINITION, spec)):
+            now = load(file)
+            if digest(now) != row.digest:
+                what = "; ".join(changes(experiment, now))
+                raise StoreError(
+                    f"{file} isn't what {folder} was started with ({what}): start a new experiment with it"
+                )
+        raise typer.Exit(_conduct(store, experiment, listen, keys, musters, json))
+
+
+@app.command()
+def plan(
+    spec: Spec = None,
+    musters: Musters = None,
+    json: Json = False,
+) -> None:
+    """Say what an experiment would take, without starting anything: trials, time, energy, budget."""
+    from mustherd.report.table import emit, new_table
+    from mustherd.spec import plan as make_plan
+
+    _, experiment = _read(spec)
+    _check_policy(experiment)
+    planned = make_plan(experiment, musters)
+    if json:
+        _print_json(planned.to_dict())
+        return
+    console = _console()
+    table = new_table(console)
+    table.add_column("plan")
+    table.add_column("")
+    for row in planned.rows():
+        table.add_row(*row)
+    emit(console, table)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of the definition, for editors."""
+    from mustherd.spec import json_schema
+
+    _print_json(json_schema())
+
+
+@app.command("list")
+def list_(
+    parent: Annotated[Path, typer.Argument(help="Folder of experiments.")] = EXPERIMENTS,
+    json: Json = False,
+) -> None:
+    """List experiments, newest first."""
+    from mustherd.lab.shelf import list_experiments
+    from mustherd.report.forms import list_form
+    from mustherd.report.table import emit, experiments_table
+
+    if json:
+        _print_json(list_form(parent))
+        return
+    console = _console()
+    emit(console, experiments_table(list_experiments(parent), console))
+
+
+@app.command()
+def show(folder: NewestFolder = None, json: Json = False) -> None:
+    """Show an experiment: its verdict and its trials."""
+    from mustherd.lab.store import Store
+    from mustherd.report.forms import show_form
+    from mustherd.report.table import emit, trials_table, verdict_panel
+    from mustherd.report.view import View
+
+    with Store.open(_existing(folder), read_only=True) as store:
+        if json:
+            _print_json(show_form(store))
+            return
+        view, console = View.of(store), _console()
+        emit(console, trials_table(view, console), verdict_panel(view, console))
+
+
+@app.command()
+def report(
+    folder: NewestFolder = None,
+    to: Annotated[Path | None, typer.Option(help="The HTML file; without it report.html in the folder.")] = None,
+) -> None:
+    """Write an experiment's HTML report: one file, no network."""
+    from mustherd.lab.store import Store
+
+    with Store.open(_existing(folder), read_only=True) as store:
+        typer.echo(_write_report(store, to))
+
+
+@app.command()
+def compare(
+    folders: Annotated[list[Path], typer.Argument(help="Two experiments or more.")],
+    json: Json = False,
+) -> None:
+    """Put experiments side by side: what they found, and what differs in their definitions."""
+    import contextlib
+
+    from mustherd.lab.store import Store
+    from mustherd.report.compare import compare as compare_views
+    from mustherd.report.compare import row_of
+    from mustherd.report.table import compare_table, emit
+    from mustherd.report.view import View
+
+    if len(folders) < 2:
+        raise typer.BadParameter("name at least two experiments", param_hint="FOLDERS")
+    with contextlib.ExitStack() as stack:
+        views = [View.of(stack.enter_context(Store.open(folder, read_only=True))) for folder in folders]
+        if json:
+            _print_json(compare_views(views))
+            return
+        console = _console()
+        emit(console, compare_table([row_of(view) for view in views], console))
+
+
+@app.command()
+def status(folder: NewestFolder = None, keys: Keys = None, json: Json = False) -> None:
+    """Say how an experiment stands and, while it runs, who is in its herd."""
+    import msgspec
+
     from mustherd.lab.store import Store
     from mustherd.lab.verdict import summary
-    from mustherd.spec import digest, loads, quickstart
-    from mustherd.spec.identity import content
+    from mustherd.report.table import emit, new_table
+    from mustherd.wire.messages import Status, StatusAsk
 
-    text = quickstart()
-    exp = loads(text, "quickstart")
-    folder = Path("/tmp/exps") / f"{exp.name}-{int(time.time())}"
-    store = Store.create(folder, name=exp.name, definition=text, resolved=content(exp), digest=digest(exp))
-    with LocalHerd(folder, exp, listen="127.0.0.1", ports="0,0,0,0", keys=None) as herd:
-        herd.start(exp.herd.simulated.musters)
+    where = _existing(folder)
+    with Store.open(where, read_only=True) as store:
+        found: dict[str, Any] = {k: v for k, v in summary(store).items() if k in ("experiment", "folder", "trials")}
+        row = store.experiment()
+        running = store.owner() is not None
+        found |= {"status": row.status if running or row.status != "running" else "killed", "phase": row.phase}
+        herd = _ask(where, StatusAsk(), keys) if running else None
+    musters = [msgspec.to_builtins(x) for x in herd.musters] if isinstance(herd, Status) else []
+    if json:
+        _print_json({**found, "musters": musters})
+        return
+    console = _console()
+    table = new_table(console)
+    for column in ("muster", "state", "decision in force", "answer (ms)"):
+        table.add_column(column)
+    for x in musters:
+        answer = x["answer_ms"]
+        table.add_row(x["muster"], x["state"], str(x["in_force"] or ""), f"{answer:.1f}" if answer else "")
+    counts = ", ".join(f"{n} {state}" for state, n in found["trials"].items() if n)
+    console.print(f"{found['experiment']}: {found['status']}, {counts or 'no trials yet'}", markup=False)
+    if musters:
+        emit(console, table)
+
+
+@app.command()
+def stop(folder: NewestFolder = None, keys: Keys = None) -> None:
+    """Stop a running experiment in good order: nodes put back, everything kept; resume goes on with it."""
+    from mustherd.lab.store import Store, StoreError
+    from mustherd.wire.messages import StopAsk
+
+    where = _existing(folder)
+    with Store.open(where, read_only=True) as store:
+        if store.owner() is None:
+            raise StoreError(f"{where} isn't running: there is nothing to stop")
+    _ask(where, StopAsk(), keys)
+    typer.echo(f"{where}: stopping")
+
+
+def _read(spec: Path | None) -> "tuple[str, Experiment]":
+    """The definition's text and meaning."""
+    from mustherd.spec import load, loads, quickstart
+
+    if spec is None:
+        text = quickstart()
+        return text, loads(text, "quickstart.yml")
+    experiment = load(spec)
+    return spec.read_text(encoding="utf-8"), experiment
+
+
+def _check_policy(experiment: "Experiment") -> None:
+    from mustherd.policy.policy import installed
+    from mustherd.spec import check_policy
+
+    check_policy(experiment, sorted(installed()))
+
+
+def _new_folder(name: str) -> Path:
+    import itertools
+    import time
+
+    stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    candidates = (EXPERIMENTS / (stem if n == 1 else f"{stem}-{n}") for n in itertools.count(1))
+    return next(folder for folder in candidates if not folder.exists())
+
+
+def _existing(folder: Path | None) -> Path:
+    """The folder that was named, or the newest in ./experiments."""
+    from mustherd.lab.shelf import list_experiments
+    from mustherd.lab.store import StoreError
+
+    if folder is not None:
+        return folder
+    found = list_experiments(EXPERIMENTS)
+    if not found:
+        raise StoreError(f"there is no experiment in ./{EXPERIMENTS}: name a folder, or start one")
+    return Path(found[0].folder)
+
+
+def _conduct(
+    store: "Store", experiment: "Experiment", listen: str, keys: Path | None, musters: int | None, json: bool
+) -> int:
+    """Run the processes, show what happens, write the report; gives the exit code."""
+    from mustherd.cli.local_herd import LocalHerd
+    from mustherd.lab.verdict import summary
+    from mustherd.report.live import follow
+    from mustherd.report.table import emit, verdict_panel
+    from mustherd.report.view import View
+
+    simulated = experiment.herd.simulated
+    expected = simulated.musters if simulated else musters or 1
+    # A simulated herd takes any free ports, so that two experiments can run beside each other.
+    ports = "0,0,0,0" if simulated else "50051,50061,50071,50081"
+    console = _console(stderr=json)
+    with LocalHerd(store.folder, experiment, listen=listen, ports=ports, keys=keys) as herd:
+        herd.start(expected)
+        try:
+            follow(store.folder, console, until=lambda: not herd.tend())
+        except KeyboardInterrupt:
+            console.print("stopping: nodes are put back, what was found is kept")
+            herd.interrupt()
         code = herd.result()
-    print(json.dumps(summary(store), indent=1))
-    raise typer.Exit(code)
+        words = herd.last_words()
+    status = store.experiment()
+    if code < 0:
+        console.print(f"the shepherd was killed by signal {-code}; go on: mustherd experiment resume {store.folder}")
+        code = 3
+    elif code == STOPPED:
+        console.print(f"stopped; go on: mustherd experiment resume {store.folder}")
+    elif code not in (0, 1):
+        reason = status.status_detail if status.status == "failed" and status.status_detail else words
+        console.print(f"failed: {reason}", markup=False, style="red")
+        console.print(f"logs: {store.folder}/*.log; go on: mustherd experiment resume {store.folder}", markup=False)
+    view = View.of(store)
+    if code in (0, 1):
+        emit(console, verdict_panel(view, console))
+    written = _write_report(store, None)
+    console.print(f"folder: {store.folder}", markup=False, soft_wrap=True)
+    console.print(f"report: {written}", markup=False, soft_wrap=True)
+    if json:
+        _print_json(summary(store))
+    return code
+
+
+def _write_report(store: "Store", to: Path | None) -> Path:
+    from mustherd.report.html import write
+
+    file = to if to is not None else store.folder / REPORT
+    write(store, file)
+    return file
+
+
+def _ask(folder: Path, body: Any, keys: Path | None) -> Any:
+    """Ask the shepherd that runs the experiment in `folder`."""
+    import json
+
+    from mustherd.lab.errors import StoreError
+    from mustherd.lab.service import ADDRESS
+    from mustherd.wire.ends import OperatorEnd
+    from mustherd.wire.keys import for_member
+
+    try:
+        where = json.loads((folder / ADDRESS).read_text())
+    except (OSError, ValueError):
+        raise StoreError(f"{folder} doesn't say where its shepherd listens: it isn't running") from None
+    end = OperatorEnd(where["host"], where["coordinate"], for_member(keys, "operator") if keys is not None else None)
+    try:
+        return end.call(body)
+    finally:
+        end.close()
+
+
+def _console(*, stderr: bool = False) -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False)
+
+
+def _print_json(value: Any) -> None:
+    import json
+
+    typer.echo(json.dumps(value, indent=2))

@@ -17,7 +17,7 @@ def create(
 
     The shepherd needs its own secret key and the folder's accepted/; a muster needs its own pair and shepherd.key.
     """
-    from mustherd.wire.keys import create as make  # noqa: PLC0415
+    from mustherd.wire.keys import create as make
 
     made = make(folder, names)
     for name in names:

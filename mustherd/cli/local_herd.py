@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 START_S = 20.0
 """How long a shepherd may take to say where it listens."""
 
+RESTARTS = 5
+"""How often a muster that died is started again."""
+
+RESTART_S = 2.0
+"""Pause before a muster that died is started again."""
+
 END_S = 10.0
 """How long a daemon may take to end in good order before it is killed."""
 
@@ -36,6 +42,7 @@ class LocalHerd:
         self._keys = keys
         self._shepherd: subprocess.Popen[bytes] | None = None
         self._musters: dict[str, subprocess.Popen[bytes]] = {}
+        self._restarts: dict[str, tuple[int, float]] = {}
 
     def start(self, musters: int) -> None:
         """Start the shepherd, wait until it listens, then start the simulated nodes' musters."""
@@ -61,6 +68,20 @@ class LocalHerd:
     def running(self) -> bool:
         """Whether the shepherd still runs."""
         return self._shepherd is not None and self._shepherd.poll() is None
+
+    def tend(self) -> bool:
+        """Start musters that died again, as a node's service manager would; gives whether the shepherd still runs."""
+        now = time.monotonic()
+        for name, process in self._musters.items():
+            if process.poll() is None:
+                continue
+            tries, again_at = self._restarts.get(name, (0, now + RESTART_S))
+            self._restarts[name] = (tries, again_at)
+            if tries < RESTARTS and now >= again_at:
+                self._restarts[name] = (tries + 1, now + RESTART_S)
+                config = self.folder / "herd" / name / "muster.toml"
+                self._musters[name] = self._spawn(name, ["muster", "run", "--config", str(config)])
+        return self.running()
 
     def interrupt(self) -> None:
         """Ask the shepherd to end in good order."""
@@ -139,7 +160,7 @@ def _muster_toml(name: str, home: Path, where: dict[str, int | str], experiment:
         f"noise = {float(simulated.noise)}",
         f"drift = {float(simulated.drift)}",
         "[twin.faults]",
-        *(f"{_text(key)} = {_toml(value)}" for key, value in simulated.faults.items()),
+        *(f"{_text(key)} = {_toml(value)}" for key, value in simulated.faults.model_dump(mode="json").items()),
     ]
     return "\n".join(lines) + "\n"
 

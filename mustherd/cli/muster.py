@@ -16,8 +16,8 @@ def run(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
 ) -> None:
     """Act on this node for a shepherd until told to stop; the node is then put back as it was found."""
-    from mustherd.cli.daemon import end_with, log_to_stderr, on_stop_signal  # noqa: PLC0415
-    from mustherd.muster.service import serve  # noqa: PLC0415
+    from mustherd.cli.daemon import end_with, log_to_stderr, on_stop_signal
+    from mustherd.muster.service import serve
 
     log_to_stderr(verbose)
 

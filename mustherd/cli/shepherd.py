@@ -21,9 +21,9 @@ def run(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
 ) -> None:
     """Listen for musters; with --experiment conduct it and end, without serve operators until stopped."""
-    from mustherd.cli.daemon import end_with, log_to_stderr, stop_event  # noqa: PLC0415
-    from mustherd.lab.service import serve  # noqa: PLC0415
-    from mustherd.wire.ends import Ports  # noqa: PLC0415
+    from mustherd.cli.daemon import end_with, log_to_stderr, stop_event
+    from mustherd.lab.service import serve
+    from mustherd.wire.ends import Ports
 
     log_to_stderr(verbose)
     try:

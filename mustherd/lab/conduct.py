@@ -41,7 +41,7 @@ GATHER_S = 20.0
 LONELY_S = 30.0
 """How long an experiment waits without a single muster before it gives up."""
 
-POLL_S = 0.2
+POLL_S = 0.05
 """How often events are looked at while trials run."""
 
 RESTORE_WAIT_S = 4.0
@@ -155,7 +155,7 @@ class Conductor:
         self._store.set_phase("gathering")
         deadline = self._now() + GATHER_S
         while len(self._alive()) < self._expected and self._now() < deadline:
-            self._events(timeout_s=POLL_S / 4)
+            self._events(timeout_s=POLL_S)
         here = self._alive()
         if not here:
             raise HerdFailedError(f"no muster joined within {GATHER_S:g} s: see their logs, or `mustherd herd status`")
