@@ -22,14 +22,6 @@ class Publish:
 
 
 @dataclass(frozen=True)
-class Answered:
-    """The muster answered decision `seq`."""
-
-    muster: str
-    seq: int
-
-
-@dataclass(frozen=True)
 class GaveUp:
     """No answer to decision `seq` came in time; nothing is wanted of the muster any more."""
 
@@ -47,7 +39,7 @@ class Lost:
     in_force: int
 
 
-Action = Publish | Answered | GaveUp | Lost
+Action = Publish | GaveUp | Lost
 
 
 @dataclass
@@ -77,18 +69,22 @@ class Decisions:
         self._wanted[muster] = wanted
         return self._publish(muster, wanted, now)
 
-    def answered(self, muster: str, seq: int) -> list[Action]:
-        """The muster answered `seq`, with whatever outcome; old answers bring nothing."""
+    def answered(self, muster: str, seq: int, *, holds: bool) -> None:
+        """The muster answered `seq`; `holds` when its settings are now in force. Old answers change nothing."""
         wanted = self._wanted.get(muster)
-        if wanted is None or wanted.seq != seq or wanted.answered:
-            return []
+        if wanted is None or wanted.seq != seq:
+            return
         wanted.answered = True
-        return [Answered(muster, seq)]
+        if not holds or not wanted.settings:
+            del self._wanted[muster]
 
     def in_force(self, muster: str, seq: int) -> list[Action]:
-        """A heartbeat named the decision in force. An answered one that went out of force is lost and forgotten."""
+        """A heartbeat named the decision in force. An answered one that went out of force is lost and forgotten.
+
+        The caller passes on no heartbeat that is older than an answer it has passed on.
+        """
         wanted = self._wanted.get(muster)
-        if wanted is None or not wanted.answered or not wanted.settings or wanted.seq == seq:
+        if wanted is None or not wanted.answered or wanted.seq == seq:
             return []
         del self._wanted[muster]
         return [Lost(muster, wanted.seq, seq)]
@@ -111,9 +107,12 @@ class Decisions:
         return actions
 
     def wanted(self, muster: str) -> int:
-        """The number of the decision that should be in force on a muster; 0: none."""
+        """The decision that is in force or under way to a muster; 0: none, the node shall be as it was found.
+
+        One that gives the node back counts until it is answered, so that a muster waits for it and answers.
+        """
         wanted = self._wanted.get(muster)
-        return wanted.seq if wanted is not None and wanted.settings else 0
+        return wanted.seq if wanted is not None else 0
 
     def next_tick(self) -> float:
         """When `tick` will next have something."""

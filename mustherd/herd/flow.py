@@ -14,11 +14,14 @@ T = TypeVar("T")
 WINDOW_BLOCKS = 64
 """Blocks that a receiver allows beyond the last one it has taken over."""
 
+KEPT_BLOCKS = 256
+"""Blocks that a sender keeps: bounds its memory while the receiver is away."""
+
 
 class Sender(Generic[T]):
     """A muster's side. Blocks are numbered from 1 over one life of the muster."""
 
-    def __init__(self, max_blocks: int = 1024) -> None:
+    def __init__(self, max_blocks: int = KEPT_BLOCKS) -> None:
         self._max_blocks = max_blocks
         self._kept: OrderedDict[int, T] = OrderedDict()
         self._last = 0
@@ -56,18 +59,22 @@ class Sender(Generic[T]):
         return new
 
     def not_sent(self, number: int) -> None:
-        """The channel did not take block `number`: it is due again with the next resend."""
+        """The channel did not take block `number`: it and what follows are due again."""
         self._sent = min(self._sent, number - 1)
 
     def credit(self, ack: int, until: int, now: float) -> None:
         """The receiver has taken over everything up to `ack` and allows numbers up to `until`."""
         if ack > self._last:
             return
+        progress = False
         while self._kept and next(iter(self._kept)) <= ack:
             self._kept.popitem(last=False)
+            progress = True
         self._sent = max(self._sent, ack)
         self._until = max(self._until, until)
-        self._resend_at = now + FLOW_RESEND_S if self._kept else float("inf")
+        # Only progress puts a resend off: answers to blocks behind a lost one would put it off for ever.
+        if progress:
+            self._resend_at = now + FLOW_RESEND_S if self._kept else float("inf")
 
     def next_due(self) -> float:
         """When something will be due if nothing arrives before."""

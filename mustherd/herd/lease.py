@@ -1,13 +1,14 @@
 """Decisions on a muster's side: which to act on, and how long one holds.
 
 A decision holds for a lease that the shepherd's heartbeats renew. When it runs out the node is put back as it was
-found. Clocks of two machines differ, so the muster estimates the offset between them: over all heartbeats, the
+found. Clocks of two machines differ, so the muster estimates the offset between them: over recent heartbeats, the
 smallest difference between its time of arrival and the shepherd's time of sending. What is left of a message's
 difference is how long it travelled or lay in a queue (Cristian, Probabilistic clock synchronization, 1989).
 """
 
 from dataclasses import dataclass
 
+from mustherd.herd.timing import OFFSET_WINDOW_S, WELCOME_MAX_S
 from mustherd.terms import Setting
 
 
@@ -33,19 +34,53 @@ class GiveBack:
     reason: str
 
 
+@dataclass(frozen=True)
+class Welcomed:
+    """A shepherd reigns. `another`: not the one of before, and `given_back` what that ended."""
+
+    another: bool
+    given_back: GiveBack | None = None
+
+
+class Offset:
+    """How far this clock is ahead of another, from differences `arrival - sending`, each late by a travel time.
+
+    The smallest difference of the window under way and of the one before it. A window ends only when a difference
+    comes after its time, so a flood of delayed messages after a standstill never stands alone.
+    """
+
+    def __init__(self, first: float, now: float) -> None:
+        self._before = float("inf")
+        self._current = first
+        self._began = now
+
+    def add(self, difference: float, now: float) -> None:
+        """One more difference, in seconds."""
+        if now - self._began >= OFFSET_WINDOW_S:
+            self._before, self._current, self._began = self._current, difference, now
+        self._current = min(self._current, difference)
+
+    @property
+    def seconds(self) -> float:
+        """The estimate; too high by at most the shortest travel time."""
+        return min(self._before, self._current)
+
+
 class Lease:
     """What a muster holds for its shepherd. Calls take the muster's time.
 
-    Invariants: no decision of another reign is acted on; numbers acted on rise; a decision is in force only while a
-    heartbeat that is younger than the lease has been heard.
+    Invariants: no decision of another reign is acted on; numbers acted on rise; no copy of a decision is acted on that
+    is older than its time to live (to within the shortest travel time seen); a decision is in force only while a
+    heartbeat that was sent within the lease has been heard, and only until a heartbeat says that none is wanted.
     """
 
     def __init__(self, lease_s: float) -> None:
         self._lease_s = lease_s
         self._reign = 0
-        self._offset = float("inf")
+        self._offset = Offset(0.0, 0.0)
         self._until = -float("inf")
         self._seen = 0
+        self._issued_s = 0.0
         self.in_force = 0
         """Number of the decision in force; 0: the node is as it was found."""
 
@@ -54,23 +89,34 @@ class Lease:
         """The shepherd's life that this muster obeys; 0 before it was welcomed."""
         return self._reign
 
-    def welcome(self, reign: int, sent_s: float, now: float) -> GiveBack | None:
-        """A shepherd took the muster in. Another life than before means another herd: its decisions end."""
-        before, self._reign = self._reign, reign
-        if before == reign:
-            self.beat(reign, sent_s, now)
-            return None
-        self._seen = 0
-        self._offset = now - sent_s
-        self._until = now + self._lease_s
-        return self._end("another shepherd reigns") if self.in_force else None
+    def welcome(self, *, reign: int, sent_s: float, hello_s: float, now: float) -> Welcomed | Ignore:
+        """A shepherd took the muster in, in answer to the hello of `hello_s`.
 
-    def beat(self, reign: int, sent_s: float, now: float) -> None:
-        """A heartbeat arrived; it renews the lease from when it was sent."""
+        Another life than before means another herd: its decisions end. A welcome that took long is ignored: judged by
+        it, what lay in the same queue would look fresh.
+        """
+        if reign == self._reign:
+            ended = self.tick(now)
+            self._renew(sent_s, now)
+            return Welcomed(another=False, given_back=ended)
+        if now - hello_s > WELCOME_MAX_S:
+            return Ignore(f"{now - hello_s:.1f} s after its hello")
+        self._reign = reign
+        self._seen = 0
+        self._offset = Offset(now - sent_s, now)
+        self._until = now + self._lease_s
+        return Welcomed(another=True, given_back=self._end("another shepherd reigns") if self.in_force else None)
+
+    def beat(self, *, reign: int, sent_s: float, wanted: int, now: float) -> GiveBack | None:
+        """A heartbeat arrived; it renews the lease from when it was sent, or ends what isn't wanted any more."""
         if reign != self._reign:
-            return
-        self._offset = min(self._offset, now - sent_s)
-        self._until = max(self._until, sent_s + self._offset + self._lease_s)
+            return None
+        ended = self.tick(now)
+        self._renew(sent_s, now)
+        # A heartbeat that left before the decision did knows nothing of it.
+        if self.in_force and not wanted and sent_s > self._issued_s:
+            return self._end("the shepherd wants nothing of this node")
+        return ended
 
     def offer(
         self, *, reign: int, seq: int, settings: tuple[Setting, ...], issued_s: float, ttl_s: float, now: float
@@ -80,11 +126,12 @@ class Lease:
             return Ignore("of another reign")
         if seq <= self._seen:
             return Ignore("old or repeated")
-        if now - self._offset - issued_s > ttl_s:
+        if now - self._offset.seconds - issued_s > ttl_s:
             return Ignore("expired")
         if settings and now >= self._until:
             return Ignore("no lease")
         self._seen = seq
+        self._issued_s = issued_s
         return Act(seq, settings)
 
     def carried_out(self, seq: int, *, changed: bool) -> None:
@@ -100,6 +147,10 @@ class Lease:
     def next_tick(self) -> float:
         """When the lease of the decision in force ends, if nothing renews it."""
         return self._until if self.in_force else float("inf")
+
+    def _renew(self, sent_s: float, now: float) -> None:
+        self._offset.add(now - sent_s, now)
+        self._until = max(self._until, sent_s + self._offset.seconds + self._lease_s)
 
     def _end(self, reason: str) -> GiveBack:
         self.in_force = 0

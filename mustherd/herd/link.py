@@ -47,6 +47,11 @@ class Link(Generic[Out, In]):
         return self._delivered
 
     @property
+    def sent(self) -> int:
+        """Number of the last message sent."""
+        return self._last_sent
+
+    @property
     def unacked(self) -> int:
         """Messages sent that the peer has not acknowledged."""
         return len(self._unacked)

@@ -1,10 +1,14 @@
 """Membership: who is in the herd, judged by heartbeats. Late, missing and dead are three things."""
 
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from mustherd.herd.timing import DEAD_AFTER_S, LATE_AFTER_S, MISSING_AFTER_S
+
+PAST_LIVES = 16
+"""Former lives of a muster that are remembered, so that a delayed hello of one doesn't replace the present one."""
 
 
 class Presence(StrEnum):
@@ -33,6 +37,7 @@ class _Member:
     boot: int
     presence: Presence
     heard: float
+    past: deque[int] = field(default_factory=lambda: deque(maxlen=PAST_LIVES))
 
 
 class Membership:
@@ -42,12 +47,21 @@ class Membership:
         self._members: dict[str, _Member] = {}
 
     def hello(self, muster: str, boot: int, now: float) -> list[Change]:
-        """A muster introduced itself; a repeated hello of the same life is a sign of life and no more."""
+        """A muster introduced itself.
+
+        A repeated hello of the same life is a sign of life and no more; one of a life that has ended is nothing.
+        """
+        if self.ended(muster, boot):
+            return []
         member = self._members.get(muster)
-        if member is not None and member.boot == boot and member.presence is not Presence.LEFT:
+        if member is None:
+            self._members[muster] = _Member(boot, Presence.ALIVE, now)
+            return [Change(muster, None, Presence.ALIVE, new_life=True)]
+        if member.boot == boot:
             return self.heard(muster, boot, now)
-        self._members[muster] = _Member(boot, Presence.ALIVE, now)
-        before = member.presence if member is not None else None
+        before = member.presence
+        member.past.append(member.boot)
+        member.boot, member.presence, member.heard = boot, Presence.ALIVE, now
         return [Change(muster, before, Presence.ALIVE, new_life=True)]
 
     def heard(self, muster: str, boot: int, now: float) -> list[Change]:
@@ -88,6 +102,13 @@ class Membership:
         """Whether this life of a muster is the one in the book."""
         member = self._members.get(muster)
         return member is not None and member.boot == boot and member.presence is not Presence.LEFT
+
+    def ended(self, muster: str, boot: int) -> bool:
+        """Whether this life of a muster is over: it said goodbye, or another life of that name came after it."""
+        member = self._members.get(muster)
+        if member is None:
+            return False
+        return boot in member.past or (member.boot == boot and member.presence is Presence.LEFT)
 
     def presence(self, muster: str) -> Presence | None:
         """How a muster stands; None for one that never said hello."""

@@ -32,6 +32,16 @@ LINK_RESEND_MAX_S = 2.0
 HELLO_PERIOD_S = 0.5
 """Between two hellos of a muster that nobody has welcomed."""
 
+CONNECT_PERIOD_S = 0.1
+"""Between two attempts to say hello while nobody listens."""
+
+WELCOME_MAX_S = 1.0
+"""A welcome that comes later than this after its hello is not taken: it says too little about the shepherd's clock."""
+
+OFFSET_WINDOW_S = 60.0
+"""A clock offset is the smallest difference over one to two windows this long. Crystals differ by up
+to 100 ppm (6 ms in a minute): a smallest difference kept for hours would make every message look old."""
+
 REFUSED_PERIOD_S = 5.0
 """Between two hellos of a muster that was refused."""
 

@@ -4,16 +4,17 @@ import logging
 import time
 from collections.abc import Callable
 
+import msgspec
+
 from mustherd.herd.flow import Sender
-from mustherd.herd.lease import Act, GiveBack, Lease
+from mustherd.herd.lease import Act, GiveBack, Ignore, Lease
 from mustherd.herd.link import Link, LinkFullError
-from mustherd.herd.timing import BEAT_PERIOD_S, HELLO_PERIOD_S, REFUSED_PERIOD_S
-from mustherd.muster.config import Config
+from mustherd.herd.timing import BEAT_PERIOD_S, CONNECT_PERIOD_S, HELLO_PERIOD_S, REFUSED_PERIOD_S
+from mustherd.muster.config import Config, ConfigError
 from mustherd.muster.pasture import Pasture
 from mustherd.muster.window import Window
 from mustherd.node.logger import Rows
 from mustherd.node.node import Node
-from mustherd.terms import Reading
 from mustherd.wire import codec
 from mustherd.wire import messages as m
 from mustherd.wire.ends import MusterEnd, new_session
@@ -21,36 +22,42 @@ from mustherd.wire.ends import MusterEnd, new_session
 log = logging.getLogger(__name__)
 
 RESTORE_RETRY_S = 5.0
-"""Between two attempts to put back a knob that would not go."""
+RESTORE_RETRY_MAX_S = 60.0
+"""Between two attempts to put back a knob that would not go; doubles up to the latter."""
+
+BLOCK_VALUES = 8192
+"""Numbers in one block of log rows at most: some 70 KiB on the wire."""
 
 
 class Muster:
     """Acts for one shepherd at a time on one node.
 
     `run` returns after `stop` was called (a signal handler may call it), with the node put back as it was found as far
-    as it can be: `unrestored` says how many knobs could not.
+    as it can be: `unrestored` says how many knobs could not. It closes its end and its pasture.
     """
 
     def __init__(
         self, config: Config, node: Node, pasture: Pasture, end: MusterEnd, now: Callable[[], float] = time.monotonic
     ) -> None:
+        """ConfigError when the node offers more than a message may hold."""
         self._config = config
         self._node = node
         self._pasture = pasture
         self._end = end
         self._now = now
-        self._boot = new_session()
-        self._lease = Lease(config.lease_s)
-        self._link: Link[m.Report, m.Order] = Link()
-        self._flow: Sender[m.Block] = Sender()
-        self._window: Window | None = None
-        self._next_step: float | None = None
-        self._unkept: dict[str, int] = {}
         self._late_report: m.Restored | None = None
-        self._next_beat = 0.0
-        self._next_hello = 0.0
         self._next_restore = float("inf")
+        self._restore_pause = RESTORE_RETRY_S
+        self._refusal = ""
         self._stopping = False
+        self._window: Window | None = None
+        self._begin_life()
+        try:
+            codec.up(codec.encode(self._introduction(0.0)))
+        except ValueError as error:
+            raise ConfigError(
+                f"muster {config.muster}: what this node offers can't be told to a shepherd: {error}"
+            ) from None
 
     @property
     def unrestored(self) -> int:
@@ -60,16 +67,16 @@ class Muster:
     def stop(self) -> None:
         """Ask `run` to return soon."""
         self._stopping = True
+        self._end.wake()
 
     def run(self) -> None:
         """Serve until stopped."""
-        if self._pasture.changed:
-            log.warning("a former life of this muster left knobs changed; putting them back")
-            self._late_report = m.Restored(
-                reason="a former life left the node changed", readings=self._pasture.restore()
-            )
-            self._next_restore = self._now() + RESTORE_RETRY_S
         try:
+            if self._pasture.changed:
+                log.warning("a former life of this muster left knobs changed; putting them back")
+                reason = "a former life left the node changed"
+                self._late_report = m.Restored(reason=reason, readings=self._pasture.restore())
+                self._retry_later()
             while not self._stopping:
                 for message in self._end.receive(self._pause()):
                     # Whatever woke us may have waited long: what the time has ended ends before anything else happens.
@@ -78,6 +85,17 @@ class Muster:
                 self._tick()
         finally:
             self._leave()
+
+    def _begin_life(self) -> None:
+        """Belong to no shepherd, and be somebody whom none has met."""
+        self._boot = new_session()
+        self._lease = Lease(self._config.lease_s)
+        self._link: Link[m.Report, msgspec.Raw] = Link()
+        self._flow: Sender[m.Block] = Sender()
+        self._next_step: float | None = None
+        self._unkept: dict[str, int] = {}
+        self._next_beat = 0.0
+        self._next_hello = 0.0
 
     def _pause(self) -> float:
         now = self._now()
@@ -95,16 +113,17 @@ class Muster:
 
     def _tick(self) -> None:
         now = self._now()
-        ended = self._lease.tick(now)
-        if ended is not None:
-            self._give_back(ended)
+        self._give_back(self._lease.tick(now))
         if now >= self._next_restore:
             self._next_restore = float("inf")
             if self._pasture.changed and not self._lease.in_force:
-                self._restore("another attempt")
-        if self._window is not None and self._next_step is not None:
-            while self._next_step is not None and self._node.clock.wall_seconds_until(self._next_step) <= 0:
-                self._step(self._window)
+                self._restore("another attempt", again=True)
+        while (
+            self._window is not None
+            and self._next_step is not None
+            and self._node.clock.wall_seconds_until(self._next_step) <= 0
+        ):
+            self._step(self._window)
         if not self._lease.reign:
             if now >= self._next_hello:
                 self._hello(now)
@@ -119,60 +138,69 @@ class Muster:
         now = self._now()
         match message:
             case m.ShepherdBeat(boot=self._boot, reign=self._lease.reign):
-                self._lease.beat(message.reign, message.sent_s, now)
                 self._link.acknowledged(message.ack, now)
+                self._give_back(
+                    self._lease.beat(reign=message.reign, sent_s=message.sent_s, wanted=message.wanted, now=now)
+                )
             case m.Decision():
                 self._decision(message, now)
             case m.Frame(boot=self._boot, reign=self._lease.reign):
                 self._link.acknowledged(message.ack, now)
-                try:
-                    bodies = self._link.received(message.seq, codec.order(memoryview(message.body)))
-                except ValueError as error:
-                    log.warning("malformed order dropped: %s", error)
-                    return
-                for body in bodies:
-                    self._order(body)
+                for body in self._link.received(message.seq, message.body):
+                    try:
+                        self._order(codec.order(memoryview(body)))
+                    except ValueError as error:
+                        self._end.report_malformed("pulse", str(error))
+                # Acknowledged at once, or the shepherd would send it again before the next beat.
+                self._next_beat = now
             case m.Credit(boot=self._boot, reign=self._lease.reign):
                 self._flow.credit(message.ack, message.until, now)
             case m.Welcome(boot=self._boot):
                 self._welcome(message, now)
             case m.Refusal():
-                log.error("the shepherd refuses this muster: %s", message.reason)
                 self._next_hello = now + REFUSED_PERIOD_S
-            case m.WhoAreYou():
+                if message.reason != self._refusal:
+                    self._refusal = message.reason
+                    log.error("the shepherd refuses this muster: %s", message.reason)
+            case m.WhoAreYou() if now >= self._next_hello:
                 self._hello(now)
             case _:
                 log.debug("ignored %s of another life", type(message).__name__)
 
-    def _hello(self, now: float) -> None:
-        self._next_hello = now + HELLO_PERIOD_S
+    def _introduction(self, now: float) -> m.Hello:
         node = self._node
-        self._end.send_pulse(
-            m.Hello(
-                version=m.PROTOCOL_VERSION,
-                muster=self._config.muster,
-                boot=self._boot,
-                facts=dict(node.facts),
-                knobs=self._pasture.infos,
-                zones=tuple(node.meter.zones) if node.meter is not None else (),
-                streams=tuple(logger.stream for logger in node.loggers),
-                groups=self._config.groups,
-                lease_s=self._config.lease_s,
-            )
+        return m.Hello(
+            version=m.PROTOCOL_VERSION,
+            muster=self._config.muster,
+            boot=self._boot,
+            facts=dict(node.facts),
+            knobs=self._pasture.infos,
+            zones=tuple(node.meter.zones) if node.meter is not None else (),
+            streams=tuple(logger.stream for logger in node.loggers),
+            groups=self._config.groups,
+            lease_s=self._config.lease_s,
+            sent_s=now,
         )
 
+    def _hello(self, now: float) -> None:
+        sent = self._end.send_pulse(self._introduction(now))
+        self._next_hello = now + (HELLO_PERIOD_S if sent else CONNECT_PERIOD_S)
+
     def _welcome(self, message: m.Welcome, now: float) -> None:
-        another = message.reign != self._lease.reign
-        given_back = self._lease.welcome(message.reign, message.sent_s, now)
-        if not another:
+        taken = self._lease.welcome(reign=message.reign, sent_s=message.sent_s, hello_s=message.hello_s, now=now)
+        if isinstance(taken, Ignore):
+            log.warning("a welcome came too late to be of use: %s", taken.reason)
+            return
+        if not taken.another:
+            self._give_back(taken.given_back)
             return
         log.info("welcomed by the shepherd")
+        self._refusal = ""
         # What was under way with the shepherd of before dies with it.
         self._link = Link()
         self._flow = Sender()
         self._drop_window("the shepherd changed")
-        if given_back is not None:
-            self._give_back(given_back)
+        self._give_back(taken.given_back)
         if self._late_report is not None:
             self._report(self._late_report)
             self._late_report = None
@@ -186,6 +214,7 @@ class Muster:
                 reign=self._lease.reign,
                 in_force=self._lease.in_force,
                 ack=self._link.ack,
+                reports=self._link.sent,
                 malformed=self._end.malformed,
                 unrestored=0 if self._lease.in_force else self._pasture.unrestored,
             )
@@ -204,25 +233,21 @@ class Muster:
             log.debug("decision %d not acted on: %s", message.seq, verdict.reason)
             return
         self._drop_window("superseded by a decision")
-        if not verdict.settings:
-            readings = self._pasture.restore()
-            self._lease.carried_out(verdict.seq, changed=False)
-            self._report(m.Applied(seq=verdict.seq, outcome="restored", readings=readings))
-        else:
+        word, detail = "restored", ""
+        if verdict.settings:
             outcome = self._pasture.apply(verdict.settings)
-            if outcome.word == "refused" and self._lease.in_force:
-                # What the shepherd wanted before is over; what it wants now can't be: the node goes back.
-                self._pasture.restore()
-            self._lease.carried_out(verdict.seq, changed=outcome.word == "applied")
-            if outcome.word != "applied":
-                log.error("decision %d %s: %s", verdict.seq, outcome.word, outcome.detail)
-            self._report(
-                m.Applied(
-                    seq=verdict.seq, outcome=outcome.word, readings=outcome.readings, detail=outcome.detail[:2000]
-                )
-            )
-        if self._pasture.changed and not self._lease.in_force:
-            self._next_restore = now + RESTORE_RETRY_S
+            word, detail, readings = outcome.word, outcome.detail, outcome.readings
+            if word != "applied":
+                log.error("decision %d %s: %s", verdict.seq, word, detail)
+        self._lease.carried_out(verdict.seq, changed=word == "applied")
+        if word != "applied" and self._pasture.changed:
+            # Given back, or what was wanted can't be: what was in force before is over as well.
+            readings = self._pasture.restore()
+        elif word == "restored":
+            readings = self._pasture.readings()
+        if not self._lease.in_force:
+            self._retry_later()
+        self._report(m.Applied(seq=verdict.seq, outcome=word, readings=readings, detail=detail[:2000]))
 
     def _order(self, order: m.Order) -> None:
         if isinstance(order, m.Cancel):
@@ -236,12 +261,12 @@ class Muster:
     def _step(self, window: Window) -> None:
         try:
             progress = window.step()
-            if progress.opened:
-                window.before = self._pasture.readings()
         except Exception as error:  # a node's driver may raise anything; the muster lives on
             log.exception("the window could not be measured")
             self._drop_window(f"{type(error).__name__}: {error}", "node-error")
             return
+        if progress.opened:
+            window.before = self._pasture.readings()
         self._next_step = progress.next_step
         for stream, rows in progress.rows:
             self._keep(window, stream, rows)
@@ -249,9 +274,9 @@ class Muster:
         if result is None:
             return
         self._window = None
-        for stream, lost in self._unkept.items():
+        unkept, self._unkept = self._unkept, {}
+        for stream, lost in unkept.items():
             result.rows_lost[stream] = result.rows_lost.get(stream, 0) + lost
-        self._unkept = {}
         self._report(
             m.Measured(
                 measure=window.order.measure,
@@ -270,17 +295,20 @@ class Muster:
         )
 
     def _keep(self, window: Window, stream: str, rows: Rows) -> None:
-        block = m.Block(
-            boot=self._boot,
-            reign=self._lease.reign,
-            seq=self._flow.last + 1,
-            measure=window.order.measure,
-            stream=stream,
-            first=rows.first,
-            columns=rows.columns,
-        )
-        if self._flow.add(block) is None:
-            self._unkept[stream] = self._unkept.get(stream, 0) + len(rows)
+        size = max(1, BLOCK_VALUES // max(1, len(rows.columns)))
+        for start in range(0, len(rows), size):
+            columns = {name: column[start : start + size] for name, column in rows.columns.items()}
+            block = m.Block(
+                boot=self._boot,
+                reign=self._lease.reign,
+                seq=self._flow.last + 1,
+                measure=window.order.measure,
+                stream=stream,
+                first=rows.first + start,
+                columns=columns,
+            )
+            if self._flow.add(block) is None:
+                self._unkept[stream] = self._unkept.get(stream, 0) + min(size, len(rows) - start)
 
     def _ship(self, now: float) -> None:
         for seq, block in self._flow.due(now):
@@ -293,29 +321,43 @@ class Muster:
         self._unkept = {}
         if window is None:
             return
-        window.close()
+        try:
+            window.close()
+        except Exception:
+            log.exception("the window did not end cleanly")
         self._report(m.NotMeasured(measure=window.order.measure, reason=reason, detail=detail[:2000]))
 
-    def _give_back(self, ended: GiveBack) -> None:
-        self._drop_window(ended.reason)
-        self._restore(ended.reason)
+    def _give_back(self, ended: GiveBack | None) -> None:
+        if ended is not None:
+            self._drop_window(ended.reason)
+            self._restore(ended.reason)
 
-    def _restore(self, reason: str) -> None:
+    def _restore(self, reason: str, *, again: bool = False) -> None:
+        before = self._pasture.unrestored
         log.warning("putting the node back as it was found: %s", reason)
-        readings: tuple[Reading, ...] = self._pasture.restore()
-        self._report(m.Restored(reason=reason, readings=readings))
-        if self._pasture.changed:
-            self._next_restore = self._now() + RESTORE_RETRY_S
+        readings = self._pasture.restore()
+        if not again or self._pasture.unrestored != before:
+            self._report(m.Restored(reason=reason, readings=readings))
+        self._retry_later()
+
+    def _retry_later(self) -> None:
+        if not self._pasture.changed:
+            self._restore_pause = RESTORE_RETRY_S
+            return
+        self._next_restore = self._now() + self._restore_pause
+        self._restore_pause = min(2 * self._restore_pause, RESTORE_RETRY_MAX_S)
 
     def _report(self, report: m.Report) -> None:
         if not self._lease.reign:
             return
         try:
-            numbered = self._link.send(report, self._now())
+            numbered = self._link.send(_fitting(report), self._now())
         except LinkFullError:
             log.exception("the shepherd takes no reports; starting over with it")
-            self._lease = Lease(self._config.lease_s)
-            self._link = Link()
+            self._begin_life()
+            self._drop_window("starting over")
+            self._pasture.restore()
+            self._retry_later()
             return
         self._transmit(numbered.seq, numbered.body)
 
@@ -336,6 +378,17 @@ class Muster:
             self._pasture.restore()
         if self._pasture.changed:
             log.error("%d knobs could NOT be put back; they stay in the journal", self._pasture.unrestored)
-        if self._lease.reign:
-            self._report(m.Bye(boot=self._boot))
+        self._report(m.Bye(boot=self._boot))
         self._end.close(linger_s=0.5)
+        self._pasture.close()
+
+
+def _fitting(report: m.Report) -> m.Report:
+    """`report`, or what can be said of it in one message."""
+    if len(codec.encode(report)) < m.MAX_PULSE_BYTES // 2:
+        return report
+    if isinstance(report, m.Measured):
+        return m.NotMeasured(measure=report.measure, reason="report-too-large", detail="it doesn't fit into a message")
+    if isinstance(report, m.Applied | m.Restored):
+        return msgspec.structs.replace(report, readings=())
+    return report

@@ -4,17 +4,22 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from mustherd.muster.config import Range
 from mustherd.muster.journal import Journal, JournalError
-from mustherd.node.knob import Knob, KnobError, check
+from mustherd.node.knob import Knob, check
 from mustherd.terms import KnobInfo, Reading, Setting
 
 log = logging.getLogger(__name__)
 
+MAX_ERROR_CHARACTERS = 200
+"""Of what a driver says about a knob: a node's readings have to fit into one message."""
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of settings: `applied`, `refused` (nothing was touched) or `failed` (the originals are back)."""
+    """What became of settings: `applied`, `refused` (nothing was touched) or `failed` (put back as far as possible)."""
 
     word: str
     readings: tuple[Reading, ...]
@@ -22,7 +27,10 @@ class Outcome:
 
 
 class Pasture:
-    """Applies settings within the node's and the muster's ranges, and puts originals back."""
+    """Applies settings within the node's and the muster's ranges, and puts originals back.
+
+    No error of a knob's driver gets out of here: it becomes a reading that doesn't hold, or an outcome.
+    """
 
     def __init__(self, knobs: Sequence[Knob], ranges: Mapping[str, Range], journal: Journal) -> None:
         self._journal = journal
@@ -57,85 +65,107 @@ class Pasture:
         just what the newest decision says.
         """
         wanted = {(s.sheep, s.knob): s.value for s in settings}
-        if len(wanted) != len(settings):
-            return Outcome("refused", (), "a knob is named twice")
-        for key, value in wanted.items():
-            info = self._infos.get(key)
-            if info is None:
-                return Outcome("refused", (), f"no knob {key[1]} on {key[0]} in this muster's configuration")
-            if not info.allows(value):
-                return Outcome(
-                    "refused", (), f"{key[1]} on {key[0]}: {value} is not allowed; allowed: {info.allowed_text()}"
-                )
+        problem = "a knob is named twice" if len(wanted) != len(settings) else self._objection(wanted)
+        if problem:
+            return Outcome("refused", (), problem)
         try:
-            self._journal.record({key: self._knobs[key].read() for key in wanted})
-        except (JournalError, KnobError) as error:
-            return Outcome("failed", (), f"nothing was touched: {error}")
+            problem = self._remember(wanted)
+        except Exception as error:
+            problem = f"nothing was touched: {_text(error)}"
+        if problem:
+            return Outcome("failed", (), problem)
         left_over = [key for key in self._journal.originals() if key not in wanted]
         problem = "; ".join(r.error for r in self._put_back(left_over) if r.error)
         for key, value in wanted.items():
+            if problem:
+                break
             try:
-                if not problem:
-                    self._knobs[key].write(value)
-            except KnobError as error:
-                problem = str(error)
+                self._knobs[key].write(value)
+            except Exception as error:
+                problem = _text(error)
         if problem:
             readings = self.restore()
-            return Outcome("failed", readings, f"{problem}; the node is put back")
+            state = "NOT all of the node could be put back" if self.changed else "the node is put back"
+            return Outcome("failed", readings, f"{problem}; {state}")
         self._asked = wanted
         return Outcome("applied", self.readings())
 
     def readings(self) -> tuple[Reading, ...]:
         """Every offered knob read back, judged against what was asked of it."""
-        return tuple(check(knob, self._asked.get(key)) for key, knob in self._knobs.items())
+        return tuple(_check(knob, self._asked.get(key)) for key, knob in self._knobs.items())
 
     def restore(self) -> tuple[Reading, ...]:
         """Put every journalled knob back; what can't be put back stays in the journal and is shouted about."""
         self._asked = {}
         return self._put_back(list(self._journal.originals()))
 
+    def close(self) -> None:
+        """Let another process have the journal."""
+        self._journal.close()
+
+    def _objection(self, wanted: Mapping[tuple[str, str], int]) -> str:
+        for key, value in wanted.items():
+            info = self._infos.get(key)
+            if info is None:
+                return f"no knob {key[1]} on {key[0]} in this muster's configuration"
+            if not info.allows(value):
+                return f"{key[1]} on {key[0]}: {value} is not allowed; allowed: {info.allowed_text()}"
+        return ""
+
+    def _remember(self, wanted: Mapping[tuple[str, str], int]) -> str:
+        """Journal what is there; nothing is changed that the node would not take back."""
+        known = self._journal.originals()
+        found = {key: self._knobs[key].read() for key in wanted if key not in known}
+        for key, value in found.items():
+            if not self._knobs[key].info.allows(value):
+                return f"nothing was touched: {key[1]} on {key[0]} is at {value}, which could not be put back"
+        self._journal.record(found)
+        return ""
+
     def _put_back(self, keys: Sequence[tuple[str, str]]) -> tuple[Reading, ...]:
         originals = self._journal.originals()
-        readings = []
-        for key in keys:
-            original = originals[key]
-            knob = self._all.get(key)
-            if knob is None:
-                error = f"knob {key[1]} on {key[0]} is gone; it was {original} before"
-                readings.append(
-                    Reading(
-                        sheep=key[0], knob=key[1], asked=original, applied=None, running=None, held=False, error=error
-                    )
-                )
-                log.error("NOT RESTORED: %s", error)
-                continue
+        readings = {key: self._put_one_back(key, originals[key]) for key in keys}
+        try:
+            self._journal.forget(key for key, reading in readings.items() if not reading.error)
+        except JournalError as error:
+            # The knobs are back; entries that stay make the next attempt put the same values back once more.
+            log.warning("%s", error)
+        return tuple(readings.values())
+
+    def _put_one_back(self, key: tuple[str, str], original: int) -> Reading:
+        """Write one original; `error` says if it isn't back."""
+        sheep, name = key
+        knob = self._all.get(key)
+        reading = Reading(sheep=sheep, knob=name, asked=original, applied=None, running=None, held=False)
+        if knob is None:
+            error = f"knob {name} on {sheep} is gone; it was {original} before"
+        else:
             try:
                 knob.write(original)
-            except KnobError as error:
-                log.error("NOT RESTORED: %s on %s to %d: %s", key[1], key[0], original, error)  # noqa: TRY400
-                readings.append(
-                    Reading(
-                        sheep=key[0],
-                        knob=key[1],
-                        asked=original,
-                        applied=None,
-                        running=None,
-                        held=False,
-                        error=str(error),
-                    )
-                )
-                continue
-            reading = check(knob, original)
-            readings.append(reading)
-            if reading.applied == knob.lands_on(original):
-                self._forget(key)
-            else:
-                log.error("NOT RESTORED: %s on %s reads %s, was %d", key[1], key[0], reading.applied, original)
-        return tuple(readings)
+                reading = _check(knob, original)
+                error = reading.error
+                if not error and reading.applied != knob.lands_on(original):
+                    error = f"it reads {reading.applied}"
+            except Exception as raised:
+                error = _text(raised)
+        if not error:
+            return reading
+        log.error("NOT RESTORED: %s on %s to %d: %s", name, sheep, original, error)
+        return msgspec.structs.replace(reading, held=False, error=error)
 
-    def _forget(self, key: tuple[str, str]) -> None:
-        try:
-            self._journal.forget(key)
-        except JournalError as error:
-            # The knob is back; an entry that stays makes the next start put the same value back once more.
-            log.warning("%s", error)
+
+def _check(knob: Knob, asked: int | None) -> Reading:
+    try:
+        reading = check(knob, asked)
+    except Exception as error:
+        info = knob.info
+        return Reading(
+            sheep=info.sheep, knob=info.name, asked=asked, applied=None, running=None, held=False, error=_text(error)
+        )
+    if len(reading.error) > MAX_ERROR_CHARACTERS:
+        reading = msgspec.structs.replace(reading, error=reading.error[:MAX_ERROR_CHARACTERS])
+    return reading
+
+
+def _text(error: Exception) -> str:
+    return (str(error) or type(error).__name__)[:MAX_ERROR_CHARACTERS]

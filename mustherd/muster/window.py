@@ -12,6 +12,9 @@ from mustherd.wire.messages import Measure
 SAMPLE_PERIOD_S = 10.0
 """Between two looks at the counters and logs while a window is open: far below one wrap of any counter."""
 
+READS_AT_MOST = 1000
+"""Of one log in one go."""
+
 
 @dataclass
 class Result:
@@ -59,8 +62,10 @@ class Window:
     def close(self) -> None:
         """End early: the load stops, the clock runs on."""
         self._steps.close()
-        self._node.clock.stop_at(None)
-        self._node.stop_load()
+        try:
+            self._node.stop_load()
+        finally:
+            self._node.clock.stop_at(None)
 
     def _run(self) -> Generator[Progress, None, None]:
         node, clock, order = self._node, self._node.clock, self.order
@@ -112,13 +117,16 @@ class Window:
     def _drain(self) -> list[tuple[str, Rows]]:
         drained = []
         for logger in self._node.loggers:
-            rows = logger.read()
-            if not len(rows):
-                continue
             stream = logger.stream
-            lost = rows.first - self._expected.get(stream, rows.first)
-            self._expected[stream] = rows.first + len(rows)
-            self._rows[stream] = self._rows.get(stream, 0) + len(rows) + lost
-            self._lost[stream] = self._lost.get(stream, 0) + lost
-            drained.append((stream, rows))
+            # One read ends at a gap, so there may be more behind it; a source that never ends must not hold us up.
+            for _ in range(READS_AT_MOST):
+                rows = logger.read()
+                if not len(rows):
+                    break
+                # A source that counts from its beginning again has lost nothing that could be numbered.
+                lost = max(0, rows.first - self._expected.get(stream, rows.first))
+                self._expected[stream] = rows.first + len(rows)
+                self._rows[stream] = self._rows.get(stream, 0) + len(rows) + lost
+                self._lost[stream] = self._lost.get(stream, 0) + lost
+                drained.append((stream, rows))
         return drained

@@ -16,10 +16,12 @@ PROTOCOL_VERSION = 1
 MAX_PULSE_BYTES = 256 * 1024
 MAX_CONTROL_BYTES = 256 * 1024
 MAX_LOG_BYTES = 4 * 1024 * 1024
-MAX_COORDINATE_BYTES = 1024 * 1024
+MAX_COORDINATE_BYTES = 16 * 1024 * 1024
+"""A status of a whole herd is the largest: a thousand musters with their facts, knobs and readings."""
 
-NAME_PATTERN = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$"
-"""Names of musters and groups: short, printable, and safe as a file name and as a topic."""
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$(?!\n)"
+"""Names of musters and groups: short, printable, and safe as a file name and as a topic. `$` alone would let a newline
+pass at the end."""
 
 Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
 Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=2000)]
@@ -28,6 +30,8 @@ Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_VALUE)]
 Session: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=MAX_VALUE)]
 """A random number that tells one life of a process from the next."""
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e7)]
+Moment: TypeAlias = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
+"""A time on somebody's clock; bounds keep out what is not a number."""
 Facts: TypeAlias = Annotated[dict[Word, Text], msgspec.Meta(max_length=256)]
 Settings: TypeAlias = Annotated[tuple[Setting, ...], msgspec.Meta(max_length=2048)]
 Readings: TypeAlias = Annotated[tuple[Reading, ...], msgspec.Meta(max_length=2048)]
@@ -48,6 +52,8 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     streams: Annotated[tuple[Word, ...], msgspec.Meta(max_length=1024)]
     groups: Annotated[tuple[Name, ...], msgspec.Meta(max_length=64)]
     lease_s: Seconds
+    sent_s: Moment
+    """On the muster's clock; the welcome repeats it."""
 
 
 class Stranger(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
@@ -63,6 +69,8 @@ class MusterBeat(msgspec.Struct, frozen=True, kw_only=True, tag="mbeat"):
     reign: Session
     in_force: Count
     ack: Count
+    reports: Count
+    """Reports sent so far: a beat that is older than a report already delivered says nothing about what is in force."""
     malformed: Count = 0
     unrestored: Count = 0
     """Knobs that the muster could not put back: somebody has to look."""
@@ -82,7 +90,7 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True, tag="applied"):
     """What became of decision `seq`, with every knob it named read back."""
 
     seq: Session
-    outcome: Annotated[str, msgspec.Meta(pattern="^(applied|refused|failed|restored)$")]
+    outcome: Annotated[str, msgspec.Meta(pattern="^(applied|refused|failed|restored)$(?!\n)")]
     readings: Readings
     detail: Text = ""
 
@@ -92,8 +100,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True, tag="measured"):
 
     measure: Session
     in_force: Count
-    t0_s: float
-    t1_s: float
+    t0_s: Moment
+    t1_s: Moment
     energies: Annotated[tuple[Energy, ...], msgspec.Meta(max_length=256)]
     before: Readings
     after: Readings
@@ -137,7 +145,9 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag="welcome"):
     version: int
     boot: Session
     reign: Session
-    sent_s: float
+    sent_s: Moment
+    hello_s: Moment
+    """The hello's `sent_s`: how long ago it was asked for, on the muster's own clock."""
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag="refusal"):
@@ -156,9 +166,9 @@ class ShepherdBeat(msgspec.Struct, frozen=True, kw_only=True, tag="sbeat"):
 
     boot: Session
     reign: Session
-    sent_s: float
+    sent_s: Moment
     wanted: Count
-    """The decision that should be in force: a muster that missed it knows."""
+    """The decision in force or under way; 0: the node shall be as it was found, so whatever is in force ends."""
     ack: Count
 
 
@@ -187,7 +197,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, tag="decision"):
 
     reign: Session
     seq: Session
-    issued_s: float
+    issued_s: Moment
     """When this copy was sent, on the shepherd's clock."""
     ttl_s: Seconds
     """A copy older than this is not acted on."""

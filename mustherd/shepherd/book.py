@@ -1,0 +1,103 @@
+"""What the shepherd keeps about one muster, and the promises that it made to others about it."""
+
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from mustherd.herd.flow import Receiver
+from mustherd.herd.link import Link
+from mustherd.herd.membership import Presence
+from mustherd.shepherd.events import HerdError, MusterView
+from mustherd.terms import Reading
+from mustherd.wire import messages as m
+
+MAX_MUSTERS = 1024
+"""Names that a shepherd takes into its book: bounds what strangers can make it remember."""
+
+
+@dataclass
+class Entry:
+    """One life of a muster."""
+
+    hello: m.Hello
+    link: Link[m.Order, msgspec.Raw] = field(default_factory=Link)
+    flow: Receiver = field(default_factory=Receiver)
+    in_force: int = 0
+    times_late: int = 0
+    unrestored: int = 0
+    answer_ms: float | None = None
+    readings: tuple[Reading, ...] = ()
+    next_beat: float = 0.0
+    deciding: dict[int, tuple[Future[m.Applied], float]] = field(default_factory=dict)
+    """Decision to who waits for its answer, and since when."""
+    measuring: dict[int, Future[m.Measured]] = field(default_factory=dict)
+
+    def fail(self, reason: str, text: str) -> None:
+        """Nobody waits for this muster any more."""
+        waiting: list[Future[Any]] = [future for future, _ in self.deciding.values()]
+        waiting.extend(self.measuring.values())
+        self.deciding.clear()
+        self.measuring.clear()
+        for future in waiting:
+            reject(future, HerdError(reason, text))
+
+    def view(self, presence: Presence | None, silent_s: float) -> MusterView:
+        """As others see it."""
+        hello = self.hello
+        return MusterView(
+            name=hello.muster,
+            presence=str(presence),
+            boot=hello.boot,
+            knobs=hello.knobs,
+            zones=hello.zones,
+            streams=hello.streams,
+            facts=hello.facts,
+            in_force=self.in_force,
+            times_late=self.times_late,
+            unrestored=self.unrestored,
+            answer_ms=self.answer_ms,
+            readings=self.readings,
+            silent_s=silent_s,
+        )
+
+
+def objection(hello: m.Hello) -> str:
+    """What is wrong with a hello that decodes; empty when nothing is."""
+    if len({(k.sheep, k.name) for k in hello.knobs}) != len(hello.knobs):
+        return "it offers a knob twice"
+    if any(k.step < 1 for k in hello.knobs):
+        return "it offers a knob with a step below 1"
+    return ""
+
+
+def reject(future: Future[Any], error: HerdError) -> None:
+    """Tell who waits that it won't come about; nothing for one that has been told already."""
+    if not future.done():
+        future.set_exception(error)
+
+
+def status_of(view: MusterView) -> m.MusterStatus:
+    """A view as an operator gets it."""
+    return m.MusterStatus(
+        muster=view.name,
+        state=view.presence,
+        heard_s_ago=view.silent_s,
+        in_force=view.in_force,
+        answer_ms=view.answer_ms,
+        knobs=view.knobs,
+        facts=view.facts,
+        readings=view.readings,
+    )
+
+
+def answer_of(done: Future[m.Applied]) -> m.Done | m.Refused:
+    """What became of a decision as an operator gets it."""
+    error = done.exception()
+    if error is not None:
+        return m.Refused(reason=str(error)[:2000])
+    applied = done.result()
+    if applied.outcome in ("applied", "restored"):
+        return m.Done(readings=applied.readings)
+    return m.Refused(reason=f"{applied.outcome}: {applied.detail}"[:2000])
