@@ -85,7 +85,8 @@ def _finding(kind: str, path: Path, value: Any, message: str) -> Finding:
     wanted = {"model_type": "a mapping", "tuple_type": "a list", "int_type": "a whole number", "float_type": "a number"}
     wanted |= {"string_type": "text", "string_too_short": "text", "bool_type": "true or false"}
     if kind in wanted:
-        return Finding(path, f"should be {wanted[kind]}, found {kind_of(value)}", may_be)
+        listed_up = f"[{shown(value)}]" if kind == "tuple_type" and isinstance(value, str) else ""
+        return Finding(path, f"should be {wanted[kind]}, found {kind_of(value)}", may_be, listed_up)
     return Finding(path, shown(message, 200), may_be)
 
 

@@ -1,4 +1,5 @@
 import json
+import pickle
 import re
 from pathlib import Path
 
@@ -106,3 +107,10 @@ def test_every_default_is_written_out() -> None:
 def test_where_it_is_written_is_no_part_of_it() -> None:
     assert loads(quickstart(), "a.yml") == loads("\n\n" + quickstart(), "b.yml")
     assert loads(text(), "a.yml").source.file == "a.yml"
+
+
+def test_an_experiment_may_go_to_another_process() -> None:
+    experiment = loads(quickstart(), "quickstart.yml")
+    again = pickle.loads(pickle.dumps(experiment))  # noqa: S301
+    assert again == experiment
+    assert again.source.file == "quickstart.yml"

@@ -115,7 +115,7 @@ WRONG = [
     ({"objective": "energy_jouls"}, "objective", "unknown metric", "energy_joules"),
     ({"objective": "achieved_qps"}, "objective", "no aim", ""),
     ({"objective": ["energy_joules"]}, "objective", "should be the name of a metric, found a list", ""),
-    ({"constraints": "read_p99_us <= 500"}, "constraints", "should be a list", ""),
+    ({"constraints": "read_p99_us <= 500"}, "constraints", "should be a list", "[read_p99_us <= 500]"),
     ({"constraints": ["read_p9_us <= 500"]}, "constraints[0]", "unknown metric", "read_p99_us"),
     ({"constraints": ["read_p99_us <= 5", "read_p99_us <= 6"]}, "constraints[1]", "already has", ""),
     ({"constraints": ["read_p99_us <= 5", "read_p99_us >= 6"]}, "constraints[1]", "contradicts", ""),
