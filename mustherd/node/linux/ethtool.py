@@ -1,0 +1,207 @@
+"""What the kernel tells and takes about a NIC: interrupt moderation, rings, driver, addresses."""
+
+import fcntl
+import ipaddress
+import socket
+import struct
+from array import array
+from typing import Protocol
+
+import msgspec
+
+from mustherd.node.linux import netlink
+
+# linux/genetlink.h and linux/ethtool_netlink.h
+GENL_ID_CTRL, CTRL_CMD_GETFAMILY, CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME = 0x10, 3, 1, 2
+RINGS_GET, RINGS_SET, COALESCE_GET, COALESCE_SET = 15, 16, 19, 20
+HEADER_DEV_NAME = 2
+COALESCE_HEADER, COALESCE_RX_USECS, COALESCE_TX_USECS, COALESCE_ADAPTIVE_RX = 1, 2, 6, 11
+RINGS_HEADER, RINGS_RX_MAX, RINGS_TX_MAX, RINGS_RX, RINGS_TX = 1, 2, 5, 6, 9
+# linux/rtnetlink.h, linux/if_addr.h
+RTM_GETADDR, IFA_ADDRESS, IFA_LOCAL = 22, 1, 2
+# linux/sockios.h, linux/ethtool.h
+SIOCETHTOOL, ETHTOOL_GDRVINFO = 0x8946, 3
+_DRVINFO = struct.Struct("=I32s32s32s32s32s12s5I")
+
+
+class EthtoolError(Exception):
+    """The kernel would not tell or take it; the message names the interface, what was wanted and the cause."""
+
+
+class Coalesce(msgspec.Struct, frozen=True, kw_only=True):
+    """Interrupt moderation; None: the driver has no such setting."""
+
+    rx_usecs: int | None = None
+    tx_usecs: int | None = None
+    adaptive_rx: bool | None = None
+
+
+class Rings(msgspec.Struct, frozen=True, kw_only=True):
+    """Descriptors of each receive and transmit ring, and the most that the driver takes."""
+
+    rx: int | None = None
+    tx: int | None = None
+    rx_max: int | None = None
+    tx_max: int | None = None
+
+
+class Driver(msgspec.Struct, frozen=True, kw_only=True):
+    """What drives an interface."""
+
+    name: str
+    version: str = ""
+    firmware: str = ""
+    bus: str = ""
+
+
+class Ethtool(Protocol):
+    """A machine's NICs. Every method raises EthtoolError."""
+
+    def coalesce(self, interface: str) -> Coalesce: ...
+
+    def set_coalesce(self, interface: str, rx_usecs: int | None, adaptive_rx: bool | None) -> None:
+        """Change what isn't None."""
+        ...
+
+    def rings(self, interface: str) -> Rings: ...
+
+    def set_rings(self, interface: str, rx: int | None, tx: int | None) -> None:
+        """Change what isn't None."""
+        ...
+
+    def driver(self, interface: str) -> Driver: ...
+
+    def addresses(self) -> dict[int, tuple[str, ...]]:
+        """IP addresses with their prefix lengths (`10.10.1.2/24`) by interface index."""
+        ...
+
+
+class KernelEthtool:
+    """The kernel that this process runs on."""
+
+    def coalesce(self, interface: str) -> Coalesce:
+        return parse_coalesce(self._get(interface, COALESCE_GET, COALESCE_HEADER, "interrupt moderation"))
+
+    def set_coalesce(self, interface: str, rx_usecs: int | None, adaptive_rx: bool | None) -> None:
+        body = b""
+        if rx_usecs is not None:
+            body += netlink.attribute(COALESCE_RX_USECS, struct.pack("=I", rx_usecs))
+        if adaptive_rx is not None:
+            body += netlink.attribute(COALESCE_ADAPTIVE_RX, struct.pack("=B", adaptive_rx))
+        self._request(interface, COALESCE_SET, COALESCE_HEADER, body, f"rx-usecs {rx_usecs}")
+
+    def rings(self, interface: str) -> Rings:
+        return parse_rings(self._get(interface, RINGS_GET, RINGS_HEADER, "ring sizes"))
+
+    def set_rings(self, interface: str, rx: int | None, tx: int | None) -> None:
+        body = b"".join(
+            netlink.attribute(kind, struct.pack("=I", value))
+            for kind, value in ((RINGS_RX, rx), (RINGS_TX, tx))
+            if value is not None
+        )
+        self._request(interface, RINGS_SET, RINGS_HEADER, body, f"rings rx {rx} tx {tx}")
+
+    def driver(self, interface: str) -> Driver:
+        # The firmware's version is told by the old ioctl alone.
+        info = array("B", _DRVINFO.pack(ETHTOOL_GDRVINFO, b"", b"", b"", b"", b"", b"", 0, 0, 0, 0, 0))
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
+                # struct ifreq: the interface's name and a pointer to what is asked for.
+                request = struct.pack("16sP", interface.encode("ascii", "replace")[:15], info.buffer_info()[0])
+                fcntl.ioctl(plain.fileno(), SIOCETHTOOL, request.ljust(40, b"\0"))
+        except OSError as error:
+            raise EthtoolError(f"{interface}: driver: {error.strerror}") from None
+        return parse_driver(info.tobytes())
+
+    def addresses(self) -> dict[int, tuple[str, ...]]:
+        found: dict[int, tuple[str, ...]] = {}
+        try:
+            with netlink.Socket(netlink.ROUTE) as route:
+                answers = route.ask(RTM_GETADDR, struct.pack("=BBBBI", 0, 0, 0, 0, 0), netlink.NLM_F_DUMP)
+            for answer in answers:
+                index, address = parse_address(answer)
+                found[index] = (*found.get(index, ()), address)
+        except netlink.NetlinkError as error:
+            raise EthtoolError(f"addresses: {error}") from None
+        return found
+
+    def _get(self, interface: str, command: int, header: int, what: str) -> bytes:
+        answers = self._request(interface, command, header, b"", what)
+        if not answers:
+            raise EthtoolError(f"{interface}: {what}: the kernel's answer is empty")
+        return answers[0]
+
+    def _request(self, interface: str, command: int, header: int, body: bytes, what: str) -> list[bytes]:
+        name = netlink.attribute(HEADER_DEV_NAME, interface.encode("ascii", "replace") + b"\0")
+        content = struct.pack("=BBH", command, 1, 0) + netlink.attribute(header | netlink.NLA_F_NESTED, name) + body
+        try:
+            with netlink.Socket(netlink.GENERIC) as generic:
+                return generic.ask(_family(generic), content)
+        except netlink.NetlinkError as error:
+            raise EthtoolError(f"{interface}: {what}: {error}") from None
+
+
+def _family(generic: netlink.Socket) -> int:
+    body = struct.pack("=BBH", CTRL_CMD_GETFAMILY, 1, 0) + netlink.attribute(CTRL_ATTR_FAMILY_NAME, b"ethtool\0")
+    try:
+        answers = generic.ask(GENL_ID_CTRL, body)
+    except netlink.NetlinkError as error:
+        raise netlink.NetlinkError(error.errno, f"this kernel has no ethtool netlink ({error})") from None
+    found = netlink.number(netlink.attributes(answers[0][4:]).get(CTRL_ATTR_FAMILY_ID)) if answers else None
+    if found is None:
+        raise netlink.NetlinkError(0, "the kernel did not number its ethtool family")
+    return found
+
+
+def parse_coalesce(body: bytes) -> Coalesce:
+    """A COALESCE_GET_REPLY with its generic netlink header. Raises EthtoolError."""
+    found = _attributes(body)
+    adaptive = netlink.number(found.get(COALESCE_ADAPTIVE_RX))
+    return Coalesce(
+        rx_usecs=netlink.number(found.get(COALESCE_RX_USECS)),
+        tx_usecs=netlink.number(found.get(COALESCE_TX_USECS)),
+        adaptive_rx=None if adaptive is None else adaptive != 0,
+    )
+
+
+def parse_rings(body: bytes) -> Rings:
+    """A RINGS_GET_REPLY with its generic netlink header. Raises EthtoolError."""
+    found = _attributes(body)
+    return Rings(
+        rx=netlink.number(found.get(RINGS_RX)),
+        tx=netlink.number(found.get(RINGS_TX)),
+        rx_max=netlink.number(found.get(RINGS_RX_MAX)),
+        tx_max=netlink.number(found.get(RINGS_TX_MAX)),
+    )
+
+
+def parse_driver(info: bytes) -> Driver:
+    """A struct ethtool_drvinfo. Raises EthtoolError."""
+    if len(info) != _DRVINFO.size:
+        raise EthtoolError(f"driver: {len(info)} bytes instead of {_DRVINFO.size}")
+    _, name, version, firmware, bus, *_ = _DRVINFO.unpack(info)
+    return Driver(name=_string(name), version=_string(version), firmware=_string(firmware), bus=_string(bus))
+
+
+def parse_address(body: bytes) -> tuple[int, str]:
+    """Interface index and address of an RTM_NEWADDR. Raises NetlinkError."""
+    if len(body) < 8:
+        raise netlink.NetlinkError(0, "an address message that is too short")
+    _, prefix, _, _, index = struct.unpack_from("=BBBBI", body)
+    found = netlink.attributes(body[8:])
+    raw = found.get(IFA_LOCAL, found.get(IFA_ADDRESS, b""))
+    try:
+        return index, f"{ipaddress.ip_address(raw)}/{prefix}"
+    except ValueError:
+        raise netlink.NetlinkError(0, f"an address of {len(raw)} bytes") from None
+
+
+def _attributes(body: bytes) -> dict[int, bytes]:
+    try:
+        return netlink.attributes(body[4:])
+    except netlink.NetlinkError as error:
+        raise EthtoolError(f"the kernel's answer: {error}") from None
+
+
+def _string(raw: bytes) -> str:
+    return raw.split(b"\0", 1)[0].decode("ascii", "replace")

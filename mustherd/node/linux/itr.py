@@ -1,0 +1,188 @@
+"""`itr-delay`: how long a NIC gathers packets before it interrupts, in us, through ethtool's rx-usecs.
+
+Drivers differ in what the number means, so each kind has a dialect; all of them speak the same canonical values: 0 off,
+1 adaptive (the driver's own dynamic moderation), from 2 on static.
+"""
+
+from typing import Protocol
+
+from mustherd.node.linux.ethtool import Coalesce, Ethtool
+from mustherd.node.linux.knob import SHEEP, LinuxKnob, UnfitError
+from mustherd.terms import KnobInfo
+
+NAME = "itr-delay"
+OFF, ADAPTIVE = 0, 1
+
+RESET_S = 3.0
+"""How long an ixgbe adapter's link is down after a change that crosses 10 us."""
+
+
+class Dialect(Protocol):
+    """How one kind of driver says an interrupt delay."""
+
+    def info(self) -> KnobInfo: ...
+
+    def read(self, found: Coalesce) -> int:
+        """The canonical value of what the driver reports. Raises UnfitError where there is none."""
+        ...
+
+    def request(self, value: int) -> tuple[int | None, bool | None]:
+        """rx-usecs and adaptive-rx to ask for; None: leave it."""
+        ...
+
+    def lands_on(self, value: int) -> int: ...
+
+
+def _usecs(found: Coalesce) -> int:
+    if found.rx_usecs is None:
+        raise UnfitError("the driver reports no rx-usecs")
+    return found.rx_usecs
+
+
+def _info(
+    values: tuple[int, ...], low: int, high: int, names: dict[int, str] | None = None, settle: float = 0.0
+) -> KnobInfo:
+    return KnobInfo(
+        name=NAME,
+        sheep=SHEEP,
+        unit="us",
+        values=values,
+        low=low,
+        high=high,
+        names=names or {OFF: "off", ADAPTIVE: "adaptive"},
+        settle_seconds=settle,
+    )
+
+
+class Ixgbe:
+    """Intel 82599 and kin: adaptive is rx-usecs 1, up to 1022 us; the register has steps of 2 us.
+
+    A driver may report the odd number that it was asked for; what the register holds is reported here. tx-usecs stays
+    as it is, which is 0: anything else is refused on combined vectors. (drivers/net/ethernet/intel/ixgbe, itr_setting.)
+    """
+
+    def info(self) -> KnobInfo:
+        return _info((OFF, ADAPTIVE), 2, 1022, settle=RESET_S)
+
+    def read(self, found: Coalesce) -> int:
+        return self.lands_on(_usecs(found))
+
+    def request(self, value: int) -> tuple[int | None, bool | None]:
+        return value, None
+
+    def lands_on(self, value: int) -> int:
+        return value if value <= ADAPTIVE else value & ~1
+
+
+class E1000e:
+    """Intel 82574 and kin, in hardware and emulated: 1 and 3 are dynamic, 4 is a mode of its own, 10..10000 us static.
+
+    The driver keeps a rate, in interrupts per second with the lowest two bits cleared, and reports its inverse.
+    (drivers/net/ethernet/intel/e1000e/ethtool.c, e1000_set_coalesce.)
+    """
+
+    def info(self) -> KnobInfo:
+        names = {OFF: "off", ADAPTIVE: "adaptive", 3: "adaptive-conservative", 4: "balanced"}
+        return _info((OFF, ADAPTIVE, 3, 4), 10, 10000, names)
+
+    def read(self, found: Coalesce) -> int:
+        return _usecs(found)
+
+    def request(self, value: int) -> tuple[int | None, bool | None]:
+        return value, None
+
+    def lands_on(self, value: int) -> int:
+        return value if value <= 4 else 1_000_000 // (1_000_000 // value & ~3)
+
+
+class Igb:
+    """Intel 82575 to I350: 1 and 3 are dynamic, 10..10000 us static.
+
+    (drivers/net/ethernet/intel/igb/igb_ethtool.c, igb_set_coalesce.)
+    """
+
+    def info(self) -> KnobInfo:
+        names = {OFF: "off", ADAPTIVE: "adaptive", 3: "adaptive-conservative"}
+        return _info((OFF, ADAPTIVE, 3), 10, 10000, names)
+
+    def read(self, found: Coalesce) -> int:
+        return _usecs(found)
+
+    def request(self, value: int) -> tuple[int | None, bool | None]:
+        return value, None
+
+    def lands_on(self, value: int) -> int:
+        return value
+
+
+class Flagged:
+    """A driver with ethtool's adaptive-rx flag: 1 sets the flag, any other value clears it.
+
+    Neither range nor rounding can be asked for, so the range is ixgbe's; what the driver makes of a value shows when it
+    is read back, and a value that it rounds doesn't hold.
+    """
+
+    def info(self) -> KnobInfo:
+        return _info((OFF, ADAPTIVE), 2, 1022)
+
+    def read(self, found: Coalesce) -> int:
+        if found.adaptive_rx:
+            return ADAPTIVE
+        value = _usecs(found)
+        if value == ADAPTIVE:
+            raise UnfitError("a static delay of 1 us, which can't be told from adaptive")
+        return value
+
+    def request(self, value: int) -> tuple[int | None, bool | None]:
+        return (None, True) if value == ADAPTIVE else (value, False)
+
+    def lands_on(self, value: int) -> int:
+        return value
+
+
+class Plain:
+    """Any other driver that has rx-usecs: a number, with no adaptive mode."""
+
+    def info(self) -> KnobInfo:
+        return _info((OFF,), 1, 1022, {OFF: "off"})
+
+    def read(self, found: Coalesce) -> int:
+        return _usecs(found)
+
+    def request(self, value: int) -> tuple[int | None, bool | None]:
+        return value, None
+
+    def lands_on(self, value: int) -> int:
+        return value
+
+
+DIALECTS: dict[str, Dialect] = {"ixgbe": Ixgbe(), "ixgbevf": Ixgbe(), "e1000e": E1000e(), "igb": Igb()}
+
+
+def dialect(driver: str, found: Coalesce) -> Dialect:
+    """How `driver`, which reports `found`, is spoken to."""
+    return DIALECTS.get(driver) or (Plain() if found.adaptive_rx is None else Flagged())
+
+
+class ItrDelay(LinuxKnob):
+    """The knob of one interface."""
+
+    def __init__(self, ethtool: Ethtool, interface: str, dialect: Dialect) -> None:
+        super().__init__(dialect.info())
+        self._ethtool = ethtool
+        self._interface = interface
+        self._dialect = dialect
+
+    def lands_on(self, value: int) -> int:
+        return self._dialect.lands_on(value)
+
+    def _read(self) -> int:
+        return self._dialect.read(self._ethtool.coalesce(self._interface))
+
+    def _running(self) -> int | None:
+        # The driver's answer is all there is: no register tells how long the NIC really waits.
+        return self._read()
+
+    def _write(self, value: int) -> None:
+        usecs, adaptive = self._dialect.request(value)
+        self._ethtool.set_coalesce(self._interface, usecs, adaptive)

@@ -1,0 +1,81 @@
+"""What all knobs of a Linux machine have in common: their errors and their refusal of what isn't allowed."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+
+from mustherd.node.knob import KnobError
+from mustherd.node.linux.ethtool import EthtoolError
+from mustherd.node.linux.tree import TreeError
+from mustherd.terms import KnobInfo
+
+SHEEP = "node-0"
+
+
+class UnfitError(Exception):
+    """What is set is nothing that one canonical value says, so it couldn't be put back; the message says what it is."""
+
+
+class LinuxKnob(ABC):
+    """A knob over files, registers or ethtool. Subclasses raise what these raise, or KnobError.
+
+    The allowed values come from what the machine *can* do and never from what is set at the moment: after a crash the
+    next life must be allowed to write the original back, whatever it finds.
+    """
+
+    def __init__(self, info: KnobInfo) -> None:
+        self._info = info
+
+    @property
+    def info(self) -> KnobInfo:
+        return self._info
+
+    def read(self) -> int:
+        try:
+            return self._read()
+        except (TreeError, EthtoolError, UnfitError) as error:
+            raise self._error(error) from None
+
+    def running(self) -> int | None:
+        try:
+            return self._running()
+        except (TreeError, EthtoolError, UnfitError) as error:
+            raise self._error(error) from None
+
+    def write(self, value: int) -> None:
+        if not self._info.allows(value):
+            raise self._error(f"{value} is not allowed, only {self._info.allowed_text()}")
+        try:
+            self._write(value)
+        except (TreeError, EthtoolError, UnfitError) as error:
+            raise self._error(error) from None
+
+    def lands_on(self, value: int) -> int:
+        return value
+
+    def tolerance(self) -> int:
+        return 0
+
+    @abstractmethod
+    def _read(self) -> int: ...
+
+    @abstractmethod
+    def _running(self) -> int | None: ...
+
+    @abstractmethod
+    def _write(self, value: int) -> None: ...
+
+    def _error(self, why: object) -> KnobError:
+        return KnobError(f"{self._info.name} of {self._info.sheep}: {why}")
+
+
+def agreed(values: Iterable[tuple[str, int]], unit: str) -> int:
+    """The one value that all places hold. UnfitError when they don't agree."""
+    places: dict[int, str] = {}
+    for place, value in values:
+        places.setdefault(value, place)
+    if len(places) == 1:
+        return next(iter(places))
+    if not places:
+        raise UnfitError("there is no place to read it from")
+    found = ", ".join(f"{place} has {value} {unit}" for value, place in places.items())
+    raise UnfitError(f"its places differ ({found}); make them equal first")

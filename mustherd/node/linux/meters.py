@@ -1,0 +1,202 @@
+"""Energy counters: RAPL through powercap or through its registers, in the unit that the CPU names."""
+
+from collections.abc import Sequence
+
+from mustherd.node.energy import EnergyMeter, MeterError
+from mustherd.node.linux import dvfs, topology
+from mustherd.node.linux import msr as m
+from mustherd.node.linux.msr import Msr
+from mustherd.node.linux.powercap import PowerZone, zones
+from mustherd.node.linux.tree import Cause, Tree, TreeError
+from mustherd.terms import Zone
+
+COUNTER = 2**32
+"""RAPL's counters have 32 bits on every CPU."""
+
+MAX_ESU = 31
+"""The field of 0x606 has five bits."""
+
+
+class NoMeterError(Exception):
+    """The machine has no energy counter of this kind at all."""
+
+
+class DeniedMeter:
+    """Counters that are there and can't be had. It has no zones and never reads anything, least of all 0."""
+
+    zones: Sequence[Zone] = ()
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def read(self) -> tuple[int, ...]:
+        raise MeterError(self.reason)
+
+
+class PowercapMeter:
+    """The zones of powercap, as the 32-bit counters that they are made from.
+
+    The kernel multiplies a counter by its unit, cut to whole nJ (15258 nJ for 2^-16 J, 0.005 % too little), and gives
+    whole uJ. max_energy_range_uj is the largest counter in uJ, so it tells the unit, the counter can be had back
+    exactly, and its wrap is one of 2^32 counts: nothing is lost at a wrap, and the true unit counts.
+    (drivers/powercap/intel_rapl_common.c, rapl_unit_xlate.)
+    """
+
+    def __init__(self, tree: Tree) -> None:
+        """NoMeterError without zones; MeterError when they can't be read or a package has none."""
+        self._tree = tree
+        self._sources = zones(tree)
+        if not self._sources:
+            raise NoMeterError("powercap has no package zone")
+        _all_packages(tree, {z.package for z in self._sources if z.kind == "package"}, "powercap")
+        try:
+            self._units = tuple(_unit_nj(tree, zone) for zone in self._sources)
+        except TreeError as error:
+            raise MeterError(f"energy counters: {error}") from None
+        self.zones: Sequence[Zone] = tuple(
+            Zone(
+                name=zone.name,
+                kind=zone.kind,
+                package=zone.package,
+                joules_per_count=_joules(unit) if unit else 1e-6,
+                counts_per_wrap=COUNTER if unit else _range(tree, zone) + 1,
+            )
+            for zone, unit in zip(self._sources, self._units, strict=True)
+        )
+        self.read()
+
+    def read(self) -> tuple[int, ...]:
+        try:
+            return tuple(
+                self._count(source, unit, zone)
+                for source, unit, zone in zip(self._sources, self._units, self.zones, strict=True)
+            )
+        except TreeError as error:
+            raise MeterError(f"energy counter: {error}") from None
+
+    def _count(self, source: PowerZone, unit_nj: int, zone: Zone) -> int:
+        path = f"{source.path}/energy_uj"
+        uj = self._tree.number(path)
+        # The kernel rounded down, so the smallest counter that gives these uJ is the one.
+        count = -(-uj * 1000 // unit_nj) if unit_nj else uj
+        if count >= zone.counts_per_wrap:
+            raise TreeError(path, Cause.GARBAGE, f"{uj} uJ lies beyond the counter's range")
+        return count
+
+
+class MsrMeter:
+    """Registers 0x611 (package) and 0x639 (cores) of one CPU of each package, in the unit of 0x606."""
+
+    def __init__(self, tree: Tree, registers: Msr) -> None:
+        """NoMeterError where the CPU has no such registers; MeterError when they can't be read."""
+        self._registers = registers
+        if reason := dvfs.no_ratios(tree):
+            raise NoMeterError(f"no RAPL registers: {reason}")
+        if not tree.has("dev/cpu/0/msr") and not tree.listed("dev/cpu"):
+            raise NoMeterError("no /dev/cpu/N/msr: the module msr isn't loaded")
+        try:
+            packages = topology.read(tree).packages
+            found = []
+            for package, cpus in packages.items():
+                esu = registers.read(cpus[0], m.RAPL_POWER_UNIT) >> 8 & MAX_ESU
+                if not esu or registers.read(cpus[0], m.PKG_ENERGY_STATUS) & COUNTER - 1 == 0:
+                    raise NoMeterError(f"package {package}'s energy register doesn't count")
+                found.append((package, cpus, "package", m.PKG_ENERGY_STATUS, esu))
+            for package, cpus in packages.items():
+                esu = registers.read(cpus[0], m.RAPL_POWER_UNIT) >> 8 & MAX_ESU
+                if self._counts(cpus[0], m.PP0_ENERGY_STATUS):
+                    found.append((package, cpus, "core", m.PP0_ENERGY_STATUS, esu))
+        except TreeError as error:
+            if error.cause is Cause.FAILED:
+                raise NoMeterError(f"the CPU has no RAPL registers: {error}") from None
+            raise MeterError(f"energy counters: {error}") from None
+        self._sources = tuple((cpus, register) for _, cpus, _, register, _ in found)
+        self.zones: Sequence[Zone] = tuple(
+            Zone(
+                name=f"{kind}-{package}",
+                kind=kind,
+                package=package,
+                joules_per_count=2.0**-esu,
+                counts_per_wrap=COUNTER,
+            )
+            for package, _, kind, _, esu in found
+        )
+
+    def read(self) -> tuple[int, ...]:
+        return tuple(self._read(cpus, register) for cpus, register in self._sources)
+
+    def _read(self, cpus: tuple[int, ...], register: int) -> int:
+        """Any CPU of the package will do: one may have gone offline."""
+        reason = ""
+        for cpu in cpus:
+            try:
+                return self._registers.read(cpu, register) & COUNTER - 1
+            except TreeError as error:
+                reason = reason or str(error)
+                if error.cause is not Cause.ABSENT:
+                    break
+        raise MeterError(f"energy counter: {reason}")
+
+    def _counts(self, cpu: int, register: int) -> bool:
+        """Servers from Haswell on have no counter of the cores: the register fails, or stays 0."""
+        try:
+            return self._registers.read(cpu, register) & COUNTER - 1 != 0
+        except TreeError:
+            return False
+
+
+def find(tree: Tree, registers: Msr, means: str) -> tuple[EnergyMeter | None, str]:
+    """The node's meter by `means` (see LinuxOptions.meter) and where its counts come from, or why there is none.
+
+    None only where the machine has no counter; where it has some that can't be read, the meter's `read` says why.
+    """
+    if means == "none":
+        return None, "switched off by the configuration"
+    absent, denied = [], []
+    for name, make in (("powercap", lambda: PowercapMeter(tree)), ("msr", lambda: MsrMeter(tree, registers))):
+        if means not in ("auto", name):
+            continue
+        try:
+            return make(), name
+        except NoMeterError as error:
+            absent.append(str(error))
+        except MeterError as error:
+            denied.append(str(error))
+    if denied:
+        reason = "; ".join(denied)
+        return DeniedMeter(reason), f"unreadable: {reason}"
+    return None, f"none: {'; '.join(absent)}"
+
+
+def _unit_nj(tree: Tree, zone: PowerZone) -> int:
+    """nJ per count as the kernel has it; 0 where the range isn't one of 32 bits times such a unit."""
+    largest = COUNTER - 1
+    highest = _range(tree, zone)
+    unit = -(-highest * 1000 // largest)
+    # Below 1 uJ several counts would give the same number.
+    return unit if unit >= 1000 and unit * largest // 1000 == highest else 0
+
+
+def _range(tree: Tree, zone: PowerZone) -> int:
+    highest = tree.number(f"{zone.path}/max_energy_range_uj")
+    if not highest:
+        raise TreeError(f"{zone.path}/max_energy_range_uj", Cause.GARBAGE, "a range of 0")
+    return highest
+
+
+def _joules(unit_nj: int) -> float:
+    """J per count: 2^-ESU where that, cut to whole nJ, is the kernel's unit; else the kernel's unit."""
+    for esu in range(1, MAX_ESU):
+        if 10**9 >> esu == unit_nj:
+            return 2.0**-esu
+    return unit_nj * 1e-9
+
+
+def _all_packages(tree: Tree, counted: set[int], means: str) -> None:
+    """MeterError when a package has no counter: the rest would be taken for the whole."""
+    try:
+        missing = topology.read(tree).packages.keys() - counted
+    except TreeError as error:
+        raise MeterError(f"energy counters: {error}") from None
+    if missing:
+        raise MeterError(f"{means} has no energy counter for package {', '.join(map(str, sorted(missing)))}")

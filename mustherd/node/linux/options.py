@@ -1,0 +1,33 @@
+"""What a muster's configuration may say about its machine."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+Cpu = Annotated[int, msgspec.Meta(ge=0, lt=8192)]
+
+
+class Declared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """State that the node was prepared to be in: reported beside what is found, checked by the doctor, never set."""
+
+    governor: str = ""
+    smt: Literal["", "on", "off"] = ""
+    turbo: Literal["", "on", "off"] = ""
+
+
+class LinuxOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The table [linux] of a muster's configuration."""
+
+    root: str = "/"
+    """Folder below which sys, proc and dev lie; another one than / is a rehearsal on recorded files."""
+    interface: str = ""
+    """The measured NIC: an interface's name (enp3s0f0), its driver (ixgbe), its MAC or IP address, or a network
+    (10.10.1.0/24) that it has an address in. Empty: the only physical interface with interrupt moderation."""
+    dvfs: Literal["auto", "msr", "cpufreq", "none"] = "auto"
+    """What sets the clock: IA32_PERF_CTL, cpufreq, or what the machine offers."""
+    meter: Literal["auto", "powercap", "msr", "none"] = "auto"
+    reserved: tuple[Cpu, ...] = ()
+    """CPUs that are left alone for the system; the muster itself keeps to them."""
+    idle_seconds: Annotated[float, msgspec.Meta(ge=0.0, le=10.0)] = 1.0
+    """For how long the idle power is measured at start; 0: not at all."""
+    declared: Declared = Declared()
