@@ -303,11 +303,11 @@ class _Decision:
 
     def _met(self, what: str, best: Side, percent: float, interval: Interval | None) -> str:
         sure = f" (95 % interval {_span(interval, 3)} %)" if interval else ""
-        over = f"the mean of {best.n} repeats" if self.goal.repeats > 1 else "one measurement"
-        values = words.together([f"{c.metric} {words.number(best.metrics[c.metric])}" for c in self.goal.constraints])
+        over = f"on the mean of {best.n} repeats" if self.goal.repeats > 1 else "in one measurement"
+        kept = [f"{words.limit(c)} ({words.number(best.metrics[c.metric])})" for c in self.goal.constraints]
         reason = (
             f"met: {what} uses {words.number(percent, 3)} % less {self.goal.objective} than the default{sure}"
-            f" and keeps {self._limits()} ({values}, {over})"
+            f" and keeps {words.together(kept) or 'the limits'} {over}"
         )
         loose = [
             f"{c.metric} ({_span(best.intervals[c.metric])})"

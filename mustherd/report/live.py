@@ -1,0 +1,191 @@
+"""An experiment watched while it runs, from any process: a view that renews itself, or a line per trial when piped."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from mustherd.lab import words
+from mustherd.lab.errors import StoreError
+from mustherd.lab.store import DATABASE, Store
+from mustherd.lab.trial import State, Trial
+from mustherd.report import labels
+from mustherd.report.labels import clean
+from mustherd.report.table import (
+    STATUS_STYLES,
+    emit,
+    is_plain,
+    marks,
+    number_of,
+    result_of,
+    trials_table,
+)
+from mustherd.report.view import View
+
+POLL_SECONDS = 0.2
+
+CLOCK_SECONDS = 1.0
+"""The times shown go on, even while nothing happens."""
+
+MOST_ROWS = 20
+"""Trials shown at once, at most: those that ended last."""
+
+_OTHER_LINES = 15
+"""Lines of the view besides its trials."""
+
+_EVENTS = 3
+
+_MUSTER_STYLES = {"alive": "green", "late": "yellow", "missing": "yellow"}
+
+
+def follow(folder: Path | str, console: Console, until: Callable[[], bool] | None = None) -> None:
+    """Show the experiment in `folder` until `until()`; without one, until nobody runs it any longer.
+
+    The folder may come into being meanwhile. StoreError when it can't be read.
+    """
+    folder = Path(folder)
+    while not (folder / DATABASE).exists():
+        if until is None:
+            raise StoreError(f"{folder} holds no experiment: it has no {DATABASE}")
+        if until():
+            return
+        time.sleep(POLL_SECONDS)
+    with Store.open(folder, read_only=True) as store:
+        if is_plain(console):
+            _lines(store, console, until)
+        else:
+            _screen(store, console, until)
+
+
+def _looks(store: Store, until: Callable[[], bool] | None, at_least_every: float) -> Iterator[View]:
+    """The experiment each time it has changed, now and then when it hasn't, and once more at the end."""
+    seen, looked = -1, 0.0
+    while True:
+        over = until() if until else store.owner() is None
+        version = store.data_version()
+        if version != seen or over or time.monotonic() - looked > at_least_every:
+            seen, looked = version, time.monotonic()
+            yield View.of(store)
+        if over:
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def _lines(store: Store, console: Console, until: Callable[[], bool] | None) -> None:
+    told: set[tuple[int, int]] = set()
+    finished = 0
+    for view in _looks(store, until, math.inf):
+        for trial in view.ended():
+            if (trial.number, trial.attempt) not in told:
+                told.add((trial.number, trial.attempt))
+                finished += trial.state is State.FINISHED
+                emit(console, Text(f"[{finished}/{view.progress().planned}] {line_of(trial, view, console)}"))
+        console.file.flush()
+
+
+def line_of(trial: Trial, view: View, console: Console) -> str:
+    """An ended trial in one line; one that was the best when it ended is called so for good."""
+    where = f" on {trial.muster}" if trial.muster else ""
+    values = ", ".join(
+        f"{labels.metric(name)[0]} {labels.quantity(name, trial.metrics[name])}"
+        for name in view.metrics()
+        if name in trial.metrics
+    )
+    best = trial if trial in view.improvements() else None
+    result = result_of(trial, view, marks(console), best).plain
+    reason = f" ({trial.detail})" if trial.detail else ""
+    return clean(
+        f"trial {number_of(trial)} {trial.kind.value}{where}: {words.settings(trial.settings, view.knobs)}: "
+        f"{values + ', ' if values else ''}{result}{reason}"
+    )
+
+
+def _screen(store: Store, console: Console, until: Callable[[], bool] | None) -> None:
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+        for view in _looks(store, until, CLOCK_SECONDS):
+            live.update(frame(view, console), refresh=True)
+
+
+def frame(view: View, console: Console) -> RenderableType:
+    """One picture of a running experiment, no higher than the window."""
+    rows = max(3, min(MOST_ROWS, console.height - _OTHER_LINES))
+    latest = view.latest(rows)
+    parts: list[RenderableType] = [_header(view), _bar(view, console)]
+    if latest:
+        parts.append(trials_table(view, console, latest, cut=True))
+    parts.append(_best(view))
+    parts.extend(_herd(view))
+    return Group(*parts)
+
+
+def _one_line(*parts: tuple[str, str]) -> Text:
+    return Text.assemble(*((clean(text), style) for text, style in parts), no_wrap=True, overflow="ellipsis")
+
+
+def _header(view: View) -> Text:
+    limits = words.together([words.limit(c) for c in view.goal.constraints])
+    state = view.experiment.phase if view.status == "running" and view.experiment.phase else view.status
+    return _one_line(
+        (view.experiment.name, "bold"),
+        (f"  {state}", STATUS_STYLES.get(view.status, "")),
+        (f"  least {view.goal.objective} with {limits}" if limits else f"  least {view.goal.objective}", "dim"),
+    )
+
+
+def _bar(view: View, console: Console) -> RenderableType:
+    progress = view.progress()
+    counts = f"{progress.done}/{progress.planned} trials" if progress.planned else "no trials yet"
+    void = view.counts[State.INVALID.value] + view.counts[State.FAILED.value]
+    repeated = f", {void} invalid or failed" if void else ""
+    eta = "" if progress.eta_seconds is None else f", about {labels.duration(progress.eta_seconds)} left"
+    row = Table.grid(padding=(0, 2, 0, 0))
+    row.add_row(
+        ProgressBar(
+            total=max(1, progress.planned), completed=progress.done, width=max(10, min(40, console.width // 3))
+        ),
+        Text(f"{counts}{repeated}, {labels.duration(view.wall_seconds)}{eta}", no_wrap=True, overflow="ellipsis"),
+    )
+    return row
+
+
+def _best(view: View) -> Text:
+    best = view.winner()
+    if best is None:
+        return Text("no setting has kept the limits yet", "dim")
+    objective = view.goal.objective
+    value = view.objective(best)
+    defaults = [v for t in view.trials if view.of_default(t) and (v := view.objective(t)) and t.state is State.FINISHED]
+    saving = ""
+    if value is not None and defaults:
+        mean = sum(defaults) / len(defaults)
+        saving = f", {labels.percent(100 * (1 - value / mean))} less than the default" if value < mean else ""
+    values = ", ".join(
+        labels.metric(c.metric)[0] + " " + labels.quantity(c.metric, best.metrics.get(c.metric))
+        for c in view.goal.constraints
+    )
+    return _one_line(
+        ("best so far: ", "bold"),
+        (words.settings(best.settings, view.knobs), "bold green"),
+        (f"  {labels.quantity(objective, value)}{saving}{', ' + values if values else ''}", ""),
+    )
+
+
+def _herd(view: View) -> list[Text]:
+    lines: list[Text] = []
+    if view.musters:
+        shown = [("herd: ", "bold")]
+        for muster in view.musters:
+            shown.append((muster.name, ""))
+            state = muster.state or "unknown"
+            shown.append((f" {state}   ", _MUSTER_STYLES.get(state, "red" if muster.state else "dim")))
+        lines.append(_one_line(*shown))
+    lines.extend(
+        _one_line((labels.clock(event.at)[11:19], "dim"), (f"  {event.text}", "")) for event in view.events[-_EVENTS:]
+    )
+    return lines

@@ -1,0 +1,298 @@
+"""Tables for a terminal: colour and lines where there is one, plain aligned text where the output is piped."""
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from mustherd.lab import words
+from mustherd.lab.goal import GUARD
+from mustherd.lab.shelf import Summary
+from mustherd.lab.trial import Kind, State, Trial
+from mustherd.lab.verdict import Side, Verdict
+from mustherd.report import labels
+from mustherd.report.labels import clean
+from mustherd.report.view import View
+
+PIPED_WIDTH = 1000
+"""Columns that a table may take where nobody looks at a window: nothing is cut or wrapped."""
+
+KIND_STYLES = {Kind.BASELINE: "cyan", Kind.SEARCH: "", Kind.CONFIRM: "magenta"}
+
+STATUS_STYLES = {
+    "running": "bold cyan",
+    "done": "green",
+    "stopped": "yellow",
+    "interrupted": "yellow",
+    "failed": "red",
+    "broken": "red",
+}
+
+
+def is_plain(console: Console) -> bool:
+    """Whether the output goes to a file or another program."""
+    return not console.is_terminal
+
+
+def emit(console: Console, *parts: RenderableType) -> None:
+    """Print `parts`; piped text is neither cut nor wrapped and has no trailing blanks."""
+    if not is_plain(console):
+        console.print(*parts, sep="\n")
+        return
+    wide = Console(file=io.StringIO(), width=PIPED_WIDTH, color_system=None, highlight=False, markup=False)
+    with wide.capture() as captured:
+        wide.print(*parts, sep="\n")
+    for line in captured.get().splitlines():
+        console.file.write(line.rstrip() + "\n")
+
+
+def is_narrow(console: Console) -> bool:
+    """Whether a window is too narrow for everything."""
+    return not is_plain(console) and console.width < 90
+
+
+def new_table(console: Console, caption: str = "") -> Table:
+    """An empty table in the style of the house."""
+    if is_plain(console):
+        return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
+    return Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        header_style="bold",
+        title=Text(clean(caption)) if caption else None,
+        title_justify="left",
+        title_style="bold",
+    )
+
+
+def marks(console: Console) -> Mapping[str, str]:
+    """Signs for the best, for what keeps the limits and for what breaks them; ASCII where the output may need it."""
+    if is_plain(console) or not (console.encoding or "").lower().startswith("utf"):
+        return {"best": "*", "keeps": "ok", "breaks": "over limit:", "running": ">", "bar": "#", "rest": "."}
+    return {"best": "★", "keeps": "✓", "breaks": "✗", "running": "▶", "bar": "━", "rest": "━"}
+
+
+def trials_table(view: View, console: Console, trials: Sequence[Trial] | None = None, *, cut: bool = False) -> Table:
+    """Attempts, a row each: what was set, what was measured, what it's worth. `trials` None: all that have begun.
+
+    With `cut` every row is one line high, whatever is lost by that.
+    """
+    rows = [t for t in view.trials if t.state is not State.QUEUED] if trials is None else trials
+    table = new_table(console)
+    plain = is_plain(console)
+    signs = marks(console)
+    best = view.winner()
+    table.add_column("trial", justify="right", no_wrap=True)
+    with_kind = plain or console.width >= 72
+    if with_kind:
+        table.add_column("kind", no_wrap=True)
+    with_muster = not is_narrow(console) and len({t.muster for t in view.trials if t.muster}) > 1
+    if with_muster:
+        table.add_column("muster", no_wrap=True, overflow="ellipsis", max_width=24)
+    keys, metrics = view.knob_keys(), view.metrics()
+    places = {name: labels.decimals(name, [t.metrics[name] for t in rows if name in t.metrics]) for name in metrics}
+    for key in keys:
+        table.add_column(_title(clean(key), _knob_unit(key, view), plain), justify="right", no_wrap=True)
+    for name in metrics:
+        table.add_column(_title(_short(name), labels.metric(name)[1], plain), justify="right", no_wrap=True)
+    # The last column is the one to be cut where the window is too narrow.
+    table.add_column("result", min_width=8)
+    for trial in rows:
+        style = KIND_STYLES[trial.kind] if trial.state is State.FINISHED else ""
+        cells: list[Text | str] = [number_of(trial)]
+        if with_kind:
+            cells.append(Text(trial.kind.value, style))
+        if with_muster:
+            cells.append(Text(clean(trial.muster)))
+        cells += [Text(_knob_value(trial, key, view)) for key in keys]
+        broken = {c.metric for c in view.broken(trial)} if trial.state is State.FINISHED else set()
+        cells += [
+            Text(labels.aligned(name, trial.metrics.get(name), places[name]), "red" if name in broken else "")
+            for name in metrics
+        ]
+        result = result_of(trial, view, signs, best)
+        result.no_wrap, result.overflow = cut, "ellipsis"
+        cells.append(result)
+        row_style = "bold green" if best is not None and trial is best else "dim" if _is_void(trial) else ""
+        table.add_row(*cells, style=row_style)
+    return table
+
+
+def _is_void(trial: Trial) -> bool:
+    return trial.state in (State.INVALID, State.FAILED)
+
+
+def _title(name: str, unit: str, plain: bool) -> Text:
+    """A column's title; in a window the unit stands below the name, so that the column may be narrow."""
+    return Text(f"{name} {unit}".strip() if plain else f"{name}\n{unit}")
+
+
+def _knob_unit(key: str, view: View) -> str:
+    return next((clean(k.unit) for k in view.knobs if k.name == key.partition("@")[0]), "")
+
+
+def _knob_value(trial: Trial, key: str, view: View) -> str:
+    if key not in trial.settings:
+        # What the node was left at, as far as it says so.
+        name, _, sheep = key.partition("@")
+        found = {r.applied for r in trial.readings if r.knob == name and sheep in ("", r.sheep)}
+        value = found.pop() if len(found) == 1 else None
+        return "" if value is None else f"({_spoken(key, value, view)})"
+    return _spoken(key, trial.settings[key], view)
+
+
+def _spoken(key: str, value: int, view: View) -> str:
+    named = words.value(key, value, view.knobs)
+    # The unit stands in the column's title.
+    return str(value) if named.startswith(str(value)) else clean(named)
+
+
+def number_of(trial: Trial) -> str:
+    """`7`, or `7-2` for its second attempt."""
+    return str(trial.number) if trial.attempt == 1 else f"{trial.number}-{trial.attempt}"
+
+
+def result_of(trial: Trial, view: View, signs: Mapping[str, str], best: Trial | None) -> Text:
+    """What a trial is worth, in a word or two."""
+    if trial.state is State.RUNNING:
+        return Text(f"{signs['running']} running", "cyan")
+    if trial.state is State.QUEUED:
+        return Text("queued", "dim")
+    if _is_void(trial):
+        said = f"{trial.state.value}: {trial.reason}" if trial.reason else trial.state.value
+        return Text(clean(said), "yellow" if trial.state is State.INVALID else "red")
+    if view.of_default(trial):
+        return Text("default", "cyan")
+    if best is not None and trial is best:
+        return Text(f"{signs['best']} best", "bold green")
+    broken = view.broken(trial)
+    if broken:
+        return Text(f"{signs['breaks']} {', '.join(_short(c.metric) for c in broken)}", "red")
+    return Text(signs["keeps"], "green")
+
+
+def _short(metric: str) -> str:
+    return "load" if metric == GUARD else labels.metric(metric)[0]
+
+
+def experiments_table(summaries: Iterable[Summary], console: Console) -> Table:
+    """Experiments, a row each."""
+    table = new_table(console)
+    narrow = is_narrow(console)
+    for name in ("experiment", "status", "trials", "verdict", "saving", *(() if narrow else ("began", "took"))):
+        table.add_column(name, justify="right" if name in ("trials", "saving", "took") else "left", no_wrap=True)
+    table.add_column("folder", overflow="fold")
+    for one in summaries:
+        finished = one.trials.get("finished", 0)
+        row = [
+            Text(clean(one.name)),
+            Text(one.status, STATUS_STYLES.get(one.status, "")),
+            Text(f"{finished}/{one.planned}" if one.planned else str(finished) if one.trials else ""),
+            Text(one.verdict or "", _verdict_style(one.verdict)),
+            Text("" if one.saving_percent is None else labels.percent(one.saving_percent)),
+        ]
+        if not narrow:
+            row.append(Text(labels.clock(one.created_at, seconds=False)))
+            row.append(Text(labels.duration(one.wall_seconds) if one.wall_seconds else ""))
+        # A broken one has nothing else to show than what is wrong with it, which names its folder.
+        row.append(Text(clean(one.detail), "red") if one.status == "broken" else Text(clean(one.folder)))
+        table.add_row(*row)
+    return table
+
+
+def _verdict_style(verdict: str | None) -> str:
+    return {"met": "bold green", "not met": "bold yellow"}.get(verdict or "", "")
+
+
+def verdict_table(view: View, console: Console) -> Table:
+    """The default and the best side by side, metric by metric."""
+    found = view.verdict()
+    table = new_table(console)
+    table.add_column("")
+    table.add_column("default", justify="right")
+    other = "best" if found.best or not found.closest else "closest"
+    table.add_column(other, justify="right")
+    table.add_column("limit", justify="right")
+    default, best = found.default, found.best or found.closest
+    for key in dict.fromkeys([*(best.knobs if best else ()), *(default.knobs if default else ())]):
+        table.add_row(Text(clean(key)), *(_side_knob(side, key, view) for side in (default, best)), "")
+    limits = {c.metric: words.limit(c).removeprefix(f"{c.metric} ") for c in view.goal.constraints}
+    for name in view.metrics():
+        limit = limits.get(name, "")
+        if name == GUARD and limit:
+            sign, _, value = limit.partition(" ")
+            limit = f"{sign} {labels.quantity(name, float(value))}"
+        table.add_row(labels.title(name), *(side_value(side, name) for side in (default, best)), limit)
+    table.add_row("trials", *(str(side.n) if side else "" for side in (default, best)), "")
+    return table
+
+
+def _side_knob(side: Side | None, key: str, view: View) -> Text:
+    if side is None or key not in side.knobs:
+        return Text("as found" if side and not side.knobs else "", "dim")
+    return Text(clean(words.value(key, side.knobs[key], view.knobs)))
+
+
+def side_value(side: Side | None, name: str) -> str:
+    """A mean with the half-width of its 95 % interval where there is one."""
+    if side is None:
+        return ""
+    text = labels.amount(name, side.metrics.get(name))
+    interval = side.intervals.get(name)
+    if not interval or interval[0] == interval[1] or name == GUARD:
+        return text
+    return f"{text} ± {words.number((interval[1] - interval[0]) / 2, 2)}"
+
+
+def verdict_panel(view: View, console: Console) -> RenderableType:
+    """The verdict: its sentence, the two sides, and what it rests on."""
+    found = view.verdict()
+    sentence = Text(clean(found.reason))
+    # The sentence begins with the verdict.
+    sentence.stylize(_verdict_style(found.verdict), 0, len(found.verdict))
+    if is_plain(console):
+        return Group(sentence, Text(""), verdict_table(view, console))
+    return Group(sentence, Padding(verdict_table(view, console), (0, 0, 0, 2)), Text(based_on(view, found), "dim"))
+
+
+def based_on(view: View, found: Verdict) -> str:
+    """What the verdict rests on, in a line."""
+    counts = ", ".join(f"{n} {state}" for state, n in view.counts.items() if n)
+    parts = [f"trials: {counts}" if counts else "no trials", f"wall time {labels.duration(view.wall_seconds)}"]
+    if found.saving_ci_percent:
+        how = "pairs of neighbouring trials" if found.paired else "unpaired trials"
+        parts.append(f"intervals: 95 %, Student's t, {how}")
+    return "; ".join(parts)
+
+
+def compare_table(rows: Sequence[Mapping[str, Any]], console: Console) -> Table:
+    """Experiments beside one another (the rows of mustherd.report.compare), one column each."""
+    table = new_table(console)
+    table.add_column("")
+    names = [str(row["experiment"]) for row in rows]
+    for name, row in zip(names, rows, strict=True):
+        # Two of one name are told apart by their folders.
+        shown = name if names.count(name) == 1 else Path(str(row["folder"])).name
+        table.add_column(Text(clean(shown)), justify="right")
+    objective = next((str(row["objective"]) for row in rows), "energy_joules")
+    lines: list[tuple[str, str]] = [
+        ("status", "status"), ("verdict", "verdict"), ("best knobs", "best_text"),
+        (f"best {labels.title(objective)}", "best_text_objective"), ("default", "default_text_objective"),
+        ("saving", "saving_text"), ("best read p99 (us)", "p99_text"), ("limits", "limits_text"),
+        ("found at trial", "found_at_trial"), ("trials finished", "finished"), ("trials in all", "attempts"),
+        ("wall time", "wall_text"),
+    ]  # fmt: skip
+    for name, key in lines:
+        cells = [Text("" if row[key] is None else clean(str(row[key]))) for row in rows]
+        if key == "verdict":
+            for cell in cells:
+                cell.stylize(_verdict_style(cell.plain))
+        table.add_row(name, *cells)
+    return table

@@ -1,0 +1,165 @@
+"""An experiment as it stands, read once, for everything that shows it."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import msgspec
+
+from mustherd.lab.errors import StoreError
+from mustherd.lab.goal import Goal
+from mustherd.lab.rows import Event, Experiment, MusterRecord
+from mustherd.lab.shelf import status_of
+from mustherd.lab.store import Store
+from mustherd.lab.trial import Kind, State, Trial
+from mustherd.lab.verdict import Key, Verdict, decide, default_key, key_of, knobs_known
+from mustherd.learn.search import Constraint
+from mustherd.terms import KnobInfo
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an experiment is, in numbers of trials that are meant to finish."""
+
+    done: int
+    planned: int
+    eta_seconds: float | None
+    """At the pace so far; None before a trial has finished, and when nothing is under way."""
+
+
+class View(msgspec.Struct, frozen=True, kw_only=True):
+    """An experiment at one moment: plain values, no connection behind them."""
+
+    experiment: Experiment
+    folder: str
+    status: str
+    detail: str
+    goal: Goal
+    knobs: tuple[KnobInfo, ...]
+    trials: tuple[Trial, ...]
+    """All attempts by number and attempt."""
+    counts: dict[str, int]
+    stored: Verdict | None
+    """The verdict as it was announced; None before that."""
+    musters: tuple[MusterRecord, ...]
+    events: tuple[Event, ...]
+    wall_seconds: float
+
+    @classmethod
+    def of(cls, store: Store) -> Self:
+        """Read `store`; StoreError where it can't be understood."""
+        row = store.experiment()
+        try:
+            goal = Goal.of(row.resolved)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise StoreError(f"{store.folder}: its definition can't be read: {error}") from error
+        status, detail = status_of(store)
+        return cls(
+            experiment=row,
+            folder=str(store.folder),
+            status=status,
+            detail=detail,
+            goal=goal,
+            knobs=knobs_known(store),
+            trials=tuple(store.trials()),
+            counts=store.counts(),
+            stored=_stored(row.verdict),
+            musters=tuple(store.musters().values()),
+            events=tuple(store.events()),
+            wall_seconds=store.wall_seconds(),
+        )
+
+    def verdict(self) -> Verdict:
+        """The stored verdict; while there is none, what the trials say so far."""
+        return self.stored or decide(self.trials, self.goal, self.knobs)
+
+    def knob_keys(self) -> list[str]:
+        """The knobs that trials set, in the definition's order, then others as they appeared."""
+        keys = dict.fromkeys(self.experiment.resolved.get("knobs") or {})
+        keys.update(dict.fromkeys(key for trial in self.trials for key in trial.settings))
+        return list(keys)
+
+    def knob_values(self, key: str) -> list[int]:
+        """The values of a knob that the definition lists or that were searched, ascending; a range's are not listed."""
+        space: Any = (self.experiment.resolved.get("knobs") or {}).get(key)
+        listed = {value for value in space if isinstance(value, int)} if isinstance(space, list) else set()
+        return sorted(listed | {t.settings[key] for t in self.trials if t.kind is Kind.SEARCH and key in t.settings})
+
+    def metrics(self) -> list[str]:
+        """The metrics worth a column: the objective, what is limited, and always energy, p99 and the load reached."""
+        limited = [constraint.metric for constraint in self.goal.constraints]
+        names = dict.fromkeys([self.goal.objective, "energy_joules", "read_p99_us", *limited, "achieved_ratio"])
+        return sorted(names, key=lambda name: name == "achieved_ratio")
+
+    def broken(self, trial: Trial) -> list[Constraint]:
+        """The limits that a trial's measurements don't keep."""
+        return [
+            c for c in self.goal.constraints if c.metric not in trial.metrics or not c.met_by(trial.metrics[c.metric])
+        ]
+
+    def feasible(self, trial: Trial) -> bool:
+        """Whether a trial is finished and keeps every limit."""
+        return trial.state is State.FINISHED and self.objective(trial) is not None and not self.broken(trial)
+
+    def objective(self, trial: Trial) -> float | None:
+        """What the trial measured of the objective."""
+        value = trial.metrics.get(self.goal.objective)
+        return value if value is not None and value == value else None  # noqa: PLR0124
+
+    def of_default(self, trial: Trial) -> bool:
+        """Whether a trial measures the default."""
+        return trial.kind is Kind.BASELINE or (
+            trial.kind is Kind.CONFIRM and key_of(trial.settings) == default_key(self.trials)
+        )
+
+    def best_so_far(self) -> Trial | None:
+        """The search trial with the least of the objective among those that keep every limit."""
+        steps = self.improvements()
+        return steps[-1] if steps else None
+
+    def winner(self) -> Trial | None:
+        """The search trial that found the setting which was announced; before that, the best so far."""
+        if self.stored and self.stored.best:
+            won = key_of(self.stored.best.knobs)
+            return next((t for t in self.trials if t.kind is Kind.SEARCH and self.is_setting(t, won)), None)
+        return self.best_so_far()
+
+    def is_setting(self, trial: Trial, key: Key) -> bool:
+        """Whether a trial finished with those settings."""
+        return trial.state is State.FINISHED and key_of(trial.settings) == key
+
+    def ended(self) -> list[Trial]:
+        """The attempts that are over, in the order they ended."""
+        over = [t for t in self.trials if t.state not in (State.QUEUED, State.RUNNING)]
+        return sorted(over, key=lambda t: (t.ended_at, t.number, t.attempt))
+
+    def improvements(self) -> list[Trial]:
+        """The search trials that were the best so far when they ended, in that order."""
+        steps: list[Trial] = []
+        least = float("inf")
+        for trial in self.ended():
+            value = self.objective(trial)
+            if trial.kind is Kind.SEARCH and value is not None and value < least and self.feasible(trial):
+                least = value
+                steps.append(trial)
+        return steps
+
+    def progress(self) -> Progress:
+        """How far the experiment is."""
+        done = len({trial.number for trial in self.trials if trial.state is State.FINISHED})
+        planned = max(done, sum(self.experiment.plan.values()))
+        under_way = self.status == "running" and 0 < done < planned
+        eta = self.wall_seconds / done * (planned - done) if under_way else None
+        return Progress(done=done, planned=planned, eta_seconds=eta)
+
+    def latest(self, count: int) -> Sequence[Trial]:
+        """The attempts that ended or began last, oldest first; what is only queued comes last of all."""
+        begun = [t for t in self.trials if t.state is not State.QUEUED]
+        begun.sort(key=lambda t: (t.state is State.RUNNING, t.ended_at or t.started_at, t.number))
+        return begun[-count:] if count else []
+
+
+def _stored(verdict: dict[str, Any] | None) -> Verdict | None:
+    """The stored verdict; None where there is none, or one of a shape that only its policy knows."""
+    try:
+        return None if verdict is None else msgspec.convert(verdict, Verdict)
+    except msgspec.ValidationError:
+        return None

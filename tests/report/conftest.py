@@ -1,0 +1,83 @@
+"""Experiments on disk to report on."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from mustherd.lab.goal import Goal
+from mustherd.lab.store import Store
+from mustherd.lab.trial import Kind, State, Trial
+from mustherd.lab.verdict import decide
+from tests.lab import physics
+
+DEFINITION = """name: toy  # a comment that stays
+objective: energy_joules
+constraints: [read_p99_us <= 500]
+"""
+
+RESOLVED: dict[str, Any] = {
+    "name": "toy",
+    "workload": {"preset": "etc", "qps": 600000.0, "ramp_seconds": 5.0, "window_seconds": 30.0},
+    "knobs": {"itr-delay": list(physics.DELAYS), "dvfs": list(physics.CLOCKS)},
+    "objective": "energy_joules",
+    "constraints": ["read_p99_us <= 500"],
+    "search": {"method": "gp", "seed": 1},
+    "trials": 30,
+    "repeats": 3,
+    "gates": {"achieved_ratio": 0.98},
+}
+
+Make = Callable[..., Store]
+
+
+@pytest.fixture
+def make(tmp_path: Path):
+    """Makes stores: `make(name, trials, resolved={...}, done=True)`; they are closed at the end."""
+    stores: list[Store] = []
+
+    def made(
+        name: str = "toy",
+        trials: list[Trial] | None = None,
+        resolved: dict[str, Any] | None = None,
+        *,
+        done: bool = True,
+        definition: str = DEFINITION,
+    ) -> Store:
+        time = [1.7e9]
+        whole = {**RESOLVED, "name": name, **(resolved or {})}
+        folder = tmp_path / "experiments" / name.replace("/", "_")[:40]
+        store = Store.create(
+            folder, name=name, definition=definition, resolved=whole, digest="d" * 64, now=lambda: time[0]
+        )
+        stores.append(store)
+        for muster in ("muster-0", "muster-1"):
+            store.set_muster(muster, state="alive", facts={"cpu": "E5-2650 v2", "cores": "16"}, knobs=physics.KNOBS)
+        store.set_status("running")
+        store.set_plan({"baseline": 4, "search": 30, "confirm": 6})
+        store.event("muster-joined", "muster-0 joined")
+        for one in physics.experiment() if trials is None else trials:
+            time[0] = max(time[0], one.ended_at)
+            physics.fill(store, [one])
+        if done:
+            verdict = decide(store.trials(), Goal.of(whole), physics.KNOBS)
+            store.set_verdict(msgspec.to_builtins(verdict))
+            store.set_status("done")
+        return store
+
+    yield made
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def spoilt() -> list[Trial]:
+    """Trials that went wrong in several ways."""
+    return [
+        physics.trial(1, Kind.BASELINE, {}),
+        physics.trial(2, Kind.SEARCH, {"itr-delay": 300, "dvfs": 1800}, state=State.INVALID, reason="knob-not-held"),
+        physics.trial(3, Kind.SEARCH, {"itr-delay": 400, "dvfs": 1200}),
+        physics.trial(4, Kind.SEARCH, {"itr-delay": 2, "dvfs": 2600}, state=State.FAILED, reason="decision-refused"),
+    ]
