@@ -1,0 +1,75 @@
+"""What all workers counted, as one report, and whether the generator was the bottleneck; pure."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
+
+from mustherd.load.generator.options import DIGITS, MAX_UNITS, UNITS_PER_SECOND, Counted
+from mustherd.terms import LoadReport
+
+PERCENTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
+
+MAX_BUSY = 0.95
+"""A worker that was busy for more of the window had no room to be on time."""
+MAX_UNSENT = 0.01
+"""Share of the requests due that may be left unsent, though nothing held them back, when the window ends."""
+MAX_LAG_SHARE = 0.5
+"""Share that sending late may have in the mean latency: above it the generator measured itself."""
+
+
+def merge(parts: Sequence[Counted], t0_s: float, t1_s: float) -> LoadReport:
+    """The report of a window on CLOCK_MONOTONIC, `saturated` by the limits above. ValueError without a worker."""
+    if not parts:
+        raise ValueError("no worker counted anything")
+    seconds = t1_s - t0_s
+    reads, updates = _added(p.reads for p in parts), _added(p.updates for p in parts)
+    lags = [HdrHistogram.decode(p.lags) for p in parts]
+    due, answered = sum(p.due for p in parts), sum(p.answered for p in parts)
+    unsent = sum(p.unsent for p in parts)
+    busy = max(1 - p.idle_s / seconds for p in parts)
+    latency_sum = sum(p.read_sum_us + p.update_sum_us for p in parts)
+    lag_sum = sum(p.lag_sum_us for p in parts)
+    return LoadReport(
+        generator="builtin",
+        t0_s=t0_s,
+        t1_s=t1_s,
+        offered_qps=due / seconds,
+        achieved_qps=answered / seconds,
+        requests=answered,
+        misses=sum(p.misses for p in parts),
+        samples=answered,
+        read_us=_latencies(reads, sum(p.read_sum_us for p in parts)),
+        update_us=_latencies(updates, sum(p.update_sum_us for p in parts)),
+        saturated=busy > MAX_BUSY or unsent > MAX_UNSENT * due or lag_sum > MAX_LAG_SHARE * latency_sum,
+        counters={
+            "generator_busy": busy,
+            "generator_lag_avg_us": max(
+                p.lag_sum_us / max(1, h.get_total_count()) for p, h in zip(parts, lags, strict=True)
+            ),
+            "generator_lag_p99_us": max(_us(h, 99.0) for h in lags),
+            "generator_wait_share": max(p.wait_s for p in parts) / seconds,
+            "generator_cpu_seconds": sum(p.cpu_s for p in parts),
+            "unsent": unsent,
+            "held_back": sum(p.held_back for p in parts),
+            "unanswered": sum(p.unanswered for p in parts),
+            "errors": sum(p.errors for p in parts),
+        },
+    )
+
+
+def _added(encoded: Any) -> HdrHistogram:
+    total = HdrHistogram(1, MAX_UNITS, DIGITS)
+    for one in encoded:
+        total.decode_and_add(one)
+    return total
+
+
+def _us(histogram: HdrHistogram, percentile: float) -> float:
+    return float(histogram.get_value_at_percentile(percentile)) * 1e6 / UNITS_PER_SECOND
+
+
+def _latencies(histogram: HdrHistogram, sum_us: float) -> dict[str, float]:
+    count = histogram.get_total_count()
+    values = {name: _us(histogram, p) if count else 0.0 for name, p in PERCENTILES.items()}
+    return {"avg": sum_us / count if count else 0.0, **values}
