@@ -114,6 +114,11 @@ class Decisions:
         wanted = self._wanted.get(muster)
         return wanted.seq if wanted is not None else 0
 
+    def settings(self, muster: str) -> tuple[Setting, ...]:
+        """What that decision asks for."""
+        wanted = self._wanted.get(muster)
+        return wanted.settings if wanted is not None else ()
+
     def next_tick(self) -> float:
         """When `tick` will next have something."""
         return min((min(w.next_try, w.give_up) for w in self._wanted.values() if not w.answered), default=float("inf"))

@@ -49,12 +49,14 @@ class Sender(Generic[T]):
 
     def due(self, now: float) -> list[tuple[int, T]]:
         """What may and should be sent now: new blocks within the credit, or all unacknowledged ones after a pause."""
-        if now >= self._resend_at and self._kept:
+        resend = now >= self._resend_at
+        if resend and self._kept:
             self._sent = min(self._sent, next(iter(self._kept)) - 1)
         new = [(n, b) for n, b in self._kept.items() if self._sent < n <= self._until]
         if new:
             self._sent = new[-1][0]
-        if new or now >= self._resend_at:
+        # New blocks don't put off the resend of older ones.
+        if resend or (new and self._resend_at == float("inf")):
             self._resend_at = now + FLOW_RESEND_S if self._kept else float("inf")
         return new
 

@@ -12,6 +12,7 @@ from mustherd.herd.link import Link, LinkFullError
 from mustherd.herd.timing import BEAT_PERIOD_S, CONNECT_PERIOD_S, HELLO_PERIOD_S, REFUSED_PERIOD_S
 from mustherd.muster.config import Config, ConfigError
 from mustherd.muster.pasture import Pasture
+from mustherd.muster.reports import fitting, pieces
 from mustherd.muster.window import Window
 from mustherd.node.logger import Rows
 from mustherd.node.node import Node
@@ -24,9 +25,6 @@ log = logging.getLogger(__name__)
 RESTORE_RETRY_S = 5.0
 RESTORE_RETRY_MAX_S = 60.0
 """Between two attempts to put back a knob that would not go; doubles up to the latter."""
-
-BLOCK_VALUES = 8192
-"""Numbers in one block of log rows at most: some 70 KiB on the wire."""
 
 
 class Muster:
@@ -72,19 +70,23 @@ class Muster:
     def run(self) -> None:
         """Serve until stopped."""
         try:
-            if self._pasture.changed:
-                log.warning("a former life of this muster left knobs changed; putting them back")
-                reason = "a former life left the node changed"
-                self._late_report = m.Restored(reason=reason, readings=self._pasture.restore())
-                self._retry_later()
+            self.begin()
             while not self._stopping:
-                for message in self._end.receive(self._pause()):
+                for message in self._end.receive(self.pause()):
                     # Whatever woke us may have waited long: what the time has ended ends before anything else happens.
-                    self._tick()
-                    self._handle(message)
-                self._tick()
+                    self.tick()
+                    self.handle(message)
+                self.tick()
         finally:
             self._leave()
+
+    def begin(self) -> None:
+        """Put back what a former life left changed; before anything else."""
+        if self._pasture.changed:
+            log.warning("a former life of this muster left knobs changed; putting them back")
+            reason = "a former life left the node changed"
+            self._late_report = m.Restored(reason=reason, readings=self._pasture.restore())
+            self._retry_later()
 
     def _begin_life(self) -> None:
         """Belong to no shepherd, and be somebody whom none has met."""
@@ -94,10 +96,11 @@ class Muster:
         self._flow: Sender[m.Block] = Sender()
         self._next_step: float | None = None
         self._unkept: dict[str, int] = {}
-        self._next_beat = 0.0
-        self._next_hello = 0.0
+        self._next_beat = -float("inf")
+        self._next_hello = -float("inf")
 
-    def _pause(self) -> float:
+    def pause(self) -> float:
+        """Real seconds until `tick` has something to do, if no message arrives before."""
         now = self._now()
         deadline = min(
             self._next_beat if self._lease.reign else self._next_hello,
@@ -111,7 +114,8 @@ class Muster:
             pause = min(pause, self._node.clock.wall_seconds_until(self._next_step))
         return pause
 
-    def _tick(self) -> None:
+    def tick(self) -> None:
+        """Do what the time has made due."""
         now = self._now()
         self._give_back(self._lease.tick(now))
         if now >= self._next_restore:
@@ -134,7 +138,8 @@ class Muster:
         if now >= self._next_beat:
             self._beat(now)
 
-    def _handle(self, message: m.Down | m.Credit | m.Decision) -> None:
+    def handle(self, message: m.Down | m.Credit | m.Decision) -> None:
+        """A message arrived; `tick` has been called before."""
         now = self._now()
         match message:
             case m.ShepherdBeat(boot=self._boot, reign=self._lease.reign):
@@ -157,11 +162,13 @@ class Muster:
                 self._flow.credit(message.ack, message.until, now)
             case m.Welcome(boot=self._boot):
                 self._welcome(message, now)
-            case m.Refusal():
-                self._next_hello = now + REFUSED_PERIOD_S
+            case m.Refusal() if message.ended in (0, self._boot):
                 if message.reason != self._refusal:
                     self._refusal = message.reason
                     log.error("the shepherd refuses this muster: %s", message.reason)
+                if message.ended:
+                    self._start_over("refused")
+                self._next_hello = now + REFUSED_PERIOD_S
             case m.WhoAreYou() if now >= self._next_hello:
                 self._hello(now)
             case _:
@@ -295,20 +302,18 @@ class Muster:
         )
 
     def _keep(self, window: Window, stream: str, rows: Rows) -> None:
-        size = max(1, BLOCK_VALUES // max(1, len(rows.columns)))
-        for start in range(0, len(rows), size):
-            columns = {name: column[start : start + size] for name, column in rows.columns.items()}
+        for piece in pieces(rows):
             block = m.Block(
                 boot=self._boot,
                 reign=self._lease.reign,
                 seq=self._flow.last + 1,
                 measure=window.order.measure,
                 stream=stream,
-                first=rows.first + start,
-                columns=columns,
+                first=piece.first,
+                columns=piece.columns,
             )
             if self._flow.add(block) is None:
-                self._unkept[stream] = self._unkept.get(stream, 0) + min(size, len(rows) - start)
+                self._unkept[stream] = self._unkept.get(stream, 0) + len(piece)
 
     def _ship(self, now: float) -> None:
         for seq, block in self._flow.due(now):
@@ -351,15 +356,19 @@ class Muster:
         if not self._lease.reign:
             return
         try:
-            numbered = self._link.send(_fitting(report), self._now())
+            numbered = self._link.send(fitting(report), self._now())
         except LinkFullError:
             log.exception("the shepherd takes no reports; starting over with it")
-            self._begin_life()
-            self._drop_window("starting over")
-            self._pasture.restore()
-            self._retry_later()
+            self._start_over("no reports taken")
             return
         self._transmit(numbered.seq, numbered.body)
+
+    def _start_over(self, reason: str) -> None:
+        """Leave the shepherd without a word and be somebody else, on a node as it was found."""
+        self._begin_life()
+        self._drop_window(reason)
+        self._pasture.restore()
+        self._retry_later()
 
     def _transmit(self, seq: int, report: m.Report) -> None:
         self._end.send_pulse(
@@ -381,14 +390,3 @@ class Muster:
         self._report(m.Bye(boot=self._boot))
         self._end.close(linger_s=0.5)
         self._pasture.close()
-
-
-def _fitting(report: m.Report) -> m.Report:
-    """`report`, or what can be said of it in one message."""
-    if len(codec.encode(report)) < m.MAX_PULSE_BYTES // 2:
-        return report
-    if isinstance(report, m.Measured):
-        return m.NotMeasured(measure=report.measure, reason="report-too-large", detail="it doesn't fit into a message")
-    if isinstance(report, m.Applied | m.Restored):
-        return msgspec.structs.replace(report, readings=())
-    return report

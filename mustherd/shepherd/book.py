@@ -29,7 +29,7 @@ class Entry:
     unrestored: int = 0
     answer_ms: float | None = None
     readings: tuple[Reading, ...] = ()
-    next_beat: float = 0.0
+    next_beat: float = -float("inf")
     deciding: dict[int, tuple[Future[m.Applied], float]] = field(default_factory=dict)
     """Decision to who waits for its answer, and since when."""
     measuring: dict[int, Future[m.Measured]] = field(default_factory=dict)

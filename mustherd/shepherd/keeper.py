@@ -160,6 +160,10 @@ class Keeper:
         muster.measuring[order.measure] = future
         self._transmit(name, muster, numbered.seq, numbered.body)
 
+    def wanted(self, name: str) -> tuple[Setting, ...]:
+        """The settings that should be in force on a muster or are under way to it."""
+        return self._decisions.settings(name)
+
     def fail(self, error: HerdError) -> None:
         """Nobody gets an answer any more."""
         for muster in self._musters.values():
@@ -167,7 +171,7 @@ class Keeper:
 
     def _hello(self, received: Received, hello: m.Hello | m.Stranger) -> None:
         name = received.sender
-        reason = ""
+        reason, ended = "", 0
         if hello.version != m.PROTOCOL_VERSION or isinstance(hello, m.Stranger):
             reason = (
                 f"it speaks protocol version {hello.version}, this shepherd {m.PROTOCOL_VERSION}; "
@@ -178,7 +182,7 @@ class Keeper:
         elif received.key_name is not None and received.key_name != name:
             reason = f"its key was accepted for {received.key_name!r}, not for {name}"
         elif self._membership.ended(name, hello.boot):
-            reason = f"another process has joined as {name} since; do two nodes use one name?"
+            reason, ended = f"another process has joined as {name} since; do two nodes use one name?", hello.boot
         elif name not in self._musters and len(self._musters) >= MAX_MUSTERS:
             reason = f"the herd is full: {MAX_MUSTERS} musters"
         else:
@@ -187,7 +191,7 @@ class Keeper:
             if self._refused.get(name) != reason and len(self._refused) < MAX_MUSTERS:
                 self._refused[name] = reason
                 log.warning("muster %r refused: %s", name, reason)
-            self._end.send_pulse(name, m.Refusal(version=m.PROTOCOL_VERSION, reason=reason[:2000]))
+            self._end.send_pulse(name, m.Refusal(version=m.PROTOCOL_VERSION, reason=reason[:2000], ended=ended))
             return
         now = self._now()
         self._refused.pop(name, None)

@@ -155,6 +155,8 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag="refusal"):
 
     version: int
     reason: Text
+    ended: Count = 0
+    """The life that is over for the shepherd, when that is why: its process, if there is one, comes as another."""
 
 
 class WhoAreYou(msgspec.Struct, frozen=True, tag="who"):

@@ -1,0 +1,31 @@
+"""Making reports and log rows fit into messages."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from mustherd.node.logger import Rows
+from mustherd.wire import codec
+from mustherd.wire import messages as m
+
+BLOCK_VALUES = 8192
+"""Numbers in one block of log rows at most: some 70 KiB on the wire."""
+
+
+def fitting(report: m.Report) -> m.Report:
+    """`report`, or what can be said of it in one message."""
+    if len(codec.encode(report)) < m.MAX_PULSE_BYTES // 2:
+        return report
+    if isinstance(report, m.Measured):
+        return m.NotMeasured(measure=report.measure, reason="report-too-large", detail="it doesn't fit into a message")
+    if isinstance(report, m.Applied | m.Restored):
+        return msgspec.structs.replace(report, readings=())
+    return report
+
+
+def pieces(rows: Rows) -> Iterator[Rows]:
+    """`rows` in runs of at most BLOCK_VALUES numbers."""
+    size = max(1, BLOCK_VALUES // max(1, len(rows.columns)))
+    for start in range(0, len(rows), size):
+        columns = {name: column[start : start + size] for name, column in rows.columns.items()}
+        yield Rows(first=rows.first + start, columns=columns)

@@ -1,0 +1,160 @@
+"""A node in memory, whose knobs can be told to misbehave."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from mustherd.node.clock import Clock, MonotonicClock
+from mustherd.node.knob import KnobError
+from mustherd.node.logger import Rows
+from mustherd.terms import KnobInfo, Load, LoadReport, Zone
+
+SHEEP = "node-0"
+
+
+@dataclass
+class FakeKnob:
+    """Holds what is written to it, unless told otherwise."""
+
+    info: KnobInfo
+    value: int
+    writes: list[int] = field(default_factory=list)
+    read_error: Exception | None = None
+    write_error: Exception | None = None
+    deaf: bool = False
+    """Writes are taken and forgotten."""
+    on_write: Callable[[int], None] = lambda _value: None
+
+    def read(self) -> int:
+        if self.read_error is not None:
+            raise self.read_error
+        return self.value
+
+    def running(self) -> int | None:
+        return self.read()
+
+    def write(self, value: int) -> None:
+        if not self.info.allows(value):
+            raise KnobError(f"{self.info.name}: {value} is not allowed")
+        if self.write_error is not None:
+            raise self.write_error
+        self.on_write(value)
+        self.writes.append(value)
+        if not self.deaf:
+            self.value = value
+
+    def lands_on(self, value: int) -> int:
+        return value
+
+    def tolerance(self) -> int:
+        return 0
+
+
+@dataclass
+class FakeMeter:
+    """One counter that moves on by `step` with every read."""
+
+    zones: tuple[Zone, ...] = (
+        Zone(name="package-0", kind="package", package=0, joules_per_count=0.5, counts_per_wrap=100),
+    )
+    step: int = 10
+    count: int = 95
+    error: Exception | None = None
+
+    def read(self) -> tuple[int, ...]:
+        if self.error is not None:
+            raise self.error
+        self.count = (self.count + self.step) % 100
+        return (self.count,)
+
+
+@dataclass
+class FakeLogger:
+    """Gives out what was put into `waiting`."""
+
+    stream: str = "rows-node-0"
+    waiting: list[Rows] = field(default_factory=list)
+
+    def flush(self) -> None:
+        self.waiting.clear()
+
+    def read(self) -> Rows:
+        return self.waiting.pop(0) if self.waiting else Rows(first=0, columns={})
+
+
+@dataclass
+class FakeLoad:
+    """A load that reports whatever was asked for."""
+
+    load: Load
+    clock: Clock
+    opened_at: float = 0.0
+
+    def open_window(self) -> None:
+        self.opened_at = self.clock.now()
+
+    def close_window(self) -> LoadReport:
+        return LoadReport(
+            generator="fake",
+            t0_s=self.opened_at,
+            t1_s=self.clock.now(),
+            offered_qps=self.load.qps,
+            achieved_qps=self.load.qps,
+            requests=1,
+            misses=0,
+            samples=1,
+            read_us={"p99": 1.0},
+            update_us={},
+        )
+
+
+class FakeNode:
+    """Two knobs, `itr-delay` at 1 and `dvfs` at 2600."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.facts: dict[str, str] = {"kind": "fake"}
+        self.clock: Clock = clock or MonotonicClock()
+        self.itr = FakeKnob(KnobInfo(name="itr-delay", sheep=SHEEP, unit="us", values=(1,), low=2, high=400), 1)
+        self.dvfs = FakeKnob(KnobInfo(name="dvfs", sheep=SHEEP, unit="MHz", low=1200, high=2600, step=100), 2600)
+        self.knobs: list[FakeKnob] = [self.itr, self.dvfs]
+        self.meter: FakeMeter | None = FakeMeter()
+        self.loggers: list[FakeLogger] = [FakeLogger()]
+        self.loads: list[FakeLoad] = []
+        self.loaded = False
+
+    @property
+    def values(self) -> dict[str, int]:
+        return {k.info.name: k.value for k in self.knobs}
+
+    def start_load(self, load: Load, seed: int) -> FakeLoad:
+        self.loaded = True
+        self.loads.append(FakeLoad(load, self.clock))
+        return self.loads[-1]
+
+    def stop_load(self) -> None:
+        self.loaded = False
+
+
+ORIGINALS = {"itr-delay": 1, "dvfs": 2600}
+
+
+class MemoryJournal:
+    """A journal that outlives a simulated crash because the test holds it."""
+
+    def __init__(self) -> None:
+        self.entries: dict[tuple[str, str], int] = {}
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def originals(self) -> dict[tuple[str, str], int]:
+        return dict(self.entries)
+
+    def record(self, found: dict[tuple[str, str], int]) -> None:
+        self.entries = found | self.entries
+
+    def forget(self, keys) -> None:
+        for key in list(keys):
+            self.entries.pop(key, None)
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,263 @@
+"""A herd of the real keeper and real musters on a simulated network, with clocks of their own, in no real time.
+
+The network loses, repeats, delays and reorders; processes die, start again and stand still. `World` watches over the
+herd's promises at every step, with the true times that no process knows.
+"""
+
+import heapq
+import random
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from itertools import count
+
+from mustherd.herd.lease import Act
+from mustherd.herd.timing import DECISION_TTL_S, LEASE_S, WELCOME_MAX_S
+from mustherd.muster.config import Config, Range
+from mustherd.muster.muster import Muster
+from mustherd.muster.pasture import Pasture
+from mustherd.shepherd.events import DecisionLost, HerdEvent, PutBack
+from mustherd.shepherd.keeper import Keeper
+from mustherd.terms import Setting
+from mustherd.wire import messages as m
+from mustherd.wire.ends import Received
+from tests.fakes import ORIGINALS, SHEEP, FakeNode, MemoryJournal
+
+STEP_S = 0.02
+SLACK_S = WELCOME_MAX_S + 2 * STEP_S
+"""A muster's estimate of the shepherd's clock may be this far off until a quick beat has come."""
+
+
+@dataclass
+class Network:
+    loss: float = 0.0
+    repeat: float = 0.0
+    delay_s: float = 0.0
+    """Longest; each message draws its own, so they overtake one another."""
+
+
+@dataclass
+class Process:
+    """What of a muster survives a crash, and the life it has now."""
+
+    name: str
+    ahead_s: float
+    node: FakeNode = field(default_factory=FakeNode)
+    journal: MemoryJournal = field(default_factory=MemoryJournal)
+    muster: Muster | None = None
+    inbox: list[object] = field(default_factory=list)
+    life: int = 0
+    still_until: float = 0.0
+    newest_beat: float = -1e9
+    """When the newest beat or welcome that was handled had been sent, in true time."""
+    acted: list[tuple[int, int]] = field(default_factory=list)
+
+
+class World:
+    def __init__(self, seed: int, network: Network, musters: int = 1) -> None:
+        self.random = random.Random(seed)
+        self.network = network
+        self.now = 0.0
+        self.shepherd_ahead_s = self.random.uniform(-1e6, 1e6)
+        self.keeper: Keeper | None = None
+        self.reign = 0
+        self.events: list[HerdEvent] = []
+        self.futures: list[Future[m.Applied]] = []
+        self.wanted: dict[str, tuple[Setting, ...]] = {}
+        self._flying: list[tuple[float, int, str, int, object]] = []
+        self._order = count()
+        self.processes = {f"m{k}": Process(f"m{k}", self.random.uniform(-1e6, 1e6)) for k in range(musters)}
+        self.start_shepherd()
+        for name in self.processes:
+            self.start_muster(name)
+
+    # --- the ends' side ---
+
+    def transmit(self, to: str, life: int, message: object) -> None:
+        copies = 0 if self.random.random() < self.network.loss else 1
+        copies += self.random.random() < self.network.repeat
+        for _ in range(copies):
+            arrives = self.now + self.random.uniform(0, self.network.delay_s)
+            heapq.heappush(self._flying, (arrives, next(self._order), to, life, message))
+
+    # --- events ---
+
+    def start_shepherd(self) -> None:
+        self.reign += 1
+        self.fail_futures()
+        self.events.clear()
+        self.keeper = Keeper(
+            _ShepherdEnd(self, self.reign),
+            experiment="",
+            folder="",
+            on_block=lambda _m, _b: None,
+            tell=self.events.append,
+            now=lambda: self.now + self.shepherd_ahead_s,
+        )
+
+    def stop_shepherd(self) -> None:
+        self.fail_futures()
+        self.keeper = None
+
+    def fail_futures(self) -> None:
+        self.futures = [f for f in self.futures if f.done()]
+
+    def kill_muster(self, name: str) -> None:
+        process = self.processes[name]
+        process.muster = None
+        process.inbox.clear()
+
+    def start_muster(self, name: str) -> None:
+        process = self.processes[name]
+        process.life += 1
+        process.inbox.clear()
+        process.acted.clear()
+        process.still_until = 0.0
+        config = Config(
+            muster=name,
+            state="unused",
+            ranges={"itr-delay": Range(values=(1,), low=2, high=400), "dvfs": Range(low=1200, high=2600)},
+        )
+        process.muster = Muster(
+            config,
+            process.node,
+            Pasture(process.node.knobs, config.ranges, process.journal),
+            _MusterEnd(self, name),
+            now=lambda: self.now + process.ahead_s,
+        )
+        process.muster.begin()
+        self._watch(process, process.muster)
+
+    def stand_still(self, name: str, seconds: float) -> None:
+        self.processes[name].still_until = self.now + seconds
+
+    def decide(self, name: str, settings: tuple[Setting, ...]) -> "Future[m.Applied] | None":
+        if self.keeper is None:
+            return None
+        future: Future[m.Applied] = Future()
+        self.futures.append(future)
+        self.keeper.decide(name, settings, future)
+        return future
+
+    def run(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self.now < end:
+            self.now += STEP_S
+            self._deliver()
+            if self.keeper is not None:
+                now = self.now + self.shepherd_ahead_s
+                self.keeper.judge(now)
+                self.keeper.tick(now)
+            for process in self.processes.values():
+                self._live(process)
+                self._check(process)
+
+    # --- inside ---
+
+    def _deliver(self) -> None:
+        while self._flying and self._flying[0][0] <= self.now:
+            _, _, to, life, message = heapq.heappop(self._flying)
+            if to == "shepherd":
+                if self.keeper is not None and life == self.reign:
+                    self.keeper.handle(message)
+                continue
+            process = self.processes[to]
+            if process.muster is not None:
+                process.inbox.append((self.now, message))
+
+    def _live(self, process: Process) -> None:
+        muster = process.muster
+        if muster is None or self.now < process.still_until:
+            return
+        inbox, process.inbox = process.inbox, []
+        for _, message in inbox:
+            muster.tick()
+            if isinstance(message, m.ShepherdBeat | m.Welcome):
+                process.newest_beat = max(process.newest_beat, message.sent_s - self.shepherd_ahead_s)
+            muster.handle(message)
+        muster.tick()
+
+    def _check(self, process: Process) -> None:
+        """In force only while a fresh enough beat was heard."""
+        if process.muster is None or self.now < process.still_until:
+            return
+        if process.node.values != ORIGINALS:
+            assert self.now - process.newest_beat <= LEASE_S + SLACK_S, "a decision outlived its lease"
+
+    def _watch(self, process: Process, muster: Muster) -> None:
+        """See what is acted on."""
+
+        def watched(*, reign: int, seq: int, issued_s: float, **others: object) -> object:
+            lease = muster._lease
+            verdict = type(lease).offer(lease, reign=reign, seq=seq, issued_s=issued_s, **others)
+            if isinstance(verdict, Act):
+                age = self.now - (issued_s - self.shepherd_ahead_s)
+                assert age <= DECISION_TTL_S + SLACK_S, f"acted on a copy {age:.2f} s old"
+                assert reign == lease.reign
+                assert all(s < seq for r, s in process.acted if r == reign), "acted on an old number"
+                process.acted.append((reign, seq))
+            return verdict
+
+        muster._lease.offer = watched  # type: ignore[method-assign]
+
+    def settled(self) -> None:
+        """After the network has been sound for long: what is wanted is in force, and nothing waits."""
+        assert all(future.done() for future in self.futures), "somebody waits for ever"
+        for name, process in self.processes.items():
+            wanted = self.keeper.wanted(name) if self.keeper is not None else ()
+            expected = ORIGINALS | {s.knob: s.value for s in wanted}
+            assert process.node.values == expected, f"{name}: {process.node.values} instead of {expected}"
+            assert bool(process.journal.entries) == bool(wanted)
+
+    def lost(self, name: str) -> bool:
+        """Whether the driver was told that a decision ended."""
+        return any(isinstance(e, DecisionLost | PutBack) and e.muster == name for e in self.events)
+
+
+class _ShepherdEnd:
+    malformed = 0
+
+    def __init__(self, world: World, reign: int) -> None:
+        self.world = world
+        self.reign = reign
+
+    def send_pulse(self, muster: str, message: m.Down) -> bool:
+        self.world.transmit(muster, 0, message)
+        return True
+
+    def publish(self, target: str, decision: m.Decision) -> None:
+        self.world.transmit(target, 0, decision)
+
+    def send_credit(self, muster: str, credit: m.Credit) -> bool:
+        self.world.transmit(muster, 0, credit)
+        return True
+
+    def report_malformed(self, channel: str, sender: str, reason: str) -> None:
+        raise AssertionError(f"{channel} from {sender}: {reason}")
+
+
+class _MusterEnd:
+    malformed = 0
+
+    def __init__(self, world: World, name: str) -> None:
+        self.world = world
+        self.name = name
+
+    def send_pulse(self, message: m.Up) -> bool:
+        if self.world.keeper is None:
+            return False
+        self.world.transmit("shepherd", self.world.reign, Received(self.name, None, message))
+        return True
+
+    def send_block(self, block: m.Block) -> bool:
+        return self.send_pulse(block)  # type: ignore[arg-type]
+
+    def receive(self, timeout_s: float) -> Iterator[object]:
+        raise AssertionError("the world delivers")
+
+    def report_malformed(self, channel: str, reason: str) -> None:
+        raise AssertionError(f"{channel}: {reason}")
+
+
+def setting(itr: int, mhz: int) -> tuple[Setting, ...]:
+    return (Setting(SHEEP, "dvfs", mhz), Setting(SHEEP, "itr-delay", itr))

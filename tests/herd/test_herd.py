@@ -1,0 +1,186 @@
+"""Decisions, leases, links and membership together, through whatever a network and its processes can do."""
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mustherd.herd.timing import DECISION_GIVE_UP_S, LEASE_S
+from mustherd.shepherd.events import DecisionLost, HerdError, PresenceChanged
+from tests.fakes import ORIGINALS
+from tests.herd.simulated import Network, World, setting
+
+HEAL_S = DECISION_GIVE_UP_S + LEASE_S + 3.0
+
+networks = st.builds(
+    Network,
+    loss=st.sampled_from([0.0, 0.1, 0.4]),
+    repeat=st.sampled_from([0.0, 0.3]),
+    delay_s=st.sampled_from([0.0, 0.05, 0.3]),
+)
+
+
+def anything(world: World, dice: random.Random) -> None:
+    """One thing that may happen to a herd."""
+    name = dice.choice(list(world.processes))
+    process = world.processes[name]
+    match dice.choices(
+        ["decide", "give back", "restart", "kill", "still", "new reign", "silence", "cut"], [8, 2, 1, 1, 2, 1, 1, 1]
+    )[0]:
+        case "decide":
+            world.decide(name, setting(dice.randint(2, 400), dice.randrange(1200, 2601, 100)))
+        case "give back":
+            world.decide(name, ())
+        case "restart":
+            world.kill_muster(name)
+            world.start_muster(name)
+        case "kill":
+            world.kill_muster(name)
+        case "still" if process.muster is not None:
+            world.stand_still(name, dice.choice([0.5, 2.0, 4.0, 20.0]))
+        case "new reign":
+            world.start_shepherd()
+        case "silence":
+            world.stop_shepherd()
+        case "cut":
+            loss, world.network.loss = world.network.loss, 1.0
+            world.run(dice.choice([0.5, 1.5, 4.0]))
+            world.network.loss = loss
+    world.run(dice.choice([0.02, 0.1, 0.5, 1.0, 3.0]))
+
+
+@settings(max_examples=80, deadline=None)
+@given(seed=st.integers(0, 2**32), network=networks, musters=st.integers(1, 2), steps=st.integers(5, 25))
+def test_promises_hold_through_anything_and_the_herd_comes_right_again(seed, network, musters, steps):
+    world = World(seed, network, musters)
+    dice = random.Random(seed)
+    world.run(1.0)
+    for _ in range(steps):
+        anything(world, dice)
+    world.network = Network()
+    if world.keeper is None:
+        world.start_shepherd()
+    for name, process in world.processes.items():
+        if process.muster is None:
+            world.start_muster(name)
+        process.still_until = 0.0
+    world.run(HEAL_S)
+    world.settled()
+    # And it obeys again.
+    for name in world.processes:
+        future = world.decide(name, setting(50, 1500))
+        world.run(1.0)
+        assert future is not None
+        assert future.result(0).outcome == "applied"
+    world.settled()
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**32), network=networks)
+def test_a_node_is_at_its_originals_once_its_shepherd_has_been_silent_for_a_lease(seed, network):
+    world = World(seed, network)
+    world.run(3.0)
+    world.decide("m0", setting(100, 1300))
+    world.run(3.0)
+    world.stop_shepherd()
+    world.run(LEASE_S + 1.5)
+    assert world.processes["m0"].node.values == ORIGINALS
+
+
+def test_a_sound_network_applies_at_once_and_holds():
+    world = World(1, Network())
+    world.run(0.2)
+    future = world.decide("m0", setting(100, 1300))
+    world.run(0.1)
+    assert future.result(0).outcome == "applied"
+    world.run(60.0)
+    assert world.processes["m0"].node.values == {"itr-delay": 100, "dvfs": 1300}
+    assert not world.lost("m0")
+    assert not [e for e in world.events if isinstance(e, PresenceChanged) and e.change.after != "alive"]
+
+
+def test_a_muster_that_stood_still_beyond_its_lease_comes_back_restored_and_it_is_noticed():
+    world = World(1, Network(delay_s=0.01))
+    world.run(0.2)
+    world.decide("m0", setting(100, 1300))
+    world.run(0.2)
+    waiting = world.decide("m0", setting(102, 1300))
+    world.stand_still("m0", 4.0)
+    world.run(1.5)
+    assert [e.change.after for e in world.events if isinstance(e, PresenceChanged)] == ["alive", "late", "missing"]
+    with pytest.raises(HerdError, match="missing"):
+        waiting.result(0)
+    world.run(3.0)
+    assert world.processes["m0"].node.values == ORIGINALS
+    world.settled()
+    assert [e.change.after for e in world.events if isinstance(e, PresenceChanged)][-1] == "alive"
+
+
+def test_a_muster_that_was_missing_for_less_than_its_lease_gives_back_what_nobody_wants_any_more():
+    world = World(1, Network(delay_s=0.01))
+    world.run(0.2)
+    world.decide("m0", setting(100, 1300))
+    world.run(0.5)
+    world.stand_still("m0", 1.8)
+    world.run(4.0)
+    assert world.processes["m0"].node.values == ORIGINALS
+
+
+def test_a_killed_muster_is_restored_by_its_next_life():
+    world = World(1, Network())
+    world.run(0.2)
+    world.decide("m0", setting(100, 1300))
+    world.run(0.2)
+    world.kill_muster("m0")
+    world.run(0.5)
+    assert world.processes["m0"].node.values == {"itr-delay": 100, "dvfs": 1300}
+    world.start_muster("m0")
+    assert world.processes["m0"].node.values == ORIGINALS
+    world.run(1.0)
+    world.settled()
+
+
+def test_a_decision_that_ends_on_the_node_is_told():
+    world = World(1, Network())
+    world.run(0.2)
+    world.decide("m0", setting(100, 1300))
+    world.run(0.5)
+    world.keeper._decisions.wanted = lambda _name: 0  # a shepherd that says by mistake that it wants nothing
+    world.run(1.0)
+    assert any(isinstance(e, DecisionLost) for e in world.events)
+
+
+def test_a_beat_that_is_overtaken_by_an_answer_does_not_make_the_answered_decision_look_lost():
+    world = World(1, Network())
+    world.run(0.2)
+    beats = []
+    transmit = world.transmit
+    world.transmit = lambda to, life, x: beats.append(x) if to == "shepherd" else transmit(to, life, x)
+    world.run(0.5)
+    world.transmit = transmit
+    future = world.decide("m0", setting(100, 1300))
+    world.run(0.1)
+    assert future.result(0).outcome == "applied"
+    for beat in beats:
+        assert beat.message.in_force == 0
+        world.keeper.handle(beat)
+    world.run(1.0)
+    assert not world.lost("m0")
+
+
+def test_a_hello_of_a_dead_life_that_nobody_met_keeps_the_living_one_out_for_a_moment_only():
+    world = World(1, Network())
+    hello = []
+    transmit = world.transmit
+    world.transmit = lambda to, life, x: hello.append(x) if to == "shepherd" else transmit(to, life, x)
+    world.run(0.1)
+    world.transmit = transmit
+    world.kill_muster("m0")
+    world.start_muster("m0")
+    world.run(0.5)
+    world.keeper.handle(hello[0])
+    world.run(7.0)
+    future = world.decide("m0", setting(100, 1300))
+    world.run(0.5)
+    assert future.result(0).outcome == "applied"
