@@ -64,7 +64,7 @@ def resume(
     musters: Musters = None,
     json: Json = False,
 ) -> None:
-    """Go on with an experiment that was stopped, killed or failed: finished trials are kept, interrupted ones repeated."""
+    """Go on with an experiment that was stopped, killed or failed: finished trials are kept, the rest runs again."""
     from mustherd.lab.store import DEFINITION, Store, StoreError
     from mustherd.spec import changes, digest, load, loads
 
@@ -279,11 +279,14 @@ def _conduct(
 ) -> int:
     """Run the processes, show what happens, write the report; gives the exit code."""
     from mustherd.cli.local_herd import LocalHerd
+    from mustherd.lab.errors import OwnedError
     from mustherd.lab.verdict import summary
     from mustherd.report.live import follow
     from mustherd.report.table import emit, verdict_panel
     from mustherd.report.view import View
 
+    if (owner := store.owner()) is not None:
+        raise OwnedError(store.folder, owner)
     simulated = experiment.herd.simulated
     expected = simulated.musters if simulated else musters or 1
     # A simulated herd takes any free ports, so that two experiments can run beside each other.

@@ -52,7 +52,7 @@ class LocalHerd:
         command += ["--listen", self._listen, "--ports", self._ports]
         if self._keys is not None:
             command += ["--keys", str(self._keys)]
-        self._shepherd = self._spawn("shepherd", command)
+        self._shepherd = self._spawn("shepherd", "mustherd", command)
         where = self._wait_for(address)
         simulated = self._experiment.herd.simulated
         if simulated is None:
@@ -63,7 +63,7 @@ class LocalHerd:
             home.mkdir(parents=True, exist_ok=True)
             config = home / "muster.toml"
             config.write_text(_muster_toml(name, home, where, self._experiment, number), encoding="utf-8")
-            self._musters[name] = self._spawn(name, ["muster", "run", "--config", str(config)])
+            self._musters[name] = self._spawn(name, "mustherd.muster", ["--config", str(config)])
 
     def running(self) -> bool:
         """Whether the shepherd still runs."""
@@ -80,7 +80,7 @@ class LocalHerd:
             if tries < RESTARTS and now >= again_at:
                 self._restarts[name] = (tries + 1, now + RESTART_S)
                 config = self.folder / "herd" / name / "muster.toml"
-                self._musters[name] = self._spawn(name, ["muster", "run", "--config", str(config)])
+                self._musters[name] = self._spawn(name, "mustherd.muster", ["--config", str(config)])
         return self.running()
 
     def interrupt(self) -> None:
@@ -117,10 +117,10 @@ class LocalHerd:
                 process.kill()
                 process.wait()
 
-    def _spawn(self, name: str, arguments: list[str]) -> "subprocess.Popen[bytes]":
+    def _spawn(self, name: str, module: str, arguments: list[str]) -> "subprocess.Popen[bytes]":
         with (self.folder / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "mustherd", *arguments, "--parent", str(os.getpid())],
+                [sys.executable, "-m", module, *arguments, "--parent", str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

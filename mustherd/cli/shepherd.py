@@ -21,18 +21,22 @@ def run(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
 ) -> None:
     """Listen for musters; with --experiment conduct it and end, without serve operators until stopped."""
-    from mustherd.cli.daemon import end_with, log_to_stderr, stop_event
+    import logging
+    import threading
+
     from mustherd.lab.service import serve
+    from mustherd.muster.process import end_with, log_to_stderr, on_stop_signal
     from mustherd.wire.ends import Ports
 
-    log_to_stderr(verbose)
+    log_to_stderr(logging.DEBUG if verbose else logging.INFO)
     try:
         four = [int(part) for part in ports.split(",")]
         if len(four) != 4 or not all(0 <= port <= 65535 for port in four):
             raise ValueError
     except ValueError:
         raise typer.BadParameter(f"{ports!r}: give four ports, 0..65535, separated by commas") from None
-    stop = stop_event()
+    stop = threading.Event()
+    on_stop_signal(stop.set)
     if parent:
         end_with(parent)
     raise typer.Exit(

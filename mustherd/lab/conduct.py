@@ -73,10 +73,10 @@ class _Streak:
     count: int = 0
 
     def seen(self, reason: str) -> int:
-        """Count an end; a good one ('') or another reason starts over."""
+        """Count an end; another reason starts over."""
         self.count = self.count + 1 if reason == self.reason else 1
         self.reason = reason
-        return self.count if reason else 0
+        return self.count
 
 
 class Conductor:
@@ -236,13 +236,13 @@ class Conductor:
         self._store.set_phase("search")
         point = policy.propose([t.settings for t in self._under_way.values() if t.kind is Kind.SEARCH])
         if point is None:
-            self._end_search("the search has nothing left worth trying")
+            self._end_search(policy.why_enough())
             return None
         return Kind.SEARCH, point
 
     def _end_search(self, reason: str) -> None:
         self._search_over = reason
-        self._store.event("search-over", reason)
+        self._store.event("search-over", f"the search is over: {reason}")
 
     def _next_of_confirmation(self) -> tuple[Kind, dict[str, int]] | None:
         policy = self._policy
@@ -291,7 +291,8 @@ class Conductor:
         rows = self._store.trials()
         attempts = sum(t.state is not State.QUEUED for t in rows)
         kept = 2 * self._experiment.repeats if self._policy is not None and self._policy.compares else 0
-        seconds = load.settle_seconds + load.ramp_seconds + load.window_seconds
+        settling = [k.settle_seconds for view in self._shepherd.musters().values() for k in view.knobs]
+        seconds = max([load.settle_seconds, *settling]) + load.ramp_seconds + load.window_seconds
         minutes = (attempts + kept + 1) * seconds / 60 / max(1, self._expected)
         if budget.minutes is not None and minutes > budget.minutes:
             return f"the budget of {budget.minutes:g} minutes is used up, but for the confirmation"
@@ -330,10 +331,11 @@ class Conductor:
 
     def _break_streaks(self, trial: Trial) -> None:
         gates = self._experiment.gates
-        failures = self._failures.seen(trial.reason if trial.state is State.FAILED else "")
-        invalids = self._invalids.seen(trial.reason if trial.state is State.INVALID else "")
         if trial.state is State.FINISHED:
             self._failures, self._invalids = _Streak(), _Streak()
+            return
+        failures = self._failures.seen(trial.reason) if trial.state is State.FAILED else 0
+        invalids = self._invalids.seen(trial.reason) if trial.state is State.INVALID else 0
         if failures >= gates.same_failure:
             raise HerdFailedError(f"{failures} trials in a row failed with {trial.reason}: {trial.detail}")
         # An environment that spoils every attempt must not loop, even where single attempts are worth repeating.

@@ -21,5 +21,8 @@ class Nop:
     def propose(self, pending: Sequence[Point]) -> Point | None:  # noqa: ARG002
         return {}
 
+    def why_enough(self) -> str:
+        return ""
+
     def close(self) -> None:
         pass

@@ -34,6 +34,10 @@ class Policy(Protocol):
         """The next setting to try, given those under way; {} leaves the node as it was found; None: enough."""
         ...
 
+    def why_enough(self) -> str:
+        """After `propose` gave None: why, as the end of a sentence that begins with 'the search is over:'."""
+        ...
+
     def close(self) -> None:
         """Let go of what it holds; called once."""
         ...

@@ -36,5 +36,8 @@ class Tune:
         except SearchError as error:
             raise PolicyError(str(error)) from None
 
+    def why_enough(self) -> str:
+        return str(self._search.state().get("reason") or "every setting of the space has been tried")
+
     def close(self) -> None:
         self._search.close()
