@@ -1,0 +1,1 @@
+"""From bare nodes to a herd: inventories, playbooks run from Python, and channels to single nodes."""

@@ -1,0 +1,183 @@
+"""Everything that a node's own environment is made of, as one archive made on the control machine.
+
+A node installs from it without any registry: the project's wheel, and the locked wheels of what it needs, fetched once
+and checked against the hashes of requirements.lock. `python -m mustherd.provision.wheelhouse` prints one JSON object.
+"""
+
+import argparse
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+MUSTER = ("msgspec", "pyroute2", "pyzmq", "typer")
+"""What a muster imports; a shepherd takes everything that the project depends on."""
+
+GLIBC = (35, 34, 31, 28, 27, 26, 24, 17, 12, 5)
+"""Minor versions of the C library whose wheels run on the oldest supported node, Ubuntu 22.04 (2.35); PEP 600."""
+
+Environment = Mapping[str, str]
+
+
+class WheelhouseError(Exception):
+    """The archive cannot be made; the message says what is wrong and the mend."""
+
+
+def environment_of(python: str, machine: str) -> dict[str, str]:
+    """Marker values of a node that runs `python` (such as 3.12) on `machine`; PEP 508."""
+    base = {key: str(value) for key, value in default_environment().items()}
+    return base | {
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+        "platform_machine": machine,
+        "sys_platform": "linux",
+        "platform_system": "Linux",
+        "os_name": "posix",
+    }
+
+
+def closure(roots: Iterable[str], environment: Environment) -> list[str]:
+    """Canonical names of `roots` and all that they need, by the metadata of what is installed here."""
+    found: set[str] = set()
+    waiting = [Requirement(root) for root in roots]
+    while waiting:
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        if name in found:
+            continue
+        found.add(name)
+        try:
+            needs = importlib.metadata.requires(requirement.name) or []
+        except importlib.metadata.PackageNotFoundError:
+            raise WheelhouseError(f"{name} is not installed on this machine; mend: make setup") from None
+        extras = requirement.extras or {""}
+        for text in needs:
+            need = Requirement(text)
+            if need.marker is None or any(need.marker.evaluate({**environment, "extra": extra}) for extra in extras):
+                waiting.append(need)
+    return sorted(found)
+
+
+def locked(lock: str, names: Iterable[str], environment: Environment) -> str:
+    """The part of a lock file that pins `names` for `environment`, hashes included."""
+    blocks: dict[str, str] = {}
+    for match in re.finditer(r"^(\S.*?)(?=^\S|\Z)", lock, flags=re.MULTILINE | re.DOTALL):
+        block = match[1]
+        if block.startswith(("#", "-")):
+            continue
+        requirement = Requirement(block.partition("\\")[0].strip())
+        if requirement.marker is None or requirement.marker.evaluate(dict(environment)):
+            lines = [line for line in block.splitlines() if not line.lstrip().startswith("#")]
+            blocks[canonicalize_name(requirement.name)] = "\n".join(lines).rstrip("\\\n ") + "\n"
+    missing = [name for name in names if name not in blocks]
+    if missing:
+        raise WheelhouseError(f"requirements.lock does not pin {', '.join(missing)}; mend: make lock")
+    return "".join(blocks[name] for name in names)
+
+
+def source_digest(project: Path) -> str:
+    """Digest of what the project's wheel is made from."""
+    digest = hashlib.sha256()
+    for path in [project / "pyproject.toml", *sorted((project / "mustherd").rglob("*"))]:
+        if path.is_file() and "__pycache__" not in path.parts:
+            digest.update(str(path.relative_to(project)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def make(project: Path, to: Path, python: str, machine: str, whole: bool) -> dict[str, str | bool]:
+    """Make the archive for nodes that run `python`, unless it is there.
+
+    Returns `archive` (a tar of wheels), `id` (what it was made from; the name of the node's environment), and `made`.
+    """
+    environment = environment_of(python, machine)
+    roots = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    pins = locked(
+        (project / "requirements.lock").read_text(encoding="utf-8"),
+        closure(roots if whole else MUSTER, environment),
+        environment,
+    )
+    source = source_digest(project)
+    key = hashlib.sha256(f"{source}\n{python} {machine}\n{pins}".encode()).hexdigest()[:16]
+    archive = to / f"mustherd-{key}.tar"
+    if archive.exists():
+        return {"archive": str(archive), "id": key, "made": False}
+    to.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=to) as name:
+        folder = Path(name)
+        _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", name, str(project))
+        _download(pins, to / f"wheels-{python}-{machine}", folder, python, machine)
+        part = archive.with_suffix(f".{os.getpid()}.part")
+        with tarfile.open(part, "w") as tar:
+            for wheel in sorted(folder.glob("*.whl")):
+                tar.add(wheel, arcname=wheel.name)
+        part.replace(archive)
+    return {"archive": str(archive), "id": key, "made": True}
+
+
+def _download(pins: str, cache: Path, folder: Path, python: str, machine: str) -> None:
+    """Fetch what `pins` names into `cache`, where it may be already, and link it into `folder`."""
+    cache.mkdir(exist_ok=True)
+    listed = cache / f"{hashlib.sha256(pins.encode()).hexdigest()[:16]}.json"
+    if not listed.exists():
+        with tempfile.TemporaryDirectory(dir=cache) as name:
+            file = Path(name) / "pins.txt"
+            file.write_text(pins, encoding="utf-8")
+            platforms = [f"manylinux_2_{minor}_{machine}" for minor in GLIBC]
+            platforms += [f"manylinux{old}_{machine}" for old in ("2014", "2010", "1")] + [f"linux_{machine}"]
+            _pip(
+                "download",
+                *("--require-hashes", "--no-deps", "--only-binary=:all:", "--implementation=cp"),
+                f"--python-version={python}",
+                *(f"--platform={platform}" for platform in platforms),
+                *("--dest", name, "--find-links", str(cache), "--requirement", str(file)),
+            )
+            wheels = sorted(path.name for path in Path(name).glob("*.whl"))
+            for wheel in wheels:
+                (Path(name) / wheel).replace(cache / wheel)
+            listed.write_text(json.dumps(wheels), encoding="utf-8")
+    for wheel in json.loads(listed.read_text(encoding="utf-8")):
+        (folder / wheel).hardlink_to(cache / wheel)
+
+
+def _pip(*arguments: str) -> None:
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        last = answer.stderr.strip().splitlines()[-3:] or ["no message"]
+        raise WheelhouseError(
+            f"pip {arguments[0]}: {' '.join(last)}; mend: make setup, and reach a package registry from this machine"
+        )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Make the archive and print where it is, as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m mustherd.provision.wheelhouse", description=__doc__)
+    parser.add_argument("--project", type=Path, default=Path())
+    parser.add_argument("--to", type=Path, default=Path("build/nodes"))
+    parser.add_argument("--python", default=f"{sys.version_info.major}.{sys.version_info.minor}")
+    parser.add_argument("--machine", default="x86_64")
+    parser.add_argument("--whole", action="store_true", help="everything, not only what a muster needs")
+    given = parser.parse_args(arguments)
+    try:
+        made = make(given.project.resolve(), given.to.resolve(), given.python, given.machine, given.whole)
+    except WheelhouseError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(json.dumps(made) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,428 @@
+#!/usr/bin/python3
+"""Settings of a node that its kernel forgets at every boot, set from a unit and put back when asked.
+
+    mustherd-node plan smt=off turbo=off governor=userspace      what would change, one line each; changes nothing
+    mustherd-node apply smt=off turbo=off governor=userspace     the same, done; the first original of each file is kept
+    mustherd-node restore [smt turbo pstate governor affinity]   the originals back
+    mustherd-node plan|apply affinity=all|local|remote|one:CORE|list:CORES [xps=on] --driver ixgbe
+    mustherd-node nic --driver ixgbe [--address A]               the card's interface
+    mustherd-node plan-up|up --driver ixgbe --address A/PREFIX   link up, with the address
+    mustherd-node stats --driver ixgbe                           every core's file of the instrumented driver is there
+
+Settings: smt=on|off, turbo=on|off, pstate=active|passive, governor=NAME. Exit code 0, or 1 with one line on stderr that
+says what is wrong and the mend. Only the standard library: it runs on a bare node's Python.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ORDER = ("smt", "pstate", "turbo", "governor", "affinity", "xps")
+"""Threads go first, since they decide which CPUs are left; the frequency driver before what it offers."""
+
+
+class RefusedError(Exception):
+    """What is wrong and the mend, as one line."""
+
+
+class Node:
+    """The files of one machine, below `root`."""
+
+    def __init__(self, root="/"):
+        self.root = Path(root)
+        self.cpu = self.root / "sys/devices/system/cpu"
+        self.net = self.root / "sys/class/net"
+
+    def read(self, path):
+        """A file's text without the line's end, None where there is no such file or it cannot be read."""
+        try:
+            return path.read_text(encoding="ascii", errors="replace").strip()
+        except OSError:
+            return None
+
+    def write(self, path, value):
+        try:
+            with path.open("w", encoding="ascii") as file:
+                file.write(value)
+        except OSError as error:
+            raise RefusedError(f"{path}: cannot write {value!r}: {error.strerror}") from None
+
+    def online(self):
+        text = self.read(self.cpu / "online")
+        if text is None:
+            raise RefusedError(f"{self.cpu / 'online'}: cannot tell which CPUs are online. Mend: mount /sys")
+        return parse_cores(text)
+
+    def interfaces(self, driver):
+        """Interfaces whose device is bound to `driver`."""
+        names = []
+        for folder in sorted(self.net.iterdir()) if self.net.is_dir() else []:
+            link = folder / "device/driver"
+            if link.exists() and Path(os.path.realpath(link)).name == driver:
+                names.append(folder.name)
+        return names
+
+    def drivers(self):
+        """Every interface that has a device, with its driver, as text."""
+        found = []
+        for folder in sorted(self.net.iterdir()) if self.net.is_dir() else []:
+            link = folder / "device/driver"
+            if link.exists():
+                found.append(f"{folder.name} ({Path(os.path.realpath(link)).name})")
+        return ", ".join(found) or "no card at all"
+
+
+def parse_cores(text):
+    """The numbers of a list such as `0-3,8`."""
+    found = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        if not match:
+            raise RefusedError(f"{text!r} is no list of cores. Mend: write it like 0-6,8-14")
+        found += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return found
+
+
+def mask(cores):
+    """A set of cores as the kernel writes it: hexadecimal, a comma every 32 bits."""
+    number = sum(1 << core for core in set(cores))
+    words = []
+    while number or not words:
+        words.insert(0, number & 0xFFFFFFFF)
+        number >>= 32
+    return ",".join([f"{words[0]:x}", *(f"{word:08x}" for word in words[1:])])
+
+
+def same(path, old, new):
+    """Whether a file already says `new`; masks compare as numbers."""
+    if path.name in ("smp_affinity", "xps_cpus"):
+        return int(old.replace(",", "") or "0", 16) == int(new.replace(",", ""), 16)
+    if path.name == "control" and new == "off":
+        return old in ("off", "forceoff")
+    return old == new
+
+
+def smt(node, value, _options, _planned):
+    """Second threads: one file for the machine."""
+    path = node.cpu / "smt/control"
+    state = node.read(path)
+    if state in (None, "notsupported", "notimplemented"):
+        if value == "on":
+            raise RefusedError(f"{path}: this machine has no second threads to switch on. Mend: smt=off")
+        return []
+    if state == "forceoff" and value == "on":
+        raise RefusedError(f"{path}: threads are off for good until the next boot. Mend: boot without nosmt=force")
+    return [(path, choice("smt", value, ("on", "off")))]
+
+
+def turbo(node, value, _options, _planned):
+    """Turbo: the switch of whichever frequency driver there is."""
+    on = choice("turbo", value, ("on", "off")) == "on"
+    pstate, boost = node.cpu / "intel_pstate/no_turbo", node.cpu / "cpufreq/boost"
+    if pstate.exists():
+        return [(pstate, "0" if on else "1")]
+    if boost.exists():
+        return [(boost, "1" if on else "0")]
+    # Neither driver: nothing asks for turbo but a write to the register itself.
+    return []
+
+
+def pstate(node, value, _options, _planned):
+    """State of the intel_pstate driver; nothing where another one runs."""
+    path = node.cpu / "intel_pstate/status"
+    choice("pstate", value, ("active", "passive"))
+    return [(path, value)] if path.exists() and node.read(path) != "off" else []
+
+
+def governor(node, value, _options, planned):
+    """Governor of every online CPU that scales."""
+    targets = []
+    for core in node.online():
+        folder = node.cpu / f"cpu{core}/cpufreq"
+        if not folder.is_dir():
+            continue
+        offered = (node.read(folder / "scaling_available_governors") or "").split()
+        if value not in offered and not any(path.name == "status" for path, _ in planned):
+            driver = node.read(folder / "scaling_driver") or "no driver"
+            raise RefusedError(
+                f"CPU {core}: {driver} offers the governors {', '.join(offered) or 'none'}, not {value}. "
+                "Mend: set dvfs_intel_pstate to passive or disable, or choose one of these as dvfs_governor"
+            )
+        targets.append((folder / "scaling_governor", value))
+    return targets
+
+
+def affinity(node, value, options, _planned):
+    """Each queue's interrupts on one core."""
+    interface = find_nic(node, options.driver, options.interface, options.address)
+    cores = chosen_cores(node, interface, value)
+    return [
+        (node.root / f"proc/irq/{irq}/smp_affinity", mask([cores[queue % len(cores)]]))
+        for queue, irqs in enumerate(queue_interrupts(node, interface))
+        for irq in irqs
+    ]
+
+
+def xps(node, value, options, _planned):
+    """Each transmit queue filled from one core, the same as its interrupt."""
+    interface = find_nic(node, options.driver, options.interface, options.address)
+    folder = node.net / interface / "queues"
+    queues = sorted(folder.glob("tx-*"), key=lambda path: int(path.name[3:]))
+    on = choice("xps", value, ("on", "off")) == "on"
+    cores = chosen_cores(node, interface, options.affinity)
+    return [
+        (path / "xps_cpus", mask([cores[queue % len(cores)]] if on else []))
+        for queue, path in enumerate(queues)
+        if (path / "xps_cpus").exists()
+    ]
+
+
+SETTINGS = {"smt": smt, "turbo": turbo, "pstate": pstate, "governor": governor, "affinity": affinity, "xps": xps}
+
+
+def choice(name, value, allowed):
+    """The value, when it is one of those allowed."""
+    if value not in allowed:
+        raise RefusedError(f"{name}={value}: allowed is {' or '.join(allowed)}")
+    return value
+
+
+def find_nic(node, driver, interface=None, address=None):
+    """The interface to use: the one named, else the one with the address, the only one, or the only one with a link."""
+    if interface:
+        if not (node.net / interface).exists():
+            raise RefusedError(
+                f"no interface {interface}: found {node.drivers()}. Mend: correct kernel_ixgbe_interface"
+            )
+        return interface
+    names = node.interfaces(driver)
+    if not names:
+        raise RefusedError(
+            f"no card is bound to {driver}: found {node.drivers()}. "
+            "Mend: kernel_ixgbe_driver=false on this host to do the rest without, or choose a node that has the card"
+        )
+    if len(names) == 1:
+        return names[0]
+    holding = [name for name in names if address and address.partition("/")[0] in addresses(name)]
+    linked = [name for name in names if node.read(node.net / name / "carrier") == "1"]
+    for some in (holding, linked):
+        if len(some) == 1:
+            return some[0]
+    raise RefusedError(f"several cards are bound to {driver}: {', '.join(names)}. Mend: give kernel_ixgbe_interface")
+
+
+def addresses(interface=None):
+    """IPv4 addresses of an interface, or every interface's, as a dict to the interface's name."""
+    command = ["ip", "-j", "-4", "address", "show"] + (["dev", interface] if interface else [])
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = {}
+    for link in json.loads(answer.stdout or "[]"):
+        for entry in link.get("addr_info", []):
+            found[entry["local"]] = link["ifname"]
+    return found
+
+
+def chosen_cores(node, interface, value):
+    """The cores that queues go to, by mode, in the order of queues; only cores that are online."""
+    mode, _, listed = value.partition(":")
+    online = node.online()
+    if mode in ("one", "list"):
+        wanted = parse_cores(listed)
+        absent = sorted(set(wanted) - set(online))
+        if absent or (mode == "one" and len(wanted) != 1):
+            raise RefusedError(f"affinity={value}: cores {absent or wanted} cannot be used. Mend: online are {online}")
+        return wanted
+    if mode not in ("all", "local", "remote"):
+        raise RefusedError(f"affinity={value}: allowed is all, local, remote, one:CORE or list:CORES")
+    place = node.read(node.net / interface / "device/numa_node")
+    near = node.read(node.root / f"sys/devices/system/node/node{place}/cpulist") if place not in (None, "-1") else None
+    if mode == "all" or near is None:
+        return online
+    local = [core for core in online if core in parse_cores(near)]
+    chosen = local if mode == "local" else [core for core in online if core not in local]
+    return chosen or online
+
+
+def queue_interrupts(node, interface):
+    """Interrupt numbers of each queue, from /proc/interrupts; several where a queue has one for each direction."""
+    named = re.compile(rf"^\s*(\d+):.*\s{re.escape(interface)}-(?:[A-Za-z]+-)*(\d+)\s*$")
+    queues = {}
+    for line in (node.read(node.root / "proc/interrupts") or "").splitlines():
+        match = named.match(line)
+        if match:
+            queues.setdefault(int(match[2]), []).append(int(match[1]))
+    if queues:
+        return [queues[queue] for queue in sorted(queues)]
+    folder = node.net / interface / "device/msi_irqs"
+    plain = sorted(int(path.name) for path in folder.iterdir()) if folder.is_dir() else []
+    if not plain:
+        raise RefusedError(f"{interface}: no interrupt found. Mend: bring the interface up, then run again")
+    return [[irq] for irq in plain]
+
+
+def targets(node, settings, options):
+    """(setting, file, wanted) of everything that differs from what is wanted."""
+    differing = []
+    planned = []
+    for name in ORDER:
+        if name not in settings:
+            continue
+        for path, wanted in SETTINGS[name](node, settings[name], options, planned):
+            old = node.read(path)
+            if old is None:
+                raise RefusedError(f"{path}: cannot be read. Mend: run as root on the node itself")
+            if not same(path, old, wanted):
+                differing.append((name, path, wanted, old))
+                planned.append((path, wanted))
+    return differing
+
+
+def load_found(file):
+    """What was there before the first change; setting to file to text."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise RefusedError(f"{file}: cannot read what was found ({error}). Mend: look at it by hand") from None
+
+
+def save_found(file, found):
+    """Keep it, on disk before anything is written."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_suffix(".part")
+    with part.open("w", encoding="utf-8") as handle:
+        json.dump(found, handle, indent=1, sort_keys=True)
+        handle.flush()
+        os.fsync(handle.fileno())
+    part.replace(file)
+
+
+def apply(node, settings, options):
+    """Setting by setting, since one decides what the next finds; originals are on disk before anything is written."""
+    lines = []
+    for name in ORDER:
+        if name not in settings:
+            continue
+        for _, path, wanted, old in targets(node, {name: settings[name]}, options):
+            found = load_found(options.found)
+            place = "/" + str(path.relative_to(node.root))
+            if place not in found.setdefault(name, {}):
+                found[name][place] = old
+                save_found(options.found, found)
+            node.write(path, wanted)
+            now = node.read(path)
+            if now is None or not same(path, now, wanted):
+                raise RefusedError(f"{path}: wrote {wanted!r}, reads {now!r}. Mend: see what else sets it")
+            lines.append(f"{name}: {place}: {old} -> {wanted}")
+    return lines
+
+
+def restore(node, names, options, dry):
+    """Put settings back, the last one set first; what was done, one line each."""
+    found = load_found(options.found)
+    lines = []
+    for name in [name for name in reversed(ORDER) if name in (names or ORDER) and name in found]:
+        for place, old in sorted(found[name].items()):
+            path = node.root / place.lstrip("/")
+            now = node.read(path)
+            # A file that is gone belongs to a CPU or a card that is not there: it comes back as the kernel makes it.
+            if now is not None and not same(path, now, old):
+                if not dry:
+                    node.write(path, old)
+                lines.append(f"{name}: {place}: {now} -> {old}")
+        if not dry:
+            del found[name]
+            save_found(options.found, found)
+    return lines
+
+
+def up(node, options, dry):
+    """Bring the card's link up with its address; what was done, one line each."""
+    interface = find_nic(node, options.driver, options.interface, options.address)
+    address, _, prefix = options.address.partition("/")
+    lines = []
+    held = addresses().get(address)
+    if held not in (None, interface):
+        raise RefusedError(f"address {address} is already on {held}. Mend: take it off there, or correct herd_address")
+    flags = int(node.read(node.net / interface / "flags") or "0", 16)
+    steps = [] if flags & 1 else [["ip", "link", "set", "dev", interface, "up"]]
+    steps += [] if held else [["ip", "address", "add", f"{address}/{prefix or 24}", "dev", interface]]
+    for step in steps:
+        if not dry:
+            answer = subprocess.run(step, capture_output=True, text=True, check=False)
+            if answer.returncode:
+                raise RefusedError(f"{' '.join(step)}: {answer.stderr.strip()}")
+        lines.append(" ".join(step))
+    return lines
+
+
+def stats(node, options):
+    """Check the instrumented driver's files without reading them to the end: a whole read would empty them."""
+    # Without a card bound to it, reading one of these files brings the kernel down.
+    find_nic(node, options.driver)
+    folder = node.root / "proc/ixgbe_stats/core"
+    absent = [core for core in node.online() if not (folder / str(core)).is_file()]
+    if absent:
+        raise RefusedError(
+            f"{folder}: no file for cores {', '.join(map(str, absent))}. "
+            "Mend: run the kernel_ixgbe role with tag driver; the loaded ixgbe is not the instrumented one"
+        )
+    for core in node.online():
+        with (folder / str(core)).open("rb") as file:
+            file.read(1)
+    return []
+
+
+def main(arguments=None):
+    """Do what the command line says; gives the exit code."""
+    parser = argparse.ArgumentParser(prog="mustherd-node", description=__doc__.splitlines()[0])
+    parser.add_argument("verb", choices=("plan", "apply", "plan-restore", "restore", "nic", "plan-up", "up", "stats"))
+    parser.add_argument("settings", nargs="*", metavar="NAME=VALUE")
+    parser.add_argument("--driver", default="ixgbe")
+    parser.add_argument("--interface")
+    parser.add_argument("--address")
+    parser.add_argument("--root", default="/")
+    parser.add_argument("--found", type=Path, default=Path("/var/lib/mustherd-node/found.json"))
+    options = parser.parse_args(arguments)
+    node = Node(options.root)
+    try:
+        for line in run(node, options):
+            print(line)  # noqa: T201
+    except RefusedError as refused:
+        print(refused, file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+def run(node, options):
+    """The lines that a verb prints."""
+    settings = dict(setting.partition("=")[::2] for setting in options.settings)
+    unknown = sorted(set(settings) - set(SETTINGS))
+    if unknown:
+        raise RefusedError(f"no setting is called {', '.join(unknown)}. Mend: use {', '.join(ORDER)}")
+    options.affinity = settings.get("affinity", "all")
+    if options.verb == "plan":
+        return [
+            f"{name}: /{path.relative_to(node.root)}: {old} -> {wanted}"
+            for name, path, wanted, old in targets(node, settings, options)
+        ]
+    if options.verb == "apply":
+        return apply(node, settings, options)
+    if options.verb in ("restore", "plan-restore"):
+        return restore(node, list(settings), options, dry=options.verb == "plan-restore")
+    if options.verb == "nic":
+        return [find_nic(node, options.driver, options.interface, options.address)]
+    if options.verb in ("up", "plan-up"):
+        if not options.address:
+            raise RefusedError("up needs --address")
+        return up(node, options, dry=options.verb == "plan-up")
+    return stats(node, options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
