@@ -1,147 +1,193 @@
 """Bayesian optimization with the limits modelled as constraints of their own.
 
-One Gaussian process for the objective and one for each constrained metric, on logarithms where the metric allows it;
-the next point maximizes the expected improvement times the probability that every limit is kept (Gardner et al.,
-Bayesian Optimization with Inequality Constraints, ICML 2014). A penalty on the objective would make a cliff that no
-smooth model can follow.
+One Gaussian process for the objective and one for each constrained metric; the next point maximizes the expected
+improvement times the probability that every limit is kept (Gardner et al., Bayesian Optimization with Inequality
+Constraints, ICML 2014). A penalty on the objective would make a cliff that no smooth model can follow. As long as
+nothing tried keeps the limits, it looks for a point that does.
 """
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from skopt.acquisition import gaussian_ei, gaussian_pi
 
-from mustherd.learn.design import corners, spread
-from mustherd.learn.history import History
-from mustherd.learn.search import Constraint, Observation, Point, Problem
-from mustherd.learn.surrogate import Array, Surrogate
+from mustherd.learn.design import corners, knees, spread
+from mustherd.learn.history import History, feasible
+from mustherd.learn.model import Model
+from mustherd.learn.search import Observation, Point, Problem
+from mustherd.learn.space import Space
+from mustherd.learn.surrogate import Array
 
 INITIAL = 3
 """Points laid out when nobody asks for another number."""
-CANDIDATES = 2000
-"""Points that the acquisition is evaluated at; larger spaces are sampled and then climbed."""
-NOISE = 0.01
-"""Relative noise expected of a metric before it was measured: the recorded repeats vary by 0.1..1.4 %."""
-
-
-class Outcome:
-    """One modelled metric: its transform, its surrogate and its limit, if it has one."""
-
-    def __init__(self, metric: str, constraint: Constraint | None, width: int, noise: float) -> None:
-        self.metric = metric
-        self.constraint = constraint
-        self.log = True
-        self.surrogate = Surrogate(width, noise)
-
-    def learn(self, x: Array, values: Sequence[float]) -> None:
-        """Fit to the metric's values at `x`."""
-        positive = min(values) > 0 and (self.constraint is None or self.constraint.limit > 0)
-        self.log = positive
-        y = np.log(values) if positive else np.asarray(values, dtype=float)
-        self.surrogate.fit(x, y)
-
-    def limit(self) -> float:
-        """The constraint's limit in the transform."""
-        assert self.constraint is not None  # noqa: S101
-        return math.log(self.constraint.limit) if self.log else self.constraint.limit
+CANDIDATES = 1000
+"""Points that the acquisition is evaluated at; a larger space is sampled and climbed from there."""
+CLIMBERS = 5
+GAIN = (0.001, 0.005)
+"""The relative improvement that is not worth a trial: the noise of the objective, but at least and at most these."""
+PATIENCE = 3
+"""How many proposals in a row may promise less than that before the search ends."""
+LEAST_TRIALS = 8
+RANKED = 10
+LIKELY = 0.2
+"""A point whose probability to keep the limits is lower isn't worth confirming."""
+HOPELESS = 0.01
+"""When no point left keeps the limits with this probability, and none that was tried does, the search ends."""
 
 
 class GaussianProcessSearch:
-    """A `Search` that learns. See the module's text for how it chooses."""
+    """A `Search` that learns. The module's text says how it chooses."""
 
-    def __init__(self, problem: Problem, *, seed: int = 0, initial: int | None = None) -> None:
-        """ValueError for a bad space or a number of initial points below 1."""
-        if initial is not None and initial < 1:
-            raise ValueError(f"initial: {initial} is less than 1")
-        self._history = History(problem)
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        seed: int = 0,
+        initial: int | None = None,
+        stop: bool = True,
+        noise: Mapping[str, float] | None = None,
+        prior: Sequence[Observation] = (),
+    ) -> None:
+        """A search that knows nothing but the physics of the knobs it can name, and what `prior` tells.
+
+        Args:
+            problem: what is searched.
+            seed: decides what is drawn at random: samples of a large space.
+            initial: points laid out before the model chooses, at least 1; None: INITIAL.
+            stop: end when the improvement that can still be expected is below the noise.
+            noise: metric to the relative standard deviation of one trial, where it was measured before.
+            prior: observations from another day, machine, load or model; outside the space they are allowed. A prior
+                that contradicts what is measured is dropped, metric by metric.
+
+        Raises:
+            ValueError: a bad space or prior.
+        """
+        space = Space(problem.dimensions, knees(problem))
+        self._history = History(problem, space)
         self._seed = seed
         self._initial = INITIAL if initial is None else initial
-        width = self._history.space.width
-        self._objective = Outcome(problem.objective, None, width, NOISE)
-        self._limits = [Outcome(c.metric, c, width, NOISE) for c in problem.constraints]
-        self._stale = True
+        self._stop = stop
+        self._model = Model(problem, space.width, noise)
+        self._quiet = 0
+        self._reason = ""
+        self._guess = self._believe(prior)
 
     def tell(self, observations: Sequence[Observation]) -> None:
         self._history.tell(observations)
-        self._stale = self._stale or bool(observations)
 
     def ask(self, pending: Sequence[Point] = ()) -> Point | None:
         under_way = sorted(self._history.pending(pending))
         return self._history.propose(pending, lambda blocked: self._choose(blocked, under_way))
 
     def state(self) -> dict[str, object]:
-        return self._history.state("gp", self._seed)
+        return {**self._history.state("gp", self._seed, self._reason), "ranking": self._ranking()}
+
+    def _ranking(self) -> list[dict[str, object]]:
+        """The points tried that are worth confirming, the best first: likely to keep the limits, then the least mean.
+
+        The model has seen the neighbours too, so its mean is surer than one noisy trial.
+        """
+        if not self._history.told:
+            return []
+        self._learn()
+        told = sorted(self._history.told)
+        x = self._encoded(told)
+        means, chances = self._model.objective.means(x), np.exp(self._model.log_chance(x))
+        rows = [
+            (index, float(mean), float(chance))
+            for index, mean, chance in zip(told, means, chances, strict=True)
+            if chance >= LIKELY
+        ]
+        return [
+            {"point": self._history.space.point(index), self._model.objective.metric: mean, "feasible": chance}
+            for index, mean, chance in sorted(rows, key=lambda r: r[1])[:RANKED]
+        ]
+
+    def _believe(self, prior: Sequence[Observation]) -> int | None:
+        """Take the prior in; the number of the point that it holds for the best."""
+        space, problem = self._history.space, self._history.problem
+        if not prior:
+            return None
+        names = {a.name for a in space.axes}
+        for observation in prior:
+            if set(observation.point) != names:
+                raise ValueError(f"prior: the point {observation.point} isn't over {', '.join(sorted(names))}")
+        self._model.believe(np.array([space.encode(o.point) for o in prior], dtype=float), prior)
+        needed = {problem.objective, *(c.metric for c in problem.constraints)}
+        met = [o for o in prior if needed <= o.metrics.keys() and feasible(problem, o)]
+        if not met:
+            return None
+        best = min(met, key=lambda o: o.metrics[problem.objective])
+        return space.index(space.nearest({k: float(v) for k, v in best.point.items()}))
 
     def _choose(self, blocked: set[int], under_way: list[int]) -> int | None:
         history = self._history
-        seen = len(history.told.keys() | set(under_way))
-        if seen < self._initial or not history.told:
+        if len(history.told.keys() | set(under_way)) < self._initial or not history.told:
             return self._lay_out(blocked)
         self._learn()
         return self._most_promising(blocked, under_way)
 
     def _lay_out(self, blocked: set[int]) -> int:
         space = self._history.space
-        for point in corners(self._history.problem, space):
-            index = space.index(point)
+        first = [space.index(p) for p in corners(self._history.problem, space)]
+        if self._guess is not None:
+            first.insert(1 if self._history.problem.default is not None else 0, self._guess)
+        for index in first:
             if index not in blocked:
                 return index
         return spread(space, sorted(blocked), self._candidates(blocked))
 
     def _learn(self) -> None:
-        if not self._stale:
-            return
         observations = self._history.observations
-        x = self._encoded([self._history.space.index(o.point) for o in observations])
-        for outcome in (self._objective, *self._limits):
-            outcome.learn(x, [o.metrics[outcome.metric] for o in observations])
-        self._stale = False
+        indices = [self._history.space.index(o.point) for o in observations]
+        self._model.learn(self._encoded(indices), observations, indices)
 
-    def _most_promising(self, blocked: set[int], under_way: list[int]) -> int:
-        pending = self._encoded(under_way)
-        objective = self._objective.surrogate.imagine(pending)
-        limits = [(o, o.surrogate.imagine(pending)) for o in self._limits]
-        incumbent = self._incumbent()
-        candidates = self._candidates(blocked)
+    def _most_promising(self, blocked: set[int], under_way: list[int]) -> int | None:
+        incumbent = self._model.incumbent(self._encoded(sorted(self._history.told)))
+        worth = self._model.acquisition(incumbent, self._encoded(under_way))
+        best, value = self._climbed(self._candidates(blocked), lambda i: worth(self._encoded(i)), blocked)
+        return None if self._stop and self._enough(value, incumbent) else best
 
-        def score(indices: list[int]) -> Array:
-            x = self._encoded(indices)
-            chance: Array = np.zeros(len(x))
-            for outcome, model in limits:
-                kept = gaussian_pi(x, model, y_opt=outcome.limit(), xi=0.0)
-                if outcome.constraint is not None and outcome.constraint.at_least:
-                    kept = 1.0 - kept
-                chance = chance + np.log(np.maximum(kept, 1e-12))
-            if incumbent is None:
-                return chance
-            gain = gaussian_ei(x, objective, y_opt=incumbent, xi=0.0)
-            return np.asarray(chance + np.log(np.maximum(gain, 1e-300)), dtype=np.float64)
+    def _enough(self, value: float, incumbent: float | None) -> bool:
+        """Whether a best score of `value` means that nothing left is worth a trial."""
+        tried = len(self._history.told)
+        if tried < max(LEAST_TRIALS, self._initial + PATIENCE):
+            return False
+        if incumbent is None:
+            enough, reason = value < math.log(HOPELESS), "no setting left is likely to keep the limits"
+        else:
+            least = float(np.clip(self._model.objective.surrogate.noise(), *GAIN))
+            enough = value < math.log(least)
+            reason = f"the improvement still expected, {100 * math.exp(value):.2g} %, is below {100 * least:.2g} %"
+        self._quiet = self._quiet + 1 if enough else 0
+        self._reason = reason if self._quiet >= PATIENCE else ""
+        return bool(self._reason)
 
-        scores = score(candidates)
-        return candidates[int(np.argmax(scores))]
-
-    def _incumbent(self) -> float | None:
-        """The least objective, as the model sees it, among points tried that more likely than not keep every limit."""
-        told = sorted(self._history.told)
-        x = self._encoded(told)
-        kept = np.ones(len(told), dtype=bool)
-        for outcome in self._limits:
-            mean = outcome.surrogate.predict(x)
-            assert outcome.constraint is not None  # noqa: S101
-            kept &= mean >= outcome.limit() if outcome.constraint.at_least else mean <= outcome.limit()
-        if not kept.any():
-            return None
-        return float(np.min(self._objective.surrogate.predict(x)[kept]))
+    def _climbed(
+        self, candidates: list[int], score: Callable[[Sequence[int]], Array], blocked: set[int]
+    ) -> tuple[int, float]:
+        """The candidate with the highest score and the score; in a space that was sampled, climbing from the best."""
+        space = self._history.space
+        scores = dict(zip(candidates, score(candidates).tolist(), strict=True))
+        reach = 1 << max(0, max(len(a.values) for a in space.axes).bit_length() - 3)
+        while len(candidates) < space.size - len(blocked) and reach:
+            top = sorted(scores, key=lambda i: -scores[i])[:CLIMBERS]
+            near = {space.index(p) for i in top for p in space.steps(space.point(i), reach)}
+            new = sorted(near - blocked - scores.keys())
+            scores.update(zip(new, score(new).tolist(), strict=True) if new else ())
+            if scores[top[0]] >= max(scores.values()):
+                reach //= 2
+        best = max(scores, key=lambda i: (scores[i], -i))
+        return best, scores[best]
 
     def _candidates(self, blocked: set[int]) -> list[int]:
         space = self._history.space
         if space.size <= CANDIDATES:
             return [i for i in range(space.size) if i not in blocked]
         draw = random.Random(f"{self._seed}/{len(blocked)}")
-        found = {draw.randrange(space.size) for _ in range(CANDIDATES)} - blocked
-        return sorted(found)
+        found = {draw.randrange(space.size) for _ in range(CANDIDATES)}
+        return sorted(found - blocked) or [next(i for i in range(space.size) if i not in blocked)]
 
     def _encoded(self, indices: Sequence[int]) -> Array:
         space = self._history.space

@@ -15,9 +15,9 @@ def feasible(problem: Problem, observation: Observation) -> bool:
 class History:
     """What all searches remember. Points are kept by their number in the space."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, space: Space | None = None) -> None:
         self.problem = problem
-        self.space = Space(problem.dimensions)
+        self.space = Space(problem.dimensions) if space is None else space
         self.observations: list[Observation] = []
         self.told: dict[int, list[Observation]] = {}
         self.proposed: set[int] = set()

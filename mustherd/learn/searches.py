@@ -1,15 +1,31 @@
 """The searches by name."""
 
 from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
 
 from mustherd.learn.grid import Grid
 from mustherd.learn.oneshot import OneShot
-from mustherd.learn.search import Point, Problem, Search
+from mustherd.learn.search import Observation, Point, Problem, Search
 from mustherd.learn.shuffled import Shuffled
 from mustherd.learn.space import Space
 
-METHODS: dict[str, tuple[str, ...]] = {"gp": (), "random": (), "grid": (), "one-shot": ("settings",)}
+METHODS: dict[str, tuple[str, ...]] = {
+    "gp": ("stop", "noise", "prior"),
+    "random": (),
+    "grid": (),
+    "one-shot": ("settings",),
+}
 """Every method and the options it knows."""
+
+
+class ModelOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
+    """The options of `gp`, as they come from a definition or over a pipe."""
+
+    stop: bool = True
+    noise: dict[str, Annotated[float, msgspec.Meta(ge=0, lt=1)]] = {}
+    prior: tuple[Observation, ...] = ()
 
 
 def check(method: str, problem: Problem, *, initial: int | None, options: Mapping[str, object] | None) -> None:
@@ -29,6 +45,7 @@ def check(method: str, problem: Problem, *, initial: int | None, options: Mappin
         space.index(problem.default)
     if method == "one-shot":
         space.index(_settings(problem, options or {}))
+    _model_options(options or {})
 
 
 def make(
@@ -47,6 +64,7 @@ def make(
         seed: decides everything that is random.
         initial: how many points `gp` lays out before the model chooses; None: as many as it sees fit.
         options: by method. `one-shot`: `settings`, the point (without it the problem's default).
+            `gp`: `stop`, `noise` and `prior` as mustherd.learn.gp.GaussianProcessSearch has them.
 
     Raises:
         ValueError: names what is wrong and what is allowed.
@@ -56,10 +74,21 @@ def make(
         # scikit-optimize takes seconds to import, and only this search needs it.
         from mustherd.learn.gp import GaussianProcessSearch  # noqa: PLC0415
 
-        return GaussianProcessSearch(problem, seed=seed, initial=initial)
+        given = _model_options(options or {})
+        return GaussianProcessSearch(
+            problem, seed=seed, initial=initial, stop=given.stop, noise=given.noise, prior=given.prior
+        )
     if method == "one-shot":
         return OneShot(problem, _settings(problem, options or {}), seed)
     return Grid(problem, seed) if method == "grid" else Shuffled(problem, seed)
+
+
+def _model_options(options: Mapping[str, object]) -> ModelOptions:
+    plain = msgspec.to_builtins({k: v for k, v in options.items() if k in METHODS["gp"]})
+    try:
+        return msgspec.convert(plain, ModelOptions)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"search 'gp': {error}") from error
 
 
 def _settings(problem: Problem, options: Mapping[str, object]) -> Point:

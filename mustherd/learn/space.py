@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from mustherd.learn.search import Dimension, Point
 
@@ -16,8 +16,11 @@ class Axis:
     the 0-or-1 to tell it apart. (Off and adaptive, 0 and 1 beside delays of 2 us and more, do behave like short ones.)
     """
 
-    def __init__(self, dimension: Dimension) -> None:
-        """ValueError says what is wrong with the dimension."""
+    def __init__(self, dimension: Dimension, knee: float = 0.0) -> None:
+        """The axis of a dimension; ValueError says what is wrong with it.
+
+        On a log scale values far below `knee` (in the dimension's unit) lie close together: log(value + knee).
+        """
         name = dimension.name
         if dimension.scale not in ("linear", "log"):
             raise ValueError(f"{name}: scale {dimension.scale!r} is not linear or log")
@@ -36,15 +39,16 @@ class Axis:
         if not self.values:
             raise ValueError(f"{name}: no values")
         self._log = dimension.scale == "log"
+        self._knee = knee
         if self._log and self.ordered and self.ordered[0] < 0:
             raise ValueError(f"{name}: {self.ordered[0]} has no place on a log scale")
         ends = self.ordered or (0,)
         self._low, self._high = self._scaled(ends[0]), self._scaled(ends[-1])
         self.width = int(len(self.ordered) > 1) + len(self.categories)
 
-    def _scaled(self, value: int) -> float:
-        # 0 on a log scale is an option such as "off"; it lies with 1.
-        return math.log(max(1, value)) if self._log else float(value)
+    def _scaled(self, value: float) -> float:
+        # 0 on a log scale without a knee is an option such as "off"; it lies with 1.
+        return math.log(max(1.0, value + self._knee)) if self._log else float(value)
 
     def position(self, value: int) -> int:
         """The value's place in `values`; ValueError if it has none."""
@@ -63,8 +67,7 @@ class Axis:
             return self.categories[0]
         place = bisect_left(self.ordered, value)
         near = self.ordered[max(0, place - 1) : place + 1]
-        wanted = math.log(max(1.0, value)) if self._log else value
-        return min(near, key=lambda v: abs(self._scaled(v) - wanted))
+        return min(near, key=lambda v: abs(self._scaled(v) - self._scaled(value)))
 
     def encode(self, value: int) -> tuple[float, ...]:
         """The value's coordinates: `width` numbers in 0..1."""
@@ -78,11 +81,11 @@ class Axis:
 class Space:
     """Every combination of the dimensions' values; point `i` of `size`, the last dimension varying fastest."""
 
-    def __init__(self, dimensions: Sequence[Dimension]) -> None:
-        """ValueError for no dimensions, a name used twice, or a dimension without values."""
+    def __init__(self, dimensions: Sequence[Dimension], knees: Mapping[str, float] | None = None) -> None:
+        """A space; `knees` by dimension as in Axis. ValueError: no dimensions, a name used twice, no values."""
         if not dimensions:
             raise ValueError("a space needs at least one dimension")
-        self.axes = tuple(Axis(d) for d in dimensions)
+        self.axes = tuple(Axis(d, (knees or {}).get(d.name, 0.0)) for d in dimensions)
         names = [a.name for a in self.axes]
         if len(set(names)) != len(names):
             raise ValueError(f"a dimension's name is used twice: {', '.join(names)}")
@@ -124,11 +127,11 @@ class Space:
             a.name: int(point[a.name]) if point[a.name] in a.categories else a.nearest(point[a.name]) for a in self.axes
         }
 
-    def neighbours(self, point: Point, reach: int = 1) -> list[Point]:
-        """The points that differ in one dimension, by at most `reach` places or by being a category."""
+    def steps(self, point: Point, reach: int = 1) -> list[Point]:
+        """The points that differ in one dimension, by `reach` places or by being a category."""
         found = []
         for axis in self.axes:
             here = axis.position(point[axis.name])
-            near = axis.values[max(0, here - reach) : here + reach + 1]
-            found += [{**point, axis.name: v} for v in sorted({*near, *axis.categories}) if v != point[axis.name]]
+            near = {axis.values[i] for i in (here - reach, here + reach) if 0 <= i < len(axis.values)}
+            found += [{**point, axis.name: v} for v in sorted({*near, *axis.categories} - {point[axis.name]})]
         return found

@@ -8,7 +8,7 @@ import pytest
 from mustherd.learn.search import Dimension, Problem, Search
 from mustherd.learn.searches import make
 from mustherd.learn.worker import SearchProcess
-from tests.learn.contract import PROBLEM, SearchContract, measured
+from tests.learn.contract import PROBLEM, SIZE, SearchContract, measured
 
 SETTINGS = {"settings": {"itr-delay": 200, "dvfs": 1400}}
 
@@ -62,13 +62,25 @@ class TestOneShot(SearchContract):
 
 class TestGaussianProcess(SearchContract):
     def make(self, seed: int = 1) -> AbstractContextManager[Search]:
-        return here("gp", seed)
+        return here("gp", seed, {"stop": False})
 
     def test_finds_the_best_in_a_quarter_of_the_space(self, search: Search) -> None:
         self.run(search, 6)
         best = search.state()["best"]
         assert isinstance(best, dict)
         assert best["point"] == {"itr-delay": 50, "dvfs": 1200}
+
+
+class TestGaussianProcessThatStops(SearchContract):
+    exhausts = False
+
+    def make(self, seed: int = 1) -> AbstractContextManager[Search]:
+        return here("gp", seed)
+
+    def test_says_why_it_stopped(self, search: Search) -> None:
+        points = self.run(search, SIZE)
+        assert len(points) < SIZE
+        assert "improvement still expected" in str(search.state()["reason"])
 
 
 @pytest.mark.process

@@ -49,11 +49,17 @@ def test_nearest() -> None:
     assert space.nearest({"itr-delay": 1, "dvfs": 1301}) == {"itr-delay": 1, "dvfs": 1400}
 
 
-def test_neighbours_differ_in_one_knob() -> None:
+def test_a_step_changes_one_knob() -> None:
     space = Space((DELAY, CLOCK))
-    near = space.neighbours({"itr-delay": 20, "dvfs": 1200})
-    assert [p["itr-delay"] for p in near if p["dvfs"] == 1200] == [1, 2, 200]
-    assert [p["dvfs"] for p in near if p["itr-delay"] == 20] == [1400]
+    near = space.steps({"itr-delay": 200, "dvfs": 1200}, reach=2)
+    assert [p["itr-delay"] for p in near if p["dvfs"] == 1200] == [1, 2]
+    assert [p["dvfs"] for p in near if p["itr-delay"] == 200] == [1600]
+
+
+def test_below_the_knee_a_log_scale_hardly_tells_values_apart() -> None:
+    plain, bent = Axis(DELAY), Axis(DELAY, knee=50)
+    assert bent.encode(20)[0] < plain.encode(20)[0]
+    assert bent.encode(200) == (1.0, 0.0)
 
 
 def test_outside() -> None:

@@ -1,0 +1,98 @@
+"""An outcome: one measured metric as the search models it."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from skopt.acquisition import gaussian_pi
+
+from mustherd.learn.search import Constraint
+from mustherd.learn.surrogate import Array, Surrogate, Trend
+
+NOISE = 0.01
+"""Relative noise expected of a metric before it is measured: recorded repeats vary by 0.1..1.4 %."""
+NOISE_WEIGHT = 2.0
+"""How many repeats that expectation is worth against repeats that were measured."""
+LEAST_NOISE = 5e-4
+PRIOR_GAIN = 0.0
+"""A prior is kept as long as its evidence is at least this much (nats) above a model's that knows nothing."""
+
+
+class Outcome:
+    """A metric, its transform, its limit and its models.
+
+    On logarithms where every value is positive: energy and latency are products of causes (a clock's power times a
+    load's busy time), and noise is relative.
+    """
+
+    def __init__(self, metric: str, constraint: Constraint | None, width: int, noise: float | None = None) -> None:
+        self.metric = metric
+        self.constraint = constraint
+        self._width = width
+        self._known_noise = noise
+        self._log = True
+        self._plain = Surrogate(width, NOISE)
+        self._informed: Surrogate | None = None
+        self.surrogate = self._plain
+
+    def believe(self, x: Array, values: Sequence[float]) -> None:
+        """Take earlier values at `x` as a prior: what is learnt from now on is the departure from their surface."""
+        if min(values) <= 0:
+            return
+        earlier = Surrogate(self._width, NOISE)
+        earlier.fit(x, np.log(values))
+        trend: Trend = earlier.predict
+        self._informed = Surrogate(self._width, NOISE, trend)
+
+    def learn(self, x: Array, values: Sequence[float], points: Sequence[int], tune: bool) -> None:
+        """Fit to the metric's values at `x`; `points` says which of them are repeats of the same point."""
+        log = min(values) > 0 and (self.constraint is None or self.constraint.limit > 0)
+        if log != self._log:
+            self._log, self._informed, tune = log, None, True
+        y = np.log(values) if log else np.asarray(values, dtype=float)
+        noise = self._noise(y, points)
+        self._plain.fit(x, y, noise, tune)
+        self.surrogate = self._plain
+        if self._informed is not None:
+            self._informed.fit(x, y, noise, tune)
+            if self._informed.evidence() >= self._plain.evidence() + PRIOR_GAIN:
+                self.surrogate = self._informed
+
+    def _noise(self, y: Array, points: Sequence[int]) -> float:
+        """The noise to expect: pooled over repeats of the same point, and an assumption worth NOISE_WEIGHT of them."""
+        groups: dict[int, list[float]] = {}
+        for point, value in zip(points, y, strict=True):
+            groups.setdefault(point, []).append(float(value))
+        squares = sum(float(np.var(g)) * len(g) for g in groups.values())
+        freedom = sum(len(g) - 1 for g in groups.values())
+        assumed = self._known_noise if self._known_noise is not None else NOISE
+        if not self._log:
+            assumed *= float(np.mean(np.abs(y))) or 1.0
+        return max(LEAST_NOISE, math.sqrt((NOISE_WEIGHT * assumed**2 + squares) / (NOISE_WEIGHT + freedom)))
+
+    def limit(self) -> float:
+        """The constraint's limit in the transform."""
+        if self.constraint is None:
+            return math.inf
+        return math.log(self.constraint.limit) if self._log else self.constraint.limit
+
+    def means(self, x: Array) -> Array:
+        """The metric's mean at each of `x`, in its own unit."""
+        mean = self.surrogate.predict(x)
+        return np.asarray(np.exp(mean) if self._log else mean, dtype=np.float64)
+
+    def kept(self, x: Array) -> Array:
+        """Whether the model's mean keeps the limit at each of `x`."""
+        mean = self.surrogate.predict(x)
+        at_least = self.constraint is not None and self.constraint.at_least
+        return np.asarray(mean >= self.limit() if at_least else mean <= self.limit())
+
+    def log_chance(self, x: Array, model: Surrogate) -> Array:
+        """Logarithm of the probability under `model` that the limit is kept at each of `x`."""
+        if self.constraint is None:
+            return np.zeros(len(x))
+        # The probability of improving on the limit is the probability of keeping it.
+        chance = gaussian_pi(x, model, y_opt=self.limit(), xi=0.0)
+        if self.constraint.at_least:
+            chance = 1.0 - chance
+        return np.asarray(np.log(np.maximum(chance, 1e-12)), dtype=np.float64)

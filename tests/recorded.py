@@ -1,0 +1,36 @@
+"""The recorded grid as tables, one per campaign and load."""
+
+from mustherd.learn.replay import Table, msr_megahertz, read_csv
+from mustherd.learn.search import Constraint, Problem
+from tests.shared_data import path
+
+LOADS = (100_000, 200_000, 400_000, 600_000, 800_000, 1_200_000)
+DEFAULT = {"itr-delay": 1, "dvfs": 2800}
+"""Linux's performance default: adaptive moderation at the turbo clock."""
+
+
+def table(qps: int, campaign: int = 0) -> Table:
+    """What was measured at one load."""
+    return Table(
+        read_csv(
+            path("c6220_memcached_grid.csv"),
+            knobs={"itr-delay": "itr_delay_us", "dvfs": ("dvfs", msr_megahertz)},
+            metrics={
+                "energy_joules": "pkg_joules",
+                "read_p99_us": "read_p99",
+                "achieved_ratio": "achieved_qps/target_qps",
+            },
+            where={"campaign": campaign, "target_qps": qps},
+        )
+    )
+
+
+def problem(recorded: Table, limit_us: float = 500.0) -> Problem:
+    """Least energy with the limit on p99 and 98 % of the load carried."""
+    return recorded.problem(
+        "energy_joules",
+        (Constraint("read_p99_us", limit_us), Constraint("achieved_ratio", 0.98, at_least=True)),
+        default=DEFAULT,
+        categories={"itr-delay": (1,)},
+        scales={"itr-delay": "log"},
+    )
