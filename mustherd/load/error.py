@@ -20,8 +20,6 @@ class Reason(StrEnum):
     """An agent is not there, or left while the load ran."""
     VERSION_MISMATCH = "version-mismatch"
     """Leader and agents are not the same build: they exchange raw structs."""
-    LEADER_SATURATED = "leader-saturated"
-    """The leader could not send what it was to measure with: its latencies are its own."""
     LOAD_FAILED = "load-failed"
     """The load generator ended with an error."""
     OUTPUT_UNREADABLE = "output-unreadable"

@@ -196,8 +196,8 @@ class Memcached:
     def _last_words(self) -> str:
         if self._said.closed:
             return "it was stopped"
-        self._said.seek(0)
-        words = self._said.read()[-500:].decode("utf-8", "replace").strip()
+        # The file's position is the process's as well: reading must not move it.
+        words = os.pread(self._said.fileno(), 2000, 0).decode("utf-8", "replace").strip()[-500:]
         return words or "it said nothing"
 
 

@@ -1,0 +1,123 @@
+"""Where a program of the load runs: this machine, or another one behind the same protocol."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from mustherd.load.error import LoadError, Reason
+
+END_TIMEOUT_S = 2.0
+
+
+class Job(Protocol):
+    """A program that was started."""
+
+    def ended(self) -> int | None:
+        """Its exit code; None while it runs."""
+        ...
+
+    def output(self) -> str:
+        """What it printed so far, standard error included."""
+        ...
+
+    def end(self) -> None:
+        """End it if it still runs, and let go of what it took."""
+        ...
+
+
+class Host(Protocol):
+    """A machine that runs programs. Commands are lists of arguments; an implementation that must go through a shell
+    quotes each of them.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its address, as the other machines of the load reach it."""
+        ...
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its clock is this machine's."""
+        ...
+
+    def start(self, argv: Sequence[str]) -> Job:
+        """Start a program. LoadError when it isn't there."""
+        ...
+
+    def digest(self, program: str) -> str:
+        """A digest of the program's file: equal for equal builds. LoadError when it isn't there."""
+        ...
+
+
+class LocalHost:
+    """This machine."""
+
+    def __init__(self, name: str = "127.0.0.1") -> None:
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def is_here(self) -> bool:
+        return True
+
+    def start(self, argv: Sequence[str]) -> "LocalJob":
+        self._find(argv[0])
+        return LocalJob(argv)
+
+    def digest(self, program: str) -> str:
+        return hashlib.sha256(self._find(program).read_bytes()).hexdigest()
+
+    @staticmethod
+    def _find(program: str) -> Path:
+        found = shutil.which(program)
+        if found is None:
+            raise LoadError(Reason.TOOL_MISSING, f"{program} is not installed here, or not executable")
+        return Path(found)
+
+
+class LocalJob:
+    """A process of this one."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the job
+        try:
+            self._process = subprocess.Popen(
+                list(argv), stdin=subprocess.DEVNULL, stdout=self._said, stderr=subprocess.STDOUT
+            )
+        except OSError as error:
+            self._said.close()
+            raise LoadError(Reason.TOOL_MISSING, f"{argv[0]}: {error.strerror}") from None
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def ended(self) -> int | None:
+        return self._process.poll()
+
+    def output(self) -> str:
+        if self._said.closed:
+            return ""
+        # The file's position is the process's as well: reading must not move it.
+        descriptor = self._said.fileno()
+        return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode("utf-8", "replace")
+
+    def end(self) -> None:
+        if self._process.poll() is None:
+            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_TIMEOUT_S)
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        self._said.close()

@@ -1,0 +1,185 @@
+"""What mutilate prints, read by the names in its header; pure.
+
+Builds differ: the original prints `avg std min 5th 10th 90th 95th 99th`, its README shows `avg min 1st 5th ...`, a fork
+adds `50th`. Percentiles come from bins 10 % wide, and an empty sampler prints zeros, which are no latencies.
+"""
+
+import math
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from mustherd.load.error import LoadError, Reason
+
+NUMBER = r"(-?\d+(?:\.\d+)?)"
+TOTAL = re.compile(rf"^Total QPS = {NUMBER} \((-?\d+) / {NUMBER}s\)", re.M)
+PEAK = re.compile(rf"^Peak QPS\s*= {NUMBER}", re.M)
+LOCAL = re.compile(rf"Local QPS = {NUMBER} \((-?\d+) / {NUMBER}s\)")
+MISSES = re.compile(r"^Misses = (\d+)", re.M)
+SKIPPED = re.compile(r"^Skipped TXs = (\d+)", re.M)
+TRAFFIC = re.compile(r"^(RX|TX)\s+(\d+) bytes", re.M)
+STARTED = re.compile(rf"started at {NUMBER}")
+STEP = re.compile(rf"cur_qps = (\d+), get_qps = {NUMBER}, nth = {NUMBER}")
+
+ORDINAL = re.compile(r"(\d+)(?:\.(\d+))?(?:st|nd|rd|th)")
+WRAP = 2**32
+"""mutilate counts operations in a C int."""
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One run of a search: the load asked for, the load carried, and the percentile searched for (us)."""
+
+    asked_qps: float
+    achieved_qps: float
+    nth_us: float
+
+
+class Scanned(msgspec.Struct, frozen=True):
+    """One run of a scan, with the latencies of its reads (us)."""
+
+    target_qps: float
+    achieved_qps: float
+    read_us: dict[str, float]
+
+
+class Output(msgspec.Struct, frozen=True, kw_only=True):
+    """One run. Latencies in us under avg, std, min, p5, p10, p50, ...: those columns that the build has."""
+
+    read_us: dict[str, float]
+    """Empty where nothing was sampled."""
+    update_us: dict[str, float]
+    qps: float
+    requests: int
+    seconds: float
+    misses: int
+    skipped: int
+    rx_bytes: int
+    tx_bytes: int
+    local_requests: int | None = None
+    """What the leader itself sent, with agents."""
+    local_qps: float | None = None
+    peak_qps: float | None = None
+    """The load of a search's first run, without a limit on latency."""
+    steps: tuple[Step, ...] = ()
+
+
+def parse(text: str, expected: float = 0.0) -> Output:
+    """A run's output, standard error included. LoadError when it doesn't hold a whole run.
+
+    `expected` is about how many requests there were: it tells how often mutilate's counter wrapped.
+    """
+    columns = _columns(text)
+    total = TOTAL.search(text)
+    if total is None:
+        raise LoadError(Reason.OUTPUT_UNREADABLE, f"no 'Total QPS' in mutilate's output: {_tail(text)}")
+    seconds = float(total[3])
+    requests = _unwrapped(int(total[2]), expected)
+    misses, skipped, peak, local = MISSES.search(text), SKIPPED.search(text), PEAK.search(text), LOCAL.search(text)
+    traffic = {kind: int(size) for kind, size in TRAFFIC.findall(text)}
+    return Output(
+        read_us=_row(text, "read", columns),
+        update_us=_row(text, "update", columns),
+        qps=float(total[1]) if requests == int(total[2]) or seconds <= 0 else requests / seconds,
+        requests=requests,
+        seconds=seconds,
+        misses=int(misses[1]) if misses else 0,
+        skipped=int(skipped[1]) if skipped else 0,
+        rx_bytes=traffic.get("RX", 0),
+        tx_bytes=traffic.get("TX", 0),
+        local_requests=int(local[2]) if local else None,
+        local_qps=float(local[1]) if local else None,
+        peak_qps=float(peak[1]) if peak else None,
+        steps=tuple(Step(float(a), float(b), float(c)) for a, b, c in STEP.findall(text)),
+    )
+
+
+def parse_scan(text: str) -> tuple[Scanned, ...]:
+    """The rows of a scan. LoadError when there is none.
+
+    Its header says `min 1st` where its rows have the standard deviation and the minimum: neither is read.
+    """
+    columns = _columns(text)
+    if "qps" not in columns or "target" not in columns:
+        raise LoadError(Reason.OUTPUT_UNREADABLE, f"no scan in mutilate's output: {_tail(text)}")
+    rows = []
+    for values in _rows(text, "read"):
+        named = _named("read", columns, values)
+        latencies = {k: v for k, v in named.items() if k not in ("qps", "target", "min", "std", "p1")}
+        rows.append(Scanned(named["target"], named["qps"], latencies))
+    if not rows:
+        raise LoadError(Reason.OUTPUT_UNREADABLE, "mutilate's scan has no rows")
+    return tuple(rows)
+
+
+def started_at(text: str) -> float | None:
+    """When the measurement began, in Unix seconds of the leader's clock; None while it has not."""
+    found = STARTED.search(text)
+    return float(found[1]) if found else None
+
+
+def exact(lines: Iterable[str]) -> dict[str, float]:
+    """Latencies (us) from the lines of --save, `seconds latency`, which are the reads that the leader sampled.
+
+    Percentiles are nearest-rank. `count` is how many there are. LoadError for a line that can't be read, or none.
+    """
+    values = []
+    for number, line in enumerate(lines, 1):
+        try:
+            _, latency = line.split()
+            values.append(float(latency))
+        except ValueError:
+            raise LoadError(Reason.OUTPUT_UNREADABLE, f"samples, line {number}: {line.strip()[:60]!r}") from None
+    if not values:
+        raise LoadError(Reason.NO_SAMPLES, "mutilate saved no samples")
+    values.sort()
+    ranks = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
+    latencies = {name: values[max(0, math.ceil(len(values) * p / 100) - 1)] for name, p in ranks.items()}
+    return {"avg": math.fsum(values) / len(values), **latencies, "count": float(len(values))}
+
+
+def _columns(text: str) -> list[str]:
+    header = re.search(r"^#type\s+(.*)$", text, re.M)
+    if header is None:
+        raise LoadError(Reason.OUTPUT_UNREADABLE, f"no '#type' in mutilate's output: {_tail(text)}")
+    return [_column(word) for word in header[1].split()]
+
+
+def _column(word: str) -> str:
+    ordinal = ORDINAL.fullmatch(word)
+    return f"p{ordinal[1]}{ordinal[2] or ''}" if ordinal else word.lower()
+
+
+def _rows(text: str, name: str) -> list[list[str]]:
+    return [line.split()[1:] for line in text.splitlines() if line.split()[:1] == [name]]
+
+
+def _row(text: str, name: str, columns: list[str]) -> dict[str, float]:
+    rows = _rows(text, name)
+    if len(rows) != 1:
+        raise LoadError(Reason.OUTPUT_UNREADABLE, f"mutilate's output has {len(rows)} rows '{name}', not 1")
+    named = _named(name, columns, rows[0])
+    return named if any(named.values()) else {}
+
+
+def _named(name: str, columns: list[str], values: list[str]) -> dict[str, float]:
+    if len(values) != len(columns):
+        raise LoadError(
+            Reason.OUTPUT_UNREADABLE,
+            f"row '{name}' has {len(values)} values under {len(columns)} columns of mutilate's",
+        )
+    try:
+        named = {column: float(value) for column, value in zip(columns, values, strict=True)}
+    except ValueError:
+        raise LoadError(Reason.OUTPUT_UNREADABLE, f"row '{name}' of mutilate's: {' '.join(values)[:80]!r}") from None
+    if not all(math.isfinite(value) for value in named.values()):
+        raise LoadError(Reason.OUTPUT_UNREADABLE, f"row '{name}' of mutilate's: {' '.join(values)[:80]!r}")
+    return named
+
+
+def _unwrapped(requests: int, expected: float) -> int:
+    return requests + WRAP * max(0 if requests >= 0 else 1, round((expected - requests) / WRAP))
+
+
+def _tail(text: str) -> str:
+    return repr(" / ".join(text.strip().splitlines()[-3:])[-200:]) if text.strip() else "it printed nothing"

@@ -1,0 +1,369 @@
+"""Loads offered by mutilate: agents that load, a leader that leads them and measures."""
+
+import contextlib
+import math
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from mustherd.load.counters import Address, Counters, read, total
+from mustherd.load.curve import Curve
+from mustherd.load.error import LoadError, Reason
+from mustherd.load.host import Host, Job
+from mustherd.load.mutilate import command, output
+from mustherd.load.mutilate.command import MutilateOptions
+from mustherd.load.mutilate.output import Output
+from mustherd.terms import Load, LoadReport
+
+AGENT_START_TIMEOUT_S = 5.0
+REACH_TIMEOUT_S = 1.0
+PRELOAD_TIMEOUT_S = 60.0
+SYNC_S = 1.5
+"""How long a leader sleeps once it has spoken to its agents."""
+SLACK_S = 10.0
+"""After a run should be over: for connections to open and close, and requests to drain."""
+POLL_S = 0.005
+
+MAX_SHORTFALL = 0.02
+"""Share of its own load that a leader may fail to send."""
+MIN_ROOM = 0.5
+"""Share of its connections that must be free for a shortfall to be the leader's and not the server's fault."""
+
+FAILURES = {
+    "Connection refused": Reason.SERVER_UNREACHABLE,
+    "Unexpected EOF": Reason.SERVER_UNREACHABLE,
+    "Connection reset": Reason.SERVER_UNREACHABLE,
+    "out of sync": Reason.VERSION_MISMATCH,
+}
+"""What mutilate says when it gives up, and what that means."""
+
+
+class MutilateSource:
+    """Keeps the contract of mustherd.load.port.LoadSource.
+
+    A run of mutilate has its length from the start, so it is given here: `ramp_s` of warm-up, then `window_s` that are
+    measured, both rounded up to whole seconds. `open_window` returns when the leader begins to measure, which is not
+    before its warm-up is over, and `close_window` when it has ended: the window is the leader's own, whatever the time
+    between the two calls. After a leader had to be ended, agents wait for it for ever: `prepare` starts them anew.
+    """
+
+    def __init__(
+        self,
+        options: MutilateOptions,
+        servers: Sequence[Address],
+        leader: Host,
+        agents: Sequence[Host] = (),
+        *,
+        ramp_s: float,
+        window_s: float,
+        start_agents: bool = True,
+        save: bool = False,
+    ) -> None:
+        """`start_agents` is False where agents run as units; `save` for exact percentiles of the leader's reads.
+
+        ValueError for `save` with a leader on another machine: its samples are not here.
+        """
+        if save and not leader.is_here:
+            raise ValueError("samples are saved where the leader runs, which is another machine")
+        self._options = options
+        self._servers = tuple(servers)
+        self._leader = leader
+        self._agents = tuple(agents)
+        self._ramp_s, self._window_s = math.ceil(ramp_s), max(1, math.ceil(window_s))
+        self._start_agents = start_agents
+        self._save = save
+        self._jobs: list[Job] = []
+        self._running: MutilateLoad | None = None
+
+    def prepare(self) -> None:
+        """Start the agents that are not units, and wait for all of them. LoadError."""
+        self.stop()
+        if self._start_agents:
+            self._jobs = [host.start(command.agent(self._options)) for host in self._agents]
+        deadline = time.monotonic() + AGENT_START_TIMEOUT_S
+        while silent := [host.name for host in self._agents if not self._reached(host)]:
+            if time.monotonic() > deadline:
+                self.stop()
+                raise LoadError(
+                    Reason.AGENT_DEAD, f"no mutilate agent on {', '.join(silent)}, port {self._options.agent_port}"
+                )
+            time.sleep(POLL_S)
+
+    def preload(self, load: Load) -> None:
+        """Store every record. LoadError."""
+        job = self._leader.start(command.preload(self._options, self._servers, load))
+        try:
+            _wait(job, PRELOAD_TIMEOUT_S, "storing the records")
+        finally:
+            job.end()
+
+    def start(self, load: Load, seed: int) -> "MutilateLoad":  # noqa: ARG002 - the port's
+        """Store the records and start a leader; `seed` has no meaning to mutilate."""
+        return self._launch(load, self._ramp_s, self._window_s)
+
+    def follow(self, load: Load, curve: Curve) -> Iterator[LoadReport]:
+        """One report for each piece of a curve at its mean load, one run after the other: mutilate's load is constant.
+
+        Between two runs lie the ramp and, with agents, 1.5 s for them to be told. LoadError.
+        """
+        for segment in curve.segments:
+            mean = msgspec.structs.replace(load, qps=segment.requests / segment.seconds)
+            running = self._launch(mean, self._ramp_s, max(1, math.ceil(segment.seconds)))
+            running.open_window()
+            yield running.close_window()
+
+    def search(self, load: Load, percentile: int, limit_us: int) -> Output:
+        """The highest load at which that percentile of the reads is within the limit: the output's qps. LoadError.
+
+        Takes up to some forty runs of the window's length.
+        """
+        self.preload(load)
+        argv = command.leader(
+            self._options,
+            self._servers,
+            load,
+            seconds=self._window_s,
+            agents=[a.name for a in self._agents],
+            search=(percentile, limit_us),
+        )
+        job = self._leader.start(argv)
+        try:
+            runs = 40
+            text = _wait(job, runs * (self._window_s + SYNC_S) + SLACK_S, "the search", self.dead_agents)
+        finally:
+            job.end()
+        return output.parse(text)
+
+    def stop(self) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            running.end()
+        jobs, self._jobs = self._jobs, []
+        for job in jobs:
+            job.end()
+
+    def check(self) -> Sequence[str]:
+        """Servers and agents that don't answer, programs that are missing, and builds that differ."""
+        problems = []
+        for server in self._servers:
+            try:
+                read(server, self._options.binary)
+            except LoadError as error:
+                problems.append(error.message)
+        problems += [f"no mutilate agent answers on {name}" for name in self.dead_agents()]
+        try:
+            self.same_build()
+        except LoadError as error:
+            problems.append(error.message)
+        return problems
+
+    def same_build(self) -> None:
+        """Raise LoadError where an agent's mutilate is not the leader's."""
+        wanted = self._leader.digest(self._options.program)
+        others = [host.name for host in self._agents if host.digest(self._options.program) != wanted]
+        if others:
+            raise LoadError(
+                Reason.VERSION_MISMATCH,
+                f"mutilate on {', '.join(others)} is another build than the leader's on {self._leader.name}",
+            )
+
+    def dead_agents(self) -> list[str]:
+        """Agents that take no connection."""
+        return [host.name for host in self._agents if not self._reached(host)]
+
+    def _reached(self, host: Host) -> bool:
+        with contextlib.suppress(OSError):
+            socket.create_connection((host.name, self._options.agent_port), timeout=REACH_TIMEOUT_S).close()
+            return True
+        return False
+
+    def _launch(self, load: Load, ramp_s: int, window_s: int) -> "MutilateLoad":
+        if self._running is not None:
+            self._running.end()
+        if dead := self.dead_agents():
+            raise LoadError(Reason.AGENT_DEAD, f"no mutilate agent answers on {', '.join(dead)}")
+        self.same_build()
+        self.preload(load)
+        save = ""
+        if self._save:
+            descriptor, save = tempfile.mkstemp(prefix="mutilate-", suffix=".samples")
+            os.close(descriptor)
+        argv = command.leader(
+            self._options,
+            self._servers,
+            load,
+            seconds=window_s,
+            warmup_s=ramp_s,
+            agents=[a.name for a in self._agents],
+            save=save,
+        )
+        self._running = MutilateLoad(
+            job=self._leader.start(argv),
+            host=self._leader,
+            options=self._options,
+            load=load,
+            agents=len(self._agents),
+            seconds=(ramp_s, window_s),
+            counters=lambda: total(read(s, self._options.binary) for s in self._servers),
+            dead_agents=self.dead_agents,
+            save=save,
+        )
+        return self._running
+
+
+class MutilateLoad:
+    """A leader that runs; keeps the contract of mustherd.node.node.RunningLoad."""
+
+    def __init__(
+        self,
+        *,
+        job: Job,
+        host: Host,
+        options: MutilateOptions,
+        load: Load,
+        agents: int,
+        seconds: tuple[int, int],
+        counters: Callable[[], Counters],
+        dead_agents: Callable[[], list[str]],
+        save: str,
+    ) -> None:
+        self._job = job
+        self._host = host
+        self._options = options
+        self._load = load
+        self._agents = agents
+        self._ramp_s, self._window_s = seconds
+        self._counters = counters
+        self._dead_agents = dead_agents
+        self._save = save
+        self._begun = time.monotonic()
+        self._before: Counters | None = None
+        self._t0 = 0.0
+
+    def open_window(self) -> None:
+        """Wait until the leader measures. LoadError."""
+        deadline = self._begun + self._ramp_s + SYNC_S + SLACK_S
+        while (unix_s := output.started_at(self._job.output())) is None:
+            _alive(self._job)
+            if time.monotonic() > deadline:
+                self._give_up("mutilate's leader does not begin")
+            time.sleep(POLL_S)
+        now = time.monotonic()
+        # The leader's own word where its clock is ours; else when it was heard, which is later by the way here.
+        self._t0 = min(now, now - (time.time() - unix_s)) if self._host.is_here else now
+        self._before = self._counters()
+
+    def close_window(self) -> LoadReport:
+        """Wait until the leader ends, and report. LoadError; RuntimeError when the window isn't open."""
+        if self._before is None:
+            raise RuntimeError("close_window without open_window")
+        try:
+            left = self._t0 + self._window_s - time.monotonic()
+            text = _wait(self._job, max(0.0, left) + SLACK_S, "mutilate's leader", self._dead_agents)
+            counted = self._counters().since(self._before)
+            found = output.parse(text, self._load.qps * self._window_s)
+            exact = self._exact()
+        finally:
+            self.end()
+        return report(
+            found,
+            self._options,
+            self._load,
+            agents=self._agents,
+            t0_s=self._t0,
+            exact=exact,
+            counters=counted.plain(),
+        )
+
+    def _exact(self) -> dict[str, float]:
+        if not self._save:
+            return {}
+        with Path(self._save).open(encoding="ascii", errors="replace") as file:
+            return output.exact(file)
+
+    def end(self) -> None:
+        """End the leader; harmless when it has ended."""
+        self._before = None
+        self._job.end()
+        if self._save:
+            Path(self._save).unlink(missing_ok=True)
+
+    def _give_up(self, what: str) -> None:
+        dead = self._dead_agents()
+        self.end()
+        if dead:
+            raise LoadError(Reason.AGENT_DEAD, f"{what}: no agent answers on {', '.join(dead)}")
+        raise LoadError(Reason.TIMEOUT, what)
+
+
+def report(
+    found: Output,
+    options: MutilateOptions,
+    load: Load,
+    *,
+    agents: int,
+    t0_s: float,
+    exact: dict[str, float],
+    counters: dict[str, float],
+) -> LoadReport:
+    """A run as a report; pure. LoadError when no latency was sampled.
+
+    Latencies that the build doesn't print are not in it. `samples` is exact for saved ones, else what the leader says
+    it sent itself. `saturated` when the leader fell short of its own load while its connections had room (Little's
+    law: busy connections = rate x latency).
+    """
+    if not found.read_us and not found.update_us:
+        raise LoadError(Reason.NO_SAMPLES, "mutilate measured no latency: its rows are zeros")
+    own_qps = found.local_qps if agents and found.local_qps is not None else found.qps
+    wanted = float(options.measure_qps) if agents else load.qps
+    slots = options.threads * (
+        options.measure_connections * options.measure_depth
+        if agents
+        else options.connections * command.depth(options, load, 0)
+    )
+    sampled = {**found.update_us, **found.read_us}
+    in_use = own_qps * sampled.get("avg", 0.0) / 1e6 / slots
+    own = found.local_requests if agents and found.local_requests is not None else found.requests
+    return LoadReport(
+        generator="mutilate",
+        t0_s=t0_s,
+        t1_s=t0_s + found.seconds,
+        offered_qps=load.qps,
+        achieved_qps=found.qps,
+        requests=found.requests,
+        misses=found.misses,
+        samples=round(exact["count"]) if exact else own,
+        read_us={k: v for k, v in exact.items() if k != "count"} or found.read_us,
+        update_us=found.update_us,
+        saturated=own_qps < (1 - MAX_SHORTFALL) * wanted and in_use < MIN_ROOM,
+        counters={**counters, "leader_qps": own_qps, "leader_slots_in_use": in_use, "skipped": float(found.skipped)},
+    )
+
+
+def _wait(job: Job, seconds: float, what: str, dead_agents: Callable[[], list[str]] = list) -> str:
+    deadline = time.monotonic() + seconds
+    while job.ended() is None:
+        if time.monotonic() > deadline:
+            dead = dead_agents()
+            if dead:
+                raise LoadError(Reason.AGENT_DEAD, f"{what}: no agent answers on {', '.join(dead)}")
+            raise LoadError(Reason.TIMEOUT, f"{what} takes longer than {seconds:.0f} s")
+        time.sleep(POLL_S)
+    _alive(job)
+    return job.output()
+
+
+def _alive(job: Job) -> None:
+    """Raise LoadError for a mutilate that ended with an error."""
+    code = job.ended()
+    if not code:
+        return
+    text = job.output()
+    reason = next((reason for words, reason in FAILURES.items() if words in text), Reason.LOAD_FAILED)
+    last = " / ".join(text.strip().splitlines()[-3:])[-300:]
+    raise LoadError(reason, f"mutilate ended with {code}: {last or 'it said nothing'}")
