@@ -16,7 +16,9 @@ class Tune:
 
     def __init__(self, experiment: Experiment, problem: Problem) -> None:
         search = experiment.search
-        options = {"settings": search.settings} if search.settings is not None else {}
+        options: dict[str, object] = {"settings": search.settings} if search.settings is not None else {}
+        if search.method == "gp":
+            options["stop"] = search.stop
         try:
             self._search = SearchProcess(
                 search.method, problem, seed=search.seed, initial=search.initial, options=options

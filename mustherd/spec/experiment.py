@@ -260,6 +260,9 @@ class Search(Part):
         ge=1,
         le=MAX_TRIALS,
     )
+    stop: bool = key(
+        True, "End before `trials` once the improvement that can still be expected is lost in the noise. gp only."
+    )
     settings: Settings | None = key(
         None, "The setting to try. one-shot only, and needed there.", allowed="a value of `knobs` for each knob"
     )
