@@ -1,0 +1,46 @@
+"""The process that this node is about."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class ServerError(Exception):
+    """The server can't be asked or changed; the message says what happened."""
+
+
+class Server(Protocol):
+    """A server process. Every method raises ServerError when it doesn't run or doesn't answer."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Name and version, as it says itself."""
+        ...
+
+    def threads(self) -> tuple[int, ...]:
+        """Ids of all its threads."""
+        ...
+
+    def asked_workers(self) -> int:
+        """Worker threads that it was told to have."""
+        ...
+
+    def workers(self) -> int:
+        """Worker threads that it says it has."""
+        ...
+
+    def restart(self, workers: int) -> None:
+        """Start it again with another number of worker threads, on the same cores."""
+        ...
+
+    def pin(self, cores: Sequence[int]) -> None:
+        """Let all its threads run on `cores` alone, also after a restart."""
+        ...
+
+    def close(self) -> None:
+        """End it."""
+        ...
