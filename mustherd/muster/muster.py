@@ -47,6 +47,7 @@ class Muster:
         self._next_restore = float("inf")
         self._restore_pause = RESTORE_RETRY_S
         self._refusal = ""
+        self._alone = False
         self._stopping = False
         self._window: Window | None = None
         self._begin_life()
@@ -192,6 +193,12 @@ class Muster:
     def _hello(self, now: float) -> None:
         sent = self._end.send_pulse(self._introduction(now))
         self._next_hello = now + (HELLO_PERIOD_S if sent else CONNECT_PERIOD_S)
+        if not sent and not self._alone:
+            self._alone = True
+            log.warning(
+                "no shepherd at %s lets this muster in yet: it isn't running, or doesn't accept this key; trying on",
+                self._config.shepherd,
+            )
 
     def _welcome(self, message: m.Welcome, now: float) -> None:
         taken = self._lease.welcome(reign=message.reign, sent_s=message.sent_s, hello_s=message.hello_s, now=now)
@@ -202,7 +209,7 @@ class Muster:
             self._give_back(taken.given_back)
             return
         log.info("welcomed by the shepherd")
-        self._refusal = ""
+        self._refusal, self._alone = "", False
         # What was under way with the shepherd of before dies with it.
         self._link = Link()
         self._flow = Sender()

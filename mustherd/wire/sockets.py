@@ -22,6 +22,9 @@ RECONNECT_MAX_MS = 1000
 DESCRIPTORS = 65536
 """What a shepherd asks for: three connections a muster, and files of its own."""
 
+TURNED_AWAY_KEPT = 1000
+"""Strangers' keys that are remembered, so that each is logged once."""
+
 
 class WireError(Exception):
     """An address can't be bound or connected to; the message names it and says what to do."""
@@ -117,13 +120,16 @@ def raise_descriptor_limit() -> None:
 def authenticator(context: "zmq.Context[zmq.Socket[bytes]]", keys: Keys) -> "ThreadAuthenticator":
     """Let in the accepted keys alone, on every socket of `context` that is a CURVE server."""
     from zmq.auth.thread import ThreadAuthenticator  # noqa: PLC0415 (brings asyncio, which a muster doesn't need)
-    from zmq.utils import z85  # noqa: PLC0415
 
     accepted = keys.accepted or {}
+    turned_away: set[bytes] = set()
 
     class Accepted:
         def callback(self, _domain: str, key: bytes) -> bool:
-            return z85.encode(key) in accepted
+            if key not in accepted and key not in turned_away and len(turned_away) < TURNED_AWAY_KEPT:
+                turned_away.add(key)
+                log.warning("a key that isn't accepted was turned away: %s", key.decode("ascii", "replace"))
+            return key in accepted
 
     zap = ThreadAuthenticator(context, log=log)
     zap.start()

@@ -1,0 +1,123 @@
+"""Herds for tests: shepherds and musters on loopback, in threads or in processes of their own."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mustherd.muster.config import Config, Range
+from mustherd.muster.journal import Journal
+from mustherd.muster.muster import Muster
+from mustherd.muster.pasture import Pasture
+from mustherd.shepherd.shepherd import Shepherd
+from mustherd.wire.ends import MusterEnd, Ports, ShepherdEnd
+from mustherd.wire.keys import Keys
+from tests.fakes import FakeNode
+
+RANGES = {"itr-delay": Range(values=(1,), low=2, high=400), "dvfs": Range(low=1200, high=2800)}
+ANY = Ports(0, 0, 0, 0)
+PATIENCE_S = 20.0
+
+
+def wait_for(what: Callable[[], Any], patience_s: float = PATIENCE_S) -> Any:
+    """The first true value of `what`; fails when there is none in time."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        found = what()
+        if found:
+            return found
+        time.sleep(0.01)
+    raise AssertionError("it did not happen in time")
+
+
+@contextmanager
+def shepherd(ports: Ports = ANY, keys: Keys | None = None, **options: Any) -> Iterator[tuple[Shepherd, Ports]]:
+    """A running shepherd and its ports."""
+    end = ShepherdEnd(ports=ports, keys=keys)
+    running = Shepherd(end, **options)
+    running.start()
+    try:
+        yield running, end.ports
+    finally:
+        running.stop()
+
+
+@contextmanager
+def muster(
+    ports: Ports, state: Path, *, name: str = "muster-1", node: Any = None, keys: Keys | None = None, **options: Any
+) -> Iterator[Muster]:
+    """A muster in a thread of its own."""
+    node = node or FakeNode()
+    config = Config(muster=name, state=str(state), ranges=RANGES, **options)
+    end = MusterEnd(name, "127.0.0.1", ports, keys)
+    running = Muster(config, node, Pasture(node.knobs, config.ranges, Journal(state)), end)
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    try:
+        yield running
+    finally:
+        running.stop()
+        thread.join(PATIENCE_S)
+        assert not thread.is_alive()
+
+
+SERVE = """
+import signal, sys
+from pathlib import Path
+from mustherd.muster.service import serve
+sys.exit(serve(Path(sys.argv[1]), lambda stop: [signal.signal(s, lambda *_: stop()) for s in (2, 15)]))
+"""
+
+
+@dataclass
+class MusterProcess:
+    """A muster with a twin node in a process of its own, and what its node's registers hold."""
+
+    folder: Path
+    ports: Ports
+    name: str = "muster-1"
+    process: "subprocess.Popen[bytes] | None" = None
+
+    def start(self) -> "MusterProcess":
+        state = self.folder / self.name
+        state.mkdir(parents=True, exist_ok=True)
+        file = self.folder / f"{self.name}.toml"
+        p = self.ports
+        file.write_text(
+            f'muster = "{self.name}"\nstate = "{state}"\n'
+            f"[ports]\npulse = {p.pulse}\nlog = {p.log}\ncontrol = {p.control}\ncoordinate = {p.coordinate}\n"
+            "[ranges]\nitr-delay = {values = [1], low = 2, high = 400}\ndvfs = {low = 1200, high = 2800}\n"
+            "[twin]\nspeed = 100\n"
+        )
+        self.process = subprocess.Popen([sys.executable, "-c", SERVE, str(file)])
+        return self
+
+    def send(self, number: int) -> None:
+        assert self.process is not None
+        os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        """As a crash does."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(PATIENCE_S)
+
+    def end(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.send(signal.SIGCONT)
+            self.kill()
+
+    @property
+    def registers(self) -> dict[str, int]:
+        """What the node holds; empty before anything was written."""
+        import json
+
+        file = self.folder / self.name / "registers.json"
+        return json.loads(file.read_text()) if file.exists() else {}

@@ -1,0 +1,144 @@
+"""What may come in: only messages of the closed set, whole and within their bounds."""
+
+import logging
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mustherd.terms import KnobInfo, Setting
+from mustherd.wire import codec
+from mustherd.wire import messages as m
+
+DECODERS = [
+    codec.up,
+    codec.stranger,
+    codec.down,
+    codec.report,
+    codec.order,
+    codec.decision,
+    codec.block,
+    codec.credit,
+    codec.call,
+    codec.answer,
+]
+
+HELLO = m.Hello(
+    version=m.PROTOCOL_VERSION,
+    muster="muster-1",
+    boot=1,
+    facts={"kind": "twin"},
+    knobs=(KnobInfo(name="dvfs", sheep="node-0", unit="MHz", low=1200, high=2600),),
+    zones=(),
+    streams=("power-node-0",),
+    groups=(),
+    lease_s=3.0,
+    sent_s=0.0,
+)
+BEAT = m.MusterBeat(boot=1, reign=1, in_force=0, ack=0, reports=0)
+DECISION = m.Decision(reign=1, seq=1, issued_s=0, ttl_s=1, settings=(Setting("node-0", "dvfs", 1200),))
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(0, 9), inner),
+    max_leaves=10,
+)
+
+
+def refused(decode, data: bytes) -> None:
+    try:
+        message = decode(data)
+    except ValueError:
+        return
+    assert isinstance(message, msgspec.Struct)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.binary(max_size=200))
+def test_random_bytes_are_a_message_or_a_value_error(data: bytes):
+    for decode in DECODERS:
+        refused(decode, data)
+
+
+@settings(max_examples=150, deadline=None)
+@given(value=values, tag=st.sampled_from(["hello", "mbeat", "frame", "welcome", "sbeat", "block", "call", "decision"]))
+def test_messagepack_of_other_types_is_refused(value, tag: str):
+    for decode in DECODERS:
+        refused(decode, msgspec.msgpack.encode(value))
+        refused(decode, msgspec.msgpack.encode({"type": tag, "boot": value, "body": value, "version": value}))
+
+
+@settings(max_examples=200, deadline=None)
+@given(position=st.integers(0, 10**6), byte=st.integers(0, 255), which=st.sampled_from([HELLO, BEAT, DECISION]))
+def test_a_message_with_one_byte_changed_is_a_message_or_a_value_error(position: int, byte: int, which):
+    data = bytearray(codec.encode(which))
+    data[position % len(data)] = byte
+    for decode in DECODERS:
+        refused(decode, bytes(data))
+        refused(decode, bytes(data[: position % len(data)]))
+
+
+def test_deep_nesting_is_refused():
+    for opening in (b"\x91", b"\x81\xa1a"):
+        for decode in DECODERS:
+            with pytest.raises(ValueError, match=r"\w"):
+                decode(opening * 50_000 + b"\xc0")
+    for start in (b"\x82\xa4type\xa5mbeat\xa1z", b"\x82\xa4type\xa5frame\xa4body"):
+        with pytest.raises(ValueError, match="recursion"):
+            codec.up(start + b"\x91" * 100_000 + b"\xc0")
+
+
+def test_lengths_that_lie_are_refused():
+    for header in (b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff"):
+        for decode in DECODERS:
+            with pytest.raises(ValueError, match=r"\w"):
+                decode(header)
+
+
+def test_what_is_too_large_is_refused_before_it_is_read():
+    with pytest.raises(ValueError, match="more than"):
+        codec.up(b"\xc0" * (m.MAX_PULSE_BYTES + 1))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"muster": "Muster"},
+        {"muster": "muster-1\n"},
+        {"muster": "../etc"},
+        {"muster": "m" * 64},
+        {"muster": ""},
+        {"boot": 0},
+        {"boot": -1},
+        {"boot": 2**53},
+        {"facts": {"k": "v" * 2001}},
+        {"facts": {str(k): "" for k in range(257)}},
+        {"lease_s": float("nan")},
+        {"lease_s": float("inf")},
+        {"sent_s": float("nan")},
+        {"streams": ("x" * 101,)},
+        {"groups": ("a;b",)},
+    ],
+)
+def test_a_hello_out_of_bounds_is_refused(change):
+    with pytest.raises(ValueError, match=next(iter(change))):
+        codec.up(codec.encode(msgspec.structs.replace(HELLO, **change)))
+    assert codec.up(codec.encode(HELLO)) == HELLO
+
+
+def test_a_hello_of_any_version_can_be_told_from_noise():
+    other = {"type": "hello", "version": 99, "something": ["else"]}
+    assert codec.stranger(msgspec.msgpack.encode(other)) == m.Stranger(version=99)
+
+
+def test_malformed_frames_are_all_counted_and_logged_once_a_minute(caplog):
+    now = [0.0]
+    malformed = codec.Malformed(logging.getLogger("test"), lambda: now[0])
+    with caplog.at_level(logging.WARNING):
+        for second in range(0, 130, 10):
+            now[0] = float(second)
+            malformed.add("pulse", "somebody", "x" * 1000)
+    assert malformed.count == 13
+    assert [r.args[2] for r in caplog.records] == [1, 7, 13]
+    assert all(len(r.getMessage()) < 400 for r in caplog.records)

@@ -1,0 +1,112 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mustherd.wire import keys
+from mustherd.wire.ends import MusterEnd, OperatorEnd, Ports, ShepherdEnd
+from mustherd.wire.keys import KeysError
+
+
+def test_pairs_are_made_once_private_and_accepted(tmp_path: Path):
+    folder = tmp_path / "keys"
+    assert keys.create(folder, ["shepherd", "muster-1"]) == ["shepherd", "muster-1"]
+    before = {f: f.read_bytes() for f in folder.rglob("*.key*")}
+    assert keys.create(folder, ["shepherd", "muster-1", "muster-2"]) == ["muster-2"]
+    assert {f: f.read_bytes() for f in before} == before
+    assert (folder.stat().st_mode & 0o777) == 0o700
+    for secret in folder.glob("*.key_secret"):
+        assert (secret.stat().st_mode & 0o777) == 0o600
+    assert sorted(f.stem for f in (folder / "accepted").iterdir()) == ["muster-1", "muster-2", "shepherd"]
+    assert not list((folder / "accepted").glob("*secret"))
+
+
+def test_the_umask_is_as_before(tmp_path: Path):
+    before = os.umask(0o022)
+    try:
+        keys.create(tmp_path, ["a"])
+        assert os.umask(0o022) == 0o022
+    finally:
+        os.umask(before)
+
+
+def test_a_key_that_is_not_accepted_is_made_all_the_same(tmp_path: Path):
+    keys.create(tmp_path, ["guest"], accept=False)
+    assert not (tmp_path / "accepted" / "guest.key").exists()
+
+
+@pytest.mark.parametrize("name", ["../x", "A", "", "x\n", "a/b", ".hidden"])
+def test_names_that_are_no_file_names_are_refused(tmp_path: Path, name: str):
+    with pytest.raises(KeysError, match="key name"):
+        keys.create(tmp_path, [name])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_secret_that_others_can_read_is_refused_with_the_mend(tmp_path: Path):
+    keys.create(tmp_path, ["shepherd", "muster-1"])
+    secret = tmp_path / "muster-1.key_secret"
+    secret.chmod(0o640)
+    with pytest.raises(KeysError, match=rf"mode 640.*chmod 600 {secret}"):
+        keys.for_member(tmp_path, "muster-1")
+    secret.chmod(0o600)
+    assert keys.for_member(tmp_path, "muster-1").shepherd is not None
+
+
+def test_missing_damaged_or_no_accepted_keys_are_said_so(tmp_path: Path):
+    with pytest.raises(KeysError, match="mustherd keys create"):
+        keys.for_member(tmp_path, "muster-1")
+    keys.create(tmp_path, ["shepherd"], accept=False)
+    with pytest.raises(KeysError, match="nobody could join"):
+        keys.for_shepherd(tmp_path)
+    (tmp_path / "accepted" / "odd.key").write_text("nonsense")
+    with pytest.raises(KeysError, match=r"odd\.key"):
+        keys.for_shepherd(tmp_path)
+
+
+def test_secrets_are_not_in_the_text_of_keys(tmp_path: Path):
+    keys.create(tmp_path, ["shepherd"])
+    found = keys.for_shepherd(tmp_path)
+    assert found.secret.decode() not in repr(found)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "0.0.0.0",  # noqa: S104
+        "10.0.0.1",
+        "192.168.1.2",
+        "::",
+        "*",
+        "example.org",
+        "shepherd",
+        "127.0.0.1.example.org",
+        "",
+    ],
+)
+def test_beyond_loopback_only_with_keys(host: str):
+    for make in (
+        lambda: ShepherdEnd(host, Ports(0, 0, 0, 0)),
+        lambda: MusterEnd("muster-1", host, Ports()),
+        lambda: OperatorEnd(host, 50081),
+    ):
+        with pytest.raises(KeysError, match="beyond loopback only with keys"):
+            make()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])
+def test_loopback_needs_none(host: str):
+    keys.require_for(host, None)
+
+
+def test_a_muster_process_loads_nothing_heavy():
+    code = (
+        "import sys; import mustherd.muster.muster, mustherd.muster.service, mustherd.node.twin.node;"
+        "print(' '.join(sorted({m.partition('.')[0] for m in sys.modules})))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    heavy = {"asyncio", "pandas", "numpy", "scipy", "sklearn", "skopt", "pydantic", "ansible", "matplotlib", "rich"}
+    assert heavy & set(loaded) == set()
+    assert "typer" not in loaded
+    assert "mustherd" in loaded
