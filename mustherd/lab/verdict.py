@@ -303,7 +303,9 @@ class _Decision:
 
     def _met(self, what: str, best: Side, percent: float, interval: Interval | None) -> str:
         sure = f" (95 % interval {_span(interval, 3)} %)" if interval else ""
-        over = f"on the mean of {best.n} repeats" if self.goal.repeats > 1 else "in one measurement"
+        over = f"on the mean of {best.n} {'repeats' if self.goal.repeats else 'trials'}"
+        if best.n == 1:
+            over = "in one measurement"
         kept = [f"{words.limit(c)} ({words.number(best.metrics[c.metric])})" for c in self.goal.constraints]
         reason = (
             f"met: {what} uses {words.number(percent, 3)} % less {self.goal.objective} than the default{sure}"

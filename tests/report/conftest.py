@@ -1,5 +1,6 @@
 """Experiments on disk to report on."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def make(tmp_path: Path):
     ) -> Store:
         time = [1.7e9]
         whole = {**RESOLVED, "name": name, **(resolved or {})}
-        folder = tmp_path / "experiments" / name.replace("/", "_")[:40]
+        folder = tmp_path / "experiments" / re.sub(r"[^a-z0-9-]", "_", name)
         store = Store.create(
             folder, name=name, definition=definition, resolved=whole, digest="d" * 64, now=lambda: time[0]
         )

@@ -1,6 +1,8 @@
 """Following an experiment from elsewhere."""
 
 import io
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -114,3 +116,13 @@ def test_a_view_before_anything_has_happened(make: Make) -> None:
     assert live.line_of(View.of(store).ended()[0], View.of(store), console) == (
         "trial 1 baseline on muster-0: as found: failed: x"
     )
+
+
+def test_lists_and_views_start_without_the_heavy_libraries() -> None:
+    code = (
+        "import sys; import mustherd.report.table, mustherd.report.live, mustherd.report.forms;"
+        "import mustherd.report.compare, mustherd.report.html;"
+        "heavy = ('matplotlib', 'pandas', 'numpy', 'scipy', 'pyarrow', 'jinja2');"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"[]\n"

@@ -1,0 +1,260 @@
+"""The report of an experiment: one HTML file with everything in it, the same bytes each time it's made.
+
+It loads nothing and runs nothing: pictures are inline SVG, there is no script, and the page forbids both to itself.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mustherd.lab import words
+from mustherd.lab.errors import StoreError
+from mustherd.lab.store import Store
+from mustherd.lab.trial import State, Trial
+from mustherd.lab.verdict import Side
+from mustherd.report import labels
+from mustherd.report.labels import clean
+from mustherd.report.table import number_of, result_of
+from mustherd.report.view import View
+
+REPORT = "report.html"
+
+MOST_EVENTS = 200
+"""Lines of the journal in a report: the last ones."""
+
+SIGNS = {"best": "★", "keeps": "✓", "breaks": "✗", "running": "▶"}
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A metric's column."""
+
+    name: str
+    title: str
+    unit: str
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A trial's row."""
+
+    number: str
+    kind: str
+    muster: str
+    knobs: list[str]
+    metrics: list[tuple[str, bool]]
+    """Text, and whether it breaks a limit."""
+    result: str
+    css: str
+    detail: str
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of default beside best."""
+
+    name: str
+    default: str
+    best: str
+    limit: str = ""
+
+
+def write(store: Store, path: Path | None = None) -> Path:
+    """Write the report to `path`, by default `report.html` in the experiment's folder; gives where it is.
+
+    The file is replaced whole. StoreError when it can't be written or the experiment can't be read.
+    """
+    target = path or store.folder / REPORT
+    page = render(View.of(store))
+    draft = target.with_name(f".{target.name}.{os.getpid()}.new")
+    try:
+        draft.write_text(page, encoding="utf-8")
+        draft.replace(target)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise StoreError(f"the report can't be written to {target}: {error}") from error
+    return target
+
+
+def render(view: View) -> str:
+    """The report as text."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
+
+    environment = Environment(
+        loader=PackageLoader("mustherd.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["clean"] = clean
+    return environment.get_template("report.html.j2").render(_content(view))
+
+
+def _content(view: View) -> dict[str, Any]:
+    from markupsafe import Markup  # noqa: PLC0415
+
+    from mustherd.report.plots import over_time, trade_off  # noqa: PLC0415
+    from mustherd.report.surface import surface  # noqa: PLC0415
+
+    verdict = view.verdict()
+    measured = any(view.objective(t) is not None and t.state is State.FINISHED for t in view.trials)
+    metrics = view.metrics()
+    saving = verdict.saving_percent
+    return {
+        "name": view.experiment.name,
+        "status": view.status,
+        "status_detail": view.detail,
+        "decided": view.stored is not None,
+        "simulated": bool(_dig(view.experiment.resolved, "herd", "simulated")),
+        "verdict": verdict,
+        "sentence": verdict.reason,
+        "saving": None if saving is None else labels.percent(abs(saving)),
+        "less": saving is not None and saving > 0,
+        "objective": labels.metric(view.goal.objective)[0],
+        "interval": _interval(verdict.saving_ci_percent),
+        "comparison": list(_comparison(view, verdict.default, verdict.best or verdict.closest)),
+        "other": "best" if verdict.best or not verdict.closest else "closest",
+        "limits": [words.limit(c) for c in view.goal.constraints],
+        # The SVG is ours, and every word in it was escaped when it was made.
+        "time_plot": Markup(over_time(view)) if measured else None,  # noqa: S704
+        "trade_plot": Markup(trade_off(view)) if measured else None,  # noqa: S704
+        "surface_plot": Markup(plot) if (plot := surface(view)) else None,  # noqa: S704
+        "knobs": [(key, _unit(key, view)) for key in view.knob_keys()],
+        "columns": [Column(name, labels.metric(name)[0], labels.metric(name)[1]) for name in metrics],
+        "rows": [_row(trial, view) for trial in view.trials if trial.state is not State.QUEUED],
+        "counts": {state: n for state, n in view.counts.items() if n},
+        "method": list(_method(view)),
+        "musters": view.musters,
+        "facts": sorted({name for muster in view.musters for name in muster.facts}),
+        "knob_infos": [(k.name, k.allowed_text()) for k in view.knobs],
+        "events": [(labels.clock(e.at), e.kind, e.text) for e in view.events[-MOST_EVENTS:]],
+        "events_left_out": max(0, len(view.events) - MOST_EVENTS),
+        "definition": view.experiment.definition,
+        "digest": view.experiment.digest,
+        "versions": view.experiment.versions,
+        "created": labels.clock(view.experiment.created_at),
+        "wall": labels.duration(view.wall_seconds),
+    }
+
+
+def _interval(interval: tuple[float, float] | None) -> str:
+    return f"{interval[0]:.1f} to {interval[1]:.1f} %" if interval else ""
+
+
+def _unit(key: str, view: View) -> str:
+    return next((k.unit for k in view.knobs if k.name == key.partition("@")[0]), "")
+
+
+def _comparison(view: View, default: Side | None, best: Side | None) -> Iterator[Comparison]:
+    sides = (default, best)
+    for key in dict.fromkeys(key for side in (best, default) if side for key in side.knobs):
+        texts = [words.value(key, side.knobs[key], view.knobs) if side and key in side.knobs else "" for side in sides]
+        yield Comparison(name=key, default=texts[0], best=texts[1])
+    limits = {c.metric: c for c in view.goal.constraints}
+    for name in view.metrics():
+        limit = ""
+        if name in limits:
+            limit = f"{'≥' if limits[name].at_least else '≤'} {labels.quantity(name, limits[name].limit, 6)}"
+        texts = [_with_interval(side, name) for side in sides]
+        yield Comparison(name=labels.metric(name)[0], default=texts[0], best=texts[1], limit=limit)
+    yield Comparison(name="trials", default=str(default.n) if default else "", best=str(best.n) if best else "")
+
+
+def _with_interval(side: Side | None, name: str) -> str:
+    if side is None or name not in side.metrics:
+        return ""
+    text = labels.amount(name, side.metrics[name])
+    interval = side.intervals.get(name)
+    if interval and interval[0] != interval[1] and labels.metric(name)[1] != "%":
+        text += f" ± {words.number((interval[1] - interval[0]) / 2, 2)}"
+    return f"{text} {labels.metric(name)[1]}".rstrip()
+
+
+def _row(trial: Trial, view: View) -> Row:
+    finished = trial.state is State.FINISHED
+    broken = {c.metric for c in view.broken(trial)} if finished else set()
+    metrics = view.metrics()
+    rows = [t for t in view.trials if t.state is not State.QUEUED]
+    places = {m: labels.decimals(m, [t.metrics[m] for t in rows if m in t.metrics]) for m in metrics}
+    best = view.winner()
+    css = "best" if trial is best else "" if finished else "void"
+    if finished and view.of_default(trial):
+        css = "default"
+    return Row(
+        number=number_of(trial),
+        kind=trial.kind.value,
+        muster=trial.muster,
+        knobs=[_knob(trial, key, view) for key in view.knob_keys()],
+        metrics=[(labels.aligned(m, trial.metrics.get(m), places[m]), m in broken) for m in metrics],
+        result=result_of(trial, view, SIGNS, best).plain,
+        css=css,
+        detail=trial.detail,
+    )
+
+
+def _knob(trial: Trial, key: str, view: View) -> str:
+    if key not in trial.settings:
+        return "as found" if not trial.settings else ""
+    named = words.value(key, trial.settings[key], view.knobs)
+    return str(trial.settings[key]) if named.startswith(str(trial.settings[key])) else named
+
+
+def _dig(value: Any, *path: str) -> Any:
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _method(view: View) -> Iterator[tuple[str, str]]:
+    """How it was measured, as far as the definition says so."""
+    resolved = view.experiment.resolved
+    load = resolved.get("workload") or {}
+    qps, window, ramp = (_dig(load, key) for key in ("qps", "window_seconds", "ramp_seconds"))
+    if qps:
+        mix = f" of the {load['preset']} mix" if load.get("preset") else ""
+        updates = f", {100 * load['update_ratio']:.4g} % of them updates" if load.get("update_ratio") else ""
+        yield "load", f"{qps:,.10g} requests per second{mix}{updates}"
+    if window:
+        after = f", opened {ramp:g} s after the load began" if ramp else ""
+        yield (
+            "window",
+            f"{window:g} s{after}; energy, latency and log rows are taken over the same window, on the node's clock",
+        )
+    yield "knobs", "set, read back before and after each window; a trial whose knobs did not hold is invalid"
+    search = resolved.get("search") or {}
+    if search.get("method"):
+        seed = f", seed {search['seed']}" if search.get("seed") is not None else ""
+        yield "search", f"{search['method']}{seed}, {resolved.get('trials', '?')} trials planned"
+    every = _dig(resolved, "baseline", "every")
+    if every:
+        yield "default", f"measured first and again after every {every} search trials"
+    if view.goal.repeats:
+        yield (
+            "confirmation",
+            f"the best setting is measured {view.goal.repeats} times more, in turn with the default; the trial by"
+            " which the search found it does not count towards its values",
+        )
+    yield (
+        "intervals",
+        "95 % confidence, Student's t; the saving's from pairs of neighbouring trials where there are repeats, so that"
+        " drift cancels. Limits are held against means",
+    )
+    gates = resolved.get("gates") or {}
+    spelt = ", ".join(f"{key} {_gate(value)}" for key, value in gates.items())
+    if spelt:
+        yield "gates", spelt
+    if _dig(resolved, "herd", "simulated"):
+        spelt = ", ".join(
+            f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}"
+            for k, v in resolved["herd"]["simulated"].items()
+            if isinstance(v, str | int | float)
+        )
+        yield "herd", f"simulated nodes ({spelt})"
+
+
+def _gate(value: object) -> str:
+    if isinstance(value, Mapping):
+        return " to ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in value.values())
+    return f"{value:g}" if isinstance(value, float) else str(value)

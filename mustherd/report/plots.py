@@ -1,0 +1,293 @@
+"""The pictures of a report: trials over time, the objective against the limit, and the knobs' surface."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from mustherd.lab import words
+from mustherd.lab.goal import GUARD as LOAD
+from mustherd.lab.trial import Kind, State, Trial
+from mustherd.learn.search import Constraint
+from mustherd.report import labels
+from mustherd.report.canvas import BEST, BREAKS, DEFAULT, GUARD, INK, KEEPS, MUTED, PAPER, draw
+from mustherd.report.labels import clean
+from mustherd.report.table import number_of
+from mustherd.report.view import View
+
+LOG_FROM = 8.0
+"""An axis is logarithmic when its greatest value is so many times its least."""
+
+
+class Look(msgspec.Struct, frozen=True):
+    """How a class of trials is drawn: never by colour alone."""
+
+    label: str
+    marker: str
+    colour: str
+    filled: bool = True
+    size: float = 5.5
+
+
+LOOKS = {
+    "keeps": Look("keeps the limits", "o", KEEPS),
+    "breaks": Look("breaks a limit", "x", BREAKS),
+    "load": Look("load not reached", "v", GUARD, filled=False),
+    "confirm": Look("repeat of the best", "s", KEEPS, filled=False),
+    "default": Look("default", "D", DEFAULT, size=4.8),
+    "best": Look("best", "*", BEST, size=13),
+}
+
+
+def look_of(trial: Trial, view: View) -> str:
+    """Which of LOOKS a finished trial has."""
+    if view.of_default(trial):
+        return "default"
+    broken = {c.metric for c in view.broken(trial)}
+    if LOAD in broken:
+        return "load"
+    if broken:
+        return "breaks"
+    return "confirm" if trial.kind is Kind.CONFIRM else "keeps"
+
+
+def limit_of(view: View) -> tuple[str, Constraint | None]:
+    """The metric that the objective is drawn against, and its limit: the first limited one, else p99."""
+    for constraint in view.goal.constraints:
+        if constraint.metric not in (LOAD, view.goal.objective):
+            return constraint.metric, constraint
+    return ("read_p99_us" if view.goal.objective != "read_p99_us" else "energy_joules"), None
+
+
+def drawable(view: View, *metrics: str) -> list[Trial]:
+    """Finished trials that have every one of `metrics`, in the order of their numbers."""
+    return [
+        t
+        for t in view.trials
+        if t.state is State.FINISHED and all(math.isfinite(t.metrics.get(m, math.nan)) for m in metrics)
+    ]
+
+
+def describe(trial: Trial, view: View) -> str:
+    """A trial in a line, for whoever points at its mark."""
+    values = [
+        f"{labels.metric(m)[0]} {labels.quantity(m, trial.metrics[m])}" for m in view.metrics() if m in trial.metrics
+    ]
+    where = f" on {trial.muster}" if trial.muster else ""
+    return (
+        f"trial {number_of(trial)}, {trial.kind.value}{where}: {words.settings(trial.settings, view.knobs)}; "
+        f"{', '.join(values)}"
+    )
+
+
+class Marks:
+    """Puts trials on axes, remembers what was used for the legend and what to say of each mark."""
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.hints: dict[str, str] = {}
+        self._used: dict[str, Any] = {}
+
+    def put(self, axes: Any, trial: Trial, at: tuple[float, float], look: str) -> None:
+        """One mark."""
+        style = LOOKS[look]
+        gid = f"t{len(self.hints)}"
+        open_mark = style.marker == "x" or not style.filled
+        [line] = axes.plot(
+            *at,
+            marker=style.marker,
+            linestyle="none",
+            markersize=style.size,
+            markeredgecolor=style.colour if open_mark else PAPER,
+            markerfacecolor="none" if open_mark else style.colour,
+            markeredgewidth=1.4 if open_mark else 0.7,
+            gid=gid,
+            zorder=5 if look == "best" else 3,
+        )
+        self.hints[gid] = describe(trial, self.view)
+        self._used.setdefault(look, line)
+
+    def legend(self, figure: Any, extra: Sequence[tuple[Any, str]] = ()) -> None:
+        """A legend above the axes, of what was put on them."""
+        legend(figure, [*((self._used[look], LOOKS[look].label) for look in LOOKS if look in self._used), *extra])
+
+
+def legend(figure: Any, entries: Sequence[tuple[Any, str]]) -> None:
+    """A legend above everything else in the figure: handles and what they are called."""
+    if entries:
+        figure.legend(
+            [handle for handle, _ in entries],
+            [label for _, label in entries],
+            loc="outside upper left",
+            ncols=len(entries) if len(entries) <= 6 else (len(entries) + 1) // 2,
+            columnspacing=1.6,
+            handletextpad=0.5,
+            borderaxespad=0.1,
+        )
+
+
+def scale(axes: Any, which: str, values: Sequence[float]) -> None:
+    """Make an axis logarithmic where the values span much, and its numbers plain either way."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator  # noqa: PLC0415
+
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    positive = [v for v in values if v > 0]
+    if len(positive) == len(values) and positive and max(positive) / min(positive) > LOG_FROM:
+        (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+        axis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0)))
+        axis.set_minor_locator(LogLocator(10, subs=()))
+    else:
+        axis.set_major_locator(MaxNLocator(6))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}" if value >= 10_000 else f"{value:.10g}"))
+
+
+def shown(metric: str, value: float) -> float:
+    """A value as its axis shows it: ratios in percent."""
+    return value * 100 if labels.metric(metric)[1] == "%" else value
+
+
+def over_time(view: View) -> str:
+    """Objective and limited metric of every trial in order, with the best so far and the default's level."""
+    objective = view.goal.objective
+    other, constraint = limit_of(view)
+    trials = drawable(view, objective)
+    improvements = view.improvements()
+
+    def paint(figure: Any) -> Mapping[str, str]:
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2.2, 1))
+        marks = Marks(view)
+        lines = _levels(view, upper, trials, improvements)
+        for trial in trials:
+            look = look_of(trial, view)
+            marks.put(upper, trial, (trial.number, shown(objective, trial.metrics[objective])), look)
+            if other in trial.metrics:
+                marks.put(lower, trial, (trial.number, shown(other, trial.metrics[other])), look)
+        best = view.winner()
+        if best is not None:
+            marks.put(upper, best, (best.number, shown(objective, best.metrics[objective])), "best")
+        void = [t for t in view.trials if t.state in (State.INVALID, State.FAILED)]
+        if void:
+            [line] = lower.plot(
+                [t.number for t in void], [0.03] * len(void), marker="|", linestyle="none", markersize=9,
+                markeredgewidth=1.4, color=MUTED, transform=lower.get_xaxis_transform(), clip_on=False,
+            )  # fmt: skip
+            lines.append((line, "invalid or failed attempt"))
+        upper.set_ylabel(labels.title(objective))
+        lower.set_ylabel(labels.title(other))
+        lower.set_xlabel("trial")
+        lower.set_xlim(0, max((t.number for t in view.trials), default=0) + 1)
+        scale(upper, "y", [shown(objective, t.metrics[objective]) for t in trials])
+        scale(lower, "y", [shown(other, t.metrics[other]) for t in trials if other in t.metrics])
+        if constraint is not None:
+            _limit(lower, "y", constraint)
+        marks.legend(figure, lines)
+        return marks.hints
+
+    first = f" It began at {labels.quantity(objective, view.objective(improvements[0]))}" if improvements else ""
+    last = f" and ended at {labels.quantity(objective, view.objective(improvements[-1]))}." if improvements else ""
+    description = (
+        f"{labels.title(objective)} and {labels.title(other)} of {len(trials)} finished trials by number."
+        f" The line of the best so far among those that keep the limits has {len(improvements)} steps.{first}{last}"
+    )
+    return draw("time", "Trials over time", description, 5.0, paint)
+
+
+def _levels(view: View, axes: Any, trials: Sequence[Trial], improvements: Sequence[Trial]) -> list[tuple[Any, str]]:
+    """The default's level and the stair of the best so far; with their entries for the legend."""
+    objective = view.goal.objective
+    lines: list[tuple[Any, str]] = []
+    end = max((t.number for t in view.trials), default=1)
+    defaults = [shown(objective, t.metrics[objective]) for t in trials if view.of_default(t)]
+    if defaults:
+        level = statistics.fmean(defaults)
+        line = axes.axhline(level, color=DEFAULT, linewidth=1.1, linestyle=(0, (5, 3)), zorder=1)
+        lines.append((line, f"default's mean, {words.number(level)}"))
+    if improvements:
+        numbers = [t.number for t in improvements]
+        values = [shown(objective, t.metrics[objective]) for t in improvements]
+        # In order of numbers: two musters may end trials in another order than they began them.
+        order = sorted(zip(numbers, values, strict=True))
+        least = math.inf
+        steps = [(n, least := min(least, v)) for n, v in order]
+        [line] = axes.step(
+            [*(n for n, _ in steps), end], [*(v for _, v in steps), least], where="post", color=BEST, linewidth=1.8,
+            zorder=2,
+        )  # fmt: skip
+        lines.append((line, "best so far"))
+    return lines
+
+
+def _limit(axes: Any, which: str, constraint: Constraint) -> None:
+    """The limit's line, and the side that breaks it shaded."""
+    at = shown(constraint.metric, constraint.limit)
+    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
+    low, high = min(low, at * 0.97), max(high, at * 1.03)
+    beyond = (low, at) if constraint.at_least else (at, high)
+    text = f"limit {words.number(at, 6)} {labels.metric(constraint.metric)[1]}".rstrip()
+    if which == "x":
+        axes.axvspan(*beyond, color=BREAKS, alpha=0.08, linewidth=0, zorder=0)
+        axes.axvline(at, color=BREAKS, linewidth=1.1, linestyle=(0, (5, 3)), zorder=1)
+        axes.set_xlim(low, high)
+        # Beside the line, on the side where there is room.
+        across = axes.transAxes.inverted().transform(axes.transData.transform((at, axes.get_ylim()[0])))[0]
+        side = -1 if across > 0.2 else 1
+        axes.annotate(
+            text, (at, 1), xycoords=("data", "axes fraction"), xytext=(4 * side, -4), textcoords="offset points",
+            ha="right" if side < 0 else "left", va="top", fontsize=8.5, color=BREAKS,
+        )  # fmt: skip
+    else:
+        axes.axhspan(*beyond, color=BREAKS, alpha=0.08, linewidth=0, zorder=0)
+        axes.axhline(at, color=BREAKS, linewidth=1.1, linestyle=(0, (5, 3)), zorder=1)
+        axes.annotate(
+            text, (1, at), xycoords=("axes fraction", "data"), xytext=(-3, 3), textcoords="offset points",
+            ha="right", va="bottom", fontsize=8.5, color=BREAKS,
+        )  # fmt: skip
+        axes.set_ylim(low, high)
+
+
+def trade_off(view: View) -> str:
+    """The objective against the limited metric, with the limit."""
+    objective = view.goal.objective
+    other, constraint = limit_of(view)
+    trials = drawable(view, objective, other)
+
+    def paint(figure: Any) -> Mapping[str, str]:
+        axes = figure.subplots()
+        marks = Marks(view)
+        for trial in trials:
+            marks.put(axes, trial, _place(trial, other, objective), look_of(trial, view))
+        best = view.winner()
+        if best is not None and other in best.metrics:
+            marks.put(axes, best, _place(best, other, objective), "best")
+            axes.annotate(
+                clean(words.settings(best.settings, view.knobs)), _place(best, other, objective), xytext=(-9, -11),
+                textcoords="offset points", ha="right", va="top", fontsize=8.5, color=INK,
+            )  # fmt: skip
+        defaults = [_place(t, other, objective) for t in trials if view.of_default(t)]
+        if defaults:
+            axes.annotate(
+                "default", defaults[0], xytext=(9, 0), textcoords="offset points", va="center", fontsize=8.5, color=INK
+            )
+        axes.set_xlabel(labels.title(other))
+        axes.set_ylabel(labels.title(objective))
+        axes.margins(0.06, 0.1)
+        scale(axes, "x", [shown(other, t.metrics[other]) for t in trials])
+        scale(axes, "y", [shown(objective, t.metrics[objective]) for t in trials])
+        if constraint is not None:
+            _limit(axes, "x", constraint)
+        marks.legend(figure)
+        return marks.hints
+
+    kept = sum(view.feasible(t) for t in trials)
+    limit = f" The limit is {words.limit(constraint)}." if constraint else ""
+    description = (
+        f"{labels.title(objective)} against {labels.title(other)} for {len(trials)} finished trials,"
+        f" {kept} of which keep every limit.{limit}"
+    )
+    return draw("trade", f"{labels.metric(objective)[0]} against {labels.metric(other)[0]}", description, 4.4, paint)
+
+
+def _place(trial: Trial, x: str, y: str) -> tuple[float, float]:
+    return shown(x, trial.metrics[x]), shown(y, trial.metrics[y])

@@ -1,0 +1,283 @@
+"""What was measured where in the space of the knobs: a map of two knobs, or a curve of one."""
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mustherd.lab import words
+from mustherd.lab.trial import Trial
+from mustherd.lab.verdict import key_of
+from mustherd.report import labels
+from mustherd.report.canvas import BEST, BREAKS, FAINT, MUTED, PAPER, draw
+from mustherd.report.labels import clean
+from mustherd.report.plots import Marks, describe, drawable, legend, limit_of, look_of, scale, shown
+from mustherd.report.view import View
+
+MOST_CELLS = 16
+"""Values of a knob up to which a map has a cell for each; beyond, trials are marks on axes in proportion."""
+
+COLOURS = "cividis"
+"""Made to look the same with and without colour blindness (Nunez, Anderton, Renslow 2018)."""
+
+DARK_BELOW = 0.55
+"""Luma (ITU-R BT.601) of a cell below which the text on it is white."""
+
+Place = tuple[int, int]
+
+
+def surface(view: View) -> str | None:
+    """The picture, None where nothing was varied and measured."""
+    trials = [t for t in drawable(view, view.goal.objective) if t.settings and not view.of_default(t)]
+    keys = [key for key in view.knob_keys() if len({t.settings[key] for t in trials if key in t.settings}) > 1]
+    trials = [t for t in trials if all(key in t.settings for key in keys)]
+    if not keys or not trials:
+        return None
+    if len(keys) == 1:
+        return _curve(view, keys[0], trials)
+    chosen = _matter_most(view, keys, trials)
+    x, y = [key for key in keys if key in chosen]
+    columns, rows = view.knob_values(x), view.knob_values(y)
+    if max(len(columns), len(rows)) <= MOST_CELLS:
+        return _Map(view, (x, y), (columns, rows), trials).svg()
+    return _marks(view, (x, y), trials)
+
+
+def _matter_most(view: View, keys: Sequence[str], trials: Sequence[Trial]) -> list[str]:
+    """The two knobs whose values explain most of the objective's variance: the sum of squares between groups."""
+
+    def explained(key: str) -> float:
+        groups: dict[int, list[float]] = {}
+        for trial in trials:
+            groups.setdefault(trial.settings[key], []).append(trial.metrics[view.goal.objective])
+        mean = statistics.fmean(v for values in groups.values() for v in values)
+        return sum(len(values) * (statistics.fmean(values) - mean) ** 2 for values in groups.values())
+
+    return sorted(keys, key=lambda key: (-explained(key), keys.index(key)))[:2]
+
+
+def _tick(key: str, value: int, view: View) -> str:
+    named = words.value(key, value, view.knobs)
+    return str(value) if named.startswith(str(value)) else clean(named)
+
+
+def _axis(key: str, view: View) -> str:
+    unit = next((k.unit for k in view.knobs if k.name == key.partition("@")[0]), "")
+    return clean(f"{key} ({unit})" if unit else key)
+
+
+def _title(view: View, keys: Sequence[str]) -> str:
+    return f"{labels.metric(view.goal.objective)[0]} over {words.together(keys)}"
+
+
+def _best_is(view: View) -> str:
+    best = view.winner()
+    return f" The best is {words.settings(best.settings, view.knobs)}." if best else ""
+
+
+def _mean(group: Sequence[Trial], metric: str) -> float:
+    return statistics.fmean(trial.metrics[metric] for trial in group)
+
+
+def _colours(levels: Sequence[float]) -> tuple[Any, Any]:
+    """The scale from the least to the greatest level, and the colours along it."""
+    from matplotlib import colormaps  # noqa: PLC0415
+    from matplotlib.colors import Normalize  # noqa: PLC0415
+
+    return Normalize(min(levels), max(levels)), colormaps[COLOURS]
+
+
+def _bar(figure: Any, axes: Any, scale_and_colours: tuple[Any, Any], metric: str) -> None:
+    """What the colours mean."""
+    from matplotlib.cm import ScalarMappable  # noqa: PLC0415
+
+    mappable = ScalarMappable(*scale_and_colours)
+    bar = figure.colorbar(mappable, ax=axes, pad=0.015, fraction=0.04, label=labels.title(metric))
+    bar.outline.set_visible(False)
+    # Drawn, not as an embedded image; its edges close the seams between the steps.
+    bar.solids.set(rasterized=False, edgecolor="face", linewidth=0.3)
+
+
+class _Map:
+    """A cell for every combination of two knobs' values."""
+
+    def __init__(
+        self, view: View, keys: tuple[str, str], values: tuple[list[int], list[int]], trials: Sequence[Trial]
+    ) -> None:
+        self.view = view
+        self.keys = keys
+        self.values = values
+        self.cells = {place: self._one_setting(group) for place, group in self._groups(trials).items()}
+        objective = view.goal.objective
+        self.levels = {place: shown(objective, _mean(group, objective)) for place, group in self.cells.items()}
+
+    def _place(self, trial: Trial) -> Place:
+        column, row = (self.values[i].index(trial.settings[self.keys[i]]) for i in (0, 1))
+        return column, row
+
+    def _groups(self, trials: Sequence[Trial]) -> dict[Place, list[Trial]]:
+        groups: dict[Place, list[Trial]] = {}
+        for trial in trials:
+            groups.setdefault(self._place(trial), []).append(trial)
+        return groups
+
+    def _one_setting(self, group: Sequence[Trial]) -> list[Trial]:
+        """Of the trials in a cell, those of one setting: the least that keeps the limits, else the least."""
+        settings: dict[tuple[tuple[str, int], ...], list[Trial]] = {}
+        for trial in group:
+            settings.setdefault(key_of(trial.settings), []).append(trial)
+        objective = self.view.goal.objective
+        return min(settings.values(), key=lambda trials: (not self.view.feasible(trials[0]), _mean(trials, objective)))
+
+    def _empty(self) -> Iterator[Place]:
+        for column in range(len(self.values[0])):
+            for row in range(len(self.values[1])):
+                if (column, row) not in self.cells:
+                    yield column, row
+
+    def svg(self) -> str:
+        others = [
+            key
+            for key in self.view.knob_keys()
+            if key not in self.keys and any(key in group[0].settings for group in self.cells.values())
+        ]
+        description = (
+            f"{labels.title(self.view.goal.objective)} as measured for {len(self.cells)} of"
+            f" {len(self.values[0]) * len(self.values[1])} combinations of {words.together(self.keys)};"
+            f" combinations that break a limit are hatched.{_best_is(self.view)}"
+            + (f" Each cell has the best over {words.together(others)}." if others else "")
+        )
+        height = 1.3 + 0.36 * max(4, len(self.values[1]))
+        return draw("surface", _title(self.view, self.keys), description, height, self._paint)
+
+    def _paint(self, figure: Any) -> Mapping[str, str]:
+        from matplotlib.patches import Patch  # noqa: PLC0415
+
+        axes = figure.subplots()
+        colours = _colours(list(self.levels.values()))
+        hints = {f"c{c}-{r}": describe(group[0], self.view) for (c, r), group in self.cells.items()}
+        for place in self.cells:
+            self._cell(axes, place, colours)
+        entries: list[tuple[Any, str]] = []
+        if not all(self.view.feasible(group[0]) for group in self.cells.values()):
+            entries.append((Patch(facecolor=PAPER, edgecolor=MUTED, hatch="////", linewidth=0.6), "breaks a limit"))
+        for column, row in self._empty():
+            [dot] = axes.plot(column, row, marker=".", markersize=2.5, color=MUTED, linestyle="none", zorder=1)
+            if not any(label == "not measured" for _, label in entries):
+                entries.append((dot, "not measured"))
+        best = self.view.winner()
+        if best is not None and all(key in best.settings for key in self.keys):
+            self._frame(axes, self._place(best))
+            entries.append((Patch(facecolor="none", edgecolor=BEST, linewidth=2.2), "best"))
+        axes.set_xlim(-0.5, len(self.values[0]) - 0.5)
+        axes.set_ylim(-0.5, len(self.values[1]) - 0.5)
+        for axis, key, ticks in zip((axes.xaxis, axes.yaxis), self.keys, self.values, strict=True):
+            axis.set_ticks(range(len(ticks)), [_tick(key, value, self.view) for value in ticks])
+            axis.set_label_text(_axis(key, self.view))
+        axes.grid(visible=False)
+        for spine in axes.spines.values():
+            spine.set_color(FAINT)
+        legend(figure, entries)
+        _bar(figure, axes, colours, self.view.goal.objective)
+        return hints
+
+    def _cell(self, axes: Any, place: Place, colours: tuple[Any, Any]) -> None:
+        from matplotlib.colors import to_hex  # noqa: PLC0415
+        from matplotlib.patches import Rectangle  # noqa: PLC0415
+
+        column, row = place
+        norm, colour_of = colours
+        red, green, blue, _ = colour_of(norm(self.levels[place]))
+        text = "#ffffff" if 0.299 * red + 0.587 * green + 0.114 * blue < DARK_BELOW else "#111111"
+        colour = to_hex((red, green, blue))
+        corner = (column - 0.5, row - 0.5)
+        axes.add_patch(Rectangle(corner, 1, 1, facecolor=colour, linewidth=0, gid=f"c{column}-{row}"))
+        keeps = self.view.feasible(self.cells[place][0])
+        if not keeps:
+            axes.add_patch(
+                Rectangle(corner, 1, 1, facecolor="none", edgecolor=text, hatch="////", linewidth=0, alpha=0.55)
+            )
+        behind = None if keeps else {"facecolor": colour, "linewidth": 0, "pad": 1.2}
+        value = words.number(self.levels[place])
+        # The pointer's hint belongs to the cell, not to the text on it.
+        axes.text(column, row, value, ha="center", va="center", fontsize=8, color=text, bbox=behind)
+
+    def _frame(self, axes: Any, place: Place) -> None:
+        from matplotlib.patches import Rectangle  # noqa: PLC0415
+
+        corner = (place[0] - 0.5, place[1] - 0.5)
+        for colour, width in ((PAPER, 5.0), (BEST, 2.6)):
+            axes.add_patch(Rectangle(corner, 1, 1, facecolor="none", edgecolor=colour, linewidth=width, zorder=4))
+
+
+def _marks(view: View, keys: tuple[str, str], trials: Sequence[Trial]) -> str:
+    objective = view.goal.objective
+    best = view.winner()
+
+    def paint(figure: Any) -> Mapping[str, str]:
+        from matplotlib.colors import to_hex  # noqa: PLC0415
+
+        axes = figure.subplots()
+        levels = [shown(objective, t.metrics[objective]) for t in trials]
+        norm, colour_of = _colours(levels)
+        hints: dict[str, str] = {}
+        used: dict[str, Any] = {}
+        for index, (trial, level) in enumerate(zip(trials, levels, strict=True)):
+            keeps = view.feasible(trial)
+            gid = f"m{index}"
+            hints[gid] = describe(trial, view)
+            [mark] = axes.plot(
+                trial.settings[keys[0]], trial.settings[keys[1]], marker="o" if keeps else "X", markersize=10,
+                markerfacecolor=to_hex(colour_of(norm(level))), markeredgecolor=MUTED if keeps else BREAKS,
+                markeredgewidth=0.8, linestyle="none", gid=gid, zorder=3,
+            )  # fmt: skip
+            used.setdefault("keeps the limits" if keeps else "breaks a limit", mark)
+        if best is not None and all(key in best.settings for key in keys):
+            [used["best"]] = axes.plot(
+                best.settings[keys[0]], best.settings[keys[1]], marker="o", markersize=16, markerfacecolor="none",
+                markeredgecolor=BEST, markeredgewidth=2.4, linestyle="none", zorder=4,
+            )  # fmt: skip
+        axes.set_xlabel(_axis(keys[0], view))
+        axes.set_ylabel(_axis(keys[1], view))
+        axes.margins(0.07, 0.1)
+        legend(figure, [(mark, label) for label, mark in used.items()])
+        _bar(figure, axes, (norm, colour_of), objective)
+        return hints
+
+    description = (
+        f"{labels.title(objective)} of {len(trials)} trials by {words.together(keys)}, darker is less.{_best_is(view)}"
+    )
+    return draw("surface", _title(view, keys), description, 4.6, paint)
+
+
+def _curve(view: View, key: str, trials: Sequence[Trial]) -> str:
+    objective = view.goal.objective
+    other, constraint = limit_of(view)
+
+    def paint(figure: Any) -> Mapping[str, str]:
+        panels = figure.subplots(1, 2)
+        marks = Marks(view)
+        for axes, metric in zip(panels, (objective, other), strict=True):
+            have = drawable(view, metric)
+            have = [t for t in trials if t in have]
+            groups: dict[int, list[Trial]] = {}
+            for trial in have:
+                groups.setdefault(trial.settings[key], []).append(trial)
+                at = trial.settings[key], shown(metric, trial.metrics[metric])
+                marks.put(axes, trial, at, look_of(trial, view))
+            line = [(value, shown(metric, _mean(groups[value], metric))) for value in sorted(groups)]
+            axes.plot([x for x, _ in line], [y for _, y in line], color=FAINT, linewidth=1.4, zorder=1)
+            axes.set_xlabel(_axis(key, view))
+            axes.set_ylabel(labels.title(metric))
+            scale(axes, "y", [y for _, y in line])
+        best = view.winner()
+        if best is not None and key in best.settings:
+            marks.put(panels[0], best, (best.settings[key], shown(objective, best.metrics[objective])), "best")
+        if constraint is not None:
+            panels[1].axhline(shown(other, constraint.limit), color=BREAKS, linewidth=1.1, linestyle=(0, (5, 3)))
+        marks.legend(figure)
+        return marks.hints
+
+    description = (
+        f"{labels.title(objective)} and {labels.title(other)} of {len(trials)} trials by {key}.{_best_is(view)}"
+    )
+    return draw("surface", _title(view, [key]), description, 3.4, paint)
