@@ -58,7 +58,7 @@ class Dvfs(LinuxKnob):
 
     def read(self) -> int:
         value = super().read()
-        self._judged = (value, None)
+        self._judged = (value, self._judged[1])
         return value
 
     def running(self) -> int | None:

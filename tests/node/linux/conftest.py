@@ -1,0 +1,9 @@
+import pytest
+
+from tests.node.linux.machine import Machine
+
+
+@pytest.fixture
+def make():
+    """Makes machines."""
+    return Machine

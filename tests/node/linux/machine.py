@@ -1,0 +1,461 @@
+"""Machines made of files: trees of sysfs, procfs and registers that react to a write as the kernel does.
+
+All that a machine holds can lie in a file, so that another process, or the next life of this one, finds what was left.
+"""
+
+import errno
+import os
+import re
+from pathlib import Path
+
+import msgspec
+
+from mustherd.node.linux import msr as m
+from mustherd.node.linux.ethtool import Coalesce, Driver, EthtoolError, Rings
+from mustherd.node.linux.tree import Tree, cpu_list
+
+CPU = "sys/devices/system/cpu"
+COUNTER = 2**32
+
+
+class Kind(msgspec.Struct, frozen=True, kw_only=True):
+    """A type of machine."""
+
+    name: str
+    vendor: str = "GenuineIntel"
+    model: int = 62
+    packages: dict[int, tuple[int, ...]]
+    offline: tuple[int, ...] = ()
+    smt_siblings: bool = False
+    ratios: tuple[int, int, int] = (12, 26, 34)
+    """Lowest, nominal, turbo."""
+    registers: bool = True
+    cpufreq: str = ""
+    """Name of the frequency driver; "" for none."""
+    governors: str = "performance powersave userspace ondemand"
+    governor: str = "ondemand"
+    esu: int = 16
+    powercap: bool = True
+    psys: bool = False
+    mmio: bool = False
+    dram_nj: int = 0
+    nic: str = "ixgbe"
+    interface: str = "enp3s0f0"
+
+
+C6220 = Kind(name="c6220", packages={0: tuple(range(8)), 1: tuple(range(8, 16))})
+LAB = Kind(name="lab", model=45, packages={0: (0, 2), 1: (1, 3)}, ratios=(12, 29, 38))
+"""Packages take turns in the numbering of CPUs, as on the lab node; and it is small, so tests on it are quick."""
+ACPI = msgspec.structs.replace(LAB, name="acpi", cpufreq="acpi-cpufreq")
+PSTATE = Kind(
+    name="pstate",
+    model=85,
+    packages={0: (0, 2), 3: (1, 3)},
+    ratios=(10, 24, 37),
+    cpufreq="intel_pstate",
+    governors="performance powersave",
+    governor="powersave",
+    esu=14,
+    psys=True,
+    mmio=True,
+    dram_nj=15300,
+    nic="mlx5_core",
+    interface="ens1f0",
+)
+AMD = Kind(
+    name="amd",
+    vendor="AuthenticAMD",
+    model=17,
+    packages={0: (0, 1, 2, 3)},
+    registers=False,
+    cpufreq="acpi-cpufreq",
+    nic="igb",
+    interface="eno1",
+)
+BARE = Kind(
+    name="bare", packages={0: (0, 1)}, registers=False, powercap=False, nic="virtio_net", interface="eth0", model=85
+)
+KINDS = {kind.name: kind for kind in (C6220, LAB, ACPI, PSTATE, AMD, BARE)}
+
+
+def oserror(code: int) -> OSError:
+    return OSError(code, os.strerror(code))
+
+
+class FakeTree(Tree):
+    """Files in memory that behave; `faults` map a pattern of paths to the errno that reading or writing them gives.
+
+    With a `store` every change is on disk before the next one.
+    """
+
+    def __init__(self, kind: Kind, store: Path | None = None) -> None:
+        super().__init__(Path("/nowhere"))
+        self.kind = kind
+        self.store = store
+        self.files: dict[str, bytes] = {}
+        self.links: dict[str, str] = {}
+        self.read_faults: dict[str, int] = {}
+        self.write_faults: dict[str, int] = {}
+        self.writes: list[tuple[str, str]] = []
+
+    def read_bytes(self, path: str) -> bytes:
+        self._fail(self.read_faults, path)
+        return self._file(path)
+
+    def entries(self, path: str) -> list[str]:
+        self._fail(self.read_faults, path)
+        found = {p[len(path) + 1 :].split("/")[0] for p in (*self.files, *self.links) if p.startswith(f"{path}/")}
+        if not found:
+            raise oserror(errno.ENOENT)
+        return list(found)
+
+    def target(self, path: str) -> str:
+        self._fail(self.read_faults, path)
+        if path not in self.links:
+            raise oserror(errno.ENOENT)
+        return self.links[path]
+
+    def has(self, path: str) -> bool:
+        return path in self.files or any(p.startswith(f"{path}/") for p in (*self.files, *self.links))
+
+    def write_bytes(self, path: str, content: bytes) -> None:
+        self._fail(self.write_faults, path)
+        self._file(path)
+        text = content.decode()
+        self.writes.append((path, text))
+        self._react(path, text)
+        self.save()
+
+    def pread(self, path: str, size: int, offset: int) -> bytes:
+        self._fail(self.read_faults, f"{path}:{offset:#x}")
+        return int(self._file(self._register(path, offset)), 16).to_bytes(8, "little")
+
+    def pwrite(self, path: str, content: bytes, offset: int) -> None:
+        self._fail(self.write_faults, f"{path}:{offset:#x}")
+        self._register(path, offset)
+        value = int.from_bytes(content, "little")
+        self.writes.append((f"{path}:{offset:#x}", f"{value:#x}"))
+        self.poke(int(path.split("/")[2]), offset, value)
+        self.save()
+
+    def poke(self, cpu: int, register: int, value: int) -> None:
+        """Put a value into a register, and let the package follow."""
+        self.file(f"dev/cpu/{cpu}/registers/{register:#x}", f"{value:x}")
+        if register != m.PERF_CTL:
+            return
+        package = next(cpus for cpus in self.kind.packages.values() if cpu in cpus)
+        asked = max(self.peep(c, m.PERF_CTL) >> 8 & 0xFF for c in package)
+        runs = asked if asked <= self.kind.ratios[1] else self.kind.ratios[2] - 4
+        for c in package:
+            self.file(f"dev/cpu/{c}/registers/{m.PERF_STATUS:#x}", f"{runs << 8:x}")
+
+    def peep(self, cpu: int, register: int) -> int:
+        """What a register holds."""
+        return int(self.files[f"dev/cpu/{cpu}/registers/{register:#x}"], 16)
+
+    def file(self, path: str, text: str) -> None:
+        """Make a file."""
+        self.files[path] = text.encode()
+
+    def save(self) -> None:
+        """Put everything into the store, whole or not at all."""
+        if self.store is not None:
+            beside = self.store.with_suffix(".new")
+            beside.write_bytes(msgspec.json.encode((self.files, self.links)))
+            beside.replace(self.store)
+
+    def _file(self, path: str) -> bytes:
+        if path not in self.files:
+            raise oserror(errno.ENOENT)
+        return self.files[path]
+
+    def _register(self, path: str, offset: int) -> str:
+        if path not in self.files:
+            raise oserror(errno.ENOENT)
+        found = f"{path[:-3]}registers/{offset:#x}"
+        if found not in self.files:
+            raise oserror(errno.EIO)
+        return found
+
+    def _fail(self, faults: dict[str, int], path: str) -> None:
+        for pattern, code in faults.items():
+            if re.search(pattern, path):
+                raise oserror(code)
+
+    def _react(self, path: str, text: str) -> None:
+        folder, _, name = path.rpartition("/")
+        refused = oserror(errno.EINVAL)
+        if name == "scaling_governor":
+            if text not in self.text(f"{folder}/scaling_available_governors").split():
+                raise refused
+            self.file(path, text)
+            if text == "userspace":
+                self.file(f"{folder}/scaling_setspeed", self.text(f"{folder}/scaling_cur_freq"))
+            else:
+                self.file(f"{folder}/scaling_setspeed", "<unsupported>")
+                self._runs(folder, self.number(f"{folder}/scaling_max_freq"))
+        elif name == "scaling_setspeed":
+            if self.text(f"{folder}/scaling_governor") != "userspace":
+                raise refused
+            self._runs(folder, int(text))
+            self.file(path, text)
+        elif name in ("scaling_min_freq", "scaling_max_freq"):
+            bounds = {n: self.number(f"{folder}/{n}") for n in ("scaling_min_freq", "scaling_max_freq")} | {
+                name: int(text)
+            }
+            if bounds["scaling_min_freq"] > bounds["scaling_max_freq"]:
+                raise refused
+            self.file(path, text)
+            self._runs(folder, bounds["scaling_max_freq"])
+        else:
+            self.file(path, text)
+
+    def _runs(self, folder: str, khz: int) -> None:
+        self.file(f"{folder}/scaling_cur_freq", str(khz))
+        if self.kind.registers:
+            self.poke(int(folder.split("/cpu")[2]), m.PERF_CTL, khz // 100_000 << 8)
+
+
+class FakeEthtool:
+    """NICs as their drivers keep them; the settings lie in a file below the tree's root."""
+
+    def __init__(self, tree: FakeTree) -> None:
+        self.tree = tree
+        self.calls: list[tuple[str, int | None, bool | None]] = []
+
+    def coalesce(self, interface: str) -> Coalesce:
+        found = self._load(interface)
+        if "rx_usecs" not in found:
+            raise EthtoolError(f"{interface}: interrupt moderation: Operation not supported")
+        flag = found.get("adaptive_rx")
+        return Coalesce(rx_usecs=found["rx_usecs"], tx_usecs=0, adaptive_rx=None if flag is None else bool(flag))
+
+    def set_coalesce(self, interface: str, rx_usecs: int | None, adaptive_rx: bool | None) -> None:
+        found = self._load(interface)
+        self.calls.append((interface, rx_usecs, adaptive_rx))
+        if rx_usecs is not None:
+            found["rx_usecs"] = self._kept(found["driver"], rx_usecs)
+        if adaptive_rx is not None:
+            if "adaptive_rx" not in found:
+                raise EthtoolError(f"{interface}: rx-usecs: Operation not supported")
+            found["adaptive_rx"] = int(adaptive_rx)
+        self.save(interface, found)
+
+    def rings(self, interface: str) -> Rings:
+        found = self._load(interface)
+        return Rings(rx=found["rx"], tx=found["tx"], rx_max=found["most"], tx_max=found["most"])
+
+    def set_rings(self, interface: str, rx: int | None, tx: int | None) -> None:
+        found = self._load(interface)
+        found |= {k: v for k, v in (("rx", rx), ("tx", tx)) if v is not None}
+        self.save(interface, found)
+
+    def driver(self, interface: str) -> Driver:
+        return Driver(
+            name=str(self._load(interface)["driver"]), version="5.1.0-k", firmware="0x800003df", bus="0000:03:00.0"
+        )
+
+    def addresses(self) -> dict[int, tuple[str, ...]]:
+        return {1: ("127.0.0.1/8",), 2: ("10.10.1.2/24", "fe80::1/64")}
+
+    def save(self, interface: str, found: dict) -> None:
+        self.tree.file(f"nic/{interface}", msgspec.json.encode(found).decode())
+        self.tree.save()
+
+    def _load(self, interface: str) -> dict:
+        if f"nic/{interface}" not in self.tree.files:
+            raise EthtoolError(f"{interface}: No such device")
+        return msgspec.json.decode(self.tree.files[f"nic/{interface}"])
+
+    def _kept(self, driver: str, usecs: int) -> int:
+        refused = EthtoolError(f"rx-usecs {usecs}: Invalid argument")
+        if driver == "ixgbe":
+            if usecs > 1022:
+                raise refused
+            return usecs if usecs < 2 else usecs & ~1
+        if driver in ("e1000e", "igb"):
+            if usecs > 10000 or 4 < usecs < 10 or usecs == 2:
+                raise refused
+            return usecs if usecs <= 4 or driver == "igb" else 1_000_000 // (1_000_000 // usecs & ~3)
+        if driver == "virtio_net":
+            raise EthtoolError("rx-usecs: Operation not supported")
+        return usecs
+
+
+class Machine:
+    """A machine as new, or as an earlier process left it in `store`."""
+
+    def __init__(self, kind: Kind = LAB, store: Path | None = None) -> None:
+        self.kind = kind
+        self.tree = FakeTree(kind, store)
+        self.ethtool = FakeEthtool(self.tree)
+        self.raw: dict[str, int] = {}
+        if store is not None and store.exists():
+            self.tree.files, self.tree.links = msgspec.json.decode(
+                store.read_bytes(), type=tuple[dict[str, bytes], dict[str, str]]
+            )
+            return
+        build(self.tree, kind)
+        self.ethtool.save(
+            kind.interface,
+            {"driver": kind.nic, "rx": 512, "tx": 512, "most": 4096}
+            | ({} if kind.nic == "virtio_net" else {"rx_usecs": 1 if kind.nic in ("ixgbe", "igb") else 8})
+            | ({"adaptive_rx": 1} if kind.nic == "mlx5_core" else {}),
+        )
+        self.live(1.0)
+
+    def unpack(self, folder: Path) -> None:
+        """Put the files on disk."""
+        for path, content in self.tree.files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(content)
+        for path, target in self.tree.links.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).symlink_to(target)
+
+    def live(self, seconds: float, watts: float = 50.0) -> None:
+        """Let time pass: every package uses so many W, a third of it in its cores, and every CPU is awake."""
+        for index, cpus in enumerate(self.kind.packages.values()):
+            for part, register, share in (("", m.PKG_ENERGY_STATUS, 1.0), (":0", m.PP0_ENERGY_STATUS, 0.3)):
+                key = f"{index}{part}"
+                count = self.raw.get(key, 12345) + round(seconds * watts * share * 2**self.kind.esu)
+                self.raw[key] = count
+                self._show(key, register, cpus, count % COUNTER)
+            for cpu in cpus:
+                if self.kind.registers:
+                    self._awake(cpu, seconds)
+
+    def _show(self, key: str, register: int, cpus: tuple[int, ...], count: int) -> None:
+        if self.kind.powercap:
+            unit = 10**9 >> self.kind.esu
+            self.tree.file(f"sys/class/powercap/intel-rapl:{key}/energy_uj", str(count * unit // 1000))
+        for cpu in cpus if self.kind.registers else ():
+            self.tree.file(f"dev/cpu/{cpu}/registers/{register:#x}", f"{count:x}")
+
+    def _awake(self, cpu: int, seconds: float) -> None:
+        runs = (self.tree.peep(cpu, m.PERF_STATUS) >> 8) * 100
+        for register, mhz in ((m.MPERF, self.kind.ratios[1] * 100), (m.APERF, runs)):
+            self.tree.poke(cpu, register, (self.tree.peep(cpu, register) + round(mhz * 1e6 * seconds)) % 2**64)
+
+
+def build(tree: FakeTree, kind: Kind) -> None:
+    """Make a machine's files."""
+    online = sorted({c for cpus in kind.packages.values() for c in cpus} - set(kind.offline))
+    nominal = kind.ratios[1]
+    f = tree.file
+    f(f"{CPU}/online", cpu_list(tuple(online)))
+    f(f"{CPU}/smt/control", "on" if kind.smt_siblings else "off")
+    f("proc/stat", "cpu  100 0 100 99800 0 0 0 0 0 0\ncpu0 1 2 3 4\n")
+    f(
+        "proc/cpuinfo",
+        f"processor\t: 0\nvendor_id\t: {kind.vendor}\ncpu family\t: {6 if kind.vendor == 'GenuineIntel' else 25}\n"
+        f"model\t\t: {kind.model}\nmodel name\t: A CPU @ {nominal / 10:.2f}GHz\nstepping\t: 4\nmicrocode\t: 0x42e\n\n"
+        "processor\t: 1\n",
+    )
+    f("proc/cmdline", "BOOT_IMAGE=/boot/vmlinuz-5.15.89 root=/dev/sda1 ro")
+    f("proc/sys/kernel/hostname", "node1.exp.example")
+    f("proc/sys/kernel/osrelease", "5.15.89")
+    f("proc/sys/kernel/version", "#1 SMP")
+    f("sys/devices/system/clocksource/clocksource0/current_clocksource", "tsc")
+    f(f"{CPU}/cpu0/tsc_freq_khz", str(nominal * 100_000 - 1))
+    f(f"{CPU}/cpuidle/current_driver", "intel_idle")
+    for n, (name, us) in enumerate((("POLL", 0), ("C1", 1), ("C6", 82))):
+        f(f"{CPU}/cpu0/cpuidle/state{n}/name", name)
+        f(f"{CPU}/cpu0/cpuidle/state{n}/latency", str(us))
+        f(f"{CPU}/cpu0/cpuidle/state{n}/disable", "0")
+    for node, (package, cpus) in enumerate(kind.packages.items()):
+        f(f"sys/devices/system/node/node{node}/cpulist", cpu_list(cpus))
+        for position, cpu in enumerate(cpus):
+            _cpu(tree, kind, cpu, package, position)
+    if kind.powercap:
+        _powercap(tree, kind)
+    _nic(tree, kind)
+
+
+def _cpu(tree: FakeTree, kind: Kind, cpu: int, package: int, position: int) -> None:
+    low, nominal, top = kind.ratios
+    f = tree.file
+    if cpu not in kind.offline:
+        f(f"{CPU}/cpu{cpu}/topology/physical_package_id", str(package))
+        f(f"{CPU}/cpu{cpu}/topology/core_id", str(position // 2 if kind.smt_siblings else position))
+    if kind.registers and cpu not in kind.offline:
+        f(f"dev/cpu/{cpu}/msr", "")
+        registers = {
+            m.PLATFORM_INFO: low << 40 | nominal << 8 | 1,
+            m.TURBO_RATIO_LIMIT: top,
+            m.PERF_CTL: top << 8,
+            m.PERF_STATUS: (top - 4) << 8,
+            m.MPERF: 10**12,
+            m.APERF: 2**64 - 10**9,
+            m.RAPL_POWER_UNIT: kind.esu << 8 | 3,
+            m.PKG_POWER_INFO: 95 * 8 | 40 * 8 << 16 | 150 * 8 << 32,
+        }
+        for register, value in registers.items():
+            f(f"dev/cpu/{cpu}/registers/{register:#x}", f"{value:x}")
+    if kind.cpufreq:
+        folder = f"{CPU}/cpu{cpu}/cpufreq"
+        table = [nominal * 100_000 + 1000, *range(nominal * 100_000, low * 100_000 - 1, -100_000)]
+        acpi = kind.cpufreq == "acpi-cpufreq"
+        highest = table[0] if acpi else top * 100_000
+        f(f"{folder}/scaling_driver", kind.cpufreq)
+        f(f"{folder}/scaling_available_governors", kind.governors)
+        f(f"{folder}/scaling_governor", kind.governor)
+        f(f"{folder}/scaling_setspeed", "<unsupported>")
+        f(f"{folder}/scaling_cur_freq", str(low * 100_000))
+        f(f"{folder}/cpuinfo_min_freq", str(low * 100_000))
+        f(f"{folder}/cpuinfo_max_freq", str(highest))
+        f(f"{folder}/scaling_min_freq", str(low * 100_000))
+        f(f"{folder}/scaling_max_freq", str(highest))
+        if acpi:
+            f(f"{folder}/scaling_available_frequencies", " ".join(map(str, table)) + " ")
+        else:
+            f(f"{folder}/base_frequency", str(nominal * 100_000))
+
+
+def _powercap(tree: FakeTree, kind: Kind) -> None:
+    def zone(folder: str, name: str, unit_nj: int) -> None:
+        base = f"sys/class/powercap/{folder}"
+        tree.file(f"{base}/name", name)
+        tree.file(f"{base}/energy_uj", "1000000")
+        tree.file(f"{base}/max_energy_range_uj", str((COUNTER - 1) * unit_nj // 1000))
+        tree.file(f"{base}/enabled", "1")
+        for n, (called, watts) in enumerate((("long_term", 95), ("short_term", 114))):
+            tree.file(f"{base}/constraint_{n}_name", called)
+            tree.file(f"{base}/constraint_{n}_power_limit_uw", str(watts * 10**6))
+            tree.file(f"{base}/constraint_{n}_max_power_uw", str(135 * 10**6))
+
+    unit = 10**9 >> kind.esu
+    for index, package in enumerate(kind.packages):
+        zone(f"intel-rapl:{index}", f"package-{package}", unit)
+        zone(f"intel-rapl:{index}:0", "core", unit)
+        if kind.dram_nj:
+            zone(f"intel-rapl:{index}:1", "dram", kind.dram_nj)
+        if kind.mmio:
+            zone(f"intel-rapl-mmio:{index}", f"package-{package}", unit)
+    if kind.psys:
+        zone(f"intel-rapl:{len(kind.packages)}", "psys", unit)
+    tree.file("sys/class/powercap/intel-rapl/enabled", "1")
+
+
+def _nic(tree: FakeTree, kind: Kind) -> None:
+    name = kind.interface
+    base = f"sys/class/net/{name}"
+    tree.file(f"{base}/ifindex", "2")
+    tree.file(f"{base}/address", "a0:36:9f:00:00:01")
+    tree.file(f"{base}/operstate", "up")
+    tree.file(f"{base}/carrier", "1")
+    tree.file(f"{base}/speed", "10000")
+    tree.file(f"{base}/device/numa_node", "0")
+    tree.links[f"{base}/device/driver"] = f"../../../../bus/pci/drivers/{kind.nic}"
+    tree.file("sys/class/net/lo/ifindex", "1")
+    online = sorted({c for cpus in kind.packages.values() for c in cpus} - set(kind.offline))
+    lines = ["            CPU0       CPU1", "   0:         40          0   IO-APIC   2-edge      timer"]
+    for n, cpu in enumerate(online):
+        irq = 50 + n
+        lines.append(f" {irq:3}:  {n * 10}  0   PCI-MSI {524288 + n}-edge      {name}-TxRx-{n}")
+        tree.file(f"{base}/device/msi_irqs/{irq}", "msix")
+        tree.file(f"{base}/queues/rx-{n}/rps_cpus", "0")
+        tree.file(f"proc/irq/{irq}/smp_affinity_list", str(cpu))
+    lines.append(f" {50 + len(online):3}:  3  0   PCI-MSI 9-edge      {name}")
+    tree.file(f"{base}/device/msi_irqs/{50 + len(online)}", "msix")
+    tree.file("proc/interrupts", "\n".join([*lines, " NMI:  0  0   Non-maskable interrupts"]))

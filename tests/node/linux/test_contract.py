@@ -1,0 +1,176 @@
+"""A Linux node over trees of files keeps the contracts of a node."""
+
+import errno
+import time
+
+import pytest
+
+from mustherd.node.linux import LinuxNode, LinuxOptions
+from mustherd.node.linux import msr as m
+from tests.node.contract import ClockContract, KnobContract, MeterContract, NodeContract
+from tests.node.linux.machine import ACPI, AMD, BARE, KINDS, LAB, PSTATE
+
+
+def node_of(machine, **options) -> LinuxNode:
+    return LinuxNode(LinuxOptions(idle_seconds=0, **options), machine.tree, machine.ethtool)
+
+
+class OfKnob(KnobContract):
+    name = ""
+
+    @pytest.fixture
+    def machine(self, make):
+        return make(LAB)
+
+    @pytest.fixture
+    def knob(self, machine):
+        return next(k for k in node_of(machine).knobs if k.info.name == self.name)
+
+    @pytest.fixture
+    def same_knob(self, machine, knob):
+        return next(k for k in node_of(machine).knobs if k.info.name == self.name)
+
+    @pytest.fixture
+    def settle(self):
+        return lambda: None
+
+
+class TestItrDelay(OfKnob):
+    name = "itr-delay"
+
+    @pytest.fixture(params=[LAB, AMD, PSTATE], ids=lambda kind: kind.nic)
+    def machine(self, make, request):
+        return make(request.param)
+
+    @pytest.fixture
+    def overwrite(self, machine):
+        def overwrite(value: int) -> None:
+            found = machine.ethtool._load(machine.kind.interface)
+            found |= {"rx_usecs": value} | ({"adaptive_rx": int(value == 1)} if "adaptive_rx" in found else {})
+            machine.ethtool.save(machine.kind.interface, found)
+
+        return overwrite
+
+
+class TestItrDelayE1000e(TestItrDelay):
+    @pytest.fixture
+    def machine(self, make):
+        machine = make(AMD)
+        machine.tree.links["sys/class/net/eno1/device/driver"] = "../bus/pci/drivers/e1000e"
+        machine.ethtool.save("eno1", machine.ethtool._load("eno1") | {"driver": "e1000e", "rx_usecs": 3})
+        return machine
+
+
+class TestMsrDvfs(OfKnob):
+    name = "dvfs"
+
+    @pytest.fixture
+    def overwrite(self, machine):
+        def overwrite(value: int) -> None:
+            for cpu in range(4):
+                machine.tree.poke(cpu, m.PERF_CTL, value // 100 << 8)
+
+        return overwrite
+
+
+class TestUserspaceDvfs(OfKnob):
+    name = "dvfs"
+
+    @pytest.fixture(params=[ACPI, AMD], ids=lambda kind: kind.name)
+    def machine(self, make, request):
+        return make(request.param)
+
+    @pytest.fixture
+    def overwrite(self, machine, same_knob):
+        return same_knob.write
+
+
+class TestBoundsDvfs(TestUserspaceDvfs):
+    @pytest.fixture
+    def machine(self, make):
+        machine = make(PSTATE)
+        machine.tree.read_faults = {r":0x(e7|e8|198)$": errno.EIO}
+        return machine
+
+
+class TestRaplLimit(OfKnob):
+    name = "rapl-limit"
+
+    @pytest.fixture
+    def overwrite(self, machine):
+        def overwrite(value: int) -> None:
+            for n in range(2):
+                machine.tree.file(f"sys/class/powercap/intel-rapl:{n}/constraint_0_power_limit_uw", f"{value}000000")
+
+        return overwrite
+
+
+class TestRxRing(OfKnob):
+    name = "ring-size-rx"
+
+    @pytest.fixture(params=[LAB, PSTATE], ids=lambda kind: kind.nic)
+    def machine(self, make, request):
+        return make(request.param)
+
+    @pytest.fixture
+    def overwrite(self, machine):
+        return lambda value: machine.ethtool.set_rings(machine.kind.interface, value, None)
+
+
+class TestTxRing(TestRxRing):
+    name = "ring-size-tx"
+
+    @pytest.fixture
+    def overwrite(self, machine):
+        return lambda value: machine.ethtool.set_rings(machine.kind.interface, None, value)
+
+
+class TestPowercapMeter(MeterContract):
+    means = "powercap"
+    hidden = r"energy_uj$"
+
+    @pytest.fixture
+    def machine(self, make):
+        return make(PSTATE)
+
+    @pytest.fixture
+    def meter(self, machine):
+        return node_of(machine, meter=self.means).meter
+
+    @pytest.fixture
+    def spend(self, machine):
+        return lambda: machine.live(10.0)
+
+    @pytest.fixture
+    def break_meter(self, machine):
+        return lambda: machine.tree.read_faults.update({self.hidden: errno.EACCES})
+
+
+class TestMsrMeter(TestPowercapMeter):
+    means = "msr"
+    hidden = r":0x6..$"
+
+    @pytest.fixture
+    def machine(self, make):
+        return make(LAB)
+
+
+class TestClock(ClockContract):
+    @pytest.fixture
+    def clock(self, make):
+        return node_of(make(BARE)).clock
+
+    @pytest.fixture
+    def wait(self):
+        return time.sleep
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+class TestNode(NodeContract):
+    @pytest.fixture
+    def node(self, make, kind):
+        return node_of(make(kind))
+
+    @pytest.fixture
+    def live(self):
+        return time.sleep

@@ -1,0 +1,195 @@
+import errno
+import random
+
+import pytest
+
+from mustherd.node.energy import MeterError, Tally
+from mustherd.node.linux import LinuxNode, LinuxOptions, meters, power
+from mustherd.node.linux import msr as m
+from mustherd.node.linux.msr import Msr
+from tests.node.linux.machine import ACPI, AMD, BARE, C6220, CPU, LAB, PSTATE
+
+YEAR_S = 365 * 24 * 3600
+
+
+def find(machine, means="auto"):
+    return meters.find(machine.tree, Msr(machine.tree), means)
+
+
+class TestZones:
+    def test_packages_are_found_not_supposed(self, make):
+        meter, _ = find(make(PSTATE), "msr")
+        assert [(z.name, z.package) for z in meter.zones if z.kind == "package"] == [("package-0", 0), ("package-3", 3)]
+
+    def test_nothing_is_counted_twice(self, make):
+        meter, source = find(make(PSTATE))
+        assert source == "powercap"
+        assert [z.name for z in meter.zones if z.kind == "package"] == ["package-0", "package-3"]
+        assert [z.name for z in meter.zones if z.kind == "dram"] == ["dram-0", "dram-3"]
+        assert "psys" not in {z.name for z in meter.zones}
+
+    @pytest.mark.parametrize(("kind", "esu"), [(LAB, 16), (PSTATE, 14)])
+    @pytest.mark.parametrize("means", ["powercap", "msr"])
+    def test_the_unit_is_the_machine_s(self, make, kind, esu, means):
+        meter, _ = find(make(kind), means)
+        zones = [z for z in meter.zones if z.kind != "dram"]
+        assert {(z.joules_per_count, z.counts_per_wrap) for z in zones} == {(2.0**-esu, 2**32)}
+
+    def test_memory_may_have_a_unit_of_its_own(self, make):
+        meter, _ = find(make(PSTATE))
+        assert {z.joules_per_count for z in meter.zones if z.kind == "dram"} == {15300 * 1e-9}
+
+    @pytest.mark.parametrize("kind", [LAB, PSTATE])
+    def test_both_ways_count_alike(self, make, kind):
+        machine = make(kind)
+        both = [find(machine, means)[0] for means in ("powercap", "msr")]
+        tallies = [Tally(meter.zones, meter.read()) for meter in both]
+        machine.live(30.0)
+        sums = []
+        for meter, tally in zip(both, tallies, strict=True):
+            tally.add(meter.read())
+            sums.append({e.zone: e.joules for e in tally.energies() if e.kind != "dram"})
+        assert sums[0] == sums[1]
+        assert sums[0]["package-0"] == pytest.approx(1500, abs=1e-4)
+
+    def test_a_range_that_is_no_32_bits_counts_micro_joules(self, make):
+        machine = make(AMD)
+        for folder in ("intel-rapl:0", "intel-rapl:0:0"):
+            machine.tree.file(f"sys/class/powercap/{folder}/max_energy_range_uj", "999999999999")
+        meter, _ = find(machine)
+        assert {(z.joules_per_count, z.counts_per_wrap) for z in meter.zones} == {(1e-6, 10**12)}
+
+
+class TestAYear:
+    """A year of wraps adds up to within one count, at whatever pace the counter is looked at below one wrap."""
+
+    @pytest.mark.parametrize("watts", [30, 100, 200])
+    @pytest.mark.parametrize("means", ["powercap", "msr"])
+    def test_adds_up(self, make, watts, means):
+        machine = make(LAB)
+        meter, _ = find(machine, means)
+        zone = meter.zones[0]
+        start = machine.raw["0"]
+        counter = [start]
+        self.answer(machine, meter, means, counter)
+        tally = Tally(meter.zones[:1], meter.read()[:1])
+        pace = random.Random(watts)
+        wrap_s = zone.counts_per_wrap * zone.joules_per_count / watts
+        seconds = 0.0
+        while seconds < YEAR_S:
+            # Up to the last moment before the counter would come round.
+            seconds = min(YEAR_S, seconds + wrap_s * pace.uniform(0.05, 0.999))
+            counter[0] = start + int(seconds * watts / zone.joules_per_count)
+            tally.add(meter.read()[:1])
+        (energy,) = tally.energies()
+        assert abs(energy.joules - watts * YEAR_S) <= zone.joules_per_count
+        assert (counter[0] - start) // zone.counts_per_wrap > 4_000 * watts / 30, "so many wraps"
+
+    def answer(self, machine, meter, means, counter):
+        """The first zone shows `counter`, without going through files."""
+        if means == "msr":
+            machine.tree.pread = lambda *_: (counter[0] % 2**32).to_bytes(8, "little")
+        else:
+            unit = 10**9 >> machine.kind.esu
+            machine.tree.read_bytes = lambda *_: b"%d\n" % (counter[0] % 2**32 * unit // 1000)
+
+
+class TestMissing:
+    def test_none_where_there_is_no_counter(self, make):
+        meter, why = find(make(BARE))
+        assert meter is None
+        assert why.startswith("none: powercap has no package zone")
+
+    def test_permission_denied_is_said_and_never_zero(self, make):
+        machine = make(ACPI)
+        machine.tree.read_faults = {"energy_uj": errno.EACCES, "msr": errno.EPERM}
+        meter, why = find(machine)
+        assert "permission denied" in why
+        assert meter.zones == ()
+        with pytest.raises(MeterError, match="permission denied"):
+            meter.read()
+
+    def test_registers_stand_in_for_files_that_are_denied(self, make):
+        machine = make(ACPI)
+        machine.tree.read_faults = {"energy_uj": errno.EACCES}
+        assert find(machine)[1] == "msr"
+
+    def test_a_package_without_counter_is_not_left_out_in_silence(self, make):
+        machine = make(LAB)
+        machine.tree.read_faults = {"intel-rapl:1/name": errno.ENOENT}
+        meter, _ = find(machine, "powercap")
+        with pytest.raises(MeterError, match="no energy counter for package 1"):
+            meter.read()
+
+    def test_a_register_that_stays_zero_is_no_counter(self, make):
+        machine = make(C6220)
+        machine.tree.read_faults = {"powercap": errno.ENOENT}
+        for cpu in range(16):
+            machine.tree.poke(cpu, m.PKG_ENERGY_STATUS, 0)
+        assert find(machine)[0] is None
+
+    def test_a_server_without_core_counters_has_none(self, make):
+        machine = make(LAB)
+        for cpu in range(4):
+            machine.tree.poke(cpu, m.PP0_ENERGY_STATUS, 0)
+        meter, _ = find(machine, "msr")
+        assert {z.kind for z in meter.zones} == {"package"}
+
+    def test_another_cpu_of_the_package_answers_for_one_that_went_offline(self, make):
+        machine = make(LAB)
+        meter, _ = find(machine, "msr")
+        before = meter.read()
+        del machine.tree.files["dev/cpu/1/msr"]
+        assert meter.read() == before
+        del machine.tree.files["dev/cpu/3/msr"]
+        with pytest.raises(MeterError, match="absent"):
+            meter.read()
+
+    @pytest.mark.parametrize("text", ["", "-5", "99999999999999999999", "12 34", "1e6", "0x10", "1_000", "٣"])
+    def test_garbage_is_an_error(self, make, text):
+        machine = make(LAB)
+        meter, _ = find(machine, "powercap")
+        machine.tree.file("sys/class/powercap/intel-rapl:1/energy_uj", text)
+        with pytest.raises(MeterError, match="intel-rapl:1/energy_uj: not understood"):
+            meter.read()
+
+
+class TestPower:
+    def measure(self, machine, watts=20.0, busy=0):
+        def sleep(seconds):
+            machine.live(seconds, watts)
+            machine.tree.file("proc/stat", f"cpu  {100 + busy} 0 100 {99900 - busy} 0 0 0 0 0 0\n")
+            clock[0] += seconds
+
+        clock = [0.0]
+        return power.measure(machine.tree, find(machine)[0], 1.0, lambda: clock[0], sleep)
+
+    def test_idle_power_and_limit(self, make):
+        found = self.measure(make(LAB))
+        assert found.idle == pytest.approx(40.0, abs=0.001)
+        assert found.limit == 2 * 114
+        assert found.band == (pytest.approx(20.0, abs=0.001), pytest.approx(1.2 * 228))
+
+    def test_a_busy_machine_has_no_idle_power(self, make):
+        found = self.measure(make(LAB), busy=50)
+        assert found.idle is None
+        assert "50% busy" in found.note
+
+    def test_counters_that_stand_still_are_no_idle_power(self, make):
+        found = self.measure(make(LAB), watts=0.0)
+        assert found.idle is None
+        assert "stand still" in found.note
+
+    def test_it_is_among_the_facts(self, make):
+        machine = make(LAB)
+        options = LinuxOptions(idle_seconds=0.5)
+        facts = LinuxNode(options, machine.tree, machine.ethtool, sleep=lambda _: machine.live(5, 20.0)).facts
+        assert facts["energy"] == "powercap"
+        assert facts["limit_watts"] == "228.0"
+        assert float(facts["idle_watts"]) > 0
+
+    def test_offline_cpus_have_no_counters_to_miss(self, make):
+        machine = make(LAB)
+        machine.tree.file(f"{CPU}/online", "0,2")
+        meter, _ = find(machine, "msr")
+        assert {z.package for z in meter.zones} == {0}
