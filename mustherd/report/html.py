@@ -116,6 +116,7 @@ def _content(view: View) -> dict[str, Any]:
         "interval": _interval(verdict.saving_ci_percent),
         "comparison": list(_comparison(view, verdict.default, verdict.best or verdict.closest)),
         "other": "best" if verdict.best or not verdict.closest else "closest",
+        "improved": bool(view.improvements()),
         "limits": [words.limit(c) for c in view.goal.constraints],
         # The SVG is ours, and every word in it was escaped when it was made.
         "time_plot": Markup(over_time(view)) if measured else None,  # noqa: S704
