@@ -1,0 +1,185 @@
+"""Originals are on disk before anything is touched, whatever ends the process."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mustherd.muster import journal as module
+from mustherd.muster.journal import Journal, JournalError
+
+DVFS = ("node-0", "dvfs")
+ITR = ("node-0", "itr-delay")
+
+
+@pytest.fixture
+def opened(tmp_path: Path):
+    made: list[Journal] = []
+
+    def make(folder: Path = tmp_path) -> Journal:
+        made.append(Journal(folder))
+        return made[-1]
+
+    yield make
+    for journal in made:
+        journal.close()
+
+
+def again(opened, journal: Journal) -> Journal:
+    journal.close()
+    return opened()
+
+
+def test_originals_outlive_the_process_and_the_first_one_counts(opened):
+    journal = opened()
+    journal.record({DVFS: 2600})
+    journal.record({DVFS: 1200, ITR: 1})
+    journal = again(opened, journal)
+    assert journal.originals() == {DVFS: 2600, ITR: 1}
+    journal.forget([DVFS, ("node-9", "dvfs")])
+    assert again(opened, journal).originals() == {ITR: 1}
+
+
+def test_record_is_durable_before_it_returns(opened, monkeypatch):
+    """File, then name, then folder: in this order and all of them."""
+    done = []
+    real_fsync, real_replace = os.fsync, Path.replace
+
+    def fsync(descriptor):
+        kind = "folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file"  # noqa: PTH112
+        done.append(f"fsync {kind}")
+        real_fsync(descriptor)
+
+    def replace(self, target):
+        done.append("rename")
+        return real_replace(self, target)
+
+    monkeypatch.setattr(module.os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", replace)
+    opened().record({DVFS: 2600})
+    assert done == ["fsync file", "rename", "fsync folder"]
+
+
+def test_what_could_not_be_stored_is_not_taken_for_journalled(opened, monkeypatch):
+    journal = opened()
+    monkeypatch.setattr(module.os, "fsync", lambda _fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(JournalError, match="No space left"):
+        journal.record({DVFS: 2600})
+    assert len(journal) == 0
+    monkeypatch.undo()
+    journal.record({DVFS: 1300})
+    assert again(opened, journal).originals() == {DVFS: 1300}
+
+
+def test_entries_of_another_boot_are_dropped(opened, tmp_path, monkeypatch):
+    journal = opened()
+    journal.record({DVFS: 2600})
+    boot_id = tmp_path / "boot_id"
+    boot_id.write_text("another\n")
+    monkeypatch.setattr(module, "BOOT_ID", boot_id)
+    journal = again(opened, journal)
+    assert len(journal) == 0
+    journal.record({ITR: 1})
+    assert again(opened, journal).originals() == {ITR: 1}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"boot_id": ""}', '{"boot_id": "", "originals": [{"sheep": 1}]}', "\0"]
+)
+def test_a_damaged_file_is_refused_with_what_to_do(tmp_path, text: str):
+    (tmp_path / "originals.json").write_text(text)
+    with pytest.raises(JournalError, match=r"originals.json: damaged; put the node's knobs right by hand"):
+        Journal(tmp_path)
+    assert (tmp_path / "originals.json").read_text() == text
+
+
+def test_a_folder_that_cannot_be_made_is_said_so(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(JournalError, match="file"):
+        Journal(tmp_path / "file" / "state")
+
+
+def test_one_muster_at_a_time(opened, tmp_path):
+    journal = opened()
+    with pytest.raises(JournalError, match="another muster uses this state folder"):
+        Journal(tmp_path)
+    journal.close()
+    journal.close()
+    opened()
+
+
+CRASH = """
+import json, os, sys
+from pathlib import Path
+from mustherd.muster.config import Range
+from mustherd.muster.journal import Journal
+from mustherd.muster.pasture import Pasture
+from mustherd.node.twin.node import TwinNode
+from mustherd.terms import Setting
+
+RANGES = {"dvfs": Range(low=1200, high=2800), "itr-delay": Range(low=2, high=400)}
+REAL = {"fsync": os.fsync, "rename": Path.replace}
+
+def dying(name, when, left):
+    def call(*args, **kwargs):
+        left[0] -= 1
+        if not left[0] and when == "before":
+            os._exit(9)
+        result = REAL[name](*args, **kwargs)
+        if not left[0]:
+            os._exit(9)
+        return result
+    return call
+
+def life(state, when, name, number):
+    call = dying(name, when, [number])
+    if name == "fsync":
+        os.fsync = call
+    else:
+        Path.replace = call
+    node = TwinNode(state_file=state / "registers.json")
+    pasture = Pasture(node.knobs, RANGES, Journal(state))
+    pasture.apply([Setting("node-0", "dvfs", 1300), Setting("node-0", "itr-delay", 100)])
+    pasture.apply([Setting("node-0", "dvfs", 1500)])
+    pasture.restore()
+    os._exit(0)
+
+ends = []
+for when in ("before", "after"):
+    for name in ("fsync", "rename"):
+        for number in range(1, 50):
+            state = Path(sys.argv[1], f"{when}-{name}-{number}")
+            state.mkdir()
+            child = os.fork()
+            if not child:
+                life(state, when, name, number)
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            ends.append((state.name, code))
+            if not code:
+                break
+print(json.dumps(ends))
+"""
+ORIGINALS = {"dvfs": 2800, "itr-delay": 1}
+
+
+@pytest.mark.process
+def test_a_crash_at_any_write_leaves_a_node_that_the_next_start_puts_back(tmp_path):
+    done = subprocess.run([sys.executable, "-c", CRASH, str(tmp_path)], stdout=subprocess.PIPE, check=True)
+    ends = json.loads(done.stdout)
+    assert [code for _, code in ends].count(0) == 4
+    assert [code for _, code in ends].count(9) >= 20
+    assert len(ends) == 4 + [code for _, code in ends].count(9)
+    for name, code in ends:
+        journal = Journal(tmp_path / name)
+        registers = tmp_path / name / "registers.json"
+        found = json.loads(registers.read_text()) if registers.exists() else ORIGINALS
+        kept = {knob: value for (_, knob), value in journal.originals().items()}
+        journal.close()
+        # Whatever differs has its original on disk.
+        assert found | kept == ORIGINALS, f"{name}: {found}, journal {kept}"
+        if code == 0:
+            assert found == ORIGINALS
+            assert kept == {}

@@ -1,0 +1,194 @@
+import logging
+from pathlib import Path
+
+import pytest
+
+from mustherd.muster.config import Range
+from mustherd.muster.journal import Journal, JournalError
+from mustherd.muster.pasture import MAX_ERROR_CHARACTERS, Pasture
+from mustherd.node.knob import KnobError
+from mustherd.terms import Setting
+from tests.fakes import ORIGINALS, SHEEP, FakeNode, MemoryJournal
+from tests.herding import RANGES
+
+
+class Stand:
+    def __init__(self, ranges=RANGES, journal=None) -> None:
+        self.node = FakeNode()
+        self.journal = MemoryJournal() if journal is None else journal
+        self.ranges = ranges
+        self.pasture = Pasture(self.node.knobs, ranges, self.journal)
+
+    def apply(self, **values: int):
+        return self.pasture.apply([Setting(SHEEP, name.replace("_", "-"), value) for name, value in values.items()])
+
+
+@pytest.fixture
+def stand() -> Stand:
+    return Stand()
+
+
+def test_applied_read_back_and_put_back(stand: Stand):
+    outcome = stand.apply(dvfs=1300, itr_delay=100)
+    assert outcome.word == "applied"
+    assert {(r.knob, r.asked, r.applied, r.running, r.held) for r in outcome.readings} == {
+        ("dvfs", 1300, 1300, 1300, True),
+        ("itr-delay", 100, 100, 100, True),
+    }
+    assert stand.pasture.changed
+    assert all(r.held for r in stand.pasture.restore())
+    assert stand.node.values == ORIGINALS
+    assert not stand.pasture.changed
+    assert {r.asked for r in stand.pasture.readings()} == {None}
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ([("dvfs", 1300), ("itr-delay", 401)], "401 is not allowed; allowed: 1, 2..400 us"),
+        ([("dvfs", 1300), ("dvfs", 1400)], "named twice"),
+        ([("dvfs", 1300), ("fan", 1)], "no knob fan on node-0"),
+        ([("dvfs", 1250)], "1250 is not allowed"),
+        ([("dvfs", -1)], "not allowed"),
+        ([("dvfs", 2**64)], "not allowed"),
+    ],
+)
+def test_out_of_range_is_refused_before_anything_is_touched(stand: Stand, settings, why: str):
+    outcome = stand.pasture.apply([Setting(SHEEP, k, v) for k, v in settings])
+    assert outcome.word == "refused"
+    assert why in outcome.detail
+    assert all(knob.writes == [] for knob in stand.node.knobs)
+    assert not stand.pasture.changed
+
+
+def test_the_musters_own_range_counts_not_the_nodes():
+    stand = Stand({"dvfs": Range(low=1500, high=1700)})
+    assert [(i.name, i.low, i.high) for i in stand.pasture.infos] == [("dvfs", 1500, 1700)]
+    assert stand.apply(dvfs=1400).word == "refused"
+    assert stand.apply(itr_delay=100).word == "refused"
+    assert stand.apply(dvfs=1600).word == "applied"
+    assert stand.pasture.restore()[0].applied == 2600
+
+
+def test_a_write_error_puts_everything_back(stand: Stand):
+    stand.node.itr.write_error = KnobError("the adapter is gone")
+    outcome = stand.apply(dvfs=1300, itr_delay=100)
+    assert outcome.word == "failed"
+    assert "the adapter is gone" in outcome.detail
+    assert stand.node.dvfs.writes == [1300, 2600]
+    assert stand.pasture.unrestored == 1
+    assert "NOT all" in outcome.detail
+    stand.node.itr.write_error = None
+    stand.pasture.restore()
+    assert not stand.pasture.changed
+
+
+def test_any_error_of_a_driver_is_taken_as_the_knobs(stand: Stand):
+    stand.node.itr.write_error = OSError("x" * 5000)
+    outcome = stand.apply(itr_delay=100)
+    assert outcome.word == "failed"
+    assert len(outcome.detail) < MAX_ERROR_CHARACTERS + 100
+    stand.node.dvfs.read_error = RuntimeError("odd")
+    assert [r.error for r in stand.pasture.readings() if r.knob == "dvfs"] == ["odd"]
+    assert stand.apply(dvfs=1300).word == "failed"
+    assert stand.node.dvfs.writes == []
+
+
+def test_a_knob_that_reads_otherwise_does_not_hold(stand: Stand):
+    stand.node.dvfs.deaf = True
+    (reading,) = [r for r in stand.apply(dvfs=1300).readings if r.knob == "dvfs"]
+    assert (reading.asked, reading.applied, reading.held) == (1300, 2600, False)
+
+
+def test_what_the_newest_decision_does_not_name_is_put_back_first(stand: Stand):
+    stand.apply(dvfs=1300, itr_delay=100)
+    outcome = stand.apply(dvfs=1400)
+    assert stand.node.values == {"dvfs": 1400, "itr-delay": 1}
+    assert {(r.knob, r.asked) for r in outcome.readings} == {("dvfs", 1400), ("itr-delay", None)}
+    assert stand.pasture.unrestored == 1
+    stand.pasture.restore()
+    assert stand.node.values == ORIGINALS
+
+
+def test_a_left_over_that_does_not_go_back_fails_the_decision(stand: Stand):
+    stand.apply(dvfs=1300, itr_delay=100)
+    stand.node.itr.deaf = True
+    outcome = stand.apply(dvfs=1400)
+    assert outcome.word == "failed"
+    assert "it reads 100" in outcome.detail
+    assert stand.node.dvfs.value == 2600
+
+
+def test_settings_at_the_originals_are_in_force_like_any(stand: Stand):
+    outcome = stand.apply(dvfs=2600, itr_delay=1)
+    assert outcome.word == "applied"
+    assert stand.pasture.changed
+    stand.pasture.restore()
+    assert not stand.pasture.changed
+
+
+def test_what_cannot_be_put_back_is_kept_counted_and_shouted(stand: Stand, caplog):
+    stand.apply(dvfs=1300, itr_delay=100)
+    stand.node.dvfs.write_error = KnobError("locked")
+    with caplog.at_level(logging.ERROR):
+        readings = stand.pasture.restore()
+    assert [(r.knob, r.held, r.error) for r in readings if r.error] == [("dvfs", False, "locked")]
+    assert stand.pasture.unrestored == 1
+    assert stand.node.itr.value == 1
+    assert [r.getMessage() for r in caplog.records] == ["NOT RESTORED: dvfs on node-0 to 2600: locked"]
+
+
+def test_a_knob_that_is_gone_is_shouted_about_and_stays_journalled(caplog):
+    journal = MemoryJournal()
+    journal.record({("node-0", "fan"): 3})
+    stand = Stand(journal=journal)
+    with caplog.at_level(logging.ERROR):
+        (reading,) = stand.pasture.restore()
+    assert "is gone; it was 3 before" in reading.error
+    assert stand.pasture.unrestored == 1
+
+
+def test_a_former_lifes_knob_is_put_back_even_if_it_is_not_in_the_configuration_any_more():
+    journal = MemoryJournal()
+    journal.record({(SHEEP, "itr-delay"): 1})
+    stand = Stand({"dvfs": RANGES["dvfs"]}, journal)
+    stand.node.itr.value = 100
+    stand.pasture.restore()
+    assert stand.node.values == ORIGINALS
+
+
+def test_an_original_that_could_not_be_written_again_is_not_touched(stand: Stand):
+    stand.node.dvfs.value = 1234
+    outcome = stand.apply(dvfs=1300)
+    assert outcome.word == "failed"
+    assert "is at 1234, which could not be put back" in outcome.detail
+    assert stand.node.dvfs.writes == []
+    assert not stand.pasture.changed
+
+
+def test_without_a_journal_nothing_is_touched(stand: Stand):
+    def full(_found) -> None:
+        raise JournalError("no space")
+
+    stand.journal.record = full
+    outcome = stand.apply(dvfs=1300)
+    assert (outcome.word, outcome.detail) == ("failed", "nothing was touched: no space")
+    assert stand.node.dvfs.writes == []
+
+
+def test_originals_are_on_disk_at_the_first_write(tmp_path: Path):
+    journal = Journal(tmp_path)
+    stand = Stand(journal=journal)
+    seen = []
+    for knob in stand.node.knobs:
+        knob.on_write = lambda _value: seen.append((tmp_path / "originals.json").read_text())
+    stand.apply(dvfs=1300, itr_delay=100)
+    journal.close()
+    assert all('"value": 2600' in text and '"value": 1}' in text for text in seen)
+    assert len(seen) == 2
+
+
+def test_a_range_for_a_knob_that_the_node_lacks_is_a_warning(caplog):
+    with caplog.at_level(logging.WARNING):
+        Stand({"fan": Range(low=1, high=2)})
+    assert "fan" in caplog.text
