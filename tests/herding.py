@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mustherd.muster.config import Config, Range
+from mustherd.muster.config import Config, ConfigError, Range
 from mustherd.muster.journal import Journal
 from mustherd.muster.muster import Muster
 from mustherd.muster.pasture import Pasture
@@ -56,8 +56,14 @@ def muster(
     """A muster in a thread of its own."""
     node = node or FakeNode()
     config = Config(muster=name, state=str(state), ranges=RANGES, **options)
+    pasture = Pasture(node.knobs, config.ranges, Journal(state))
     end = MusterEnd(name, "127.0.0.1", ports, keys)
-    running = Muster(config, node, Pasture(node.knobs, config.ranges, Journal(state)), end)
+    try:
+        running = Muster(config, node, pasture, end)
+    except ConfigError:
+        end.close()
+        pasture.close()
+        raise
     thread = threading.Thread(target=running.run)
     thread.start()
     try:

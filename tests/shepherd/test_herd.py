@@ -1,0 +1,383 @@
+"""A shepherd and musters together, over loopback."""
+
+import logging
+import threading
+import time
+from concurrent.futures import wait
+
+import pytest
+
+from mustherd.herd.timing import DECISION_GIVE_UP_S, LEASE_S
+from mustherd.node.twin.faults import TwinOptions
+from mustherd.node.twin.node import TwinNode
+from mustherd.shepherd.events import HerdError, PresenceChanged, PutBack, StopAsked
+from mustherd.shepherd.shepherd import Shepherd
+from mustherd.terms import Load, Setting
+from mustherd.wire import keys
+from mustherd.wire import messages as m
+from mustherd.wire.ends import MusterEnd, OperatorEnd, ShepherdEnd
+from tests.fakes import ORIGINALS, SHEEP, FakeNode
+from tests.herding import ANY, PATIENCE_S, muster, shepherd, wait_for
+from tests.wire.test_codec import HELLO
+
+SLOW = (Setting(SHEEP, "dvfs", 1300), Setting(SHEEP, "itr-delay", 100))
+SLOW_VALUES = {"dvfs": 1300, "itr-delay": 100}
+WINDOW = {"settle_s": 0.0, "ramp_s": 0.0, "window_s": 0.05, "load": None}
+
+
+def drained(running: Shepherd) -> list:
+    events = []
+    while not running.events.empty():
+        events.append(running.events.get())
+    return events
+
+
+def test_decide_read_back_measure_and_release(tmp_path):
+    blocks: list[m.Block] = []
+    with shepherd(on_block=lambda _name, block: blocks.append(block)) as (running, ports):
+        node = TwinNode(TwinOptions(speed=200))
+        with muster(ports, tmp_path, node=node):
+            view = wait_for(lambda: running.musters().get("muster-1"))
+            assert [k.name for k in view.knobs] == ["itr-delay", "dvfs"]
+            assert view.facts["kind"] == "twin"
+            applied = running.decide("muster-1", SLOW).result(PATIENCE_S)
+            assert applied.outcome == "applied"
+            assert {r.knob: r.running for r in applied.readings} == SLOW_VALUES
+            view = running.musters()["muster-1"]
+            assert view.in_force == applied.seq
+            assert view.readings == applied.readings
+            assert view.answer_ms > 0
+            measured = running.measure(
+                "muster-1", settle_s=1, ramp_s=5, window_s=30, load=Load(qps=200_000), seed=3
+            ).result(PATIENCE_S)
+            assert measured.t1_s - measured.t0_s == pytest.approx(30)
+            assert measured.in_force == applied.seq
+            assert measured.load.achieved_qps > 100_000
+            assert all(r.held for r in (*measured.before, *measured.after))
+            assert sum(e.joules for e in measured.energies if e.kind == "package") > 1000
+            assert measured.rows["power-node-0"] >= 29
+            wait_for(lambda: blocks and blocks[-1].seq >= measured.last_block)
+            assert [b.seq for b in blocks] == list(range(1, len(blocks) + 1))
+            assert sum(len(b.columns["dvfs_mhz"]) for b in blocks) == measured.rows["power-node-0"]
+            released = running.decide("muster-1", ()).result(PATIENCE_S)
+            assert released.outcome == "restored"
+            assert {r.knob: r.applied for r in released.readings} == {"itr-delay": 1, "dvfs": 2800}
+        wait_for(lambda: running.musters()["muster-1"].presence == "left")
+        assert not [e for e in drained(running) if not isinstance(e, PresenceChanged)]
+
+
+def test_what_was_refused_says_why_and_leaves_the_node_as_it_was_found(tmp_path):
+    node = FakeNode()
+    with shepherd() as (running, ports), muster(ports, tmp_path, node=node):
+        wait_for(running.musters)
+        running.decide("muster-1", SLOW).result(PATIENCE_S)
+        refused = running.decide("muster-1", (Setting(SHEEP, "dvfs", 99),)).result(PATIENCE_S)
+        assert refused.outcome == "refused"
+        assert "99 is not allowed" in refused.detail
+        assert node.values == ORIGINALS
+        assert running.musters()["muster-1"].in_force == 0
+
+
+def test_a_newer_decision_takes_the_place_of_an_older_one(tmp_path):
+    node = FakeNode()
+    with shepherd() as (running, ports), muster(ports, tmp_path, node=node):
+        wait_for(running.musters)
+        futures = [running.decide("muster-1", (Setting(SHEEP, "dvfs", 1200 + 100 * k),)) for k in range(10)]
+        wait(futures, PATIENCE_S)
+        assert futures[-1].result().outcome == "applied"
+        assert node.values == {"dvfs": 2100, "itr-delay": 1}
+        for future in futures[:-1]:
+            assert future.exception() is None or future.exception().reason == "superseded"
+
+
+def test_nobody_waits_for_a_muster_that_is_not_there():
+    with shepherd() as (running, _):
+        for future in (running.decide("muster-9", SLOW), running.measure("muster-9", **WINDOW)):
+            with pytest.raises(HerdError, match="not in the herd") as caught:
+                future.result(PATIENCE_S)
+            assert caught.value.reason == "muster-unknown"
+
+
+def test_nobody_waits_for_a_shepherd_that_has_stopped(tmp_path):
+    with shepherd() as (running, ports), muster(ports, tmp_path):
+        wait_for(running.musters)
+        pending = running.measure("muster-1", **WINDOW | {"window_s": 1000.0})
+        time.sleep(0.1)
+        running.stop()
+        later = running.decide("muster-1", SLOW)
+        for future in (pending, later):
+            with pytest.raises(HerdError) as caught:
+                future.result(PATIENCE_S)
+            assert caught.value.reason == "shepherd-stopped"
+        running.stop()
+
+
+def test_a_shepherd_that_never_began_can_be_stopped():
+    running = Shepherd(ShepherdEnd(ports=ANY))
+    waiting = running.decide("muster-1", SLOW)
+    running.stop()
+    with pytest.raises(HerdError, match="stopped"):
+        waiting.result(PATIENCE_S)
+
+
+def test_futures_cannot_be_cancelled_under_the_shepherds_feet():
+    with shepherd() as (running, _):
+        future = running.decide("muster-9", SLOW)
+        assert not future.cancel()
+
+
+def test_many_threads_may_ask_at_once(tmp_path):
+    outcomes = []
+    with shepherd() as (running, ports), muster(ports, tmp_path):
+        wait_for(running.musters)
+
+        def ask() -> None:
+            for _ in range(20):
+                try:
+                    outcomes.append(running.decide("muster-1", SLOW).result(PATIENCE_S).outcome)
+                except HerdError as error:
+                    outcomes.append(error.reason)
+
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(outcomes) == 160
+    assert set(outcomes) <= {"applied", "superseded"}
+
+
+def test_a_decision_that_was_published_before_anybody_listened_still_arrives(tmp_path):
+    """The muster's hello comes before it subscribes: the first copies go to nobody."""
+    node = FakeNode()
+    with shepherd() as (running, ports):
+        early = MusterEnd("muster-1", "127.0.0.1", ports.__class__(ports.pulse, ports.log, 1, 1))
+        try:
+            wait_for(lambda: early.send_pulse(HELLO))
+            wait_for(running.musters)
+            future = running.decide("muster-1", SLOW)
+            time.sleep(0.3)
+            assert not future.done()
+        finally:
+            early.close()
+        with muster(ports, tmp_path, node=node):
+            with pytest.raises(HerdError) as caught:
+                future.result(PATIENCE_S)
+            assert caught.value.reason == "muster-restarted"
+            assert running.decide("muster-1", SLOW).result(PATIENCE_S).outcome == "applied"
+            assert node.values == SLOW_VALUES
+
+
+def test_copies_are_sent_until_one_arrives(tmp_path, monkeypatch):
+    node = FakeNode()
+    lost = []
+    publish = ShepherdEnd.publish
+
+    def lossy(self, target, decision) -> None:
+        if len(lost) < 4:
+            lost.append(decision)
+        else:
+            publish(self, target, decision)
+
+    monkeypatch.setattr(ShepherdEnd, "publish", lossy)
+    with shepherd() as (running, ports), muster(ports, tmp_path, node=node):
+        wait_for(running.musters)
+        assert running.decide("muster-1", SLOW).result(PATIENCE_S).outcome == "applied"
+        assert node.dvfs.writes == [1300]
+        assert len({d.seq for d in lost}) == 1
+
+
+def test_a_new_reign_takes_the_muster_in_and_ends_what_was_in_force(tmp_path):
+    node = FakeNode()
+    with shepherd() as (running, ports):
+        with muster(ports, tmp_path, node=node, lease_s=60.0):
+            wait_for(running.musters)
+            running.decide("muster-1", SLOW).result(PATIENCE_S)
+            running.stop()
+            assert node.values == SLOW_VALUES
+            with shepherd(ports) as (successor, _):
+                wait_for(successor.musters)
+                wait_for(lambda: node.values == ORIGINALS)
+                assert successor.decide("muster-1", SLOW).result(PATIENCE_S).outcome == "applied"
+                assert successor.musters()["muster-1"].boot == running.musters()["muster-1"].boot
+        assert node.values == ORIGINALS
+
+
+def test_a_lease_ends_when_the_shepherd_is_gone(tmp_path):
+    node = FakeNode()
+    with shepherd() as (running, ports), muster(ports, tmp_path, node=node, lease_s=1.0):
+        wait_for(running.musters)
+        running.decide("muster-1", SLOW).result(PATIENCE_S)
+        running.stop()
+        wait_for(lambda: node.values == ORIGINALS)
+
+
+def test_a_muster_restores_what_its_former_life_left_and_says_so(tmp_path):
+    from mustherd.muster.journal import Journal
+
+    node = FakeNode()
+    journal = Journal(tmp_path)
+    journal.record({(SHEEP, "dvfs"): 2600})
+    journal.close()
+    node.dvfs.value = 1300
+    with shepherd() as (running, ports), muster(ports, tmp_path, node=node):
+        back = wait_for(lambda: [e for e in drained(running) if isinstance(e, PutBack)])
+        assert "former life" in back[0].reason
+        assert [r.applied for r in back[0].readings] == [2600]
+        assert node.values == ORIGINALS
+
+
+def test_a_node_whose_knob_will_not_go_back_is_counted(tmp_path, caplog):
+    node = FakeNode()
+    with shepherd() as (running, ports):
+        with muster(ports, tmp_path, node=node) as one:
+            wait_for(running.musters)
+            running.decide("muster-1", SLOW).result(PATIENCE_S)
+            node.dvfs.write_error = OSError("locked")
+            with caplog.at_level(logging.ERROR):
+                released = running.decide("muster-1", ()).result(PATIENCE_S)
+            assert [r.error for r in released.readings if r.error] == ["locked"]
+            wait_for(lambda: running.musters()["muster-1"].unrestored == 1)
+        assert one.unrestored == 1
+    assert "NOT RESTORED" in caplog.text
+
+
+def test_a_window_that_breaks_fails_alone(tmp_path):
+    node = FakeNode()
+
+    def broken(*_args) -> None:
+        raise RuntimeError("no generator here")
+
+    node.start_load = broken
+    with shepherd() as (running, ports), muster(ports, tmp_path, node=node):
+        wait_for(running.musters)
+        with pytest.raises(HerdError, match="no generator here") as caught:
+            running.measure("muster-1", **WINDOW | {"load": Load(qps=1)}).result(PATIENCE_S)
+        assert caught.value.reason == "node-error"
+        assert running.measure("muster-1", **WINDOW).result(PATIENCE_S).t1_s > 0
+
+
+def test_a_decision_interrupts_a_window(tmp_path):
+    node = FakeNode()
+    with shepherd() as (running, ports), muster(ports, tmp_path, node=node):
+        wait_for(running.musters)
+        future = running.measure("muster-1", **WINDOW | {"window_s": 1000.0, "load": Load(qps=1)})
+        wait_for(lambda: node.loaded)
+        running.decide("muster-1", SLOW).result(PATIENCE_S)
+        with pytest.raises(HerdError) as caught:
+            future.result(PATIENCE_S)
+        assert caught.value.reason == "interrupted"
+        assert not node.loaded
+
+
+def test_windows_that_make_no_sense_are_refused_at_once():
+    with shepherd() as (running, _):
+        for wrong in ({"window_s": float("nan")}, {"settle_s": -1.0}, {"seed": -1}, {"ramp_s": "soon"}):
+            with pytest.raises(ValueError, match="Expected"):
+                running.measure("muster-1", **WINDOW | wrong)
+        with pytest.raises(ValueError, match="Expected"):
+            running.decide("muster-1", (Setting(SHEEP, "dvfs", 1.5),))
+
+
+def test_a_driver_of_blocks_that_fails_does_not_end_the_shepherd(tmp_path, caplog):
+    def full(_name, _block) -> None:
+        raise OSError("disk full")
+
+    node = TwinNode(TwinOptions(speed=500))
+    with shepherd(on_block=full) as (running, ports), muster(ports, tmp_path, node=node):
+        wait_for(running.musters)
+        with caplog.at_level(logging.ERROR):
+            measured = running.measure("muster-1", **WINDOW | {"window_s": 5.0}).result(PATIENCE_S)
+            assert measured.last_block > 0
+            wait_for(lambda: "disk full" in caplog.text)
+        assert running.decide("muster-1", ()).result(PATIENCE_S).outcome == "restored"
+
+
+def test_the_herd_over_curve(tmp_path):
+    keys.create(tmp_path / "keys", ["shepherd", "muster-1"])
+    own = keys.for_member(tmp_path / "keys", "muster-1")
+    with (
+        shepherd(keys=keys.for_shepherd(tmp_path / "keys")) as (running, ports),
+        muster(ports, tmp_path / "state", keys=own),
+    ):
+        wait_for(running.musters)
+        assert running.decide("muster-1", SLOW).result(PATIENCE_S).outcome == "applied"
+
+
+def test_operators_ask_and_set_knobs_by_hand(tmp_path):
+    node = FakeNode()
+    with shepherd() as (running, ports), muster(ports, tmp_path, node=node):
+        wait_for(running.musters)
+        operator = OperatorEnd("127.0.0.1", ports.coordinate)
+        try:
+            done = operator.call(m.KnobsAsk(muster="muster-1", settings=SLOW), PATIENCE_S)
+            assert {r.knob: r.applied for r in done.readings} == SLOW_VALUES
+            status = operator.call(m.StatusAsk(), PATIENCE_S)
+            (one,) = status.musters
+            assert (one.muster, one.state) == ("muster-1", "alive")
+            assert one.in_force > 0
+            assert {r.knob: r.applied for r in one.readings} == SLOW_VALUES
+            refused = operator.call(m.KnobsAsk(muster="muster-1", settings=(Setting(SHEEP, "dvfs", 7),)), PATIENCE_S)
+            assert "7 is not allowed" in refused.reason
+            unknown = operator.call(m.KnobsAsk(muster="muster-9", settings=()), PATIENCE_S)
+            assert "not in the herd" in unknown.reason
+            assert isinstance(operator.call(m.KnobsAsk(muster="muster-1", settings=()), PATIENCE_S), m.Done)
+            assert node.values == ORIGINALS
+            assert operator.call(m.StopAsk(), PATIENCE_S) == m.Done()
+            wait_for(lambda: any(isinstance(e, StopAsked) for e in drained(running)))
+        finally:
+            operator.close()
+
+
+def test_no_knobs_by_hand_while_an_experiment_runs(tmp_path):
+    with shepherd(experiment="sweep", folder="/somewhere") as (running, ports), muster(ports, tmp_path):
+        wait_for(running.musters)
+        operator = OperatorEnd("127.0.0.1", ports.coordinate)
+        try:
+            refused = operator.call(m.KnobsAsk(muster="muster-1", settings=SLOW), PATIENCE_S)
+            assert "experiment sweep is running" in refused.reason
+            status = operator.call(m.StatusAsk(), PATIENCE_S)
+            assert (status.experiment, status.folder) == ("sweep", "/somewhere")
+        finally:
+            operator.close()
+
+
+def test_the_herd_is_bounded(monkeypatch):
+    from mustherd.shepherd import keeper
+
+    monkeypatch.setattr(keeper, "MAX_MUSTERS", 0)
+    with shepherd() as (running, ports):
+        one = MusterEnd("muster-1", "127.0.0.1", ports)
+        try:
+            wait_for(lambda: one.send_pulse(HELLO))
+            (refusal,) = wait_for(lambda: list(one.receive(0.1)))
+            assert "the herd is full" in refusal.reason
+            assert running.musters() == {}
+        finally:
+            one.close()
+
+
+def test_a_muster_stops_soon_even_when_it_was_refused(tmp_path):
+    with shepherd() as (_, ports), muster(ports, tmp_path) as one:
+        time.sleep(0.1)
+        one.handle(m.Refusal(version=1, reason="x"))
+        began = time.monotonic()
+        one.stop()
+    assert time.monotonic() - began < 4.0
+
+
+def test_a_node_that_offers_too_much_is_said_so_at_the_start(tmp_path):
+    from mustherd.muster.config import ConfigError
+
+    node = FakeNode()
+    node.facts = {"k" * 200: "v"}
+    with (
+        shepherd() as (_, ports),
+        pytest.raises(ConfigError, match="can't be told to a shepherd"),
+        muster(ports, tmp_path, node=node),
+    ):
+        pass
+
+
+def test_constants_fit_together():
+    assert LEASE_S < DECISION_GIVE_UP_S

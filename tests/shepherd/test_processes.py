@@ -1,0 +1,154 @@
+"""What happens to a herd when its processes are killed, stopped and started again."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mustherd.herd.timing import LEASE_S
+from mustherd.shepherd.events import HerdError, PresenceChanged
+from mustherd.terms import Load, Setting
+from tests.herding import PATIENCE_S, MusterProcess, shepherd, wait_for
+
+pytestmark = pytest.mark.process
+
+SLOW = (Setting("node-0", "dvfs", 1300), Setting("node-0", "itr-delay", 100))
+SLOW_VALUES = {"dvfs": 1300, "itr-delay": 100}
+ORIGINALS = {"dvfs": 2800, "itr-delay": 1}
+NOTICED_S = 1.5
+BUSY_S = 3.0
+"""How much longer a loaded machine may take to run us."""
+
+
+@pytest.fixture
+def process(tmp_path):
+    made: list[MusterProcess] = []
+
+    def make(ports, name: str = "muster-1") -> MusterProcess:
+        made.append(MusterProcess(tmp_path, ports, name).start())
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end()
+
+
+def joined(running, name: str = "muster-1"):
+    return wait_for(lambda: running.musters().get(name))
+
+
+def noticed(running, kind: str, began: float) -> None:
+    """The herd's driver is told in time, and not before something happened."""
+    while True:
+        event = running.events.get(timeout=PATIENCE_S)
+        if isinstance(event, PresenceChanged) and event.change.after == kind:
+            break
+    assert time.monotonic() - began < NOTICED_S + BUSY_S
+
+
+def test_a_killed_muster_is_noticed_its_window_fails_and_its_next_life_restores_the_node(process):
+    with shepherd() as (running, ports):
+        one = process(ports)
+        first = joined(running)
+        running.decide("muster-1", SLOW).result(PATIENCE_S)
+        window = running.measure("muster-1", settle_s=0, ramp_s=0, window_s=1e6, load=Load(qps=100_000), seed=1)
+        time.sleep(0.2)
+        one.kill()
+        noticed(running, "missing", time.monotonic())
+        with pytest.raises(HerdError) as caught:
+            window.result(PATIENCE_S)
+        assert caught.value.reason == "muster-missing"
+        assert one.registers == SLOW_VALUES
+        one.start()
+        wait_for(lambda: running.musters()["muster-1"].presence == "alive")
+        assert running.musters()["muster-1"].boot != first.boot
+        assert running.musters()["muster-1"].times_late > first.times_late
+        assert one.registers == ORIGINALS
+        assert running.decide("muster-1", SLOW).result(PATIENCE_S).outcome == "applied"
+
+
+def test_a_muster_that_stands_still_is_missed_and_comes_back_restored(process):
+    with shepherd() as (running, ports):
+        one, two = process(ports), process(ports, "muster-2")
+        first = joined(running)
+        joined(running, "muster-2")
+        running.decide("muster-1", SLOW).result(PATIENCE_S)
+        running.decide("muster-2", SLOW).result(PATIENCE_S)
+        one.send(signal.SIGSTOP)
+        noticed(running, "missing", time.monotonic())
+        with pytest.raises(HerdError, match="missing"):
+            running.decide("muster-1", ()).result(PATIENCE_S)
+        time.sleep(4.0 - NOTICED_S)
+        assert one.registers == SLOW_VALUES
+        one.send(signal.SIGCONT)
+        wait_for(lambda: running.musters()["muster-1"].presence == "alive")
+        wait_for(lambda: one.registers == ORIGINALS)
+        view = running.musters()["muster-1"]
+        assert view.boot == first.boot
+        assert view.times_late > first.times_late
+        # The rest of the herd is as it was.
+        assert two.registers == SLOW_VALUES
+        assert running.musters()["muster-2"].times_late == 0
+        assert running.decide("muster-1", SLOW).result(PATIENCE_S).outcome == "applied"
+
+
+def test_a_terminated_muster_restores_leaves_and_says_goodbye(process):
+    with shepherd() as (running, ports):
+        one = process(ports)
+        joined(running)
+        running.decide("muster-1", SLOW).result(PATIENCE_S)
+        one.send(signal.SIGTERM)
+        assert one.process.wait(PATIENCE_S) == 0
+        assert one.registers == ORIGINALS
+        wait_for(lambda: running.musters()["muster-1"].presence == "left")
+
+
+SHEPHERD = """
+import sys, time
+from mustherd.shepherd.shepherd import Shepherd
+from mustherd.terms import Setting
+from mustherd.wire.ends import Ports, ShepherdEnd
+end = ShepherdEnd(ports=Ports(*map(int, sys.argv[1:5])))
+running = Shepherd(end)
+running.start()
+while "muster-1" not in running.musters():
+    time.sleep(0.01)
+running.decide("muster-1", (Setting("node-0", "dvfs", 1300), Setting("node-0", "itr-delay", 100))).result(10)
+print("applied", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_killed_shepherds_lease_ends_and_its_successor_is_obeyed(process):
+    with shepherd() as (_, ports):
+        pass
+    numbers = [str(n) for n in (ports.pulse, ports.log, ports.control, ports.coordinate)]
+    killed = subprocess.Popen([sys.executable, "-c", SHEPHERD, *numbers], stdout=subprocess.PIPE, text=True)
+    try:
+        one = process(ports)
+        assert killed.stdout.readline() == "applied\n"
+        assert one.registers == SLOW_VALUES
+        killed.kill()
+        killed.wait(PATIENCE_S)
+        wait_for(lambda: one.registers == ORIGINALS, LEASE_S + PATIENCE_S)
+        with shepherd(ports) as (successor, _):
+            joined(successor)
+            assert successor.decide("muster-1", SLOW).result(PATIENCE_S).outcome == "applied"
+            assert one.registers == SLOW_VALUES
+    finally:
+        killed.kill()
+        killed.wait(PATIENCE_S)
+        killed.stdout.close()
+
+
+def test_two_musters_do_not_share_a_state_folder(process, tmp_path):
+    with shepherd() as (running, ports):
+        one = process(ports)
+        joined(running)
+        second = MusterProcess(tmp_path, ports)
+        second.start()
+        assert second.process.wait(PATIENCE_S) != 0
+        assert one.process.poll() is None
+        assert running.musters()["muster-1"].presence == "alive"
