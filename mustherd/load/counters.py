@@ -137,11 +137,13 @@ def _binary(link: socket.socket, address: Address, code: int, key: str) -> Itera
     link.sendall(_HEADER.pack(0x80, code, len(key), 0, 0, 0, len(key), 0, 0) + key.encode())
     data = b""
     while True:
-        while len(data) < _HEADER.size or len(data) < _HEADER.size + _HEADER.unpack_from(data)[6]:
+        while len(data) < _HEADER.size:
             data += _receive(link, address)
         magic, _, key_size, extras, _, status, body, _, _ = _HEADER.unpack_from(data)
         if magic != 0x81 or status != 0 or body > MAX_ANSWER_BYTES:
             raise LoadError(Reason.SERVER_MISMATCH, f"{address} answers magic {magic:#x}, status {status}")
+        while len(data) < _HEADER.size + body:
+            data += _receive(link, address)
         start = _HEADER.size + extras
         name = data[start : start + key_size].decode("ascii", "replace")
         text = data[start + key_size : _HEADER.size + body].decode("ascii", "replace")

@@ -74,12 +74,7 @@ class CpuGroup:
 
     def _write(self, name: str, text: str) -> None:
         try:
-            # One write without truncation, as the kernel's files want it.
-            descriptor = os.open(self._path / name, os.O_WRONLY)
-            try:
-                os.write(descriptor, text.encode())
-            finally:
-                os.close(descriptor)
+            (self._path / name).write_text(text, encoding="ascii")
         except OSError as error:
             raise GroupError(f"{self._path / name}: cannot write {text}: {error.strerror}") from None
 

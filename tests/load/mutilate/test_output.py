@@ -1,0 +1,174 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mustherd.load.error import LoadError, Reason
+from mustherd.load.mutilate import output
+from tests.shared_data import path
+
+TAIL = """
+Total QPS = 19929.5 (99648 / 5.0s)
+
+Misses = 3 (0.0%)
+Skipped TXs = 17 (0.0%)
+
+RX   24613056 bytes :    4.7 MB/s
+TX    3587328 bytes :    0.7 MB/s
+"""
+FORK = (
+    """\
+#type       avg     std     min     5th    10th    50th    90th    95th    99th
+read      181.6   553.9    11.9    19.6    25.2    61.3   134.3   602.2  3431.8
+update    200.5    10.0    12.0    20.0    30.0    40.0    50.0    60.0    70.0
+op_q        1.0     0.0     1.0     1.0     1.0     1.0     1.0     1.1     1.1
+"""
+    + TAIL
+)
+README = (
+    """\
+#type       avg     min     1st     5th    10th    90th    95th    99th
+read       52.4    41.0    43.1    45.2    48.1    55.8    56.6    71.5
+update      0.0     0.0     0.0     0.0     0.0     0.0     0.0     0.0
+op_q        1.5     1.0     1.0     1.1     1.1     1.9     2.0     2.0
+"""
+    + TAIL
+)
+
+
+def recorded(name: str) -> str:
+    return path(f"mutilate_samples/{name}.txt").read_text()
+
+
+def test_a_fork_with_a_median():
+    found = output.parse(FORK)
+    assert found.read_us["p50"] == 61.3
+    assert found.read_us["p99"] == 3431.8
+    assert found.update_us["p50"] == 40.0
+    assert (found.qps, found.requests, found.seconds) == (19929.5, 99648, 5.0)
+    assert (found.misses, found.skipped, found.rx_bytes, found.tx_bytes) == (3, 17, 24613056, 3587328)
+
+
+def test_the_readmes_columns_are_told_apart_from_the_programs():
+    found = output.parse(README)
+    assert found.read_us == {
+        "avg": 52.4, "min": 41.0, "p1": 43.1, "p5": 45.2, "p10": 48.1, "p90": 55.8, "p95": 56.6, "p99": 71.5,
+    }  # fmt: skip
+    assert "std" not in found.read_us
+
+
+def test_zeros_of_an_empty_sampler_are_no_latencies():
+    assert output.parse(README).update_us == {}
+
+
+@pytest.mark.data
+def test_recorded_plain():
+    found = output.parse(recorded("plain"))
+    assert found.read_us == {
+        "avg": 59.2, "std": 104.5, "min": 11.9, "p5": 21.1, "p10": 27.2, "p90": 80.4, "p95": 105.0, "p99": 155.0,
+    }  # fmt: skip
+    assert found.update_us == {}
+    assert (found.qps, found.requests, found.seconds, found.misses) == (9950.4, 49752, 5.0, 0)
+    assert found.peak_qps is found.local_qps is None
+
+
+@pytest.mark.data
+def test_recorded_with_an_agent():
+    found = output.parse(recorded("agent"))
+    assert (found.read_us["p99"], found.qps) == (3431.8, 19929.5)
+
+
+@pytest.mark.data
+def test_recorded_search():
+    found = output.parse(recorded("search"))
+    assert found.qps == 6110.0
+    assert found.peak_qps == 97613.8
+    assert [step.asked_qps for step in found.steps] == [48807, 24404, 12202, 6101]
+    assert found.steps[-1].nth_us == pytest.approx(160.773007)
+
+
+@pytest.mark.data
+def test_recorded_scan_ignores_the_columns_that_its_header_names_wrongly():
+    rows = output.parse_scan(recorded("scan"))
+    assert [row.target_qps for row in rows] == [10_000, 20_000, 30_000, 40_000, 50_000]
+    assert rows[0].achieved_qps == 9898.0
+    assert rows[0].read_us == {"avg": 70.1, "p5": 24.5, "p10": 31.3, "p90": 98.1, "p95": 123.2, "p99": 196.8}
+
+
+@pytest.mark.data
+def test_recorded_samples():
+    text = recorded("save")
+    found = output.parse(text)
+    lines = text.split("rc=0\n")[1].splitlines()[:-1]
+    exact = output.exact(lines)
+    assert exact["count"] == len(lines) == 20
+    assert exact["p999"] == max(float(line.split()[1]) for line in lines)
+    assert found.requests == 9961
+
+
+def test_a_scan_is_no_run_and_a_run_no_scan():
+    with pytest.raises(LoadError):
+        output.parse_scan(FORK)
+
+
+@given(st.lists(st.floats(0.1, 1e6), min_size=1, max_size=300))
+def test_exact_percentiles_are_nearest_rank(values):
+    found = output.exact([f"0.5 {value!r}" for value in values])
+    ordered = sorted(values)
+    for name, share in {"p50": 0.5, "p99": 0.99}.items():
+        assert found[name] == ordered[max(0, math.ceil(len(values) * share - 1e-9) - 1)]
+    assert found["avg"] == pytest.approx(sum(values) / len(values))
+
+
+@pytest.mark.parametrize("lines", [[], ["0.1"], ["0.1 fast"], ["0.1 1.0", "Saving latency samples to"]])
+def test_samples_that_cannot_be_read(lines):
+    with pytest.raises(LoadError):
+        output.exact(lines)
+
+
+def test_what_the_leader_sent_itself():
+    found = output.parse("mutilate.cc(740): Local QPS = 1998.7 (9994 / 5.0s)\n" + FORK)
+    assert (found.local_qps, found.local_requests) == (1998.7, 9994)
+
+
+@pytest.mark.parametrize(
+    ("printed", "expected", "requests"),
+    [
+        (-2094967296, 2.2e9, 2_200_000_000),
+        (5032704, 4.3e9, 4_300_000_000),
+        (-2094967296, 0.0, 2_200_000_000),
+        (99648, 1e5, 99648),
+        (99648, 3e5, 99648),
+    ],
+)
+def test_a_counter_that_wrapped(printed, expected, requests):
+    text = FORK.replace("19929.5 (99648 / 5.0s)", f"{printed / 4000:.1f} ({printed} / 4000.0s)")
+    found = output.parse(text, expected)
+    assert found.requests == requests
+    assert found.qps == pytest.approx(requests / 4000, abs=0.1)
+
+
+def test_when_it_started():
+    assert output.started_at("mutilate.cc(979): started at 1795422810.233094\n") == 1795422810.233094
+    assert output.started_at("mutilate.cc(900): Warmup start.\n") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "mutilate.cc(332): sync_agent[M]: out of sync [1]",
+        FORK.replace("#type", "type"),
+        FORK.replace("Total QPS", "QPS"),
+        FORK.replace("read ", "got  "),
+        FORK.replace("  3431.8", ""),
+        FORK.replace("3431.8", "-nan"),
+        FORK.replace("3431.8", "slow"),
+        FORK + FORK,
+    ],
+)
+def test_output_that_is_not_a_whole_run(text):
+    with pytest.raises(LoadError) as caught:
+        output.parse(text)
+    assert caught.value.reason == Reason.OUTPUT_UNREADABLE

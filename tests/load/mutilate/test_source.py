@@ -1,0 +1,166 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from mustherd.load.counters import Counters
+from mustherd.load.curve import steps
+from mustherd.load.error import LoadError, Reason
+from mustherd.load.host import LocalHost
+from mustherd.load.memcached import free_port
+from mustherd.load.mutilate import output, source
+from mustherd.load.mutilate.command import MutilateOptions
+from mustherd.load.mutilate.source import MutilateSource, report
+from mustherd.load.presets import load
+from tests.load.mutilate.test_output import FORK
+
+PRETEND = Path(__file__).with_name("pretend.py")
+ETC = load("etc", 20_000)
+
+
+@pytest.fixture
+def program(tmp_path):
+    """A program file that stands for mutilate."""
+
+    def make(name: str = "mutilate") -> str:
+        file = tmp_path / name
+        file.write_text(f'#!/bin/sh\nexec {sys.executable} {PRETEND} "$@" # {name}\n')
+        file.chmod(0o755)
+        return str(file)
+
+    return make
+
+
+@pytest.fixture
+def made(program, monkeypatch):
+    """Makes a source whose servers' counters are made up, and ends it."""
+    sources = []
+    monkeypatch.setattr(source, "SLACK_S", 0.3)
+    monkeypatch.setattr(source, "total", lambda _: Counters(cmd_get=5))
+
+    def make(mode: str = "well", agents: int = 0, **more) -> MutilateSource:
+        monkeypatch.setenv("PRETEND", mode)
+        options = MutilateOptions(program=program(), agent_port=free_port(), agent_threads=1)
+        hosts = [LocalHost()] * agents
+        sources.append(MutilateSource(options, [], LocalHost(), hosts, ramp_s=0, window_s=0.1, **more))
+        return sources[-1]
+
+    yield make
+    for one in sources:
+        one.stop()
+
+
+def run(made_source: MutilateSource):
+    made_source.prepare()
+    running = made_source.start(ETC, 1)
+    running.open_window()
+    return running.close_window()
+
+
+def reason_of(made_source: MutilateSource) -> Reason:
+    with pytest.raises(LoadError) as caught:
+        run(made_source)
+    return caught.value.reason
+
+
+def test_a_run_is_reported_over_the_leaders_window(made):
+    found = run(made())
+    assert found.generator == "mutilate"
+    assert found.t1_s - found.t0_s == 1.0, "whole seconds, as mutilate has them"
+    assert (found.offered_qps, found.achieved_qps, found.requests) == (20_000, 20_000, 20_000)
+    assert found.read_us["p99"] == 3431.8
+    assert not found.saturated
+    assert found.counters["cmd_get"] == 0
+
+
+def test_saved_samples_give_exact_percentiles(made):
+    found = run(made(save=True))
+    assert found.samples == 1000
+    assert found.read_us == {"avg": 500, "p50": 499.5, "p90": 899.5, "p95": 949.5, "p99": 989.5, "p999": 998.5}
+
+
+def test_agents_are_started_and_what_the_leader_sent_counts_as_sampled(made):
+    found = run(made(agents=1))
+    assert found.samples == 2000
+    assert not found.saturated
+
+
+def test_a_leader_that_falls_short_with_room_on_its_connections_is_saturated(made):
+    assert run(made("slow-leader", agents=1)).saturated
+
+
+def test_a_leader_that_falls_short_since_all_connections_wait_is_not():
+    text = "Local QPS = 1000.0 (5000 / 5.0s)\n" + FORK.replace("181.6", "31000.0")
+    found = report(output.parse(text), MutilateOptions(), ETC, agents=1, t0_s=0, exact={}, counters={"get_hits": 1.0})
+    assert not found.saturated
+    assert found.counters["leader_slots_in_use"] == pytest.approx(1000 * 0.031 / 32)
+    assert found.counters["get_hits"] == 1
+
+
+def test_each_piece_of_a_curve_is_a_run(made):
+    found = made()
+    found.prepare()
+    reports = list(found.follow(ETC, steps([(1000, 0.5), (3000, 1)])))
+    assert [r.achieved_qps for r in reports] == [1000, 3000]
+
+
+@pytest.mark.parametrize(
+    ("mode", "agents", "reason"),
+    [
+        ("refused", 0, Reason.SERVER_UNREACHABLE),
+        ("out-of-sync", 0, Reason.VERSION_MISMATCH),
+        ("nothing-sampled", 0, Reason.NO_SAMPLES),
+        ("hangs-later", 0, Reason.TIMEOUT),
+        ("agent-dies", 1, Reason.AGENT_DEAD),
+    ],
+)
+def test_each_failure_has_a_reason(made, monkeypatch, mode, agents, reason):
+    monkeypatch.setattr(source, "AGENT_START_TIMEOUT_S", 0.5)
+    assert reason_of(made(mode, agents)) == reason
+
+
+def test_a_leader_that_never_begins_is_a_time_out(made, monkeypatch):
+    monkeypatch.setattr(source, "SYNC_S", 0.0)
+    assert reason_of(made("hangs")) == Reason.TIMEOUT
+
+
+def test_an_agent_that_left_is_named_instead_of_a_time_out(made):
+    found = made("hangs-later", agents=1)
+    found.prepare()
+    running = found.start(ETC, 1)
+    running.open_window()
+    for job in found._jobs:
+        job.end()
+    with pytest.raises(LoadError, match=r"agent-dead.*127\.0\.0\.1"):
+        running.close_window()
+
+
+def test_another_build_on_an_agent(made, program):
+    class Other(LocalHost):
+        def digest(self, _: str) -> str:
+            return super().digest(program("another"))
+
+    found = made(agents=1)
+    found._agents = (Other(),)
+    found.prepare()
+    assert [p for p in found.check() if "another build" in p]
+    with pytest.raises(LoadError) as caught:
+        found.start(ETC, 1)
+    assert caught.value.reason == Reason.VERSION_MISMATCH
+
+
+def test_a_program_that_is_not_there():
+    options = MutilateOptions(program="no-such-mutilate")
+    found = MutilateSource(options, [], LocalHost(), ramp_s=0, window_s=1)
+    assert found.check() == ["no-such-mutilate is not installed here, or not executable"]
+    with pytest.raises(LoadError) as caught:
+        found.start(ETC, 1)
+    assert caught.value.reason == Reason.TOOL_MISSING
+
+
+def test_samples_of_another_machine_are_refused():
+    class Far(LocalHost):
+        is_here = False
+
+    with pytest.raises(ValueError, match="another machine"):
+        MutilateSource(MutilateOptions(), [], Far(), ramp_s=0, window_s=1, save=True)
