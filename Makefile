@@ -13,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 
-.PHONY: help setup experiment test check lint types layers unit bench lock clean
+.PHONY: help setup experiment test check lint types layers unit test-system test-memcached bench picture lock clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ $(STAMP): requirements.lock pyproject.toml
 experiment: setup  ## tune a simulated herd: a table, a verdict and an HTML report
 	@$(BIN)/mustherd experiment start
 
-test: check unit  ## every check that CI runs
+test: check unit  ## every check that needs no root
 
 check: lint types layers  ## static checks only
 
@@ -49,8 +49,17 @@ layers: setup
 unit: setup
 	$(BIN)/pytest
 
+test-system: test-memcached  ## as root on Debian: every check that needs root; installs what they need
+
+test-memcached: setup
+	@command -v memcached >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends memcached; }
+	$(BIN)/pytest -m memcached
+
 bench: setup  ## print one benchmark's JSON: make bench NAME=footprint
 	@$(BIN)/python -m tests.benchmarks $(NAME)
+
+picture: setup  ## draw the README's picture from a finished experiment: make picture FOLDER=experiments/quickstart-...
+	$(BIN)/python docs/make_picture.py $(FOLDER)
 
 lock:  ## resolve requirements.lock again (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \

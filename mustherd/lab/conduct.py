@@ -274,11 +274,13 @@ class Conductor:
         of_wanted, of_beside = begun.count(wanted), since.count(beside)
         if len(failed) > repeats:
             raise HerdFailedError(f"{len(failed)} confirmation trials failed: see the trials' reasons")
-        if of_wanted < repeats and of_wanted <= of_beside:
+        if of_wanted >= repeats and of_beside >= repeats:
+            return None
+        # In the order A B B A: a drift in time, and a difference between two nodes that take turns, fall on both alike.
+        first = (of_wanted + of_beside) % 4 in (0, 3)
+        if of_beside >= repeats or (first and of_wanted < repeats):
             return Kind.CONFIRM, settings
-        if of_beside < of_wanted:
-            return Kind.CONFIRM, self._baseline
-        return None
+        return Kind.CONFIRM, self._baseline
 
     def _numbers(self, kind: Kind) -> int:
         return len({t.number for t in self._store.trials(kind)})

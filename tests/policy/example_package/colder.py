@@ -1,0 +1,35 @@
+"""An example of a policy in a package of its own; docs/how-to/policy.md shows it."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from mustherd.learn.search import Observation, Point, Problem
+from mustherd.spec import Experiment
+
+
+class Colder:
+    """Lower the clock a step at a time until a limit breaks."""
+
+    compares: ClassVar[bool] = True  # held against a baseline, and its best setting is confirmed
+
+    def __init__(self, experiment: Experiment, problem: Problem) -> None:
+        self._limits = problem.constraints
+        self._left = sorted(experiment.knobs["dvfs"], reverse=True)
+        self._broke = False
+
+    def observe(self, observations: Sequence[Observation]) -> None:
+        for seen in observations:
+            if seen.point["dvfs"] in self._left:
+                self._left.remove(seen.point["dvfs"])
+            self._broke |= not all(limit.met_by(seen.metrics[limit.metric]) for limit in self._limits)
+
+    def propose(self, pending: Sequence[Point]) -> Point | None:
+        if self._broke or pending or not self._left:
+            return None
+        return {"dvfs": self._left[0]}
+
+    def why_enough(self) -> str:
+        return "a limit broke" if self._broke else "the lowest clock was tried"
+
+    def close(self) -> None:
+        pass
