@@ -1,0 +1,95 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mustherd.muster.config import Config, ConfigError, Range, load
+from mustherd.terms import KnobInfo
+from mustherd.wire.ends import Ports
+
+GOOD = 'muster = "muster-1"\nstate = "/var/lib/mustherd"\n'
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "muster.toml"
+    file.write_text(text)
+    return file
+
+
+def test_the_least_that_is_needed(tmp_path: Path):
+    config = load(written(tmp_path, GOOD))
+    assert config == Config(muster="muster-1", state="/var/lib/mustherd")
+    assert config.ports.ports() == Ports()
+    assert config.ranges == {}
+
+
+def test_everything(tmp_path: Path):
+    text = GOOD + (
+        'shepherd = "10.0.0.1"\nkeys = "/etc/mustherd/keys"\ngroups = ["rack-1"]\nlease_s = 5\n'
+        "[ports]\npulse = 1\n[ranges]\ndvfs = {low = 1200, high = 2600}\nitr-delay = {values = [1, 2]}\n"
+        "[twin]\nspeed = 10\n"
+    )
+    config = load(written(tmp_path, text))
+    assert config.ports.ports() == Ports(pulse=1)
+    assert config.ranges == {"dvfs": Range(low=1200, high=2600), "itr-delay": Range(values=(1, 2))}
+    assert config.twin == {"speed": 10}
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "what"),
+    [
+        ('muster = "muster-1"\n', "top level", "state"),
+        (GOOD + "mutser = 1\n", "top level", "mutser"),
+        ('muster = "Muster 1"\nstate = "x"\n', "muster", "matching regex"),
+        ('muster = "../x"\nstate = "x"\n', "muster", "matching regex"),
+        (GOOD + "lease_s = 0.1\n", "lease_s", ">= 1.0"),
+        (GOOD + 'lease_s = "long"\n', "lease_s", "float"),
+        (GOOD + "[ports]\npulse = 0\n", "ports.pulse", ">= 1"),
+        (GOOD + "[ports]\npuls = 1\n", "ports", "puls"),
+        (GOOD + "[ranges]\ndvfs = 1200\n", "ranges", "object"),
+        (GOOD + "[ranges]\ndvfs = {low = -1}\n", "ranges", ">= 0"),
+        (GOOD + "[ranges]\ndvfs = {lowest = 1}\n", "ranges", "lowest"),
+        (GOOD + 'groups = ["a b"]\n', "groups", "matching regex"),
+        ("muster = ", "not TOML", ""),
+    ],
+)
+def test_wrong_input_is_one_line_with_file_key_and_what_is_allowed(tmp_path: Path, text: str, key: str, what: str):
+    file = written(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load(file)
+    message = str(caught.value)
+    assert message.startswith(f"{file}: {key}")
+    assert what in message
+    assert "\n" not in message
+
+
+def test_a_file_that_cannot_be_read_is_said_so(tmp_path: Path):
+    with pytest.raises(ConfigError, match="cannot read the muster's configuration"):
+        load(tmp_path / "absent.toml")
+    (tmp_path / "odd.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"odd\.toml"):
+        load(tmp_path / "odd.toml")
+
+
+small = st.integers(0, 60)
+
+
+@given(
+    own=st.builds(Range, values=st.lists(small, max_size=3).map(tuple), low=small, high=st.integers(-1, 60)),
+    node=st.builds(
+        KnobInfo,
+        name=st.just("k"),
+        sheep=st.just("s"),
+        unit=st.just("u"),
+        values=st.lists(small, max_size=3).map(tuple),
+        low=small,
+        high=st.integers(-1, 60),
+        step=st.integers(1, 7),
+    ),
+)
+def test_what_is_left_is_what_both_allow(own: Range, node: KnobInfo):
+    left = own.narrow(node)
+    for value in range(-2, 70):
+        mine = value in own.values or own.low <= value <= own.high
+        assert left.allows(value) == (mine and node.allows(value))
