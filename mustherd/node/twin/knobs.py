@@ -36,7 +36,10 @@ class TwinKnob:
             raise KnobError(
                 f"{self._info.name} of {self._info.sheep}: the twin refuses every write (fault write_error)"
             )
-        self._machine.write(self._info.name, self.lands_on(value))
+        try:
+            self._machine.write(self._info.name, self.lands_on(value))
+        except OSError as error:
+            raise KnobError(f"{self._info.name} of {self._info.sheep}: the twin's registers: {error}") from error
 
     def lands_on(self, value: int) -> int:
         return value

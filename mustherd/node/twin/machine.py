@@ -147,9 +147,10 @@ class Machine:
 
     def _store(self, name: str, value: int) -> None:
         border = self.profile.itr_reset_at_us
-        if name == ITR and (self.registers[name] < border) != (value < border):
-            self._link_up_at = self._now + self.profile.reset_seconds
+        crosses = name == ITR and (self.registers[name] < border) != (value < border)
         self.registers[name] = value
+        if crosses:
+            self._link_up_at = self._now + self.profile.reset_seconds
 
     def _effective_mhz(self) -> int:
         return self.originals[DVFS] if self.options.faults.dvfs_without_effect else self.registers[DVFS]

@@ -14,6 +14,7 @@ from itertools import product
 
 import msgspec
 
+from mustherd.node.twin.faults import DVFS, ITR
 from mustherd.node.twin.latency import Latency
 from mustherd.node.twin.profiles import Profile
 from mustherd.terms import Load
@@ -208,13 +209,13 @@ def exhaustive_optimum(
 ) -> Optimum | None:
     """The true optimum over all combinations of `values` ("itr-delay", "dvfs"), without noise.
 
-    None when nothing keeps read p99 <= `limit_us` and achieved / offered >= `achieved_ratio`.
+    A knob without values stays as a twin is found: adaptive, turbo. None when nothing keeps read p99 <= `limit_us` and achieved / offered >= `achieved_ratio`.
     """
     best: Optimum | None = None
-    for itr_us, mhz in product(values["itr-delay"], values["dvfs"]):
+    for itr_us, mhz in product(values.get(ITR, (ADAPTIVE,)), values.get(DVFS, (profile.turbo_ask_mhz,))):
         found = predict(profile, itr_us, mhz, load)
         if found.read_us["p99"] > limit_us or found.achieved_qps < achieved_ratio * load.qps:
             continue
         if best is None or found.power_watts < best.prediction.power_watts:
-            best = Optimum(values={"itr-delay": itr_us, "dvfs": mhz}, prediction=found)
+            best = Optimum(values={ITR: itr_us, DVFS: mhz}, prediction=found)
     return best

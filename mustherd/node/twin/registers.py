@@ -33,9 +33,11 @@ class Registers:
         return self._values[name]
 
     def __setitem__(self, name: str, value: int) -> None:
-        self._values[name] = value
+        """OSError when the file can't be written; then nothing has changed."""
+        changed = {**self._values, name: value}
         if self._path is not None:
             # Whole or not at all: a process killed here leaves the old values or the new ones.
             beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-            beside.write_bytes(msgspec.json.encode(self._values))
+            beside.write_bytes(msgspec.json.encode(changed))
             beside.replace(self._path)
+        self._values = changed

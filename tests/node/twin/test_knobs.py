@@ -175,3 +175,12 @@ class TestStateFile:
         path.write_text(text)
         with pytest.raises(ValueError, match=r"registers\.json"):
             Stand(state_file=path)
+
+    def test_registers_that_cannot_be_kept_are_not_changed(self, tmp_path):
+        folder = tmp_path / "gone"
+        folder.mkdir()
+        stand = Stand(state_file=folder / "registers.json")
+        folder.rmdir()
+        with pytest.raises(KnobError, match="dvfs of node-0"):
+            stand.dvfs.write(1200)
+        assert stand.dvfs.read() == 2800

@@ -139,3 +139,9 @@ class TestOptimum:
 
     def test_there_may_be_none(self):
         assert model.exhaustive_optimum(C6220, Load(qps=600_000), self.VALUES, limit_us=50) is None
+
+    def test_a_knob_that_is_not_searched_stays_as_it_was_found(self):
+        found = model.exhaustive_optimum(C6220, Load(qps=600_000), {"dvfs": (2600, 2400)}, limit_us=500)
+        assert found.values == {"itr-delay": 1, "dvfs": 2400}
+        found = model.exhaustive_optimum(C6220, Load(qps=600_000), {"itr-delay": (2, 200)}, limit_us=500)
+        assert found.values == {"itr-delay": 200, "dvfs": 2800}
