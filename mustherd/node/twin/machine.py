@@ -195,5 +195,7 @@ class Machine:
         self.joules += state.power_watts * (until - began)
         self.core_joules += cores * (until - began)
         if self.work is not None and until > began:
-            self.work.spent.append((until - began, state))
+            spent = self.work.spent
+            before = spent.pop()[0] if spent and spent[-1][1] is state else 0.0
+            spent.append((before + until - began, state))
         self._now = until

@@ -43,8 +43,6 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
 
     power_watts: float
     """Both packages."""
-    uncore_watts: float
-    """The part of it outside the cores."""
     busy_fraction: float
     achieved_qps: float
     read_us: dict[str, float]
@@ -175,7 +173,6 @@ def predict(profile: Profile, itr_us: int, mhz: int, load: Load) -> Prediction:
     longer = profile.latency.update_kcycles / ghz
     return Prediction(
         power_watts=power_watts(profile, ghz, busy, interval),
-        uncore_watts=profile.power.uncore,
         busy_fraction=busy,
         achieved_qps=achieved,
         read_us=read,
@@ -209,7 +206,8 @@ def exhaustive_optimum(
 ) -> Optimum | None:
     """The true optimum over all combinations of `values` ("itr-delay", "dvfs"), without noise.
 
-    A knob without values stays as a twin is found: adaptive, turbo. None when nothing keeps read p99 <= `limit_us` and achieved / offered >= `achieved_ratio`.
+    A knob without values stays as a twin is found: adaptive, turbo. None when nothing keeps read p99 <= `limit_us` and
+    achieved / offered >= `achieved_ratio`.
     """
     best: Optimum | None = None
     for itr_us, mhz in product(values.get(ITR, (ADAPTIVE,)), values.get(DVFS, (profile.turbo_ask_mhz,))):

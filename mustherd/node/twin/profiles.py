@@ -207,7 +207,7 @@ Fitted by robust least squares to the logarithms of package joules, achieved qps
 cells of a recorded grid (11 delays x 5 clocks x 6 loads from 100k to 1.2M qps; campaign 0 of the reference experiment);
 `python -m tests.benchmarks._fit_twin` does it again. Median absolute errors: energy 0.5 %; p99 2.8 % below saturation
 (1.8 to 4.6 % per load); mean latency 1.7 %; throughput where it is capped 0.1 %, at most 2.7 %. The largest: energy
-11 % in a few runs at 100k qps that don't agree with their neighbours in the record either; p99 21 %, at turbo with 2 us.
+11 % in a few runs at 100k qps that don't agree with their neighbours in the record; p99 21 %, at turbo with 2 us.
 Left out of the fit, a whole load is foretold to 7 % in p99 and 1 % in energy, a clock between others to 3 % and 1.5 %,
 a delay to 5 % (250 us, whose tail stands out in the record, to 9 %) and 1.2 %: medians again.
 
