@@ -47,3 +47,10 @@ REFUSED_PERIOD_S = 5.0
 
 FLOW_RESEND_S = 1.0
 """Pause before an unacknowledged log block is sent again."""
+
+UNHEARD_HELLOS = 30
+"""Hellos that nobody took, some 3 s of them, before a muster's log says so."""
+
+RESTORE_RETRY_S = 5.0
+"""First pause before a knob that would not go back is tried again; doubles up to the next."""
+RESTORE_RETRY_MAX_S = 60.0

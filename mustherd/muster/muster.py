@@ -9,7 +9,15 @@ import msgspec
 from mustherd.herd.flow import Sender
 from mustherd.herd.lease import Act, GiveBack, Ignore, Lease
 from mustherd.herd.link import Link, LinkFullError
-from mustherd.herd.timing import BEAT_PERIOD_S, CONNECT_PERIOD_S, HELLO_PERIOD_S, REFUSED_PERIOD_S
+from mustherd.herd.timing import (
+    BEAT_PERIOD_S,
+    CONNECT_PERIOD_S,
+    HELLO_PERIOD_S,
+    REFUSED_PERIOD_S,
+    RESTORE_RETRY_MAX_S,
+    RESTORE_RETRY_S,
+    UNHEARD_HELLOS,
+)
 from mustherd.muster.config import Config, ConfigError
 from mustherd.muster.pasture import Pasture
 from mustherd.muster.reports import fitting, pieces
@@ -21,10 +29,6 @@ from mustherd.wire import messages as m
 from mustherd.wire.ends import MusterEnd, new_session
 
 log = logging.getLogger(__name__)
-
-RESTORE_RETRY_S = 5.0
-RESTORE_RETRY_MAX_S = 60.0
-"""Between two attempts to put back a knob that would not go; doubles up to the latter."""
 
 
 class Muster:
@@ -47,7 +51,7 @@ class Muster:
         self._next_restore = float("inf")
         self._restore_pause = RESTORE_RETRY_S
         self._refusal = ""
-        self._alone = False
+        self._unheard = 0
         self._stopping = False
         self._window: Window | None = None
         self._begin_life()
@@ -193,12 +197,9 @@ class Muster:
     def _hello(self, now: float) -> None:
         sent = self._end.send_pulse(self._introduction(now))
         self._next_hello = now + (HELLO_PERIOD_S if sent else CONNECT_PERIOD_S)
-        if not sent and not self._alone:
-            self._alone = True
-            log.warning(
-                "no shepherd at %s lets this muster in yet: it isn't running, or doesn't accept this key; trying on",
-                self._config.shepherd,
-            )
+        self._unheard += not sent
+        if self._unheard == UNHEARD_HELLOS and not sent:
+            log.warning("no shepherd at %s yet, or it doesn't accept this key; trying on", self._config.shepherd)
 
     def _welcome(self, message: m.Welcome, now: float) -> None:
         taken = self._lease.welcome(reign=message.reign, sent_s=message.sent_s, hello_s=message.hello_s, now=now)
@@ -209,7 +210,7 @@ class Muster:
             self._give_back(taken.given_back)
             return
         log.info("welcomed by the shepherd")
-        self._refusal, self._alone = "", False
+        self._refusal, self._unheard = "", 0
         # What was under way with the shepherd of before dies with it.
         self._link = Link()
         self._flow = Sender()
