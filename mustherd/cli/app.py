@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from mustherd import __version__
-from mustherd.cli import experiment, keys, muster, shepherd
+from mustherd.cli import experiment, keys, knob, muster, shepherd
+from mustherd.errors import UserError
 
 INTERRUPTED = 130
 """What a shell expects of a program that Ctrl-C ended: 128 + SIGINT."""
@@ -22,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(experiment.app, name="experiment")
+app.add_typer(knob.app, name="knob")
 app.add_typer(muster.app, name="muster")
 app.add_typer(shepherd.app, name="shepherd")
 app.add_typer(keys.app, name="keys")
@@ -53,26 +55,6 @@ def main() -> None:
         # Whoever read us has seen enough; the interpreter's own flush at exit must not complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except Exception as error:
-        code = _code_of(error)
-        if code is None:
-            raise
+    except UserError as error:
         typer.echo(f"mustherd: {error}", err=True)
-        sys.exit(code)
-
-
-def _code_of(error: Exception) -> int | None:
-    """The exit code of an error that was foreseen; None for one that is a fault of ours."""
-    # By name, so that the error's module isn't imported just to compare: most commands need none of them.
-    codes = {
-        "mustherd.spec.error.SpecError": 2,
-        "mustherd.lab.errors.StoreError": 2,
-        "mustherd.lab.errors.OwnedError": 2,
-        "mustherd.muster.config.ConfigError": 2,
-        "mustherd.muster.journal.JournalError": 3,
-        "mustherd.wire.keys.KeysError": 2,
-        "mustherd.wire.ends.WireError": 3,
-        "mustherd.policy.policy.PolicyError": 3,
-        "mustherd.cli.local_herd.LocalHerdError": 3,
-    }
-    return codes.get(f"{type(error).__module__}.{type(error).__qualname__}")
+        sys.exit(error.exit_code)

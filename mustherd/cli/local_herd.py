@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mustherd.errors import UserError
 from mustherd.lab.service import ADDRESS
 
 if TYPE_CHECKING:
@@ -27,8 +28,10 @@ END_S = 10.0
 """How long a daemon may take to end in good order before it is killed."""
 
 
-class LocalHerdError(Exception):
+class LocalHerdError(UserError):
     """A process of the herd could not be started or ended badly; the message names it and its log."""
+
+    exit_code = 3
 
 
 class LocalHerd:

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from mustherd.errors import UserError
 
-class StoreError(RuntimeError):
+
+class StoreError(UserError):
     """The folder, or what was asked of it, is not in order; the message says what and how to mend it."""
 
 

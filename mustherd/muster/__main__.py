@@ -6,15 +6,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from mustherd.muster.config import ConfigError
-from mustherd.muster.journal import JournalError
+from mustherd.errors import UserError
 from mustherd.muster.process import end_with, log_to_stderr, on_stop_signal
 from mustherd.muster.service import serve
-from mustherd.wire.keys import KeysError
 
 
 def main() -> int:
-    """Run a muster; errors are one line and exit code 2, or 3 when the journal is at fault."""
+    """Run a muster; errors are one line."""
     parser = argparse.ArgumentParser(prog="mustherd muster run")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--parent", type=int, default=0)
@@ -29,9 +27,9 @@ def main() -> int:
 
     try:
         return serve(options.config, ready)
-    except (ConfigError, KeysError, JournalError) as error:
+    except UserError as error:
         print(f"mustherd: {error}", file=sys.stderr)  # noqa: T201 (the one message of a command that can't start)
-        return 3 if isinstance(error, JournalError) else 2
+        return error.exit_code
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from mustherd.errors import UserError
 from mustherd.herd.timing import LEASE_S
 from mustherd.terms import MAX_VALUE, KnobInfo
 from mustherd.wire.ends import Ports
@@ -15,7 +16,7 @@ from mustherd.wire.messages import NAME_PATTERN
 KnobValue = Annotated[int, msgspec.Meta(ge=0, le=MAX_VALUE)]
 
 
-class ConfigError(Exception):
+class ConfigError(UserError):
     """The configuration can't be used; the message names the file, the key, the value and what is allowed."""
 
 
@@ -66,6 +67,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     lease_s: Annotated[float, msgspec.Meta(ge=1.0, le=600.0)] = LEASE_S
     ranges: dict[str, Range] = {}
     """Knob name to what may be set; a knob that isn't named is never touched."""
+    linux: dict[str, Any] | None = None
+    """Present: this machine is the node; see mustherd.node.linux.options."""
     twin: dict[str, Any] | None = None
     """Present: simulate a node with these options instead of using this machine."""
     process: dict[str, Any] | None = None

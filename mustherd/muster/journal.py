@@ -6,11 +6,15 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from mustherd.errors import UserError
+
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-class JournalError(Exception):
+class JournalError(UserError):
     """The journal can't be written or read; without it no knob may be touched."""
+
+    exit_code = 3
 
 
 class Journal:

@@ -4,14 +4,17 @@ from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import ClassVar, Protocol, runtime_checkable
 
+from mustherd.errors import UserError
 from mustherd.learn.search import Observation, Point, Problem
 from mustherd.spec import Experiment
 
 GROUP = "mustherd.policies"
 
 
-class PolicyError(Exception):
+class PolicyError(UserError):
     """A policy can't be had or broke; the message names it and its package."""
+
+    exit_code = 3
 
 
 @runtime_checkable

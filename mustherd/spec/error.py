@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 from pydantic_core import PydanticCustomError
 
+from mustherd.errors import UserError
+
 Path = tuple[str | int, ...]
 """Where a value is in a document: keys of mappings and positions in lists, from the top."""
 
@@ -28,7 +30,7 @@ class Finding(NamedTuple):
     """The key itself is wrong, not its value."""
 
 
-class SpecError(Exception):
+class SpecError(UserError):
     """A definition that can't be used: the first thing wrong in file order.
 
     `line` and `column` count from 1, and are 0 where the file as a whole is meant. `more` counts further errors.

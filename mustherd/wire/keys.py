@@ -14,12 +14,13 @@ from pathlib import Path
 
 import zmq.auth
 
+from mustherd.errors import UserError
 from mustherd.wire.messages import NAME_PATTERN
 
 ACCEPTED = "accepted"
 
 
-class KeysError(Exception):
+class KeysError(UserError):
     """A key is missing, unreadable or too widely readable, or an address needs keys; the message says the mend."""
 
 

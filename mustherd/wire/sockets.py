@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import zmq
 
+from mustherd.errors import UserError
 from mustherd.wire.keys import Keys, KeysError
 
 if TYPE_CHECKING:
@@ -26,8 +27,10 @@ TURNED_AWAY_KEPT = 1000
 """Strangers' keys that are remembered, so that each is logged once."""
 
 
-class WireError(Exception):
+class WireError(UserError):
     """An address can't be bound or connected to; the message names it and says what to do."""
+
+    exit_code = 3
 
 
 class Wake:
