@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -23,6 +24,8 @@ def serve(file: Path, ready: Callable[[Callable[[], None]], None]) -> int:
     `ready` gets the function that stops it, to hang it on signals. Raises ConfigError, JournalError, KeysError.
     """
     config = load(file)
+    if config.linux is not None:
+        config = _retire(file)
     node = open_node(config, file)
     journal = Journal(Path(config.state))
     keys = for_member(Path(config.keys), config.muster) if config.keys else None
@@ -36,8 +39,10 @@ def serve(file: Path, ready: Callable[[Callable[[], None]], None]) -> int:
 
 def open_node(config: Config, file: Path) -> Node:
     """The node that a configuration means. Raises ConfigError."""
+    if config.linux is not None:
+        return _open_linux(config.linux, file)
     if config.twin is None:
-        raise ConfigError(f"{file}: top level: no node: a [twin] table is needed")
+        raise ConfigError(f"{file}: top level: no node: a [linux] or a [twin] table is needed")
     from mustherd.node.twin.faults import TwinOptions  # noqa: PLC0415
     from mustherd.node.twin.node import TwinNode  # noqa: PLC0415
 
@@ -46,3 +51,28 @@ def open_node(config: Config, file: Path) -> Node:
         return TwinNode(options, state_file=Path(config.state) / "registers.json")
     except (msgspec.ValidationError, ValueError, OSError) as error:
         raise ConfigError(f"{file}: twin: {error}") from None
+
+
+def _open_linux(table: dict[str, Any], file: Path) -> Node:
+    from mustherd.node.linux import LinuxNode, LinuxOptions, NodeError  # noqa: PLC0415
+
+    try:
+        return LinuxNode(msgspec.convert(table, LinuxOptions))
+    except (msgspec.ValidationError, NodeError) as error:
+        raise ConfigError(f"{file}: linux: {error}") from None
+
+
+def _retire(file: Path) -> Config:
+    """Give up what isn't needed on a real machine, and read the configuration once more, now that it is known safe."""
+    from mustherd.muster import privileges  # noqa: PLC0415
+
+    privileges.require_guarded(file)
+    config = load(file)
+    try:
+        reserved = (config.linux or {}).get("reserved")
+        if reserved:
+            privileges.stay_on(msgspec.convert(reserved, set[int]))
+        privileges.keep()
+    except (privileges.PrivilegeError, msgspec.ValidationError) as error:
+        raise ConfigError(f"{file}: {error}") from None
+    return config

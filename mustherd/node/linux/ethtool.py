@@ -10,6 +10,7 @@ from typing import Protocol
 import msgspec
 
 from mustherd.node.linux import netlink
+from mustherd.node.linux.tree import Tree
 
 # linux/genetlink.h and linux/ethtool_netlink.h
 GENL_ID_CTRL, CTRL_CMD_GETFAMILY, CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME = 0x10, 3, 1, 2
@@ -139,6 +140,36 @@ class KernelEthtool:
                 return generic.ask(_family(generic), content)
         except netlink.NetlinkError as error:
             raise EthtoolError(f"{interface}: {what}: {error}") from None
+
+
+class NoEthtool:
+    """Recorded files, which have no driver to ask: nothing that is meant for them may reach this machine's NICs."""
+
+    def coalesce(self, interface: str) -> Coalesce:
+        raise self._error(interface)
+
+    def set_coalesce(self, interface: str, rx_usecs: int | None, adaptive_rx: bool | None) -> None:  # noqa: ARG002
+        raise self._error(interface)
+
+    def rings(self, interface: str) -> Rings:
+        raise self._error(interface)
+
+    def set_rings(self, interface: str, rx: int | None, tx: int | None) -> None:  # noqa: ARG002
+        raise self._error(interface)
+
+    def driver(self, interface: str) -> Driver:
+        raise self._error(interface)
+
+    def addresses(self) -> dict[int, tuple[str, ...]]:
+        return {}
+
+    def _error(self, interface: str) -> EthtoolError:
+        return EthtoolError(f"{interface}: recorded files have no driver to ask")
+
+
+def ethtool_of(tree: Tree) -> Ethtool:
+    """The kernel's ethtool for the running machine's own files, none for any other tree."""
+    return KernelEthtool() if tree.is_this_machine else NoEthtool()
 
 
 def _family(generic: netlink.Socket) -> int:

@@ -23,7 +23,7 @@ def collect(tree: Tree, ethtool: Ethtool, interface: Interface | None, options: 
         "kernel": tree.peek("proc/sys/kernel/osrelease"),
         "kernel_build": tree.peek("proc/sys/kernel/version"),
         "kernel_command_line": tree.peek("proc/cmdline"),
-        "machine": platform.machine() if str(tree.root) == "/" else "",
+        "machine": platform.machine() if tree.is_this_machine else "",
         "product": tree.peek("sys/class/dmi/id/product_name"),
         "bios": tree.peek("sys/class/dmi/id/bios_version"),
         **_cpu(tree),

@@ -8,7 +8,7 @@ from mustherd.node.clock import Clock, MonotonicClock
 from mustherd.node.energy import EnergyMeter
 from mustherd.node.knob import Knob, KnobError
 from mustherd.node.linux import dvfs, facts, interfaces, itr, limit, meters, power
-from mustherd.node.linux.ethtool import Ethtool, EthtoolError, KernelEthtool
+from mustherd.node.linux.ethtool import Ethtool, EthtoolError, ethtool_of
 from mustherd.node.linux.interfaces import Interface, InterfaceError
 from mustherd.node.linux.itr import ItrDelay
 from mustherd.node.linux.msr import Msr
@@ -43,7 +43,7 @@ class LinuxNode:
         """NodeError when an interface or a means was named that isn't there."""
         self._options = options = options or LinuxOptions()
         self._tree = tree = tree or Tree(Path(options.root))
-        self._ethtool = ethtool = ethtool or KernelEthtool()
+        self._ethtool = ethtool = ethtool or ethtool_of(tree)
         self._clock = MonotonicClock()
         self._missing: dict[str, str] = {}
         registers = Msr(tree)

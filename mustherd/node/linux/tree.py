@@ -62,6 +62,11 @@ class Tree:
     def __init__(self, root: Path = Path("/")) -> None:
         self.root = root
 
+    @property
+    def is_this_machine(self) -> bool:
+        """Whether these are the files of the kernel that runs."""
+        return str(self.root) == "/"
+
     def read_bytes(self, path: str) -> bytes:
         """The file's content up to MAX_BYTES + 1."""
         with (self.root / path).open("rb", buffering=0) as file:

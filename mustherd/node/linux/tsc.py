@@ -23,7 +23,7 @@ def khz(tree: Tree) -> int | None:
         return tree.number("sys/devices/system/cpu/cpu0/tsc_freq_khz", 10**8)
     except TreeError:
         pass
-    return from_perf() if str(tree.root) == "/" else None
+    return from_perf() if tree.is_this_machine else None
 
 
 def from_perf() -> int | None:

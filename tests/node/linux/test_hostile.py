@@ -275,6 +275,13 @@ def test_files_on_a_disk_are_read_and_written_alike(make, tmp_path, kind):
     assert node.meter is None or node.meter.read() == kept.meter.read()
 
 
+def test_recorded_files_never_reach_this_machine_s_nics(make, tmp_path):
+    make(LAB).unpack(tmp_path)
+    node = LinuxNode(LinuxOptions(idle_seconds=0, root=str(tmp_path), interface="ixgbe"))
+    assert "recorded files" in node.facts["no_itr-delay"]
+    assert not [k for k in node.knobs if k.info.name in ("itr-delay", "ring-size-rx")]
+
+
 def test_making_and_reading_a_node_writes_nothing(make):
     for kind in KINDS.values():
         machine = make(kind)

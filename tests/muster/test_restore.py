@@ -1,0 +1,156 @@
+"""A node is put back by the next start and by hand, whatever moment its muster was killed at."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from mustherd.muster import restore as restoring
+from mustherd.muster.config import Range
+from mustherd.muster.journal import Journal, JournalError
+from mustherd.muster.pasture import Pasture
+from mustherd.muster.service import UNRESTORED
+from mustherd.node.linux import LinuxNode, LinuxOptions
+from mustherd.terms import Setting
+from tests.node.linux.machine import ACPI, LAB, PSTATE, Machine
+
+RANGES = {name: Range(high=10**6) for name in ("itr-delay", "dvfs", "rapl-limit", "ring-size-rx")}
+WANTED = {"itr-delay": 250, "dvfs": 1500, "rapl-limit": 70, "ring-size-rx": 1024}
+
+LIVES = """
+import os, signal, sys
+from pathlib import Path
+from mustherd.muster.journal import Journal
+from mustherd.muster.pasture import Pasture
+from mustherd.terms import Setting
+from tests.muster.test_restore import RANGES, WANTED, node_of
+from tests.node.linux.machine import KINDS, Machine
+
+def live(folder, kind, moment):
+    calls = 0
+
+    def deadly(act):
+        def counted(*arguments):
+            nonlocal calls
+            calls += 1
+            if calls == moment:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return act(*arguments)
+        return counted
+
+    folder.mkdir()
+    Machine(kind, folder / 'machine').tree.save()
+    machine = Machine(kind, folder / 'machine')
+    node = node_of(machine)
+    machine.tree.save = deadly(machine.tree.save)
+    os.fsync = deadly(os.fsync)
+    Path.replace = deadly(Path.replace)
+    pasture = Pasture(node.knobs, RANGES, Journal(folder / 'state'))
+    assert pasture.apply([Setting('node-0', k, v) for k, v in WANTED.items()]).word == 'applied'
+    assert pasture.apply([Setting('node-0', 'dvfs', 1600)]).word == 'applied'
+
+for moment in range(1, 1000):
+    child = os.fork()
+    if child == 0:
+        try:
+            live(Path(sys.argv[1]) / str(moment), KINDS[sys.argv[2]], moment)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code != -signal.SIGKILL:
+        sys.exit(code)
+"""
+
+
+def node_of(machine: Machine) -> LinuxNode:
+    return LinuxNode(LinuxOptions(idle_seconds=0), machine.tree, machine.ethtool, sleep=lambda _: None)
+
+
+def values(machine: Machine) -> dict[str, int]:
+    return {k.info.name: k.read() for k in node_of(machine).knobs}
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("kind", [LAB, ACPI, PSTATE], ids=lambda kind: kind.name)
+def test_killed_at_any_moment_of_a_decision(tmp_path, kind):
+    """Before and after every file that is synced, every rename and every write to the machine."""
+    done = subprocess.run(
+        [sys.executable, "-c", LIVES, tmp_path, kind.name], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    moments = sorted(int(folder.name) for folder in tmp_path.iterdir())
+    assert len(moments) > 20
+    untouched = Machine(kind)
+    originals = values(untouched)
+    changed = 0
+    for moment in moments:
+        folder = tmp_path / str(moment)
+        left = Machine(kind, folder / "machine")
+        journal = Journal(folder / "state")
+        # In mid-decision its CPUs may differ, which is no single value.
+        changed += left.tree.files != untouched.tree.files
+        pasture = Pasture(node_of(left).knobs, RANGES, journal)
+        pasture.restore()
+        assert not pasture.changed
+        assert values(left) == originals, f"killed at moment {moment} of {len(moments)}"
+        journal.close()
+    assert changed > 5
+
+
+class TestByHand:
+    @pytest.fixture
+    def machine(self):
+        return Machine(LAB)
+
+    @pytest.fixture
+    def file(self, tmp_path, machine, monkeypatch):
+        monkeypatch.setattr(restoring, "open_node", lambda config, file: node_of(machine))
+        file = tmp_path / "muster.toml"
+        file.write_text(f'muster = "m"\nstate = "{tmp_path / "state"}"\n[linux]\n[ranges.dvfs]\nhigh = 2000\n')
+        return file
+
+    def change(self, machine, tmp_path):
+        journal = Journal(tmp_path / "state")
+        pasture = Pasture(node_of(machine).knobs, RANGES, journal)
+        assert pasture.apply([Setting("node-0", k, v) for k, v in WANTED.items()]).word == "applied"
+        return journal
+
+    def test_puts_everything_back(self, tmp_path, machine, file):
+        originals = values(machine)
+        self.change(machine, tmp_path).close()
+        assert values(machine) != originals
+        done = restoring.restore(file)
+        assert {r.knob for r in done.readings} == WANTED.keys()
+        assert all(r.held for r in done.readings)
+        assert done.exit_code == 0
+        assert values(machine) == originals
+        assert restoring.restore(file).readings == ()
+
+    def test_what_cannot_be_put_back_is_shouted_about_and_kept(self, tmp_path, machine, file, caplog):
+        self.change(machine, tmp_path).close()
+        machine.tree.write_faults = {"0x199": 16}
+        done = restoring.restore(file)
+        assert done.exit_code == UNRESTORED
+        (bad,) = [r for r in done.readings if r.error]
+        assert "busy" in bad.error
+        assert "NOT RESTORED: dvfs on node-0 to 3800" in caplog.text
+        kept = json.loads((tmp_path / "state/originals.json").read_text())["originals"]
+        assert kept == [{"sheep": "node-0", "knob": "dvfs", "value": 3800}]
+        machine.tree.write_faults = {}
+        assert restoring.restore(file).exit_code == 0
+
+    def test_not_beside_a_muster_that_runs(self, tmp_path, machine, file):
+        journal = self.change(machine, tmp_path)
+        with pytest.raises(JournalError, match="another muster"):
+            restoring.restore(file)
+        journal.close()
+
+    def test_after_a_reboot_the_machine_has_its_own_values(self, tmp_path, machine, file):
+        self.change(machine, tmp_path).close()
+        kept = tmp_path / "state/originals.json"
+        kept.write_text(kept.read_text().replace('"boot_id": "', '"boot_id": "another-'))
+        assert restoring.restore(file).readings == ()
+        assert machine.tree.peep(0, 0x199) >> 8 == 15
