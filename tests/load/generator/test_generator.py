@@ -1,0 +1,198 @@
+"""The generator against a real memcached. What is asserted of times is only which came before which."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from mustherd.load import curve
+from mustherd.load.counters import Address
+from mustherd.load.error import LoadError, Reason
+from mustherd.load.generator.generator import Generator, plans
+from mustherd.load.generator.options import Frames, GeneratorOptions, Ready, frame
+from mustherd.load.memcached import free_port
+from mustherd.load.port import GeneratorSource
+from mustherd.load.presets import load
+from tests.load.stand import served
+
+pytestmark = [pytest.mark.memcached, pytest.mark.process]
+
+SMALL = GeneratorOptions(records=500, connections=4)
+
+
+def measured(generator: Generator, ramp_s: float = 0.1, window_s: float = 0.5):
+    with generator:
+        generator.ready()
+        time.sleep(ramp_s)
+        generator.open_window()
+        time.sleep(window_s)
+        return generator.close_window()
+
+
+@pytest.mark.parametrize("protocol", ["binary", "ascii"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_it_reports_is_what_the_server_counted(protocol, workers):
+    options = msgspec.structs.replace(SMALL, protocol=protocol, workers=workers)
+    with served() as server:
+        found = measured(Generator(options, [server.address], load("etc", 2000), seed=1))
+    assert found.generator == "builtin"
+    counters = found.counters
+    # In flight at either end, and requests due before the window that were answered in it.
+    assert abs(counters["cmd_get"] + counters["cmd_set"] - found.requests) <= 256
+    assert found.misses == counters["get_misses"] == 0
+    assert counters["errors"] == 0
+    assert counters["get_hits"] == counters["cmd_get"] > 0
+    assert counters["cmd_set"] > 0
+    assert counters["server_cpu_seconds"] > 0
+    assert counters["curr_connections"] >= 4 * workers
+    assert found.requests == pytest.approx(found.achieved_qps * (found.t1_s - found.t0_s))
+    for latencies in (found.read_us, found.update_us):
+        ordered = [latencies[p] for p in ("p50", "p90", "p95", "p99", "p999")]
+        assert ordered[0] > 0
+        assert ordered == sorted(ordered)
+
+
+def test_what_was_not_stored_is_missed():
+    options = msgspec.structs.replace(SMALL, preload=False)
+    with served() as server:
+        found = measured(Generator(options, [server.address], load("etc", 2000, update_ratio=0.0), seed=1))
+    assert found.misses == found.requests > 0
+    assert found.counters["get_misses"] > 0
+
+
+def test_a_stall_of_the_server_is_in_the_latency_of_all_it_delayed():
+    """Closed-loop generators send nothing meanwhile, and measure one slow request."""
+    with served() as server, Generator(SMALL, [server.address], load("etc", 1000, outstanding=8), seed=1) as generator:
+        generator.ready()
+        generator.open_window()
+        os.kill(server.pid, signal.SIGSTOP)
+        time.sleep(0.4)
+        os.kill(server.pid, signal.SIGCONT)
+        time.sleep(0.4)
+        found = generator.close_window()
+    # Half of the window's requests fell due during the stall, and waited 200 ms on average.
+    assert found.read_us["p90"] > 50_000
+    assert found.read_us["p999"] > 300_000
+
+
+def test_a_load_that_changes_with_the_window():
+    levels = curve.steps([(1000, 0.5), (4000, 10)])
+    with served() as server:
+        found = measured(
+            Generator(SMALL, [server.address], load("etc", 7), seed=1, curve=levels), ramp_s=0.0, window_s=1.0
+        )
+    seconds = found.t1_s - found.t0_s
+    assert found.offered_qps == pytest.approx(levels.requests(seconds) / seconds, rel=0.2)
+
+
+def test_values_longer_than_a_buffer():
+    options = msgspec.structs.replace(SMALL, value_size="400000", records=20)
+    with served(memory_mb=256) as server:
+        found = measured(Generator(options, [server.address], load("etc", 100, update_ratio=0.3), seed=1))
+    assert found.requests > 0
+    assert found.misses == found.counters["errors"] == 0
+
+
+def test_more_than_it_can_send_is_no_valid_load():
+    with served() as server:
+        found = measured(Generator(SMALL, [server.address], load("etc", 5e6, outstanding=64), seed=1), window_s=0.3)
+    assert found.saturated
+    assert found.achieved_qps < found.offered_qps / 2
+
+
+def test_one_that_sleeps_between_requests():
+    options = msgspec.structs.replace(SMALL, blocking=True, cores=(min(os.sched_getaffinity(0)),))
+    with served() as server:
+        found = measured(Generator(options, [server.address], load("etc", 500), seed=1))
+    assert found.requests > 0
+    assert found.counters["generator_cpu_seconds"] < 0.9 * (found.t1_s - found.t0_s)
+
+
+def test_several_servers_share_the_connections():
+    with served() as one, served() as other:
+        found = measured(Generator(SMALL, [one.address, other.address], load("etc", 2000), seed=1))
+        assert min(one.counters().cmd_get, other.counters().cmd_get) > 0
+    assert found.misses == 0
+
+
+def test_a_server_that_goes_away_under_load():
+    with served() as server, Generator(SMALL, [server.address], load("etc", 2000), seed=1) as generator:
+        generator.open_window()
+        server.stop()
+        with pytest.raises(LoadError) as caught:
+            generator.close_window()
+    assert caught.value.reason == Reason.SERVER_UNREACHABLE
+
+
+def test_nobody_to_load():
+    with (
+        Generator(SMALL, [Address("127.0.0.1", free_port())], load("etc", 10), seed=1) as generator,
+        pytest.raises(LoadError) as caught,
+    ):
+        generator.open_window()
+    assert caught.value.reason == Reason.SERVER_UNREACHABLE
+
+
+@pytest.mark.parametrize("option", ["key_size", "value_size", "arrivals"])
+def test_a_distribution_that_cannot_be_read(option):
+    options = msgspec.structs.replace(SMALL, **{option: "zipf:1"})
+    with (
+        served() as server,
+        Generator(options, [server.address], load("etc", 10), seed=1) as generator,
+        pytest.raises(LoadError, match="zipf:1"),
+    ):
+        generator.ready()
+
+
+def test_a_worker_that_was_killed_is_missed_and_none_outlives_the_load():
+    with served() as server, Generator(SMALL, [server.address], load("etc", 1000), seed=1) as generator:
+        generator.open_window()
+        pids = generator.pids
+        os.kill(pids[0], signal.SIGKILL)
+        with pytest.raises(LoadError) as caught:
+            generator.close_window()
+    assert caught.value.reason == Reason.LOAD_FAILED
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_a_window_closes_only_once_it_was_opened():
+    with served() as server, Generator(SMALL, [server.address], load("etc", 10), seed=1) as generator:
+        with pytest.raises(RuntimeError):
+            generator.close_window()
+        generator.stop()
+        generator.stop()
+
+
+def test_its_source_ends_one_load_before_the_next():
+    with served() as server:
+        source = GeneratorSource(SMALL, [server.address])
+        assert not source.check()
+        first = source.start(load("etc", 100), 1)
+        pids = first.pids
+        second = source.start(load("etc", 100), 2)
+        assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+        source.stop()
+        assert not second.pids
+    assert "no memcached" in source.check()[0]
+
+
+@pytest.mark.parametrize(
+    ("outstanding", "workers", "connections", "depth"),
+    [(256, 2, 16, 8), (8, 2, 4, 1), (1, 1, 1, 1), (3, 2, 1, 1), (100, 2, 16, 3)],
+)
+def test_outstanding_requests_are_shared_out(outstanding, workers, connections, depth):
+    options = GeneratorOptions(workers=2, connections=16)
+    found = plans(options, [], load("etc", 10, outstanding=outstanding), 1, curve.constant(10))
+    assert len(found) == workers
+    assert {(p.connections, p.depth) for p in found} == {(connections, depth)}
+    assert [p.worker for p in found] == list(range(workers))
+
+
+def test_frames_come_out_whole_however_they_are_cut():
+    frames, data = Frames(), frame(Ready()) * 3
+    assert [len(frames.feed(data[k : k + 1])) for k in range(len(data))].count(1) == 3
+    with pytest.raises(ValueError, match="a frame of"):
+        Frames().feed(b"\xff" * 4)
