@@ -9,10 +9,12 @@ import msgspec
 from mustherd.terms import KnobInfo
 
 
-class Profile(msgspec.Struct, frozen=True):
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """What a kind of node offers, and what it draws."""
 
     knobs: tuple[KnobInfo, ...]
+    presets: tuple[str, ...]
+    """Mixes of requests under which its behaviour is known."""
     watts: float
     """Power of its packages under load at the default settings: the recorded grid's highest, 3103 J in 30 s."""
 
@@ -41,6 +43,7 @@ PROFILES: dict[str, Profile] = {
                 names={2800: "turbo"},
             ),
         ),
+        presets=("etc",),
         watts=103.0,
     ),
 }

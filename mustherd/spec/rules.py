@@ -23,6 +23,7 @@ def broken(experiment: Experiment) -> list[Finding]:
     ]  # fmt: skip
     if experiment.herd.simulated is not None:
         found += _faults(experiment.herd.simulated)
+        found += _simulated_load(experiment)
         found += offered(experiment, PROFILES[experiment.herd.simulated.profile].knobs)
     return found
 
@@ -57,6 +58,15 @@ def _herd(experiment: Experiment) -> Iterator[Finding]:
             "a herd is either simulated or an inventory" if given else "a herd needs 'simulated' or 'inventory'",
             "simulated: {profile: c6220, musters: 2} or inventory: FOLDER",
             at_key=bool(given),
+        )
+
+
+def _simulated_load(experiment: Experiment) -> Iterator[Finding]:
+    known = PROFILES[experiment.herd.simulated.profile].presets if experiment.herd.simulated else ()
+    preset = experiment.workload.preset
+    if preset not in known:
+        yield Finding(
+            ("workload", "preset"), f"nothing is known of '{preset}' on a simulated node", listed(list(known)), known[0]
         )
 
 

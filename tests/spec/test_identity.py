@@ -83,10 +83,7 @@ name: same
         ({"constraints": ["misses <= 0"]}, ['constraints: [] -> ["misses <= 0"]']),
         ({"gates": {"energy_watts": {"low": 1}}}, ["gates.energy_watts.low: 5.0 -> 1.0"]),
         ({"baseline": {"settings": {"dvfs": 2600}}}, ['baseline.settings: default -> {"dvfs": 2600}']),
-        (
-            {"workload": {"qps": 600000, "preset": "usr"}},
-            ["workload.preset: etc -> usr", "workload.update_ratio: 0.25 -> 0.01"],
-        ),
+        ({"workload": {"qps": 600000, "update_ratio": 0.5}}, ["workload.update_ratio: 0.25 -> 0.5"]),
     ],
 )
 def test_what_differs_is_said(change: dict[str, object], said: list[str]) -> None:

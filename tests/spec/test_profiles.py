@@ -7,11 +7,12 @@ import pytest
 
 from mustherd.load.presets import PRESETS, load
 from mustherd.node.twin import TwinFaults, TwinNode, TwinOptions
+from mustherd.node.twin.model import PRESETS as MIXES
 from mustherd.node.twin.profiles import PROFILES as TWINS
 from mustherd.spec.experiment import Faults, Simulated, Workload
 from mustherd.spec.profiles import PROFILES
 from mustherd.terms import Load
-from tests.spec.make import made
+from tests.spec.make import made, refused
 
 
 def test_there_are_the_same_profiles() -> None:
@@ -49,3 +50,14 @@ def test_a_preset_fills_in_the_share_of_updates() -> None:
     )
     with pytest.raises(KeyError):
         load("sys", 1000)
+
+
+@pytest.mark.parametrize("name", sorted(PROFILES))
+def test_the_mixes_of_requests_are_those_that_the_twin_knows(name: str) -> None:
+    assert PROFILES[name].presets == MIXES
+
+
+def test_a_mix_that_no_twin_knows_is_refused() -> None:
+    error = refused(workload={"qps": 1000, "preset": "usr"})
+    assert error.key == "workload.preset"
+    assert error.suggestion == "etc"

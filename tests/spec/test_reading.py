@@ -37,8 +37,10 @@ def test_little_has_to_be_said() -> None:
 
 
 def test_the_preset_decides_the_share_of_updates_unless_it_is_given() -> None:
-    assert made(workload={"qps": 1, "preset": "usr"}).workload.update_ratio == 0.01
-    assert made(workload={"qps": 1, "preset": "usr", "update_ratio": 0.5}).workload.load().update_ratio == 0.5
+    real = {"inventory": "inventory/lab"}
+    assert made(herd=real, workload={"qps": 1, "preset": "usr"}).workload.update_ratio == 0.01
+    usr = {"qps": 1, "preset": "usr", "update_ratio": 0.5}
+    assert made(herd=real, workload=usr).workload.load().update_ratio == 0.5
 
 
 def test_other_ways_to_write_the_same() -> None:
