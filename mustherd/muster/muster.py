@@ -204,7 +204,7 @@ class Muster:
     def _welcome(self, message: m.Welcome, now: float) -> None:
         taken = self._lease.welcome(reign=message.reign, sent_s=message.sent_s, hello_s=message.hello_s, now=now)
         if isinstance(taken, Ignore):
-            log.warning("a welcome came too late to be of use: %s", taken.reason)
+            log.info("a welcome came too late to be of use: %s", taken.reason)
             return
         if not taken.another:
             self._give_back(taken.given_back)

@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 
 TCP_BACKLOG = 1024
 
+LOG_QUEUE_BLOCKS = 128
+"""Blocks of one muster that wait for the shepherd at most; an honest one has no more than its credit under way."""
+
 
 @dataclass(frozen=True)
 class Ports:
@@ -85,7 +88,7 @@ class ShepherdEnd:
                 self._zap = authenticator(self._context, keys)
             asked = ports or Ports()
             self._pulse, pulse = self._bind(zmq.ROUTER, host, asked.pulse, m.MAX_PULSE_BYTES)
-            self._log, log_port = self._bind(zmq.ROUTER, host, asked.log, m.MAX_LOG_BYTES)
+            self._log, log_port = self._bind(zmq.ROUTER, host, asked.log, m.MAX_LOG_BYTES, LOG_QUEUE_BLOCKS)
             self._control, control = self._bind(zmq.PUB, host, asked.control, m.MAX_CONTROL_BYTES)
             self._coordinate, coordinate = self._bind(zmq.ROUTER, host, asked.coordinate, m.MAX_COORDINATE_BYTES)
         except BaseException:
@@ -155,10 +158,13 @@ class ShepherdEnd:
         self._context.destroy(linger=0)
         self._wake.close()
 
-    def _bind(self, kind: int, host: str, port: int, max_bytes: int) -> "tuple[zmq.Socket[bytes], int]":
+    def _bind(
+        self, kind: int, host: str, port: int, max_bytes: int, queue: int = SEND_QUEUE_MESSAGES
+    ) -> "tuple[zmq.Socket[bytes], int]":
         socket = self._context.socket(kind)
         tune(socket, max_bytes)
         socket.setsockopt(zmq.BACKLOG, TCP_BACKLOG)
+        socket.setsockopt(zmq.RCVHWM, queue)
         if kind == zmq.ROUTER:
             # A muster that starts again takes its name over from the connection that its last life left behind.
             socket.setsockopt(zmq.ROUTER_HANDOVER, 1)

@@ -15,7 +15,8 @@ PROTOCOL_VERSION = 1
 
 MAX_PULSE_BYTES = 256 * 1024
 MAX_CONTROL_BYTES = 256 * 1024
-MAX_LOG_BYTES = 4 * 1024 * 1024
+MAX_LOG_BYTES = 256 * 1024
+"""A muster cuts its rows into blocks of some 70 KiB; with the queue's length this bounds what one may pile up."""
 MAX_COORDINATE_BYTES = 16 * 1024 * 1024
 """A status of a whole herd is the largest: a thousand musters with their facts, knobs and readings."""
 

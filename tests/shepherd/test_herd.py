@@ -381,3 +381,26 @@ def test_a_node_that_offers_too_much_is_said_so_at_the_start(tmp_path):
 
 def test_constants_fit_together():
     assert LEASE_S < DECISION_GIVE_UP_S
+
+
+def test_a_flood_of_rows_comes_in_blocks_in_order_and_what_does_not_fit_is_counted(tmp_path):
+    from mustherd.herd.flow import KEPT_BLOCKS
+    from mustherd.muster.reports import BLOCK_VALUES
+    from mustherd.node.logger import Rows
+
+    node = FakeNode()
+    many = BLOCK_VALUES * (KEPT_BLOCKS + 10)
+    blocks: list[m.Block] = []
+    with shepherd(on_block=lambda _name, block: blocks.append(block)) as (running, ports):
+        with muster(ports, tmp_path, node=node):
+            wait_for(running.musters)
+            future = running.measure("muster-1", **WINDOW | {"window_s": 0.5})
+            time.sleep(0.2)
+            node.loggers[0].waiting = [Rows(first=0, columns={"a": (1.0,) * many})]
+            measured = future.result(PATIENCE_S)
+            assert measured.rows == {"rows-node-0": many}
+            lost = measured.rows_lost["rows-node-0"]
+            assert lost == 10 * BLOCK_VALUES
+            wait_for(lambda: blocks and blocks[-1].seq == measured.last_block)
+        assert [b.first for b in blocks] == [k * BLOCK_VALUES for k in range(len(blocks))]
+        assert sum(len(b.columns["a"]) for b in blocks) == many - lost
