@@ -22,6 +22,8 @@ CONFIDENCE = 0.95
 """Of two-sided intervals; a limit is held against one end, so it is kept with a confidence of 0.975."""
 ABREAST = 3
 """How many settings are confirmed at the same time."""
+INDIFFERENCE = 0.03
+"""Rounds go on while another setting may still be cheaper by more than 3 % than the one to be announced."""
 LEAST_ROUNDS = 3
 """Fewer repeats than this give intervals many times as wide as the noise."""
 
@@ -78,7 +80,8 @@ class Confirmation:
     """Which settings to measure next, and what the rounds so far say. Pure: it measures nothing itself.
 
     A setting is dropped once it certainly misses a limit, or certainly uses more than one that is `met`; the next
-    candidate takes its place. It ends when the cheapest setting that is left is `met`, or when rounds run out.
+    candidate takes its place. It ends when the cheapest setting that is left is `met` and none beside it may be much
+    cheaper, or when rounds run out.
     """
 
     def __init__(
@@ -188,11 +191,17 @@ class Confirmation:
         judged = [self.judge(p) for p in self._live() if self._values(p)]
         if not judged:
             return False
-        return min(judged, key=lambda j: j.objective).word == "met"
+        first = min(judged, key=lambda j: j.objective)
+        if first.word != "met":
+            return False
+        return all(self._low(j.point) >= first.objective * (1 - INDIFFERENCE) for j in judged if j is not first)
+
+    def _low(self, point: Point) -> float:
+        """The lower end of the objective's interval."""
+        return self._estimate(point, self._problem.objective).low
 
     def _surely_worse(self, point: Point, best: float) -> bool:
-        estimate = self._estimate(point, self._problem.objective)
-        return estimate.low > best and len(self._values(point)) >= LEAST_ROUNDS
+        return len(self._values(point)) >= LEAST_ROUNDS and self._low(point) > best
 
     @staticmethod
     def _key(point: Point) -> tuple[tuple[str, int], ...]:

@@ -29,8 +29,11 @@ GAIN = (0.001, 0.005)
 PATIENCE = 3
 """How many proposals in a row may promise less than that before the search ends."""
 LEAST_TRIALS = 8
+RESOLUTION = 0.01
+"""Before the search ends, the trials together must tell settings apart that differ by 1 %: their noise, averaged over
+as many trials as there are per parameter of the model, has to be below that."""
 RANKED = 10
-LIKELY = 0.2
+LIKELY = 0.05
 """A point whose probability to keep the limits is lower isn't worth confirming."""
 HOPELESS = 0.01
 """When no point left keeps the limits with this probability, and none that was tried does, the search ends."""
@@ -69,6 +72,7 @@ class GaussianProcessSearch:
         self._initial = INITIAL if initial is None else initial
         self._stop = stop
         self._model = Model(problem, space.width, noise)
+        self._coordinates: dict[int, tuple[float, ...]] = {}
         self._quiet = 0
         self._reason = ""
         self._guess = self._believe(prior)
@@ -152,7 +156,8 @@ class GaussianProcessSearch:
     def _enough(self, value: float, incumbent: float | None) -> bool:
         """Whether a best score of `value` means that nothing left is worth a trial."""
         tried = len(self._history.told)
-        if tried < max(LEAST_TRIALS, self._initial + PATIENCE):
+        per_parameter = len(self._history.observations) / (self._history.space.width + 2)
+        if tried < max(LEAST_TRIALS, self._initial + PATIENCE) or self._model.noise() > RESOLUTION * per_parameter**0.5:
             return False
         if incumbent is None:
             enough, reason = value < math.log(HOPELESS), "no setting left is likely to keep the limits"
@@ -191,4 +196,10 @@ class GaussianProcessSearch:
 
     def _encoded(self, indices: Sequence[int]) -> Array:
         space = self._history.space
-        return np.array([space.encode(space.point(i)) for i in indices], dtype=float).reshape(-1, space.width)
+        rows = []
+        for index in indices:
+            row = self._coordinates.get(index)
+            if row is None:
+                row = self._coordinates[index] = space.encode(space.point(index))
+            rows.append(row)
+        return np.array(rows, dtype=float).reshape(-1, space.width)

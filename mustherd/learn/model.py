@@ -50,6 +50,10 @@ class Model:
         self._fitted = count
         self._tuned = count if tune else self._tuned
 
+    def noise(self) -> float:
+        """The largest relative noise of one trial among the outcomes on logarithms, as the model sees it."""
+        return max((o.surrogate.noise() for o in (self.objective, *self.limits) if o.log), default=0.0)
+
     def log_chance(self, x: Array) -> Array:
         """Logarithm of the probability that every limit is kept, at each of `x`."""
         total: Array = np.zeros(len(x))

@@ -30,7 +30,7 @@ class Outcome:
         self.constraint = constraint
         self._width = width
         self._known_noise = noise
-        self._log = True
+        self.log = True
         self._plain = Surrogate(width, NOISE)
         self._informed: Surrogate | None = None
         self.surrogate = self._plain
@@ -47,8 +47,8 @@ class Outcome:
     def learn(self, x: Array, values: Sequence[float], points: Sequence[int], tune: bool) -> None:
         """Fit to the metric's values at `x`; `points` says which of them are repeats of the same point."""
         log = min(values) > 0 and (self.constraint is None or self.constraint.limit > 0)
-        if log != self._log:
-            self._log, self._informed, tune = log, None, True
+        if log != self.log:
+            self.log, self._informed, tune = log, None, True
         y = np.log(values) if log else np.asarray(values, dtype=float)
         noise = self._noise(y, points)
         self._plain.fit(x, y, noise, tune)
@@ -66,7 +66,7 @@ class Outcome:
         squares = sum(float(np.var(g)) * len(g) for g in groups.values())
         freedom = sum(len(g) - 1 for g in groups.values())
         assumed = self._known_noise if self._known_noise is not None else NOISE
-        if not self._log:
+        if not self.log:
             assumed *= float(np.mean(np.abs(y))) or 1.0
         return max(LEAST_NOISE, math.sqrt((NOISE_WEIGHT * assumed**2 + squares) / (NOISE_WEIGHT + freedom)))
 
@@ -74,12 +74,12 @@ class Outcome:
         """The constraint's limit in the transform."""
         if self.constraint is None:
             return math.inf
-        return math.log(self.constraint.limit) if self._log else self.constraint.limit
+        return math.log(self.constraint.limit) if self.log else self.constraint.limit
 
     def means(self, x: Array) -> Array:
         """The metric's mean at each of `x`, in its own unit."""
         mean = self.surrogate.predict(x)
-        return np.asarray(np.exp(mean) if self._log else mean, dtype=np.float64)
+        return np.asarray(np.exp(mean) if self.log else mean, dtype=np.float64)
 
     def kept(self, x: Array) -> Array:
         """Whether the model's mean keeps the limit at each of `x`."""

@@ -4,12 +4,15 @@ scikit-optimize's regressor and kernels underneath; what is added is a prior on 
 from the last fit, a trend that the process is a departure from, and hypothetical points.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
 from skopt.learning import GaussianProcessRegressor
 from skopt.learning.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
@@ -27,6 +30,7 @@ BOUNDS = {"amplitude": (0.05, 100.0), "length": (0.1, 20.0), "noise": (1e-7, 1.0
 EVALUATIONS = 30
 """Likelihood evaluations of one fit; from a warm start more would not change the proposals."""
 JITTER = 1e-8
+LEAST_VARIANCE = 1e-18
 LEAST_SPREAD = 1e-3
 """Observations that differ by less than 0.1 % (of a logarithm: relatively) are not blown up to full scale."""
 
@@ -73,9 +77,13 @@ class Surrogate:
         if self._theta is not None:
             kernel.theta = self._theta
         spread = np.array([AMPLITUDE[1], *[LENGTH[1]] * self._width, NOISE_SPREAD])
-        self._model = GaussianProcessRegressor(
+        model = GaussianProcessRegressor(
             kernel=kernel, alpha=JITTER, noise="gaussian", optimizer=self._optimizer(centre, spread) if tune else None
-        ).fit(self._x, (self._rest - self._centre) / self._scale)
+        )
+        with warnings.catch_warnings():
+            # It warns of hyper-parameters at their bounds, which is what the bounds are for.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self._model = model.fit(self._x, (self._rest - self._centre) / self._scale)
 
     def _optimizer(self, centre: Array, spread: Array) -> Callable[..., tuple[Array, float]]:
         """A maximizer of likelihood times prior, in the shape that scikit-learn's regressor calls."""
@@ -112,11 +120,15 @@ class Surrogate:
 
     def predict(self, x: Array, return_std: bool = False) -> Any:
         """Mean at `x` (m by width) and, if asked, the standard deviation of the noise-free value there."""
-        shift = self._centre + self._believed(x)
+        # The regressor's own predict sums over three indices without BLAS: ten times slower at 1,000 points.
+        model = self._model
+        cross = model.kernel_(x, model.X_train_)
+        mean = (cross @ model.alpha_) * self._scale + self._centre + self._believed(x)
         if not return_std:
-            return self._model.predict(x) * self._scale + shift
-        mean, std = self._model.predict(x, return_std=True)
-        return mean * self._scale + shift, np.maximum(std, 1e-9) * self._scale
+            return mean
+        half = solve_triangular(model.L_, cross.T, lower=True, check_finite=False)
+        variance = model.kernel_.diag(x) - np.einsum("ij,ij->j", half, half)
+        return mean, np.sqrt(np.maximum(variance, LEAST_VARIANCE)) * self._scale
 
     def noise(self) -> float:
         """The standard deviation of the noise that the model settled on, in the number's unit."""
