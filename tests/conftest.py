@@ -1,6 +1,8 @@
 """What every test gets."""
 
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -11,3 +13,14 @@ from tests import running
 def _nothing_outlives_its_test() -> Iterator[None]:
     yield
     running.end_all()
+
+
+@pytest.fixture
+def free_ports() -> tuple[int, int, int, int]:
+    """Four ports that nothing listens on."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(4)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        pulse, log, control, coordinate = (each.getsockname()[1] for each in sockets)
+    return pulse, log, control, coordinate

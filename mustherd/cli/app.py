@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mustherd import __version__
-from mustherd.cli import experiment, keys, knob, muster, shepherd
+from mustherd.cli import experiment, herd, keys, knob, muster, shepherd
 from mustherd.errors import UserError
 
 INTERRUPTED = 130
@@ -23,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(experiment.app, name="experiment")
+app.add_typer(herd.app, name="herd")
 app.add_typer(knob.app, name="knob")
 app.add_typer(muster.app, name="muster")
 app.add_typer(shepherd.app, name="shepherd")

@@ -66,9 +66,32 @@ def set_(
 
 
 @app.command()
-def restore(muster: Muster, shepherd: Shepherd = LOCAL, keys: Keys = None, json: Json = False) -> None:
-    """Put a muster's node back as it was found, and print what was read back."""
-    _carry_out(muster, (), shepherd, keys, json)
+def restore(
+    muster: Annotated[str | None, typer.Argument(help="The muster whose node a shepherd shall have put back.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Without a shepherd, on the node itself: its muster's configuration.")
+    ] = None,
+    shepherd: Shepherd = LOCAL,
+    keys: Keys = None,
+    json: Json = False,
+) -> None:
+    """Put a node back as it was found, and print what was read back.
+
+    With MUSTER through a running shepherd; with --config on the node itself, from the journal that a muster left.
+    """
+    if (muster is None) == (config is None):
+        raise typer.BadParameter("name a muster, or with --config the configuration of this node's own")
+    if muster is not None:
+        _carry_out(muster, (), shepherd, keys, json)
+        return
+    from mustherd.muster.restore import restore as put_back
+
+    done = put_back(config or Path())
+    rows = [{**_reading("", r), "error": r.error} for r in done.readings]
+    _print([{key: value for key, value in row.items() if key != "muster"} for row in rows], json)
+    if not rows and not json:
+        typer.echo("nothing was changed, so there is nothing to put back")
+    raise typer.Exit(done.exit_code)
 
 
 def _carry_out(muster: str, settings: "tuple[Setting, ...]", shepherd: str, keys: Path | None, json: bool) -> None:
@@ -142,7 +165,9 @@ def _print(rows: list[dict[str, Any]], json: bool) -> None:
         return
     console = Console(highlight=False)
     table = new_table(console)
-    columns = list(rows[0]) if rows else ["muster"]
+    if not rows:
+        return
+    columns = list(rows[0])
     for column in columns:
         table.add_column(column)
     for row in rows:

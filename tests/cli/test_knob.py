@@ -1,0 +1,88 @@
+"""Knobs by hand, through a running shepherd and without one."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests import running
+
+pytestmark = pytest.mark.process
+
+CONFIG = """\
+muster = "muster-1"
+state = "{state}"
+[ports]
+pulse = {pulse}
+log = {log}
+control = {control}
+coordinate = {coordinate}
+[ranges.itr-delay]
+low = 0
+high = 400
+[ranges.dvfs]
+low = 1200
+high = 2600
+[twin]
+"""
+
+
+@pytest.fixture
+def herd(tmp_path: Path, free_ports: tuple[int, int, int, int]) -> tuple[str, ...]:
+    """The options that reach a herd of one muster."""
+    ports = dict(zip(("pulse", "log", "control", "coordinate"), free_ports, strict=True))
+    config = tmp_path / "muster.toml"
+    config.write_text(CONFIG.format(state=tmp_path / "state", **ports))
+    running.begin("shepherd", "run", "--ports", ",".join(map(str, free_ports)), folder=tmp_path)
+    running.begin("muster", "run", "--config", config, folder=tmp_path)
+    at = ("--shepherd", f"127.0.0.1:{ports['coordinate']}", "--json")
+    running.until(lambda: '"muster-1"' in running.run("herd", "status", *at)[1])
+    return at
+
+
+def test_set_read_back_and_restore(herd: tuple[str, ...]) -> None:
+    code, out, err = running.run("knob", "set", "muster-1", "itr-delay=151", "dvfs=1.9 GHz", *herd)
+    assert code == 0, err
+    assert {r["knob"]: (r["asked"], r["applied"], r["held"]) for r in json.loads(out)} == {
+        "itr-delay": (151, 150, True),
+        "dvfs": (1900, 1900, True),
+    }
+    code, out, _ = running.run("knob", "set", "muster-1", "dvfs=0x1a00", *herd)
+    assert {r["knob"]: r["asked"] for r in json.loads(out)} == {"itr-delay": 151, "dvfs": 2600}
+    for wrong in ("dvfs=2800", "dvfs=fast", "itr-dely=3", "dvfs"):
+        code, _, err = running.run("knob", "set", "muster-1", wrong, *herd)
+        assert code == 2, wrong
+        assert "Traceback" not in err
+    code, out, _ = running.run("knob", "get", "muster-1", *herd)
+    assert {r["knob"]: r["applied"] for r in json.loads(out)} == {"itr-delay": 150, "dvfs": 2600}
+    code, out, err = running.run("knob", "restore", "muster-1", *herd)
+    assert code == 0, err
+    assert {r["knob"]: r["applied"] for r in json.loads(out)} == {"itr-delay": 1, "dvfs": 2800}
+    code, _, err = running.run("knob", "get", "muster-9", *herd)
+    assert code == 2
+    assert "muster-1" in err
+
+
+def test_restore_by_hand_with_no_shepherd(tmp_path: Path, herd: tuple[str, ...]) -> None:
+    assert running.run("knob", "set", "muster-1", "dvfs=1200", *herd)[0] == 0
+    muster = next(run for run in running.begun if "muster" in run.process.args)  # type: ignore[operator]
+    muster.process.kill()
+    muster.process.wait()
+    code, out, err = running.run("knob", "restore", "--config", tmp_path / "muster.toml", "--json")
+    assert code == 0, err
+    assert [(r["knob"], r["applied"]) for r in json.loads(out)] == [("dvfs", 2800)]
+
+
+def test_no_shepherd_is_one_message() -> None:
+    code, out, err = running.run("knob", "list", "--shepherd", "127.0.0.1:9")
+    assert (code, out) == (3, "")
+    assert err.count("\n") == 1
+    assert "no shepherd answered" in err
+
+
+def test_doctor_has_an_answer_for_every_check() -> None:
+    code, out, err = running.run("herd", "doctor", "--json")
+    checks = json.loads(out)
+    assert code == int(any(c["status"] == "wrong" for c in checks)), err
+    assert {"kernel", "governor", "energy counters"} <= {c["name"] for c in checks}
+    assert all(c["tag"] for c in checks)
