@@ -58,9 +58,7 @@ class Muster:
         try:
             codec.up(codec.encode(self._introduction(0.0)))
         except ValueError as error:
-            raise ConfigError(
-                f"muster {config.muster}: what this node offers can't be told to a shepherd: {error}"
-            ) from None
+            raise ConfigError(f"{config.muster}: what this node offers can't be told to a shepherd: {error}") from None
 
     @property
     def unrestored(self) -> int:
@@ -89,8 +87,8 @@ class Muster:
         """Put back what a former life left changed; before anything else."""
         if self._pasture.changed:
             log.warning("a former life of this muster left knobs changed; putting them back")
-            reason = "a former life left the node changed"
-            self._late_report = m.Restored(reason=reason, readings=self._pasture.restore())
+            readings = self._pasture.restore()
+            self._late_report = m.Restored(reason="a former life left the node changed", readings=readings)
             self._retry_later()
 
     def _begin_life(self) -> None:
