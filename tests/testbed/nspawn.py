@@ -1,0 +1,306 @@
+"""Real hosts on one machine: containers with systemd and sshd on a bridge in a network namespace of their own.
+
+They have no hardware: what a role reads and sets below /sys/devices/system/cpu and /dev/cpu are plain files, made anew at
+every boot, as a kernel would.
+"""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+from tests.testbed.mirror import Mirror
+
+NETWORK = "10.77.0"
+CONTROL = 254
+PORT = 3142
+REBOOT = 133
+"""Exit code of systemd-nspawn when the container asks for a reboot."""
+PACKAGES = (
+    "systemd,systemd-sysv,dbus,openssh-server,python3,python3-venv,iproute2,ethtool,kmod,procps,udev,sudo,"
+    "ca-certificates,irqbalance,build-essential,git"
+)
+CORES = 2
+
+START = """
+set -eu
+mount -t tmpfs tmpfs /run
+umount -R /sys/fs/cgroup 2>/dev/null || true
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mkdir -p /sys/fs/cgroup/$1
+echo $$ > /sys/fs/cgroup/$1/cgroup.procs
+shift
+exec "$@"
+"""
+
+
+class BedError(Exception):
+    """The test bed cannot be set up; the message says why."""
+
+
+def cache() -> Path:
+    """Where root file systems and packages stay from run to run."""
+    base = os.environ.get("MUSTHERD_TESTBED_CACHE") or os.environ.get("XDG_CACHE_HOME")
+    return Path(base or Path.home() / ".cache") / "mustherd-testbed"
+
+
+def root_file_system() -> Path:
+    """A Debian 12 with what a node of CloudLab has when it comes, unpacked; made once."""
+    name = f"bookworm-{hashlib.sha256(PACKAGES.encode()).hexdigest()[:12]}"
+    folder = cache() / name
+    if folder.is_dir():
+        return folder
+    cache().mkdir(parents=True, exist_ok=True)
+    part = cache() / f"{name}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    command = [
+        *("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={PACKAGES}"),
+        *("bookworm", str(part), "http://deb.debian.org/debian"),
+    ]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise BedError(f"mmdebstrap: {answer.stderr[-2000:]}")
+    part.rename(folder)
+    return folder
+
+
+def run(*command: str, **options: object) -> subprocess.CompletedProcess[str]:
+    """A command of ours that must not fail."""
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
+    if answer.returncode:
+        raise BedError(f"{' '.join(command)}: {answer.stderr.strip()}")
+    return answer
+
+
+class Host:
+    """One container; started again whenever it reboots."""
+
+    def __init__(self, bed: "Bed", name: str, number: int) -> None:
+        self.name = name
+        self.address = f"{NETWORK}.{number + 1}"
+        self._bed = bed
+        self._folder = bed.folder / name
+        self.root = self._folder / "root"
+        self.hardware = self._folder / "hardware"
+        self.boots = 0
+        self._stop = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._keep_up, name=name, daemon=True)
+
+    def up(self) -> None:
+        for part in ("upper", "work", "root"):
+            (self._folder / part).mkdir(parents=True)
+        run(
+            *("mount", "-t", "overlay", "overlay", str(self.root), "-o"),
+            f"lowerdir={root_file_system()},upperdir={self._folder / 'upper'},workdir={self._folder / 'work'}",
+        )
+        self._personalise()
+        self._thread.start()
+
+    def down(self) -> None:
+        self._stop.set()
+        process = self._process
+        if process is not None and process.poll() is None:
+            # systemd in a container takes SIGRTMIN+3 as power off; the rest is for one that does not listen.
+            leader = self._leader(process.pid)
+            for pid, sign, patience in ((leader, signal.SIGRTMIN + 3, 10), (leader, signal.SIGKILL, 5)):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, sign)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(patience)
+                    break
+            else:
+                process.kill()
+        self._thread.join(20)
+        subprocess.run(["umount", "-l", str(self.root)], check=False)
+
+    def cut(self) -> None:
+        """Power off at once, as when a plug is pulled."""
+        self._stop.set()
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._leader(self._process.pid), signal.SIGKILL)
+            self._process.wait(20)
+
+    @staticmethod
+    def _leader(pid: int) -> int:
+        """The container's own first process, the only child of the one that we started."""
+        for _ in range(3):
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            if not children:
+                break
+            pid = int(children[0])
+            if Path(f"/proc/{pid}/comm").read_text().strip() == "systemd":
+                break
+        return pid
+
+    def _personalise(self) -> None:
+        etc = self.root / "etc"
+        (etc / "hostname").write_text(f"{self.name}\n")
+        (etc / "machine-id").write_text(f"{hashlib.sha256(self.name.encode()).hexdigest()[:32]}\n")
+        for key in (etc / "ssh").glob("ssh_host_*"):
+            key.unlink()
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(etc / "ssh/ssh_host_ed25519_key"))
+        (self.root / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
+        shutil.copy(self._bed.key.with_suffix(".pub"), self.root / "root/.ssh/authorized_keys")
+        (etc / "apt/apt.conf.d/90testbed").write_text(f'Acquire::http::Proxy "{self._bed.mirror.url}";\n')
+        (etc / "systemd/network").mkdir(parents=True, exist_ok=True)
+        (etc / "systemd/network/10-host0.network").write_text(
+            f"[Match]\nName=host0\n[Network]\nAddress={self.address}/24\nLinkLocalAddressing=no\n"
+        )
+        wants = etc / "systemd/system/multi-user.target.wants"
+        wants.mkdir(parents=True, exist_ok=True)
+        link = wants / "systemd-networkd.service"
+        if not link.is_symlink():
+            link.symlink_to("/lib/systemd/system/systemd-networkd.service")
+
+        # systemd-nspawn mounts /sys after everything that it is told to bind, so the host itself does it.
+        (etc / "systemd/system/sys-devices-system-cpu.mount").write_text(
+            "[Unit]\nDefaultDependencies=no\nBefore=local-fs.target\n"
+            "[Mount]\nWhat=/hardware/cpu\nWhere=/sys/devices/system/cpu\nType=none\nOptions=bind\n"
+        )
+        (etc / "systemd/system/local-fs.target.wants").mkdir(parents=True, exist_ok=True)
+        (etc / "systemd/system/local-fs.target.wants/sys-devices-system-cpu.mount").symlink_to(
+            "/etc/systemd/system/sys-devices-system-cpu.mount"
+        )
+
+    def _reset_hardware(self) -> None:
+        """What a kernel would show after a boot."""
+        cpu = self.hardware / "cpu"
+        files = {"online": f"0-{CORES - 1}", "smt/control": "on", "cpufreq/boost": "1"}
+        for core in range(CORES):
+            files |= {
+                f"cpu{core}/cpufreq/scaling_governor": "schedutil",
+                f"cpu{core}/cpufreq/scaling_available_governors": "userspace powersave performance schedutil",
+                f"cpu{core}/cpufreq/scaling_driver": "acpi-cpufreq",
+                f"cpu{core}/topology/core_id": str(core),
+            }
+        for name, text in files.items():
+            path = cpu / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text + "\n")
+        for core in range(CORES):
+            register = self.hardware / f"msr/{core}/msr"
+            register.parent.mkdir(parents=True, exist_ok=True)
+            register.write_bytes(bytes(0x1000))
+
+    def _keep_up(self) -> None:
+        while not self._stop.is_set():
+            self._reset_hardware()
+            self.boots += 1
+            with (self._folder / "console.log").open("ab") as log:
+                self._process = subprocess.Popen(
+                    [
+                        *("ip", "netns", "exec", self._bed.namespace, "unshare", "-m", "--propagation", "private"),
+                        *("sh", "-c", START, "sh", f"{self._bed.namespace}-{self.name}"),
+                        *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--network-bridge=br0"),
+                        *("--capability=CAP_NET_ADMIN,CAP_SYS_NICE", f"--bind={self.hardware}:/hardware"),
+                        *(f"--bind={self.hardware}/msr:/dev/cpu", "-D", str(self.root), "-M", self.name),
+                        *("--boot", "--console=passive"),
+                    ],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                )
+            if self._process.wait() != REBOOT:
+                return
+
+
+class Bed:
+    """A bridge, its hosts, the mirror, and what reaches them: a key and the hosts' keys."""
+
+    def __init__(self, folder: Path, hosts: int = 3) -> None:
+        if os.geteuid():
+            raise BedError("the test bed needs root: run it as root, or in CI")
+        missing = [tool for tool in ("systemd-nspawn", "mmdebstrap", "ip", "ssh") if not shutil.which(tool)]
+        if missing:
+            raise BedError(f"{', '.join(missing)} missing; mend: sh tests/testbed/install-nspawn.sh")
+        self.folder = folder
+        self.files = folder / "files"
+        self.files.mkdir(parents=True)
+        self.namespace = f"mh{os.getpid()}"
+        self.key = folder / "id_ed25519"
+        self.known_hosts = folder / "known_hosts"
+        self.hosts = {f"node{number}": Host(self, f"node{number}", number) for number in range(hosts)}
+        self.mirror: Mirror
+
+    def __enter__(self) -> "Bed":
+        root_file_system()
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key))
+        run("ip", "netns", "add", self.namespace)
+        try:
+            for step in (
+                "link set lo up",
+                "link add br0 type bridge",
+                f"address add {NETWORK}.{CONTROL}/24 dev br0",
+                "link set br0 up",
+            ):
+                run("ip", "-n", self.namespace, *step.split())
+            self.mirror = Mirror(self.namespace, f"{NETWORK}.{CONTROL}", PORT, cache() / "packages", self.files)
+            for host in self.hosts.values():
+                host.up()
+            self.known_hosts.write_text(
+                "".join(
+                    f"{host.address} {(host.root / 'etc/ssh/ssh_host_ed25519_key.pub').read_text()}"
+                    for host in self.hosts.values()
+                )
+            )
+            for host in self.hosts.values():
+                self.wait(host)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        closers = [threading.Thread(target=host.down) for host in self.hosts.values() if host.root.exists()]
+        for closer in closers:
+            closer.start()
+        for closer in closers:
+            closer.join()
+        if hasattr(self, "mirror"):
+            self.mirror.close()
+        subprocess.run(["ip", "netns", "delete", self.namespace], check=False)
+
+    def inside(self, *command: str) -> list[str]:
+        """The command as it runs on the control machine within the bed's network."""
+        return ["ip", "netns", "exec", self.namespace, *command]
+
+    def ssh(self, name: str, command: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """A shell command on a host; the answer whatever its exit code."""
+        options = [f"UserKnownHostsFile={self.known_hosts}", "StrictHostKeyChecking=yes", "ConnectTimeout=3"]
+        return subprocess.run(
+            self.inside(
+                *("ssh", "-F", "none", "-i", str(self.key), "-o", "BatchMode=yes"),
+                *(word for option in options for word in ("-o", option)),
+                f"root@{self.hosts[name].address}",
+                command,
+            ),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
+        )
+
+    def wait(self, host: Host, boots: int = 0, patience: float = 90) -> None:
+        """Until a host answers after at least `boots` boots."""
+        end = time.monotonic() + patience
+        while time.monotonic() < end:
+            if host.boots >= boots and self.ssh(host.name, "systemctl is-system-running --wait").returncode in (0, 1):
+                return
+            time.sleep(0.3)
+        log = (self.folder / host.name / "console.log").read_text(errors="replace")
+        raise BedError(f"{host.name} does not answer within {patience} s; its console: {log[-2000:]}")
+
+    def reboot(self) -> None:
+        """Reboot every host and wait until all answer again."""
+        before = {name: host.boots for name, host in self.hosts.items()}
+        for name in self.hosts:
+            self.ssh(name, "systemctl reboot")
+        for name, host in self.hosts.items():
+            self.wait(host, before[name] + 1)

@@ -1,0 +1,206 @@
+"""A herd of three containers and what it is provisioned from: an inventory, a copy of the project, stand-ins for upstreams."""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import yaml
+
+from mustherd.provision import wheelhouse
+from tests.testbed.nspawn import CORES, NETWORK, Bed, cache, run
+
+PROJECT = Path(__file__).parents[2]
+PARTS = ("ansible.cfg", "provision.yml", "playbooks", "roles", "inventory", "mustherd", "pyproject.toml", "requirements.lock")
+PARTS += ("README.md", "LICENSE")
+RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
+
+SERVER = """
+import socket, sys
+if "--version" in sys.argv:
+    print("memcached 9.9.9")
+    sys.exit()
+given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+server = socket.create_server((given["-l"], int(given["-p"])))
+while True:
+    server.accept()[0].close()
+"""
+CONFIGURE = """#!/bin/sh
+cat > Makefile <<'END'
+memcached: memcached.py
+	printf '#!/usr/bin/python3\\n' > memcached && cat memcached.py >> memcached && chmod 755 memcached
+test: memcached
+	./memcached --version
+install: memcached
+	install -m 755 memcached /usr/local/bin/memcached
+END
+"""
+SCONSTRUCT = """#!/usr/bin/python
+import os
+env = Environment(ENV = os.environ)
+print "Checking for gengetopt...",
+if env.Execute("@which gengetopt &> /dev/null"):
+    print "not found (required)"
+    Exit(1)
+else: print "found"
+env.Program(target='mutilate', source=['mutilate.cc', 'Generator.cc'])
+"""
+GENERATOR = """#include <cstring>
+#include <cstdlib>
+double parameters(char *a_ptr) {
+  char *saveptr = NULL;
+  char *s1 = strtok_r(a_ptr, ",", &saveptr);
+  char *s2 = strtok_r(NULL, ",", &saveptr);
+  char *s3 = strtok_r(NULL, ",", &saveptr);
+  return (s1 ? atof(s1) : 0) + (s2 ? atof(s2) : 0) + (s3 ? atof(s3) : 0);
+}
+"""
+MUTILATE = """#include <cstdio>
+#include <cstring>
+#include <unistd.h>
+double parameters(char *a_ptr);
+int main(int count, char **words) {
+  if (count > 1 && !strcmp(words[1], "--version")) { printf("mutilate 0.1 %g\\n", parameters(NULL)); return 0; }
+  pause();
+}
+"""
+
+
+class Outcome:
+    """What a playbook's run printed."""
+
+    def __init__(self, answer: subprocess.CompletedProcess[str]) -> None:
+        self.code = answer.returncode
+        self.text = answer.stdout + answer.stderr
+        found = RECAP.findall(answer.stdout)
+        self.changed = {host: int(changed) for host, _, changed, _, _ in found}
+        self.failed = {host: int(failed) + int(lost) for host, _, _, lost, failed in found}
+
+    def changes(self) -> str:
+        """The tasks that changed something, as text for a failed assertion."""
+        task, lines = "", []
+        for line in self.text.splitlines():
+            if line.startswith("TASK ["):
+                task = line
+            elif line.startswith("changed:"):
+                lines.append(f"{task} {line}")
+        return "\n".join(lines)
+
+
+class Rehearsal:
+    """Playbooks run against a bed."""
+
+    def __init__(self, bed: Bed) -> None:
+        self.bed = bed
+        self.folder = bed.folder / "project"
+        self.folder.mkdir()
+        for part in PARTS:
+            source = PROJECT / part
+            if source.is_dir():
+                shutil.copytree(source, self.folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, self.folder / part)
+        self.inventory = self.folder / "inventory/testbed"
+        self.server_sum = self._server_tarball()
+        self.revision = self._generator_repository()
+        # Here, where a package registry can be reached; from within the bed the role finds it made.
+        wheelhouse.make(self.folder, cache() / "nodes", "3.11", "x86_64", whole=False)
+        self._write_inventory()
+
+    def playbook(self, name: str, *arguments: str) -> Outcome:
+        """Run a playbook from the copy of the project, inside the bed's network."""
+        return Outcome(
+            subprocess.run(
+                self.bed.inside(
+                    *(str(Path(sys.executable).parent / "ansible-playbook"), name, "-i", str(self.inventory)),
+                    *arguments,
+                ),
+                cwd=self.folder,
+                env=self.environment(),
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=1500,
+            )
+        )
+
+    def environment(self) -> dict[str, str]:
+        """For Ansible, and for pip on the control machine."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+        return kept | {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
+
+    def _server_tarball(self) -> str:
+        tree = self.bed.folder / "memcached-9.9.9"
+        tree.mkdir()
+        (tree / "configure").write_text(CONFIGURE)
+        (tree / "configure").chmod(0o755)
+        (tree / "memcached.py").write_text(SERVER)
+        file = self.bed.files / "memcached-9.9.9.tar.gz"
+        with tarfile.open(file, "w:gz") as tar:
+            tar.add(tree, arcname=tree.name)
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+
+    def _generator_repository(self) -> str:
+        tree = self.bed.folder / "mutilate"
+        tree.mkdir()
+        for name, text in {"SConstruct": SCONSTRUCT, "Generator.cc": GENERATOR, "mutilate.cc": MUTILATE}.items():
+            (tree / name).write_text(text)
+        git = ("git", "-C", str(tree), "-c", "user.name=t", "-c", "user.email=t@example.org")
+        run(*git, "init", "--quiet")
+        run(*git, "add", ".")
+        run(*git, "commit", "--quiet", "--message", "A stand-in")
+        bare = self.bed.files / "mutilate.git"
+        run("git", "clone", "--quiet", "--bare", str(tree), str(bare))
+        run("git", "-C", str(bare), "update-server-info")
+        return run(*git, "rev-parse", "HEAD").stdout.strip()
+
+    def _write_inventory(self) -> None:
+        names = list(self.bed.hosts)
+        groups = {
+            "shepherd": names[:1],
+            "musters": names[1:],
+            "loadgen_leader": names[:1],
+            "loadgen_agents": names[-1:],
+            "generic": names,
+        }
+        common = {
+            "ansible_host": "{{ herd_address }}",
+            "ansible_user": "root",
+            "ansible_ssh_private_key_file": str(self.bed.key),
+            "ansible_ssh_common_args": f"-F none -o UserKnownHostsFile={self.bed.known_hosts}",
+            "herd_network": f"{NETWORK}.0/24",
+            "herd_address": f"{NETWORK}." + "{{ (inventory_hostname | regex_search('[0-9]+') | int) + 1 }}",
+            "herd_cores": CORES,
+            "herd_reserved_cores": [CORES - 1],
+            "herd_memcached_cores": "0",
+            "common_upgrade": False,
+            "common_ssh_mesh": True,
+            "memcached_mutilate_version": "9.9.9",
+            "memcached_mutilate_url": f"{self.bed.mirror.url}/memcached-9.9.9.tar.gz",
+            "memcached_mutilate_checksum": f"sha256:{self.server_sum}",
+            "memcached_mutilate_memory_mib": 64,
+            "memcached_mutilate_repository": f"{self.bed.mirror.url}/mutilate.git",
+            "memcached_mutilate_revision": self.revision,
+            "mustherd_archives": str(cache() / "nodes"),
+            "mustherd_twin": {"profile": "c6220"},
+            "mustherd_whole": False,
+        }
+        members = {group: {"hosts": dict.fromkeys(hosts)} for group, hosts in groups.items()}
+        members["musters"]["hosts"] = {
+            names[1]: {"herd_musters": [0, 1]},
+            **{name: {"memcached_mutilate_memcached": "package"} for name in names[2:]},
+        }
+        (self.inventory / "group_vars").mkdir(parents=True)
+        (self.inventory / "hosts.yml").write_text(yaml.safe_dump({"all": {"children": members}}))
+        (self.inventory / "group_vars/all.yml").write_text(yaml.safe_dump(common))
+        shutil.copy(PROJECT / "inventory/cloudlab/group_vars/generic.yml", self.inventory / "group_vars/generic.yml")
+        # What is written for this bed wins over its kind of machine.
+        for host in names:
+            folder = self.inventory / "host_vars"
+            folder.mkdir(exist_ok=True)
+            own = {key: value for key, value in common.items() if key.startswith("herd_") and key != "herd_address"}
+            (folder / f"{host}.yml").write_text(yaml.safe_dump(own))
