@@ -288,9 +288,9 @@ def _conduct(
     if (owner := store.owner()) is not None:
         raise OwnedError(store.folder, owner)
     simulated = experiment.herd.simulated
-    expected = simulated.musters if simulated else musters or 1
-    # A simulated herd takes any free ports, so that two experiments can run beside each other.
-    ports = "0,0,0,0" if simulated else "50051,50061,50071,50081"
+    expected = simulated.musters if simulated else 1 if experiment.herd.local else musters or 1
+    # A herd on this machine takes any free ports, so that two experiments can run beside each other.
+    ports = "50051,50061,50071,50081" if experiment.herd.inventory else "0,0,0,0"
     console = _console(stderr=json)
     with LocalHerd(store.folder, experiment, listen=listen, ports=ports, keys=keys) as herd:
         herd.start(expected)

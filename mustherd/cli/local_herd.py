@@ -1,4 +1,4 @@
-"""A herd on this machine: one shepherd and simulated nodes' musters, as processes of their own on loopback."""
+"""A herd on this machine: one shepherd and its musters, as processes of their own on loopback."""
 
 import json
 import os
@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
 
 from mustherd.errors import UserError
 from mustherd.lab.service import ADDRESS
@@ -48,7 +50,7 @@ class LocalHerd:
         self._restarts: dict[str, tuple[int, float]] = {}
 
     def start(self, musters: int) -> None:
-        """Start the shepherd, wait until it listens, then start the simulated nodes' musters."""
+        """Start the shepherd, wait until it listens, then start the musters, unless they are an inventory's."""
         address = self.folder / ADDRESS
         address.unlink(missing_ok=True)
         command = ["shepherd", "run", "--experiment", str(self.folder), "--musters", str(musters)]
@@ -57,15 +59,14 @@ class LocalHerd:
             command += ["--keys", str(self._keys)]
         self._shepherd = self._spawn("shepherd", "mustherd", command)
         where = self._wait_for(address)
-        simulated = self._experiment.herd.simulated
-        if simulated is None:
+        if self._experiment.herd.inventory is not None:
             return
         for number in range(1, musters + 1):
             name = f"muster-{number}"
             home = self.folder / "herd" / name
             home.mkdir(parents=True, exist_ok=True)
             config = home / "muster.toml"
-            config.write_text(_muster_toml(name, home, where, self._experiment, number), encoding="utf-8")
+            config.write_text(muster_toml(name, home, where, self._experiment, number), encoding="utf-8")
             self._musters[name] = self._spawn(name, "mustherd.muster", ["--config", str(config)])
 
     def running(self) -> bool:
@@ -144,39 +145,29 @@ class LocalHerd:
         raise LocalHerdError(f"the shepherd did not listen within {START_S:g} s: see {self.folder / 'shepherd.log'}")
 
 
-def _muster_toml(name: str, home: Path, where: dict[str, int | str], experiment: "Experiment", number: int) -> str:
-    simulated = experiment.herd.simulated
-    if simulated is None:
-        raise LocalHerdError("only a simulated herd runs on this machine")
-    lines = [
-        f"muster = {_text(name)}",
-        f"shepherd = {_text(where['host'])}",
-        f"state = {_text(str(home / 'state'))}",
-        "[ports]",
-        *(f"{channel} = {where[channel]}" for channel in ("pulse", "log", "control", "coordinate")),
-        # A simulated node has nothing to protect: everything that it offers may be set.
-        *(f"[ranges.{knob}]\nlow = 0\nhigh = {2**31}" for knob in ("itr-delay", "dvfs")),
-        "[twin]",
-        f"profile = {_text(simulated.profile)}",
-        f"speed = {float(simulated.speed)}",
-        f"seed = {simulated.seed * 1000 + number}",
-        f"noise = {float(simulated.noise)}",
-        f"drift = {float(simulated.drift)}",
-        "[twin.faults]",
-        *(f"{_text(key)} = {_toml(value)}" for key, value in simulated.faults.model_dump(mode="json").items()),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _toml(value: object) -> str:
-    """An option of a fault as TOML: text, numbers, booleans, lists and mappings of them."""
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{_text(k)} = {_toml(v)}" for k, v in value.items()) + " }"
-    if isinstance(value, list):
-        return "[" + ", ".join(_toml(v) for v in value) + "]"
-    return _text(value)
-
-
-def _text(value: object) -> str:
-    """A scalar as TOML; JSON's is the same but for characters beyond the first plane, which stay as they are."""
-    return json.dumps(value, ensure_ascii=False)
+def muster_toml(name: str, home: Path, where: dict[str, int | str], experiment: "Experiment", number: int) -> str:
+    """The configuration of the `number`-th muster of a herd on this machine."""
+    herd = experiment.herd
+    table: dict[str, Any] = {
+        "muster": name,
+        "shepherd": where["host"],
+        "state": str(home / "state"),
+        "ports": {channel: where[channel] for channel in ("pulse", "log", "control", "coordinate")},
+        # Nothing on this machine but what the experiment itself started is at stake: whatever is offered may be set.
+        "ranges": {key.partition("@")[0]: {"low": 0, "high": 2**31} for key in experiment.knobs},
+    }
+    if herd.simulated is not None:
+        options = herd.simulated.model_dump(mode="json", exclude={"musters"})
+        table["twin"] = {**options, "seed": herd.simulated.seed * 1000 + number}
+    elif herd.local is not None:
+        local = herd.local
+        table["process"] = {
+            "memcached": {"port": 0, "threads": local.server_threads, "cores": list(local.server_cores)},
+            "generator": {
+                "workers": local.generator_processes,
+                "connections": local.connections,
+                "cores": list(local.generator_cores),
+                "blocking": local.blocking,
+            },
+        }
+    return tomli_w.dumps(table)

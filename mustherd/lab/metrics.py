@@ -25,6 +25,10 @@ def metrics(window_seconds: float, energies: Sequence[Energy], load: LoadReport 
         found["achieved_ratio"] = load.achieved_qps / load.offered_qps
     if load.requests > 0 and "energy_joules" in found:
         found["joules_per_request"] = found["energy_joules"] / load.requests
+    if "server_cpu_seconds" in load.counters:
+        found["server_cpu_seconds"] = load.counters["server_cpu_seconds"]
+        if load.requests > 0:
+            found["cpu_seconds_per_request"] = found["server_cpu_seconds"] / load.requests
     for kind, latencies in (("read", load.read_us), ("update", load.update_us)):
         for name, value in latencies.items():
             found[f"{kind}_{name}_us"] = value

@@ -33,7 +33,10 @@ def serve(file: Path, ready: Callable[[Callable[[], None]], None]) -> int:
     end = MusterEnd(config.muster, config.shepherd, config.ports.ports(), keys, config.groups)
     muster = Muster(config, node, pasture, end)
     ready(muster.stop)
-    muster.run()
+    try:
+        muster.run()
+    finally:
+        node.close()
     return UNRESTORED if muster.unrestored else 0
 
 
@@ -41,8 +44,10 @@ def open_node(config: Config, file: Path) -> Node:
     """The node that a configuration means. Raises ConfigError."""
     if config.linux is not None:
         return _open_linux(config.linux, file)
+    if config.process is not None:
+        return _open_process(config.process, file)
     if config.twin is None:
-        raise ConfigError(f"{file}: top level: no node: a [linux] or a [twin] table is needed")
+        raise ConfigError(f"{file}: top level: no node: a table [linux], [process] or [twin] is needed")
     from mustherd.node.twin.faults import TwinOptions  # noqa: PLC0415
     from mustherd.node.twin.node import TwinNode  # noqa: PLC0415
 
@@ -60,6 +65,17 @@ def _open_linux(table: dict[str, Any], file: Path) -> Node:
         return LinuxNode(msgspec.convert(table, LinuxOptions))
     except (msgspec.ValidationError, NodeError) as error:
         raise ConfigError(f"{file}: linux: {error}") from None
+
+
+def _open_process(table: dict[str, Any], file: Path) -> Node:
+    from mustherd.load.error import LoadError  # noqa: PLC0415
+    from mustherd.load.local import node  # noqa: PLC0415
+    from mustherd.node.process.server import ServerError  # noqa: PLC0415
+
+    try:
+        return node(table)
+    except (msgspec.ValidationError, ValueError, LoadError, ServerError) as error:
+        raise ConfigError(f"{file}: process: {error}") from None
 
 
 def _retire(file: Path) -> Config:

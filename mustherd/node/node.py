@@ -51,3 +51,7 @@ class Node(Protocol):
     def stop_load(self) -> None:
         """End whatever `start_load` began; harmless when nothing runs."""
         ...
+
+    def close(self) -> None:
+        """Let go of what the node holds; knobs stay as they are. Called once, last."""
+        ...

@@ -205,10 +205,29 @@ class Simulated(Part):
     faults: Faults = key(Faults, "What is wrong with every one of them.")
 
 
+Cores = Annotated[tuple[Annotated[int, Field(ge=0, le=4095)], ...], BeforeValidator(_as_tuple)]
+
+
+class Local(Part):
+    """A real memcached on this machine under the built-in generator, with the muster that runs both."""
+
+    server_cores: Cores = key(
+        (), "Cores that the server may be given; none: all.", allowed="a list of numbers of cores"
+    )
+    server_threads: int = key(4, "Worker threads that it is started with.", ge=1, le=1024)
+    generator_cores: Cores = key(
+        (), "Cores of the generator's processes; none: any.", allowed="a list of numbers of cores"
+    )
+    generator_processes: int = key(1, "Processes of the generator.", ge=1, le=64)
+    connections: int = key(16, "Connections of each of them.", ge=1, le=4096)
+    blocking: bool = key(True, "The generator sleeps between requests instead of taking a whole core.")
+
+
 class Herd(Part):
-    """The nodes: `simulated` or `inventory`."""
+    """The nodes: `simulated`, `local` or `inventory`."""
 
     simulated: Simulated | None = key(None, "Simulated nodes.")
+    local: Local | None = key(None, "One real server process on this machine.")
     inventory: str | None = key(
         None, "Inventory of real nodes, a folder or file, from the current folder.", min_length=1, max_length=1024
     )

@@ -29,6 +29,8 @@ METRICS: dict[str, Metric] = {
     "energy_joules": Metric("J", "energy of all packages over the window"),
     "power_watts": Metric("W", "mean power of all packages over the window"),
     "joules_per_request": Metric("J", "energy of all packages per answered request"),
+    "server_cpu_seconds": Metric("s", "CPU time of the server over the window, where its node counts it"),
+    "cpu_seconds_per_request": Metric("s", "CPU time of the server per answered request"),
     **_latencies("read"),
     **_latencies("update"),
     "offered_qps": Metric("qps", "load that was to be sent", minimizable=False),

@@ -51,12 +51,14 @@ def _settings(experiment: Experiment) -> Iterator[tuple[Path, Mapping[str, int]]
 
 
 def _herd(experiment: Experiment) -> Iterator[Finding]:
-    given = [name for name in ("simulated", "inventory") if getattr(experiment.herd, name) is not None]
+    given = [name for name in ("simulated", "local", "inventory") if getattr(experiment.herd, name) is not None]
     if len(given) != 1:
         yield Finding(
             ("herd", given[-1]) if given else ("herd",),
-            "a herd is either simulated or an inventory" if given else "a herd needs 'simulated' or 'inventory'",
-            "simulated: {profile: c6220, musters: 2} or inventory: FOLDER",
+            "a herd is simulated, local or an inventory, one of them"
+            if given
+            else "a herd needs 'simulated', 'local' or 'inventory'",
+            "simulated: {profile: c6220, musters: 2}, local: {} or inventory: FOLDER",
             at_key=bool(given),
         )
 

@@ -95,6 +95,9 @@ class LinuxNode:
     def stop_load(self) -> None:
         """Nothing to stop."""
 
+    def close(self) -> None:
+        """Nothing is held between calls."""
+
     def _choose(self) -> Interface | None:
         try:
             return interfaces.choose(self._tree, self._ethtool, self._options.interface)
