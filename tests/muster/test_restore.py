@@ -13,7 +13,8 @@ from mustherd.muster.pasture import Pasture
 from mustherd.muster.service import UNRESTORED
 from mustherd.node.linux import LinuxNode, LinuxOptions
 from mustherd.terms import Setting
-from tests.node.linux.machine import ACPI, LAB, PSTATE, Machine
+from tests.node.linux.kinds import ACPI, LAB, PSTATE
+from tests.node.linux.machine import Machine
 
 RANGES = {name: Range(high=10**6) for name in ("itr-delay", "dvfs", "rapl-limit", "ring-size-rx")}
 WANTED = {"itr-delay": 250, "dvfs": 1500, "rapl-limit": 70, "ring-size-rx": 1024}
@@ -25,7 +26,8 @@ from mustherd.muster.journal import Journal
 from mustherd.muster.pasture import Pasture
 from mustherd.terms import Setting
 from tests.muster.test_restore import RANGES, WANTED, node_of
-from tests.node.linux.machine import KINDS, Machine
+from tests.node.linux.kinds import KINDS
+from tests.node.linux.machine import Machine
 
 def live(folder, kind, moment):
     calls = 0

@@ -228,7 +228,9 @@ class BoundsDvfs(Dvfs):
 
 def find(tree: Tree, registers: Msr, means: str) -> Dvfs:
     """The clock's knob by `means` (see LinuxOptions.dvfs). KnobError says why there is none."""
-    speed = Speedometer(None if no_ratios(tree) else registers, nominal_mhz(tree, registers))
+    nominal = nominal_mhz(tree, registers)
+    # Registers that don't even name the nominal clock are an emulator's, and so is what they say about the present one.
+    speed = Speedometer(registers if nominal else None, nominal)
     if means == "none":
         raise KnobError(f"{NAME}: switched off by the configuration")
     if means == "msr" or (means == "auto" and not _has_cpufreq(tree)):

@@ -8,7 +8,7 @@ import pytest
 from mustherd.node.linux import LinuxNode, LinuxOptions
 from mustherd.node.linux import msr as m
 from tests.node.contract import ClockContract, KnobContract, MeterContract, NodeContract
-from tests.node.linux.machine import ACPI, AMD, BARE, KINDS, LAB, PSTATE
+from tests.node.linux.kinds import ACPI, AMD, BARE, KINDS, LAB, PSTATE
 
 
 def node_of(machine, **options) -> LinuxNode:

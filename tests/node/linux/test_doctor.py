@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from mustherd.node.linux import LinuxOptions
 from mustherd.node.linux.doctor import Status, Wanted, examine, exit_code
-from tests.node.linux.machine import AMD, BARE, C6220, CPU, KINDS, Machine
+from tests.node.linux.kinds import AMD, BARE, C6220, CPU, KINDS
+from tests.node.linux.machine import Machine
 from tests.node.linux.test_hostile import SLOW, contents
 
 

@@ -7,7 +7,7 @@ from mustherd.node.energy import MeterError, Tally
 from mustherd.node.linux import LinuxNode, LinuxOptions, meters, power
 from mustherd.node.linux import msr as m
 from mustherd.node.linux.msr import Msr
-from tests.node.linux.machine import ACPI, AMD, BARE, C6220, CPU, LAB, PSTATE
+from tests.node.linux.kinds import ACPI, AMD, BARE, C6220, CPU, LAB, PSTATE
 
 YEAR_S = 365 * 24 * 3600
 

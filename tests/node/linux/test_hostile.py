@@ -18,7 +18,8 @@ from mustherd.node.knob import KnobError, check
 from mustherd.node.linux import LinuxNode, LinuxOptions, NodeError, ethtool, interfaces, netlink, state, topology, tsc
 from mustherd.node.linux.tree import Tree, TreeError, cpu_list, parse_cpus
 from mustherd.terms import Setting
-from tests.node.linux.machine import ACPI, AMD, BARE, KINDS, LAB, PSTATE, Machine
+from tests.node.linux.kinds import ACPI, AMD, BARE, KINDS, LAB, PSTATE
+from tests.node.linux.machine import Machine
 
 ERRNOS = [errno.ENOENT, errno.EPERM, errno.EACCES, errno.EBUSY, errno.EIO, errno.EINVAL, errno.ENODEV, errno.ENXIO]
 SMALL = [LAB, ACPI, PSTATE, AMD, BARE]

@@ -6,7 +6,7 @@ from mustherd.node.knob import KnobError, check
 from mustherd.node.linux import LinuxNode, LinuxOptions, NodeError
 from mustherd.node.linux import msr as m
 from mustherd.node.linux.itr import DIALECTS, E1000e
-from tests.node.linux.machine import ACPI, AMD, BARE, C6220, CPU, LAB, PSTATE
+from tests.node.linux.kinds import ACPI, AMD, BARE, C6220, CPU, LAB, PSTATE
 
 
 def knob_of(machine, name, **options):

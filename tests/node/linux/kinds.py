@@ -1,0 +1,65 @@
+"""Types of machines."""
+
+import msgspec
+
+CPU = "sys/devices/system/cpu"
+
+
+class Kind(msgspec.Struct, frozen=True, kw_only=True):
+    """A type of machine."""
+
+    name: str
+    vendor: str = "GenuineIntel"
+    model: int = 62
+    packages: dict[int, tuple[int, ...]]
+    offline: tuple[int, ...] = ()
+    smt_siblings: bool = False
+    ratios: tuple[int, int, int] = (12, 26, 34)
+    """Lowest, nominal, turbo."""
+    registers: bool = True
+    cpufreq: str = ""
+    """Name of the frequency driver; "" for none."""
+    governors: str = "performance powersave userspace ondemand"
+    governor: str = "ondemand"
+    esu: int = 16
+    powercap: bool = True
+    psys: bool = False
+    mmio: bool = False
+    dram_nj: int = 0
+    nic: str = "ixgbe"
+    interface: str = "enp3s0f0"
+
+
+C6220 = Kind(name="c6220", packages={0: tuple(range(8)), 1: tuple(range(8, 16))})
+LAB = Kind(name="lab", model=45, packages={0: (0, 2), 1: (1, 3)}, ratios=(12, 29, 38))
+"""Packages take turns in the numbering of CPUs, as on the lab node; and it is small, so tests on it are quick."""
+ACPI = msgspec.structs.replace(LAB, name="acpi", cpufreq="acpi-cpufreq")
+PSTATE = Kind(
+    name="pstate",
+    model=85,
+    packages={0: (0, 2), 3: (1, 3)},
+    ratios=(10, 24, 37),
+    cpufreq="intel_pstate",
+    governors="performance powersave",
+    governor="powersave",
+    esu=14,
+    psys=True,
+    mmio=True,
+    dram_nj=15300,
+    nic="mlx5_core",
+    interface="ens1f0",
+)
+AMD = Kind(
+    name="amd",
+    vendor="AuthenticAMD",
+    model=17,
+    packages={0: (0, 1, 2, 3)},
+    registers=False,
+    cpufreq="acpi-cpufreq",
+    nic="igb",
+    interface="eno1",
+)
+BARE = Kind(
+    name="bare", packages={0: (0, 1)}, registers=False, powercap=False, nic="virtio_net", interface="eth0", model=85
+)
+KINDS = {kind.name: kind for kind in (C6220, LAB, ACPI, PSTATE, AMD, BARE)}

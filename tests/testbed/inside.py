@@ -1,0 +1,282 @@
+"""What is run inside the virtual machine: the contracts over a real kernel, and a muster killed on one."""
+
+import array
+import fcntl
+import json
+import os
+import signal
+import socket
+import struct
+import time
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from mustherd.muster import service
+from mustherd.muster.process import on_stop_signal
+from mustherd.node.linux import LinuxNode, LinuxOptions, doctor
+from mustherd.node.linux import msr as m
+from mustherd.node.linux.msr import Msr
+from mustherd.node.linux.tree import Tree, TreeError
+from mustherd.shepherd.shepherd import Shepherd
+from mustherd.terms import Setting
+from mustherd.wire.ends import ShepherdEnd
+from tests.node.contract import ClockContract, KnobContract, NodeContract
+
+EFER, APIC_BASE = 0xC0000080, 0x1B
+CPUFREQ = Path("/sys/devices/system/cpu")
+STATE = Path("/root/state")
+CONFIG = Path("/root/muster.toml")
+
+MUSTER = """
+muster = "vm-1"
+state = "/root/state"
+[linux]
+interface = "e1000e"
+idle_seconds = 0
+[ranges.itr-delay]
+low = 10
+high = 400
+[ranges.dvfs]
+low = 1200
+high = 2600
+"""
+
+
+def ioctl(command: int, usecs: int | None = None) -> int:
+    """rx-usecs by the old ioctl, which shares nothing with the code under test (linux/ethtool.h, ethtool_coalesce)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
+        data = array.array("I", [0x0E] + [0] * 22)
+        request = struct.pack("16sP", b"eth0", data.buffer_info()[0]).ljust(40, b"\0")
+        fcntl.ioctl(plain.fileno(), 0x8946, request)
+        if usecs is not None:
+            data[0], data[1] = command, usecs
+            fcntl.ioctl(plain.fileno(), 0x8946, request)
+        return data[1]
+
+
+def rx_usecs() -> int:
+    return ioctl(0x0E)
+
+
+def node(**options) -> LinuxNode:
+    return LinuxNode(LinuxOptions(idle_seconds=0, interface="e1000e", **options))
+
+
+class OnKernel(KnobContract):
+    name = ""
+    first = -1
+    """Set before each test, so that nothing but the test moves the knob."""
+
+    @pytest.fixture
+    def knob(self):
+        knob = next(k for k in node().knobs if k.info.name == self.name)
+        original = knob.read()
+        if self.first >= 0:
+            knob.write(self.first)
+        yield knob
+        knob.write(original)
+
+    @pytest.fixture
+    def same_knob(self, knob):
+        return next(k for k in node().knobs if k.info.name == self.name)
+
+    @pytest.fixture
+    def settle(self):
+        return lambda: None
+
+    @pytest.fixture
+    def overwrite(self, same_knob):
+        return same_knob.write
+
+
+class TestItrDelay(OnKernel):
+    name = "itr-delay"
+
+    @pytest.fixture
+    def overwrite(self):
+        return lambda value: ioctl(0x0F, value)
+
+    def test_the_driver_s_rounding_is_as_foretold(self, knob):
+        info = knob.info
+        for value in (*info.values, *range(info.low, 400), *range(400, info.high, 97), 9999, info.high):
+            knob.write(value)
+            assert knob.read() == rx_usecs() == knob.lands_on(value), value
+
+
+class TestDvfs(OnKernel):
+    name = "dvfs"
+    first = 1600
+
+    def test_by_the_userspace_governor(self, knob):
+        knob.write(2000)
+        for cpu in range(4):
+            assert (CPUFREQ / f"cpu{cpu}/cpufreq/scaling_governor").read_text() == "userspace\n"
+            assert (CPUFREQ / f"cpu{cpu}/cpufreq/scaling_setspeed").read_text() == "2000000\n"
+
+
+class TestRxRing(OnKernel):
+    name = "ring-size-rx"
+
+
+class TestTxRing(OnKernel):
+    name = "ring-size-tx"
+
+
+class TestClock(ClockContract):
+    @pytest.fixture
+    def clock(self):
+        return node().clock
+
+    @pytest.fixture
+    def wait(self):
+        return time.sleep
+
+
+class TestNode(NodeContract):
+    @pytest.fixture
+    def node(self):
+        return node()
+
+    @pytest.fixture
+    def live(self):
+        return time.sleep
+
+    def test_facts(self, node):
+        facts = node.facts
+        assert facts["nic_driver"] == "e1000e"
+        assert facts["interface_address"].startswith("10.10.1.2/24")
+        assert "eth0-rx-0" in facts["nic_interrupts"]
+        assert (facts["cores"], facts["threads_per_core"], facts["smt"]) == ("2", "2", "on")
+        assert facts["frequency_driver"] == "acpi-cpufreq"
+        assert facts["nic_firmware"]
+        assert int(facts["tsc_khz"]) > 100_000
+        assert facts["energy"].startswith("none: powercap has no package zone; package 0's energy register")
+        assert node.meter is None
+
+    def test_a_node_is_chosen_by_its_address(self):
+        assert LinuxNode(LinuxOptions(idle_seconds=0, interface="10.10.1.0/24")).interface.name == "eth0"
+
+
+def test_registers_through_the_module():
+    registers = Msr(Tree())
+    for cpu in range(4):
+        assert registers.read(cpu, EFER) & 0xD00 == 0xD00, "64 bits, and pages that are not to be executed"
+        apic = registers.read(cpu, APIC_BASE)
+        assert apic >> 12 == 0xFEE00
+        assert apic >> 8 & 1 == (cpu == 0), "one CPU booted the machine"
+        # The emulator takes a request for a clock and forgets it.
+        registers.write(cpu, m.PERF_CTL, 0x1A00)
+        assert registers.read(cpu, m.PERF_CTL) == 0
+    with pytest.raises(TreeError, match="/dev/cpu/99/msr register 0x10: absent"):
+        registers.read(99, 0x10)
+
+
+def test_a_cpu_that_goes_offline_is_left_out_and_set_when_it_is_back():
+    knob = next(k for k in node().knobs if k.info.name == "dvfs")
+    original = knob.read()
+    online = CPUFREQ / "cpu3/online"
+    try:
+        online.write_text("0")
+        knob.write(1200)
+        assert knob.read() == 1200
+        online.write_text("1")
+        knob.write(1600)
+        assert knob.read() == 1600
+    finally:
+        online.write_text("1")
+        knob.write(original)
+
+
+def test_the_doctor():
+    checks = {c.name: c for c in doctor.examine(LinuxOptions(interface="eth0"), doctor.Wanted(driver="e1000e"))}
+    assert {checks[n].status for n in ("nic driver", "link", "itr-delay", "dvfs")} == {doctor.Status.OK}, checks
+    for name, tag in (("intlog", "driver"), ("smt", "smt"), ("program memcached", "memcached"), ("kernel", "kernel")):
+        assert (checks[name].status, checks[name].tag) == (doctor.Status.WRONG, tag)
+
+
+def test_killed_in_mid_decision_and_restored_by_the_next_start():
+    CONFIG.write_text(MUSTER)
+    STATE.mkdir(exist_ok=True)
+    original = {k.info.name: k.read() for k in node().knobs}
+    assert original["itr-delay"] == rx_usecs()
+    governor = (CPUFREQ / "cpu0/cpufreq/scaling_governor").read_text()
+    assert governor != "userspace\n"
+    # Both lives are made before there is a thread or a socket here.
+    gate, opened = os.pipe()
+    killed = spawn(lambda: live(dies_at=3))
+    restoring = spawn(lambda: os.read(gate, 1) and live())
+    shepherd = Shepherd(ShepherdEnd())
+    shepherd.start()
+    try:
+        wait_for(lambda: "vm-1" in shepherd.musters())
+        held = int(status(killed)["CapEff"], 16)
+        assert held == 1 << 1 | 1 << 12 | 1 << 17
+        assert status(killed)["NoNewPrivs"] == "1"
+        wanted = (Setting("node-0", "itr-delay", 250), Setting("node-0", "dvfs", 1600))
+        future: Future = shepherd.decide("vm-1", wanted)
+        assert os.waitstatus_to_exitcode(os.waitpid(killed, 0)[1]) == -signal.SIGKILL
+        future.cancel()
+        # In the middle: the card and the first CPU are changed, the last CPU is not.
+        assert rx_usecs() == 250
+        assert (CPUFREQ / "cpu0/cpufreq/scaling_governor").read_text() == "userspace\n"
+        assert (CPUFREQ / "cpu3/cpufreq/scaling_governor").read_text() == governor
+        assert {row["knob"] for row in journal()} == {"itr-delay", "dvfs"}
+        shepherd.stop()
+        os.write(opened, b"x")
+        wait_for(lambda: not journal())
+        assert rx_usecs() == original["itr-delay"]
+        assert {(CPUFREQ / f"cpu{c}/cpufreq/scaling_governor").read_text() for c in range(4)} == {governor}
+        assert {k.info.name: k.read() for k in node().knobs} == original
+        os.kill(restoring, signal.SIGTERM)
+        assert os.waitstatus_to_exitcode(os.waitpid(restoring, 0)[1]) == 0
+    finally:
+        shepherd.stop()
+        for pid in (killed, restoring):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+
+def live(dies_at: int = 0) -> None:
+    """A muster as its unit starts it; with `dies_at` it is killed at that write of a file."""
+    write = Tree.write_bytes
+    count = 0
+
+    def deadly(tree: Tree, path: str, content: bytes) -> None:
+        nonlocal count
+        count += 1
+        if count == dies_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(tree, path, content)
+
+    Tree.write_bytes = deadly
+    os._exit(service.serve(CONFIG, on_stop_signal))
+
+
+def spawn(act) -> int:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            act()
+        finally:
+            os._exit(99)
+    return pid
+
+
+def status(pid: int) -> dict[str, str]:
+    lines = (line.partition(":") for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return {name: value.strip() for name, _, value in lines}
+
+
+def journal() -> list[dict]:
+    return json.loads((STATE / "originals.json").read_text())["originals"]
+
+
+def wait_for(fact, seconds: float = 90.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not fact():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
