@@ -31,7 +31,7 @@ work=$(mktemp -d "$cache/download.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 for package in $(printf '%s\n' $packages | sort -u); do
-  apt-get download "$package" >/dev/null
+  apt-get download -o APT::Sandbox::User="$(id -un)" "$package" >/dev/null
 done
 mkdir kernel
 for file in *.deb; do dpkg-deb -x "$file" kernel; done

@@ -1,0 +1,53 @@
+"""A muster's configuration of a real machine: what it opens, and how it says what is wrong."""
+
+import pytest
+
+from mustherd.muster.config import ConfigError, load
+from mustherd.muster.service import open_node
+from mustherd.node.linux import LinuxNode
+from tests.node.linux.kinds import PSTATE
+from tests.node.linux.machine import Machine
+
+HEAD = 'muster = "m-1"\nstate = "/nowhere"\n'
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """Opens the node of a configuration that ends in these lines, on recorded files."""
+    Machine(PSTATE).unpack(tmp_path / "root")
+
+    def opened(lines: str):
+        file = tmp_path / "muster.toml"
+        file.write_text(f'{HEAD}[linux]\nroot = "{tmp_path / "root"}"\nidle_seconds = 0\n{lines}')
+        return open_node(load(file), file)
+
+    return opened
+
+
+def test_opens_the_machine(opened):
+    node = opened('interface = "ens1f0"\nreserved = [0, 1]\n[linux.declared]\nsmt = "on"\nturbo = "off"\n')
+    assert isinstance(node, LinuxNode)
+    assert node.facts["reserved_cpus"] == "0-1"
+    assert node.facts["not_as_declared"] == "smt is off, declared on; turbo is unknown, declared off"
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ('interface = "eth7"', r"linux: \[linux\] interface: no physical interface is 'eth7'; there is ens1f0"),
+        ('dvfs = "msr"', r"linux: \[linux\] dvfs = 'msr': dvfs: /dev/cpu/0/msr register 0xce"),
+        ('dvfs = "wishful"', "linux: Invalid enum value 'wishful'"),
+        ("reserved = [-1]", "linux: Expected `int` >= 0"),
+        ('colour = "red"', "linux: Object contains unknown field `colour`"),
+    ],
+)
+def test_says_what_is_wrong(opened, lines, message):
+    with pytest.raises(ConfigError, match=message):
+        opened(lines)
+
+
+def test_a_file_without_a_node(tmp_path):
+    file = tmp_path / "muster.toml"
+    file.write_text(HEAD)
+    with pytest.raises(ConfigError, match=r"a table \[linux\]"):
+        open_node(load(file), file)
