@@ -36,6 +36,7 @@ def plan(**changes: Any) -> Plan:
         "value_size": "200",
         "arrivals": "exponential",
         "preload": True,
+        "count_from": "due",
         "blocking": False,
         "core": None,
     }

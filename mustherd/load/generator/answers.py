@@ -14,8 +14,8 @@ class ProtocolError(Exception):
 class Parser(Protocol):
     """Counts the whole answers at the start of `buffer[:fill]`.
 
-    `pending` holds when each request was due, oldest first and negative for updates; answered ones are taken off.
-    Returns how many bytes were used up. Raises ProtocolError.
+    `pending` holds when the latency of each request began, oldest first and negative for updates; answered ones are
+    taken off. Returns how many bytes were used up. Raises ProtocolError.
     """
 
     def __call__(self, buffer: bytearray, fill: int, pending: deque[float], now: float, tally: Tally) -> int: ...

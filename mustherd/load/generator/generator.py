@@ -154,6 +154,7 @@ def plans(
             value_size=options.value_size or preset.value_size,
             arrivals=options.arrivals or preset.arrivals,
             preload=options.preload,
+            count_from=options.count_from,
             blocking=options.blocking,
             core=options.cores[number % len(options.cores)] if options.cores else None,
         )

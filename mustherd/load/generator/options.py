@@ -27,6 +27,8 @@ class GeneratorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Distribution of the time between two requests of a connection, scaled to the load."""
     preload: bool = True
     """Store every record before the load starts."""
+    count_from: Literal["due", "sent"] = "due"
+    """Where a latency begins. `sent` is mutilate's way, for comparison with it: what waits unsent is left out."""
     blocking: bool = False
     """Sleep between requests: saves a core, adds the time of waking up to the latencies."""
     cores: tuple[Annotated[int, msgspec.Meta(ge=0)], ...] = ()
@@ -60,6 +62,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, tag="plan"):
     value_size: str
     arrivals: str
     preload: bool
+    count_from: Literal["due", "sent"]
     blocking: bool
     core: int | None
 

@@ -27,9 +27,11 @@ from mustherd.load.generator.tally import Tally
 
 SENDS_PER_PASS = 128
 """At most, before answers are taken: a backlog doesn't keep answers waiting."""
+EVENTS = 64
+"""Connections that are looked at in one pass: room for them is made anew each time."""
 SPIN_S = 80e-6
 """A worker that blocks wakes up this long before the next request: a timer's slack and a wake-up."""
-QUIET_S = 400e-6
+QUIET_S = 200e-6
 """With nothing due for this long there is time for work that can wait."""
 FOLD_BLOCK = 65536
 """Answers that pile up at most when there is no quiet moment to count them."""
@@ -44,7 +46,7 @@ class Link:
         self.sock = sock
         self.fd = sock.fileno()
         self.pending: deque[float] = deque()
-        """When each unanswered request was due; negative for updates."""
+        """When the latency of each unanswered request began; negative for updates."""
         self.waiting: deque[tuple[float, int]] = deque()
         """Requests held back: when due, and which."""
         self.batch: list[bytes] = []
@@ -67,6 +69,7 @@ class Worker:
     def __init__(self, plan: Plan) -> None:
         """Connect and store the records. LoadError; ValueError for a distribution that can't be read."""
         self._plan = plan
+        self._from_due = plan.count_from == "due"
         rng = np.random.default_rng([plan.seed, plan.worker])
         self._requests = Requests(plan, rng)
         if plan.preload:
@@ -81,6 +84,8 @@ class Worker:
         self._tally = Tally()
         self._orders = Frames()
         self._at = 0
+        self._due = 0.0
+        """When the request at `_at` is due."""
         self._idle_s = 0.0
         self._before = 0
         self._opened: tuple[float, float, float] | None = None
@@ -98,64 +103,85 @@ class Worker:
 
     def run(self) -> Counted | None:
         """Offer the load until the window closes, and report it; None when told to end before. LoadError."""
-        clock, poll, spin = time.monotonic, self._epoll.poll, not self._plan.blocking
+        clock, poll, spin, by_fd = time.monotonic, self._epoll.poll, not self._plan.blocking, self._by_fd
         orders = sys.stdin.fileno()
         self._epoll.register(orders, select.EPOLLIN)
-        schedule = self._schedule
-        schedule.advance()
+        self._next()
+        idle_since = 0.0
         while True:
-            start = clock()
-            sent = self._send(start)
-            events = poll(0)
+            now = clock()
+            sent = now >= self._due
+            if sent:
+                self._send(now)
+            events = poll(0, EVENTS)
+            if not (sent or events):
+                if not idle_since:
+                    idle_since = now
+                gap = self._due - now
+                if gap > QUIET_S and self._chores():
+                    self._idle_s += now - idle_since
+                    idle_since = 0.0
+                elif not spin and gap > SPIN_S:
+                    # An epoll waits in whole milliseconds; a select on it in microseconds.
+                    select.select([self._epoll], [], [], min(gap - SPIN_S, 1.0))
+                continue
+            if idle_since:
+                self._idle_s += now - idle_since
+                idle_since = 0.0
             for fd, mask in events:
                 if fd == orders:
                     end = self._order()
                     if end is not None:
                         return end.counted
                 else:
-                    self._attend(self._by_fd[fd], mask)
-            if sent or events:
-                continue
-            gap = schedule.dues[self._at] - start if self._at < len(schedule.dues) else 0.0
-            if gap > QUIET_S and (schedule.prepare() or self._tally.fold()):
-                continue
-            if not spin and gap > SPIN_S:
-                # An epoll waits in whole milliseconds; a select on it in microseconds.
-                select.select([self._epoll], [], [], min(gap - SPIN_S, 1.0))
-            self._idle_s += clock() - start
+                    self._attend(by_fd[fd], mask)
 
-    def _send(self, now: float) -> int:
-        """Send what is due, or hold it back where its connection has as much outstanding as it may."""
-        schedule, at = self._schedule, self._at
-        if at >= len(schedule.dues):
+    def _chores(self) -> bool:
+        """Work that can wait for a moment in which no answer is awaited; False when there was none, or no moment."""
+        if any(link.pending for link in self._links):
+            return False
+        return self._schedule.prepare() or self._tally.fold()
+
+    def _next(self) -> None:
+        """Find out when the next request is due."""
+        schedule = self._schedule
+        if self._at >= len(schedule.dues):
             schedule.advance()
             self._tally.fold(FOLD_BLOCK)
-            at = self._at = 0
-        dues = schedule.dues
-        if dues[at] > now:
-            return 0
-        owners, numbers = schedule.links, schedule.requests
-        links, requests, records, depth = self._links, self._requests.bytes, self._requests.records, self._plan.depth
-        lag, sent_at = self._tally.lags.values.append, self._tally.lags.ends.append
+            self._at = 0
+        self._due = schedule.dues[self._at]
+
+    def _send(self, now: float) -> None:
+        """Send what is due, or hold it back where its connection has as much outstanding as it may."""
+        schedule, at, depth, from_due = self._schedule, self._at, self._plan.depth, self._from_due
+        dues, owners, numbers = schedule.dues, schedule.links, schedule.requests
+        links, requests, records = self._links, self._requests.bytes, self._requests.records
+        lags = self._tally.lags
+        lag, sent_at = lags.values.append, lags.ends.append
         stop = min(len(dues), at + SENDS_PER_PASS)
         touched = []
-        first = at
-        while at < stop and dues[at] <= now:
-            due, number, link = dues[at], numbers[at], links[owners[at]]
+        while at < stop:
+            due = dues[at]
+            if due > now:
+                break
+            number, link = numbers[at], links[owners[at]]
             at += 1
-            if link.waiting or len(link.pending) >= depth:
+            pending = link.pending
+            if link.waiting or len(pending) >= depth:
                 link.waiting.append((due, number))
                 continue
+            batch = link.batch
+            if not batch:
+                touched.append(link)
+            batch.append(requests[number])
+            start = due if from_due else now
+            pending.append(start if number < records else -start)
             lag(now - due)
             sent_at(now)
-            link.pending.append(due if number < records else -due)
-            if not link.batch:
-                touched.append(link)
-            link.batch.append(requests[number])
-        self._at = at
         for link in touched:
             self._flush(link)
-        return at - first
+        self._at = at
+        self._next()
 
     def _flush(self, link: Link) -> None:
         data = link.batch[0] if len(link.batch) == 1 else b"".join(link.batch)
@@ -174,24 +200,24 @@ class Worker:
             self._epoll.modify(link.fd, select.EPOLLIN | select.EPOLLOUT)
 
     def _attend(self, link: Link, mask: int) -> None:
-        if mask & select.EPOLLOUT and link.unsent:
+        if link.unsent and mask & select.EPOLLOUT:
             link.batch.append(link.unsent)
             link.unsent = b""
             self._flush(link)
             if not link.unsent:
                 self._epoll.modify(link.fd, select.EPOLLIN)
-        if mask & ~select.EPOLLOUT:
+        if mask != select.EPOLLOUT:
             self._receive(link)
 
     def _receive(self, link: Link) -> None:
+        # What woke us has come by now; what comes during the next line's microsecond is taken along.
+        now = time.monotonic()
         try:
             count = link.sock.recv_into(link.view[link.fill :] if link.fill else link.view)
         except BlockingIOError:
             return
         except OSError as error:
             raise _gone(error.strerror or str(error)) from None
-        # After the answer was taken, so that no latency comes out shorter than it was.
-        now = time.monotonic()
         if count == 0:
             raise _gone("it closed the connection")
         fill = link.fill + count
@@ -202,14 +228,15 @@ class Worker:
                 link.grow()
         link.fill = fill - used
         if link.waiting:
-            self._release(link)
+            self._release(link, now)
 
-    def _release(self, link: Link) -> None:
+    def _release(self, link: Link, now: float) -> None:
         """Send what was held back for want of room on this connection."""
         records, depth = self._requests.records, self._plan.depth
         while link.waiting and len(link.pending) < depth:
             due, number = link.waiting.popleft()
-            link.pending.append(due if number < records else -due)
+            start = due if self._from_due else now
+            link.pending.append(start if number < records else -start)
             link.batch.append(self._requests.bytes[number])
         if link.batch:
             self._flush(link)
@@ -225,6 +252,7 @@ class Worker:
                 self._tally.open(order.t0_s)
                 self._before = self._schedule.due_before(order.t0_s)
                 self._at = self._schedule.open(order.t0_s, self._at)
+                self._next()
             elif isinstance(order, Close):
                 return End(self._close(order))
         return None

@@ -78,6 +78,22 @@ def test_a_stall_of_the_server_is_in_the_latency_of_all_it_delayed():
     assert found.read_us["p999"] > 300_000
 
 
+def test_counted_from_when_they_were_sent_what_waited_unsent_is_left_out():
+    options = msgspec.structs.replace(SMALL, count_from="sent")
+    with (
+        served() as server,
+        Generator(options, [server.address], load("etc", 1000, outstanding=8), seed=1) as generator,
+    ):
+        generator.ready()
+        generator.open_window()
+        os.kill(server.pid, signal.SIGSTOP)
+        time.sleep(0.4)
+        os.kill(server.pid, signal.SIGCONT)
+        time.sleep(0.4)
+        found = generator.close_window()
+    assert found.read_us["p90"] < 50_000
+
+
 def test_a_load_that_changes_with_the_window():
     levels = curve.steps([(1000, 0.5), (4000, 10)])
     with served() as server:

@@ -1,0 +1,152 @@
+"""The built-in generator against memcached's own counters, against mutilate where there is one, and its limit.
+
+$MUTILATE names a mutilate binary; without it that part is left out. Everything runs on loopback and shares this
+machine's cores with the server, so latencies are this machine's and only their ratios mean something, p99 only on a
+machine that does nothing else. Takes about two minutes, with mutilate five.
+
+mutilate counts a latency from the time that it sends; the generator is compared with it in that way, and `from_due`
+is what the same load comes to when the time that a request waited to be sent is counted.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from mustherd.load.generator.generator import Generator
+from mustherd.load.generator.options import GeneratorOptions
+from mustherd.load.host import LocalHost
+from mustherd.load.memcached import Memcached, MemcachedOptions
+from mustherd.load.mutilate.command import MutilateOptions
+from mustherd.load.mutilate.source import MutilateSource
+from mustherd.load.presets import load
+from mustherd.terms import LoadReport
+
+CONNECTIONS = 16
+RAMP_S = 1.0
+WINDOW_S = 2.0
+COMPARED_QPS = (3_000, 10_000)
+COMPARED_WINDOW_S = 4.0
+REPEATS = 5
+LADDER_QPS = tuple(range(20_000, 160_001, 20_000))
+WORKERS = (1, 2)
+
+
+def run() -> dict[str, object]:
+    server = Memcached(MemcachedOptions(port=0, threads=2))
+    try:
+        server.start()
+        found: dict[str, object] = {
+            "cores": os.cpu_count(),
+            "window_seconds": WINDOW_S,
+            "against_memcached": [_against_memcached(server, protocol) for protocol in ("binary", "ascii")],
+            "limits": [_limit(server, workers, protocol) for workers in WORKERS for protocol in ("binary", "ascii")],
+        }
+        if program := os.environ.get("MUTILATE", ""):
+            found["against_mutilate"] = [_against_mutilate(server, program, qps) for qps in COMPARED_QPS]
+        return found
+    finally:
+        server.close()
+
+
+def _measured(
+    server: Memcached, options: GeneratorOptions, qps: float, *, window_s: float = WINDOW_S, seed: int = 1
+) -> LoadReport:
+    with Generator(options, [server.address], load("etc", qps), seed) as generator:
+        generator.ready()
+        time.sleep(RAMP_S)
+        generator.open_window()
+        time.sleep(window_s)
+        return generator.close_window()
+
+
+def _against_memcached(server: Memcached, protocol: Any) -> dict[str, object]:
+    """Requests that the generator says were answered, and those that memcached says it answered."""
+    report = _measured(server, GeneratorOptions(connections=CONNECTIONS, protocol=protocol), 20_000)
+    counted = report.counters["cmd_get"] + report.counters["cmd_set"]
+    return {
+        "protocol": protocol,
+        "asked_qps": 20_000,
+        "achieved_qps": round(report.achieved_qps, 1),
+        "memcached_qps": round(counted / (report.t1_s - report.t0_s), 1),
+        "achieved_of_memcached": round(report.requests / counted, 5),
+        "saturated": report.saturated,
+        "server_cpu_us_per_request": round(1e6 * report.counters["server_cpu_seconds"] / report.requests, 2),
+    }
+
+
+def _limit(server: Memcached, workers: int, protocol: Any) -> dict[str, object]:
+    """The highest load in the ladder that was carried without the generator being the bottleneck.
+
+    A rung is tried twice: somebody else may have taken the core for a moment. The highest achieved load is what is left
+    when it is the bottleneck.
+    """
+    options = GeneratorOptions(workers=workers, connections=CONNECTIONS, protocol=protocol)
+    best: LoadReport | None = None
+    most = 0.0
+    for qps in LADDER_QPS:
+        for _ in range(2):
+            report = _measured(server, options, qps)
+            most = max(most, report.achieved_qps)
+            if not report.saturated and report.achieved_qps >= 0.98 * report.offered_qps:
+                best = report
+                break
+        else:
+            break
+    return {
+        "workers": workers,
+        "protocol": protocol,
+        "valid_qps": round(best.offered_qps) if best else 0,
+        "most_qps": round(most),
+        "busy": round(best.counters["generator_busy"], 3) if best else None,
+        "lag_p99_us": best.counters["generator_lag_p99_us"] if best else None,
+        "read_p50_us": best.read_us["p50"] if best else None,
+        "read_p99_us": best.read_us["p99"] if best else None,
+    }
+
+
+def _against_mutilate(server: Memcached, program: str, qps: float) -> dict[str, object]:
+    """Both in turn at the same load, with as many connections and as much outstanding; mutilate's samples are exact.
+
+    Medians over the repeats, and the best of them: what else the machine does only ever adds.
+    """
+    runs: dict[str, list[LoadReport]] = {"mutilate": [], "generator": [], "from_due": []}
+    options = MutilateOptions(program=program, connections=CONNECTIONS)
+    source = MutilateSource(
+        options, [server.address], LocalHost(), ramp_s=RAMP_S, window_s=COMPARED_WINDOW_S, save=True
+    )
+    sent = GeneratorOptions(connections=CONNECTIONS, records=options.records, count_from="sent")
+    due = GeneratorOptions(connections=CONNECTIONS, records=options.records)
+    try:
+        for seed in range(REPEATS):
+            running = source.start(load("etc", qps), 1)
+            running.open_window()
+            runs["mutilate"].append(running.close_window())
+            runs["generator"].append(_measured(server, sent, qps, window_s=COMPARED_WINDOW_S, seed=seed))
+            runs["from_due"].append(_measured(server, due, qps, window_s=COMPARED_WINDOW_S, seed=seed))
+    finally:
+        source.stop()
+    result: dict[str, object] = {
+        "asked_qps": qps,
+        "saturated": sum(r.saturated for r in runs["generator"] + runs["from_due"]),
+    }
+    for name, value in METRICS.items():
+        medians = {who: statistics.median(map(value, reports)) for who, reports in runs.items()}
+        best = {who: min(map(value, reports)) for who, reports in runs.items()}
+        result[name] = {
+            **{who: round(median, 1) for who, median in medians.items()},
+            "ratio": round(medians["generator"] / medians["mutilate"], 3),
+            "ratio_of_best": round(best["generator"] / best["mutilate"], 3),
+            "all": {who: [round(value(r), 1) for r in reports] for who, reports in runs.items()},
+        }
+    return result
+
+
+METRICS: dict[str, Callable[[LoadReport], float]] = {
+    "achieved_qps": lambda r: r.achieved_qps,
+    "read_p50_us": lambda r: r.read_us["p50"],
+    "read_p90_us": lambda r: r.read_us["p90"],
+    "read_p99_us": lambda r: r.read_us["p99"],
+    "server_cpu_us_per_request": lambda r: 1e6 * r.counters["server_cpu_seconds"] / r.requests,
+}
