@@ -22,7 +22,7 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-MUSTER = ("msgspec", "pyroute2", "pyzmq", "typer")
+MUSTER = ("msgspec", "pyzmq", "typer")
 """What a muster imports; a shepherd takes everything that the project depends on."""
 
 GLIBC = (35, 34, 31, 28, 27, 26, 24, 17, 12, 5)
