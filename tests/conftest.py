@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, settings
 
 from tests import running
 
-
 # How long an example takes is the machine's business; CI looks at the same examples each time, people at new ones.
 settings.register_profile(
     "mustherd", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
