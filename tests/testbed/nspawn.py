@@ -1,7 +1,7 @@
 """Real hosts on one machine: containers with systemd and sshd on a bridge in a network namespace of their own.
 
-They have no hardware: what a role reads and sets below /sys/devices/system/cpu and /dev/cpu are plain files, made anew at
-every boot, as a kernel would.
+They have no hardware: what a role reads and sets below /sys/devices/system/cpu and /dev/cpu are plain files, made anew
+at every boot, as a kernel would.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""A herd of three containers and what it is provisioned from: an inventory, a copy of the project, stand-ins for upstreams."""
+"""A herd of three containers and what it is provisioned from: inventory, the project copied, upstreams stood in for."""
 
 import hashlib
 import os
@@ -15,7 +15,16 @@ from mustherd.provision import wheelhouse
 from tests.testbed.nspawn import CORES, NETWORK, Bed, cache, run
 
 PROJECT = Path(__file__).parents[2]
-PARTS = ("ansible.cfg", "provision.yml", "playbooks", "roles", "inventory", "mustherd", "pyproject.toml", "requirements.lock")
+PARTS = (
+    "ansible.cfg",
+    "provision.yml",
+    "playbooks",
+    "roles",
+    "inventory",
+    "mustherd",
+    "pyproject.toml",
+    "requirements.lock",
+)
 PARTS += ("README.md", "LICENSE")
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
 

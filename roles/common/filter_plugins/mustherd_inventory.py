@@ -81,7 +81,7 @@ def _host(
     where = f"host {host}"
     problems: list[str] = []
     found = [profile for profile in PROFILES if host in groups.get(profile, ())]
-    if len(found) != 1 and value("herd_profile") is None:
+    if not found and value("herd_profile") is None:
         problems.append(
             _problem(
                 "it is not said what kind of machine this is",

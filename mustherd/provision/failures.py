@@ -1,0 +1,85 @@
+"""What a playbook's run says, translated: one message per host with the task, what is wrong and the mend."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+LONGEST = 1500
+"""Characters of a message that are shown; the artifacts hold the rest."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One task on one host, as progress is shown."""
+
+    host: str
+    play: str
+    task: str
+    state: str
+    """`started` (host is empty), `ok`, `changed`, `skipped`, `failed`, `unreachable`."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a host is not done."""
+
+    host: str
+    task: str
+    message: str
+    mend: str
+
+    def __str__(self) -> str:
+        return f"{self.host}: {self.task}: {self.message}\n  mend: {self.mend}"
+
+
+STATES = {
+    "runner_on_ok": "ok",
+    "runner_on_skipped": "skipped",
+    "runner_on_failed": "failed",
+    "runner_on_unreachable": "unreachable",
+    "playbook_on_task_start": "started",
+}
+
+
+def step_of(event: Mapping[str, Any]) -> Step | None:
+    """An event of ansible-runner as a step; None for one that is no task's start or end."""
+    state = STATES.get(event.get("event", ""))
+    if state is None:
+        return None
+    data = event.get("event_data") or {}
+    if state == "ok" and (data.get("res") or {}).get("changed"):
+        state = "changed"
+    if state == "failed" and data.get("ignore_errors"):
+        state = "ok"
+    return Step(str(data.get("host") or ""), str(data.get("play") or ""), str(data.get("task") or ""), state)
+
+
+def failure_of(event: Mapping[str, Any]) -> Failure | None:
+    """An event of ansible-runner as a failure; None for any other."""
+    step = step_of(event)
+    if step is None or step.state not in ("failed", "unreachable"):
+        return None
+    result = (event.get("event_data") or {}).get("res") or {}
+    text = _text(result)
+    if step.state == "unreachable":
+        return Failure(
+            step.host,
+            step.task,
+            f"the host cannot be reached: {text}",
+            "see that the host is up and that ssh to it works from here, then run again; the other hosts went on",
+        )
+    message, found, mend = text.partition("Mend:")
+    if not found:
+        mend = "see the task's output in the artifacts, mend it on the host, then run again: what is done stays done"
+    return Failure(step.host, step.task, message.strip(), mend.strip())
+
+
+def _text(result: Mapping[str, Any]) -> str:
+    """The most telling words of a result: of the failed item, of stderr, of the message."""
+    items = [item for item in result.get("results") or () if isinstance(item, Mapping) and item.get("failed")]
+    if items:
+        return _text(items[0])
+    message = str(result.get("msg") or "").strip()
+    if message in ("", "non-zero return code", "MODULE FAILURE"):
+        message = str(result.get("stderr") or result.get("module_stderr") or result.get("stdout") or message).strip()
+    return message[:LONGEST] or "no message"

@@ -1,0 +1,115 @@
+"""Playbooks run from Python, through ansible-runner."""
+
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mustherd.provision.failures import Failure, Step, failure_of, step_of
+
+KEPT_RUNS = 20
+"""Runs whose artifacts are kept; the oldest go first."""
+
+
+class ProvisionError(Exception):
+    """A playbook cannot be run at all; the message says what is missing and the mend."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    code: int
+    failures: tuple[Failure, ...]
+    """One per host that is not done, by host."""
+    changed: dict[str, int]
+    """How many tasks changed something, by host."""
+    artifacts: Path
+
+
+def run(
+    playbook: str,
+    inventory: Path,
+    *,
+    project: Path,
+    tags: Sequence[str] = (),
+    limit: str = "",
+    extra_vars: Mapping[str, Any] | None = None,
+    check: bool = False,
+    on_step: Callable[[Step], None] = lambda _step: None,
+    artifacts: Path | None = None,
+) -> Outcome:
+    """Run `playbook` (a path within `project`) on the hosts of `inventory`.
+
+    `on_step` is called for each task as it starts and for each host as it is done with it. Raises ProvisionError, and
+    KeyboardInterrupt after the run has been stopped by Ctrl-C.
+    """
+    # It takes a while to import, and signals are its to take only during a run.
+    import ansible_runner  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    for needed, what in ((project / playbook, "playbook"), (inventory, "inventory")):
+        if not needed.exists():
+            raise ProvisionError(f"{needed}: no such {what}; mend: run from the repository's root, or give its path")
+    last: dict[str, Failure] = {}
+
+    def handle(event: dict[str, Any]) -> bool:
+        failure = failure_of(event)
+        if failure is not None:
+            last[failure.host] = failure
+        step = step_of(event)
+        if step is not None:
+            on_step(step)
+        return True
+
+    keep = artifacts or project / "artifacts"
+    words = [*(["--tags", ",".join(tags)] if tags else []), *(["--check", "--diff"] if check else [])]
+    # ansible-runner takes the signals over and does not give them back.
+    held = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with tempfile.TemporaryDirectory(prefix="mustherd-") as private:
+            answer = ansible_runner.run(
+                private_data_dir=private,
+                project_dir=str(project.resolve()),
+                artifact_dir=str(keep.resolve()),
+                rotate_artifacts=KEPT_RUNS,
+                playbook=playbook,
+                inventory=str(inventory.resolve()),
+                limit=limit or None,
+                extravars=dict(extra_vars or {}),
+                cmdline=" ".join(words) or None,
+                envvars={
+                    "ANSIBLE_CONFIG": str((project / "ansible.cfg").resolve()),
+                    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+                },
+                event_handler=handle,
+                quiet=True,
+            )
+    finally:
+        for number, handler in held.items():
+            signal.signal(number, handler)
+    if answer.status == "canceled":
+        raise KeyboardInterrupt
+    stats: Mapping[str, Mapping[str, int]] = answer.stats or {}
+    # A failure that a rescue answered counts for nothing: the statistics know which hosts are not done.
+    undone = sorted({*(stats.get("failures") or {}), *(stats.get("dark") or {})})
+    failures = [last.get(host) or Failure(host, "", "failed without a message", "see the artifacts") for host in undone]
+    if answer.rc and not failures:
+        failures = [_without_hosts(answer)]
+    return Outcome(answer.rc, tuple(failures), dict(stats.get("changed") or {}), Path(answer.config.artifact_dir))
+
+
+def _without_hosts(answer: Any) -> Failure:
+    """Why a run ended before any host was asked: a broken inventory, a host pattern that matches nothing."""
+    with answer.stdout as file:
+        lines = [line.strip() for line in file.read().splitlines() if line.strip()]
+    telling = [line for line in lines if line.startswith(("[ERROR]", "ERROR!", "[WARNING]"))] or lines[-3:]
+    return Failure(
+        "localhost",
+        "reading playbook and inventory",
+        " ".join(telling[:3]) or f"ansible-playbook ended with {answer.rc} and no word",
+        "correct the inventory or the options; ansible-inventory -i INVENTORY --list shows how it is read",
+    )

@@ -1,0 +1,122 @@
+"""Playbooks run from Python: progress, one message per host, signals given back."""
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from mustherd.provision.failures import Step, failure_of
+from mustherd.provision.runner import KEPT_RUNS, ProvisionError, run
+
+HOSTS = """[all]
+one ansible_connection=local
+two ansible_connection=local
+three ansible_connection=ssh ansible_host=127.0.0.1 ansible_port=9 ansible_ssh_common_args='-F none -o ConnectTimeout=2'
+[all:vars]
+ansible_python_interpreter=/usr/bin/python3
+"""
+PLAYBOOK = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - name: Reach it
+      ansible.builtin.ping:
+    - name: Change something
+      ansible.builtin.command: "true"
+      tags: [change]
+    - name: Fail and be rescued
+      block:
+        - name: Fail
+          ansible.builtin.fail: {msg: "this does not count"}
+      rescue:
+        - name: Go on
+          ansible.builtin.debug: {msg: "{{ word | default('') }}"}
+    - name: Fail on one
+      ansible.builtin.fail:
+        msg: "no space left. Where: {{ inventory_hostname }}. Mend: free some"
+      when: inventory_hostname == 'two'
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "ansible.cfg").write_text("[defaults]\nhost_key_checking = False\n[ssh_connection]\nretries = 0\n")
+    (tmp_path / "hosts").write_text(HOSTS)
+    (tmp_path / "site.yml").write_text(PLAYBOOK)
+    return tmp_path
+
+
+def test_each_host_that_is_not_done_has_one_message(project: Path) -> None:
+    steps: list[Step] = []
+    held = signal.getsignal(signal.SIGINT)
+    outcome = run("site.yml", project / "hosts", project=project, on_step=steps.append)
+    assert signal.getsignal(signal.SIGINT) is held
+    assert outcome.code != 0
+    assert [failure.host for failure in outcome.failures] == ["three", "two"]
+    lost, failed = outcome.failures
+    assert (failed.task, failed.message, failed.mend) == ("Fail on one", "no space left. Where: two.", "free some")
+    assert lost.task == "Reach it"
+    assert "cannot be reached" in lost.message
+    assert "ssh" in lost.mend
+    assert outcome.changed == {"one": 1, "two": 1}
+    assert Step("one", "all", "Change something", "changed") in steps
+    assert Step("", "all", "Reach it", "started") in steps
+    assert Step("three", "all", "Reach it", "unreachable") in steps
+    assert outcome.artifacts.is_relative_to(project / "artifacts")
+
+
+def test_tags_limit_and_variables_reach_ansible(project: Path) -> None:
+    steps: list[Step] = []
+    outcome = run(
+        "site.yml",
+        project / "hosts",
+        project=project,
+        tags=["change"],
+        limit="one",
+        extra_vars={"word": "x"},
+        on_step=steps.append,
+    )
+    assert outcome.code == 0
+    assert outcome.failures == ()
+    assert {step.host for step in steps if step.host} == {"one"}
+    assert {step.task for step in steps} == {"Change something"}
+
+
+def test_a_run_without_hosts_says_why(project: Path) -> None:
+    outcome = run("site.yml", project / "hosts", project=project, limit="nobody")
+    assert outcome.code != 0
+    assert outcome.failures[0].host == "localhost"
+    assert "nobody" in outcome.failures[0].message
+
+
+def test_what_is_not_there_is_named(project: Path) -> None:
+    with pytest.raises(ProvisionError, match=r"absent\.yml: no such playbook"):
+        run("absent.yml", project / "hosts", project=project)
+    with pytest.raises(ProvisionError, match="no such inventory"):
+        run("site.yml", project / "nowhere", project=project)
+
+
+def test_artifacts_are_bounded() -> None:
+    assert 0 < KEPT_RUNS <= 100
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        ({"msg": "plain"}, "plain"),
+        ({"msg": "non-zero return code", "stderr": "boom"}, "boom"),
+        ({"results": [{"failed": False, "msg": "fine"}, {"failed": True, "msg": "item"}], "msg": "All"}, "item"),
+        ({}, "no message"),
+        ({"msg": "x" * 10000}, "x" * 1500),
+    ],
+)
+def test_the_most_telling_words_are_taken(result: dict[str, object], message: str) -> None:
+    failure = failure_of({"event": "runner_on_failed", "event_data": {"host": "h", "task": "t", "res": result}})
+    assert failure is not None
+    assert failure.message == message
+    assert failure.mend
+
+
+def test_an_ignored_failure_is_none() -> None:
+    event = {"event": "runner_on_failed", "event_data": {"host": "h", "ignore_errors": True, "res": {"msg": "x"}}}
+    assert failure_of(event) is None

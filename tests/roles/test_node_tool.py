@@ -1,0 +1,229 @@
+"""The tool for settings that a boot forgets, over trees of files as a kernel shows them."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.roles.scripts import load
+
+tool = load("common/files/mustherd_node.py")
+
+
+def put(root: Path, **files: str) -> None:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Four cores, acpi-cpufreq, and one ixgbe card with two queues and a link interrupt, near cores 2 and 3."""
+    cpu = "sys/devices/system/cpu"
+    put(tmp_path, **{f"{cpu}/online": "0-3", f"{cpu}/smt/control": "on", f"{cpu}/cpufreq/boost": "1"})
+    for core in range(4):
+        put(
+            tmp_path,
+            **{
+                f"{cpu}/cpu{core}/cpufreq/scaling_governor": "ondemand",
+                f"{cpu}/cpu{core}/cpufreq/scaling_available_governors": "ondemand userspace performance",
+                f"{cpu}/cpu{core}/cpufreq/scaling_driver": "acpi-cpufreq",
+            },
+        )
+    card(tmp_path, "enp3s0f0", "ixgbe", irqs=(40, 41), link=42)
+    card(tmp_path, "eno1", "bnx2", irqs=(50,), link=51)
+    put(tmp_path, **{"sys/devices/system/node/node1/cpulist": "2-3"})
+    return tmp_path
+
+
+def card(root: Path, name: str, driver: str, *, irqs: tuple[int, ...], link: int, carrier: str = "1") -> None:
+    net = root / "sys/class/net" / name
+    drivers = root / "sys/bus/pci/drivers" / driver
+    drivers.mkdir(parents=True, exist_ok=True)
+    put(root, **{f"sys/class/net/{name}/carrier": carrier, f"sys/class/net/{name}/flags": "0x1003"})
+    put(root, **{f"sys/class/net/{name}/device/numa_node": "1"})
+    (net / "device/driver").symlink_to(drivers)
+    table = root / "proc/interrupts"
+    old = table.read_text() if table.exists() else ""
+    lines = [f" {irq}:  1 2 3 4  IR-PCI-MSI {irq}-edge  {name}-TxRx-{queue}" for queue, irq in enumerate(irqs)]
+    put(root, **{"proc/interrupts": old + "\n".join([*lines, f" {link}:  1 0 0 0  IR-PCI-MSI {link}-edge  {name}"])})
+    for queue, irq in enumerate(irqs):
+        put(root, **{f"proc/irq/{irq}/smp_affinity": "f", f"sys/class/net/{name}/queues/tx-{queue}/xps_cpus": "0"})
+    put(root, **{f"proc/irq/{link}/smp_affinity": "f"})
+
+
+def call(root: Path, *words: str) -> int:
+    return int(tool.main([*words, "--root", str(root), "--found", str(root / "found.json")]))
+
+
+def text(root: Path, name: str) -> str:
+    return (root / name).read_text().strip()
+
+
+CPU = "sys/devices/system/cpu"
+
+
+def test_a_plan_changes_nothing_and_says_all(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(root, "plan", "smt=off", "turbo=off", "governor=userspace") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
+    assert f"smt: /{CPU}/smt/control: on -> off" in lines
+    assert text(root, f"{CPU}/smt/control") == "on"
+    assert not (root / "found.json").exists()
+
+
+def test_what_was_applied_is_not_planned_again_and_can_be_put_back(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = ("smt=off", "turbo=off", "governor=userspace")
+    assert call(root, "apply", *settings) == 0
+    assert text(root, f"{CPU}/cpufreq/boost") == "0"
+    assert text(root, f"{CPU}/cpu3/cpufreq/scaling_governor") == "userspace"
+    capsys.readouterr()
+    assert call(root, "plan", *settings) == 0
+    assert capsys.readouterr().out == ""
+    assert call(root, "restore") == 0
+    assert text(root, f"{CPU}/smt/control") == "on"
+    assert text(root, f"{CPU}/cpufreq/boost") == "1"
+    assert text(root, f"{CPU}/cpu3/cpufreq/scaling_governor") == "ondemand"
+    capsys.readouterr()
+    assert call(root, "restore") == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_the_first_original_is_the_one_that_is_kept(root: Path) -> None:
+    call(root, "apply", "governor=userspace")
+    call(root, "apply", "governor=performance")
+    call(root, "restore", "governor")
+    assert text(root, f"{CPU}/cpu0/cpufreq/scaling_governor") == "ondemand"
+
+
+def test_intel_turbo_has_its_own_switch(root: Path) -> None:
+    put(root, **{f"{CPU}/intel_pstate/no_turbo": "0"})
+    call(root, "apply", "turbo=off")
+    assert text(root, f"{CPU}/intel_pstate/no_turbo") == "1"
+    assert text(root, f"{CPU}/cpufreq/boost") == "1"
+
+
+@pytest.mark.parametrize("state", ["notsupported", "notimplemented", "forceoff"])
+def test_threads_that_are_not_there_are_off(root: Path, state: str, capsys: pytest.CaptureFixture[str]) -> None:
+    put(root, **{f"{CPU}/smt/control": state})
+    assert call(root, "plan", "smt=off") == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_a_governor_that_is_not_offered_is_refused_with_the_mend(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(
+        root,
+        **{
+            f"{CPU}/cpu2/cpufreq/scaling_available_governors": "performance powersave",
+            f"{CPU}/cpu2/cpufreq/scaling_driver": "intel_pstate",
+        },
+    )
+    assert call(root, "plan", "governor=userspace") == 1
+    error = capsys.readouterr().err
+    assert "CPU 2: intel_pstate offers the governors performance, powersave" in error
+    assert "dvfs_intel_pstate" in error
+
+
+def test_passive_first_makes_the_governor_possible_later(root: Path) -> None:
+    put(root, **{f"{CPU}/intel_pstate/status": "active"})
+    put(root, **{f"{CPU}/cpu0/cpufreq/scaling_available_governors": "performance powersave"})
+    assert call(root, "plan", "pstate=passive", "governor=userspace") == 0
+
+
+def test_cores_without_scaling_are_left_alone(root: Path) -> None:
+    put(root, **{f"{CPU}/online": "0-5"})
+    assert call(root, "apply", "governor=userspace") == 0
+
+
+@pytest.mark.parametrize(
+    ("mode", "masks"),
+    [
+        ("all", ["1", "2"]),
+        ("local", ["4", "8"]),
+        ("remote", ["1", "2"]),
+        ("one:3", ["8", "8"]),
+        ("list:1,3", ["2", "8"]),
+        ("list:2", ["4", "4"]),
+    ],
+)
+def test_queues_go_to_cores_by_mode(root: Path, mode: str, masks: list[str]) -> None:
+    assert call(root, "apply", f"affinity={mode}") == 0
+    assert [text(root, f"proc/irq/{irq}/smp_affinity") for irq in (40, 41)] == masks
+    assert text(root, "proc/irq/42/smp_affinity") == "f"
+    assert text(root, "proc/irq/50/smp_affinity") == "f"
+
+
+def test_transmit_queues_go_with_the_interrupts(root: Path) -> None:
+    assert call(root, "apply", "affinity=list:2,3", "xps=on") == 0
+    assert [text(root, f"sys/class/net/enp3s0f0/queues/tx-{queue}/xps_cpus") for queue in (0, 1)] == ["4", "8"]
+
+
+def test_a_card_without_names_in_proc_interrupts_is_found_by_its_msi(root: Path) -> None:
+    put(root, **{"proc/interrupts": "", "sys/class/net/enp3s0f0/device/msi_irqs/41": "msix"})
+    put(root, **{"sys/class/net/enp3s0f0/device/msi_irqs/40": "msix"})
+    assert call(root, "apply", "affinity=all") == 0
+    assert [text(root, f"proc/irq/{irq}/smp_affinity") for irq in (40, 41)] == ["1", "2"]
+
+
+def test_masks_of_many_cores_are_written_in_words() -> None:
+    assert tool.mask([0]) == "1"
+    assert tool.mask([31]) == "80000000"
+    assert tool.mask([32]) == "1,00000000"
+    assert tool.mask([0, 70]) == "40,00000000,00000001"
+    assert tool.same(Path("smp_affinity"), "00000000,0000000f", "f")
+
+
+@pytest.mark.parametrize("mode", ["list:9", "one:1,2", "list:x", "nearby"])
+def test_an_affinity_that_cannot_be_is_refused(root: Path, mode: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(root, "plan", f"affinity={mode}") == 1
+    assert capsys.readouterr().err
+
+
+def test_the_card_is_found_by_its_driver(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(root, "nic", "--driver", "ixgbe") == 0
+    assert capsys.readouterr().out.strip() == "enp3s0f0"
+
+
+def test_of_several_cards_the_one_with_a_link_is_taken(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tool, "addresses", lambda _interface=None: {})
+    card(root, "enp3s0f1", "ixgbe", irqs=(60,), link=61, carrier="0")
+    assert call(root, "nic", "--driver", "ixgbe") == 0
+    assert capsys.readouterr().out.strip() == "enp3s0f0"
+    put(root, **{"sys/class/net/enp3s0f1/carrier": "1"})
+    assert call(root, "nic", "--driver", "ixgbe") == 1
+    assert "kernel_ixgbe_interface" in capsys.readouterr().err
+
+
+def test_a_card_of_another_driver_is_named_with_the_mend(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(root, "nic", "--driver", "mlx5_core") == 1
+    error = capsys.readouterr().err
+    assert "eno1 (bnx2), enp3s0f0 (ixgbe)" in error
+    assert "kernel_ixgbe_driver=false" in error
+
+
+def test_statistics_are_not_touched_without_a_card(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "proc/ixgbe_stats/core").mkdir(parents=True)
+    for core in range(4):
+        # A directory where a file is expected: opening one would fail the test with another error.
+        (root / f"proc/ixgbe_stats/core/{core}").mkdir()
+    assert call(root, "stats", "--driver", "igb") == 1
+    assert "no card is bound to igb" in capsys.readouterr().err
+
+
+def test_every_core_must_have_statistics(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(root, **{f"proc/ixgbe_stats/core/{core}": "0 1 2" for core in range(3)})
+    assert call(root, "stats") == 1
+    assert "no file for cores 3" in capsys.readouterr().err
+    put(root, **{"proc/ixgbe_stats/core/3": "0 1 2"})
+    assert call(root, "stats") == 0
+
+
+def test_an_unknown_setting_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(root, "apply", "smtt=off") == 1
+    assert "smtt" in capsys.readouterr().err
