@@ -189,6 +189,7 @@ def replay(
     seeds: Iterable[int],
     trials: int = 30,
     noise: Mapping[str, float] | None = None,
+    until: float = -1.0,
 ) -> list[Run]:
     """Run a search on a table once per seed.
 
@@ -199,16 +200,21 @@ def replay(
         seeds: each decides its search's and its noise's random numbers.
         trials: at most so many per seed.
         noise: see `Table.measure`.
+        until: end a run once a trial was truly this near to the optimum, as a share of it; below 0: never.
     """
-    return [_replay_one(search(seed), table, problem, seed=seed, trials=trials, noise=noise or {}) for seed in seeds]
+    return [
+        _replay_one(search(seed), table, problem, seed=seed, trials=trials, noise=noise or {}, until=until)
+        for seed in seeds
+    ]
 
 
 def _replay_one(
-    search: Search, table: Table, problem: Problem, *, seed: int, trials: int, noise: Mapping[str, float]
+    search: Search, table: Table, problem: Problem, *, seed: int, trials: int, noise: Mapping[str, float], until: float
 ) -> Run:
     draw = random.Random(f"noise/{seed}")
     truth = {tuple(sorted(o.point.items())): o for o in table.observations()}
     optimum = table.optimum(problem).metrics[problem.objective]
+    excess: list[float | None] = []
     seconds: list[float] = []
     made: list[Observation] = []
     began = time.perf_counter()
@@ -217,8 +223,10 @@ def _replay_one(
         made.append(table.measure(point, noise, draw))
         began = time.perf_counter()
         search.tell([made[-1]])
-    true = [truth[tuple(sorted(o.point.items()))] for o in made]
-    excess = [o.metrics[problem.objective] / optimum - 1 if _feasible(problem, o) else None for o in true]
+        true = truth[tuple(sorted(point.items()))]
+        excess.append(true.metrics[problem.objective] / optimum - 1 if _feasible(problem, true) else None)
+        if excess[-1] is not None and excess[-1] <= until + 1e-12:
+            break
     seen = [o for o in made if _feasible(problem, o)]
     pick = min(seen, key=lambda o: o.metrics[problem.objective]).point if seen else None
     picked = None if pick is None else truth[tuple(sorted(pick.items()))]

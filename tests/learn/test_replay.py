@@ -1,0 +1,148 @@
+"""Replaying searches on tables, and the promise on the recorded one."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from mustherd.learn.effect import effects, idle_knobs
+from mustherd.learn.replay import Table, msr_megahertz, read_csv, replay, summarize
+from mustherd.learn.search import Constraint, Observation, Point
+from mustherd.learn.searches import make
+from tests.learn.contract import measured
+from tests.recorded import problem, table
+
+CSV = "day,qps,done,clock,delay,joules\n0,100,99,0x1a00,2,10\n0,100,50,0xc00,2,8\n1,100,99,0xc00,2,7\n"
+
+
+def toy() -> Table:
+    return Table([measured({"itr-delay": d, "dvfs": f}) for d in (1, 2, 50, 100, 200) for f in (1200, 1500, 1800)])
+
+
+def test_reads_a_file_by_its_columns(tmp_path: Path) -> None:
+    file = tmp_path / "grid.csv"
+    file.write_text(CSV)
+    found = read_csv(
+        file,
+        knobs={"itr-delay": "delay", "dvfs": ("clock", msr_megahertz)},
+        metrics={"energy_joules": "joules", "achieved_ratio": "done/qps"},
+        where={"day": 0},
+    )
+    assert [o.point["dvfs"] for o in found] == [2600, 1200]
+    assert found[1].metrics == {"energy_joules": 8.0, "achieved_ratio": 0.5}
+    with pytest.raises(ValueError, match=r"no column 'watts'; columns are day, qps"):
+        read_csv(file, knobs={"itr-delay": "delay"}, metrics={"power_watts": "watts"})
+    file.write_text(CSV + "0,100,?,0xc00,2,7\n")
+    with pytest.raises(ValueError, match="line 5"):
+        read_csv(file, knobs={"itr-delay": "delay"}, metrics={"achieved_ratio": "done/qps"})
+
+
+def test_repeats_are_averaged_and_holes_refused() -> None:
+    one = Observation(point={"a": 1, "b": 1}, metrics={"x": 1.0})
+    other = Observation(point={"a": 1, "b": 1}, metrics={"x": 3.0})
+    averaged = Table([one, other])
+    assert averaged.observations()[0].metrics == {"x": 2.0}
+    holed = Table([one, Observation(point={"a": 2, "b": 2}, metrics={"x": 1.0})])
+    with pytest.raises(ValueError, match="2 of the 4 combinations"):
+        holed.problem("x", ())
+    with pytest.raises(ValueError, match="at least one"):
+        Table([])
+    with pytest.raises(ValueError, match="isn't over a, b"):
+        Table([one, Observation(point={"a": 1}, metrics={"x": 1.0})])
+
+
+def test_a_grid_reaches_the_optimum_at_its_place() -> None:
+    recorded = toy()
+    searched = recorded.problem("energy_joules", (Constraint("read_p99_us", 300.0),))
+    best = recorded.optimum(searched)
+    place = [o.point for o in recorded.observations()].index(best.point) + 1
+    runs = replay(lambda seed: make("grid", searched, seed=seed), recorded, searched, seeds=(1, 2), trials=99)
+    assert [r.trials_to["1 %"] for r in runs] == [place, place]
+    assert runs[0].pick == best.point
+    summary = summarize(runs, best.metrics["energy_joules"])
+    assert summary.trials_to["1 %"] == {"median": place, "worst": place, "share": 1.0}
+    assert summary.picks_feasible == summary.picks_within_5 == 1.0
+    short = replay(
+        lambda seed: make("grid", searched, seed=seed), recorded, searched, seeds=(1,), trials=99, until=0.01
+    )
+    assert short[0].trials == place
+
+
+def test_what_was_never_reached_is_no_number() -> None:
+    recorded = toy()
+    searched = recorded.problem("energy_joules", (Constraint("read_p99_us", 300.0),))
+    runs = replay(lambda seed: make("grid", searched, seed=seed), recorded, searched, seeds=(1,), trials=1)
+    assert runs[0].trials_to["1 %"] is None
+    assert summarize(runs, 1.0).trials_to["1 %"] == {"median": None, "worst": None, "share": 0.0}
+    impossible = recorded.problem("energy_joules", (Constraint("read_p99_us", 1.0),))
+    with pytest.raises(ValueError, match="no point of the table"):
+        recorded.optimum(impossible)
+
+
+@pytest.mark.data
+def test_within_5_percent_in_8_trials_at_600k() -> None:
+    recorded = table(600_000)
+    searched = problem(recorded)
+    runs = replay(
+        lambda seed: make("gp", searched, seed=seed, options={"stop": False}),
+        recorded,
+        searched,
+        seeds=range(10),
+        trials=15,
+        noise={"energy_joules": 0.002, "read_p99_us": 0.012, "achieved_ratio": 0.0005},
+        until=0.05,
+    )
+    reached = summarize(runs, 1.0).trials_to["5 %"]
+    assert reached["share"] == 1.0
+    assert reached["median"] is not None
+    assert reached["median"] <= 8
+
+
+def learnt(recorded: Table, prior: list[Observation]) -> int:
+    searched = problem(recorded)
+    runs = replay(
+        lambda seed: make("gp", searched, seed=seed, options={"stop": False, "prior": prior}),
+        recorded,
+        searched,
+        seeds=(1,),
+        trials=16,
+        until=0.05,
+    )
+    return runs[0].trials_to["5 %"] or 99
+
+
+@pytest.mark.data
+def test_a_prior_helps_and_a_reversed_one_costs_a_few_trials() -> None:
+    recorded = table(600_000)
+    earlier = table(400_000).observations()
+    values = {m: [o.metrics[m] for o in earlier] for m in earlier[0].metrics}
+    reversed_ = [
+        Observation(point=o.point, metrics={m: max(v) + min(v) - o.metrics[m] for m, v in values.items()})
+        for o in earlier
+    ]
+    without = learnt(recorded, [])
+    assert learnt(recorded, earlier) <= without
+    assert learnt(recorded, reversed_) <= without + 5
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("campaign", "idle"), [(0, []), (1, ["dvfs"])])
+def test_a_clock_that_something_overwrites_is_found_out(campaign: int, idle: list[str]) -> None:
+    recorded = table(600_000, campaign)
+    searched = problem(recorded)
+    search = make("random", searched, seed=1)
+    observations: list[Observation] = []
+    while len(observations) < 30:
+        point: Point | None = search.ask()
+        assert point is not None
+        observations.append(recorded.measure(point, {}, random.Random(1)))
+        search.tell(observations[-1:])
+    assert idle_knobs(searched, observations) == idle
+    assert {e.knob for e in effects(searched, observations)} == {"dvfs", "itr-delay"}
+
+
+def test_too_few_observations_are_not_certain() -> None:
+    recorded = toy()
+    searched = recorded.problem("energy_joules", (Constraint("read_p99_us", 300.0),))
+    assert {e.word for e in effects(searched, recorded.observations()[:4])} == {"not certain"}
+    assert idle_knobs(searched, []) == []
