@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mustherd import __version__
-from mustherd.cli import experiment, herd, keys, knob, muster, shepherd
+from mustherd.cli import experiment, herd, keys, knob, muster, replay, shepherd
 from mustherd.errors import UserError
 
 INTERRUPTED = 130
@@ -28,6 +28,7 @@ app.add_typer(knob.app, name="knob")
 app.add_typer(muster.app, name="muster")
 app.add_typer(shepherd.app, name="shepherd")
 app.add_typer(keys.app, name="keys")
+app.command("replay")(replay.replay)
 
 
 def _version(value: bool) -> None:

@@ -24,7 +24,8 @@ from mustherd.lab.logbook import Logbook
 from mustherd.lab.runner import STOPPED, Ended, Runner
 from mustherd.lab.store import INTERRUPTED, Store
 from mustherd.lab.trial import Kind, State, Trial
-from mustherd.lab.verdict import candidates, decide, holds, key_of, knobs_known
+from mustherd.lab.verdict import Verdict, candidates, decide, holds, key_of, knobs_known
+from mustherd.learn.effect import idle_knobs
 from mustherd.learn.search import Observation
 from mustherd.policy.policy import Policy
 from mustherd.policy.policy import make as make_policy
@@ -405,12 +406,23 @@ class Conductor:
         if self._policy is None or not self._policy.compares:
             store.set_status("done")
             return Result.DONE
-        verdict = decide(store.trials(), self._goal, knobs_known(store))
+        verdict = self._name_idle_knobs(decide(store.trials(), self._goal, knobs_known(store)))
         store.set_verdict(msgspec.to_builtins(verdict))
         store.set_phase("done")
         store.set_status("done")
         store.event("verdict", verdict.reason)
         return Result.DONE if verdict.verdict == "met" else Result.NOT_MET
+
+    def _name_idle_knobs(self, verdict: Verdict) -> Verdict:
+        """Say which knobs had no measurable effect: something may overwrite them, and what was tuned is noise."""
+        searched = self._store.trials(Kind.SEARCH, State.FINISHED)
+        seen = [Observation(point=t.settings, metrics=t.metrics) for t in searched]
+        idle = tuple(idle_knobs(problem(self._experiment), seen))
+        if not idle:
+            return verdict
+        text = f"{' and '.join(idle)} had no measurable effect: check that nothing else sets it"
+        self._store.event("no-effect", text)
+        return msgspec.structs.replace(verdict, without_effect=idle, reason=f"{verdict.reason}; {text}")
 
     def _abandon(self) -> None:
         """Trials in flight are run again by resume."""

@@ -63,6 +63,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the saving's interval rests on pairs of neighbouring trials, so that drift cancels."""
     confirmed: bool = False
     certain: bool = False
+    without_effect: tuple[str, ...] = ()
+    """Knobs that changed nothing that matters, as far as the search's trials can tell."""
     trials: dict[str, int] = {}
     """Attempts by state."""
 
