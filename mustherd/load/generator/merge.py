@@ -12,6 +12,8 @@ PERCENTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
 
 MAX_BUSY = 0.95
 """A worker that was busy for more of the window had no room to be on time."""
+MAX_WAIT_SHARE = 0.5
+"""A worker that waited for a core for more of the window than this was kept from its work by others."""
 MAX_UNSENT = 0.01
 """Share of the requests due that may be left unsent, though nothing held them back, when the window ends."""
 MAX_LAG_SHARE = 0.5
@@ -28,6 +30,7 @@ def merge(parts: Sequence[Counted], t0_s: float, t1_s: float) -> LoadReport:
     due, answered = sum(p.due for p in parts), sum(p.answered for p in parts)
     unsent = sum(p.unsent for p in parts)
     busy = max(1 - p.idle_s / seconds for p in parts)
+    waited = max(p.wait_s for p in parts) / seconds
     latency_sum = sum(p.read_sum_us + p.update_sum_us for p in parts)
     lag_sum = sum(p.lag_sum_us for p in parts)
     return LoadReport(
@@ -41,14 +44,19 @@ def merge(parts: Sequence[Counted], t0_s: float, t1_s: float) -> LoadReport:
         samples=answered,
         read_us=_latencies(reads, sum(p.read_sum_us for p in parts)),
         update_us=_latencies(updates, sum(p.update_sum_us for p in parts)),
-        saturated=busy > MAX_BUSY or unsent > MAX_UNSENT * due or lag_sum > MAX_LAG_SHARE * latency_sum,
+        saturated=(
+            busy > MAX_BUSY
+            or waited > MAX_WAIT_SHARE
+            or unsent > MAX_UNSENT * due
+            or lag_sum > MAX_LAG_SHARE * latency_sum
+        ),
         counters={
             "generator_busy": busy,
             "generator_lag_avg_us": max(
                 p.lag_sum_us / max(1, h.get_total_count()) for p, h in zip(parts, lags, strict=True)
             ),
             "generator_lag_p99_us": max(_us(h, 99.0) for h in lags),
-            "generator_wait_share": max(p.wait_s for p in parts) / seconds,
+            "generator_wait_share": waited,
             "generator_cpu_seconds": sum(p.cpu_s for p in parts),
             "unsent": unsent,
             "held_back": sum(p.held_back for p in parts),

@@ -69,6 +69,8 @@ class Schedule:
         self._earlier: list[float] = []
         self._first = 0
         self._spare: tuple[list[float], list[int], list[int]] | None = None
+        self._mark = -math.inf
+        self._marked: int | None = 0
         self._renew()
 
     def _renew(self) -> None:
@@ -93,6 +95,14 @@ class Schedule:
         self._first += len(self.dues)
         self._earlier = self.dues
         (self.dues, self.links, self.requests), self._spare = self._spare, None
+        self._count_mark()
+
+    @property
+    def due_before_window(self) -> int:
+        """How many requests fell due before the window opened. RuntimeError until a block reaches that far."""
+        if self._marked is None:
+            raise RuntimeError("the window's start is not planned yet")
+        return self._marked
 
     def due_before(self, at_s: float) -> int:
         """How many requests fell due before `at_s`, which lies in this block or the one before, or after."""
@@ -104,15 +114,20 @@ class Schedule:
         """The number of the request at `index` of this block since the start."""
         return self._first + index
 
-    def open(self, t0_s: float, index: int) -> int:
-        """The window opens: a curve begins now. Returns where to go on in `dues`; what is before `index` was sent."""
-        if self._curve.constant:
-            return index
-        cut = max(index, bisect_left(self.dues, t0_s))
-        self.dues, self.links, self.requests = self.dues[:cut], self.links[:cut], self.requests[:cut]
-        self._start, self._rate = t0_s, None
-        self._renew()
-        return index
+    def open(self, t0_s: float, index: int) -> None:
+        """The window opens: a curve begins now. What is before `index` in this block was sent."""
+        if not self._curve.constant:
+            cut = max(index, bisect_left(self.dues, t0_s))
+            self.dues, self.links, self.requests = self.dues[:cut], self.links[:cut], self.requests[:cut]
+            self._start, self._rate = t0_s, None
+            self._renew()
+        # Who sends late may not have planned as far as this yet.
+        self._mark, self._marked = t0_s, None
+        self._count_mark()
+
+    def _count_mark(self) -> None:
+        if self._marked is None and self.dues and self.dues[-1] >= self._mark:
+            self._marked = self.due_before(self._mark)
 
     def _block(self) -> tuple[list[float], list[int], list[int]]:
         """Requests up to the next horizon, on a scale where the worker's load is 1 a unit, then turned into times."""

@@ -87,7 +87,6 @@ class Worker:
         self._due = 0.0
         """When the request at `_at` is due."""
         self._idle_s = 0.0
-        self._before = 0
         self._opened: tuple[float, float, float] | None = None
 
     def _connect(self, index: int) -> Link:
@@ -250,8 +249,7 @@ class Worker:
             if isinstance(order, Open):
                 self._opened = (self._idle_s, _cpu_s(), _wait_s())
                 self._tally.open(order.t0_s)
-                self._before = self._schedule.due_before(order.t0_s)
-                self._at = self._schedule.open(order.t0_s, self._at)
+                self._schedule.open(order.t0_s, self._at)
                 self._next()
             elif isinstance(order, Close):
                 return End(self._close(order))
@@ -268,7 +266,7 @@ class Worker:
             schedule.advance()
         due = schedule.due_before(order.t1_s)
         return Counted(
-            due=due - self._before,
+            due=due - schedule.due_before_window,
             unsent=max(0, due - sent),
             held_back=sum(len(link.waiting) for link in self._links),
             unanswered=sum(len(link.pending) for link in self._links),

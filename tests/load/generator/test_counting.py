@@ -91,8 +91,8 @@ def test_workers_add_up():
 
 @pytest.mark.parametrize(
     "changes",
-    [{"idle_s": 0.01}, {"unsent": 20}, {"lag_sum_us": 6e4}],
-    ids=["no moment of rest", "requests never sent", "mostly its own lateness"],
+    [{"idle_s": 0.01}, {"wait_s": 1.1}, {"unsent": 20}, {"lag_sum_us": 6e4}],
+    ids=["no moment of rest", "no core to run on", "requests never sent", "mostly its own lateness"],
 )
 def test_a_generator_that_was_the_bottleneck_says_so(changes):
     assert merge([counted(**changes)], 0.0, 2.0).saturated

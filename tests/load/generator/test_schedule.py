@@ -102,7 +102,7 @@ def test_a_curve_begins_when_the_window_opens():
     schedule.advance()
     assert len(schedule.dues) / (schedule.dues[-1] - 10) == pytest.approx(1000, rel=0.1), "its first value until then"
     at = next(i for i, due in enumerate(schedule.dues) if due >= 10.5)
-    at = schedule.open(10.5, at)
+    schedule.open(10.5, at)
     dues = list(schedule.dues)
     while dues[-1] < 14.5:
         schedule.advance()
@@ -112,7 +112,7 @@ def test_a_curve_begins_when_the_window_opens():
     assert second == pytest.approx(10_000, rel=0.05)
     assert dues == sorted(dues)
     assert schedule.due_before(14.5) == sum(d < 14.5 for d in dues)
-    assert at <= len(dues)
+    assert schedule.due_before_window == sum(d < 10.5 for d in dues)
 
 
 def test_a_curve_that_begins_with_nothing_waits_for_the_window():
@@ -128,5 +128,20 @@ def test_a_constant_load_goes_on_as_it_was_when_the_window_opens():
     schedule = Schedule(plan(), np.random.default_rng(1), 0.0)
     schedule.advance()
     before = list(schedule.dues)
-    assert schedule.open(schedule.dues[50], 60) == 60
+    schedule.open(schedule.dues[50], 60)
     assert schedule.dues == before
+    assert schedule.due_before_window == 50
+
+
+def test_who_is_late_counts_what_fell_due_before_the_window_all_the_same():
+    schedule = Schedule(plan(), np.random.default_rng(1), 0.0)
+    schedule.advance()
+    dues = list(schedule.dues)
+    t0 = dues[-1] + 2
+    schedule.open(t0, 10)
+    with pytest.raises(RuntimeError):
+        _ = schedule.due_before_window
+    while dues[-1] < t0 + 1:
+        schedule.advance()
+        dues += schedule.dues
+    assert schedule.due_before_window == sum(due < t0 for due in dues)
