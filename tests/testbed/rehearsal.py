@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -82,10 +83,10 @@ int main(int count, char **words) {
 class Outcome:
     """What a playbook's run printed."""
 
-    def __init__(self, answer: subprocess.CompletedProcess[str]) -> None:
-        self.code = answer.returncode
-        self.text = answer.stdout + answer.stderr
-        found = RECAP.findall(answer.stdout)
+    def __init__(self, code: int, text: str) -> None:
+        self.code = code
+        self.text = text
+        found = RECAP.findall(text)
         self.changed = {host: int(changed) for host, _, changed, _, _ in found}
         self.failed = {host: int(failed) + int(lost) for host, _, _, lost, failed in found}
 
@@ -122,19 +123,27 @@ class Rehearsal:
 
     def playbook(self, name: str, *arguments: str) -> Outcome:
         """Run a playbook from the copy of the project, inside the bed's network."""
-        return Outcome(
-            subprocess.run(
-                self.bed.inside(
-                    *(str(Path(sys.executable).parent / "ansible-playbook"), name, "-i", str(self.inventory)),
-                    *arguments,
-                ),
-                cwd=self.folder,
-                env=self.environment(),
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=1500,
-            )
+        with subprocess.Popen(**self.command(name, *arguments)) as process:
+            text, _ = process.communicate(timeout=1500)
+        return Outcome(process.returncode, text)
+
+    def command(self, name: str, *arguments: str) -> dict[str, Any]:
+        """What subprocess.Popen needs to run a playbook."""
+        tool = str(Path(sys.executable).parent / "ansible-playbook")
+        return {
+            "args": self.bed.inside(tool, name, "-i", str(self.inventory), *arguments),
+            "cwd": self.folder,
+            "env": self.environment(),
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+            "text": True,
+        }
+
+    def break_the_server(self) -> None:
+        """From now on the server's tarball does not build."""
+        self.server_sum = self._server_tarball(
+            CONFIGURE.replace("cat memcached.py", "echo this does not compile >&2; exit 1")
         )
 
     def environment(self) -> dict[str, str]:
@@ -142,10 +151,10 @@ class Rehearsal:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
         return kept | {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
 
-    def _server_tarball(self) -> str:
+    def _server_tarball(self, configure: str = CONFIGURE) -> str:
         tree = self.bed.folder / "memcached-9.9.9"
-        tree.mkdir()
-        (tree / "configure").write_text(CONFIGURE)
+        tree.mkdir(exist_ok=True)
+        (tree / "configure").write_text(configure)
         (tree / "configure").chmod(0o755)
         (tree / "memcached.py").write_text(SERVER)
         file = self.bed.files / "memcached-9.9.9.tar.gz"

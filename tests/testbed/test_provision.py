@@ -1,0 +1,153 @@
+"""A herd of three containers provisioned over ssh: `make test-testbed`."""
+
+import json
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.testbed.nspawn import CORES, Bed
+from tests.testbed.rehearsal import Rehearsal
+
+pytestmark = [pytest.mark.testbed, pytest.mark.timeout(1800)]
+
+CPU = "/sys/devices/system/cpu"
+FOUND = (
+    f"cat {CPU}/smt/control {CPU}/cpufreq/boost {CPU}/cpu*/cpufreq/scaling_governor; systemctl is-enabled irqbalance"
+)
+AS_FOUND = ["on", "1", *["schedutil"] * CORES, "enabled"]
+AS_SET = ["off", "0", *["userspace"] * CORES, "masked"]
+
+
+@pytest.fixture
+def herd(tmp_path: Path) -> Iterator[Rehearsal]:
+    """Bare nodes, anew for each test: they are up in seconds."""
+    with Bed(tmp_path / "bed") as bed:
+        yield Rehearsal(bed)
+
+
+def said(herd: Rehearsal, host: str, command: str) -> list[str]:
+    return herd.bed.ssh(host, command).stdout.split()
+
+
+def test_a_herd_from_bare_nodes_and_back(herd: Rehearsal, record_property: pytest.FixtureRequest) -> None:
+    names = list(herd.bed.hosts)
+    none = dict.fromkeys(names, 0)
+    for host in names[1:]:
+        assert said(herd, host, FOUND) == AS_FOUND
+
+    rehearsed = herd.playbook("provision.yml", "--check", "--diff", "--tags", "governor,hardware,limits,names")
+    assert rehearsed.code == 0, rehearsed.text
+    assert said(herd, names[1], FOUND) == AS_FOUND
+
+    first = herd.playbook("provision.yml")
+    assert first.code == 0, first.text
+    assert all(first.changed.values())
+    assert not any(secret in first.text for secret in ("secret-key", "BEGIN OPENSSH"))
+    for host in names[1:]:
+        assert said(herd, host, FOUND) == AS_SET
+
+    second = herd.playbook("provision.yml")
+    assert second.code == 0, second.text
+    assert second.changed == none, second.changes()
+
+    started = herd.playbook("playbooks/start.yml")
+    assert started.code == 0, started.text
+    up = "systemctl is-active mustherd-muster mustherd-memcached-0"
+    assert said(herd, names[1], f"{up} mustherd-muster-1") == ["active"] * 3
+    assert said(herd, names[2], f"{up} mustherd-mutilate-agent") == ["active"] * 3
+    assert herd.playbook("playbooks/start.yml").changed == none
+
+    # Nodes know one another: names, host keys, logins.
+    login = f"ssh -o BatchMode=yes -o StrictHostKeyChecking=yes {names[2]} hostname || cat /etc/hosts"
+    assert herd.bed.ssh(names[1], login.replace("hostname", "cat /etc/hostname")).stdout.strip() == names[2]
+    assert said(herd, names[1], "stat -c %a:%U /etc/mustherd/keys/*.key_secret") == ["600:mustherd"] * 2
+
+    herd.bed.reboot()
+    for host in names[1:]:
+        assert said(herd, host, FOUND) == AS_SET
+    assert said(herd, names[1], up) == ["active"] * 2
+    verified = herd.playbook("provision.yml", "--tags", "verify")
+    assert verified.code == 0, verified.text
+    assert verified.changed == none, verified.changes()
+
+    collected = herd.playbook("playbooks/collect.yml")
+    assert collected.code == 0, collected.text
+    home = herd.folder / "collected/testbed" / names[1]
+    assert {file.name for file in home.iterdir()} >= {"journal.log", "facts.json", "muster.toml", "found.json"}
+    assert json.loads((home / "found.json").read_text())["smt"] == {f"{CPU}/smt/control": "on"}
+
+    stopped = herd.playbook("playbooks/stop.yml")
+    assert stopped.code == 0, stopped.text
+    assert said(herd, names[1], up) == ["inactive"] * 2
+
+    restored = herd.playbook("playbooks/restore.yml")
+    assert restored.code == 0, restored.text
+    for host in names[1:]:
+        assert said(herd, host, FOUND) == AS_FOUND
+        assert said(herd, host, "ls /etc/systemd/system | grep mustherd; ls -d /etc/mustherd /opt/mustherd") == []
+    again = herd.playbook("playbooks/restore.yml")
+    assert again.code == 0, again.text
+    assert again.changed == none, again.changes()
+
+
+def test_bad_input_is_one_clear_message_and_the_node_as_it_was(herd: Rehearsal) -> None:
+    def fails(*arguments: str, playbook: str = "provision.yml") -> str:
+        outcome = herd.playbook(playbook, "--limit", "node1", *arguments)
+        assert outcome.code != 0
+        assert outcome.failed["node1"] == 1, outcome.text
+        return " ".join(outcome.text.split())
+
+    def given(**variables: object) -> tuple[str, str]:
+        return "-e", json.dumps(variables)
+
+    # Caught by the check, before anything is changed.
+    check = "playbooks/check.yml"
+    card = fails(*given(kernel_ixgbe_driver=True, herd_nic_driver="ixgbe"), playbook=check)
+    assert "no card is bound to ixgbe" in card
+    assert "kernel_ixgbe_driver=false" in card
+    space = fails(*given(kernel_ixgbe_kernel=True, kernel_ixgbe_free_gib=10**6), playbook=check)
+    assert "no space to build a kernel" in space
+    assert "kernel_ixgbe_free_gib" in space
+    cores = fails(*given(herd_cores=4000, herd_memcached_cores=""), playbook=check)
+    assert "profile generic has 4000" in cores
+
+    # Caught where it happens.
+    server = ("--tags", "memcached")
+    wrong = fails(*server, *given(memcached_mutilate_checksum="sha256:" + "0" * 64))
+    assert "memcached 9.9.9" in wrong
+    assert "correct memcached_mutilate_checksum, or distrust the mirror" in wrong
+    lost = fails(*server, *given(memcached_mutilate_url=f"{herd.bed.mirror.url}/not-there.tar.gz"))
+    assert "name a mirror in memcached_mutilate_url" in lost
+    herd.break_the_server()
+    broken = fails(*server, *given(memcached_mutilate_checksum=f"sha256:{herd.server_sum}"))
+    assert "Where: node1, Build" in broken
+    assert "this does not compile" in broken
+    assert said(herd, "node1", "ls /usr/local/bin/memcached") == []
+    kernel = fails(
+        "--tags", "kernel", *given(kernel_ixgbe_kernel=True, kernel_ixgbe_free_gib=0, kernel_ixgbe_boot_free_mib=0)
+    )
+    assert "a kernel can neither be configured nor booted" in kernel
+
+
+def test_a_host_that_goes_down_does_not_hold_up_the_others(herd: Rehearsal) -> None:
+    cut = threading.Event()
+
+    def watch(process: subprocess.Popen[str]) -> list[str]:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if "Refresh the package lists" in line and not cut.is_set():
+                cut.set()
+                herd.bed.hosts["node2"].cut()
+        return lines
+
+    with subprocess.Popen(**herd.command("provision.yml", "--tags", "common")) as process:
+        text = "".join(watch(process))
+    assert cut.is_set()
+    assert process.returncode != 0
+    assert "UNREACHABLE!" in text
+    assert "10.77.0.1 node0" in herd.bed.ssh("node1", "cat /etc/hosts").stdout
