@@ -84,9 +84,11 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         return sorted(listed | {t.settings[key] for t in self.trials if t.kind is Kind.SEARCH and key in t.settings})
 
     def metrics(self) -> list[str]:
-        """The metrics worth a column: the objective, what is limited, and always energy, p99 and the load reached."""
+        """The metrics worth a column: the objective, what is limited, and energy, p99 and load where measured."""
         limited = [constraint.metric for constraint in self.goal.constraints]
-        names = dict.fromkeys([self.goal.objective, "energy_joules", "read_p99_us", *limited, "achieved_ratio"])
+        measured = {name for trial in self.trials for name in trial.metrics} or {"energy_joules", "read_p99_us"}
+        usual = [name for name in ("energy_joules", "read_p99_us", "achieved_ratio") if name in measured]
+        names = dict.fromkeys([self.goal.objective, *usual[:2], *limited, *usual[2:]])
         return sorted(names, key=lambda name: name == "achieved_ratio")
 
     def broken(self, trial: Trial) -> list[Constraint]:
