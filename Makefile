@@ -13,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 
-.PHONY: help setup experiment test check lint types layers unit test-system test-memcached bench picture lock clean
+.PHONY: help setup experiment test check lint types layers unit test-system test-memcached test-vm test-testbed bench picture lock clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,11 +49,19 @@ layers: setup
 unit: setup
 	$(BIN)/pytest
 
-test-system: test-memcached  ## as root on Debian: every check that needs root; installs what they need
+test-system: test-memcached test-vm test-testbed  ## as root on Debian: every check that needs root; installs what they need
 
 test-memcached: setup
 	@command -v memcached >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends memcached; }
 	$(BIN)/pytest -m memcached
+
+test-vm: setup  ## as root: the node on a real kernel, in a virtual machine
+	tests/testbed/install.sh
+	$(BIN)/pytest -m vm
+
+test-testbed: setup  ## as root: provisioning, on hosts with systemd and sshd
+	tests/testbed/install-nspawn.sh
+	$(BIN)/pytest -m testbed
 
 bench: setup  ## print one benchmark's JSON: make bench NAME=footprint
 	@$(BIN)/python -m tests.benchmarks $(NAME)
