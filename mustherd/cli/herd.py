@@ -1,15 +1,102 @@
 """`mustherd herd`: the nodes and musters as a whole."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mustherd.cli.operator import LOCAL, Keys, Shepherd
 
+if TYPE_CHECKING:
+    from mustherd.provision.failures import Step
+
 app = typer.Typer(help="The nodes and musters as a whole.", no_args_is_help=True, rich_markup_mode=None)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
+
+
+Inventory = Annotated[Path, typer.Option("--inventory", "-i", help="The inventory: a folder or a file.")]
+Tags = Annotated[list[str] | None, typer.Option("--tags", help="Only these parts, as in --tags kernel.")]
+Limit = Annotated[str, typer.Option(help="Only these hosts or groups.")]
+Check = Annotated[bool, typer.Option("--check", help="Say what would change, and change nothing.")]
+
+
+@app.command()
+def provision(
+    inventory: Inventory, tags: Tags = None, limit: Limit = "", check: Check = False, json: Json = False
+) -> None:
+    """Turn bare nodes into instrumented ones; a second run changes nothing."""
+    _play("provision.yml", inventory, tags, limit, check, json)
+
+
+@app.command()
+def start(inventory: Inventory, limit: Limit = "", json: Json = False) -> None:
+    """Start the herd's units: memcached, agents, musters."""
+    _play("playbooks/start.yml", inventory, None, limit, False, json)
+
+
+@app.command()
+def stop(inventory: Inventory, limit: Limit = "", json: Json = False) -> None:
+    """Stop the herd's units; every muster puts its node back first."""
+    _play("playbooks/stop.yml", inventory, None, limit, False, json)
+
+
+@app.command()
+def collect(inventory: Inventory, limit: Limit = "", json: Json = False) -> None:
+    """Fetch logs and facts of all nodes."""
+    _play("playbooks/collect.yml", inventory, None, limit, False, json)
+
+
+@app.command()
+def restore(inventory: Inventory, limit: Limit = "", check: Check = False, json: Json = False) -> None:
+    """Put nodes back as provisioning found them: governor, SMT, turbo, irqbalance, boot entry."""
+    _play("playbooks/restore.yml", inventory, None, limit, check, json)
+
+
+@app.command("inventory")
+def make_inventory(
+    source: Annotated[
+        list[str], typer.Argument(metavar="MANIFEST.xml | HOST ...", help="A CloudLab manifest, or hosts.")
+    ],
+    to: Annotated[Path, typer.Option(help="The new inventory's folder.")],
+) -> None:
+    """Make an inventory from the manifest that CloudLab's portal hands out, or from a list of hosts."""
+    from mustherd.provision.inventory import from_manifest, from_names, write
+
+    one = Path(source[0])
+    if len(source) == 1 and one.suffix == ".xml":
+        try:
+            hosts = from_manifest(one.read_bytes())
+        except OSError as error:
+            raise typer.BadParameter(f"{one}: {error.strerror}", param_hint="MANIFEST.xml") from None
+    else:
+        hosts = from_names(source)
+    typer.echo(write(hosts, to, project=Path.cwd()))
+
+
+def _play(playbook: str, inventory: Path, tags: list[str] | None, limit: str, check: bool, json: bool) -> None:
+    """Run a playbook of the checkout in the current folder, a line for each task; exit 3 when a host isn't done."""
+    from json import dumps
+
+    from mustherd.provision.runner import run
+
+    def tell(step: "Step") -> None:
+        if step.state == "started":
+            typer.echo(f"{step.play}: {step.task}", err=json)
+        elif step.state not in ("ok", "skipped"):
+            typer.echo(f"  {step.host}: {step.state}", err=json)
+
+    outcome = run(playbook, inventory, project=Path.cwd(), tags=tags or (), limit=limit, check=check, on_step=tell)
+    if json:
+        failures = [{"host": f.host, "task": f.task, "message": f.message, "mend": f.mend} for f in outcome.failures]
+        typer.echo(dumps({"code": outcome.code, "changed": outcome.changed, "failures": failures}, indent=2))
+    else:
+        for host, changed in sorted(outcome.changed.items()):
+            typer.echo(f"{host}: {changed} changed")
+    for failure in outcome.failures:
+        typer.echo(f"mustherd: {failure}", err=True)
+    if outcome.failures or outcome.code:
+        raise typer.Exit(3)
 
 
 @app.command()

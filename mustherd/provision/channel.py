@@ -9,13 +9,15 @@ from pathlib import Path
 
 import paramiko  # type: ignore[import-untyped]
 
+from mustherd.errors import UserError
+
 CONNECT_S = 15.0
 KEEPALIVE_S = 15
 BLOCK = 256 * 1024
 """Bytes read at once; large enough to fill a fast link, small enough for progress to be seen."""
 
 
-class ChannelError(Exception):
+class ChannelError(UserError):
     """A node cannot be reached or refuses; the message names it and the mend."""
 
 

@@ -11,6 +11,8 @@ from xml.parsers import expat
 
 import yaml
 
+from mustherd.errors import UserError
+
 PROFILES = ("c6220", "c8220")
 """Types of machine that have a profile; any other is generic."""
 BIGGEST = 8 * 1024 * 1024
@@ -20,7 +22,7 @@ NAME = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
 EMULAB = "{http://www.protogeni.net/resources/rspec/ext/emulab/1}"
 
 
-class InventoryError(Exception):
+class InventoryError(UserError):
     """No inventory can be made of it; the message says where and the mend."""
 
 

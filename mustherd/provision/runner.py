@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mustherd.errors import UserError
 from mustherd.provision.failures import Failure, Step, failure_of, step_of
 
 KEPT_RUNS = 20
 """Runs whose artifacts are kept; the oldest go first."""
 
 
-class ProvisionError(Exception):
+class ProvisionError(UserError):
     """A playbook cannot be run at all; the message says what is missing and the mend."""
 
 

@@ -22,6 +22,8 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from mustherd.errors import UserError
+
 MUSTER = ("msgspec", "pyzmq", "typer")
 """What a muster imports; a shepherd takes everything that the project depends on."""
 
@@ -31,7 +33,7 @@ GLIBC = (35, 34, 31, 28, 27, 26, 24, 17, 12, 5)
 Environment = Mapping[str, str]
 
 
-class WheelhouseError(Exception):
+class WheelhouseError(UserError):
     """The archive cannot be made; the message says what is wrong and the mend."""
 
 
