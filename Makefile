@@ -39,6 +39,8 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/yamllint --strict .
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline -q
+	$(BIN)/ansible-playbook provision.yml -i inventory/cloudlab --syntax-check
 
 types: setup
 	$(BIN)/mypy
