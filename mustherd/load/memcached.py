@@ -240,7 +240,7 @@ def _leash(user: str) -> list[str]:
     """The prefix that makes a process end with its parent. It must change user itself: doing so later undoes it."""
     if shutil.which("setpriv") is None:
         return []
-    prefix = ["setpriv", "--pdeathsig", "TERM"]
+    prefix = ["setpriv", "--pdeathsig", "KILL"]
     if os.geteuid() == 0:
         try:
             entry = pwd.getpwnam(user)

@@ -1,6 +1,10 @@
 import os
 import signal
+import subprocess
+import sys
+import time
 
+import psutil
 import pytest
 
 from mustherd.load import counters
@@ -109,3 +113,24 @@ def test_one_that_was_killed_is_missed():
         assert caught.value.reason == Reason.SERVER_UNREACHABLE
         server.start()
         assert server.check() == []
+
+
+OWNER = """
+import os, signal
+from mustherd.load.memcached import Memcached, MemcachedOptions
+server = Memcached(MemcachedOptions(port=0))
+server.start()
+print(server.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.memcached
+def test_it_ends_with_its_owner_however_that_ends():
+    owner = subprocess.run([sys.executable, "-c", OWNER], capture_output=True, text=True, timeout=30, check=False)
+    assert owner.returncode == -signal.SIGKILL
+    server = psutil.Process(int(owner.stdout)) if psutil.pid_exists(int(owner.stdout)) else None
+    deadline = time.monotonic() + 10
+    while server is not None and server.is_running() and server.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "memcached outlived its owner"
+        time.sleep(0.01)

@@ -1,5 +1,6 @@
 """A node whose sheep is one server process on this machine."""
 
+import contextlib
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from mustherd.node.process.server import Server
 from mustherd.terms import Load
 
 CPU_INFO = Path("/proc/cpuinfo")
+GROUP = "mustherd"
 SYSCTL = Path("/proc/sys/net/core")
 SYSCTLS = {"busy-poll": "busy_poll", "busy-read": "busy_read"}
 
@@ -53,7 +55,8 @@ class ProcessNode:
         knobs: list[Knob] = [ServerCores(server, cores), ServerThreads(server, len(cores), self._adopt)]
         self._group: CpuGroup | None = None
         try:
-            self._group = CpuGroup(f"mustherd-{os.getpid()}-{server.pid}")
+            self._group = CpuGroup(f"{GROUP}-{os.getpid()}-{server.pid}")
+            _sweep(self._group.path.parent)
             self._adopt()
             knobs.append(CpuQuota(self._group, len(cores)))
             quota = str(self._group.path)
@@ -119,6 +122,16 @@ class ProcessNode:
         group, self._group = self._group, None
         if group is not None:
             group.close()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove groups whose owner was killed before it could."""
+    for group in folder.glob(f"{GROUP}-*-*"):
+        owner = group.name.split("-")[1]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            # Where a process is still in it the kernel refuses.
+            with contextlib.suppress(OSError):
+                group.rmdir()
 
 
 def _cpu() -> str:

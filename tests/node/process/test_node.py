@@ -121,6 +121,16 @@ def test_closing_it_ends_all_that_it_started():
     assert not Path(f"/sys/fs/cgroup/mustherd-{os.getpid()}-{pids[0]}").exists()
 
 
+def test_a_group_that_a_killed_owner_left_is_removed(node):
+    if node.facts["cpu-quota"].startswith("not offered"):
+        pytest.fail("these tests want to make control groups: run them as root")
+    left = Path(node.facts["cpu-quota"]).with_name("mustherd-99999999-1")
+    left.mkdir()
+    local.node(TABLE).close()
+    assert not left.exists()
+    assert Path(node.facts["cpu-quota"]).exists()
+
+
 @pytest.mark.parametrize(
     "table", [{"memcache": {}}, {"memcached": {"threads": 0}}, {"generator": {"protocol": "udp"}}, {"generator": []}]
 )
