@@ -227,6 +227,7 @@ class Bed:
         self.key = folder / "id_ed25519"
         self.known_hosts = folder / "known_hosts"
         self.hosts = {f"node{number}": Host(self, f"node{number}", number) for number in range(hosts)}
+        self.control = f"{NETWORK}.{CONTROL}"
         self.mirror: Mirror
 
     def __enter__(self) -> "Bed":
@@ -237,11 +238,11 @@ class Bed:
             for step in (
                 "link set lo up",
                 "link add br0 type bridge",
-                f"address add {NETWORK}.{CONTROL}/24 dev br0",
+                f"address add {self.control}/24 dev br0",
                 "link set br0 up",
             ):
                 run("ip", "-n", self.namespace, *step.split())
-            self.mirror = Mirror(self.namespace, f"{NETWORK}.{CONTROL}", PORT, cache() / "packages", self.files)
+            self.mirror = Mirror(self.namespace, self.control, PORT, cache() / "packages", self.files)
             for host in self.hosts.values():
                 host.up()
             self.known_hosts.write_text(
