@@ -15,9 +15,8 @@ from tests.testbed.rehearsal import Rehearsal
 pytestmark = [pytest.mark.testbed, pytest.mark.timeout(3000)]
 
 CPU = "/sys/devices/system/cpu"
-FOUND = f"grep -h . {CPU}/smt/control {CPU}/cpufreq/boost {CPU}/cpu*/cpufreq/scaling_governor; systemctl is-enabled irqbalance"
-    f"cat {CPU}/smt/control {CPU}/cpufreq/boost {CPU}/cpu*/cpufreq/scaling_governor; systemctl is-enabled irqbalance"
-)
+FILES = f"{CPU}/smt/control {CPU}/cpufreq/boost {CPU}/cpu*/cpufreq/scaling_governor"
+FOUND = f"grep -h . {FILES}; systemctl is-enabled irqbalance"
 AS_FOUND = ["on", "1", *["schedutil"] * CORES, "enabled"]
 AS_SET = ["off", "0", *["userspace"] * CORES, "masked"]
 
