@@ -118,9 +118,9 @@ def start(tmp_path: Path, text: str, *more: str, name: str = "x") -> Run:
     return begin("experiment", "start", spec, "--into", folder, "--json", *more, folder=folder)
 
 
-def complete(tmp_path: Path, text: str, name: str = "x") -> tuple[int, dict[str, Any], str]:
+def complete(tmp_path: Path, text: str, name: str = "x", timeout_s: float = 120) -> tuple[int, dict[str, Any], str]:
     """Run an experiment to its end; gives exit code, result and stderr."""
-    code, out, err = start(tmp_path, text, name=name).finish()
+    code, out, err = start(tmp_path, text, name=name).finish(timeout_s)
     assert out, err
     return code, json.loads(out), err
 

@@ -95,7 +95,7 @@ class SearchContract:
 
     def test_what_was_never_told_is_offered_again_when_nothing_else_is_left(self, search: Search) -> None:
         if not self.exhausts:
-            pytest.skip("this search ends before its space does")
+            return  # it ends before its space does, so there is nothing to hold it to
         forgotten = search.ask()
         assert forgotten is not None
         points = self.run(search, SIZE)
