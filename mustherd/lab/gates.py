@@ -4,7 +4,8 @@ A setting under which the server answers too little of the offered load is not a
 is a constraint of the problem (`achieved_ratio`), so that the search learns where it happens.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mustherd.spec.experiment import Gates
@@ -41,14 +42,15 @@ def judge(
     *,
     settings: Sequence[Setting],
     seq: int,
+    facts: Mapping[str, str],
     window_seconds: float,
     was_late: bool,
     log_complete: bool,
 ) -> Fired | None:
     """The first gate that a window doesn't pass, None when it can be trusted.
 
-    `settings` and `seq` are the decision that should have been in force (0: none), `was_late` whether the muster was
-    silent for too long meanwhile, `log_complete` whether all its rows have arrived.
+    `settings` and `seq` are the decision that should have been in force (0: none), `facts` the node's, `was_late`
+    whether the muster was silent for too long meanwhile, `log_complete` whether all its rows have arrived.
     """
     if was_late:
         return Fired(MUSTER_LATE, "the muster's heartbeats were late during the trial, so it may not have run freely")
@@ -63,7 +65,11 @@ def judge(
     seconds = measured.t1_s - measured.t0_s
     if abs(seconds - window_seconds) > WINDOW_TOLERANCE * window_seconds:
         return Fired(WINDOW_LENGTH, f"the window lasted {seconds:.2f} s instead of {window_seconds:g} s")
-    return _energy(gates, measured, seconds) or _load(gates, measured) or _log(gates, measured, log_complete)
+    return (
+        _energy(band_watts(gates, facts), measured, seconds)
+        or _load(gates, measured)
+        or _log(gates, measured, log_complete)
+    )
 
 
 def _not_held(settings: Sequence[Setting], readings: Sequence[Reading]) -> str:
@@ -82,15 +88,24 @@ def _not_held(settings: Sequence[Setting], readings: Sequence[Reading]) -> str:
     return ""
 
 
-def _energy(gates: Gates, measured: Measured, seconds: float) -> Fired | None:
+def band_watts(gates: Gates, facts: Mapping[str, str]) -> tuple[float, float]:
+    """Power that is believed: within the definition's band and, where the node knows its own, within that too."""
+    low, high = gates.energy_watts.low, gates.energy_watts.high
+    own_low, _, own_high = facts.get("plausible_watts", "").partition("..")
+    with contextlib.suppress(ValueError):
+        low, high = max(low, float(own_low)), min(high, float(own_high))
+    return low, high
+
+
+def _energy(band: tuple[float, float], measured: Measured, seconds: float) -> Fired | None:
     if measured.meter_error:
         return Fired(ENERGY_UNREADABLE, measured.meter_error)
     joules = sum(e.joules for e in measured.energies if e.kind == "package")
     if not any(e.kind == "package" for e in measured.energies):
         return None
-    watts, band = joules / seconds, gates.energy_watts
-    if not band.low <= watts <= band.high:
-        return Fired(ENERGY_IMPLAUSIBLE, f"{watts:.1f} W lies outside {band.low:g}..{band.high:g} W")
+    watts = joules / seconds
+    if not band[0] <= watts <= band[1]:
+        return Fired(ENERGY_IMPLAUSIBLE, f"{watts:.1f} W lies outside {band[0]:g}..{band[1]:g} W")
     return None
 
 

@@ -101,6 +101,7 @@ class Runner:
             measured,
             settings=settings,
             seq=applied.seq if settings else 0,
+            facts=view.facts,
             window_seconds=load.window_seconds,
             was_late=after.times_late != view.times_late,
             log_complete=complete,
