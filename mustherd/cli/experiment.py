@@ -153,12 +153,17 @@ def show(folder: NewestFolder = None, json: Json = False) -> None:
 def report(
     folder: NewestFolder = None,
     to: Annotated[Path | None, typer.Option(help="The HTML file; without it report.html in the folder.")] = None,
+    json: Json = False,
 ) -> None:
     """Write an experiment's HTML report: one file, no network."""
     from mustherd.lab.store import Store
 
     with Store.open(_existing(folder), read_only=True) as store:
-        typer.echo(_write_report(store, to))
+        written = _write_report(store, to)
+    if json:
+        _print_json({"folder": str(store.folder), "report": str(written)})
+    else:
+        typer.echo(written)
 
 
 @app.command()
@@ -221,7 +226,7 @@ def status(folder: NewestFolder = None, keys: Keys = None, json: Json = False) -
 
 
 @app.command()
-def stop(folder: NewestFolder = None, keys: Keys = None) -> None:
+def stop(folder: NewestFolder = None, keys: Keys = None, json: Json = False) -> None:
     """Stop a running experiment in good order: nodes put back, everything kept; resume goes on with it."""
     from mustherd.lab.store import Store, StoreError
     from mustherd.wire.messages import StopAsk
@@ -231,7 +236,10 @@ def stop(folder: NewestFolder = None, keys: Keys = None) -> None:
         if store.owner() is None:
             raise StoreError(f"{where} isn't running: there is nothing to stop")
     _ask(where, StopAsk(), keys)
-    typer.echo(f"{where}: stopping")
+    if json:
+        _print_json({"folder": str(where), "status": "stopping"})
+    else:
+        typer.echo(f"{where}: stopping")
 
 
 def _read(spec: Path | None) -> "tuple[str, Experiment]":

@@ -149,8 +149,9 @@ def test_stop_and_status_from_another_terminal(tmp_path: Path) -> None:
     assert [m["state"] for m in status["musters"]] == ["alive", "alive"]
     code, _, err = running.run("experiment", "resume", run.folder)
     assert code == 2, "two shepherds may not run one experiment"
-    code, _, err = running.run("experiment", "stop", run.folder)
+    code, out, err = running.run("experiment", "stop", run.folder, "--json")
     assert code == 0, err
+    assert json.loads(out)["status"] == "stopping"
     assert run.finish()[0] == 4
     code, _, err = running.run("experiment", "stop", run.folder)
     assert code == 2
