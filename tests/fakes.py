@@ -7,6 +7,8 @@ from mustherd.node.clock import Clock, MonotonicClock
 from mustherd.node.knob import KnobError
 from mustherd.node.logger import Rows
 from mustherd.terms import KnobInfo, Load, LoadReport, Zone
+from mustherd.wire import codec
+from mustherd.wire import messages as m
 
 SHEEP = "node-0"
 
@@ -118,6 +120,7 @@ class FakeNode:
         self.knobs: list[FakeKnob] = [self.itr, self.dvfs]
         self.meter: FakeMeter | None = FakeMeter()
         self.loggers: list[FakeLogger] = [FakeLogger()]
+        self.text_loggers: list[object] = []
         self.loads: list[FakeLoad] = []
         self.loaded = False
 
@@ -132,6 +135,47 @@ class FakeNode:
 
     def stop_load(self) -> None:
         self.loaded = False
+
+
+class MemorySink:
+    """Takes blocks into memory; they are durable at once unless told otherwise."""
+
+    log = 7
+
+    def __init__(self, *, durable: bool = True) -> None:
+        self.blocks: list[m.Block] = []
+        self.rows: list[bytes] = []
+        self.error: Exception | None = None
+        self.makes_durable = durable
+        self.safe: dict[tuple[str, int], int] = {}
+        self._tell: Callable[[str, int, int], None] = lambda _m, _s, _n: None
+
+    def attach(self, durable: Callable[[str, int, int], None]) -> None:
+        self._tell = durable
+
+    def met(self, hello: m.Hello) -> None:
+        pass
+
+    def watermark(self, muster: str, spool: int) -> int:
+        return self.safe.get((muster, spool), 0)
+
+    def put(self, muster: str, block: m.Block, rows: memoryview) -> None:
+        if self.error is not None:
+            raise self.error
+        self.blocks.append(block)
+        self.rows.append(bytes(rows))
+        if self.makes_durable:
+            self.release(muster)
+
+    def release(self, muster: str) -> None:
+        """Everything so far is durable."""
+        spool, seq = self.blocks[-1].spool, self.blocks[-1].seq
+        self.safe[muster, spool] = seq
+        self._tell(muster, spool, seq)
+
+    def columns(self) -> list[m.RowColumns]:
+        """The rows of all blocks, which are of form `columns`."""
+        return [codec.row_columns(rows) for rows in self.rows]
 
 
 ORIGINALS = {"itr-delay": 1, "dvfs": 2600}

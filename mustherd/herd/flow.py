@@ -1,104 +1,158 @@
-"""The flow of log blocks: kept by the muster until taken over, in order, once each, and no more than was allowed.
+"""The flow of log blocks: kept by the muster until they are durable at the shepherd, in order, once each.
 
-The receiver allows blocks by number (credit); the sender keeps what is not acknowledged and sends it again. A sender
-whose store is full refuses rows, and the caller counts them as lost at the source: never silently.
+Blocks are numbered from 1 over one spool of a muster, which may outlive both processes. The receiver tells three
+things in every credit: up to where blocks are durable (`ack`), up to where it has got them in order (`got`), and how
+many bytes it takes beyond `ack` (`window`). The sender forgets what is durable, sends on within the window, and sends
+again what was sent but not got.
 """
 
-from collections import OrderedDict
+from collections import deque
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from mustherd.herd.timing import FLOW_RESEND_S
 
 T = TypeVar("T")
 
-WINDOW_BLOCKS = 64
-"""Blocks that a receiver allows beyond the last one it has taken over."""
+NEVER = float("inf")
 
-KEPT_BLOCKS = 256
-"""Blocks that a sender keeps: bounds its memory while the receiver is away."""
+
+@dataclass(frozen=True)
+class _Kept(Generic[T]):
+    size: int
+    block: T
 
 
 class Sender(Generic[T]):
-    """A muster's side. Blocks are numbered from 1 over one life of the muster."""
+    """A muster's side. Sends nothing before the first credit of a reign: `pause` begins one."""
 
-    def __init__(self, max_blocks: int = KEPT_BLOCKS) -> None:
-        self._max_blocks = max_blocks
-        self._kept: OrderedDict[int, T] = OrderedDict()
-        self._last = 0
-        self._sent = 0
-        self._until = WINDOW_BLOCKS
-        self._resend_at = float("inf")
+    def __init__(self, last: int = 0) -> None:
+        """`last` is the number of the newest block that existed before those that will be added."""
+        self._kept: deque[_Kept[T]] = deque()
+        self._acked = last
+        self._sent = last
+        self._got = last
+        self._window = 0
+        self._flying = 0
+        """Bytes of blocks that are sent and not durable."""
+        self._paused = True
+        self._resend_at = NEVER
+
+    @property
+    def first(self) -> int:
+        """Number of the oldest block kept, or that the next one will have."""
+        return self._acked + 1
 
     @property
     def last(self) -> int:
         """Number of the newest block."""
-        return self._last
+        return self._acked + len(self._kept)
 
     @property
     def kept(self) -> int:
-        """Blocks that are not taken over yet."""
+        """Blocks that are not durable yet."""
         return len(self._kept)
 
-    def add(self, block: T) -> int | None:
-        """Number a block and keep it; None when the store is full and the block was not taken."""
-        if len(self._kept) >= self._max_blocks:
-            return None
-        self._last += 1
-        self._kept[self._last] = block
-        return self._last
+    @property
+    def paused(self) -> bool:
+        """Whether the shepherd of this reign has yet to say where to go on."""
+        return self._paused
+
+    def add(self, block: T, size: int) -> int:
+        """Number a block of `size` bytes and keep it."""
+        self._kept.append(_Kept(size, block))
+        return self.last
+
+    def pause(self) -> None:
+        """A reign begins or has ended: what was under way is unknown until its shepherd's first credit."""
+        self._paused = True
+        self._rewind(self._acked)
+        self._got = self._acked
+        self._resend_at = NEVER
 
     def due(self, now: float) -> list[tuple[int, T]]:
-        """What may and should be sent now: new blocks within the credit, or all unacknowledged ones after a pause."""
-        resend = now >= self._resend_at
-        if resend and self._kept:
-            self._sent = min(self._sent, next(iter(self._kept)) - 1)
-        new = [(n, b) for n, b in self._kept.items() if self._sent < n <= self._until]
-        if new:
-            self._sent = new[-1][0]
+        """What may and should be sent now; all of it counts as sent."""
+        if self._paused:
+            return []
+        if now >= self._resend_at:
+            self._rewind(self._got)
+            self._resend_at = NEVER
+        due: list[tuple[int, T]] = []
+        while self._sent < self.last:
+            entry = self._kept[self._sent - self._acked]
+            # A block that is larger than the window goes alone; a window of 0 takes nothing.
+            if not self._window or (self._flying and self._flying + entry.size > self._window):
+                break
+            self._sent += 1
+            self._flying += entry.size
+            due.append((self._sent, entry.block))
         # New blocks don't put off the resend of older ones.
-        if resend or (new and self._resend_at == float("inf")):
-            self._resend_at = now + FLOW_RESEND_S if self._kept else float("inf")
-        return new
+        if self._resend_at == NEVER and self._sent > self._got:
+            self._resend_at = now + FLOW_RESEND_S
+        return due
 
     def not_sent(self, number: int) -> None:
         """The channel did not take block `number`: it and what follows are due again."""
-        self._sent = min(self._sent, number - 1)
+        self._rewind(number - 1)
 
-    def credit(self, ack: int, until: int, now: float) -> None:
-        """The receiver has taken over everything up to `ack` and allows numbers up to `until`."""
-        if ack > self._last:
-            return
-        progress = False
-        while self._kept and next(iter(self._kept)) <= ack:
-            self._kept.popitem(last=False)
-            progress = True
+    def credit(self, ack: int, got: int, window: int, now: float) -> list[T]:
+        """The receiver's word; gives the blocks that need not be kept any more."""
+        if not ack <= got <= self.last or ack < self._acked:
+            # Of before, or of a receiver that took something else for ours.
+            return []
+        self._paused = False
+        self._window = window
+        done: list[T] = []
+        while self._acked < ack:
+            entry = self._kept.popleft()
+            self._acked += 1
+            if self._acked <= self._sent:
+                self._flying -= entry.size
+            done.append(entry.block)
         self._sent = max(self._sent, ack)
-        self._until = max(self._until, until)
+        while self._sent < got:
+            self._flying += self._kept[self._sent - self._acked].size
+            self._sent += 1
         # Only progress puts a resend off: answers to blocks behind a lost one would put it off for ever.
-        if progress:
-            self._resend_at = now + FLOW_RESEND_S if self._kept else float("inf")
+        if got > self._got or ack > self._got:
+            self._got = max(self._got, got, ack)
+            self._resend_at = now + FLOW_RESEND_S if self._sent > self._got else NEVER
+        return done
 
     def next_due(self) -> float:
         """When something will be due if nothing arrives before."""
         return self._resend_at
 
+    def _rewind(self, to: int) -> None:
+        to = max(to, self._acked)
+        while self._sent > to:
+            self._sent -= 1
+            self._flying -= self._kept[self._sent - self._acked].size
+
 
 class Receiver:
-    """The shepherd's side for one life of a muster: takes each number once, in order."""
+    """The shepherd's side for one spool of a muster: takes each number once, in order."""
 
-    def __init__(self) -> None:
-        self.taken = 0
-        """Number of the last block taken over."""
+    def __init__(self, durable: int = 0) -> None:
+        """`durable` is the number up to which a former life made blocks durable."""
+        self.got = durable
+        """Number of the last block taken."""
+        self.durable = durable
+        """Number of the last block that is safe from any crash."""
 
     def offer(self, number: int) -> bool:
         """Whether to take block `number` now; what is old or out of order is not taken (it will be sent again)."""
-        return number == self.taken + 1
+        return number == self.got + 1
 
     def took(self, number: int) -> None:
-        """Block `number` is safe on this side."""
-        self.taken = number
+        """Block `number` is on its way to disk."""
+        self.got = number
 
-    @property
-    def until(self) -> int:
-        """The highest number that the sender may send."""
-        return self.taken + WINDOW_BLOCKS
+    def made_durable(self, number: int) -> None:
+        """Everything up to `number` is safe."""
+        self.durable = max(self.durable, min(number, self.got))
+
+    def begin_at(self, first: int) -> None:
+        """The sender has nothing before `first`: what is missing is gone."""
+        if first > self.got + 1:
+            self.got = self.durable = first - 1

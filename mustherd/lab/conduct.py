@@ -18,9 +18,8 @@ from enum import IntEnum
 import msgspec
 
 from mustherd.herd.membership import Presence
-from mustherd.lab.bulk import BulkWriter
 from mustherd.lab.goal import Goal
-from mustherd.lab.logbook import Logbook
+from mustherd.lab.logwriter import LogWriter
 from mustherd.lab.runner import STOPPED, Ended, Runner
 from mustherd.lab.store import INTERRUPTED, Store
 from mustherd.lab.trial import Kind, State, Trial
@@ -88,7 +87,7 @@ class Conductor:
         store: Store,
         experiment: Experiment,
         shepherd: Shepherd,
-        logbook: Logbook,
+        logs: LogWriter,
         *,
         expected: int,
         stop: threading.Event,
@@ -97,8 +96,7 @@ class Conductor:
         self._store = store
         self._experiment = experiment
         self._shepherd = shepherd
-        self._runner = Runner(experiment, shepherd, logbook)
-        self._bulk = BulkWriter(store.folder)
+        self._runner = Runner(experiment, shepherd, logs)
         self._goal = Goal.of(store.experiment().resolved)
         self._expected = expected
         self._stop = stop
@@ -307,17 +305,6 @@ class Conductor:
 
     def _ended(self, begun: Trial, ended: Ended) -> None:
         trial, gates = ended.trial, self._experiment.gates
-        if ended.blocks:
-            for block in ended.blocks:
-                self._bulk.append(
-                    trial.number,
-                    trial.attempt,
-                    trial.muster,
-                    block.stream,
-                    first_row=block.first,
-                    columns=block.columns,
-                )
-            self._bulk.close_trial(trial.number, trial.attempt)
         retry = trial.state is State.INVALID
         if retry and not _the_musters_fault(trial.reason) and trial.attempt >= gates.attempts:
             retry = False

@@ -10,22 +10,22 @@ from typing import TypeVar
 import msgspec
 
 from mustherd.lab import gates
-from mustherd.lab.logbook import Logbook
+from mustherd.lab.logwriter import LogWriter
 from mustherd.lab.metrics import metrics
 from mustherd.lab.trial import State, Trial
 from mustherd.shepherd.events import HerdError, MusterView
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.spec import Experiment
 from mustherd.terms import settings_of
-from mustherd.wire.messages import Block, Measured
+from mustherd.wire.messages import Measured
 
 T = TypeVar("T")
 
 SLACK_S = 15.0
 """Real seconds beyond a trial's own length before its muster's silence about it counts as an answer."""
 
-LOG_WAIT_S = 5.0
-"""How long the last blocks of a window may take after its end."""
+LOG_WAIT_S = 15.0
+"""How long the last blocks of a window may take to be on disk after its end."""
 
 DECISION_WAIT_S = 30.0
 """Longer than the shepherd itself tries."""
@@ -37,19 +37,23 @@ STOPPED = "stopped"
 
 @dataclass(frozen=True)
 class Ended:
-    """A trial that has ended, with the log rows of its window."""
+    """A trial that has ended."""
 
     trial: Trial
-    blocks: tuple[Block, ...] = ()
+
+
+def label_of(number: int, attempt: int) -> str:
+    """What a trial's log rows belong to."""
+    return f"{number:04d}-{attempt}"
 
 
 class Runner:
     """Runs trials; `run` may be called from several threads, one trial a muster at a time."""
 
-    def __init__(self, experiment: Experiment, shepherd: Shepherd, logbook: Logbook) -> None:
+    def __init__(self, experiment: Experiment, shepherd: Shepherd, logs: LogWriter) -> None:
         self._experiment = experiment
         self._shepherd = shepherd
-        self._logbook = logbook
+        self._logs = logs
         self._speed = experiment.herd.simulated.speed if experiment.herd.simulated else 1.0
 
     def run(self, trial: Trial, muster: str) -> Ended:
@@ -83,10 +87,12 @@ class Runner:
             window_s=load.window_seconds,
             load=load.load(),
             seed=self._seed(trial),
+            label=label_of(trial.number, trial.attempt),
         )
         measured = measuring.result(node_seconds / self._speed * 2 + SLACK_S)
-        blocks, complete = self._logbook.fetch(view.name, view.boot, measured.measure, measured.last_block, LOG_WAIT_S)
-        self._logbook.drop(view.name, measured.measure)
+        complete = self._logs.flush(view.name, measured.spool, measured.last_block, LOG_WAIT_S)
+        if complete and measured.last_block:
+            measured = self._with_losses(measured, trial, view.name)
         seconds = measured.t1_s - measured.t0_s
         trial = msgspec.structs.replace(
             trial,
@@ -107,8 +113,16 @@ class Runner:
             log_complete=complete,
         ) or self._missing(trial)
         if fired is not None:
-            return Ended(_end(trial, State.INVALID, fired.reason, fired.detail), tuple(blocks))
-        return Ended(_end(trial, State.FINISHED), tuple(blocks))
+            return Ended(_end(trial, State.INVALID, fired.reason, fired.detail))
+        return Ended(_end(trial, State.FINISHED))
+
+    def _with_losses(self, measured: Measured, trial: Trial, muster: str) -> Measured:
+        """What the muster counts, or where the rows themselves show more, that."""
+        accounts = self._logs.accounts(label_of(trial.number, trial.attempt), muster)
+        lost = dict(measured.rows_lost)
+        for stream, account in accounts.items():
+            lost[stream] = max(lost.get(stream, 0), account.rows_lost)
+        return msgspec.structs.replace(measured, rows_lost=lost)
 
     def _missing(self, trial: Trial) -> gates.Fired | None:
         experiment = self._experiment

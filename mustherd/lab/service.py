@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 from mustherd.lab.conduct import Conductor
-from mustherd.lab.logbook import Logbook
+from mustherd.lab.logwriter import LogWriter
 from mustherd.lab.store import DEFINITION, Store
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.spec import loads
@@ -35,24 +35,24 @@ def serve(
     Raises KeysError, WireError, and with an experiment StoreError, SpecError, PolicyError.
     """
     keys = for_shepherd(keys_folder) if keys_folder is not None else None
-    logbook = Logbook()
     with contextlib.ExitStack() as stack:
-        store = None
+        store, logs = None, None
         if folder is not None:
             store = stack.enter_context(Store.open(folder))
             stack.enter_context(store.own())
+            logs = stack.enter_context(LogWriter(store.folder))
         end = ShepherdEnd(listen, ports, keys)
         shepherd = Shepherd(
             end,
             experiment=store.experiment().name if store is not None else "",
             folder=str(folder) if folder is not None else "",
-            on_block=logbook.add,
+            sink=logs,
         )
         shepherd.start()
         stack.callback(shepherd.stop)
         bound = end.ports
         log.info("listening on %s, ports %s", listen, (bound.pulse, bound.log, bound.control, bound.coordinate))
-        if store is None:
+        if store is None or logs is None:
             while not stop.wait(1.0):
                 # Nobody drives this herd: what happens in it is only logged.
                 while not shepherd.events.empty():
@@ -62,7 +62,7 @@ def serve(
         _announce(address, listen, bound)
         stack.callback(address.unlink, missing_ok=True)
         experiment = loads(store.experiment().definition, str(store.folder / DEFINITION))
-        conductor = Conductor(store, experiment, shepherd, logbook, expected=expected, stop=stop)
+        conductor = Conductor(store, experiment, shepherd, logs, expected=expected, stop=stop)
         return int(conductor.run())
 
 

@@ -1,7 +1,7 @@
 """One experiment on disk: everything that was asked, tried and found, safe against a kill at any moment.
 
 A folder holds `experiment.yml` (the definition, verbatim), `store.sqlite` (see mustherd.lab.schema for its tables) and
-`logs/` (Parquet, see mustherd.lab.bulk). One process writes, holding `Store.own()`; any number read at any time.
+`logs/` (Parquet, see mustherd.lab.parts). One process writes, holding `Store.own()`; any number read at any time.
 A change of a trial's state is on disk when the call returns, and no call leaves half of its change behind.
 """
 

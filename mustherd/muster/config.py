@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,6 +54,25 @@ class PortsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Ports(self.pulse, self.log, self.control, self.coordinate)
 
 
+class LogsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What becomes of the node's text streams (intlog's and the like)."""
+
+    streams: tuple[str, ...] = ("*",)
+    """Shell patterns of the streams that are read; none: no stream is."""
+    every: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
+    """Keep one row in so many."""
+    columns: tuple[str, ...] = ()
+    """Keep these columns and the row's number; none: all. `rx_bytes` and `timestamp` are what load prediction needs."""
+    spool: str = ""
+    """Folder for rows that the shepherd hasn't safe yet; empty: in the state folder."""
+    spool_mib: Annotated[int, msgspec.Meta(ge=16, le=1_048_576)] = 1024
+    """Its size at most; beyond it the sources are not read until the shepherd has taken some."""
+
+    def takes(self, stream: str) -> bool:
+        """Whether that stream is read."""
+        return any(fnmatchcase(stream, pattern) for pattern in self.streams)
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The file's content."""
 
@@ -67,6 +87,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     lease_s: Annotated[float, msgspec.Meta(ge=1.0, le=600.0)] = LEASE_S
     ranges: dict[str, Range] = {}
     """Knob name to what may be set; a knob that isn't named is never touched."""
+    logs: LogsTable = LogsTable()
     linux: dict[str, Any] | None = None
     """Present: this machine is the node; see mustherd.node.linux.options."""
     twin: dict[str, Any] | None = None

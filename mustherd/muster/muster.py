@@ -3,10 +3,10 @@
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
-from mustherd.herd.flow import Sender
 from mustherd.herd.lease import Act, GiveBack, Ignore, Lease
 from mustherd.herd.link import Link, LinkFullError
 from mustherd.herd.timing import (
@@ -19,10 +19,10 @@ from mustherd.herd.timing import (
     UNHEARD_HELLOS,
 )
 from mustherd.muster.config import Config, ConfigError
+from mustherd.muster.logs import Logs
 from mustherd.muster.pasture import Pasture
-from mustherd.muster.reports import fitting, pieces
+from mustherd.muster.reports import fitting
 from mustherd.muster.window import Window
-from mustherd.node.logger import Rows
 from mustherd.node.node import Node
 from mustherd.wire import codec
 from mustherd.wire import messages as m
@@ -54,6 +54,8 @@ class Muster:
         self._unheard = 0
         self._stopping = False
         self._window: Window | None = None
+        self._logs = Logs(node.text_loggers, config.logs, Path(config.state))
+        self._no_room = False  # for log blocks, until the network has taken some
         self._begin_life()
         try:
             codec.up(codec.encode(self._introduction(0.0)))
@@ -75,7 +77,7 @@ class Muster:
         try:
             self.begin()
             while not self._stopping:
-                for message in self._end.receive(self.pause()):
+                for message in self._end.receive(self.pause(), log_room=self._no_room):
                     # Whatever woke us may have waited long: what the time has ended ends before anything else happens.
                     self.tick()
                     self.handle(message)
@@ -96,7 +98,6 @@ class Muster:
         self._boot = new_session()
         self._lease = Lease(self._config.lease_s)
         self._link: Link[m.Report, msgspec.Raw] = Link()
-        self._flow: Sender[m.Block] = Sender()
         self._next_step: float | None = None
         self._unkept: dict[str, int] = {}
         self._next_beat = -float("inf")
@@ -108,12 +109,13 @@ class Muster:
         deadline = min(
             self._next_beat if self._lease.reign else self._next_hello,
             self._link.next_due(),
-            self._flow.next_due(),
+            self._logs.next_due() if not self._no_room else float("inf"),
+            self._logs.next_work(),
             self._lease.next_tick(),
             self._next_restore,
         )
         pause = max(0.0, deadline - now)
-        if self._next_step is not None:
+        if self._next_step is not None and not self._logs.busy(now):
             pause = min(pause, self._node.clock.wall_seconds_until(self._next_step))
         return pause
 
@@ -125,9 +127,12 @@ class Muster:
             self._next_restore = float("inf")
             if self._pasture.changed and not self._lease.in_force:
                 self._restore("another attempt", again=True)
+        self._logs.work(now)
+        self._answer_log_orders(now)
         while (
             self._window is not None
             and self._next_step is not None
+            and not self._logs.busy(now)
             and self._node.clock.wall_seconds_until(self._next_step) <= 0
         ):
             self._step(self._window)
@@ -137,7 +142,7 @@ class Muster:
             return
         for numbered in self._link.due(now):
             self._transmit(numbered.seq, numbered.body)
-        self._ship(now)
+        self._no_room = not self._logs.ship(self._end, self._boot, self._lease.reign, now)
         if now >= self._next_beat:
             self._beat(now)
 
@@ -162,7 +167,7 @@ class Muster:
                 # Acknowledged at once, or the shepherd would send it again before the next beat.
                 self._next_beat = now
             case m.Credit(boot=self._boot, reign=self._lease.reign):
-                self._flow.credit(message.ack, message.until, now)
+                self._logs.credit(message, now)
             case m.Welcome(boot=self._boot):
                 self._welcome(message, now)
             case m.Refusal() if message.ended in (0, self._boot):
@@ -186,7 +191,7 @@ class Muster:
             facts=dict(node.facts),
             knobs=self._pasture.infos,
             zones=tuple(node.meter.zones) if node.meter is not None else (),
-            streams=tuple(logger.stream for logger in node.loggers),
+            streams=(*(logger.stream for logger in node.loggers), *self._logs.streams()),
             groups=self._config.groups,
             lease_s=self._config.lease_s,
             sent_s=now,
@@ -211,8 +216,9 @@ class Muster:
         self._refusal, self._unheard = "", 0
         # What was under way with the shepherd of before dies with it.
         self._link = Link()
-        self._flow = Sender()
         self._drop_window("the shepherd changed")
+        self._logs.stop()
+        self._logs.welcome(message.log, now)
         self._give_back(taken.given_back)
         if self._late_report is not None:
             self._report(self._late_report)
@@ -267,6 +273,10 @@ class Muster:
             if self._window is not None and self._window.order.measure == order.measure:
                 self._drop_window("cancelled")
             return
+        if isinstance(order, m.LogOrder):
+            self._logs.order(order, self._now(), in_use=self._window is not None)
+            self._answer_log_orders(self._now())
+            return
         self._drop_window("superseded by another window")
         self._window = Window(self._node, order)
         self._step(self._window)
@@ -282,14 +292,18 @@ class Muster:
             window.before = self._pasture.readings()
         self._next_step = progress.next_step
         for stream, rows in progress.rows:
-            self._keep(window, stream, rows)
+            self._unkept[stream] = self._unkept.get(stream, 0) + self._logs.keep(window.order.label, stream, rows)
+        if progress.wanted is not None:
+            self._logs.direct(progress.wanted, window.order.label, self._now())
         result = window.result
         if result is None:
             return
         self._window = None
         unkept, self._unkept = self._unkept, {}
-        for stream, lost in unkept.items():
-            result.rows_lost[stream] = result.rows_lost.get(stream, 0) + lost
+        produced, losses = self._logs.counts()
+        result.rows.update(produced)
+        for stream, number in (*unkept.items(), *losses.items()):
+            result.rows_lost[stream] = result.rows_lost.get(stream, 0) + number
         self._report(
             m.Measured(
                 measure=window.order.measure,
@@ -302,36 +316,23 @@ class Muster:
                 load=result.load,
                 rows=result.rows,
                 rows_lost=result.rows_lost,
-                last_block=self._flow.last,
+                last_block=self._logs.last,
+                spool=self._logs.spool,
                 meter_error=result.meter_error[:2000],
             )
         )
 
-    def _keep(self, window: Window, stream: str, rows: Rows) -> None:
-        for piece in pieces(rows):
-            block = m.Block(
-                boot=self._boot,
-                reign=self._lease.reign,
-                seq=self._flow.last + 1,
-                measure=window.order.measure,
-                stream=stream,
-                first=piece.first,
-                columns=piece.columns,
-            )
-            if self._flow.add(block) is None:
-                self._unkept[stream] = self._unkept.get(stream, 0) + len(piece)
-
-    def _ship(self, now: float) -> None:
-        for seq, block in self._flow.due(now):
-            if not self._end.send_block(block):
-                self._flow.not_sent(seq)
-                break
+    def _answer_log_orders(self, now: float) -> None:
+        answer = self._logs.answer(now)
+        if answer is not None:
+            self._report(answer)
 
     def _drop_window(self, detail: str, reason: str = "interrupted") -> None:
         window, self._window, self._next_step = self._window, None, None
         self._unkept = {}
         if window is None:
             return
+        self._logs.stop()
         try:
             window.close()
         except Exception:
@@ -394,5 +395,6 @@ class Muster:
         if self._pasture.changed:
             log.error("%d knobs could NOT be put back; they stay in the journal", self._pasture.unrestored)
         self._report(m.Bye(boot=self._boot))
+        self._logs.leave()
         self._end.close(linger_s=0.5)
         self._pasture.close()

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
+from enum import Enum
 
 from mustherd.node.energy import MeterError, Tally
 from mustherd.node.logger import Rows
@@ -14,6 +15,16 @@ SAMPLE_PERIOD_S = 10.0
 
 READS_AT_MOST = 1000
 """Of one log in one go."""
+
+
+class Streams(Enum):
+    """What a window wants of the node's text streams."""
+
+    FLUSH = "flush"
+    """Throw away what has piled up."""
+    OPEN = "open"
+    CLOSE = "close"
+    """Read to the end."""
 
 
 @dataclass
@@ -37,6 +48,8 @@ class Progress:
     next_step: float | None = None
     opened: bool = False
     """The window has just been opened: now is the time to read the knobs."""
+    wanted: Streams | None = None
+    """What the text streams shall do; the next step waits for them, on a clock that stands still if it can."""
 
 
 class Window:
@@ -72,12 +85,15 @@ class Window:
         at = clock.now()
         if order.settle_s > 0:
             at += order.settle_s
-            yield Progress(next_step=at)
+            # What has piled up since the last window takes its time, so the first flush falls into the settling.
+            yield Progress(next_step=at, wanted=Streams.FLUSH)
         if order.load is not None:
             self._load = node.start_load(order.load, order.seed)
         if order.ramp_s > 0:
             at += order.ramp_s
             yield Progress(next_step=at)
+        if node.text_loggers:
+            yield Progress(next_step=at, wanted=Streams.FLUSH)
         for logger in node.loggers:
             logger.flush()
         if self._load is not None:
@@ -91,7 +107,7 @@ class Window:
             meter_error = str(error)
         end = t0 + order.window_s
         at = min(t0 + SAMPLE_PERIOD_S, end)
-        yield Progress(next_step=at, opened=True)
+        yield Progress(next_step=at, opened=True, wanted=Streams.OPEN)
         while at < end:
             meter_error = meter_error or self._sample(tally)
             at = min(at + SAMPLE_PERIOD_S, end)
@@ -100,6 +116,9 @@ class Window:
         t1 = clock.now()
         load = self._load.close_window() if self._load is not None else None
         rows = self._drain()
+        if node.text_loggers:
+            yield Progress(rows=rows, next_step=t1, wanted=Streams.CLOSE)
+            rows = []
         node.stop_load()
         energies = tally.energies() if tally is not None and not meter_error else ()
         self.result = Result(t0, t1, energies, load, self._rows, self._lost, meter_error)

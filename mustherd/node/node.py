@@ -6,7 +6,7 @@ from typing import Protocol
 from mustherd.node.clock import Clock
 from mustherd.node.energy import EnergyMeter
 from mustherd.node.knob import Knob
-from mustherd.node.logger import NativeLogger
+from mustherd.node.logger import NativeLogger, TextLogger
 from mustherd.terms import Load, LoadReport
 
 
@@ -42,7 +42,14 @@ class Node(Protocol):
         ...
 
     @property
-    def loggers(self) -> Sequence[NativeLogger]: ...
+    def loggers(self) -> Sequence[NativeLogger]:
+        """Streams of few rows."""
+        ...
+
+    @property
+    def text_loggers(self) -> Sequence[TextLogger]:
+        """Streams of many."""
+        ...
 
     def start_load(self, load: Load, seed: int) -> RunningLoad | None:
         """Start offering `load`; None where the load comes from elsewhere. `seed` makes a twin's noise repeatable."""

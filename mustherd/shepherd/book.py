@@ -1,5 +1,6 @@
 """What the shepherd keeps about one muster, and the promises that it made to others about it."""
 
+from collections.abc import Collection
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,14 @@ MAX_MUSTERS = 1024
 """Names that a shepherd takes into its book: bounds what strangers can make it remember."""
 
 
+WINDOWS_BYTES = 256 * 1024 * 1024
+"""Log rows of all musters together that are taken and not yet durable: bounds this process's memory."""
+
+WINDOW_LEAST_BYTES = 2 * 1024 * 1024
+WINDOW_MOST_BYTES = 64 * 1024 * 1024
+"""Of one muster: below, its blocks come one by one; above, nothing gets faster."""
+
+
 @dataclass
 class Entry:
     """One life of a muster."""
@@ -24,6 +33,9 @@ class Entry:
     hello: m.Hello
     link: Link[m.Order, msgspec.Raw] = field(default_factory=Link)
     flow: Receiver = field(default_factory=Receiver)
+    spool: int = 0
+    """Whose blocks `flow` counts; 0 before the muster has offered any."""
+    owes_credit: bool = False
     in_force: int = 0
     times_late: int = 0
     unrestored: int = 0
@@ -33,13 +45,16 @@ class Entry:
     deciding: dict[int, tuple[Future[m.Applied], float]] = field(default_factory=dict)
     """Decision to who waits for its answer, and since when."""
     measuring: dict[int, Future[m.Measured]] = field(default_factory=dict)
+    logging: dict[int, Future[m.Logged]] = field(default_factory=dict)
 
     def fail(self, reason: str, text: str) -> None:
         """Nobody waits for this muster any more."""
         waiting: list[Future[Any]] = [future for future, _ in self.deciding.values()]
         waiting.extend(self.measuring.values())
+        waiting.extend(self.logging.values())
         self.deciding.clear()
         self.measuring.clear()
+        self.logging.clear()
         for future in waiting:
             reject(future, HerdError(reason, text))
 
@@ -101,3 +116,35 @@ def answer_of(done: Future[m.Applied]) -> m.Done | m.Refused:
     if applied.outcome in ("applied", "restored"):
         return m.Done(readings=applied.readings)
     return m.Refused(reason=f"{applied.outcome}: {applied.detail}"[:2000])
+
+
+def logged_of(done: Future[m.Logged]) -> m.Done | m.Refused:
+    """What became of a log order as an operator gets it."""
+    error = done.exception()
+    if error is not None:
+        return m.Refused(reason=str(error)[:2000])
+    logged = done.result()
+    if logged.error:
+        return m.Refused(reason=logged.error)
+    return m.Done(rows=logged.rows, rows_lost=logged.rows_lost)
+
+
+def credit_of(muster: Entry, reign: int, all_musters: Collection[Entry]) -> m.Credit:
+    """How far a muster's blocks have come, and its share of what may be on the way to disk."""
+    offering = sum(1 for entry in all_musters if entry.spool)
+    window = min(max(WINDOWS_BYTES // max(1, offering), WINDOW_LEAST_BYTES), WINDOW_MOST_BYTES)
+    return m.Credit(
+        boot=muster.hello.boot,
+        reign=reign,
+        spool=muster.spool,
+        ack=muster.flow.durable,
+        got=muster.flow.got,
+        window=window,
+    )
+
+
+def log_order_of(number: int, ask: m.LogAsk) -> m.LogOrder:
+    """An operator's wish as a muster gets it."""
+    return m.LogOrder(
+        order=number, action=ask.action, streams=ask.streams, label=ask.label, every=ask.every, columns=ask.columns
+    )

@@ -9,11 +9,23 @@ from dataclasses import replace
 
 from mustherd.herd.decisions import Action as DecisionAction
 from mustherd.herd.decisions import Decisions, GaveUp, Lost, Publish
+from mustherd.herd.flow import Receiver
 from mustherd.herd.link import Link, LinkFullError
 from mustherd.herd.membership import Change, Membership, Presence
 from mustherd.herd.timing import BEAT_PERIOD_S, DECISION_TTL_S
-from mustherd.shepherd.book import MAX_MUSTERS, Entry, answer_of, objection, reject, status_of
+from mustherd.shepherd.book import (
+    MAX_MUSTERS,
+    Entry,
+    answer_of,
+    credit_of,
+    log_order_of,
+    logged_of,
+    objection,
+    reject,
+    status_of,
+)
 from mustherd.shepherd.events import DecisionLost, HerdError, HerdEvent, MusterView, PresenceChanged, PutBack, StopAsked
+from mustherd.shepherd.sink import LogSink
 from mustherd.terms import Setting
 from mustherd.wire import codec
 from mustherd.wire import messages as m
@@ -31,14 +43,14 @@ class Keeper:
         *,
         experiment: str,
         folder: str,
-        on_block: Callable[[str, m.Block], None],
+        sink: LogSink | None,
         tell: Callable[[HerdEvent], None],
         now: Callable[[], float],
     ) -> None:
         self._end = end
         self._experiment = experiment
         self._folder = folder
-        self._on_block = on_block
+        self._sink = sink
         self._tell = tell
         self._now = now
         self._reign = new_session()
@@ -80,7 +92,10 @@ class Keeper:
                 self._end.send_pulse(name, m.WhoAreYou())
             return
         if isinstance(message, m.Block):
-            self._block(name, muster, message)
+            self._block(name, muster, message, received.payload)
+            return
+        if isinstance(message, m.Offer):
+            self._offer(name, muster, message)
             return
         now = self._now()
         for change in self._membership.heard(name, message.boot, now):
@@ -116,6 +131,9 @@ class Keeper:
         for action in self._decisions.tick(now):
             self._act(action)
         for name, muster in self._musters.items():
+            if muster.owes_credit:
+                muster.owes_credit = False
+                self._end.send_credit(name, credit_of(muster, self._reign, self._musters.values()))
             if now >= muster.next_beat:
                 muster.next_beat = now + BEAT_PERIOD_S
                 self._end.send_pulse(
@@ -159,6 +177,27 @@ class Keeper:
             return
         muster.measuring[order.measure] = future
         self._transmit(name, muster, numbered.seq, numbered.body)
+
+    def log_order(self, name: str, order: m.LogOrder, future: Future[m.Logged]) -> None:
+        """Have streams started, stopped or flushed; `future` gets what became of it or a HerdError."""
+        try:
+            muster = self._present(name)
+            numbered = muster.link.send(order, self._now())
+        except HerdError as error:
+            reject(future, error)
+            return
+        except LinkFullError as error:
+            reject(future, HerdError("link-full", f"muster {name}: {error}"))
+            return
+        muster.logging[order.order] = future
+        self._transmit(name, muster, numbered.seq, numbered.body)
+
+    def durable(self, name: str, spool: int, number: int) -> None:
+        """Blocks of that spool up to `number` are safe."""
+        muster = self._musters.get(name)
+        if muster is not None and muster.spool == spool:
+            muster.flow.made_durable(number)
+            muster.owes_credit = True
 
     def wanted(self, name: str) -> tuple[Setting, ...]:
         """The settings that should be in force on a muster or are under way to it."""
@@ -206,8 +245,15 @@ class Keeper:
             self._changed(change)
         self._musters[name].next_beat = now + BEAT_PERIOD_S
         welcome = m.Welcome(
-            version=m.PROTOCOL_VERSION, boot=hello.boot, reign=self._reign, sent_s=now, hello_s=hello.sent_s
+            version=m.PROTOCOL_VERSION,
+            boot=hello.boot,
+            reign=self._reign,
+            sent_s=now,
+            hello_s=hello.sent_s,
+            log=self._sink.log if self._sink is not None else 0,
         )
+        if self._sink is not None:
+            self._sink.met(hello)
         self._end.send_pulse(name, welcome)
 
     def _report(self, name: str, muster: Entry, report: m.Report) -> None:
@@ -231,6 +277,10 @@ class Keeper:
                 measured = muster.measuring.pop(report.measure, None)
                 if measured is not None:
                     reject(measured, HerdError(report.reason, f"muster {name}: {report.detail}"))
+            case m.Logged():
+                logged = muster.logging.pop(report.order, None)
+                if logged is not None:
+                    logged.set_result(report)
             case m.Restored():
                 muster.readings = report.readings
                 muster.in_force = 0
@@ -240,13 +290,26 @@ class Keeper:
                 for change in self._membership.left(name, report.boot, self._now()):
                     self._changed(change)
 
-    def _block(self, name: str, muster: Entry, block: m.Block) -> None:
+    def _offer(self, name: str, muster: Entry, offer: m.Offer) -> None:
+        """A muster says which spool it has; answered with where to go on."""
+        if self._sink is None:
+            return
+        if muster.spool != offer.spool:
+            muster.spool, muster.flow = offer.spool, Receiver(self._sink.watermark(name, offer.spool))
+        if offer.first > muster.flow.got + 1:
+            log.error("muster %s: blocks %d to %d are gone", name, muster.flow.got + 1, offer.first - 1)
+            muster.flow.begin_at(offer.first)
+        muster.owes_credit = True
+
+    def _block(self, name: str, muster: Entry, block: m.Block, rows: memoryview) -> None:
+        if self._sink is None or block.spool != muster.spool:
+            return
+        # Answered at the next tick: one credit for all that has arrived by then.
+        muster.owes_credit = True
         if muster.flow.offer(block.seq):
-            self._on_block(name, block)
+            # First, so that a block which can't be taken doesn't come again and again.
             muster.flow.took(block.seq)
-        self._end.send_credit(
-            name, m.Credit(boot=block.boot, reign=self._reign, ack=muster.flow.taken, until=muster.flow.until)
-        )
+            self._sink.put(name, block, rows)
 
     def _changed(self, change: Change) -> None:
         muster = self._musters[change.muster]
@@ -329,6 +392,10 @@ class Keeper:
                 self.decide(call.body.muster, call.body.settings, future)
                 # Resolved in this same thread, by the muster's report.
                 future.add_done_callback(lambda done: answer(answer_of(done)))
+            case m.LogAsk():
+                logged: Future[m.Logged] = Future()
+                self.log_order(call.body.muster, log_order_of(call.number, call.body), logged)
+                logged.add_done_callback(lambda done: answer(logged_of(done)))
 
     def _show(self, name: str) -> None:
         view = self._musters[name].view(self._membership.presence(name), 0.0)

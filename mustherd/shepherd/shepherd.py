@@ -17,6 +17,7 @@ from mustherd.herd.timing import LATE_AFTER_S
 from mustherd.shepherd.book import reject
 from mustherd.shepherd.events import HerdError, HerdEvent, MusterView
 from mustherd.shepherd.keeper import Keeper
+from mustherd.shepherd.sink import LogSink
 from mustherd.terms import Load, Setting
 from mustherd.wire import codec
 from mustherd.wire import messages as m
@@ -37,8 +38,8 @@ COMPLAIN_EVERY_S = 60.0
 class Shepherd:
     """A herd to drive: `start`, ask, `stop`. Methods may be called from any thread unless they say otherwise.
 
-    `events` is the queue of everything that happened unasked. `on_block` is called in the shepherd's thread for every
-    block of log rows, once each and in order, and must return quickly.
+    `events` is the queue of everything that happened unasked. Every block of log rows goes to `sink`, once each and in
+    order; without one, musters keep the rows that they have and send none.
     """
 
     def __init__(
@@ -47,19 +48,21 @@ class Shepherd:
         *,
         experiment: str = "",
         folder: str = "",
-        on_block: Callable[[str, m.Block], None] = lambda _muster, _block: None,
+        sink: LogSink | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.events: queue.SimpleQueue[HerdEvent] = queue.SimpleQueue()
         self._end = end
         self._now = now
-        self._keeper = Keeper(end, experiment=experiment, folder=folder, on_block=on_block, tell=self._tell, now=now)
+        self._keeper = Keeper(end, experiment=experiment, folder=folder, sink=sink, tell=self._tell, now=now)
         self._measures = 0
         self._next_complaint = -float("inf")
         self._asked: deque[tuple[Future[Any], Callable[[], None]]] = deque()
         self._over = False
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        if sink is not None:
+            sink.attach(self._durable)
         self._thread = threading.Thread(target=self._run, name="shepherd", daemon=True)
 
     def start(self) -> None:
@@ -97,16 +100,33 @@ class Shepherd:
         return future
 
     def measure(
-        self, muster: str, *, settle_s: float, ramp_s: float, window_s: float, load: Load | None, seed: int = 0
+        self,
+        muster: str,
+        *,
+        settle_s: float,
+        ramp_s: float,
+        window_s: float,
+        load: Load | None,
+        seed: int = 0,
+        label: str = "",
     ) -> Future[m.Measured]:
         """Measure one window on a muster, in seconds of its node's clock. HerdError when it can't be had.
 
-        ValueError for times, a load or a seed that can't be told to a muster.
+        `label` is what its log rows will belong to; "": the window's number. ValueError for times, a load, a seed or a
+        label that can't be told to a muster.
         """
         with self._lock:
             self._measures += 1
             number = self._measures
-        order = m.Measure(measure=number, settle_s=settle_s, ramp_s=ramp_s, window_s=window_s, load=load, seed=seed)
+        order = m.Measure(
+            measure=number,
+            settle_s=settle_s,
+            ramp_s=ramp_s,
+            window_s=window_s,
+            load=load,
+            seed=seed,
+            label=label or f"window-{number}",
+        )
         try:
             codec.order(codec.encode(order))
         except (TypeError, OverflowError) as error:
@@ -114,6 +134,37 @@ class Shepherd:
         future: Future[m.Measured] = Future()
         self._ask(future, lambda: self._keeper.measure(muster, order, future))
         return future
+
+    def log(
+        self,
+        muster: str,
+        action: str,
+        *,
+        label: str,
+        streams: tuple[str, ...] = (),
+        every: int = 1,
+        columns: tuple[str, ...] = (),
+    ) -> Future[m.Logged]:
+        """Start, stop or flush text streams of a muster outside windows (none named: all).
+
+        HerdError when it can't be had; ValueError for what can't be told to a muster.
+        """
+        with self._lock:
+            self._measures += 1
+            number = self._measures
+        order = m.LogOrder(order=number, action=action, streams=streams, label=label, every=every, columns=columns)
+        try:
+            codec.order(codec.encode(order))
+        except (TypeError, OverflowError) as error:
+            raise ValueError(str(error)) from None
+        future: Future[m.Logged] = Future()
+        self._ask(future, lambda: self._keeper.log_order(muster, order, future))
+        return future
+
+    def _durable(self, muster: str, spool: int, number: int) -> None:
+        """Blocks are safe: the muster may forget them. From any thread."""
+        nobody: Future[None] = Future()
+        self._ask(nobody, lambda: self._keeper.durable(muster, spool, number))
 
     def _run(self) -> None:
         last, held_up = self._now(), False

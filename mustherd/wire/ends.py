@@ -40,6 +40,11 @@ log = logging.getLogger(__name__)
 
 TCP_BACKLOG = 1024
 
+LOG_SEND_BLOCKS = 8
+"""Log blocks that a muster hands to ZeroMQ before the network has taken them: bounds its memory."""
+
+NOTHING = memoryview(b"")
+
 LOG_QUEUE_BLOCKS = 128
 """Blocks of one muster that wait for the shepherd at most; an honest one has no more than its credit under way."""
 
@@ -61,7 +66,9 @@ class Received:
     sender: str
     key_name: str | None
     """None without keys; empty for a key that stands for nobody."""
-    message: m.Up | m.Stranger | m.Block | m.Call
+    message: m.Up | m.Stranger | m.Block | m.Offer | m.Call
+    payload: memoryview = NOTHING
+    """The rows of a block, as they came."""
 
 
 def new_session() -> int:
@@ -97,7 +104,8 @@ class ShepherdEnd:
         self.host = host
         self.ports = Ports(pulse, log_port, control, coordinate)
         self._readers: dict[
-            zmq.Socket[bytes], tuple[str, codec.Decoder[m.Up] | codec.Decoder[m.Block] | codec.Decoder[m.Call]]
+            zmq.Socket[bytes],
+            tuple[str, codec.Decoder[m.Up] | codec.Decoder[m.Block | m.Offer] | codec.Decoder[m.Call]],
         ] = {
             self._pulse: ("pulse", codec.up),
             self._log: ("log", codec.block),
@@ -187,16 +195,22 @@ class ShepherdEnd:
         # Any bytes may be a routing name; latin-1 gives each of them a character and back.
         sender = frames[0].bytes.decode("latin-1")
         try:
-            if len(frames) != 2:
-                raise ValueError(f"{len(frames)} frames instead of 2")
-            message: m.Up | m.Stranger | m.Block | m.Call = decode(frames[1].buffer)
+            if len(frames) < 2:
+                raise ValueError("no message")
+            message: m.Up | m.Stranger | m.Block | m.Offer | m.Call = decode(frames[1].buffer)
+            expected = 3 if isinstance(message, m.Block) else 2
+            if len(frames) != expected:
+                raise ValueError(f"{len(frames)} frames instead of {expected}")
+            if expected == 3 and len(frames[2].buffer) > m.MAX_LOG_BYTES:
+                raise ValueError(f"{len(frames[2].buffer)} bytes, more than {m.MAX_LOG_BYTES}")
         except ValueError as error:
             other = _stranger(frames[-1].buffer) if socket is self._pulse else None
             if other is None:
                 self.report_malformed(channel, sender, str(error))
                 return None
             message = other
-        return Received(sender, key_name(frames[-1], self._keys) if self._keys is not None else None, message)
+        payload = frames[2].buffer if len(frames) == 3 else NOTHING
+        return Received(sender, key_name(frames[1], self._keys) if self._keys is not None else None, message, payload)
 
 
 def _stranger(data: memoryview) -> m.Stranger | None:
@@ -253,8 +267,9 @@ class MusterEnd:
         """End a `receive` that waits; a signal handler may call it. Not after `close`."""
         self._wake.set()
 
-    def receive(self, timeout_s: float) -> Iterator[m.Down | m.Credit | m.Decision]:
-        """Wait up to `timeout_s` for messages and yield what is there."""
+    def receive(self, timeout_s: float, *, log_room: bool = False) -> Iterator[m.Down | m.Credit | m.Decision]:
+        """Wait up to `timeout_s` for messages and yield what is there; with `log_room`, also for room for a block."""
+        self._poller.modify(self._log, zmq.POLLIN | zmq.POLLOUT if log_room else zmq.POLLIN)
         for socket, _ in self._poller.poll(_milliseconds(timeout_s)):
             if isinstance(socket, int):
                 self._wake.clear()
@@ -272,9 +287,13 @@ class MusterEnd:
         """To the shepherd; False when nobody listens or the queue is full."""
         return send(self._pulse, [codec.encode(message)])
 
-    def send_block(self, block: m.Block) -> bool:
+    def send_block(self, block: m.Block, payload: bytes | memoryview) -> bool:
         """Rows to the shepherd; False when nobody listens or the queue is full."""
-        return send(self._log, [codec.encode(block)])
+        return send(self._log, [codec.encode(block), payload])
+
+    def send_offer(self, offer: m.Offer) -> bool:
+        """Ask the shepherd where to go on; False when nobody listens or the queue is full."""
+        return send(self._log, [codec.encode(offer)])
 
     def close(self, linger_s: float = 0.0) -> None:
         """Close, giving what was sent `linger_s` to leave."""
@@ -290,6 +309,8 @@ class MusterEnd:
             socket.setsockopt(zmq.ROUTING_ID, self._muster.encode())
             # Nothing is queued for a shepherd that isn't there: it would meet its successor with a pile of old beats.
             socket.setsockopt(zmq.IMMEDIATE, 1)
+        if max_bytes == m.MAX_LOG_BYTES:
+            socket.setsockopt(zmq.SNDHWM, LOG_SEND_BLOCKS)
         connect(socket, host, port, self._keys)
         return socket
 
@@ -324,7 +345,9 @@ class OperatorEnd:
             self.close()
             raise
 
-    def call(self, body: m.StatusAsk | m.StopAsk | m.KnobsAsk, timeout_s: float = 5.0) -> m.Status | m.Done | m.Refused:
+    def call(
+        self, body: m.StatusAsk | m.StopAsk | m.KnobsAsk | m.LogAsk, timeout_s: float = 5.0
+    ) -> m.Status | m.Done | m.Refused:
         """Ask and wait; raises WireError when no answer comes in time."""
         number = new_session()
         send(self._socket, [codec.encode(m.Call(number=number, body=body))])

@@ -10,13 +10,13 @@ import msgspec
 
 from mustherd.terms import MAX_VALUE, Energy, KnobInfo, Load, LoadReport, Reading, Setting, Zone
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Raised whenever a message changes; a muster of another version is refused at hello with both numbers."""
 
 MAX_PULSE_BYTES = 256 * 1024
 MAX_CONTROL_BYTES = 256 * 1024
-MAX_LOG_BYTES = 256 * 1024
-"""A muster cuts its rows into blocks of some 70 KiB; with the queue's length this bounds what one may pile up."""
+MAX_LOG_BYTES = 640 * 1024
+"""A muster cuts its rows into blocks of 512 KiB; with the queue's length this bounds what one may pile up."""
 MAX_COORDINATE_BYTES = 16 * 1024 * 1024
 """A status of a whole herd is the largest: a thousand musters with their facts, knobs and readings."""
 
@@ -33,6 +33,11 @@ Session: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=MAX_VALUE)]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e7)]
 Moment: TypeAlias = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
 """A time on somebody's clock; bounds keep out what is not a number."""
+LABEL_PATTERN = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$(?!\n)"
+Label: TypeAlias = Annotated[str, msgspec.Meta(pattern=LABEL_PATTERN)]
+"""What rows belong to, such as attempt 1 of trial 7, `0007-1`: safe as a file name."""
+Columns: TypeAlias = Annotated[tuple[Word, ...], msgspec.Meta(max_length=64)]
+Streams: TypeAlias = Annotated[tuple[Word, ...], msgspec.Meta(max_length=1024)]
 Facts: TypeAlias = Annotated[dict[Word, Text], msgspec.Meta(max_length=256)]
 Settings: TypeAlias = Annotated[tuple[Setting, ...], msgspec.Meta(max_length=2048)]
 Readings: TypeAlias = Annotated[tuple[Reading, ...], msgspec.Meta(max_length=2048)]
@@ -112,7 +117,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True, tag="measured"):
     rows_lost: Annotated[dict[Word, Count], msgspec.Meta(max_length=1024)]
     """Of these, rows that the source itself lost."""
     last_block: Count
-    """Number of the last log block that belongs to this window; 0 when there is none."""
+    """Number of the last log block that belongs to this window, in `spool`; 0 when there is none."""
+    spool: Count = 0
     meter_error: Text = ""
 
 
@@ -122,6 +128,18 @@ class NotMeasured(msgspec.Struct, frozen=True, kw_only=True, tag="notmeasured"):
     measure: Session
     reason: Word
     detail: Text
+
+
+class Logged(msgspec.Struct, frozen=True, kw_only=True, tag="logged"):
+    """What became of a log order; `rows` and `rows_lost` since the streams were started."""
+
+    order: Session
+    error: Text
+    """Empty when it was carried out."""
+    spool: Count
+    last_block: Count
+    rows: Annotated[dict[Word, Count], msgspec.Meta(max_length=1024)]
+    rows_lost: Annotated[dict[Word, Count], msgspec.Meta(max_length=1024)]
 
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True, tag="restored"):
@@ -149,6 +167,8 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag="welcome"):
     sent_s: Moment
     hello_s: Moment
     """The hello's `sent_s`: how long ago it was asked for, on the muster's own clock."""
+    log: Count = 0
+    """The log that this shepherd writes, the same after it was started again; 0: none, so rows are not kept for it."""
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag="refusal"):
@@ -184,12 +204,28 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True, tag="measure"):
     window_s: Seconds
     load: Load | None
     seed: Count
+    label: Label
+    """What the window's log rows belong to."""
 
 
 class Cancel(msgspec.Struct, frozen=True, kw_only=True, tag="cancel"):
     """Stop measuring; answered with NotMeasured unless it had ended."""
 
     measure: Session
+
+
+class LogOrder(msgspec.Struct, frozen=True, kw_only=True, tag="logorder"):
+    """Streams outside a window: read on from now, throw away what has piled up, or read to the end and stop."""
+
+    order: Session
+    action: Annotated[str, msgspec.Meta(pattern="^(start|stop|flush)$(?!\n)")]
+    streams: Streams
+    """None: all of the node's."""
+    label: Label
+    every: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
+    """Of text streams, keep one row in so many."""
+    columns: Columns = ()
+    """Of text streams, keep these columns (and the row's number); none: all."""
 
 
 # --- control --------------------------------------------------------------------------------------------------------
@@ -211,24 +247,59 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, tag="decision"):
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True, tag="block"):
-    """Rows of one stream, as columns; numbered over all streams of a muster under one reign."""
+    """Rows of one stream; the rows themselves follow as a frame of their own, `form` says how.
+
+    `text`: lines as the source wrote them. `columns`: a `Rows`. Numbered over all streams of a spool.
+    """
 
     boot: Session
     reign: Session
+    spool: Session
+    """The muster's spool, which outlives its process: numbers and durability belong to it."""
     seq: Session
-    measure: Count
+    label: Label
     stream: Word
+    form: Annotated[str, msgspec.Meta(pattern="^(text|columns)$(?!\n)")]
+    columns: Columns
+    every: Annotated[int, msgspec.Meta(ge=1)] = 1
+    """The muster kept one row in so many."""
+    pass_begins: bool = False
+    """The first block since the source was last read to its end, which empties it."""
+    again: bool = False
+    """The muster started anew: rows that its former life sent may come again, and are known by their timestamps."""
+    continues: bool = False
+    """The first line began in the block before."""
+    unfinished: bool = False
+    """The last line goes on in the next block."""
+    overrun: bool = False
+    """The source's buffer had been full when this pass began: what happened meanwhile was not logged."""
+
+
+class RowColumns(msgspec.Struct, frozen=True, kw_only=True):
+    """The second frame of a block of form `columns`; `first` is the number of the first row."""
+
     first: Count
     columns: Annotated[dict[Word, tuple[float, ...]], msgspec.Meta(max_length=64)]
 
 
-class Credit(msgspec.Struct, frozen=True, kw_only=True, tag="credit"):
-    """Blocks up to `ack` are taken over; blocks up to `until` may be sent."""
+class Offer(msgspec.Struct, frozen=True, kw_only=True, tag="offer"):
+    """A muster has a spool with blocks from `first` on for this reign's log; answered with a credit that says more."""
 
     boot: Session
     reign: Session
+    spool: Session
+    first: Session
+
+
+class Credit(msgspec.Struct, frozen=True, kw_only=True, tag="credit"):
+    """Of a spool, blocks up to `ack` are durable, up to `got` taken; `window` bytes beyond `ack` may be sent."""
+
+    boot: Session
+    reign: Session
+    spool: Session
     ack: Count
-    until: Count
+    got: Count
+    window: Count
 
 
 # --- coordinate -----------------------------------------------------------------------------------------------------
@@ -247,6 +318,17 @@ class KnobsAsk(msgspec.Struct, frozen=True, kw_only=True, tag="knobs?"):
 
     muster: Name
     settings: Settings
+
+
+class LogAsk(msgspec.Struct, frozen=True, kw_only=True, tag="log?"):
+    """Start, stop or flush log streams of one muster by hand; see LogOrder."""
+
+    muster: Name
+    action: Annotated[str, msgspec.Meta(pattern="^(start|stop|flush)$(?!\n)")]
+    streams: Streams = ()
+    label: Label = "by-hand"
+    every: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
+    columns: Columns = ()
 
 
 class MusterStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -276,6 +358,8 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
     """The request was carried out."""
 
     readings: Readings = ()
+    rows: Annotated[dict[Word, Count], msgspec.Meta(max_length=1024)] = {}
+    rows_lost: Annotated[dict[Word, Count], msgspec.Meta(max_length=1024)] = {}
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
@@ -288,7 +372,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, tag="call"):
     """An operator's request with the number that its answer repeats."""
 
     number: Session
-    body: StatusAsk | StopAsk | KnobsAsk
+    body: StatusAsk | StopAsk | KnobsAsk | LogAsk
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, tag="answer"):
@@ -298,7 +382,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, tag="answer"):
     body: Status | Done | Refused
 
 
-Report: TypeAlias = Applied | Measured | NotMeasured | Restored | Bye
-Order: TypeAlias = Measure | Cancel
+Report: TypeAlias = Applied | Measured | NotMeasured | Logged | Restored | Bye
+Order: TypeAlias = Measure | Cancel | LogOrder
 Up: TypeAlias = Hello | MusterBeat | Frame
 Down: TypeAlias = Welcome | Refusal | WhoAreYou | ShepherdBeat | Frame

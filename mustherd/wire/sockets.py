@@ -101,10 +101,11 @@ def topic(name: str) -> bytes:
     return name.encode() + b";"
 
 
-def send(socket: "zmq.Socket[bytes]", frames: list[bytes]) -> bool:
+def send(socket: "zmq.Socket[bytes]", frames: "list[bytes | memoryview]") -> bool:
     """Send without waiting; False when the queue is full or the peer is gone."""
     try:
-        socket.send_multipart(frames, zmq.DONTWAIT)
+        # pyzmq copies what is short and shares what is long.
+        socket.send_multipart(frames, zmq.DONTWAIT, copy=False)
     except zmq.ZMQError as error:
         if error.errno in (zmq.EAGAIN, zmq.EHOSTUNREACH):
             return False

@@ -90,7 +90,7 @@ class World:
             _ShepherdEnd(self, self.reign),
             experiment="",
             folder="",
-            on_block=lambda _m, _b: None,
+            sink=None,
             tell=self.events.append,
             now=lambda: self.now + self.shepherd_ahead_s,
         )
@@ -249,8 +249,11 @@ class _MusterEnd:
         self.world.transmit("shepherd", self.world.reign, Received(self.name, None, message))
         return True
 
-    def send_block(self, block: m.Block) -> bool:
+    def send_block(self, block: m.Block, payload: bytes) -> bool:
         return self.send_pulse(block)  # type: ignore[arg-type]
+
+    def send_offer(self, offer: m.Offer) -> bool:
+        return self.send_pulse(offer)  # type: ignore[arg-type]
 
     def receive(self, timeout_s: float) -> Iterator[object]:
         raise AssertionError("the world delivers")

@@ -52,7 +52,7 @@ def test_the_quickstart_ends_with_one_object_and_a_report(tmp_path: Path) -> Non
     folder = Path(result["folder"])
     assert folder.is_relative_to(tmp_path)
     assert "<svg" in (folder / "report.html").read_text()
-    assert list((folder / "logs").glob("trial=*/muster=*/*.parquet"))
+    assert list((folder / "logs").glob("trial=*/muster=*/stream=*/*.parquet"))
 
 
 def test_nine_of_ten_seeds_come_within_five_points_of_the_true_optimum(tmp_path: Path) -> None:

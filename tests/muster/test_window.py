@@ -28,7 +28,7 @@ class StepClock:
 
 
 def order(load: Load | None = None, settle: float = 2.0, ramp: float = 5.0, window: float = 30.0) -> Measure:
-    return Measure(measure=1, settle_s=settle, ramp_s=ramp, window_s=window, load=load, seed=1)
+    return Measure(measure=1, settle_s=settle, ramp_s=ramp, window_s=window, load=load, seed=1, label="0001-1")
 
 
 def rows(first: int, count: int) -> Rows:

@@ -19,7 +19,8 @@ from mustherd.wire.keys import KeysError
 from tests.herding import ANY, shepherd, wait_for
 from tests.wire.test_codec import BEAT, HELLO
 
-BLOCK = m.Block(boot=1, reign=1, seq=1, measure=1, stream="s", first=0, columns={"a": (1.0, 2.0)})
+BLOCK = m.Block(boot=1, reign=1, spool=1, seq=1, label="0001-1", stream="s", form="text", columns=("a", "b"))
+OFFER = m.Offer(boot=1, reign=1, spool=1, first=1)
 
 
 @contextmanager
@@ -70,9 +71,12 @@ def test_pulse_goes_both_ways_under_the_musters_name():
 
 def test_log_goes_up_and_credit_down():
     with ends("muster-1") as (central, (one,)):
-        wait_for(lambda: one.send_block(BLOCK))
-        assert arrives(central) == [Received("muster-1", None, BLOCK)]
-        credit = m.Credit(boot=1, reign=1, ack=1, until=65)
+        wait_for(lambda: one.send_block(BLOCK, b"1 2\n"))
+        [received] = arrives(central)
+        assert (received.sender, received.message, bytes(received.payload)) == ("muster-1", BLOCK, b"1 2\n")
+        assert one.send_offer(OFFER)
+        assert arrives(central) == [Received("muster-1", None, OFFER)]
+        credit = m.Credit(boot=1, reign=1, spool=1, ack=1, got=2, window=65)
         assert central.send_credit("muster-1", credit)
         assert arrives(one) == [credit]
 
@@ -116,7 +120,7 @@ def test_nothing_is_queued_for_a_shepherd_that_is_not_there():
     one = MusterEnd("muster-1", "127.0.0.1", ports)
     try:
         assert not any(one.send_pulse(BEAT) for _ in range(100))
-        assert not one.send_block(BLOCK)
+        assert not one.send_block(BLOCK, b"")
         central = ShepherdEnd(ports=ports)
         try:
             nothing_arrives(central)
@@ -175,12 +179,16 @@ def test_malformed_frames_on_the_other_channels(channel: str):
     with ends() as (central, _), stranger(getattr(central.ports, channel), name=b"\xff\xfe odd") as odd:
         odd.send(b"\xc1")
         odd.send_multipart([b"a", b"b", b"c"])
-        good = BLOCK if channel == "log" else m.Call(number=1, body=m.StatusAsk())
+        if channel == "log":
+            odd.send(codec.encode(BLOCK))
+            odd.send_multipart([codec.encode(OFFER), b"rows"])
+            odd.send_multipart([codec.encode(BLOCK), bytes(m.MAX_LOG_BYTES + 1)])
+        good = OFFER if channel == "log" else m.Call(number=1, body=m.StatusAsk())
         odd.send(codec.encode(good))
         (received,) = arrives(central)
         assert received.message == good
         assert received.sender.encode("latin-1") == b"\xff\xfe odd"
-        assert central.malformed == 2
+        assert central.malformed == (5 if channel == "log" else 2)
 
 
 def test_far_too_large_a_frame_ends_its_connection_and_nothing_else():

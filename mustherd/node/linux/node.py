@@ -7,7 +7,7 @@ from pathlib import Path
 from mustherd.node.clock import Clock, MonotonicClock
 from mustherd.node.energy import EnergyMeter
 from mustherd.node.knob import Knob, KnobError
-from mustherd.node.linux import dvfs, facts, interfaces, itr, limit, meters, power
+from mustherd.node.linux import dvfs, facts, interfaces, intlog, itr, limit, meters, power
 from mustherd.node.linux.ethtool import Ethtool, EthtoolError, ethtool_of
 from mustherd.node.linux.interfaces import Interface, InterfaceError
 from mustherd.node.linux.itr import ItrDelay
@@ -15,7 +15,7 @@ from mustherd.node.linux.msr import Msr
 from mustherd.node.linux.options import LinuxOptions
 from mustherd.node.linux.rings import RingSize
 from mustherd.node.linux.tree import Tree
-from mustherd.node.logger import NativeLogger
+from mustherd.node.logger import NativeLogger, TextLogger
 from mustherd.terms import Load
 
 FACTS_S = 10.0
@@ -51,6 +51,9 @@ class LinuxNode:
         self._knobs = self._find_knobs(registers)
         self._meter, self._meter_from = meters.find(tree, registers, options.meter)
         self._power = power.measure(tree, self._meter, options.idle_seconds, sleep=sleep)
+        self._text_loggers, missing = intlog.find(tree)
+        if missing:
+            self._missing["no_intlog"] = missing
         self._facts: dict[str, str] = {}
         self._facts_until = -1.0
 
@@ -78,6 +81,10 @@ class LinuxNode:
     @property
     def loggers(self) -> Sequence[NativeLogger]:
         return ()
+
+    @property
+    def text_loggers(self) -> Sequence[TextLogger]:
+        return self._text_loggers
 
     @property
     def interface(self) -> Interface | None:

@@ -97,6 +97,10 @@ class ProcessNode:
     def loggers(self) -> tuple[()]:
         return ()
 
+    @property
+    def text_loggers(self) -> tuple[()]:
+        return ()
+
     def start_load(self, load: Load, seed: int) -> EndableLoad:
         """Start `load` in place of any other; returns before it is up."""
         self.stop_load()

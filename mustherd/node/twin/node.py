@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from mustherd.node.logger import TextLogger
 from mustherd.node.twin.clock import TwinClock
 from mustherd.node.twin.faults import TwinOptions
 from mustherd.node.twin.knobs import Dvfs, ItrDelay, TwinKnob
@@ -67,6 +68,10 @@ class TwinNode:
     @property
     def loggers(self) -> tuple[PowerLog, ...]:
         return self._loggers
+
+    @property
+    def text_loggers(self) -> tuple[TextLogger, ...]:
+        return ()
 
     def start_load(self, load: Load, seed: int) -> TwinLoad:
         """Start `load` in place of any other. ValueError for a load that the profile says nothing about."""

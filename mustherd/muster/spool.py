@@ -1,0 +1,296 @@
+"""The spool: log blocks on the node's disk, from the moment they are read until the shepherd has them safe.
+
+Sources are read straight into files that are mapped into memory, so that a kill at any moment loses nothing that was
+read: what a read has put there belongs to the kernel's page cache, whether or not we come back from it. It doesn't
+outlive the machine's power, and neither do the sources. Files are given their room when they are made: a disk that is
+full says so then, and never in the middle of a write to memory.
+
+A file holds blocks one after another: a head of HEAD bytes (magic, number, size of the rows, size of the description,
+a word each), the description, the rows. Size 0 is a block being filled; its rows end at the last byte that isn't 0.
+"""
+
+import json
+import mmap
+import os
+import secrets
+import shutil
+from collections import deque
+from pathlib import Path
+
+import msgspec
+
+from mustherd.terms import MAX_VALUE
+
+SEGMENT_BYTES = 4 * 1024 * 1024
+"""Of one file: what is mapped at a time."""
+
+BLOCK_BYTES = 512 * 1024
+"""Rows in one block at most."""
+
+LEAST_ROOM = 64 * 1024
+"""With less than this left for rows a file is full."""
+
+SPARE_SEGMENTS = 16
+"""Files kept for reuse, as many as one credit may set free: making one costs several times what wiping one does."""
+
+_ZEROS = bytes(64 * 1024)
+
+WORD = 8
+HEAD = 4 * WORD
+MAGIC = 0x314B434F4C424853
+"""`SHBLOCK1`."""
+
+SUFFIX = ".blocks"
+
+
+class SpoolError(Exception):
+    """The spool's folder can't be used; the message names it and the cause."""
+
+
+class Description(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """What is known of a block before its rows are; see mustherd.wire.messages.Block."""
+
+    label: str
+    stream: str
+    form: str
+    columns: tuple[str, ...] = ()
+    every: int = 1
+    pass_begins: bool = False
+    again: bool = False
+    continues: bool = False
+    overrun: bool = False
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """Where a block lies."""
+
+    segment: int
+    offset: int
+    size: int
+    unfinished: bool
+    """Its last line goes on in the stream's next block."""
+    description: Description
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Description)
+
+
+class Spool:
+    """Blocks in `folder`, numbered from 1 over the folder's life. One process at a time has it.
+
+    `begin`, fill `room` from its start, then `end` or `abandon`. Raises SpoolError from the constructor alone; a full
+    disk or budget shows as `begin` giving False.
+    """
+
+    def __init__(self, folder: Path, budget_bytes: int) -> None:
+        self.folder = folder
+        self.number = 0
+        """Tells this spool from others, for as long as its folder lives."""
+        self.recovered: list[tuple[int, Stored]] = []
+        """Blocks that a former life left, oldest first."""
+        self._most = max(2, budget_bytes // SEGMENT_BYTES)
+        self._segments: deque[int] = deque()
+        """Of each file the number of its first block, which names it."""
+        self._spare: list[Path] = []
+        self._map: mmap.mmap | None = None
+        self._view = memoryview(b"")
+        self._words = memoryview(b"").cast("Q")
+        self._head = 0
+        """Where the block that is filled, or the next one, has its head."""
+        self._rows = 0
+        self._description: Description | None = None
+        self._last = 0
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.number = _identity(folder / "spool.json")
+            self._recover()
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SpoolError(f"{folder}: the spool of log rows can't be used: {error}") from None
+
+    @property
+    def last(self) -> int:
+        """Number of the newest block."""
+        return self._last
+
+    @property
+    def bytes_used(self) -> int:
+        """On disk."""
+        return (len(self._segments) + len(self._spare)) * SEGMENT_BYTES
+
+    def begin(self, description: Description, start: bytes = b"") -> bool:
+        """Prepare the next block, whose rows begin with `start`; False when disk or budget have no room."""
+        told = _encoder.encode(description)
+        full = self._map is None or SEGMENT_BYTES - self._head - HEAD - len(told) - len(start) < LEAST_ROOM
+        if full and not self._extend():
+            return False
+        at, rows, words = self._head, self._head + HEAD + len(told), self._words
+        words[at // WORD] = 0
+        words[at // WORD + 1] = self._last + 1
+        words[at // WORD + 2] = 0
+        words[at // WORD + 3] = len(told)
+        self._view[at + HEAD : rows] = told
+        self._view[rows : rows + len(start)] = start
+        # From here on the block counts as being filled.
+        words[at // WORD] = MAGIC
+        self._rows, self._description = rows, description
+        return True
+
+    @property
+    def room(self) -> memoryview:
+        """Where the rows of the block that was begun go."""
+        return self._view[self._rows : min(self._rows + BLOCK_BYTES, SEGMENT_BYTES)]
+
+    def end(self, filled: int) -> tuple[int, Stored]:
+        """The block that was begun holds `filled` bytes, at least 1; gives its number and place."""
+        stop = self._rows + filled
+        # In one store: from here on the block counts as filled.
+        self._words[self._head // WORD + 2] = filled
+        self._last += 1
+        described, self._description = self._description, None
+        if described is None:
+            raise ValueError("no block was begun")
+        unfinished = described.form == "text" and self._view[stop - 1] != ord("\n")
+        stored = Stored(self._segments[-1], self._rows, filled, unfinished, described)
+        self._head = _aligned(stop)
+        return self._last, stored
+
+    def abandon(self) -> None:
+        """Nothing came for the block that was begun."""
+        if self._description is not None:
+            # Nothing of it may be taken for rows of the block that comes here instead.
+            stop = min(self._rows + LEAST_ROOM, SEGMENT_BYTES)
+            self._view[self._head : stop] = bytes(stop - self._head)
+            self._description = None
+
+    def load(self, stored: Stored) -> bytes | memoryview:
+        """A block's rows, not to be changed. Raises OSError.
+
+        A view into the newest file goes on showing what is there: when a block is durable elsewhere its place may be
+        taken by another, and a copy of it that is still under way means nothing any more.
+        """
+        if self._segments and stored.segment == self._segments[-1] and self._map is not None:
+            return self._view[stored.offset : stored.offset + stored.size]
+        descriptor = os.open(self._path(stored.segment), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.pread(descriptor, stored.size, stored.offset)
+        finally:
+            os.close(descriptor)
+
+    def forget(self, up_to: int) -> None:
+        """Blocks up to that number are safe elsewhere. The newest file stays: it says which number comes next."""
+        while len(self._segments) > 1 and self._segments[1] <= up_to + 1:
+            path = self._path(self._segments.popleft())
+            if len(self._spare) < min(SPARE_SEGMENTS, self._most - len(self._segments)):
+                self._spare.append(path.rename(path.with_suffix(".spare")))
+            else:
+                path.unlink()
+
+    def close(self, *, remove: bool = False) -> None:
+        """Let another process have it; with `remove` there is nothing left to have."""
+        self._unmap()
+        if remove:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, first: int) -> Path:
+        return self.folder / f"{first:015d}{SUFFIX}"
+
+    def _unmap(self) -> None:
+        # Not closed: blocks on their way to the network may still look into it, and it goes when the last has left.
+        self._view = memoryview(b"")
+        self._words = memoryview(b"").cast("Q")
+        self._map = None
+
+    def _extend(self) -> bool:
+        """Another file, empty, mapped."""
+        path = self._path(self._last + 1)
+        if self._segments and self._segments[-1] == self._last + 1:
+            # Left without a block by a former life.
+            self._segments.pop()
+        elif not self._spare and len(self._segments) >= self._most:
+            return False
+        reused = bool(self._spare) or path.exists()
+        try:
+            if self._spare:
+                self._spare.pop().rename(path)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(descriptor, 0, SEGMENT_BYTES)
+                self._unmap()
+                self._map = mmap.mmap(descriptor, SEGMENT_BYTES)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            if self._segments:
+                path.unlink(missing_ok=True)
+            return False
+        self._view = memoryview(self._map)
+        self._words = self._view.cast("Q")
+        if reused:
+            for at in range(0, SEGMENT_BYTES, len(_ZEROS)):
+                self._view[at : at + len(_ZEROS)] = _ZEROS
+        self._segments.append(self._last + 1)
+        self._head = 0
+        return True
+
+    def _recover(self) -> None:
+        for spare in self.folder.glob("*.spare"):
+            spare.unlink()
+        for path in sorted(self.folder.glob("*" + SUFFIX)):
+            first = int(path.name.removesuffix(SUFFIX))
+            self._last = max(self._last, first - 1)
+            with path.open("r+b") as file:
+                content = file.read(SEGMENT_BYTES)
+                found = _blocks(content, first)
+                if found and not found[-1][2]:
+                    # It was being filled: now it is full, so that a further recovery finds the same.
+                    file.seek(found[-1][0] + 2 * WORD)
+                    file.write(found[-1][1].size.to_bytes(WORD, "little"))
+            for _, stored, _ in found:
+                self._last += 1
+                self.recovered.append((self._last, stored))
+            if found or not self._segments:
+                self._segments.append(first)
+            else:
+                path.unlink()
+
+
+def _identity(file: Path) -> int:
+    """Who this spool is; made up where nobody has said so yet."""
+    if file.exists():
+        return int(json.loads(file.read_text())["spool"])
+    number = secrets.randbelow(MAX_VALUE) + 1
+    draft = file.with_suffix(".new")
+    draft.write_text(json.dumps({"spool": number}))
+    draft.replace(file)
+    return number
+
+
+def _aligned(offset: int) -> int:
+    return (offset + WORD - 1) & -WORD
+
+
+def _blocks(content: bytes, first: int) -> list[tuple[int, Stored, bool]]:
+    """The blocks of a file: where the head is, the block, and whether it had been ended."""
+    found: list[tuple[int, Stored, bool]] = []
+    at, number = 0, first
+    while at + HEAD <= len(content):
+        magic, seq, size, described = (
+            int.from_bytes(content[at + k * WORD : at + (k + 1) * WORD], "little") for k in range(4)
+        )
+        rows = at + HEAD + described
+        if magic != MAGIC or seq != number or rows + size > len(content):
+            break
+        ended = size > 0
+        if not ended:
+            size = len(content[rows : rows + BLOCK_BYTES].rstrip(b"\0"))
+        try:
+            description = _decoder.decode(content[at + HEAD : rows])
+        except msgspec.DecodeError:
+            break
+        if not size:
+            break
+        unfinished = description.form == "text" and content[rows + size - 1] != ord("\n")
+        found.append((at, Stored(first, rows, size, unfinished, description), ended))
+        at, number = _aligned(rows + size), number + 1
+    return found

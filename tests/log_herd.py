@@ -1,0 +1,231 @@
+"""A muster that reads intlog rows from FIFOs and a shepherd that writes them, as processes that can be killed.
+
+A FIFO stands for the driver's file: reading takes rows away, and what nobody has read outlives its reader.
+"""
+
+import fcntl
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mustherd.lab.ledger import Ledger
+from mustherd.node.intlog import COLUMNS
+from mustherd.wire.ends import Ports
+from tests.herding import SERVE, shepherd, wait_for
+
+LABEL = "0001-1"
+TSC_KHZ = 2_899_999
+ROW_BYTES = 148
+F_SETPIPE_SZ = 1031
+
+FIRST = (10_000_000, 1_000, 100_000, 1_000, 100_000, 3 * 10**17, 5 * 10**17, 4 * 10**17, 10**15)
+WIDTHS = (8, 4, 6, 4, 6, 18, 18, 18, 16, 1, 1, 1, 1, 1, 1, 10, 17)
+"""Digits of each column: 148 bytes a row, as the reference's have on a machine that has been up for weeks."""
+
+
+def rows(count: int, core: int, start: int = 0, seed: int = 1) -> "np.ndarray":
+    """Rows as a matrix of 17 columns, with the spread that a loaded server's have; `start` numbers the first."""
+    r = np.random.default_rng([seed, core, start])
+    table = np.zeros((count, len(COLUMNS)), dtype=np.int64)
+    table[:, 0] = FIRST[0] + start + np.arange(count)
+    for column, least in ((1, 180), (3, 200)):
+        packets = r.poisson(6, count)
+        table[:, column] = FIRST[column] + packets
+        table[:, column + 1] = FIRST[column + 1] + packets * r.integers(least, 3 * least, count)
+    for column, low, high in (
+        (5, 200_000, 1_200_000),
+        (6, 400_000, 2_000_000),
+        (7, 400_000, 2_000_000),
+        (8, 200, 6_000),
+    ):
+        table[:, column] = FIRST[column] + start * high + np.cumsum(r.integers(low, high, count))
+    table[:, 15] = 1_000_000_000 + (start * 7_000 + np.cumsum(r.integers(2000, 7000, count))) % 3_000_000_000
+    table[:, 16] = 2 * 10**16 + start * 3_000_000 + np.cumsum(2_600_000 + r.integers(0, 400_000, count))
+    return table
+
+
+def render(table: "np.ndarray") -> bytes:
+    """Rows as intlog prints them; every number has its column's width."""
+    width = sum(WIDTHS) + len(WIDTHS)
+    text = np.full((len(table), width), ord(" "), dtype=np.uint8)
+    at = 0
+    for column, digits in enumerate(WIDTHS):
+        left = table[:, column].copy()
+        for place in range(at + digits - 1, at - 1, -1):
+            left, digit = np.divmod(left, 10)
+            text[:, place] = digit + ord("0")
+        at += digits + 1
+    text[:, -1] = ord("\n")
+    return text.tobytes()
+
+
+SHEPHERD = """
+import signal, sys, threading, time
+from pathlib import Path
+from mustherd.lab.logwriter import LogWriter
+from mustherd.muster.process import log_to_stderr
+from mustherd.shepherd.events import HerdError
+from mustherd.shepherd.shepherd import Shepherd
+from mustherd.wire.ends import Ports, ShepherdEnd
+log_to_stderr(30)
+over = threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: over.set())
+ports = Ports(*map(int, sys.argv[2:6]))
+with LogWriter(Path(sys.argv[1])) as logs:
+    for _ in range(100):
+        try:
+            end = ShepherdEnd(ports=ports)
+            break
+        except Exception:
+            time.sleep(0.05)
+    herd = Shepherd(end, sink=logs)
+    herd.start()
+    started = {}
+    while not over.wait(0.02):
+        for name, view in herd.musters().items():
+            if view.presence == "alive" and started.get(name) != view.boot:
+                try:
+                    if not herd.log(name, "start", label=sys.argv[6]).result(5).error:
+                        started[name] = view.boot
+                        print("started", flush=True)
+                except (HerdError, TimeoutError):
+                    pass
+    for name in started:
+        try:
+            print("stopped", herd.log(name, "stop", label=sys.argv[6]).result(20), flush=True)
+        except (HerdError, TimeoutError):
+            pass
+    herd.stop()
+"""
+
+
+@dataclass
+class LogHerd:
+    """One muster with `cores` FIFOs, one shepherd, and the folders that outlive them."""
+
+    home: Path
+    cores: int
+    spool: Path | None = None
+    spool_mib: int = 64
+    ports: Ports = field(default_factory=Ports)
+    muster: "subprocess.Popen[bytes] | None" = None
+    shepherd: "subprocess.Popen[bytes] | None" = None
+
+    def __post_init__(self) -> None:
+        with shepherd() as (_, self.ports):
+            pass
+        self.tree = self.home / "tree"
+        self.experiment = self.home / "experiment"
+        (self.tree / "proc/ixgbe_stats/core").mkdir(parents=True)
+        (self.tree / "sys/devices/system/cpu/cpu0").mkdir(parents=True)
+        (self.tree / "sys/devices/system/cpu/cpu0/tsc_freq_khz").write_text(f"{TSC_KHZ}\n")
+        for core in range(self.cores):
+            os.mkfifo(self.fifo(core))
+        p = self.ports
+        spool = f'spool = "{self.spool}"\n' if self.spool else ""
+        (self.home / "muster.toml").write_text(
+            f'muster = "muster-1"\nstate = "{self.home / "state"}"\n'
+            f"[ports]\npulse = {p.pulse}\nlog = {p.log}\ncontrol = {p.control}\ncoordinate = {p.coordinate}\n"
+            f"[logs]\nspool_mib = {self.spool_mib}\n{spool}"
+            f'[linux]\nroot = "{self.tree}"\nidle_seconds = 0.0\n'
+        )
+
+    def fifo(self, core: int) -> Path:
+        return self.tree / f"proc/ixgbe_stats/core/{core}"
+
+    def start_muster(self) -> None:
+        self.muster = subprocess.Popen([sys.executable, "-c", SERVE, str(self.home / "muster.toml")])
+
+    def start_shepherd(self) -> None:
+        numbers = [str(n) for n in (self.ports.pulse, self.ports.log, self.ports.control, self.ports.coordinate)]
+        self.shepherd = subprocess.Popen(
+            [sys.executable, "-c", SHEPHERD, str(self.experiment), *numbers, LABEL],
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        )
+
+    def kill_muster(self) -> None:
+        assert self.muster is not None
+        self.muster.kill()
+        self.muster.wait()
+
+    def kill_shepherd(self) -> None:
+        assert self.shepherd is not None
+        self.shepherd.kill()
+        self.shepherd.wait()
+
+    def end(self) -> None:
+        """Both end, in good order where they can."""
+        for process in (self.shepherd, self.muster):
+            if process is not None and process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
+                try:
+                    process.wait(30)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+
+    def written(self) -> int:
+        """Rows that are durable."""
+        try:
+            with Ledger(self.experiment / "logs") as ledger:
+                return sum(part.rows for part in ledger.parts())
+        except Exception:
+            return 0
+
+    def wait_for(self, count: int, patience_s: float = 60.0) -> None:
+        wait_for(lambda: self.written() >= count, patience_s)
+
+
+class Feeder(threading.Thread):
+    """Writes every core's text into its FIFO, as fast as it is taken or at a pace."""
+
+    def __init__(self, herd: LogHerd, texts: list[memoryview], bytes_per_s: float = float("inf")) -> None:
+        super().__init__(daemon=True)
+        self._texts = texts
+        self._pace = bytes_per_s
+        # For reading too, so that it has a reader between two lives of the muster.
+        self._pipes = [os.open(herd.fifo(core), os.O_RDWR | os.O_NONBLOCK) for core in range(herd.cores)]
+        for pipe in self._pipes:
+            fcntl.fcntl(pipe, F_SETPIPE_SZ, 1 << 20)
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        at = [0] * len(self._texts)
+        began, sent = time.monotonic(), 0
+        poller = select.poll()
+        owners = {pipe: core for core, pipe in enumerate(self._pipes)}
+        for pipe in self._pipes:
+            poller.register(pipe, select.POLLOUT)
+        left = len(self._pipes)
+        while left and not self._over.is_set():
+            for pipe, _ in poller.poll(100):
+                core = owners[pipe]
+                text = self._texts[core]
+                try:
+                    done = os.write(pipe, text[at[core] : at[core] + (1 << 19)])
+                except BlockingIOError:
+                    continue
+                at[core] += done
+                sent += done
+                if at[core] == len(text):
+                    poller.unregister(pipe)
+                    left -= 1
+            ahead = sent / self._pace - (time.monotonic() - began)
+            if ahead > 0:
+                self._over.wait(ahead)
+
+    def end(self) -> None:
+        self._over.set()
+        self.join()
+        for pipe in self._pipes:
+            os.close(pipe)
