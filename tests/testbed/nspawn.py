@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -227,6 +228,9 @@ class Bed:
         self.key = folder / "id_ed25519"
         self.known_hosts = folder / "known_hosts"
         self.hosts = {f"node{number}": Host(self, f"node{number}", number) for number in range(hosts)}
+        # Sockets cross network namespaces: another bed's kept connection would lead to another bed's host of the same
+        # address. Their paths must be short.
+        self.sockets = tempfile.mkdtemp(prefix="mh-")
         self.control = f"{NETWORK}.{CONTROL}"
         self.mirror: Mirror
 
@@ -267,6 +271,7 @@ class Bed:
         if hasattr(self, "mirror"):
             self.mirror.close()
         subprocess.run(["ip", "netns", "delete", self.namespace], check=False)
+        shutil.rmtree(self.sockets, ignore_errors=True)
 
     def inside(self, *command: str) -> list[str]:
         """The command as it runs on the control machine within the bed's network."""

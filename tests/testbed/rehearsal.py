@@ -115,7 +115,7 @@ class Rehearsal:
             else:
                 shutil.copy(source, self.folder / part)
         self.inventory = self.folder / "inventory/testbed"
-        self.server_sum = self._server_tarball()
+        self.server_sum = self.tarball("memcached-9.9.9", {"configure": CONFIGURE, "memcached.py": SERVER})
         self.revision = self._generator_repository()
         # Here, where a package registry can be reached; from within the bed the role finds it made.
         wheelhouse.make(self.folder, cache() / "nodes", "3.11", "x86_64", whole=False)
@@ -142,25 +142,30 @@ class Rehearsal:
 
     def break_the_server(self) -> None:
         """From now on the server's tarball does not build."""
-        self.server_sum = self._server_tarball(
-            CONFIGURE.replace("cat memcached.py", "echo this does not compile >&2; exit 1")
-        )
+        broken = CONFIGURE.replace("cat memcached.py", "echo this does not compile >&2; exit 1")
+        self.server_sum = self.tarball("memcached-9.9.9", {"configure": broken, "memcached.py": SERVER})
 
     def environment(self) -> dict[str, str]:
-        """For Ansible, and for pip on the control machine."""
+        """For Ansible: none of the user's settings, and connections that are kept are this bed's alone."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-        return kept | {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_FORCE_COLOR": "0"}
+        return kept | {
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_FORCE_COLOR": "0",
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": self.bed.sockets,
+        }
 
-    def _server_tarball(self, configure: str = CONFIGURE) -> str:
-        tree = self.bed.folder / "memcached-9.9.9"
-        tree.mkdir(exist_ok=True)
-        (tree / "configure").write_text(configure)
-        (tree / "configure").chmod(0o755)
-        (tree / "memcached.py").write_text(SERVER)
-        file = self.bed.files / "memcached-9.9.9.tar.gz"
-        with tarfile.open(file, "w:gz") as tar:
-            tar.add(tree, arcname=tree.name)
-        return hashlib.sha256(file.read_bytes()).hexdigest()
+    def tarball(self, name: str, files: dict[str, str]) -> str:
+        """Serve NAME.tar.gz with these files, all executable; gives its SHA-256."""
+        tree = self.bed.folder / name
+        for path, text in files.items():
+            file = tree / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+            file.chmod(0o755)
+        served = self.bed.files / f"{name}.tar.gz"
+        with tarfile.open(served, "w:gz") as tar:
+            tar.add(tree, arcname=name)
+        return hashlib.sha256(served.read_bytes()).hexdigest()
 
     def _generator_repository(self) -> str:
         tree = self.bed.folder / "mutilate"

@@ -1,6 +1,8 @@
 """A herd of three containers provisioned over ssh: `make test-testbed`."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 import threading
@@ -228,3 +230,102 @@ def test_one_node_by_ssh_with_output_followed_and_files_resumed(herd: Rehearsal,
     )
     assert answer.returncode == 0, answer.stderr
     assert "not found in known_hosts" in answer.stdout
+
+
+KERNEL_MAKEFILE = """
+.PHONY: all olddefconfig localmodconfig modules_install install
+all: vmlinuz
+vmlinuz: .config main.c
+	test ! -e broken || { echo "main.c:1: error: this does not compile" >&2; exit 1; }
+	echo built >> built; cp main.c vmlinuz
+olddefconfig:
+	test -e .config
+localmodconfig:
+	read answer && test -z "$$answer"
+modules_install:
+	mkdir -p /lib/modules/$(R); touch /lib/modules/$(R)/modules.dep
+install:
+	cp vmlinuz /boot/vmlinuz-$(R); cp .config /boot/config-$(R)
+"""
+KERNEL_CONFIG = """#!/usr/bin/python3
+import sys
+words = sys.argv[3:]
+lines = []
+while words:
+    verb, name = words.pop(0), words.pop(0)
+    if verb == "--disable":
+        continue
+    value = {"--enable": "y", "--module": "m"}.get(verb) or words.pop(0)
+    value = f'"{value}"' if verb == "--set-str" else value
+    lines.append(f"CONFIG_{name}={value}")
+open(".config", "w").write("\\n".join(lines) + "\\n")
+"""
+
+
+def test_the_kernel_roles_steps_over_a_stand_in_for_the_source(herd: Rehearsal) -> None:
+    """All but the boot: the stand-in's release is that of the kernel that runs, so none is due."""
+    release = os.uname().release
+    version = re.match(r"[0-9.]+[0-9]", release)
+    assert version
+    checksum = herd.tarball(
+        f"linux-{version[0]}",
+        {
+            "Makefile": f"R={release}\n{KERNEL_MAKEFILE}",
+            "main.c": "int main;\n",
+            "scripts/config": KERNEL_CONFIG,
+        },
+    )
+    menu = f"submenu 'Advanced' $menuentry_id_option 'gnulinux-advanced-7f' {{ 'gnulinux-{release}-advanced-7f' }}"
+    prepare = (
+        f'mkdir -p /boot/grub; echo "{menu}" > /boot/grub/grub.cfg; touch /boot/config-start; '
+        "printf '#!/bin/sh\\necho updated >> /boot/updated\\n' > /usr/sbin/update-grub; chmod 755 /usr/sbin/update-grub"
+    )
+    assert herd.bed.ssh("node1", prepare).returncode == 0
+    given = {
+        "kernel_ixgbe_kernel": True,
+        "kernel_ixgbe_version": version[0],
+        "kernel_ixgbe_localversion": release.removeprefix(version[0]),
+        "kernel_ixgbe_url": f"{herd.bed.mirror.url}/linux-{version[0]}.tar.gz",
+        "kernel_ixgbe_checksum": f"sha256:{checksum}",
+        "kernel_ixgbe_config": "/boot/config-start",
+        "kernel_ixgbe_packages": ["bc"],
+        "kernel_ixgbe_free_gib": 0,
+        "kernel_ixgbe_boot_free_mib": 0,
+    }
+    words = ("--limit", "node1", "--tags", "kernel", "-e")
+
+    wrong = herd.playbook("provision.yml", *words, json.dumps(given | {"kernel_ixgbe_checksum": f"sha256:{'0' * 64}"}))
+    assert wrong.failed == {"node1": 1}
+    assert "correct kernel_ixgbe_checksum" in " ".join(wrong.text.split()), wrong.text
+
+    unreachable = f"{herd.bed.mirror.url}/not-there.tar.gz"
+    lost = herd.playbook("provision.yml", *words, json.dumps(given | {"kernel_ixgbe_url": unreachable}))
+    assert "name mirrors in kernel_ixgbe_url" in " ".join(lost.text.split()), lost.text
+
+    tree = f"/usr/local/src/mustherd/linux-{version[0]}"
+    herd.bed.ssh("node1", f"mkdir -p {tree}.part; echo rubbish > {tree}.part/Makefile")
+    first = herd.playbook("provision.yml", *words, json.dumps(given))
+    assert first.code == 0, first.text
+    assert said(herd, "node1", f"cat {tree}/built") == ["built"]
+    chosen = herd.bed.ssh("node1", "cat /etc/default/grub.d/50-mustherd-kernel.cfg; cat /boot/updated").stdout
+    assert f'GRUB_DEFAULT="gnulinux-advanced-7f>gnulinux-{release}-advanced-7f"' in chosen
+    assert chosen.count("updated") == 1
+
+    second = herd.playbook("provision.yml", *words, json.dumps(given))
+    assert second.code == 0, second.text
+    assert second.changed == {"node1": 0}, second.changes()
+
+    # Another setting is due: a build that fails is told, and goes on once what broke it is mended.
+    more = json.dumps(given | {"kernel_ixgbe_settings_more": {"HZ": 1000}})
+    herd.bed.ssh("node1", f"touch {tree}/broken")
+    broken = herd.playbook("provision.yml", *words, more)
+    assert "main.c:1: error: this does not compile" in " ".join(broken.text.split())
+    assert said(herd, "node1", f"grep -c HZ /boot/config-{release}") == ["0"]
+    herd.bed.ssh("node1", f"rm {tree}/broken")
+    mended = herd.playbook("provision.yml", *words, more)
+    assert mended.code == 0, mended.text
+    assert said(herd, "node1", f"grep HZ /boot/config-{release}") == ["CONFIG_HZ=1000"]
+
+    restored = herd.playbook("playbooks/restore.yml", "--limit", "node1")
+    assert restored.code == 0, restored.text
+    assert said(herd, "node1", "ls /etc/default/grub.d/50-mustherd-kernel.cfg; cat /boot/updated").count("updated") == 2
