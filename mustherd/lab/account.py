@@ -114,7 +114,6 @@ def number_rows(
     if overrun:
         unlogged = _unlogged(place, found)
         account.lose(BUFFER_FULL, unlogged)
-        account.produced += unlogged
         steps[0] += unlogged
     account.produced += int(steps.sum())
     rows = place.next_row - 1 + np.cumsum(steps)

@@ -91,7 +91,7 @@ def _read_fast(text: bytes, names: tuple[str, ...]) -> Lines | None:
     if not len(view):
         return Lines(_empty(names))
     # The reader below would take letters (0x1f), tabs and carriage returns for parts of a number.
-    if int(view.max()) > ord("9") or int(view.min()) < ord("\n") or b"\r" in text:
+    if not text.endswith(b"\n") or int(view.max()) > ord("9") or int(view.min()) < ord("\n") or b"\r" in text:
         return None
     try:
         table = pcsv.read_csv(

@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -67,8 +67,12 @@ class _Run:
     every: int
     again: bool
     overrun: bool
-    texts: list[memoryview | bytes]
-    begins: int
+    bad_before: int
+    """Lines set aside between the run before and this one."""
+    cut: bytes
+    """What a former life had read of a line, which may come again as a whole."""
+    texts: list[memoryview | bytes] = field(default_factory=list)
+    begins: int = 0
 
 
 def safe_name(name: str) -> str:
@@ -225,41 +229,49 @@ def _take_columns(blocks: Sequence[Arrived], place: Place, writer: _Writer) -> N
 
 
 def _runs(blocks: Sequence[Arrived], place: Place, writer: _Writer) -> list[_Run]:
-    """Blocks joined as far as they can be parsed together; what is left of a cut line is set aside."""
+    """Blocks joined as far as they can be parsed together, lines that were cut between them made whole."""
     runs: list[_Run] = []
+    bad, cut, anew = 0, b"", False
     for arrived in blocks:
         block, rows = arrived.block, arrived.rows
         text: memoryview | bytes = rows
-        run = runs[-1] if runs else None
-        joins = (
-            run is not None
-            and not block.overrun
-            and (run.columns, run.every, run.again) == (block.columns, block.every, block.again)
-        )
         if place.fragment_is_aside:
             # The rest of a line that was too long.
-            text = _rest_of_line(bytes(rows), place, writer) if block.continues else rows
-            place.fragment_is_aside = place.fragment_is_aside and block.continues
+            place.fragment_is_aside = block.continues
+            if block.continues:
+                text = _rest_of_line(bytes(rows), place, writer)
         elif place.fragment:
             if block.continues:
                 text = place.fragment + bytes(rows)
+            elif block.again:
+                cut, anew = place.fragment, True
             else:
-                _cut(place, writer)
+                _set_aside(loglines.CUT, place.fragment + b"\n", place, writer)
+                bad, anew = bad + 1, True
             place.fragment = b""
+        run = runs[-1] if runs else None
+        if (
+            run is None
+            or anew
+            or block.overrun
+            or (run.columns, run.every, run.again) != (block.columns, block.every, block.again)
+        ):
+            run = _Run(block.columns, block.every, block.again, block.overrun, bad, cut)
+            runs.append(run)
+            bad, cut, anew = 0, b"", False
         if block.unfinished and not place.fragment_is_aside:
             whole, newline, rest = bytes(text).rpartition(b"\n")
-            text, place.fragment = whole + newline, rest
+            text = whole + newline
             if len(rest) > loglines.LONGEST_LINE:
-                place.account.received += 1
-                place.account.set_aside(loglines.LONG)
-                writer.aside([rest])
-                place.fragment, place.fragment_is_aside = b"", True
-        if not joins:
-            run = _Run(block.columns, block.every, block.again, block.overrun, [], 0)
-            runs.append(run)
-        if run is not None:
-            run.texts.append(text)
-            run.begins += block.pass_begins
+                _set_aside(loglines.LONG, rest, place, writer)
+                place.fragment_is_aside = True
+                bad, anew = bad + 1, True
+            else:
+                place.fragment = rest
+        run.texts.append(text)
+        run.begins += block.pass_begins
+    if bad:
+        runs.append(_Run(blocks[-1].block.columns, 1, again=False, overrun=False, bad_before=bad, cut=b""))
     return runs
 
 
@@ -271,15 +283,14 @@ def _rest_of_line(text: bytes, place: Place, writer: _Writer) -> bytes:
     return rest
 
 
-def _cut(place: Place, writer: _Writer) -> None:
+def _set_aside(reason: str, line: bytes, place: Place, writer: _Writer) -> None:
     place.account.received += 1
-    place.account.set_aside(loglines.CUT)
-    place.bad_since += 1
-    writer.aside([place.fragment + b"\n"])
-    place.fragment = b""
+    place.account.set_aside(reason)
+    writer.aside([line])
 
 
 def _take_text(run: _Run, place: Place, writer: _Writer, pool: Executor) -> None:
+    place.bad_since += run.bad_before
     chunks: list[bytes] = []
     waiting: list[memoryview | bytes] = []
     size = 0
@@ -293,9 +304,18 @@ def _take_text(run: _Run, place: Place, writer: _Writer, pool: Executor) -> None
     if waiting:
         chunks.append(b"".join(waiting))
     found = list(pool.map(lambda chunk: loglines.read(chunk, run.columns), chunks))
-    lines = _joined(found)
+    if not found:
+        return
+    lines, begins = _joined(found), run.begins
     if run.again and "timestamp" in run.columns:
+        repeated = place.account.repeated
         lines = _without_repeats(lines, place)
+        if place.account.repeated > repeated:
+            # The source had not been emptied.
+            begins = max(0, begins - 1)
+        elif run.cut:
+            _set_aside(loglines.CUT, run.cut + b"\n", place, writer)
+            place.bad_since += 1
     elif len(lines.table) and "timestamp" in run.columns:
         times = loglines.column(lines.table, "timestamp")
         if place.last_timestamp >= 0 and int((times <= place.last_timestamp).sum()) * 2 > len(times):
@@ -303,7 +323,7 @@ def _take_text(run: _Run, place: Place, writer: _Writer, pool: Executor) -> None
             place.last_timestamp = -1
     lines = loglines.in_order(lines, place.last_timestamp)
     writer.aside([line for _, line in lines.bad])
-    rows = number_rows(place, lines, every=run.every, begins=run.begins, overrun=run.overrun)
+    rows = number_rows(place, lines, every=run.every, begins=begins, overrun=run.overrun)
     writer.table(lines.table, rows)
 
 

@@ -286,7 +286,7 @@ def _blocks(content: bytes, first: int) -> list[tuple[int, Stored, bool]]:
             size = len(content[rows : rows + BLOCK_BYTES].rstrip(b"\0"))
         try:
             description = _decoder.decode(content[at + HEAD : rows])
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, ValueError):
             break
         if not size:
             break

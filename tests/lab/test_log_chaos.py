@@ -1,0 +1,89 @@
+"""Both sides killed, stopped and cut off at any moment: what comes out is what went in, once each, in order."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from mustherd.lab.ledger import Ledger
+from mustherd.node.intlog import COLUMNS
+from tests.log_herd import Feeder, LogHerd, render, rows
+
+pytestmark = pytest.mark.process
+
+CORES = 3
+ROWS = 60_000
+
+
+@pytest.fixture
+def herd(tmp_path: Path):
+    made = LogHerd(tmp_path, CORES)
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+def check(herd: LogHerd, count: int, texts: list[bytes]) -> None:
+    """Byte for byte what was fed, and the books agree."""
+    with Ledger(herd.experiment / "logs") as ledger:
+        for core, text in enumerate(texts):
+            stream = f"ixgbe-log-core-{core}"
+            tables = [pq.ParquetFile(ledger.file(p)).read() for p in ledger.parts(stream=stream) if p.rows]
+            i = [v for t in tables for v in t.column("i").to_pylist()]
+            assert len(i) == count
+            assert i == list(range(i[0], i[0] + count))
+            assert (
+                b"\n".join(
+                    b" ".join(b"%d" % v for v in r)
+                    for t in tables
+                    for r in zip(*(t.column(n).to_pylist() for n in COLUMNS), strict=True)
+                )
+                + b"\n"
+                == text
+            )
+        for booked in ledger.accounts():
+            account = booked.account
+            assert (account.written, account.produced) == (count, count)
+            assert (account.lost, account.malformed, account.repeated) == ({}, {}, 0)
+
+
+def chaos(herd: LogHerd, kills: int, seed: int, count: int) -> None:
+    texts = [render(rows(count, core)) for core in range(CORES)]
+    r = random.Random(seed)
+    seconds = 0.8 * kills
+    feeder = Feeder(herd, [memoryview(t) for t in texts], sum(map(len, texts)) / seconds)
+    try:
+        herd.start_shepherd()
+        herd.start_muster()
+        feeder.start()
+        for _ in range(kills):
+            time.sleep(r.uniform(0.05, 1.5))
+            match r.choice(["muster", "shepherd", "both", "pause"]):
+                case "muster":
+                    herd.kill_muster()
+                    herd.start_muster()
+                case "shepherd":
+                    herd.kill_shepherd()
+                    herd.start_shepherd()
+                case "both":
+                    herd.kill_muster()
+                    herd.kill_shepherd()
+                    herd.start_shepherd()
+                    herd.start_muster()
+                case "pause":
+                    os.kill(herd.shepherd.pid, signal.SIGSTOP)
+                    time.sleep(r.uniform(0.5, 2.0))
+                    os.kill(herd.shepherd.pid, signal.SIGCONT)
+        herd.wait_for(count * CORES, 90)
+    finally:
+        feeder.end()
+    check(herd, count, texts)
+
+
+def test_ten_kills_and_pauses_lose_repeat_and_reorder_nothing(herd: LogHerd) -> None:
+    chaos(herd, 10, seed=random.randrange(10**6), count=ROWS)

@@ -1,0 +1,274 @@
+"""Streams from their source into the spool: passes, pace, thinning, and what is thrown away."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mustherd.muster.config import LogsTable
+from mustherd.muster.logs import Logs
+from mustherd.muster.spool import Spool, Stored
+from mustherd.muster.tap import PERIOD_MOST_S, Tap
+from mustherd.node.intlog import CAPACITY, COLUMNS
+from mustherd.node.linux import intlog
+from mustherd.node.linux.tree import Tree
+from mustherd.node.logger import LoggerError, Rows
+from mustherd.wire import messages as m
+
+
+def line(i: int) -> bytes:
+    return b"%d 1 60 2 70 1000 2000 1500 9 0 0 0 0 0 0 42 %d\n" % (i, 10**15 + i)
+
+
+def lines(first: int, count: int) -> bytes:
+    return b"".join(line(i) for i in range(first, first + count))
+
+
+class Source:
+    """A driver's buffer: a pass reads it from its start and empties it at its end."""
+
+    stream = "ixgbe-log-core-0"
+    columns = COLUMNS
+    rewinds = True
+    capacity = CAPACITY
+
+    def __init__(self) -> None:
+        self.held = b""
+        self.at = 0
+        self.error: LoggerError | None = None
+        self.piece = 10**9
+
+    def read_into(self, room: memoryview) -> int:
+        if self.error is not None:
+            raise self.error
+        part = self.held[self.at : self.at + min(len(room), self.piece)]
+        room[: len(part)] = part
+        self.at += len(part)
+        if not part:
+            self.held, self.at = b"", 0
+        return len(part)
+
+    def close(self) -> None:
+        self.at = 0
+
+
+class Stand:
+    """A tap with a clock, a source and a spool."""
+
+    def __init__(self, folder: Path, **options: object) -> None:
+        self.source = Source()
+        self.tap = Tap(self.source, again=False)
+        self.spool = Spool(folder, 64 * 2**20)
+        self.now = 0.0
+        self.blocks: list[Stored] = []
+        self.tap.open("0001-1", self.now, **options)
+
+    def work(self) -> None:
+        while self.tap.next_pass() <= self.now:
+            self.tap.work(self.spool, lambda _n, stored: self.blocks.append(stored), self.now)
+
+    def next_pass(self) -> float:
+        self.now = self.tap.next_pass()
+        self.work()
+        return self.tap.next_pass() - self.now
+
+    @property
+    def text(self) -> bytes:
+        return b"".join(bytes(self.spool.load(b)) for b in self.blocks)
+
+
+@pytest.fixture
+def stand(tmp_path: Path) -> Stand:
+    return Stand(tmp_path)
+
+
+def test_a_pass_takes_everything_and_blocks_say_how_lines_go_on(stand: Stand) -> None:
+    text = lines(0, 20_000)
+    stand.source.held = text
+    stand.next_pass()
+    assert stand.text == text
+    assert len(stand.blocks) > 1
+    for before, after in zip(stand.blocks, stand.blocks[1:], strict=False):
+        assert after.description.continues == before.unfinished
+    assert [b.description.pass_begins for b in stand.blocks] == [True] + [False] * (len(stand.blocks) - 1)
+    assert stand.tap.rows == 20_000
+    stand.source.held = lines(0, 10)
+    stand.next_pass()
+    assert stand.blocks[-1].description.pass_begins
+    assert not stand.blocks[-1].description.continues
+    assert stand.tap.rows == 20_010
+
+
+def test_the_pace_follows_the_rate_and_stays_within_its_bounds(stand: Stand) -> None:
+    for rate, expected in ((1_000, PERIOD_MOST_S), (100_000, 0.3)):
+        for _ in range(25):
+            before = stand.now
+            stand.now = stand.tap.next_pass()
+            stand.source.held = lines(0, round(rate * (stand.now - before)))
+            stand.work()
+        assert stand.tap.next_pass() - stand.now <= expected
+        # The buffer is never near its end before the next pass.
+        assert (stand.tap.next_pass() - stand.now) * rate < CAPACITY / 4
+
+
+def test_one_row_in_so_many_and_some_columns(tmp_path: Path) -> None:
+    stand = Stand(tmp_path, every=7, columns=("rx_bytes", "timestamp"))
+    stand.source.piece = 100_000
+    junk = b"not a row\n"
+    stand.source.held = lines(0, 9_996) + junk * 7 + lines(10_003, 4)
+    stand.next_pass()
+    wanted = list(range(0, 10_007, 7))
+    found = stand.text.splitlines()
+    assert len(found) == len(wanted)
+    assert [f for f in found if f != junk.strip()] == [
+        b"%d 60 %d" % (k, 10**15 + k) for k in wanted if not 9_996 <= k < 10_003
+    ]
+    assert stand.blocks[0].description.columns == ("i", "rx_bytes", "timestamp")
+    with pytest.raises(ValueError, match="no column nonsense"):
+        stand.tap.open("x", 0.0, columns=("nonsense",))
+
+
+def test_a_full_buffer_is_told_with_the_next_pass(stand: Stand) -> None:
+    stand.source.held = lines(CAPACITY - 20, 20)
+    stand.next_pass()
+    stand.source.held = lines(0, 5)
+    stand.next_pass()
+    assert [b.description.overrun for b in stand.blocks] == [False, True]
+
+
+def test_nothing_is_read_that_cannot_be_kept(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand.source.held = lines(0, 100)
+    with monkeypatch.context() as patch:
+        patch.setattr(stand.spool, "begin", lambda *_: False)
+        for _ in range(5):
+            stand.now = stand.tap.next_pass()
+            stand.tap.work(stand.spool, lambda *_: None, stand.now)
+    assert stand.source.at == 0
+    stand.next_pass()
+    assert stand.text == lines(0, 100)
+
+
+def test_a_source_that_cannot_be_read_says_so_and_is_tried_again(stand: Stand) -> None:
+    stand.source.error = LoggerError("the driver is gone")
+    stand.next_pass()
+    assert stand.tap.error == "the driver is gone"
+    stand.source.error = None
+    stand.source.held = lines(0, 3)
+    stand.next_pass()
+    assert stand.text == lines(0, 3)
+
+
+def finish(logs: Logs, now: float = 0.0) -> None:
+    for _ in range(10_000):
+        if not logs.busy(now):
+            return
+        logs.work(now)
+    raise AssertionError("it did not come to its end")
+
+
+def test_flush_open_close_keep_just_what_came_in_between(tmp_path: Path) -> None:
+    source = Source()
+    logs = Logs((source,), LogsTable(), tmp_path)
+    logs.welcome(5, 0.0)
+    source.held = lines(0, 5_000)
+    logs.flush((), 0.0)
+    finish(logs)
+    assert source.held == b""
+    logs.open((), "0001-1", 0.0)
+    source.held = lines(0, 300)
+    logs.close((), 0.0)
+    finish(logs)
+    assert logs.counts() == ({source.stream: 300}, {})
+    assert logs.last == 1
+    assert logs.next_work() == float("inf")
+    assert logs.keep("0001-1", "power", Rows(first=0, columns={"a": (1.0,)})) == 0
+    assert logs.last == 2
+
+
+def test_rows_are_not_kept_for_nobody_and_are_kept_for_a_log_until_it_comes_back(tmp_path: Path) -> None:
+    source = Source()
+    logs = Logs((source,), LogsTable(), tmp_path)
+    logs.welcome(0, 0.0)
+    logs.open((), "x", 0.0)
+    source.held = lines(0, 10)
+    logs.close((), 0.0)
+    finish(logs)
+    assert logs.last == 0
+    assert not (tmp_path / "spool").exists()
+    numbers = []
+    for log, count in ((5, 10), (6, 20), (5, 30)):
+        logs.welcome(log, 0.0)
+        logs.open((), "x", 0.0)
+        source.held = lines(0, count)
+        logs.close((), 0.0)
+        finish(logs)
+        numbers.append((logs.spool, logs.last))
+    assert numbers[0][0] == numbers[2][0] != numbers[1][0]
+    assert [last for _, last in numbers] == [1, 1, 2]
+    logs.leave()
+    again = Logs((source,), LogsTable(), tmp_path)
+    again.welcome(5, 0.0)
+    assert (again.spool, again.last) == numbers[2]
+    offers: list[m.Offer] = []
+
+    class End:
+        def send_offer(self, offer: m.Offer) -> bool:
+            offers.append(offer)
+            return True
+
+    again.ship(End(), 1, 1, 0.0)  # type: ignore[arg-type]
+    assert [(o.spool, o.first) for o in offers] == [(numbers[0][0], 1)]
+    again.credit(m.Credit(boot=1, reign=1, spool=again.spool, ack=2, got=2, window=0), 0.0)
+    again.leave()
+    assert [f.name for f in (tmp_path / "spool").iterdir()] == [f"{6:014x}"]
+
+
+def test_orders_by_hand_are_answered_with_what_became_of_them(tmp_path: Path) -> None:
+    source = Source()
+    logs = Logs((source,), LogsTable(), tmp_path)
+    logs.welcome(5, 0.0)
+
+    def ask(action: str, in_use: bool = False, **more: object) -> m.Logged:
+        order = m.LogOrder(order=1, action=action, streams=more.pop("streams", ()), label="x", **more)
+        logs.order(order, 0.0, in_use=in_use)
+        finish(logs)
+        answer = logs.answer(0.0)
+        assert answer is not None
+        return answer
+
+    assert "a window" in ask("start", in_use=True).error
+    assert "no text stream 'other'" in ask("start", streams=("other",)).error
+    assert "no column x" in ask("start", columns=("x",)).error
+    assert ask("start").error == ""
+    source.held = lines(0, 40)
+    stopped = ask("stop")
+    assert (stopped.error, stopped.rows, stopped.last_block) == ("", {source.stream: 40}, 1)
+
+
+def test_intlog_on_files_that_stand_for_the_driver(tmp_path: Path) -> None:
+    folder = tmp_path / intlog.FOLDER
+    folder.mkdir(parents=True)
+    (folder / "0").write_bytes(lines(0, 3))
+    os.mkfifo(folder / "10")
+    (folder / "README").write_text("")
+    found, missing = intlog.find(Tree(tmp_path))
+    assert ([log.stream for log in found], missing) == (["ixgbe-log-core-0", "ixgbe-log-core-10"], "")
+    plain, fifo = found
+    assert (plain.rewinds, fifo.rewinds) == (True, False)
+    room = memoryview(bytearray(65536))
+    assert plain.read_into(room) == len(lines(0, 3))
+    # Emptied with that read: what comes now is the next pass's.
+    assert (folder / "0").read_bytes() == b""
+    (folder / "0").write_bytes(line(0))
+    assert plain.read_into(room) == 0
+    assert plain.read_into(room) == len(line(0))
+    assert plain.read_into(room) == 0
+    writer = os.open(folder / "10", os.O_RDWR)
+    os.write(writer, b"1 2")
+    assert fifo.read_into(room) == 3
+    assert fifo.read_into(room) == 0
+    os.close(writer)
+    (folder / "0").unlink()
+    with pytest.raises(LoggerError, match="ixgbe_stats/core/0: absent"):
+        plain.read_into(room)
+    assert intlog.find(Tree(tmp_path / "nothing"))[1].startswith("the intlog driver is not loaded")
