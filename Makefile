@@ -51,7 +51,7 @@ layers: setup
 unit: setup
 	$(BIN)/pytest
 
-test-system: test-memcached test-vm test-testbed  ## as root on Debian: every check that needs root; installs what they need
+test-system: test-memcached test-vm  ## as root on Debian: a real memcached, a real kernel; installs what they need
 
 test-memcached: setup
 	@command -v memcached >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends memcached; }

@@ -71,7 +71,8 @@ class TestClock(ClockContract):
 
 
 def test_a_muster_measures_a_window_with_the_servers_cpu_time(node):
-    window = Window(node, Measure(measure=1, settle_s=0, ramp_s=0.3, window_s=0.4, load=load("etc", 2000), seed=1))
+    order = Measure(measure=1, label="t", settle_s=0, ramp_s=0.3, window_s=0.4, load=load("etc", 2000), seed=1)
+    window = Window(node, order)
     while (at := window.step().next_step) is not None:
         time.sleep(node.clock.wall_seconds_until(at))
     found = window.result
