@@ -6,11 +6,16 @@ exactly, on the node, in the store and in a search.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import msgspec
 
 MAX_VALUE = 2**53 - 1
 """The largest knob value: beyond it JSON readers that use doubles would round."""
+
+
+MAX_PIECES = 4096
+"""Pieces of a load curve in one window: with them an order still fits into one message."""
 
 
 class KnobInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +103,9 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     update_ratio: float = 0.25
     outstanding: int = 256
     """Requests that the agents keep in flight at most; beyond it the load is closed-loop."""
+    curve: Annotated[tuple[tuple[float, float, float], ...], msgspec.Meta(max_length=MAX_PIECES)] = ()
+    """The load from the window's start on, as straight pieces (seconds, qps, qps at its end), whose mean is `qps`. Its
+    first value holds before, its last one after. None: `qps` all the time."""
 
 
 class LoadReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -254,10 +254,11 @@ def _read(spec: Path | None) -> "tuple[str, Experiment]":
 
 
 def _check_policy(experiment: "Experiment") -> None:
-    from mustherd.policy.policy import installed
+    from mustherd.policy.policy import check, installed
     from mustherd.spec import check_policy
 
     check_policy(experiment, sorted(installed()))
+    check(experiment)
 
 
 def _new_folder(name: str) -> Path:

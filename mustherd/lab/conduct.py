@@ -26,12 +26,13 @@ from mustherd.lab.trial import Kind, State, Trial
 from mustherd.lab.verdict import Verdict, candidates, decide, holds, key_of, knobs_known
 from mustherd.learn.effect import idle_knobs
 from mustherd.learn.search import Observation
-from mustherd.policy.policy import Policy
+from mustherd.policy.policy import Follower, Policy
 from mustherd.policy.policy import make as make_policy
 from mustherd.shepherd.events import DecisionLost, HerdError, HerdEvent, MusterView, PresenceChanged, PutBack, StopAsked
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.spec import Experiment, check_knobs, default_settings, plan, problem
 from mustherd.spec.plan import CANDIDATES
+from mustherd.terms import Load
 
 log = logging.getLogger(__name__)
 
@@ -215,7 +216,13 @@ class Conductor:
         if chosen is None:
             return None
         kind, settings = chosen
-        return self._store.add(Trial(number=self._store.next_number(), kind=kind, settings=settings))
+        demand = self._demand() if kind is Kind.SEARCH else None
+        return self._store.add(Trial(number=self._store.next_number(), kind=kind, settings=settings, demand=demand))
+
+    def _demand(self) -> Load | None:
+        """The load of the policy's next trial where it differs from trial to trial: a curve's next part."""
+        load = self._experiment.workload
+        return load.load(self._numbers(Kind.SEARCH)) if load.parts else None
 
     def _next_of_search(self) -> tuple[Kind, dict[str, int]] | None:
         policy = self._policy
@@ -233,6 +240,8 @@ class Conductor:
             self._store.set_phase("baseline" if begun == 0 else "search")
             return Kind.BASELINE, self._baseline
         self._store.set_phase("search")
+        if isinstance(policy, Follower):
+            policy.expect(self._demand() or self._experiment.workload.load())
         point = policy.propose([t.settings for t in self._under_way.values() if t.kind is Kind.SEARCH])
         if point is None:
             self._end_search(policy.why_enough())

@@ -5,11 +5,11 @@ from typing import Any
 import msgspec
 
 from mustherd.lab.trial import Kind, State, Trial
-from mustherd.terms import Energy, KnobInfo, LoadReport, Reading
+from mustherd.terms import Energy, KnobInfo, Load, LoadReport, Reading
 
 SELECT_TRIAL = (
-    "SELECT number, attempt, kind, state, reason, detail, muster, settings, queued_at, started_at, ended_at,"
-    " metrics, readings, energies, load FROM trial"
+    "SELECT number, attempt, kind, state, reason, detail, muster, settings, demand, queued_at, started_at,"
+    " ended_at, metrics, readings, energies, load FROM trial"
 )
 
 SELECT_EXPERIMENT = (
@@ -68,6 +68,11 @@ def settings(trial: Trial) -> str:
     return text({key: int(value) for key, value in trial.settings.items()})
 
 
+def demand(trial: Trial) -> str | None:
+    """The load that a trial asks for as JSON, where it asks for one of its own."""
+    return None if trial.demand is None else text(trial.demand)
+
+
 def measured(trial: Trial) -> tuple[str, str, str, str | None]:
     """A trial's metrics, readings, energies and load as JSON. Not-a-number and infinities become null."""
     return (
@@ -89,8 +94,8 @@ def _numbers(value: Any) -> Any:
 
 def trial(row: tuple[Any, ...]) -> Trial:
     """A row of SELECT_TRIAL as a trial."""
-    number, attempt, kind, state, reason, detail, muster_name, asked, queued_at, started_at, ended_at, *found = row
-    metrics, readings, energies, load = found
+    number, attempt, kind, state, reason, detail, muster_name, asked, demand, queued_at, started_at, *found = row
+    ended_at, metrics, readings, energies, load = found
     return Trial(
         number=number,
         attempt=attempt,
@@ -100,6 +105,7 @@ def trial(row: tuple[Any, ...]) -> Trial:
         detail=detail,
         muster=muster_name,
         settings=msgspec.json.decode(asked, type=dict[str, int]),
+        demand=None if demand is None else msgspec.json.decode(demand, type=Load),
         queued_at=queued_at,
         started_at=started_at or 0.0,
         ended_at=ended_at or 0.0,

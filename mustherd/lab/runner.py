@@ -85,7 +85,7 @@ class Runner:
             settle_s=settle_s,
             ramp_s=load.ramp_seconds,
             window_s=load.window_seconds,
-            load=load.load(),
+            load=trial.demand or load.load(),
             seed=self._seed(trial),
             label=label_of(trial.number, trial.attempt),
         )

@@ -13,8 +13,9 @@ Tables
   the loop is at), plan (JSON: kind of trial to planned number), verdict (JSON, NULL until there is one), wall_seconds
   (of the runs that have ended) and running_since (NULL when no run is under way).
 - `trial`, one row per attempt at a numbered trial: number, attempt, kind, state, reason, detail, muster, settings
-  (JSON), queued_at, started_at, ended_at, metrics (JSON), readings, energies, load (JSON as in mustherd.lab.trial and
-  mustherd.terms), and from the metrics energy_joules, read_p99_us and achieved_ratio as columns of their own.
+  (JSON), demand (JSON: the load asked for, where trials have loads of their own), queued_at, started_at, ended_at,
+  metrics (JSON), readings, energies, load (JSON as in mustherd.lab.trial and mustherd.terms), and from the metrics
+  energy_joules, read_p99_us and achieved_ratio as columns of their own.
 - `result`, a view: the one finished attempt of every number that has one, with its wall_seconds.
 - `event`, the journal: id, at, kind, text, data (JSON). Rows are never changed.
 - `muster`, one row per muster: name, state (as its membership last was), facts (JSON), knobs (JSON), changed_at.
@@ -23,7 +24,7 @@ Tables
 APPLICATION_ID = 0x4D484552
 """`MHER`: marks the file as ours, for `file` and for us."""
 
-VERSION = 1
+VERSION = 2
 """Raised with every change of the tables; a store of another version is refused, not guessed at."""
 
 SQL = """
@@ -54,6 +55,7 @@ CREATE TABLE trial (
     detail TEXT NOT NULL DEFAULT '',
     muster TEXT NOT NULL DEFAULT '',
     settings TEXT NOT NULL CHECK (json_valid(settings)),
+    demand TEXT CHECK (demand IS NULL OR json_valid(demand)),
     queued_at REAL NOT NULL,
     started_at REAL,
     ended_at REAL,

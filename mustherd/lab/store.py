@@ -363,8 +363,17 @@ class Store:
 def _insert(database: sqlite3.Connection, trial: Trial) -> None:
     try:
         database.execute(
-            "INSERT INTO trial (number, attempt, kind, state, settings, queued_at) VALUES (?, ?, ?, ?, ?, ?)",
-            (trial.number, trial.attempt, trial.kind.value, trial.state.value, rows.settings(trial), trial.queued_at),
+            "INSERT INTO trial (number, attempt, kind, state, settings, demand, queued_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                trial.number,
+                trial.attempt,
+                trial.kind.value,
+                trial.state.value,
+                rows.settings(trial),
+                rows.demand(trial),
+                trial.queued_at,
+            ),
         )
     except sqlite3.IntegrityError as error:
         raise StoreError(f"trial {trial.number}-{trial.attempt} can't be queued: {error}") from error
@@ -373,7 +382,12 @@ def _insert(database: sqlite3.Connection, trial: Trial) -> None:
 def _next_attempt(database: sqlite3.Connection, trial: Trial, now: float) -> Trial:
     # Made anew, so that nothing measured in the attempt that is over can leak into the next one.
     again = Trial(
-        number=trial.number, attempt=trial.attempt + 1, kind=trial.kind, settings=trial.settings, queued_at=now
+        number=trial.number,
+        attempt=trial.attempt + 1,
+        kind=trial.kind,
+        settings=trial.settings,
+        demand=trial.demand,
+        queued_at=now,
     )
     _insert(database, again)
     return again

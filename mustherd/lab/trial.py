@@ -4,7 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
-from mustherd.terms import Energy, LoadReport, Reading
+from mustherd.terms import Energy, Load, LoadReport, Reading
 
 
 class Kind(StrEnum):
@@ -39,6 +39,8 @@ class Trial(msgspec.Struct, kw_only=True):
     kind: Kind
     settings: dict[str, int]
     """Knob key to the value asked for, in its canonical unit; empty: the node as it was found."""
+    demand: Load | None = None
+    """The load to offer, where trials have loads of their own; None: the experiment's one load."""
     state: State = State.QUEUED
     reason: str = ""
     """Reason code of an invalid or failed trial, such as `knob-not-held`; see mustherd.lab.gates."""

@@ -6,6 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import msgspec
+
+from mustherd.terms import MAX_PIECES, Load
+
 MAX_QPS = 1e8
 MAX_KNOTS = 100_000
 SINE_KNOTS = 64
@@ -90,6 +94,39 @@ class Curve:
         index = bisect_right(self._starts, until_s) - 1
         segment = self._segments[index]
         return self._before[index] + segment.requests_by(until_s - segment.start_s)
+
+    def cut(self, start_s: float, seconds: float) -> "Curve":
+        """The part of it that begins at `start_s` and lasts `seconds`. CurveError when the load is 0 all through it."""
+        end_s, pieces = start_s + seconds, []
+        for segment in self._segments[max(0, bisect_right(self._starts, start_s) - 1) :]:
+            begin, end = max(start_s, segment.start_s), min(end_s, segment.start_s + segment.seconds)
+            if segment.start_s >= end_s:
+                break
+            # What rounding leaves of a piece is none.
+            if end - begin > 1e-9:
+                slope = (segment.end_qps - segment.qps) / segment.seconds
+                first, last = (segment.qps + slope * (at - segment.start_s) for at in (begin, end))
+                pieces.append((end - begin, max(0.0, first), max(0.0, last)))
+        if end_s - max(start_s, self.seconds) > 1e-9:
+            last = self._segments[-1].end_qps
+            pieces.append((end_s - max(start_s, self.seconds), last, last))
+        return Curve(pieces)
+
+
+def of(load: Load) -> Curve:
+    """The curve that a load follows. Raises CurveError."""
+    return Curve(load.curve) if load.curve else constant(load.qps)
+
+
+def under(load: Load, curve: Curve) -> Load:
+    """`load` with its requests spread over time as in `curve`. CurveError for more than MAX_PIECES pieces."""
+    pieces = tuple((s.seconds, s.qps, s.end_qps) for s in curve.segments)
+    mean = curve.requests(curve.seconds) / curve.seconds
+    if {p[1] for p in pieces} == {p[2] for p in pieces} == {pieces[0][1]}:
+        return msgspec.structs.replace(load, qps=pieces[0][1], curve=())
+    if len(pieces) > MAX_PIECES:
+        raise CurveError(f"{len(pieces)} pieces in one window; at most {MAX_PIECES} are allowed")
+    return msgspec.structs.replace(load, qps=mean, curve=pieces)
 
 
 def constant(qps: float) -> Curve:

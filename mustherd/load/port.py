@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from mustherd.load.counters import Address, Counters, read, total
-from mustherd.load.curve import Curve
 from mustherd.load.error import LoadError
 from mustherd.load.generator.generator import Generator
 from mustherd.load.generator.options import GeneratorOptions
-from mustherd.node.node import Node, RunningLoad
+from mustherd.node.node import RunningLoad
 from mustherd.terms import Load
 
 
@@ -37,36 +36,12 @@ class LoadSource(Protocol):
         ...
 
 
-class NodeSource:
-    """The load that a node runs by itself, such as a twin's."""
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-
-    def prepare(self) -> None:
-        pass
-
-    def start(self, load: Load, seed: int) -> RunningLoad:
-        running = self._node.start_load(load, seed)
-        if running is None:
-            raise RuntimeError("this node runs no load of its own")
-        return running
-
-    def stop(self) -> None:
-        self._node.stop_load()
-
-    def check(self) -> Sequence[str]:
-        return ()
-
-
 class GeneratorSource:
     """The built-in generator on this machine, against servers that it reaches."""
 
-    def __init__(self, options: GeneratorOptions, servers: Sequence[Address], curve: Curve | None = None) -> None:
-        """`curve` takes the place of each load's qps, from the time that a window opens on."""
+    def __init__(self, options: GeneratorOptions, servers: Sequence[Address]) -> None:
         self._options = options
         self._servers = tuple(servers)
-        self._curve = curve
         self._running: Generator | None = None
 
     def prepare(self) -> None:
@@ -74,7 +49,7 @@ class GeneratorSource:
 
     def start(self, load: Load, seed: int) -> Generator:
         self.stop()
-        self._running = Generator(self._options, self._servers, load, seed, curve=self._curve)
+        self._running = Generator(self._options, self._servers, load, seed)
         return self._running
 
     def stop(self) -> None:

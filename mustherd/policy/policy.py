@@ -7,6 +7,8 @@ from typing import ClassVar, Protocol, runtime_checkable
 from mustherd.errors import UserError
 from mustherd.learn.search import Observation, Point, Problem
 from mustherd.spec import Experiment
+from mustherd.spec.error import Finding
+from mustherd.terms import Load
 
 GROUP = "mustherd.policies"
 
@@ -46,6 +48,15 @@ class Policy(Protocol):
         ...
 
 
+@runtime_checkable
+class Follower(Protocol):
+    """A policy that wants to know the load of the trial that it is about to be asked for."""
+
+    def expect(self, load: Load) -> None:
+        """The next `propose` is about a trial under `load`; called before each of them."""
+        ...
+
+
 def installed() -> dict[str, EntryPoint]:
     """Policies by name; of two with one name ours wins, so that a package can't take a built-in's place."""
     found: dict[str, EntryPoint] = {}
@@ -54,6 +65,21 @@ def installed() -> dict[str, EntryPoint]:
         if ours or entry.name not in found:
             found[entry.name] = entry
     return found
+
+
+def check(experiment: Experiment) -> None:
+    """Raise SpecError, with its line, for options that the experiment's policy refuses, where it can say beforehand.
+
+    A policy says so by a static method `check(experiment)` that raises ValueError.
+    """
+    entry = installed().get(experiment.policy.name)
+    look = getattr(entry.load(), "check", None) if entry is not None else None
+    if look is None:
+        return
+    try:
+        look(experiment)
+    except ValueError as error:
+        raise experiment.source.error([Finding(("policy", "options"), str(error))]) from None
 
 
 def make(experiment: Experiment, problem: Problem) -> Policy:

@@ -213,10 +213,10 @@ def _method(view: View) -> Iterator[tuple[str, str]]:
     resolved = view.experiment.resolved
     load = resolved.get("workload") or {}
     qps, window, ramp = (_dig(load, key) for key in ("qps", "window_seconds", "ramp_seconds"))
-    if qps:
+    if qps or load.get("curve"):
         mix = f" of the {load['preset']} mix" if load.get("preset") else ""
         updates = f", {100 * load['update_ratio']:.4g} % of them updates" if load.get("update_ratio") else ""
-        yield "load", f"{qps:,.10g} requests per second{mix}{updates}"
+        yield "load", (f"{qps:,.10g} requests per second" if qps else _curve(load["curve"])) + mix + updates
     if window:
         after = f", opened {ramp:g} s after the load began" if ramp else ""
         yield (
@@ -253,6 +253,19 @@ def _method(view: View) -> Iterator[tuple[str, str]]:
             if isinstance(v, str | int | float)
         )
         yield "herd", f"simulated nodes ({spelt})"
+
+
+def _curve(curve: Mapping[str, Any]) -> str:
+    """A load that changes, in words."""
+    form = next((name for name in ("steps", "sine", "step", "trace") if curve.get(name)), "curve")
+    spans = "each window has the next part" if curve.get("spans") == "experiment" else "the whole of it in each window"
+    said = curve.get(form)
+    if isinstance(said, Mapping):
+        how = ", ".join(f"{name} {value:,.10g}" for name, value in said.items())
+    else:
+        levels = [pair[0 if form == "steps" else 1] for pair in said or ()]
+        how = f"{len(levels)} levels, {min(levels, default=0):,.10g} to {max(levels, default=0):,.10g}"
+    return f"requests per second that change ({form}: {how}; {spans})"
 
 
 def _gate(value: object) -> str:

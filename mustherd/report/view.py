@@ -88,7 +88,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         limited = [constraint.metric for constraint in self.goal.constraints]
         measured = {name for trial in self.trials for name in trial.metrics} or {"energy_joules", "read_p99_us"}
         usual = [name for name in ("energy_joules", "read_p99_us", "achieved_ratio") if name in measured]
-        names = dict.fromkeys([self.goal.objective, *usual[:2], *limited, *usual[2:]])
+        loads = ["achieved_qps"] if any(trial.demand for trial in self.trials) else []
+        names = dict.fromkeys([*loads, self.goal.objective, *usual[:2], *limited, *usual[2:]])
         return sorted(names, key=lambda name: name == "achieved_ratio")
 
     def broken(self, trial: Trial) -> list[Constraint]:

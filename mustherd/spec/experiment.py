@@ -15,12 +15,16 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     PrivateAttr,
+    ValidationError,
     WithJsonSchema,
     model_validator,
 )
 
 from mustherd.learn.search import Constraint
+from mustherd.load import curve as curves
+from mustherd.load.curve import Curve, CurveError
 from mustherd.load.presets import PRESETS, load
+from mustherd.spec import curves as curve_values
 from mustherd.spec import knobs as knob_values
 from mustherd.spec import rules
 from mustherd.spec.document import Source
@@ -148,15 +152,31 @@ Objective = Annotated[
     PlainValidator(_refused(lambda raw: check_metric(raw, minimize=True))),
     _described(type="string", enum=[name for name, metric in METRICS.items() if metric.minimizable]),
 ]
+RATE_TEXT = {"type": "string", "pattern": r"^\s*[0-9._]+\s*(k|M)?(qps)?\s*$"}
 Rate = Annotated[
     float,
+    Field(gt=0, le=MAX_QPS),
     BeforeValidator(_refused(_rate)),
-    _described(
-        anyOf=[
-            {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_QPS},
-            {"type": "string", "pattern": r"^\s*[0-9._]+\s*(k|M)?(qps)?\s*$"},
-        ]
-    ),
+    _described(anyOf=[{"type": "number", "exclusiveMinimum": 0, "maximum": MAX_QPS}, RATE_TEXT]),
+]
+Level = Annotated[
+    float,
+    Field(ge=0, le=curves.MAX_QPS),
+    BeforeValidator(_refused(_rate)),
+    _described(anyOf=[{"type": "number", "minimum": 0, "maximum": curves.MAX_QPS}, RATE_TEXT]),
+]
+PAIRS_SCHEMA = {"type": "array", "minItems": 1, "items": {"type": "array", "minItems": 2, "maxItems": 2}}
+Steps = Annotated[
+    curve_values.Pairs,
+    PlainValidator(_refused(curve_values.steps)),
+    PlainSerializer(curve_values.plain),
+    _described(**PAIRS_SCHEMA),
+]
+Trace = Annotated[
+    curve_values.Pairs,
+    PlainValidator(_refused(curve_values.trace)),
+    PlainSerializer(curve_values.plain),
+    _described(anyOf=[{"type": "string"}, PAIRS_SCHEMA]),
 ]
 Options = Annotated[dict[str, Any], PlainValidator(_refused(_options)), _described(type="object")]
 
@@ -233,13 +253,59 @@ class Herd(Part):
     )
 
 
+class Sine(Part):
+    """A load that swings, from its mean up."""
+
+    low: Level = key(..., "The least load.", "qps")
+    high: Level = key(..., "The highest load.", "qps")
+    period_seconds: float = key(..., "How long a swing takes.", "s", gt=0, le=MAX_SECONDS)
+    seconds: float = key(..., "How long it goes on.", "s", gt=0, le=MAX_SECONDS)
+
+
+class Step(Part):
+    """A load that jumps once."""
+
+    low: Level = key(..., "The load before.", "qps")
+    high: Level = key(..., "The load after.", "qps")
+    at_seconds: float = key(..., "When it jumps.", "s", gt=0, le=MAX_SECONDS)
+    seconds: float = key(..., "How long it goes on in all.", "s", gt=0, le=MAX_SECONDS)
+
+
+class LoadCurve(Part):
+    """A load that changes: `steps`, `sine`, `step` or `trace`."""
+
+    steps: Steps | None = key(None, "Levels, one after the other.", "qps, s", curve_values.STEPS_FORM)
+    sine: Sine | None = key(None, "A load that swings.")
+    step: Step | None = key(None, "A load that jumps once.")
+    trace: Trace | None = key(None, "A recorded load.", "s, qps", curve_values.TRACE_FORM)
+    spans: Literal["window", "experiment"] = key(
+        "window", "Every window sees the whole curve, or each one the part that comes next."
+    )
+
+    def made(self) -> Curve:
+        """The curve. Raises CurveError."""
+        if self.steps is not None:
+            return curves.steps(self.steps)
+        if self.sine is not None:
+            return curves.sine(self.sine.low, self.sine.high, self.sine.period_seconds, self.sine.seconds)
+        if self.step is not None:
+            return curves.step(self.step.low, self.step.high, self.step.at_seconds, self.step.seconds)
+        if self.trace is not None:
+            return curve_values.of_trace(self.trace)
+        raise CurveError("a curve needs 'steps', 'sine', 'step' or 'trace'")
+
+
 class Workload(Part):
     """The load that every trial offers."""
 
     preset: Literal["etc", "usr"] = key("etc", "Mix of requests: sizes of keys and values, arrivals.")
-    qps: Rate = key(
-        ..., "Requests offered a second.", "qps", "a number above 0, up to 1e9; 600k is 600000", gt=0, le=1e9
+    qps: Rate | None = key(
+        None,
+        "Requests offered a second; needed where there is no curve.",
+        "qps",
+        "a number above 0, up to 1e9; 600k is 600000",
     )
+    curve: LoadCurve | None = key(None, "A load that changes, in the place of `qps`.")
     update_ratio: float = key(
         None, "Share of requests that write; without it the preset's: 0.25 for etc, 0.01 for usr.", ge=0, le=1
     )
@@ -249,7 +315,11 @@ class Workload(Part):
     )
     ramp_seconds: float = key(5.0, "Load before the window, not counted.", "s", ge=0, le=MAX_SECONDS)
     window_seconds: float = key(
-        30.0, "The window over which energy, latency and load are measured.", "s", ge=0.1, le=MAX_SECONDS
+        30.0,
+        "The window over which energy, latency and load are measured; a curve that spans it gives its length.",
+        "s",
+        ge=0.1,
+        le=MAX_SECONDS,
     )
 
     @model_validator(mode="before")
@@ -261,9 +331,34 @@ class Workload(Part):
             return {**raw, "update_ratio": PRESETS[preset].update_ratio}
         return raw
 
-    def load(self) -> Load:
-        """The load to offer."""
-        return load(self.preset, self.qps, self.update_ratio, self.outstanding)
+    @model_validator(mode="before")
+    @classmethod
+    def _length(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping) or "window_seconds" in raw or raw.get("curve") is None:
+            return raw
+        try:
+            curve = LoadCurve.model_validate(raw["curve"])
+            return {**raw, "window_seconds": curve.made().seconds} if curve.spans == "window" else raw
+        except (ValidationError, CurveError):
+            return raw  # its own checks name what is wrong
+
+    @property
+    def parts(self) -> int:
+        """How many windows a curve that spans the experiment lasts; 0 for a load that is the same in all of them."""
+        if self.curve is None or self.curve.spans == "window":
+            return 0
+        return math.ceil(self.curve.made().seconds / self.window_seconds - 1e-9)
+
+    def load(self, part: int = 0) -> Load:
+        """The load to offer in a window; `part` counts, from 0, those of a curve that spans the experiment.
+
+        Raises CurveError.
+        """
+        offered = load(self.preset, self.qps or 0.0, self.update_ratio, self.outstanding)
+        if self.curve is None:
+            return offered
+        at_s = part * self.window_seconds if self.curve.spans == "experiment" else 0.0
+        return curves.under(offered, self.curve.made().cut(at_s, self.window_seconds))
 
 
 class Search(Part):
@@ -338,7 +433,7 @@ class Policy(Part):
 
     name: str = key(
         "tune",
-        "A policy's name: tune, nop, or one that a package adds.",
+        "A policy's name: tune, follow, nop, or one that a package adds.",
         pattern=PLUGIN_PATTERN,
         allowed="the name of an installed policy, in small letters",
     )
@@ -346,7 +441,10 @@ class Policy(Part):
 
 
 class Experiment(Part):
-    """A definition of an experiment, complete and sound. `name`, `herd`, `workload.qps` and `knobs` have no default."""
+    """A definition of an experiment, complete and sound.
+
+    `name`, `herd`, `knobs` and `workload`'s `qps` or `curve` have no default.
+    """
 
     name: str = key(
         ..., "What the experiment is called; its folder is named after it.",
@@ -361,7 +459,9 @@ class Experiment(Part):
     objective: Objective = key("energy_joules", "The metric to make as small as possible.", allowed="a metric")
     constraints: Limits = key((), "Limits that a solution keeps.", allowed=LIMIT_FORM, max_length=32)
     search: Search = key(Search, "How the next trial is chosen.")
-    trials: int = key(30, "Trials of the search.", ge=1, le=MAX_TRIALS)
+    trials: int = key(
+        30, "Trials of the search; one for each window of a curve that spans the experiment.", ge=1, le=MAX_TRIALS
+    )
     repeats: int = key(
         3, "Repeats of the best setting and of the baseline that confirm the verdict; 0: none.", ge=0, le=100
     )
@@ -373,6 +473,17 @@ class Experiment(Part):
     ] = key(Policy, "What the shepherd does with the herd: a name, or {name, options}.")
 
     _source: Source = PrivateAttr(default_factory=Source)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _length(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping) or "trials" in raw:
+            return raw
+        try:
+            parts = Workload.model_validate(raw.get("workload")).parts
+        except (ValidationError, CurveError):
+            return raw  # its own checks name what is wrong
+        return {**raw, "trials": parts} if parts else raw
 
     @model_validator(mode="after")
     def _sound(self) -> Self:

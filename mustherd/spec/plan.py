@@ -83,13 +83,17 @@ def plan(experiment: Experiment, musters: int | None = None) -> Plan:
     search = 1 if experiment.search.method == "one-shot" else min(experiment.trials, space)
     baseline = math.ceil(search / experiment.baseline.every)
     confirm = 2 * experiment.repeats
+    if experiment.workload.parts:
+        # A load that changes from window to window is followed, and nothing is compared under it.
+        search, baseline, confirm = experiment.trials, 0, 0
     confirm_at_most = confirm * min(CANDIDATES, search)
     load = experiment.workload
     per_trial = _settle_seconds(experiment) + load.ramp_seconds + load.window_seconds
     rounds = math.ceil((search + baseline) / nodes) + math.ceil(confirm / nodes)
     rounds_at_most = rounds - math.ceil(confirm / nodes) + min(CANDIDATES, search) * math.ceil(confirm / nodes)
     speed = simulated.speed if simulated else 1.0
-    choosing = search * SUGGESTION_SECONDS if experiment.search.method == "gp" else 0.0
+    searches = experiment.search.method == "gp" and not experiment.workload.parts
+    choosing = search * SUGGESTION_SECONDS if searches else 0.0
     per_round = per_trial / speed + TRIAL_OVERHEAD_SECONDS
     trials = search + baseline + confirm
     joules = PROFILES[simulated.profile].watts * load.window_seconds * trials if simulated else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from mustherd.load.curve import CurveError
 from mustherd.spec.error import Finding, Path, listed, nearest, shown
 from mustherd.spec.knobs import Space, disallowed, value_text
 from mustherd.spec.metrics import limit_text
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 def broken(experiment: Experiment) -> list[Finding]:
     """Every rule that the definition breaks; empty for a sound one."""
     found = [
-        *_herd(experiment), *_constraints(experiment), *_metrics(experiment), *_search(experiment),
-        *_baseline(experiment), *_gates(experiment),
+        *_herd(experiment), *_workload(experiment), *_constraints(experiment), *_metrics(experiment),
+        *_search(experiment), *_baseline(experiment), *_gates(experiment),
     ]  # fmt: skip
     if experiment.herd.simulated is not None:
         found += _faults(experiment.herd.simulated)
@@ -61,6 +62,30 @@ def _herd(experiment: Experiment) -> Iterator[Finding]:
             "simulated: {profile: c6220, musters: 2}, local: {} or inventory: FOLDER",
             at_key=bool(given),
         )
+
+
+def _workload(experiment: Experiment) -> Iterator[Finding]:
+    load = experiment.workload
+    if load.curve is None:
+        if load.qps is None:
+            yield Finding(("workload", "qps"), "the key 'qps' is needed", "a number above 0, up to 1e9; or a 'curve'")
+        return
+    path = ("workload", "curve")
+    given = [name for name in ("steps", "sine", "step", "trace") if getattr(load.curve, name) is not None]
+    if load.qps is not None:
+        yield Finding(path, "a load has 'qps' or a 'curve', not both", "one of them", at_key=True)
+    if len(given) != 1:
+        found = "a curve is one of several forms" if given else "a curve needs a form"
+        yield Finding(path, found, "one of steps, sine, step and trace")
+        return
+    if load.curve.spans == "experiment" and experiment.policy.name == "tune":
+        problem = "a search compares settings under one load, and this one changes from window to window"
+        yield Finding((*path, "spans"), problem, "window, or policy: follow", "window")
+    try:
+        for part in range(max(1, min(load.parts, experiment.trials))):
+            load.load(part)
+    except CurveError as error:
+        yield Finding((*path, given[0]), str(error), "a load above 0 in every window")
 
 
 def _simulated_load(experiment: Experiment) -> Iterator[Finding]:

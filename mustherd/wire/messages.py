@@ -10,7 +10,7 @@ import msgspec
 
 from mustherd.terms import MAX_VALUE, Energy, KnobInfo, Load, LoadReport, Reading, Setting, Zone
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 """Raised whenever a message changes; a muster of another version is refused at hello with both numbers."""
 
 MAX_PULSE_BYTES = 256 * 1024

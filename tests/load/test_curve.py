@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from mustherd.load import curve
 from mustherd.load.curve import Curve, CurveError
+from mustherd.terms import Load
 
 pieces = st.lists(st.tuples(st.floats(0.01, 100), st.floats(0, 1e6), st.floats(0, 1e6)), min_size=1, max_size=8).filter(
     lambda p: any(q > 0 or e > 0 for _, q, e in p)
@@ -112,3 +113,30 @@ def test_a_trace_that_cannot_be_followed(text, words):
 def test_a_curve_that_makes_no_sense(make):
     with pytest.raises(CurveError):
         make()
+
+
+@given(pieces, st.floats(0, 300), st.floats(0.5, 300))
+def test_a_cut_has_the_requests_of_its_time(given_pieces, start, seconds):
+    whole = Curve(given_pieces)
+    due = whole.requests(start + seconds) - whole.requests(start)
+    if due < 1e-3:
+        return
+    found = whole.cut(start, seconds)
+    assert found.seconds == pytest.approx(seconds)
+    assert found.requests(seconds) == pytest.approx(due, rel=1e-6, abs=1e-2)
+
+
+def test_a_part_without_load_is_none():
+    with pytest.raises(CurveError, match="all the time"):
+        curve.steps([(0, 10), (5, 10)]).cut(0, 10)
+
+
+def test_a_load_under_a_curve_has_its_mean_and_a_level_is_no_curve():
+    found = curve.under(Load(qps=1), curve.steps([(100, 10), (400, 20)]))
+    assert (found.qps, found.curve) == (300, ((10, 100, 100), (20, 400, 400)))
+    assert curve.of(found).qps(15) == 400
+    level = curve.under(Load(qps=1), curve.steps([(100, 10), (100, 20)]))
+    assert (level.qps, level.curve) == (100, ())
+    assert curve.of(level).qps(5) == 100
+    with pytest.raises(CurveError, match="at most 4096"):
+        curve.under(Load(qps=1), curve.steps([(1 + k % 2, 1) for k in range(5000)]))

@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from mustherd.load.counters import Address, Counters, read, total
-from mustherd.load.curve import Curve, constant
+from mustherd.load.curve import Curve, of
 from mustherd.load.error import LoadError, Reason
 from mustherd.load.generator.merge import merge
 from mustherd.load.generator.options import (
@@ -56,10 +56,9 @@ class Generator:
         load: Load,
         seed: int,
         *,
-        curve: Curve | None = None,
         counters: Callable[[], Counters] | None = None,
     ) -> None:
-        """`curve` replaces the load's qps from the time that a window opens on. `counters` reads the servers' own.
+        """A load's curve begins when a window opens. `counters` reads the servers' own.
 
         LoadError when a worker can't be started; KeyError for an unknown preset.
         """
@@ -68,7 +67,7 @@ class Generator:
         self._t0: float | None = None
         self._workers: list[_Process] = []
         try:
-            for plan in plans(options, servers, load, seed, curve or constant(load.qps)):
+            for plan in plans(options, servers, load, seed, of(load)):
                 self._workers.append(_Process(plan))
         except OSError as error:
             self.stop()

@@ -6,13 +6,10 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import msgspec
-
 from mustherd.load.counters import Address, Counters, read, total
-from mustherd.load.curve import Curve
 from mustherd.load.error import LoadError, Reason
 from mustherd.load.host import Host, Job
 from mustherd.load.mutilate import command, output
@@ -103,19 +100,10 @@ class MutilateSource:
             job.end()
 
     def start(self, load: Load, seed: int) -> "MutilateLoad":  # noqa: ARG002 - the port's
-        """Store the records and start a leader; `seed` has no meaning to mutilate."""
+        """Store the records and start a leader; `seed` has no meaning to mutilate. LoadError, for a curve too."""
+        if load.curve:
+            raise LoadError(Reason.LOAD_FAILED, "mutilate's load is constant: it follows no curve within a window")
         return self._launch(load, self._ramp_s, self._window_s)
-
-    def follow(self, load: Load, curve: Curve) -> Iterator[LoadReport]:
-        """One report for each piece of a curve at its mean load, one run after the other: mutilate's load is constant.
-
-        Between two runs lie the ramp and, with agents, 1.5 s for them to be told. LoadError.
-        """
-        for segment in curve.segments:
-            mean = msgspec.structs.replace(load, qps=segment.requests / segment.seconds)
-            running = self._launch(mean, self._ramp_s, max(1, math.ceil(segment.seconds)))
-            running.open_window()
-            yield running.close_window()
 
     def search(self, load: Load, percentile: int, limit_us: int) -> Output:
         """The highest load at which that percentile of the reads is within the limit: the output's qps. LoadError.

@@ -22,8 +22,7 @@ class TwinLoad:
     def open_window(self) -> None:
         """Count from here. RuntimeError when the load has ended."""
         self._alive()
-        self._work.spent.clear()
-        self._opened_at = self._machine.clock.now()
+        self._opened_at = self._machine.open_window(self._work)
 
     def close_window(self) -> LoadReport:
         """Report and end. RuntimeError without an open window or when the load has ended.
@@ -37,7 +36,7 @@ class TwinLoad:
         t1 = self._machine.clock.now()
         spent = list(self._work.spent)
         self._machine.stop()
-        load, faults = self._work.load, self._machine.options.faults
+        faults = self._machine.options.faults
         seconds = math.fsum(s for s, _ in spent)
         served = math.fsum(s * state.achieved_qps for s, state in spent)
         # Arrivals are Poisson: the count of a window spreads by its root.
@@ -47,7 +46,7 @@ class TwinLoad:
             generator="twin",
             t0_s=self._opened_at,
             t1_s=t1,
-            offered_qps=load.qps,
+            offered_qps=self._work.offered(seconds) / seconds if seconds > 0 else 0.0,
             achieved_qps=requests / seconds if seconds > 0 else 0.0,
             requests=requests,
             misses=round(requests * faults.misses),

@@ -2,6 +2,7 @@
 
 import math
 import random
+from bisect import bisect_right
 from collections import deque
 from pathlib import Path
 
@@ -25,6 +26,9 @@ LATENCY_SPREAD = 0.008
 
 DRIFT = (0.06, 0.08)
 """Mean and standard deviation of p99's change from one campaign to another, as measured."""
+
+CURVE_STEP_S = 1.0
+"""A load that rises or falls does it in steps of this length at most."""
 
 WEIGHT = {"avg": 0.3, "p50": 0.3, "p90": 0.5, "p95": 0.7, "p99": 1.0, "p999": 1.6}
 """Spread of each latency as a multiple of p99's: the further out, the fewer requests it rests on."""
@@ -60,8 +64,28 @@ class Work(msgspec.Struct, kw_only=True):
     energy_factor: float
     latency_deviation: float
     """In standard deviations of p99."""
+    levels: tuple[tuple[float, float], ...]
+    """The load as steps: seconds since the window opened, and qps from then on."""
+    opened_at: float = math.inf
     spent: list[tuple[float, State]] = []
     """Seconds spent in each state since the window opened."""
+
+    def qps(self, at_s: float) -> float:
+        """The load at a time of the machine's."""
+        since = max(0.0, at_s - self.opened_at)
+        return self.levels[max(0, bisect_right(self.levels, (since, math.inf)) - 1)][1]
+
+    def next_change(self, at_s: float) -> float:
+        """When the load changes next after `at_s`; inf: never, or not before a window opens."""
+        later = (self.opened_at + since for since, _ in self.levels)
+        return next((t for t in later if t > at_s), math.inf)
+
+    def offered(self, seconds: float) -> float:
+        """Requests that fell due in the window's first so many seconds, on average."""
+        ends = [since for since, _ in self.levels[1:]] + [math.inf]
+        return math.fsum(
+            qps * max(0.0, min(seconds, end) - since) for (since, qps), end in zip(self.levels, ends, strict=True)
+        )
 
 
 class Machine:
@@ -93,7 +117,8 @@ class Machine:
         """Live through the time since the last call."""
         now = self.clock.now()
         while True:
-            ends = [t for t in (self._link_up_at, *self._reverts.values()) if self._now < t <= now]
+            changes = self.work.next_change(self._now) if self.work is not None else math.inf
+            ends = [t for t in (self._link_up_at, changes, *self._reverts.values()) if self._now < t <= now]
             until = min(ends, default=now)
             self._live(until)
             if not ends:
@@ -124,9 +149,18 @@ class Machine:
             noise=noise,
             energy_factor=1 + scale * noise.gauss(0, ENERGY_SPREAD),
             latency_deviation=scale * noise.gauss(0, 1),
+            levels=levels(load),
         )
         self._state = self._settled()
         return self.work
+
+    def open_window(self, work: Work) -> float:
+        """The load's curve begins; gives the time."""
+        self.advance()
+        work.spent.clear()
+        work.opened_at = self._now
+        self._state = self._settled()
+        return self._now
 
     def stop(self) -> None:
         """End the load."""
@@ -158,12 +192,13 @@ class Machine:
     def _settled(self) -> State:
         """What the machine does from now on, as its registers and its load are."""
         mhz = self._effective_mhz()
-        if self.work is None or self._now < self._link_up_at:
+        qps = self.work.qps(self._now) if self.work is not None else 0.0
+        if self.work is None or qps <= 0 or self._now < self._link_up_at:
             idle = model.idle_watts(self.profile, mhz)
             return State(power_watts=idle, busy_fraction=0.0, achieved_qps=0.0, prediction=None)
-        load = self.work.load
         if self.options.faults.generator_saturated:
-            load = msgspec.structs.replace(load, qps=0.9 * load.qps)
+            qps *= 0.9
+        load = msgspec.structs.replace(self.work.load, qps=qps)
         found = model.predict(self.profile, self.registers[ITR], mhz, load)
         return State(
             power_watts=found.power_watts * self.work.energy_factor,
@@ -199,3 +234,16 @@ class Machine:
             before = spent.pop()[0] if spent and spent[-1][1] is state else 0.0
             spent.append((before + until - began, state))
         self._now = until
+
+
+def levels(load: Load) -> tuple[tuple[float, float], ...]:
+    """A load's curve as steps: seconds from its start and the load from then on; as many requests in all."""
+    found: list[tuple[float, float]] = []
+    at = 0.0
+    for seconds, qps, end_qps in load.curve or ((1.0, load.qps, load.qps),):
+        count = 1 if qps == end_qps else math.ceil(seconds / CURVE_STEP_S)
+        for k in range(count):
+            found.append((at + seconds * k / count, qps + (end_qps - qps) * (k + 0.5) / count))
+        at += seconds
+    found.append((at, load.curve[-1][2] if load.curve else load.qps))
+    return tuple(found)

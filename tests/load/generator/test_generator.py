@@ -98,7 +98,7 @@ def test_a_load_that_changes_with_the_window():
     levels = curve.steps([(1000, 0.5), (4000, 10)])
     with served() as server:
         found = measured(
-            Generator(SMALL, [server.address], load("etc", 7), seed=1, curve=levels), ramp_s=0.0, window_s=1.0
+            Generator(SMALL, [server.address], curve.under(load("etc", 7), levels), seed=1), ramp_s=0.0, window_s=1.0
         )
     seconds = found.t1_s - found.t0_s
     assert found.offered_qps == pytest.approx(levels.requests(seconds) / seconds, rel=0.2)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from mustherd.load.counters import Counters
-from mustherd.load.curve import steps
+from mustherd.load.curve import steps, under
 from mustherd.load.error import LoadError, Reason
 from mustherd.load.host import LocalHost
 from mustherd.load.memcached import free_port
@@ -97,11 +97,10 @@ def test_a_leader_that_falls_short_since_all_connections_wait_is_not():
     assert found.counters["get_hits"] == 1
 
 
-def test_each_piece_of_a_curve_is_a_run(made):
-    found = made()
-    found.prepare()
-    reports = list(found.follow(ETC, steps([(1000, 0.5), (3000, 1)])))
-    assert [r.achieved_qps for r in reports] == [1000, 3000]
+def test_a_load_that_changes_within_a_window_is_refused(made):
+    changing = under(ETC, steps([(1000, 0.5), (3000, 1)]))
+    with pytest.raises(LoadError, match="constant"):
+        made().start(changing, 1)
 
 
 @pytest.mark.parametrize(

@@ -134,3 +134,23 @@ def test_a_load_that_no_profile_knows_is_refused_and_the_old_one_goes_on():
     with pytest.raises(ValueError, match="preset"):
         stand.node.start_load(Load(qps=1000, preset="usr"), seed=1)
     running.open_window()
+
+
+RISES = Load(qps=200_000, curve=((10, 100_000, 100_000), (10, 100_000, 300_000), (10, 300_000, 300_000)))
+
+
+def test_a_load_that_changes_uses_what_its_parts_do():
+    stand = Stand(TwinOptions(noise=0))
+    joules, report = stand.trial(300, 1600, RISES)
+    assert report.offered_qps == pytest.approx(200_000)
+    assert report.achieved_qps == pytest.approx(200_000, rel=0.01)
+    low, high = (stand.trial(300, 1600, Load(qps=qps))[0] for qps in (100_000, 300_000))
+    assert low < joules < high
+
+
+def test_without_load_for_a_while_it_idles():
+    stand = Stand(TwinOptions(noise=0))
+    half, report = stand.trial(300, 1600, Load(qps=200_000, curve=((15, 400_000, 400_000), (15, 0, 0))))
+    assert report.offered_qps == pytest.approx(200_000)
+    assert half < stand.trial(300, 1600, Load(qps=400_000))[0]
+    assert report.read_us == pytest.approx(stand.trial(300, 1600, Load(qps=400_000))[1].read_us)

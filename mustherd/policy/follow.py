@@ -1,0 +1,84 @@
+"""Follow: settings from a table, chosen by the load."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from mustherd.learn.search import Observation, Point, Problem
+from mustherd.spec import Experiment
+from mustherd.spec.knobs import FindingsError
+from mustherd.spec.knobs import settings as knob_settings
+from mustherd.spec.quantity import QuantityError, quantity
+from mustherd.terms import Load
+
+OPTIONS = ("table", "load")
+ORACLE, MEASURED = "oracle", "measured"
+
+
+class Follow:
+    """Sets what a table says for the load, the nearest one in it where it has no row of that load's own.
+
+    Options: `table`, a mapping of loads to settings, and `load`: `oracle` (the default), the load that each trial is
+    about to offer, as an experiment knows it and a server doesn't; or `measured`, the load that the trial before was
+    found to carry, which a server could know, and which is late by one trial whenever the load changes.
+    """
+
+    compares: ClassVar[bool] = False
+
+    def __init__(self, experiment: Experiment, _problem: Problem) -> None:
+        self._table, self._by = _options(experiment)
+        self._qps = 0.0
+
+    @staticmethod
+    def check(experiment: Experiment) -> None:
+        """ValueError for options that can't be used."""
+        _options(experiment)
+
+    def expect(self, load: Load) -> None:
+        if self._by == ORACLE:
+            self._qps = load.qps
+
+    def observe(self, observations: Sequence[Observation]) -> None:
+        if self._by == MEASURED and observations:
+            self._qps = observations[-1].metrics["achieved_qps"]
+
+    def propose(self, pending: Sequence[Point]) -> Point | None:  # noqa: ARG002
+        # Before anything was measured, the highest load's settings: the ones that keep limits at every load.
+        near = min(self._table, key=lambda qps: abs(qps - self._qps)) if self._qps else max(self._table)
+        return dict(self._table[near])
+
+    def why_enough(self) -> str:
+        return ""
+
+    def close(self) -> None:
+        pass
+
+
+def _options(experiment: Experiment) -> tuple[dict[float, Point], str]:
+    options = experiment.policy.options
+    if unknown := [name for name in options if name not in OPTIONS]:
+        raise ValueError(f"follow has no option {unknown[0]!r}; allowed: {', '.join(OPTIONS)}")
+    by = options.get("load", ORACLE)
+    if by not in (ORACLE, MEASURED):
+        raise ValueError(f"follow's load is {by!r}; allowed: {ORACLE}, {MEASURED}")
+    return _table(options.get("table"), experiment), by
+
+
+def _table(raw: object, experiment: Experiment) -> dict[float, Point]:
+    if not isinstance(raw, Mapping) or not raw:
+        raise ValueError("it needs a table of loads with settings, as in table: {400k: {itr-delay: 300, dvfs: 1300}}")
+    table: dict[float, Point] = {}
+    for load, row in raw.items():
+        try:
+            qps, settings = float(quantity(load, "qps")), knob_settings(row)
+        except QuantityError as error:
+            raise ValueError(f"table: {load}: {error}") from None
+        except FindingsError as error:
+            found = error.findings[0]
+            raise ValueError(f"table: {load}: {found.problem}; allowed: {found.allowed}") from None
+        if qps <= 0 or qps in table:
+            raise ValueError(f"table: {load}: loads are above 0, and each has one row")
+        for knob, value in settings.items():
+            if knob not in experiment.knobs or value not in experiment.knobs[knob]:
+                raise ValueError(f"table: {load}: {knob} {value} is not among the experiment's knobs and their values")
+        table[qps] = settings
+    return table
