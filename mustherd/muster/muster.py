@@ -273,6 +273,11 @@ class Muster:
             if self._window is not None and self._window.order.measure == order.measure:
                 self._drop_window("cancelled")
             return
+        if isinstance(order, m.Open):
+            if self._window is not None and self._window.order.measure == order.measure:
+                self._window.open()
+                self._next_step = self._node.clock.now()
+            return
         if isinstance(order, m.LogOrder):
             self._logs.order(order, self._now(), in_use=self._window is not None)
             self._answer_log_orders(self._now())
@@ -289,6 +294,8 @@ class Muster:
             self._drop_window(f"{type(error).__name__}: {error}", "node-error")
             return
         if progress.opened:
+            if window.order.outside:
+                self._report(m.Opened(measure=window.order.measure, t0_s=window.t0_s))
             window.before = self._pasture.readings()
         self._next_step = progress.next_step
         for stream, rows in progress.rows:

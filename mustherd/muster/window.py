@@ -13,6 +13,12 @@ from mustherd.wire.messages import Measure
 SAMPLE_PERIOD_S = 10.0
 """Between two looks at the counters and logs while a window is open: far below one wrap of any counter."""
 
+FLUSH_PERIOD_S = 1.0
+"""Between two flushes while a window waits to be opened, so that the last one, before it opens, is short."""
+
+OPEN_WAIT_S = 600.0
+"""How long a window waits at most for a load from elsewhere."""
+
 READS_AT_MOST = 1000
 """Of one log in one go."""
 
@@ -59,6 +65,9 @@ class Window:
         self.order = order
         self.before: tuple[Reading, ...] = ()
         self.result: Result | None = None
+        self.t0_s = 0.0
+        """When it opened, once it has."""
+        self._open = not order.outside
         self._node = node
         self._load: RunningLoad | None = None
         self._expected: dict[str, int] = {}
@@ -71,6 +80,10 @@ class Window:
         progress = next(self._steps)
         self._node.clock.stop_at(progress.next_step)
         return progress
+
+    def open(self) -> None:
+        """A load from elsewhere is being measured: the next step opens the window."""
+        self._open = True
 
     def close(self) -> None:
         """End early: the load stops, the clock runs on."""
@@ -92,13 +105,19 @@ class Window:
         if order.ramp_s > 0:
             at += order.ramp_s
             yield Progress(next_step=at)
+        give_up = at + OPEN_WAIT_S
+        while not self._open:
+            at = clock.now()
+            if at > give_up:
+                raise TimeoutError(f"no load from elsewhere began within {OPEN_WAIT_S:g} s")
+            self._flush()
+            yield Progress(next_step=at + FLUSH_PERIOD_S, wanted=Streams.FLUSH)
         if node.text_loggers:
             yield Progress(next_step=at, wanted=Streams.FLUSH)
-        for logger in node.loggers:
-            logger.flush()
+        self._flush()
         if self._load is not None:
             self._load.open_window()
-        t0 = clock.now()
+        t0 = self.t0_s = clock.now()
         meter_error = ""
         tally = None
         try:
@@ -123,6 +142,10 @@ class Window:
         energies = tally.energies() if tally is not None and not meter_error else ()
         self.result = Result(t0, t1, energies, load, self._rows, self._lost, meter_error)
         yield Progress(rows=rows)
+
+    def _flush(self) -> None:
+        for logger in self._node.loggers:
+            logger.flush()
 
     def _sample(self, tally: Tally | None) -> str:
         if tally is None or self._node.meter is None:

@@ -45,15 +45,18 @@ class Entry:
     deciding: dict[int, tuple[Future[m.Applied], float]] = field(default_factory=dict)
     """Decision to who waits for its answer, and since when."""
     measuring: dict[int, Future[m.Measured]] = field(default_factory=dict)
+    opening: dict[int, Future[m.Opened]] = field(default_factory=dict)
     logging: dict[int, Future[m.Logged]] = field(default_factory=dict)
 
     def fail(self, reason: str, text: str) -> None:
         """Nobody waits for this muster any more."""
         waiting: list[Future[Any]] = [future for future, _ in self.deciding.values()]
         waiting.extend(self.measuring.values())
+        waiting.extend(self.opening.values())
         waiting.extend(self.logging.values())
         self.deciding.clear()
         self.measuring.clear()
+        self.opening.clear()
         self.logging.clear()
         for future in waiting:
             reject(future, HerdError(reason, text))

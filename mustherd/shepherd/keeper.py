@@ -178,6 +178,29 @@ class Keeper:
         muster.measuring[order.measure] = future
         self._transmit(name, muster, numbered.seq, numbered.body)
 
+    def open(self, name: str, measure: int, future: Future[m.Opened]) -> None:
+        """Have a window opened that waits for it; `future` gets when it began or a HerdError."""
+        try:
+            muster = self._present(name)
+            numbered = muster.link.send(m.Open(measure=measure), self._now())
+        except HerdError as error:
+            reject(future, error)
+            return
+        except LinkFullError as error:
+            reject(future, HerdError("link-full", f"muster {name}: {error}"))
+            return
+        muster.opening[measure] = future
+        self._transmit(name, muster, numbered.seq, numbered.body)
+
+    def cancel(self, name: str, measure: int) -> None:
+        """Have a window given up, where its muster is still there."""
+        muster = self._musters.get(name)
+        if muster is None or measure not in muster.measuring:
+            return
+        with suppress(LinkFullError):
+            numbered = muster.link.send(m.Cancel(measure=measure), self._now())
+            self._transmit(name, muster, numbered.seq, numbered.body)
+
     def log_order(self, name: str, order: m.LogOrder, future: Future[m.Logged]) -> None:
         """Have streams started, stopped or flushed; `future` gets what became of it or a HerdError."""
         try:
@@ -273,10 +296,16 @@ class Keeper:
                 measured = muster.measuring.pop(report.measure, None)
                 if measured is not None:
                     measured.set_result(report)
+            case m.Opened():
+                opened = muster.opening.pop(report.measure, None)
+                if opened is not None:
+                    opened.set_result(report)
             case m.NotMeasured():
-                measured = muster.measuring.pop(report.measure, None)
-                if measured is not None:
-                    reject(measured, HerdError(report.reason, f"muster {name}: {report.detail}"))
+                error = HerdError(report.reason, f"muster {name}: {report.detail}")
+                for books in (muster.measuring, muster.opening):
+                    future = books.pop(report.measure, None)
+                    if future is not None:
+                        reject(future, error)
             case m.Logged():
                 logged = muster.logging.pop(report.order, None)
                 if logged is not None:

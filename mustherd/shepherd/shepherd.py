@@ -115,6 +115,32 @@ class Shepherd:
         `label` is what its log rows will belong to; "": the window's number. ValueError for times, a load, a seed or a
         label that can't be told to a muster.
         """
+        order = self._measure_order(settle_s, ramp_s, window_s, load, seed, label, outside=False)
+        future: Future[m.Measured] = Future()
+        self._ask(future, lambda: self._keeper.measure(muster, order, future))
+        return future
+
+    def window(self, muster: str, *, settle_s: float, window_s: float, label: str = "") -> "OutsideWindow":
+        """A window on a muster under a load from elsewhere: it waits, once settled, until it is told to open.
+
+        ValueError as `measure`.
+        """
+        order = self._measure_order(settle_s, 0.0, window_s, None, 0, label, outside=True)
+        future: Future[m.Measured] = Future()
+        self._ask(future, lambda: self._keeper.measure(muster, order, future))
+        return OutsideWindow(self, muster, order.measure, future)
+
+    def _measure_order(  # noqa: PLR0917
+        self,
+        settle_s: float,
+        ramp_s: float,
+        window_s: float,
+        load: Load | None,
+        seed: int,
+        label: str,
+        *,
+        outside: bool,
+    ) -> m.Measure:
         with self._lock:
             self._measures += 1
             number = self._measures
@@ -126,14 +152,13 @@ class Shepherd:
             load=load,
             seed=seed,
             label=label or f"window-{number}",
+            outside=outside,
         )
         try:
             codec.order(codec.encode(order))
         except (TypeError, OverflowError) as error:
             raise ValueError(str(error)) from None
-        future: Future[m.Measured] = Future()
-        self._ask(future, lambda: self._keeper.measure(muster, order, future))
-        return future
+        return order
 
     def log(
         self,
@@ -231,3 +256,24 @@ class Shepherd:
 
     def _pause(self) -> float:
         return 0.0 if self._asked else min(IDLE_S, max(0.0, self._keeper.next_tick() - self._now()))
+
+
+class OutsideWindow:
+    """A window that waits for a load from elsewhere; `measured` holds what it saw, or a HerdError."""
+
+    def __init__(self, shepherd: Shepherd, muster: str, number: int, measured: Future[m.Measured]) -> None:
+        self.measured = measured
+        self._shepherd = shepherd
+        self._muster = muster
+        self._number = number
+
+    def open(self) -> Future[m.Opened]:
+        """Open it now; the future holds when it began, on the node's clock. HerdError when it can't be."""
+        future: Future[m.Opened] = Future()
+        self._shepherd._ask(future, lambda: self._shepherd._keeper.open(self._muster, self._number, future))
+        return future
+
+    def cancel(self) -> None:
+        """Give it up; harmless when it has ended."""
+        nobody: Future[None] = Future()
+        self._shepherd._ask(nobody, lambda: self._shepherd._keeper.cancel(self._muster, self._number))

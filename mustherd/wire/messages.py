@@ -122,6 +122,13 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True, tag="measured"):
     meter_error: Text = ""
 
 
+class Opened(msgspec.Struct, frozen=True, kw_only=True, tag="opened"):
+    """A window that waited for `Open` began at `t0_s` of the node's clock."""
+
+    measure: Session
+    t0_s: Moment
+
+
 class NotMeasured(msgspec.Struct, frozen=True, kw_only=True, tag="notmeasured"):
     """A window could not be measured; `reason` is a code, `detail` a sentence."""
 
@@ -206,6 +213,14 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True, tag="measure"):
     seed: Count
     label: Label
     """What the window's log rows belong to."""
+    outside: bool = False
+    """The load comes from elsewhere: once settled, the muster waits for `Open` with the window's start."""
+
+
+class Open(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
+    """The load from elsewhere is being measured: open the window now; answered with Opened."""
+
+    measure: Session
 
 
 class Cancel(msgspec.Struct, frozen=True, kw_only=True, tag="cancel"):
@@ -382,7 +397,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, tag="answer"):
     body: Status | Done | Refused
 
 
-Report: TypeAlias = Applied | Measured | NotMeasured | Logged | Restored | Bye
-Order: TypeAlias = Measure | Cancel | LogOrder
+Report: TypeAlias = Applied | Measured | Opened | NotMeasured | Logged | Restored | Bye
+Order: TypeAlias = Measure | Open | Cancel | LogOrder
 Up: TypeAlias = Hello | MusterBeat | Frame
 Down: TypeAlias = Welcome | Refusal | WhoAreYou | ShepherdBeat | Frame

@@ -10,6 +10,7 @@ merges them and is light enough for a muster. Counters that it adds to a report,
 - `generator_busy`: share of the window in which a worker had something to do (worst worker).
 - `generator_lag_avg_us`, `generator_lag_p99_us`: how late requests were sent that nothing held back (worst worker).
 - `generator_wait_share`: share of the window in which a worker was ready to run and had no core (worst worker).
+- `generator_takes_precedence`: 1 where every worker goes before other processes, which takes root.
 - `generator_cpu_seconds`: CPU time of all workers; a worker that doesn't block takes a whole core.
 - `unsent`: requests due in the window, not held back and yet not sent at its end. `held_back`: due and held back at
   its end. `unanswered`: sent and not answered at its end. `errors`: answers that were errors.

@@ -57,6 +57,7 @@ def merge(parts: Sequence[Counted], t0_s: float, t1_s: float) -> LoadReport:
             ),
             "generator_lag_p99_us": max(_us(h, 99.0) for h in lags),
             "generator_wait_share": waited,
+            "generator_takes_precedence": float(all(p.takes_precedence for p in parts)),
             "generator_cpu_seconds": sum(p.cpu_s for p in parts),
             "unsent": unsent,
             "held_back": sum(p.held_back for p in parts),

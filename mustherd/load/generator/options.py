@@ -111,6 +111,8 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True, tag="counted"):
     idle_s: float
     cpu_s: float
     wait_s: float
+    takes_precedence: bool = False
+    """It goes before other processes."""
 
 
 Down: TypeAlias = Plan | Open | Close

@@ -57,6 +57,8 @@ class ProcessNode:
         try:
             self._group = CpuGroup(f"{GROUP}-{os.getpid()}-{server.pid}")
             _sweep(self._group.path.parent)
+            with contextlib.suppress(GroupError):
+                self._group.prefer()
             self._adopt()
             knobs.append(CpuQuota(self._group, len(cores)))
             quota = str(self._group.path)

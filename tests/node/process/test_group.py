@@ -38,9 +38,11 @@ class Machine:
             (group / "cgroup.procs").write_text("")
             if self.unified:
                 (group / "cpu.max").write_text("max 100000\n")
+                (group / "cpu.weight").write_text("100\n")
             else:
                 (group / "cpu.cfs_quota_us").write_text("-1\n")
                 (group / "cpu.cfs_period_us").write_text("100000\n")
+                (group / "cpu.shares").write_text("1024\n")
 
     def group(self) -> CpuGroup:
         return CpuGroup("herd", self.mounts, self.own)
@@ -79,6 +81,14 @@ def test_a_limit_is_read_back_and_can_be_taken_away(machine):
     assert (group.path / "cgroup.procs").read_text() == "4711"
     group.limit(UNLIMITED)
     assert group.quota_us() == UNLIMITED
+
+
+def test_it_can_go_before_others(machine):
+    machine.offer(machine.home)
+    group = machine.group()
+    group.prefer()
+    name, most = ("cpu.weight", "10000") if machine.unified else ("cpu.shares", "262144")
+    assert (group.path / name).read_text() == most
 
 
 def test_a_group_that_went_away_is_an_error(machine):
