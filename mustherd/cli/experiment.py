@@ -301,6 +301,7 @@ def _conduct(
     # A herd on this machine takes any free ports, so that two experiments can run beside each other.
     ports = "50051,50061,50071,50081" if experiment.herd.inventory else "0,0,0,0"
     console = _console(stderr=json)
+    _lay_out_load(store.folder, experiment)
     with LocalHerd(store.folder, experiment, listen=listen, ports=ports, keys=keys) as herd:
         herd.start(expected)
         try:
@@ -329,6 +330,27 @@ def _conduct(
     if json:
         _print_json(summary(store))
     return code
+
+
+def _lay_out_load(folder: Path, experiment: "Experiment") -> None:
+    """Say in the experiment's folder which machines make the load, where it doesn't come from the nodes themselves."""
+    from mustherd.load.layout import LAYOUT, Layout, write
+
+    generator, inventory = experiment.workload.generator, experiment.herd.inventory
+    layout = None
+    if inventory is not None:
+        from mustherd.provision.inventory import InventoryError
+        from mustherd.provision.layout import read
+
+        layout = read(Path(inventory))
+        if layout is None and generator is not None:
+            raise InventoryError(f"{inventory}: nobody leads the load; mend: put one host into loadgen_leader")
+    elif generator is not None:
+        layout = Layout()
+    if layout is None:
+        (folder / LAYOUT).unlink(missing_ok=True)
+    else:
+        write(layout, folder)
 
 
 def _write_report(store: "Store", to: Path | None) -> Path:

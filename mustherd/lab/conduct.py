@@ -20,6 +20,7 @@ import msgspec
 from mustherd.herd.membership import Presence
 from mustherd.lab.goal import Goal
 from mustherd.lab.logwriter import LogWriter
+from mustherd.lab.outside import OutsideLoad
 from mustherd.lab.runner import STOPPED, Ended, Runner
 from mustherd.lab.store import INTERRUPTED, Store
 from mustherd.lab.trial import Kind, State, Trial
@@ -92,12 +93,13 @@ class Conductor:
         *,
         expected: int,
         stop: threading.Event,
+        outside: OutsideLoad | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._experiment = experiment
         self._shepherd = shepherd
-        self._runner = Runner(experiment, shepherd, logs)
+        self._runner = Runner(experiment, shepherd, logs, outside)
         self._goal = Goal.of(store.experiment().resolved)
         self._expected = expected
         self._stop = stop

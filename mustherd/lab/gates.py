@@ -23,9 +23,7 @@ NO_LOAD = "no-load"
 LOG_ROWS_LOST = "log-rows-lost"
 LOG_INCOMPLETE = "log-incomplete"
 WINDOW_LENGTH = "window-length"
-
-WINDOW_TOLERANCE = 0.02
-"""Share by which a window may differ from what was asked; the values are taken over the window as it was."""
+WINDOW_MISMATCH = "window-mismatch"
 
 
 @dataclass(frozen=True)
@@ -63,13 +61,29 @@ def judge(
         if lost:
             return Fired(KNOB_NOT_HELD, f"{when} the window {lost}")
     seconds = measured.t1_s - measured.t0_s
-    if abs(seconds - window_seconds) > WINDOW_TOLERANCE * window_seconds:
+    if abs(seconds - window_seconds) > gates.window_tolerance * window_seconds:
         return Fired(WINDOW_LENGTH, f"the window lasted {seconds:.2f} s instead of {window_seconds:g} s")
+    apart = _apart(measured)
+    if apart > gates.window_tolerance * window_seconds:
+        return Fired(
+            WINDOW_MISMATCH,
+            f"energy and load were measured over windows up to {apart:.3f} s apart,"
+            f" allowed {gates.window_tolerance * window_seconds:.3g} s",
+        )
     return (
         _energy(band_watts(gates, facts), measured, seconds)
         or _load(gates, measured)
         or _log(gates, measured, log_complete)
     )
+
+
+def _apart(measured: Measured) -> float:
+    """Seconds by which the load's window may differ from the node's at either end, uncertainty of clocks included."""
+    load = measured.load
+    if load is None:
+        return 0.0
+    ends = (load.t0_s - measured.t0_s, load.t1_s - measured.t1_s)
+    return max(map(abs, ends)) + load.counters.get("clock_uncertainty_s", 0.0)
 
 
 def _not_held(settings: Sequence[Setting], readings: Sequence[Reading]) -> str:

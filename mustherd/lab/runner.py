@@ -12,7 +12,9 @@ import msgspec
 from mustherd.lab import gates
 from mustherd.lab.logwriter import LogWriter
 from mustherd.lab.metrics import metrics
+from mustherd.lab.outside import LASTING, OutsideLoad
 from mustherd.lab.trial import State, Trial
+from mustherd.load.error import LoadError
 from mustherd.shepherd.events import HerdError, MusterView
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.spec import Experiment
@@ -29,6 +31,9 @@ LOG_WAIT_S = 15.0
 
 DECISION_WAIT_S = 30.0
 """Longer than the shepherd itself tries."""
+
+TWIN = "twin"
+"""The kind, among a node's facts, of one that can only load itself."""
 
 UNKNOWN_KNOB = "unknown-knob"
 NO_ANSWER = "no-answer"
@@ -50,8 +55,12 @@ def label_of(number: int, attempt: int) -> str:
 class Runner:
     """Runs trials; `run` may be called from several threads, one trial a muster at a time."""
 
-    def __init__(self, experiment: Experiment, shepherd: Shepherd, logs: LogWriter) -> None:
+    def __init__(
+        self, experiment: Experiment, shepherd: Shepherd, logs: LogWriter, outside: OutsideLoad | None = None
+    ) -> None:
+        """`outside` loads nodes that run no load of their own."""
         self._experiment = experiment
+        self._outside = outside
         self._shepherd = shepherd
         self._logs = logs
         self._speed = experiment.herd.simulated.speed if experiment.herd.simulated else 1.0
@@ -65,6 +74,9 @@ class Runner:
             return Ended(_end(trial, State.FAILED, UNKNOWN_KNOB, f"muster {muster} offers no knob {error}"))
         except HerdError as error:
             return Ended(_end(trial, State.INVALID, error.reason, str(error)))
+        except LoadError as error:
+            state = State.FAILED if error.reason in LASTING else State.INVALID
+            return Ended(_end(trial, state, str(error.reason), error.message))
         except FutureTimeoutError:
             return Ended(_end(trial, State.INVALID, NO_ANSWER, f"muster {muster} gave no answer in time"))
         except CancelledError:
@@ -79,17 +91,7 @@ class Runner:
             return Ended(_end(trial, State.FAILED, f"decision-{applied.outcome}", applied.detail))
         moved = [k.settle_seconds for k in view.knobs if any((s.sheep, s.knob) == (k.sheep, k.name) for s in settings)]
         settle_s = max([load.settle_seconds, *(moved or [k.settle_seconds for k in view.knobs])])
-        node_seconds = settle_s + load.ramp_seconds + load.window_seconds
-        measuring: Future[Measured] = self._shepherd.measure(
-            view.name,
-            settle_s=settle_s,
-            ramp_s=load.ramp_seconds,
-            window_s=load.window_seconds,
-            load=trial.demand or load.load(),
-            seed=self._seed(trial),
-            label=label_of(trial.number, trial.attempt),
-        )
-        measured = measuring.result(node_seconds / self._speed * 2 + SLACK_S)
+        measured = self._measure(trial, view, settle_s)
         complete = self._logs.flush(view.name, measured.spool, measured.last_block, LOG_WAIT_S)
         if complete and measured.last_block:
             measured = self._with_losses(measured, trial, view.name)
@@ -115,6 +117,31 @@ class Runner:
         if fired is not None:
             return Ended(_end(trial, State.INVALID, fired.reason, fired.detail))
         return Ended(_end(trial, State.FINISHED))
+
+    def _measure(self, trial: Trial, view: MusterView, settle_s: float) -> Measured:
+        load = self._experiment.workload
+        offered, label = trial.demand or load.load(), label_of(trial.number, trial.attempt)
+        if self._outside is not None and view.facts.get("kind") != TWIN:
+            return self._outside.measure(
+                self._shepherd,
+                view,
+                offered,
+                seed=self._seed(trial),
+                settle_s=settle_s,
+                label=label,
+                slack_s=SLACK_S,
+            )
+        measuring: Future[Measured] = self._shepherd.measure(
+            view.name,
+            settle_s=settle_s,
+            ramp_s=load.ramp_seconds,
+            window_s=load.window_seconds,
+            load=offered,
+            seed=self._seed(trial),
+            label=label,
+        )
+        node_seconds = settle_s + load.ramp_seconds + load.window_seconds
+        return measuring.result(node_seconds / self._speed * 2 + SLACK_S)
 
     def _with_losses(self, measured: Measured, trial: Trial, muster: str) -> Measured:
         """What the muster counts, or where the rows themselves show more, that."""

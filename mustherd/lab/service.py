@@ -9,7 +9,9 @@ from pathlib import Path
 
 from mustherd.lab.conduct import Conductor
 from mustherd.lab.logwriter import LogWriter
+from mustherd.lab.outside import outside_load
 from mustherd.lab.store import DEFINITION, Store
+from mustherd.load import layout
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.spec import loads
 from mustherd.wire.ends import Ports, ShepherdEnd
@@ -62,7 +64,10 @@ def serve(
         _announce(address, listen, bound)
         stack.callback(address.unlink, missing_ok=True)
         experiment = loads(store.experiment().definition, str(store.folder / DEFINITION))
-        conductor = Conductor(store, experiment, shepherd, logs, expected=expected, stop=stop)
+        outside = outside_load(experiment.workload, layout.read(store.folder))
+        if outside is not None:
+            stack.callback(outside.leave)
+        conductor = Conductor(store, experiment, shepherd, logs, expected=expected, stop=stop, outside=outside)
         return int(conductor.run())
 
 

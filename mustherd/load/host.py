@@ -54,6 +54,14 @@ class Host(Protocol):
         """A digest of the program's file: equal for equal builds. LoadError when it isn't there."""
         ...
 
+    def new_file(self) -> str:
+        """The path of a new, empty file there that only its owner may read. LoadError."""
+        ...
+
+    def take(self, file: str) -> str:
+        """What a file there holds; it is removed. LoadError."""
+        ...
+
 
 class LocalHost:
     """This machine."""
@@ -75,6 +83,22 @@ class LocalHost:
 
     def digest(self, program: str) -> str:
         return hashlib.sha256(self._find(program).read_bytes()).hexdigest()
+
+    def new_file(self) -> str:
+        try:
+            descriptor, path = tempfile.mkstemp(prefix="mustherd-", suffix=".samples")
+        except OSError as error:
+            raise LoadError(Reason.LOAD_FAILED, f"no file for samples can be made: {error.strerror}") from None
+        os.close(descriptor)
+        return path
+
+    def take(self, file: str) -> str:
+        try:
+            text = Path(file).read_text(encoding="ascii", errors="replace")
+            Path(file).unlink()
+        except OSError as error:
+            raise LoadError(Reason.LOAD_FAILED, f"{file}: {error.strerror}") from None
+        return text
 
     @staticmethod
     def _find(program: str) -> Path:

@@ -38,7 +38,7 @@ def node(table: Mapping[str, Any], meter: EnergyMeter | None = None) -> ProcessN
 
     try:
         memcached.start()
-        return ProcessNode(Server(memcached), loader, options.memcached.cores, meter)
+        return ProcessNode(Server(memcached), loader, options.memcached.cores, meter, str(memcached.address))
     except (LoadError, ServerError):
         memcached.close()
         raise

@@ -2,7 +2,7 @@
 
 import shlex
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,25 @@ class Channel:
     def __init__(self, target: Target, client: paramiko.SSHClient) -> None:
         self._target = target
         self._client = client
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection still stands."""
+        transport = self._client.get_transport()
+        return transport is not None and bool(transport.is_active())
+
+    def open(self, command: Sequence[str]) -> paramiko.Channel:
+        """Start a command with a terminal, so that it ends when its channel or the connection does."""
+        try:
+            transport = self._client.get_transport()
+            if transport is None:
+                raise EOFError("not connected")
+            channel = transport.open_session(timeout=CONNECT_S)
+            channel.get_pty(width=1000)
+            channel.exec_command(shlex.join(command))
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise ChannelError(f"{self._target.host}: lost while starting {command[0]}: {error}") from None
+        return channel
 
     def run(self, command: list[str], on_line: Callable[[str], None] = lambda _line: None) -> int:
         """Run a command, its output handed over line by line as it comes; returns its exit code.

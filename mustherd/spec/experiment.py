@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
+import msgspec
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -23,6 +24,7 @@ from pydantic import (
 from mustherd.learn.search import Constraint
 from mustherd.load import curve as curves
 from mustherd.load.curve import Curve, CurveError
+from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.presets import PRESETS, load
 from mustherd.spec import curves as curve_values
 from mustherd.spec import knobs as knob_values
@@ -85,6 +87,24 @@ def _options(raw: object) -> dict[str, Any]:
     if not isinstance(raw, Mapping):
         raise QuantityError(f"should be a mapping of options, found {kind_of(raw)}")
     return {str(key): _json(value) for key, value in raw.items()}
+
+
+def _mutilate(raw: object) -> MutilateOptions:
+    if isinstance(raw, MutilateOptions):
+        return raw
+    try:
+        return msgspec.convert(_options(raw), MutilateOptions)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at ")
+        place = where.strip("`").removeprefix("$.")
+        names = ", ".join(MutilateOptions.__struct_fields__)
+        raise QuantityError(f"{place}: {what}" if place else what, "" if place else names) from None
+
+
+def _changed(options: MutilateOptions) -> dict[str, Any]:
+    """Options that are not what they are by default."""
+    default = msgspec.structs.asdict(MutilateOptions())
+    return {name: value for name, value in msgspec.structs.asdict(options).items() if value != default[name]}
 
 
 def _json(raw: object) -> Any:
@@ -164,6 +184,12 @@ Level = Annotated[
     Field(ge=0, le=curves.MAX_QPS),
     BeforeValidator(_refused(_rate)),
     _described(anyOf=[{"type": "number", "minimum": 0, "maximum": curves.MAX_QPS}, RATE_TEXT]),
+]
+Mutilate = Annotated[
+    MutilateOptions,
+    PlainValidator(_refused(_mutilate)),
+    PlainSerializer(_changed),
+    _described(type="object"),
 ]
 PAIRS_SCHEMA = {"type": "array", "minItems": 1, "items": {"type": "array", "minItems": 2, "maxItems": 2}}
 Steps = Annotated[
@@ -306,6 +332,17 @@ class Workload(Part):
         "a number above 0, up to 1e9; 600k is 600000",
     )
     curve: LoadCurve | None = key(None, "A load that changes, in the place of `qps`.")
+    generator: Literal["mutilate", "builtin"] | None = key(
+        None,
+        "What offers the load from outside the nodes; without it mutilate where the inventory has a leader, and else "
+        "each node loads itself.",
+    )
+    mutilate: Mutilate = key(
+        MutilateOptions,
+        "How mutilate is run, where it is.",
+        allowed="options of mutilate such as measure_qps, connections, agent_threads, depth",
+        validate_default=True,
+    )
     update_ratio: float = key(
         None, "Share of requests that write; without it the preset's: 0.25 for etc, 0.01 for usr.", ge=0, le=1
     )
@@ -415,6 +452,12 @@ class Gates(Part):
     miss_ratio: float = key(0.001, "Largest share of reads that may find no value.", ge=0, le=1)
     log_rows_lost: int = key(0, "Rows of native logs that may be lost.", ge=0, le=10**9)
     energy_watts: Band = key(Band, "Plausible power of a node's packages.")
+    window_tolerance: float = key(
+        0.02,
+        "Share of its length by which a window may be longer or shorter than asked, or lie apart from the load's own.",
+        gt=0,
+        le=1,
+    )
     attempts: int = key(3, "How often a trial is attempted before it counts as failed.", ge=1, le=100)
     same_failure: int = key(3, "The same reason so many times in a row stops the experiment.", ge=1, le=1000)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mustherd.load.curve import CurveError
+from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.spec.error import Finding, Path, listed, nearest, shown
 from mustherd.spec.knobs import Space, disallowed, value_text
 from mustherd.spec.metrics import limit_text
@@ -66,6 +67,13 @@ def _herd(experiment: Experiment) -> Iterator[Finding]:
 
 def _workload(experiment: Experiment) -> Iterator[Finding]:
     load = experiment.workload
+    if experiment.herd.simulated is not None and load.generator is not None:
+        yield Finding(("workload", "generator"), "simulated nodes load themselves", "leave it out", at_key=True)
+    by_mutilate = load.generator == "mutilate" or (load.generator is None and experiment.herd.inventory is not None)
+    if load.generator == "mutilate" and load.window_seconds != int(load.window_seconds):
+        yield Finding(("workload", "window_seconds"), "mutilate measures whole seconds", "a whole number from 1 on")
+    if load.mutilate != MutilateOptions() and not by_mutilate:
+        yield Finding(("workload", "mutilate"), "mutilate doesn't make this load", "generator: mutilate", at_key=True)
     if load.curve is None:
         if load.qps is None:
             yield Finding(("workload", "qps"), "the key 'qps' is needed", "a number above 0, up to 1e9; or a 'curve'")
@@ -83,7 +91,8 @@ def _workload(experiment: Experiment) -> Iterator[Finding]:
         yield Finding((*path, "spans"), problem, "window, or policy: follow", "window")
     try:
         for part in range(max(1, min(load.parts, experiment.trials))):
-            load.load(part)
+            if load.load(part).curve and load.generator == "mutilate":
+                raise CurveError("mutilate's load is constant within a window: use steps as long as windows")
     except CurveError as error:
         yield Finding((*path, given[0]), str(error), "a load above 0 in every window")
 

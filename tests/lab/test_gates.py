@@ -58,6 +58,9 @@ def test_a_good_window_passes() -> None:
         (but(before=()), {}, gates.KNOB_NOT_HELD, "was not read back"),
         (but(after=reading(error="EIO")), {}, gates.KNOB_NOT_HELD, "EIO"),
         (but(t1_s=25.0), {}, gates.WINDOW_LENGTH, "25.00 s instead of 30 s"),
+        (load(t0_s=-0.7), {}, gates.WINDOW_MISMATCH, "up to 0.700 s apart, allowed 0.6 s"),
+        (load(t1_s=30.7), {}, gates.WINDOW_MISMATCH, "up to 0.700 s apart"),
+        (load(t0_s=0.4, counters={"clock_uncertainty_s": 0.3}), {}, gates.WINDOW_MISMATCH, "up to 0.700 s apart"),
         (but(meter_error="permission denied"), {}, gates.ENERGY_UNREADABLE, "permission denied"),
         (
             but(energies=(Energy(zone="p", kind="package", joules=1.0),)),

@@ -12,6 +12,7 @@ merges them and is light enough for a muster. Counters that it adds to a report,
 - `generator_wait_share`: share of the window in which a worker was ready to run and had no core (worst worker).
 - `generator_takes_precedence`: 1 where every worker goes before other processes, which takes root.
 - `generator_cpu_seconds`: CPU time of all workers; a worker that doesn't block takes a whole core.
+- `counters_slack_s`: how far the servers' counters may have been read from the two ends of the window, in all.
 - `unsent`: requests due in the window, not held back and yet not sent at its end. `held_back`: due and held back at
   its end. `unanswered`: sent and not answered at its end. `errors`: answers that were errors.
 

@@ -37,6 +37,10 @@ READY_TIMEOUT_S = 20.0
 REPORT_TIMEOUT_S = 5.0
 """For workers to count up; usually some milliseconds."""
 STOP_TIMEOUT_S = 2.0
+COUNTERS_SLACK_S = 0.005
+"""Between asking for the servers' counters and the window's end that they stand for; usually a millisecond."""
+COUNTER_READS = 5
+"""How often they are read at most to come that close."""
 
 _UP = msgspec.msgpack.Decoder(Up)
 _Message = TypeVar("_Message", Ready, Counted)
@@ -65,6 +69,7 @@ class Generator:
         self._counters = counters or (lambda: total(read(s, options.protocol == "binary") for s in servers))
         self._before: Counters | None = None
         self._t0: float | None = None
+        self._slack_s = 0.0
         self._workers: list[_Process] = []
         try:
             for plan in plans(options, servers, load, seed, of(load)):
@@ -95,8 +100,7 @@ class Generator:
     def open_window(self) -> None:
         """Count from here. Waits for workers that are not up yet. LoadError."""
         self.ready()
-        self._before = self._counters()
-        self._t0 = time.monotonic()
+        self._before, self._t0, self._slack_s = self._counted_now()
         for worker in self._workers:
             worker.tell(Open(self._t0))
 
@@ -104,17 +108,29 @@ class Generator:
         """Count to here, report, and end the load. LoadError; RuntimeError when no window is open."""
         if self._t0 is None or self._before is None:
             raise RuntimeError("close_window without open_window")
-        t0, t1 = self._t0, time.monotonic()
+        t0 = self._t0
         try:
+            after, t1, slack_s = self._counted_now()
             for worker in self._workers:
                 worker.tell(Close(t1))
-            # The load goes on for the moment that this takes; the window's requests are counted apart.
-            counted = self._counters().since(self._before)
+            counted = after.since(self._before)
             deadline = time.monotonic() + REPORT_TIMEOUT_S
             report = merge([w.counted(deadline) for w in self._workers], t0, t1)
         finally:
             self.stop()
-        return msgspec.structs.replace(report, counters={**report.counters, **counted.plain()})
+        slack = {"counters_slack_s": self._slack_s + slack_s}
+        return msgspec.structs.replace(report, counters={**report.counters, **counted.plain(), **slack})
+
+    def _counted_now(self) -> tuple[Counters, float, float]:
+        """The servers' counters, the time after, and how much earlier at most they were read: where a busy machine
+        came between, they are read again."""
+        for _ in range(COUNTER_READS):
+            asked = time.monotonic()
+            found = self._counters()
+            now = time.monotonic()
+            if now - asked <= COUNTERS_SLACK_S:
+                break
+        return found, now, now - asked
 
     def stop(self) -> None:
         """End the load; harmless when it has ended."""

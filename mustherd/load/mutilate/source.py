@@ -2,12 +2,9 @@
 
 import contextlib
 import math
-import os
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from mustherd.load.counters import Address, Counters, read, total
 from mustherd.load.error import LoadError, Reason
@@ -18,6 +15,8 @@ from mustherd.load.mutilate.output import Output
 from mustherd.terms import Load, LoadReport
 
 AGENT_START_TIMEOUT_S = 5.0
+RESTART_AGENT = ("sudo", "-n", "systemctl", "restart", "mustherd-mutilate-agent.service")
+"""The unit that the memcached_mutilate role installs."""
 REACH_TIMEOUT_S = 1.0
 PRELOAD_TIMEOUT_S = 60.0
 SYNC_S = 1.5
@@ -36,6 +35,9 @@ FAILURES = {
     "Unexpected EOF": Reason.SERVER_UNREACHABLE,
     "Connection reset": Reason.SERVER_UNREACHABLE,
     "out of sync": Reason.VERSION_MISMATCH,
+    ": not found": Reason.TOOL_MISSING,
+    "command not found": Reason.TOOL_MISSING,
+    "No such file or directory": Reason.TOOL_MISSING,
 }
 """What mutilate says when it gives up, and what that means."""
 
@@ -63,10 +65,8 @@ class MutilateSource:
     ) -> None:
         """`start_agents` is False where agents run as units; `save` for exact percentiles of the leader's reads.
 
-        ValueError for `save` with a leader on another machine: its samples are not here.
+        Units are started anew by `prepare` when the run before ended badly.
         """
-        if save and not leader.is_here:
-            raise ValueError("samples are saved where the leader runs, which is another machine")
         self._options = options
         self._servers = tuple(servers)
         self._leader = leader
@@ -76,10 +76,21 @@ class MutilateSource:
         self._save = save
         self._jobs: list[Job] = []
         self._running: MutilateLoad | None = None
+        self._spoilt = False
 
     def prepare(self) -> None:
         """Start the agents that are not units, and wait for all of them. LoadError."""
+        self._spoilt |= self._running is not None and not self._running.ended_well
         self.stop()
+        if self._spoilt and not self._start_agents:
+            # Each of them waits for a leader that is no more.
+            for host in self._agents:
+                job = host.start(RESTART_AGENT)
+                try:
+                    _wait(job, AGENT_START_TIMEOUT_S, f"restarting the agent on {host.name}")
+                finally:
+                    job.end()
+        self._spoilt = False
         if self._start_agents:
             self._jobs = [host.start(command.agent(self._options)) for host in self._agents]
         deadline = time.monotonic() + AGENT_START_TIMEOUT_S
@@ -177,10 +188,7 @@ class MutilateSource:
             raise LoadError(Reason.AGENT_DEAD, f"no mutilate agent answers on {', '.join(dead)}")
         self.same_build()
         self.preload(load)
-        save = ""
-        if self._save:
-            descriptor, save = tempfile.mkstemp(prefix="mutilate-", suffix=".samples")
-            os.close(descriptor)
+        save = self._leader.new_file() if self._save else ""
         argv = command.leader(
             self._options,
             self._servers,
@@ -232,6 +240,9 @@ class MutilateLoad:
         self._begun = time.monotonic()
         self._before: Counters | None = None
         self._t0 = 0.0
+        self._slack_s = 0.0
+        self.ended_well = False
+        """Whether it has ended by itself, which lets its agents go."""
 
     def open_window(self) -> None:
         """Wait until the leader measures. LoadError."""
@@ -245,6 +256,7 @@ class MutilateLoad:
         # The leader's own word where its clock is ours; else when it was heard, which is later by the way here.
         self._t0 = min(now, now - (time.time() - unix_s)) if self._host.is_here else now
         self._before = self._counters()
+        self._slack_s = time.monotonic() - self._t0
 
     def close_window(self) -> LoadReport:
         """Wait until the leader ends, and report. LoadError; RuntimeError when the window isn't open."""
@@ -253,7 +265,9 @@ class MutilateLoad:
         try:
             left = self._t0 + self._window_s - time.monotonic()
             text = _wait(self._job, max(0.0, left) + SLACK_S, "mutilate's leader", self._dead_agents)
+            self.ended_well = True
             counted = self._counters().since(self._before)
+            ended = time.monotonic()
             found = output.parse(text, self._load.qps * self._window_s)
             exact = self._exact()
         finally:
@@ -265,21 +279,26 @@ class MutilateLoad:
             agents=self._agents,
             t0_s=self._t0,
             exact=exact,
-            counters=counted.plain(),
+            counters={
+                **counted.plain(),
+                "counters_slack_s": self._slack_s + max(0.0, ended - self._t0 - found.seconds),
+            },
         )
 
     def _exact(self) -> dict[str, float]:
         if not self._save:
             return {}
-        with Path(self._save).open(encoding="ascii", errors="replace") as file:
-            return output.exact(file)
+        save, self._save = self._save, ""
+        return output.exact(self._host.take(save).splitlines())
 
     def end(self) -> None:
         """End the leader; harmless when it has ended."""
         self._before = None
         self._job.end()
-        if self._save:
-            Path(self._save).unlink(missing_ok=True)
+        save, self._save = self._save, ""
+        if save:
+            with contextlib.suppress(LoadError):
+                self._host.take(save)
 
     def _give_up(self, what: str) -> None:
         dead = self._dead_agents()

@@ -43,9 +43,17 @@ class ProcessNode:
     """
 
     def __init__(
-        self, server: Server, loader: Loader, cores: Sequence[int] = (), meter: EnergyMeter | None = None
+        self,
+        server: Server,
+        loader: Loader,
+        cores: Sequence[int] = (),
+        meter: EnergyMeter | None = None,
+        address: str = "",
     ) -> None:
-        """`cores` are those that the server may be given; none: all that it may use now. Raises ServerError."""
+        """`cores` are those that the server may be given; none: all that it may use now. Raises ServerError.
+
+        `address` is told among the facts, for who loads it from elsewhere.
+        """
         self._server = server
         self._loader = loader
         self._meter = meter
@@ -75,6 +83,7 @@ class ProcessNode:
             "cores": str(len(cores)),
             "kernel": platform.release(),
             "server": server.version,
+            "memcached": address,
             "cpu-quota": quota,
             "energy": NO_METER if meter is None else ", ".join(zone.name for zone in meter.zones),
         }

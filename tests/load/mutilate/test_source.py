@@ -35,11 +35,13 @@ def program(tmp_path):
 def made(program, monkeypatch):
     """Makes a source whose servers' counters are made up, and ends it."""
     sources = []
-    monkeypatch.setattr(source, "SLACK_S", 0.3)
     monkeypatch.setattr(source, "total", lambda _: Counters(cmd_get=5))
 
     def make(mode: str = "well", agents: int = 0, **more) -> MutilateSource:
         monkeypatch.setenv("PRETEND", mode)
+        # A busy machine may take seconds to start a program; only who waits for what never comes need not wait long.
+        monkeypatch.setattr(source, "SLACK_S", 0.3 if mode.startswith("hangs") else 20.0)
+        monkeypatch.setattr(source, "AGENT_START_TIMEOUT_S", 20.0)
         options = MutilateOptions(program=program(), agent_port=free_port(), agent_threads=1)
         hosts = [LocalHost()] * agents
         sources.append(MutilateSource(options, [], LocalHost(), hosts, ramp_s=0, window_s=0.1, **more))
@@ -114,8 +116,10 @@ def test_a_load_that_changes_within_a_window_is_refused(made):
     ],
 )
 def test_each_failure_has_a_reason(made, monkeypatch, mode, agents, reason):
-    monkeypatch.setattr(source, "AGENT_START_TIMEOUT_S", 0.5)
-    assert reason_of(made(mode, agents)) == reason
+    found = made(mode, agents)
+    if mode == "agent-dies":
+        monkeypatch.setattr(source, "AGENT_START_TIMEOUT_S", 0.5)
+    assert reason_of(found) == reason
 
 
 def test_a_leader_that_never_begins_is_a_time_out(made, monkeypatch):
@@ -155,11 +159,3 @@ def test_a_program_that_is_not_there():
     with pytest.raises(LoadError) as caught:
         found.start(ETC, 1)
     assert caught.value.reason == Reason.TOOL_MISSING
-
-
-def test_samples_of_another_machine_are_refused():
-    class Far(LocalHost):
-        is_here = False
-
-    with pytest.raises(ValueError, match="another machine"):
-        MutilateSource(MutilateOptions(), [], Far(), ramp_s=0, window_s=1, save=True)
