@@ -75,7 +75,11 @@ class SshHost:
                 self._login.close()
                 place = self._place
                 target = Target(place.host, place.user, place.port, Path(place.key) if place.key else None)
-                self._channel = self._login.enter_context(connect(target))
+                try:
+                    self._channel = self._login.enter_context(connect(target))
+                except ChannelError:
+                    # A busy sshd drops some who knock at the same time (MaxStartups).
+                    self._channel = self._login.enter_context(connect(target))
             return self._channel
 
     def _run(self, argv: Sequence[str]) -> tuple[int, str]:

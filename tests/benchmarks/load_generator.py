@@ -138,10 +138,14 @@ def _carried(server: Memcached, program: str) -> dict[str, object]:
 
 
 class PinnedHost(LocalHost):
-    """This machine, but for the server's core."""
+    """This machine, but for the server's core, with the precedence that the generator's workers take by themselves."""
+
+    def __init__(self, *, calm: bool) -> None:
+        super().__init__()
+        self._prefix = [*(["nice", "-n", "-20"] if calm else []), "taskset", "-c", str(max(CORES))]
 
     def start(self, argv: Sequence[str]) -> LocalJob:
-        return super().start(["taskset", "-c", str(max(CORES)), *argv])
+        return super().start([*self._prefix, *argv])
 
 
 def _calm(server: Memcached) -> bool:
@@ -163,7 +167,7 @@ def _against_mutilate(server: Memcached, program: str, qps: float, calm: bool) -
     runs: dict[str, list[LoadReport]] = {"mutilate": [], "generator": [], "from_due": []}
     options = MutilateOptions(program=program, connections=CONNECTIONS)
     source = MutilateSource(
-        options, [server.address], PinnedHost(), ramp_s=RAMP_S, window_s=COMPARED_WINDOW_S, save=True
+        options, [server.address], PinnedHost(calm=calm), ramp_s=RAMP_S, window_s=COMPARED_WINDOW_S, save=True
     )
     due = GeneratorOptions(connections=CONNECTIONS, records=options.records, cores=(max(CORES),))
     sent = msgspec.structs.replace(due, count_from="sent")
