@@ -146,7 +146,7 @@ class Store:
                     raise StoreError(f"{self.folder} can't be written: {error}") from error
                 raise
 
-    def _read(self, sql: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    def _read(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[tuple[Any, ...]]:
         with self._lock:
             try:
                 return self._db.execute(sql, values).fetchall()
@@ -224,17 +224,18 @@ class Store:
     def trials(self, kind: Kind | None = None, state: State | None = None) -> list[Trial]:
         """All attempts by number and attempt, or those of one kind or state."""
         found = self._read(
-            f"{rows.SELECT_TRIAL} WHERE (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR state = ?2)"
+            f"{rows.SELECT_TRIAL} WHERE (:kind IS NULL OR kind = :kind) AND (:state IS NULL OR state = :state)"
             " ORDER BY number, attempt",
-            (kind and kind.value, state and state.value),
+            {"kind": kind and kind.value, "state": state and state.value},
         )
         return [rows.trial(row) for row in found]
 
     def trial(self, number: int, attempt: int | None = None) -> Trial:
         """One attempt at a number, the last one unless told; StoreError when there is none."""
         found = self._read(
-            f"{rows.SELECT_TRIAL} WHERE number = ?1 AND (?2 IS NULL OR attempt = ?2) ORDER BY attempt DESC LIMIT 1",
-            (number, attempt),
+            f"{rows.SELECT_TRIAL} WHERE number = :number AND (:attempt IS NULL OR attempt = :attempt)"
+            " ORDER BY attempt DESC LIMIT 1",
+            {"number": number, "attempt": attempt},
         )
         if not found:
             raise StoreError(f"{self.folder} has no trial {number}" + (f"-{attempt}" if attempt else ""))
@@ -247,7 +248,9 @@ class Store:
     def counts(self, kind: Kind | None = None) -> dict[str, int]:
         """Attempts by state, every state named."""
         found = dict(
-            self._read("SELECT state, count(*) FROM trial WHERE ?1 IS NULL OR kind = ?1 GROUP BY state", (kind,))
+            self._read(
+                "SELECT state, count(*) FROM trial WHERE :kind IS NULL OR kind = :kind GROUP BY state", {"kind": kind}
+            )
         )
         return {state.value: found.get(state.value, 0) for state in State}
 
