@@ -296,12 +296,15 @@ def _cpu_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def take_precedence(*, blocking: bool) -> bool:
-    """Go before whatever else wants this process's core; False where that isn't allowed (it takes root).
+def take_precedence(*, blocking: bool, alone: bool) -> bool:
+    """Go before whatever else wants this process's core; False where it doesn't (it takes root).
 
-    A generator that waits for a core measures itself. One that sleeps between requests goes first at once (SCHED_FIFO);
-    one that never sleeps would keep everybody else out, and weighs more instead.
+    A generator that waits for a core measures itself. One that sleeps between requests goes first at once (SCHED_FIFO).
+    One that never sleeps would keep everybody else out: with a core that it was given for itself it weighs more, and
+    without one it waits its turn, since the server might be on the same core.
     """
+    if not (blocking or alone):
+        return False
     try:
         if blocking:
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(os.sched_get_priority_min(os.SCHED_FIFO)))
@@ -348,7 +351,7 @@ def main() -> int:
         if plan.core is not None:
             os.sched_setaffinity(0, {plan.core})
         worker = Worker(plan)
-        worker.takes_precedence = take_precedence(blocking=plan.blocking)
+        worker.takes_precedence = take_precedence(blocking=plan.blocking, alone=plan.core is not None)
         _say(Ready())
         # Nothing here makes cycles, and a collection stops the world.
         gc.collect()

@@ -116,28 +116,6 @@ class MutilateSource:
             raise LoadError(Reason.LOAD_FAILED, "mutilate's load is constant: it follows no curve within a window")
         return self._launch(load, self._ramp_s, self._window_s)
 
-    def search(self, load: Load, percentile: int, limit_us: int) -> Output:
-        """The highest load at which that percentile of the reads is within the limit: the output's qps. LoadError.
-
-        Takes up to some forty runs of the window's length.
-        """
-        self.preload(load)
-        argv = command.leader(
-            self._options,
-            self._servers,
-            load,
-            seconds=self._window_s,
-            agents=[a.name for a in self._agents],
-            search=(percentile, limit_us),
-        )
-        job = self._leader.start(argv)
-        try:
-            runs = 40
-            text = _wait(job, runs * (self._window_s + SYNC_S) + SLACK_S, "the search", self.dead_agents)
-        finally:
-            job.end()
-        return output.parse(text)
-
     def stop(self) -> None:
         running, self._running = self._running, None
         if running is not None:
