@@ -2,7 +2,7 @@
 
 The trial that made a setting look best was chosen for being low, so it is likely too low; and a limit that one trial
 kept narrowly, another will miss. Each round measures every setting that is left once, in an order of its own, so that
-drift hits all alike and pairs of one round cancel it.
+drift hits all alike: what a round, or a node, has in common is estimated beside the settings and cancels.
 """
 
 import math
@@ -22,10 +22,21 @@ CONFIDENCE = 0.95
 """Of two-sided intervals; a limit is held against one end, so it is kept with a confidence of 0.975."""
 ABREAST = 3
 """How many settings are confirmed at the same time."""
+ROUNDS = 8
+"""Rounds at most; where they leave it open, the limit lies within the noise and more of them would rarely settle it."""
 INDIFFERENCE = 0.03
 """Rounds go on while another setting may still be cheaper by more than 3 % than the one to be announced."""
 LEAST_ROUNDS = 3
 """Fewer repeats than this give intervals many times as wide as the noise."""
+
+
+class Repeat(msgspec.Struct, frozen=True, kw_only=True):
+    """A setting measured once more."""
+
+    point: Point
+    metrics: Metrics
+    where: str = ""
+    """The node that it ran on: nodes of one kind differ by some per cent, which must not count as a saving."""
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +58,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     words: dict[str, Word]
     """The same metrics: whether its limit is met."""
     saving_percent: Estimate | None
-    """Of the default's objective, from pairs of one round; None without a default."""
+    """Of the default's objective, net of what rounds and nodes have in common; None without a default."""
     objective: float
     """Geometric mean."""
 
@@ -90,7 +101,8 @@ class Confirmation:
         candidates: Sequence[Point],
         *,
         default: Point | None = None,
-        rounds: int = 10,
+        least: int = LEAST_ROUNDS,
+        rounds: int = ROUNDS,
         margin: float = 0.0,
         abreast: int = ABREAST,
         seed: int = 0,
@@ -101,21 +113,23 @@ class Confirmation:
             problem: objective and limits.
             candidates: settings to confirm, the most promising first.
             default: the baseline's settings, measured in every round.
-            rounds: how many at most.
+            least: rounds that a setting needs before it is announced.
+            rounds: how many at most; not fewer than `least`.
             margin: share of each limit that is kept free for drift: with 0.06 a p99 limit of 500 us counts as 470.
             abreast: how many candidates are measured at the same time.
             seed: decides the order within a round.
         """
-        if rounds < 1 or abreast < 1 or not 0 <= margin < 1:
-            raise ValueError("rounds and abreast are at least 1, and margin is a share from 0 to 1")
+        if least < 1 or rounds < 1 or abreast < 1 or not 0 <= margin < 1:
+            raise ValueError("least, rounds and abreast are at least 1, and margin is a share from 0 to 1")
         self._problem = problem
         self._candidates = [c for c in candidates if c != default]
         self._default = default
-        self._limit = rounds
+        self._least = least
+        self._limit = max(least, rounds)
         self._margin = margin
         self._abreast = abreast
         self._seed = seed
-        self._rounds: list[list[tuple[Point, Metrics]]] = []
+        self._rounds: list[list[Repeat]] = []
         self._dropped: list[Point] = []
 
     def round(self) -> list[Point]:
@@ -123,10 +137,12 @@ class Confirmation:
         if len(self._rounds) >= self._limit or not self._live() or self._decided():
             return []
         points = [*self._live(), *([self._default] if self._default is not None else [])]
-        random.Random(f"{self._seed}/{len(self._rounds)}").shuffle(points)
-        return points
+        # Every other round goes backwards: a drift in time, and a difference between two nodes that take turns, then
+        # fall on all settings alike, whatever their number.
+        random.Random(f"{self._seed}/{len(self._rounds) // 2}").shuffle(points)
+        return points[::-1] if len(self._rounds) % 2 else points
 
-    def add(self, measured: Sequence[tuple[Point, Metrics]]) -> None:
+    def add(self, measured: Sequence[Repeat]) -> None:
         """Take a round in; settings whose trial was invalid are left out of it."""
         self._rounds.append(list(measured))
         judged = {self._key(p): self.judge(p) for p in self._live() if self._values(p)}
@@ -152,7 +168,7 @@ class Confirmation:
         limits: dict[str, Estimate] = {}
         words: dict[str, Word] = {}
         for constraint in self._problem.constraints:
-            estimate = self._estimate(point, constraint.metric)
+            estimate = self.estimate(point, constraint.metric)
             limits[constraint.metric] = estimate
             words[constraint.metric] = self._held(constraint, estimate)
         saving = self._saving(point)
@@ -160,7 +176,7 @@ class Confirmation:
         if saving is not None:
             said.add("met" if saving.low > 0 else "not met" if saving.high <= 0 else "not certain")
         word: Word = "not met" if "not met" in said else "not certain" if "not certain" in said else "met"
-        if len(self._values(point)) < LEAST_ROUNDS and word == "met":
+        if len(self._values(point)) < self._least and word == "met":
             word = "not certain"
         objective = [
             self._transformed(self._problem.objective, m[self._problem.objective]) for m in self._values(point)
@@ -198,25 +214,25 @@ class Confirmation:
 
     def _low(self, point: Point) -> float:
         """The lower end of the objective's interval."""
-        return self._estimate(point, self._problem.objective).low
+        return self.estimate(point, self._problem.objective).low
 
     def _surely_worse(self, point: Point, best: float) -> bool:
-        return len(self._values(point)) >= LEAST_ROUNDS and self._low(point) > best
+        return len(self._values(point)) >= self._least and self._low(point) > best
 
     @staticmethod
     def _key(point: Point) -> tuple[tuple[str, int], ...]:
         return tuple(sorted(point.items()))
 
     def _values(self, point: Point) -> list[Metrics]:
-        return [m for r in self._rounds for p, m in r if p == point]
+        return [one.metrics for r in self._rounds for one in r if one.point == point]
 
     def _log(self, metric: str) -> bool:
-        return all(m[metric] > 0 for r in self._rounds for _, m in r)
+        return all(one.metrics[metric] > 0 for r in self._rounds for one in r)
 
     def _transformed(self, metric: str, value: float) -> float:
         return math.log(value) if self._log(metric) else value
 
-    def _estimate(self, point: Point, metric: str) -> Estimate:
+    def estimate(self, point: Point, metric: str) -> Estimate:
         """The metric's mean at `point`; its relative noise is pooled over all settings, which have it in common."""
         log = self._log(metric)
         squares, freedom = 0.0, 0
@@ -237,34 +253,48 @@ class Confirmation:
     def _measured(self) -> list[Point]:
         points: list[Point] = []
         for r in self._rounds:
-            points += [p for p, _ in r if p not in points]
+            points += [one.point for one in r if one.point not in points]
         return points
 
     def _saving(self, point: Point) -> Estimate | None:
-        """Per cent of the default's objective, from the differences of logarithms within each round."""
-        if self._default is None or not self._log(self._problem.objective):
-            return None
-        pairs = {self._key(p): self._differences(p) for p in self._measured() if p != self._default}
-        squares = sum(statistics.variance(d) * (len(d) - 1) for d in pairs.values() if len(d) > 1)
-        freedom = sum(len(d) - 1 for d in pairs.values() if len(d) > 1)
-        mine = pairs[self._key(point)]
-        if not mine:
-            return None
-        found = interval(mine, math.sqrt(squares / freedom) if freedom else math.inf, freedom)
-        return Estimate(
-            mean=100 * (1 - math.exp(found.mean)),
-            low=100 * (1 - _exp(found.high)),
-            high=100 * (1 - math.exp(found.low)),
-        )
+        """Per cent of the default's objective: least squares on its logarithm, with a level for every setting, round
+        and node, so that only what is left beside them is noise."""
+        import numpy as np  # noqa: PLC0415
+        from scipy.special import stdtrit  # noqa: PLC0415
 
-    def _differences(self, point: Point) -> list[float]:
-        found = []
-        for r in self._rounds:
-            here = [math.log(m[self._problem.objective]) for p, m in r if p == point]
-            there = [math.log(m[self._problem.objective]) for p, m in r if p == self._default]
-            if here and there:
-                found.append(statistics.fmean(here) - statistics.fmean(there))
-        return found
+        repeats = [(place, one) for place, r in enumerate(self._rounds) for one in r]
+        settings = self._measured()
+        if self._default is None or not self._log(self._problem.objective) or self._default not in settings:
+            return None
+        nodes = sorted({one.where for _, one in repeats})
+        rows = [
+            [
+                *(float(one.point == p) for p in settings),
+                *(float(place == r) for r in range(1, len(self._rounds))),
+                *(float(one.where == n) for n in nodes[1:]),
+            ]
+            for place, one in repeats
+        ]
+        design, y = np.array(rows), np.log([one.metrics[self._problem.objective] for _, one in repeats])
+        contrast = np.zeros(design.shape[1])
+        contrast[settings.index(point)], contrast[settings.index(self._default)] = 1.0, -1.0
+        inverse = np.linalg.pinv(design)
+        if not np.allclose(contrast @ inverse @ design, contrast, atol=1e-8):
+            # As long as each setting ran on a node of its own, nothing tells the two apart.
+            design, contrast = design[:, : len(settings)], contrast[: len(settings)]
+            inverse = np.linalg.pinv(design)
+        weights = inverse @ y
+        freedom = len(y) - int(np.linalg.matrix_rank(design))
+        half = math.inf
+        if freedom > 0:
+            variance = max(0.0, float(np.sum((y - design @ weights) ** 2))) / freedom
+            half = float(stdtrit(freedom, 0.5 + CONFIDENCE / 2)) * math.sqrt(
+                variance * float(np.sum((contrast @ inverse) ** 2))
+            )
+        mean = float(contrast @ weights)
+        return Estimate(
+            mean=100 * (1 - math.exp(mean)), low=100 * (1 - _exp(mean + half)), high=100 * (1 - math.exp(mean - half))
+        )
 
     def _text(self, word: Word, winner: Judged | None) -> str:
         rounds = f"{len(self._rounds)} rounds"

@@ -7,6 +7,7 @@ import random
 import statistics
 import time
 import warnings
+from collections.abc import Sequence
 
 from skopt import Optimizer
 from threadpoolctl import threadpool_limits
@@ -41,6 +42,11 @@ def measured(point: Point, draw: random.Random) -> Observation:
 
 def _random_points(count: int, draw: random.Random) -> list[Point]:
     return [{"itr-delay": draw.randrange(2, 401, 2), "dvfs": draw.randrange(1200, 2601, 100)} for _ in range(count)]
+
+
+def ours(counts: Sequence[int] = COUNTS) -> dict[str, dict[str, float]]:
+    """Milliseconds of our search, by the number told before."""
+    return {f"n={n}": _milliseconds(_ours(n)) for n in counts}
 
 
 def _ours(count: int) -> list[float]:
@@ -94,7 +100,7 @@ def run() -> dict[str, object]:
             "threads": 1,
             "rounds": ROUNDS,
             "points_in_space": 200 * 15,
-            "mustherd_gp_with_two_constraints": {f"n={n}": _milliseconds(_ours(n)) for n in COUNTS},
+            "mustherd_gp_with_two_constraints": ours(),
             "scikit_optimize_gp_hedge": {f"n={n}": _milliseconds(_scikit_optimize(n, "gp_hedge")) for n in COUNTS},
             "scikit_optimize_ei": {f"n={n}": _milliseconds(_scikit_optimize(n, "EI")) for n in COUNTS},
             "target_median_ms": {"n=50": 100, "n=100": 200},

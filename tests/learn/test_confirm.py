@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from mustherd.learn.confirm import Confirmation, Outcome, interval
+from mustherd.learn.confirm import Confirmation, Outcome, Repeat, interval
 from mustherd.learn.search import Constraint, Point, Problem
 from tests.learn.contract import PROBLEM
 
@@ -29,7 +29,7 @@ def confirmed(
         for p in points:
             values = (truth or TRUTH)[p["itr-delay"], p["dvfs"]]
             measured.append((p, {m: v * factor * (1 + noise * draw.gauss(0, 1)) for m, v in values.items()}))
-        confirmation.add([(p, {**m, "achieved_ratio": 1.0}) for p, m in measured])
+        confirmation.add([Repeat(point=p, metrics={**m, "achieved_ratio": 1.0}) for p, m in measured])
         factor *= 1 + drift
     return confirmation.outcome()
 
@@ -75,7 +75,7 @@ def test_a_margin_keeps_room_for_drift() -> None:
 
 
 def test_one_round_is_never_enough() -> None:
-    confirmation = start([DEAR], rounds=1)
+    confirmation = start([DEAR], least=1, rounds=1)
     outcome = confirmed(confirmation)
     assert outcome.word == "not certain"
     assert outcome.winner is not None
@@ -90,9 +90,56 @@ def test_rounds_hold_every_setting_in_changing_order() -> None:
         assert len(points) == 3
         orders.add(tuple(p["dvfs"] for p in points))
         confirmation.add(
-            [(p, {"energy_joules": 1.0 + (p == DEFAULT), "read_p99_us": p99, "achieved_ratio": 0.99}) for p in points]
+            [
+                Repeat(
+                    point=p,
+                    metrics={"energy_joules": 1.0 + (p == DEFAULT), "read_p99_us": p99, "achieved_ratio": 0.99},
+                )
+                for p in points
+            ]
         )
     assert len(orders) > 1
+
+
+def test_a_round_goes_backwards_after_one_that_went_forwards() -> None:
+    confirmation = start([CHEAP, DEAR])
+    first = confirmation.round()
+    confirmation.add([Repeat(point=p, metrics=TRUTH[p["itr-delay"], p["dvfs"]]) for p in first])
+    assert confirmation.round() == first[::-1]
+
+
+def test_a_node_that_uses_more_is_not_a_saving() -> None:
+    # Node b uses 10 % more; the candidate runs there two times of three.
+    confirmation = start([DEAR], least=3, rounds=3)
+    for number, where in enumerate(("ab", "ba", "ab")):
+        measured = []
+        for p, node in zip((DEFAULT, DEAR), where, strict=True):
+            values = dict(TRUTH[p["itr-delay"], p["dvfs"]])
+            values["energy_joules"] *= (1.1 if node == "b" else 1.0) * (1 + 0.001 * (-1) ** number * (p == DEAR))
+            measured.append(Repeat(point=p, metrics=values, where=node))
+        confirmation.add(measured)
+    saving = confirmation.judge(DEAR).saving_percent
+    assert saving is not None
+    assert saving.mean == pytest.approx(25, abs=0.2)
+    assert saving.high - saving.low < 5
+
+
+def test_settings_that_never_shared_a_node_are_compared_as_they_are() -> None:
+    confirmation = start([DEAR], least=3, rounds=3)
+    for wobble in (1.0, 1.01, 0.99):
+        confirmation.add(
+            [
+                Repeat(point=DEFAULT, metrics=TRUTH[1, 1800], where="a"),
+                Repeat(
+                    point=DEAR,
+                    metrics={**TRUTH[100, 1400], "energy_joules": 1500 * wobble},
+                    where="b",
+                ),
+            ]
+        )
+    saving = confirmation.judge(DEAR).saving_percent
+    assert saving is not None
+    assert saving.low < 25 < saving.high
 
 
 def test_student_s_interval() -> None:
@@ -110,7 +157,7 @@ def test_without_a_default_there_is_no_saving() -> None:
     problem = Problem(dimensions=PROBLEM.dimensions, objective="energy_joules", constraints=(Constraint("x", 1.0),))
     confirmation = Confirmation(problem, [DEAR])
     for _ in range(3):
-        confirmation.add([(DEAR, {"energy_joules": 5.0, "x": 0.5})])
+        confirmation.add([Repeat(point=DEAR, metrics={"energy_joules": 5.0, "x": 0.5})])
     judged = confirmation.judge(DEAR)
     assert judged.saving_percent is None
     assert judged.word == "met"
