@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mustherd.lab.store import Store
+    from mustherd.learn.search import Constraint
+    from mustherd.report.view import View
     from mustherd.spec import Experiment
 
 app = typer.Typer(help="From a definition to a verdict.", no_args_is_help=True, rich_markup_mode=None)
@@ -47,6 +49,7 @@ def start(
 
     text, experiment = _read(spec)
     _check_policy(experiment)
+    _check_sources(experiment)
     folder = into if into is not None else _new_folder(experiment.name)
     store = Store.create(
         folder, name=experiment.name, definition=text, resolved=content(experiment), digest=digest(experiment)
@@ -146,7 +149,60 @@ def show(folder: NewestFolder = None, json: Json = False) -> None:
             _print_json(show_form(store))
             return
         view, console = View.of(store), _console()
-        emit(console, trials_table(view, console), verdict_panel(view, console))
+        emit(console, trials_table(view, console), *_front(view, console), verdict_panel(view, console))
+
+
+@app.command()
+def pick(
+    folder: NewestFolder = None,
+    limit: Annotated[list[str] | None, typer.Option(help="Limits, as in 'read_p99_us <= 300'.")] = None,
+    json: Json = False,
+) -> None:
+    """Pick the setting with the least of the objective within other limits, from what was measured: no new trials."""
+    from mustherd.lab.store import Store
+    from mustherd.report.forms import pick_form
+    from mustherd.report.table import emit, picks_table
+
+    limits = [_limit(text) for text in limit or []]
+    with Store.open(_existing(folder), read_only=True) as store:
+        form, view = pick_form(store, limits)
+    if json:
+        _print_json(form)
+    else:
+        console = _console()
+        emit(console, picks_table(form, view, console))
+    raise typer.Exit(0 if all(row["settings"] is not None for row in form["picks"]) else 1)
+
+
+@app.command()
+def table(
+    folder: NewestFolder = None,
+    to: Annotated[Path | None, typer.Option(help="Write the table there too, as YAML.")] = None,
+    json: Json = False,
+) -> None:
+    """Show what to set at each load of an experiment over several loads; another one tries it with search.table."""
+    import msgspec
+
+    from mustherd.lab.export import table_rows, write_table
+    from mustherd.lab.store import Store, StoreError
+    from mustherd.report.table import emit, loads_table
+    from mustherd.report.view import View
+
+    with Store.open(_existing(folder), read_only=True) as store:
+        view = View.of(store)
+    found = view.verdict()
+    if not found.loads:
+        raise StoreError(f"{view.folder} has one load: a table needs several, `workload: {{qps: [200k, 400k]}}`")
+    if to is not None:
+        try:
+            write_table(to, found, view.experiment.name)
+        except OSError as error:
+            raise StoreError(f"the table can't be written to {to}: {error}") from error
+    if json:
+        _print_json({"folder": view.folder, "table": [msgspec.to_builtins(row) for row in table_rows(found)]})
+        return
+    console = _console()
+    emit(console, loads_table(view, console))
 
 
 @app.command()
@@ -242,6 +298,35 @@ def stop(folder: NewestFolder = None, keys: Keys = None, json: Json = False) -> 
         typer.echo(f"{where}: stopping")
 
 
+def _front(view: "View", console: "Console") -> list[Any]:
+    """The front's table, where there is one."""
+    from mustherd.report.table import front_table
+
+    return [front_table(view, console)] if view.goal.second else []
+
+
+def _limit(text: str) -> "Constraint":
+    from mustherd.spec.metrics import limit
+    from mustherd.spec.quantity import QuantityError
+
+    try:
+        return limit(text)
+    except QuantityError as error:
+        near = f"; did you mean '{error.suggestion}'?" if error.suggestion else ""
+        raise typer.BadParameter(f"{text!r}: {error}; allowed: {error.allowed}{near}", param_hint="--limit") from None
+
+
+def _check_sources(experiment: "Experiment") -> None:
+    """What the definition reads from elsewhere must be there before anything is started."""
+    from mustherd.lab.prior import read_prior
+    from mustherd.spec import given_points
+
+    if experiment.search.method == "one-shot":
+        given_points(experiment)
+    if experiment.search.prior is not None:
+        read_prior(experiment)
+
+
 def _read(spec: Path | None) -> "tuple[str, Experiment]":
     """The definition's text and meaning."""
     from mustherd.spec import load, loads, quickstart
@@ -323,7 +408,7 @@ def _conduct(
         console.print(f"logs: {store.folder}/*.log; go on: mustherd experiment resume {store.folder}", markup=False)
     view = View.of(store)
     if code in (0, 1):
-        emit(console, verdict_panel(view, console))
+        emit(console, *_front(view, console), verdict_panel(view, console))
     written = _write_report(store, None)
     console.print(f"folder: {store.folder}", markup=False, soft_wrap=True)
     console.print(f"report: {written}", markup=False, soft_wrap=True)

@@ -1,7 +1,8 @@
 """The trial loop: what runs next, where, and when it is over.
 
-Baseline first, then the policy's trials with the baseline interleaved, then the confirmation: the best setting and the
-baseline in turn. What is to run is written to the store before anything is dispatched, and what happened before the
+Baseline first, then the policy's trials with the baseline interleaved, then the confirmation: the best few settings and
+the baseline in rounds. With several loads each has its baseline and its confirmation, and the policy chooses the load
+of its trials. What is to run is written to the store before anything is dispatched, and what happened before the
 next thing is chosen, so that a kill at any moment loses the trials in flight and no more.
 """
 
@@ -10,7 +11,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from enum import IntEnum
@@ -18,21 +19,26 @@ from enum import IntEnum
 import msgspec
 
 from mustherd.herd.membership import Presence
+from mustherd.lab.confirmation import candidates, standing
+from mustherd.lab.export import write_table
 from mustherd.lab.goal import Goal
 from mustherd.lab.logwriter import LogWriter
 from mustherd.lab.outside import OutsideLoad
+from mustherd.lab.prior import prior_of
 from mustherd.lab.runner import STOPPED, Ended, Runner
 from mustherd.lab.store import INTERRUPTED, Store
 from mustherd.lab.trial import Kind, State, Trial
-from mustherd.lab.verdict import Verdict, candidates, decide, holds, key_of, knobs_known
+from mustherd.lab.verdict import ORDER, SEARCH_OVER, Verdict, order_of, verdict_of
 from mustherd.learn.effect import idle_knobs
-from mustherd.learn.search import Observation
-from mustherd.policy.policy import Follower, Policy
+from mustherd.learn.noise import pooled
+from mustherd.learn.search import Observation, Point
+from mustherd.policy.policy import Calibrated, Follower, Policy, Ranking
 from mustherd.policy.policy import make as make_policy
 from mustherd.shepherd.events import DecisionLost, HerdError, HerdEvent, MusterView, PresenceChanged, PutBack, StopAsked
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.spec import Experiment, check_knobs, default_settings, plan, problem
-from mustherd.spec.plan import CANDIDATES
+from mustherd.spec.table import TABLE
+from mustherd.spec.task import CONTEXT
 from mustherd.terms import Load
 
 log = logging.getLogger(__name__)
@@ -105,6 +111,8 @@ class Conductor:
         self._stop = stop
         self._now = now
         self._baseline = default_settings(experiment)
+        self._loads = self._goal.loads or (0.0,)
+        self._order: dict[float, list[Point]] | None = None
         self._under_way: dict[Future[Ended], Trial] = {}
         self._failures, self._invalids = _Streak(), _Streak()
         self._policy: Policy | None = None
@@ -120,7 +128,9 @@ class Conductor:
                 self._gather()
                 knobs = next(iter(self._shepherd.musters().values())).knobs
                 default = self._default_point()
-                self._policy = make_policy(self._experiment, problem(self._experiment, default))
+                task = problem(self._experiment, default)
+                prior = prior_of(store, self._experiment, task)
+                self._policy = make_policy(self._experiment, msgspec.structs.replace(task, prior=prior))
                 stack.callback(self._policy.close)
                 for view in self._shepherd.musters().values():
                     check_knobs(self._experiment, view.knobs)
@@ -182,8 +192,26 @@ class Conductor:
     def _replay(self) -> None:
         finished = self._store.trials(Kind.SEARCH, State.FINISHED)
         if finished and self._policy is not None:
-            self._policy.observe([Observation(point=t.settings, metrics=t.metrics) for t in finished])
+            self._calibrate()
+            self._policy.observe([self._observation(t) for t in finished])
             self._store.event("replayed", f"the policy learnt {len(finished)} finished trials again")
+
+    def _observation(self, trial: Trial) -> Observation:
+        """A trial as the policy sees it: of several loads its own is part of the point."""
+        at = {CONTEXT: int(trial.qps)} if len(self._loads) > 1 else {}
+        return Observation(point={**trial.settings, **at}, metrics=trial.metrics)
+
+    def _calibrate(self) -> None:
+        """Tell the policy how much equal trials differ, as far as the baseline's repeats show it."""
+        if not isinstance(self._policy, Calibrated):
+            return
+        groups: dict[float, list[Mapping[str, float]]] = {}
+        for trial in self._store.trials(Kind.BASELINE, State.FINISHED):
+            groups.setdefault(trial.qps, []).append(trial.metrics)
+        metrics = [self._goal.objective, self._goal.second, *(c.metric for c in self._goal.constraints)]
+        noise = pooled(groups.values(), [m for m in dict.fromkeys(metrics) if m])
+        if noise:
+            self._policy.calibrate(noise)
 
     # --- the loop ---
 
@@ -217,16 +245,23 @@ class Conductor:
         chosen = self._next_of_search() or self._next_of_confirmation()
         if chosen is None:
             return None
-        kind, settings = chosen
-        demand = self._demand() if kind is Kind.SEARCH else None
-        return self._store.add(Trial(number=self._store.next_number(), kind=kind, settings=settings, demand=demand))
+        kind, settings, qps = chosen
+        number = self._store.next_number()
+        demand = self._demand(kind, qps)
+        return self._store.add(Trial(number=number, kind=kind, settings=settings, demand=demand))
 
-    def _demand(self) -> Load | None:
-        """The load of the policy's next trial where it differs from trial to trial: a curve's next part."""
+    def _demand(self, kind: Kind, qps: float) -> Load | None:
+        """The load of a trial where it differs from trial to trial: one of several, or a curve's next part."""
         load = self._experiment.workload
-        return load.load(self._numbers(Kind.SEARCH)) if load.parts else None
+        if len(self._loads) > 1:
+            return load.load(qps=qps)
+        return load.load(self._numbers(Kind.SEARCH)) if load.parts and kind is Kind.SEARCH else None
 
-    def _next_of_search(self) -> tuple[Kind, dict[str, int]] | None:
+    def _at(self, trials: Sequence[Trial], qps: float) -> list[Trial]:
+        """The trials at a load: all of them where there is one load."""
+        return [t for t in trials if len(self._loads) == 1 or t.qps == qps]
+
+    def _next_of_search(self) -> tuple[Kind, Point, float] | None:
         policy = self._policy
         if self._search_over or policy is None:
             return None
@@ -238,59 +273,61 @@ class Conductor:
         if spent:
             self._end_search(spent)
             return None
-        if policy.compares and self._numbers(Kind.BASELINE) <= begun // self._experiment.baseline.every:
+        # Of several loads each has its baseline, and its own share of the trials between two of them.
+        every = self._experiment.baseline.every * len(self._loads)
+        due = len(self._loads) * (1 + begun // every)
+        if policy.compares and (baselines := self._numbers(Kind.BASELINE)) < due:
             self._store.set_phase("baseline" if begun == 0 else "search")
-            return Kind.BASELINE, self._baseline
+            return Kind.BASELINE, self._baseline, self._loads[baselines % len(self._loads)]
         self._store.set_phase("search")
+        turn = self._loads[begun % len(self._loads)]
         if isinstance(policy, Follower):
-            policy.expect(self._demand() or self._experiment.workload.load())
-        point = policy.propose([t.settings for t in self._under_way.values() if t.kind is Kind.SEARCH])
+            policy.expect(self._demand(Kind.SEARCH, turn) or self._experiment.workload.load())
+        under_way = [self._observation(t).point for t in self._under_way.values() if t.kind is Kind.SEARCH]
+        point = policy.propose(under_way)
         if point is None:
             self._end_search(policy.why_enough())
             return None
-        return Kind.SEARCH, point
+        # A policy that leaves the load out tries each load in its turn.
+        qps = float(point.get(CONTEXT, 0)) or turn
+        return Kind.SEARCH, {key: value for key, value in point.items() if key != CONTEXT}, qps
 
     def _end_search(self, reason: str) -> None:
         self._search_over = reason
-        self._store.event("search-over", f"the search is over: {reason}")
+        self._store.event(SEARCH_OVER, f"the search is over: {reason}")
 
-    def _next_of_confirmation(self) -> tuple[Kind, dict[str, int]] | None:
+    def _next_of_confirmation(self) -> tuple[Kind, Point, float] | None:
         policy = self._policy
-        repeats = self._experiment.repeats
-        if policy is None or not policy.compares or repeats == 0:
+        if policy is None or not policy.compares or self._experiment.repeats == 0:
             return None
         if any(t.kind is Kind.SEARCH for t in self._under_way.values()):
             return None
-        trials = self._store.trials(state=State.FINISHED)
         self._store.set_phase("confirmation")
-        for settings in candidates(trials, self._goal.constraints, self._goal.objective)[:CANDIDATES]:
-            verdict = holds(trials, settings, self._goal)
-            if verdict is True:
-                return None
-            if verdict is None:
-                return self._repeat(settings)
+        trials, order = self._store.trials(), self._candidates()
+        for qps in self._loads:
+            there = standing(self._at(trials, qps), self._goal.at(qps), order.get(qps))
+            if there.failed > self._goal.rounds:
+                raise HerdFailedError(f"{there.failed} confirmation trials failed: see the trials' reasons")
+            if there.due:
+                return Kind.CONFIRM, there.due[0], qps
         return None
 
-    def _repeat(self, settings: dict[str, int]) -> tuple[Kind, dict[str, int]] | None:
-        """The candidate and the baseline in turn, until the candidate has its repeats."""
-        if key_of(settings) == key_of(self._baseline):
-            return None
-        wanted, beside = key_of(settings), key_of(self._baseline)
-        rows = self._store.trials(Kind.CONFIRM)
-        failed = {t.number for t in rows if t.state is State.FAILED}
-        begun = [key_of(t.settings) for t in {t.number: t for t in rows if t.number not in failed}.values()]
-        repeats = self._experiment.repeats
-        since = begun[begun.index(wanted) :] if wanted in begun else []
-        of_wanted, of_beside = begun.count(wanted), since.count(beside)
-        if len(failed) > repeats:
-            raise HerdFailedError(f"{len(failed)} confirmation trials failed: see the trials' reasons")
-        if of_wanted >= repeats and of_beside >= repeats:
-            return None
-        # In the order A B B A: a drift in time, and a difference between two nodes that take turns, fall on both alike.
-        first = (of_wanted + of_beside) % 4 in (0, 3)
-        if of_beside >= repeats or (first and of_wanted < repeats):
-            return Kind.CONFIRM, settings
-        return Kind.CONFIRM, self._baseline
+    def _candidates(self) -> dict[float, list[Point]]:
+        """What is to be confirmed at each load, the best first: ranked once, and written down for a resumed run."""
+        if self._order is None:
+            self._order = order_of(self._store)
+        if not self._order:
+            trials = self._store.trials()
+            ranking = self._policy.ranking() if isinstance(self._policy, Ranking) else []
+            for qps in self._loads:
+                ranked = [{k: v for k, v in p.items() if k != CONTEXT} for p in ranking if p.get(CONTEXT, qps) == qps]
+                self._order[qps] = ranked or candidates(self._at(trials, qps), self._goal.at(qps))
+            self._store.event(
+                ORDER,
+                f"to be confirmed: {', '.join(str(len(points)) for points in self._order.values())} settings",
+                {"loads": [{"qps": qps, "settings": points} for qps, points in self._order.items()]},
+            )
+        return self._order
 
     def _numbers(self, kind: Kind) -> int:
         return len({t.number for t in self._store.trials(kind)})
@@ -302,7 +339,8 @@ class Conductor:
             return ""
         rows = self._store.trials()
         attempts = sum(t.state is not State.QUEUED for t in rows)
-        kept = 2 * self._experiment.repeats if self._policy is not None and self._policy.compares else 0
+        in_round = len(self._loads) * (1 + self._experiment.confirmation.candidates)
+        kept = in_round * self._experiment.repeats if self._policy is not None and self._policy.compares else 0
         settling = [k.settle_seconds for view in self._shepherd.musters().values() for k in view.knobs]
         seconds = max([load.settle_seconds, *settling]) + load.ramp_seconds + load.window_seconds
         minutes = (attempts + kept + 1) * seconds / 60 / max(1, self._expected)
@@ -327,7 +365,9 @@ class Conductor:
                 f"trial-{trial.state}", f"trial {begun.number} on {begun.muster} {trial.state}: {trial.detail}"
             )
         if trial.state is State.FINISHED and trial.kind is Kind.SEARCH and self._policy is not None:
-            self._policy.observe([Observation(point=trial.settings, metrics=trial.metrics)])
+            self._policy.observe([self._observation(trial)])
+        if trial.state is State.FINISHED and trial.kind is Kind.BASELINE:
+            self._calibrate()
         self._break_streaks(trial)
 
     def _break_streaks(self, trial: Trial) -> None:
@@ -404,8 +444,11 @@ class Conductor:
         if self._policy is None or not self._policy.compares:
             store.set_status("done")
             return Result.DONE
-        verdict = self._name_idle_knobs(decide(store.trials(), self._goal, knobs_known(store)))
+        verdict = self._name_idle_knobs(verdict_of(store, self._goal))
         store.set_verdict(msgspec.to_builtins(verdict))
+        if verdict.loads:
+            write_table(store.folder / TABLE, verdict, self._experiment.name)
+            store.event("table", f"the settings for each load are in {TABLE}")
         store.set_phase("done")
         store.set_status("done")
         store.event("verdict", verdict.reason)
@@ -414,8 +457,7 @@ class Conductor:
     def _name_idle_knobs(self, verdict: Verdict) -> Verdict:
         """Say which knobs had no measurable effect: something may overwrite them, and what was tuned is noise."""
         searched = self._store.trials(Kind.SEARCH, State.FINISHED)
-        seen = [Observation(point=t.settings, metrics=t.metrics) for t in searched]
-        idle = tuple(idle_knobs(problem(self._experiment), seen))
+        idle = tuple(idle_knobs(problem(self._experiment), [self._observation(t) for t in searched]))
         if not idle:
             return verdict
         text = f"{' and '.join(idle)} had no measurable effect: check that nothing else sets it"

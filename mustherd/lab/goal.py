@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from mustherd.learn.confirm import ABREAST, ROUNDS
 from mustherd.learn.search import Constraint
 
 GUARD = "achieved_ratio"
@@ -18,25 +19,49 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True):
 
     objective: str = "energy_joules"
     constraints: tuple[Constraint, ...] = (Constraint(GUARD, GUARD_LIMIT, True),)
+    second: str = ""
+    """The second metric to be made small; '' where there is only one."""
+    loads: tuple[float, ...] = ()
+    """Offered requests per second, ascending; empty where the definition doesn't say."""
     repeats: int = 0
-    """How often the winner is measured again before it's announced; 0: it's announced as it was found."""
+    """Rounds of repeats before the winner is announced; 0: it's announced as it was found."""
+    rounds: int = ROUNDS
+    """Rounds at most, as long as the verdict isn't certain."""
+    abreast: int = ABREAST
+    """How many settings are confirmed beside one another."""
+    margin: float = 0.0
+    """Share of an upper limit that is kept free for drift."""
+    seed: int = 0
 
     @classmethod
     def of(cls, resolved: Mapping[str, Any]) -> "Goal":
         """The goal in a resolved definition; ValueError names what can't be read.
 
-        Read are `objective`, `constraints` (as `read_p99_us <= 500`, or as metric, limit and at_least), `repeats` and
-        `gates.achieved_ratio`, which becomes a constraint unless there is one on that metric already.
+        Read are `objective`, `objectives`, `constraints` (as `read_p99_us <= 500`, or as metric, limit and at_least),
+        `workload.qps`, `repeats`, `confirmation`, `search.seed` and `gates.achieved_ratio`, which becomes a constraint
+        unless there is one on that metric already.
         """
         constraints = [_constraint(item) for item in resolved.get("constraints") or ()]
         if all(constraint.metric != GUARD for constraint in constraints):
             limit = (resolved.get("gates") or {}).get(GUARD, GUARD_LIMIT)
             constraints.append(Constraint(GUARD, float(limit), True))
+        how = resolved.get("confirmation") or {}
+        qps = (resolved.get("workload") or {}).get("qps") or ()
         return cls(
             objective=str(resolved.get("objective") or "energy_joules"),
+            second=str([*(resolved.get("objectives") or ()), "", ""][1]),
+            loads=tuple(sorted(map(float, qps if isinstance(qps, Sequence) else [qps]))),
             constraints=tuple(constraints),
             repeats=int(resolved.get("repeats") or 0),
+            rounds=int(how.get("rounds") or ROUNDS),
+            abreast=int(how.get("candidates") or ABREAST),
+            margin=float(how.get("margin") or 0.0),
+            seed=int((resolved.get("search") or {}).get("seed") or 0),
         )
+
+    def at(self, qps: float) -> "Goal":
+        """The goal at one of its loads."""
+        return msgspec.structs.replace(self, loads=(qps,))
 
 
 def _constraint(item: object) -> Constraint:

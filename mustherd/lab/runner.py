@@ -153,7 +153,7 @@ class Runner:
 
     def _missing(self, trial: Trial) -> gates.Fired | None:
         experiment = self._experiment
-        needed = [experiment.objective, *(c.metric for c in experiment.constraints)]
+        needed = [experiment.objective, *experiment.objectives[1:], *(c.metric for c in experiment.constraints)]
         if experiment.gates.achieved_ratio > 0:
             needed.append("achieved_ratio")
         for metric in needed:

@@ -56,3 +56,8 @@ class Trial(msgspec.Struct, kw_only=True):
     readings: tuple[Reading, ...] = ()
     energies: tuple[Energy, ...] = ()
     load: LoadReport | None = None
+
+    @property
+    def qps(self) -> float:
+        """Requests per second that it is to offer, where trials have loads of their own; else 0."""
+        return 0.0 if self.demand is None else self.demand.qps

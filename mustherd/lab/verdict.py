@@ -1,34 +1,55 @@
 """What an experiment found, in numbers and in a sentence: pure functions of its trials.
 
-**The rule.** The verdict is `met` when a setting, measured again by as many repeats as the experiment asked for,
+**The rule.** What the search found is measured again in rounds: the best few settings and the default, each once
+(mustherd.learn.confirm). A setting
 
-- keeps every limit on the mean of its repeats (the throughput guard is such a limit), and
-- uses less of the objective than the default: the 95 % interval of the saving lies above zero, or the saving itself
-  does where there are too few repeats for an interval.
+- is `met` when the 95 % interval of every limited metric keeps its limit, less the margin for drift, and that of the
+  saving against the default lies above zero, after as many rounds as the experiment asked for at least;
+- is `not met` when an interval lies beyond its limit, or that of the saving below zero;
+- is `not certain` otherwise: rounds then go on until they are used up.
 
-It is `not met` otherwise. The trial by which the search found the setting doesn't count towards its confirmed values:
-it was chosen for being low, so it's likely to be too low. Limits are held against means, because the best setting
-lies close to its limit by nature, and with three repeats an interval is several times as wide as the noise; `certain`
-says whether the whole interval keeps every limit too, and the sentence says so when it doesn't.
+The cheapest setting that is `met` is announced; without one, the cheapest that may be. The trial by which the search
+found a setting doesn't count towards its confirmed values: it was chosen for being low, so it's likely too low.
+
+Without repeats (`repeats: 0`) the verdict rests on the search's own trials, and says so. Of several loads each has a
+verdict of its own, and the experiment's is the worst of them.
 """
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
-from functools import partial
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
 from mustherd.lab import words
-from mustherd.lab.estimate import Interval, mean_interval, paired_saving_interval, saving, saving_interval
+from mustherd.lab.confirmation import (
+    Key,
+    by_settings,
+    candidates,
+    default_settings,
+    finished,
+    key_of,
+    means,
+    standing,
+)
 from mustherd.lab.goal import Goal, excess, keeps
 from mustherd.lab.store import Store
 from mustherd.lab.trial import Kind, State, Trial
-from mustherd.learn.search import Constraint
+from mustherd.learn.confirm import Estimate, Judged, Word
+from mustherd.learn.search import Point
 from mustherd.terms import KnobInfo
 
-Key = tuple[tuple[str, int], ...]
+Interval = tuple[float, float]
+Order = Mapping[float, Sequence[Point]]
+"""Offered load to the candidates that a policy ranked for it, the best first."""
+
+ORDER = "candidates"
+"""The kind of the event that holds them."""
+SEARCH_OVER = "search-over"
+"""The kind of the event that says why the search ended."""
+
+WORST: tuple[Word, ...] = ("not met", "not certain", "met")
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,194 +63,280 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     achieved_ratio: float | None
     metrics: dict[str, float]
     intervals: dict[str, Interval]
-    """Metric to the 95 % interval of its mean, from two trials on."""
+    """Metric to the 95 % interval of its mean, where it was repeated."""
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """What the repeats say of one setting."""
+
+    knobs: dict[str, int]
+    word: Word
+    rounds: int
+    saving_percent: float | None
+    saving_ci_percent: Interval | None
+    metrics: dict[str, float]
+    intervals: dict[str, Interval]
+
+
+class AtLoad(msgspec.Struct, frozen=True, kw_only=True):
+    """One load of several: a row of the table of settings."""
+
+    qps: float
+    verdict: Word
+    reason: str
+    best: Side | None
+    default: Side | None
+    saving_percent: float | None
+    saving_ci_percent: Interval | None
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What an experiment found. Percentages are of the default's mean."""
 
-    verdict: Literal["met", "not met"]
+    verdict: Word
     reason: str
     objective: str
     constraints: tuple[str, ...]
     default: Side | None = None
     best: Side | None = None
-    """The setting that was chosen; None where none kept the limits."""
+    """The setting that was chosen; None where none kept the limits, and where there are several loads."""
     closest: Side | None = None
     """Where there is no best: the setting that came closest to keeping the limits."""
     saving_percent: float | None = None
     saving_ci_percent: Interval | None = None
-    paired: bool = False
-    """Whether the saving's interval rests on pairs of neighbouring trials, so that drift cancels."""
     confirmed: bool = False
-    certain: bool = False
+    """Whether the best rests on as many repeats as were asked for."""
+    margin: float = 0.0
+    """Share of an upper limit that is kept free for drift."""
+    room_percent: dict[str, float] = {}
+    """Limited metric to how far the best's interval stays below its upper limit, in per cent of it: the drift that the
+    verdict would bear. Negative where the interval reaches beyond."""
+    rounds: int = 0
+    candidates: tuple[Candidate, ...] = ()
+    """Every setting that was measured again."""
+    loads: tuple[AtLoad, ...] = ()
+    """Where there are several loads: what holds at each, ascending."""
     without_effect: tuple[str, ...] = ()
     """Knobs that changed nothing that matters, as far as the search's trials can tell."""
+    search_ended: str = ""
+    """Why the search ended: its trials, a budget, or that nothing more was to be expected."""
     trials: dict[str, int] = {}
     """Attempts by state."""
 
 
-def key_of(settings: dict[str, int]) -> Key:
-    """Settings as something that can be compared and counted."""
-    return tuple(sorted(settings.items()))
-
-
-def _finished(trials: Iterable[Trial], *metrics: str) -> list[Trial]:
-    return [
-        trial
-        for trial in sorted(trials, key=lambda t: (t.number, t.attempt))
-        if trial.state is State.FINISHED and all(math.isfinite(trial.metrics.get(m, math.nan)) for m in metrics)
-    ]
-
-
-def _means(trials: Sequence[Trial]) -> dict[str, float]:
-    """Means of the metrics that every one of the trials has."""
-    names = [m for m in trials[0].metrics if all(math.isfinite(t.metrics.get(m, math.nan)) for t in trials)]
-    return {name: statistics.fmean(trial.metrics[name] for trial in trials) for name in names}
-
-
-def _by_settings(trials: Iterable[Trial]) -> dict[Key, list[Trial]]:
-    groups: dict[Key, list[Trial]] = {}
-    for trial in trials:
-        groups.setdefault(key_of(trial.settings), []).append(trial)
-    return groups
-
-
-def default_key(trials: Iterable[Trial]) -> Key | None:
-    """The settings of the default: those of the baseline trials; None before there is one."""
-    return next((key_of(trial.settings) for trial in trials if trial.kind is Kind.BASELINE), None)
-
-
-def candidates(trials: Sequence[Trial], constraints: Sequence[Constraint], objective: str) -> list[dict[str, int]]:
-    """Settings that kept every limit in the search, the one with the lowest objective first.
-
-    To be confirmed in this order until one holds (`holds`). Equal ones in the order they were tried.
-    """
-    found: list[tuple[float, dict[str, int]]] = []
-    for group in _by_settings(t for t in _finished(trials, objective) if t.kind is Kind.SEARCH).values():
-        means = _means(group)
-        if keeps(means, constraints):
-            found.append((means[objective], dict(group[0].settings)))
-    return [settings for _, settings in sorted(found, key=lambda item: item[0])]
-
-
-def holds(trials: Sequence[Trial], settings: dict[str, int], goal: Goal) -> bool | None:
-    """Whether the repeats of `settings` keep every limit on average; None before there are enough of them."""
-    repeats = [
-        trial
-        for trial in _finished(trials, goal.objective)
-        if trial.kind is Kind.CONFIRM and key_of(trial.settings) == key_of(settings)
-    ]
-    if not repeats or len(repeats) < goal.repeats:
-        return None
-    return keeps(_means(repeats), goal.constraints)
-
-
-def decide(trials: Sequence[Trial], goal: Goal, knobs: Sequence[KnobInfo] = ()) -> Verdict:
+def decide(trials: Sequence[Trial], goal: Goal, knobs: Sequence[KnobInfo] = (), order: Order | None = None) -> Verdict:
     """The verdict on `trials`, all attempts of an experiment; `knobs` give values their names and units."""
-    return _Decision(trials, goal, knobs).verdict()
+    order = order or {}
+    if len(goal.loads) < 2:
+        return _Decision(trials, goal, knobs, next(iter(order.values()), None)).verdict()
+    rows = []
+    for qps in goal.loads:
+        mine = [t for t in trials if t.qps == qps]
+        found = _Decision(mine, goal.at(qps), knobs, order.get(qps)).verdict()
+        rows.append(
+            AtLoad(
+                qps=qps,
+                verdict=found.verdict,
+                reason=found.reason,
+                best=found.best,
+                default=found.default,
+                saving_percent=found.saving_percent,
+                saving_ci_percent=found.saving_ci_percent,
+            )
+        )
+    word = next(w for w in WORST if any(row.verdict == w for row in rows))
+    return Verdict(
+        verdict=word,
+        reason=f"{word}: {_over_loads(rows)}",
+        objective=goal.objective,
+        constraints=tuple(words.limit(c) for c in goal.constraints),
+        margin=goal.margin,
+        loads=tuple(rows),
+        trials=_counts(trials),
+    )
+
+
+def _over_loads(rows: Sequence[AtLoad]) -> str:
+    """How many loads have which verdict, and what is saved where it is met."""
+    parts = []
+    for word in WORST[::-1]:
+        there = [row for row in rows if row.verdict == word]
+        if there:
+            at = words.together([words.number(row.qps) for row in there])
+            parts.append(f"{word} at {len(there)} of {len(rows)} loads ({at} qps)")
+    saved = [row.saving_percent for row in rows if row.verdict == "met" and row.saving_percent is not None]
+    if saved:
+        span = words.number(min(saved), 3)
+        if len(saved) > 1:
+            span += f" to {words.number(max(saved), 3)}"
+        parts.append(f"saving {span} %")
+    return "; ".join(parts)
+
+
+def _counts(trials: Sequence[Trial]) -> dict[str, int]:
+    return {state.value: sum(t.state is state for t in trials) for state in State}
 
 
 class _Decision:
-    """The trials of one verdict, sorted out."""
+    """The trials of one verdict at one load, sorted out."""
 
-    def __init__(self, trials: Sequence[Trial], goal: Goal, knobs: Sequence[KnobInfo]) -> None:
+    def __init__(
+        self, trials: Sequence[Trial], goal: Goal, knobs: Sequence[KnobInfo], order: Sequence[Point] | None
+    ) -> None:
         self.goal = goal
         self.knobs = knobs
         self.all = trials
-        self.finished = _finished(trials, goal.objective)
-        self.default = default = default_key(trials)
-        self.repeats = _by_settings(
-            t for t in self.finished if t.kind is Kind.CONFIRM and key_of(t.settings) != default
+        self.finished = finished(trials, goal.objective)
+        default = default_settings(trials)
+        self.default: Key | None = None if default is None else key_of(default)
+        self.repeats = by_settings(
+            t for t in self.finished if t.kind is Kind.CONFIRM and key_of(t.settings) != self.default
         )
-        self.searched = _by_settings(t for t in self.finished if t.kind is Kind.SEARCH)
-        self.baseline = [
-            t
-            for t in self.finished
-            if t.kind is Kind.BASELINE or (t.kind is Kind.CONFIRM and key_of(t.settings) == default)
-        ]
+        self.searched = by_settings(t for t in self.finished if t.kind is Kind.SEARCH)
+        self.baseline = [t for t in self.finished if t.kind is Kind.BASELINE]
+        self.beside = [t for t in self.finished if t.kind is Kind.CONFIRM and key_of(t.settings) == self.default]
+        self.order = list(order) if order is not None else candidates(trials, goal)
+        self.confirmation = standing(trials, goal, self.order).confirmation
+        self.outcome = self.confirmation.outcome()
 
     def verdict(self) -> Verdict:
         """The verdict, with the first reason that speaks against `met`."""
-        chosen = self._chosen()
-        if chosen is None:
-            return self._without_best()
-        key, group, confirmed = chosen
-        pairs = self._pairs(key) if group[0].kind is Kind.CONFIRM else []
-        against = [default for _, default in pairs] or self.baseline
-        best = self._side(group)
-        default = self._side(against) if against else None
-        percent, interval = self._saving(group, against, pairs)
-        what = words.settings(group[0].settings, self.knobs)
-        certain = confirmed and self._keeps_for_certain(best) and interval is not None and interval[0] > 0
-        verdict: Literal["met", "not met"] = "not met"
-        if key == self.default:
-            reason = f"not met: of the settings that keep {self._limits()}, the default itself is the best"
-        elif not confirmed:
-            had = len(self.repeats.get(key, ()))
-            reason = (
-                f"not met: {what} looked best, but it was measured again {had} of {self.goal.repeats} times,"
-                " so it's not confirmed"
-            )
-        elif default is None or percent is None:
-            reason = f"not met: the default was not measured, so there is nothing to compare {what} with"
-        elif percent <= 0:
-            reason = (
-                f"not met: no setting that keeps {self._limits()} uses less {self.goal.objective} than the default;"
-                f" the best was {what}, with {words.number(-percent, 3)} % more"
-            )
-        elif interval is not None and interval[0] <= 0:
-            reason = (
-                f"not met: {what} uses {words.number(percent, 3)} % less {self.goal.objective} than the default,"
-                f" but with a 95 % interval of {_span(interval, 3)} % that can't be told from nothing"
-            )
-        else:
-            verdict = "met"
-            reason = self._met(what, best, percent, interval)
+        if self.goal.repeats == 0:
+            return self._unconfirmed(asked=False)
+        winner = self.outcome.winner
+        if winner is None:
+            return self._without_best() if self.outcome.judged or not self.order else self._unconfirmed(asked=True)
+        group = self.repeats[key_of(winner.point)]
+        best, default = self._side(group, winner.point), self._default_side()
+        confirmed = winner.rounds >= self.goal.repeats
+        compared = confirmed and winner.saving_percent is not None
+        word: Word = "not certain" if winner.word == "met" and not compared else winner.word
         return self._verdict(
-            verdict=verdict,
-            reason=reason,
+            verdict=word,
+            reason=self._reason(word, winner, best, confirmed=confirmed),
             default=default,
             best=best,
-            saving_percent=percent,
-            saving_ci_percent=interval,
-            paired=bool(pairs) and interval is not None,
-            confirmed=confirmed and self.goal.repeats > 0,
-            certain=certain,
+            saving_percent=winner.saving_percent.mean if winner.saving_percent else None,
+            saving_ci_percent=_interval(winner.saving_percent),
+            confirmed=confirmed,
+            room_percent=self._room(winner),
         )
 
-    def _verdict(self, **fields: Any) -> Verdict:
-        counts = {state.value: sum(t.state is state for t in self.all) for state in State}
-        limits = tuple(words.limit(c) for c in self.goal.constraints)
-        return Verdict(objective=self.goal.objective, constraints=limits, trials=counts, **fields)
-
-    def _chosen(self) -> tuple[Key, list[Trial], bool] | None:
-        """The setting to announce, its trials, and whether enough repeats confirm it."""
-        confirmed = [
-            (statistics.fmean(t.metrics[self.goal.objective] for t in group), key)
-            for key, group in self.repeats.items()
-            if len(group) >= self.goal.repeats and keeps(_means(group), self.goal.constraints)
+    def _reason(self, word: Word, winner: Judged, best: Side, *, confirmed: bool) -> str:
+        what = words.settings(winner.point, self.knobs)
+        saved = winner.saving_percent
+        if saved is None:
+            return f"not certain: the default was not measured, so there is nothing to compare {what} with"
+        if not confirmed:
+            return (
+                f"{word}: {what} looked best, but it was measured again {winner.rounds} of {self.goal.repeats} times,"
+                " so it's not confirmed"
+            )
+        how_much = f"{words.number(abs(saved.mean), 3)} % {'less' if saved.mean >= 0 else 'more'}"
+        if (interval := _interval(saved)) is not None:
+            how_much += f" {self.goal.objective} than the default (95 % interval {_span(interval, 3)} %)"
+        else:
+            how_much += f" {self.goal.objective} than the default"
+        if word == "not met":
+            return f"not met: no setting that keeps {self._limits()} uses less than the default; {what} uses {how_much}"
+        kept = [f"{words.limit(c)} ({words.number(best.metrics[c.metric])})" for c in self.goal.constraints]
+        beside = f" with {100 * self.goal.margin:g} % left free" if self.goal.margin else ""
+        if word == "met":
+            return (
+                f"met: {what} uses {how_much} and keeps {words.together(kept) or 'the limits'}{beside}"
+                f" over {best.n} repeats"
+            )
+        open_ = [
+            f"{name} ({_span(best.intervals[name])})" if name in best.intervals else name
+            for name, said in winner.words.items()
+            if said == "not certain"
         ]
-        if confirmed:
-            _, key = min(confirmed)
-            return key, self.repeats[key], True
-        for settings in candidates(self.finished, self.goal.constraints, self.goal.objective):
-            key = key_of(settings)
-            if holds(self.finished, settings, self.goal) is not False:
-                return key, self.searched[key], self.goal.repeats == 0
-        return None
+        if saved.low <= 0:
+            open_.append(f"the saving ({_span(interval, 3)} %)" if interval is not None else "the saving")
+        return (
+            f"not certain: {what} uses {how_much}, but after {best.n} repeats the 95 % interval reaches beyond the"
+            f" limit for {words.together(open_) or 'something'}{beside}"
+        )
+
+    def _unconfirmed(self, *, asked: bool) -> Verdict:
+        """The verdict on what was measured once: nothing was to be confirmed, or nothing has been yet."""
+        chosen = next((self.searched[key_of(p)] for p in self.order if key_of(p) in self.searched), None)
+        if chosen is None:
+            return self._without_best()
+        best, default = self._side(chosen), self._default_side()
+        what = words.settings(chosen[0].settings, self.knobs)
+        kept = [f"{words.limit(c)} ({words.number(best.metrics[c.metric])})" for c in self.goal.constraints]
+        objective = self.goal.objective
+        percent = None
+        if default is not None and default.metrics.get(objective, 0.0) > 0:
+            percent = 100 * (1 - best.metrics[objective] / default.metrics[objective])
+        word: Word = "not certain"
+        if asked:
+            reason = f"not certain: {what} looked best, but it was not measured again, so it's not confirmed"
+        elif key_of(chosen[0].settings) == self.default:
+            word, reason = "not met", f"not met: of the settings that keep {self._limits()}, the default itself is best"
+        elif percent is None:
+            reason = f"not certain: the default was not measured, so there is nothing to compare {what} with"
+        elif percent <= 0:
+            word = "not met"
+            reason = (
+                f"not met: no setting that keeps {self._limits()} uses less {objective} than the default;"
+                f" the best was {what}, with {words.number(-percent, 3)} % more"
+            )
+        else:
+            word, measured = "met", "one measurement" if best.n == 1 else f"{best.n} trials"
+            reason = (
+                f"met: {what} used {words.number(percent, 3)} % less {objective} than the default and kept"
+                f" {words.together(kept) or 'the limits'} in {measured}; no repeats were asked for, so it's unconfirmed"
+            )
+        return self._verdict(verdict=word, reason=reason, default=default, best=best, saving_percent=percent)
+
+    def _verdict(self, **fields: Any) -> Verdict:
+        judged = [] if self.goal.repeats == 0 else self.outcome.judged
+        return Verdict(
+            objective=self.goal.objective,
+            constraints=tuple(words.limit(c) for c in self.goal.constraints),
+            margin=self.goal.margin,
+            rounds=self.outcome.rounds,
+            candidates=tuple(self._candidate(j) for j in judged),
+            trials=_counts(self.all),
+            **fields,
+        )
+
+    def _candidate(self, judged: Judged) -> Candidate:
+        side = self._side(self.repeats[key_of(judged.point)], judged.point)
+        return Candidate(
+            knobs=side.knobs,
+            word=judged.word,
+            rounds=judged.rounds,
+            saving_percent=judged.saving_percent.mean if judged.saving_percent else None,
+            saving_ci_percent=_interval(judged.saving_percent),
+            metrics={m: side.metrics[m] for m in side.intervals} or side.metrics,
+            intervals=side.intervals,
+        )
+
+    def _room(self, winner: Judged) -> dict[str, float]:
+        """How far the intervals stay below the upper limits."""
+        return {
+            c.metric: round(100 * (1 - winner.limits[c.metric].high / c.limit), 2)
+            for c in self.goal.constraints
+            if not c.at_least and c.limit > 0 and math.isfinite(winner.limits[c.metric].high)
+        }
 
     def _without_best(self) -> Verdict:
-        default = self._side(self.baseline) if self.baseline else None
+        default = self._default_side()
         tried = {key: self.repeats.get(key) or group for key, group in {**self.repeats, **self.searched}.items()}
         if not tried:
             reasons = [t.reason for t in self.all if t.reason and t.kind is not Kind.BASELINE]
             most = f", most often for {statistics.mode(reasons)}" if reasons else ""
             return self._verdict(verdict="not met", reason=f"not met: no trial finished{most}", default=default)
-        key = min(tried, key=lambda k: self._distance(_means(tried[k])))
+        key = min(tried, key=lambda k: self._distance(means(tried[k])))
+        if key == self.default or (len(tried) == 1 and self._distance(means(tried[key])) <= 0):
+            reason = f"not met: of the settings that keep {self._limits()}, the default itself is best"
+            return self._verdict(verdict="not met", reason=reason, default=default)
         closest = self._side(tried[key])
-        broken = [c for c in self.goal.constraints if not keeps(closest.metrics, [c])]
-        values = words.together([f"{c.metric} {words.number(closest.metrics.get(c.metric))}" for c in broken])
+        shown = [c for c in self.goal.constraints if not keeps(closest.metrics, [c])] or self.goal.constraints[:1]
+        values = words.together([f"{c.metric} {words.number(closest.metrics.get(c.metric))}" for c in shown])
         none = "no setting that once kept" if self.repeats else "no setting kept"
         still = " did so over its repeats" if self.repeats else ""
         reason = (
@@ -238,98 +345,48 @@ class _Decision:
         )
         return self._verdict(verdict="not met", reason=reason, default=default, closest=closest)
 
-    def _distance(self, means: dict[str, float]) -> float:
+    def _distance(self, mean: dict[str, float]) -> float:
         """How far the worst of the limits is from being kept."""
-        over = [
-            excess(means.get(c.metric, math.inf if not c.at_least else -math.inf), c) for c in self.goal.constraints
-        ]
+        over = [excess(mean.get(c.metric, math.inf if not c.at_least else -math.inf), c) for c in self.goal.constraints]
         return max(over, default=0.0)
 
     def _limits(self) -> str:
         return words.together([words.limit(c) for c in self.goal.constraints]) or "the limits"
 
-    def _side(self, group: Sequence[Trial]) -> Side:
-        means = _means(group)
+    def _default_side(self) -> Side | None:
+        """The default: its repeats, or where there are none its baseline trials."""
+        if self.beside:
+            return self._side(self.beside, dict(self.beside[0].settings))
+        return self._side(self.baseline) if self.baseline else None
+
+    def _side(self, group: Sequence[Trial], repeated: Point | None = None) -> Side:
+        mean = means(group)
         intervals: dict[str, Interval] = {}
-        for metric in {self.goal.objective: 0, **{c.metric: 0 for c in self.goal.constraints}}:
-            interval = mean_interval([t.metrics[metric] for t in group]) if metric in means else None
-            if interval is not None:
-                intervals[metric] = interval
+        if repeated is not None and self.confirmation.has(repeated):
+            for metric in dict.fromkeys((self.goal.objective, *(c.metric for c in self.goal.constraints))):
+                found = _interval(self.confirmation.estimate(repeated, metric)) if metric in mean else None
+                if found is not None:
+                    intervals[metric] = found
         return Side(
             knobs=_knobs_of(group),
             n=len(group),
-            energy_joules=means.get("energy_joules"),
-            read_p99_us=means.get("read_p99_us"),
-            achieved_ratio=means.get("achieved_ratio"),
-            metrics=means,
+            energy_joules=mean.get("energy_joules"),
+            read_p99_us=mean.get("read_p99_us"),
+            achieved_ratio=mean.get("achieved_ratio"),
+            metrics=mean,
             intervals=intervals,
         )
 
-    def _pairs(self, chosen: Key) -> list[tuple[Trial, Trial]]:
-        """Each repeat of the best with the nearest repeat of the default, on the same muster where there is one.
 
-        Of two that are equally near, the one that no repeat of another setting has: it belongs to this one's round.
-        """
-        defaults = [t for t in self.baseline if t.kind is Kind.CONFIRM]
-        pairs: dict[Key, list[tuple[Trial, Trial]]] = {key: [] for key in self.repeats}
-        taken: set[int] = set()
-        for trial in sorted((t for group in self.repeats.values() for t in group), key=lambda t: t.number):
-            own = pairs[key_of(trial.settings)]
-            free = [t for t in defaults if all(t is not default for _, default in own)]
-            if free:
-                near = min(free, key=partial(_distance_between, trial, taken))
-                taken.add(near.number)
-                own.append((trial, near))
-        found = pairs.get(chosen, [])
-        return found if len(found) > 1 and len(found) == len(self.repeats[chosen]) else []
-
-    def _saving(
-        self, group: Sequence[Trial], against: Sequence[Trial], pairs: Sequence[tuple[Trial, Trial]]
-    ) -> tuple[float | None, Interval | None]:
-        best = [t.metrics[self.goal.objective] for t in group]
-        default = [t.metrics[self.goal.objective] for t in against]
-        if not default or statistics.fmean(default) <= 0 or statistics.fmean(best) <= 0:
-            return None, None
-        if pairs:
-            interval = paired_saving_interval(list(zip(best, default, strict=True)))
-        else:
-            interval = saving_interval(best, default)
-        return saving(best, default), interval
-
-    def _keeps_for_certain(self, best: Side) -> bool:
-        for constraint in self.goal.constraints:
-            interval = best.intervals.get(constraint.metric)
-            if interval is None or not constraint.met_by(interval[0] if constraint.at_least else interval[1]):
-                return False
-        return True
-
-    def _met(self, what: str, best: Side, percent: float, interval: Interval | None) -> str:
-        sure = f" (95 % interval {_span(interval, 3)} %)" if interval else ""
-        over = f"on the mean of {best.n} {'repeats' if self.goal.repeats else 'trials'}"
-        if best.n == 1:
-            over = "in one measurement"
-        kept = [f"{words.limit(c)} ({words.number(best.metrics[c.metric])})" for c in self.goal.constraints]
-        reason = (
-            f"met: {what} uses {words.number(percent, 3)} % less {self.goal.objective} than the default{sure}"
-            f" and keeps {words.together(kept) or 'the limits'} {over}"
-        )
-        loose = [
-            f"{c.metric} ({_span(best.intervals[c.metric])})"
-            for c in self.goal.constraints
-            if c.metric in best.intervals and not c.met_by(best.intervals[c.metric][0 if c.at_least else 1])
-        ]
-        if loose:
-            reason += f"; it's close: the 95 % interval reaches beyond the limit for {words.together(loose)}"
-        return reason
+def _interval(estimate: Estimate | None) -> Interval | None:
+    """The two ends where both are finite: JSON knows no infinity."""
+    if estimate is None or not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
+        return None
+    return estimate.low, estimate.high
 
 
 def _span(interval: Interval, digits: int = 4) -> str:
     return f"{words.number(interval[0], digits)} to {words.number(interval[1], digits)}"
-
-
-def _distance_between(trial: Trial, taken: set[int], default: Trial) -> tuple[bool, int, bool, int]:
-    apart = abs(default.number - trial.number)
-    return default.muster != trial.muster, apart, default.number in taken, default.number
 
 
 def _knobs_of(group: Sequence[Trial]) -> dict[str, int]:
@@ -354,6 +411,21 @@ def knobs_known(store: Store) -> tuple[KnobInfo, ...]:
     return tuple({k.name: k for record in store.musters().values() for k in record.knobs}.values())
 
 
+def order_of(store: Store) -> dict[float, list[Point]]:
+    """The candidates by load, the best first, as they were ranked when the search ended; {} before that."""
+    ranked = [event.data for event in store.events() if event.kind == ORDER]
+    rows: list[dict[str, Any]] = ranked[-1]["loads"] if ranked else []
+    return {float(row["qps"]): [dict(settings) for settings in row["settings"]] for row in rows}
+
+
+def verdict_of(store: Store, goal: Goal | None = None) -> Verdict:
+    """What an experiment's trials say so far, with why its search ended."""
+    goal = goal or Goal.of(store.experiment().resolved)
+    found = decide(store.trials(), goal, knobs_known(store), order_of(store))
+    ended = [event.text.partition(": ")[2] for event in store.events() if event.kind == SEARCH_OVER]
+    return msgspec.structs.replace(found, search_ended=ended[-1] if ended else "")
+
+
 def summary(store: Store) -> dict[str, Any]:
     """The experiment's result as JSON types: the object that `mustherd experiment start --json` ends with.
 
@@ -362,8 +434,7 @@ def summary(store: Store) -> dict[str, Any]:
     row = store.experiment()
     verdict = row.verdict
     if verdict is None:
-        found = decide(store.trials(), Goal.of(row.resolved), knobs_known(store))
-        verdict = msgspec.json.decode(msgspec.json.encode(found))
+        verdict = msgspec.json.decode(msgspec.json.encode(verdict_of(store)))
     return {
         "experiment": row.name,
         "folder": str(store.folder),

@@ -232,6 +232,10 @@ class Confirmation:
     def _transformed(self, metric: str, value: float) -> float:
         return math.log(value) if self._log(metric) else value
 
+    def has(self, point: Point) -> bool:
+        """Whether a round has measured `point`."""
+        return bool(self._values(point))
+
     def estimate(self, point: Point, metric: str) -> Estimate:
         """The metric's mean at `point`; its relative noise is pooled over all settings, which have it in common."""
         log = self._log(metric)

@@ -1,33 +1,44 @@
 """Load as a context: several loads learnt together, and a table of settings per load.
 
 Power, latency and throughput change smoothly with the load, so what was measured at one load says much about the next
-one: the load is one more coordinate of the model, but not one that the search may choose.
+one: the load is one more coordinate of the model, but not one that the search may choose the best value of. Each trial
+goes to the load where it promises most.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 import numpy as np
 
 from mustherd.learn.design import corners, knees
-from mustherd.learn.history import History
+from mustherd.learn.gp import LIKELY, RANKED
+from mustherd.learn.history import History, feasible
 from mustherd.learn.model import Model
+from mustherd.learn.noise import Noise
 from mustherd.learn.search import Observation, Point, Problem
 from mustherd.learn.space import Space
+from mustherd.learn.stopping import LEAST_TRIALS, Stopping
 from mustherd.learn.surrogate import Array
 
 CONTEXT_WEIGHT = 1.0
 """How far apart the least and the greatest load lie, in the unit of a knob's whole range."""
 LARGEST_SPACE = 20_000
 """Every point is looked at for every load: meant for grids that a person would write down."""
+FIRST = 3
+"""Trials at one load before the model is asked about any."""
+TRUST = 0.9
+"""A point that wasn't measured at a load is chosen for it when it keeps the limits with this probability."""
+TRIES = 2
+"""Trials at a load where nothing has kept the limits, before the other loads have their turn again."""
 
 
-class Policy(msgspec.Struct, frozen=True, kw_only=True):
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the table: what to set at a load."""
 
-    qps: float
+    load: int
     point: Point
+    """Without the load."""
     measured: bool
     """Whether the point was tried at this load, or only predicted from others."""
     predicted: dict[str, float]
@@ -37,54 +48,86 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ContextSearch:
-    """One model for several loads. Asked and told like a `Search`, with the load named each time."""
+    """A `Search` with one model for several loads; its points hold the load under the problem's `context`."""
 
-    def __init__(self, problem: Problem, loads: Sequence[float], *, noise: Mapping[str, float] | None = None) -> None:
-        """A search over the problem's space at each of `loads` (requests per second, positive, without repeats).
+    def __init__(
+        self,
+        problem: Problem,
+        *,
+        seed: int = 0,
+        initial: int | None = None,
+        stop: bool = True,
+        noise: Mapping[str, float] | None = None,
+    ) -> None:
+        """A search over the problem's space at each value of its context.
 
-        ValueError for loads that aren't, or a space of more than LARGEST_SPACE points.
+        Args:
+            problem: with a `context` among its dimensions, of positive values.
+            seed: kept for its state; nothing here is random.
+            initial: trials at the first load before the model is asked; None: FIRST.
+            stop: end when the improvement that can still be expected at any load is below the noise.
+            noise: metric to the relative standard deviation of one trial, where it was measured before.
+
+        Raises:
+            ValueError: no context, a load that isn't positive, or more than LARGEST_SPACE settings.
         """
-        if not loads or min(loads) <= 0 or len(set(loads)) != len(loads):
-            raise ValueError("loads: at least one, each positive and once")
-        self._space = Space(problem.dimensions, knees(problem))
+        self._whole = History(problem)
+        self._context = problem.context
+        given = next((d for d in problem.dimensions if d.name == self._context), None)
+        if given is None:
+            raise ValueError("a search in a context needs one among the problem's dimensions")
+        self._loads = tuple(v for a in self._whole.space.axes if a.name == self._context for v in a.values)
+        if self._loads[0] <= 0:
+            raise ValueError(f"{self._context}: {self._loads[0]} is not above 0")
+        rest = tuple(d for d in problem.dimensions if d.name != self._context)
+        self._problem = msgspec.structs.replace(problem, dimensions=rest, context="", prior=())
+        self._space = Space(rest, knees(self._problem))
         if self._space.size > LARGEST_SPACE:
-            raise ValueError(f"the space has {self._space.size} points; allowed are {LARGEST_SPACE}")
-        self._problem = problem
-        self._loads = tuple(loads)
-        self._histories = {load: History(problem, self._space) for load in loads}
-        self._model = Model(problem, self._space.width + (len(loads) > 1), noise)
+            raise ValueError(f"the space has {self._space.size} settings at each load; allowed are {LARGEST_SPACE}")
+        self._seed = seed
+        self._first = FIRST if initial is None else initial
+        self._stop = stop
+        self._model = Model(problem, self._space.width + (len(self._loads) > 1), noise)
         self._coordinates = np.array([self._space.encode(p) for p in self._space], dtype=float)
+        self._stopping = Stopping(self._space.width + 1, LEAST_TRIALS + 2 * len(self._loads))
+        if problem.prior:
+            self._believe(problem.prior)
 
-    def ask(self, load: float, pending: Sequence[Point] = ()) -> Point | None:
-        """The next point to try at `load`; `pending` are points under way at that load. KeyError for another load."""
-        history = self._histories[load]
-        under_way = sorted(history.pending(pending))
-        return history.propose(pending, lambda blocked: self._choose(load, blocked, under_way))
+    def ask(self, pending: Sequence[Point] = ()) -> Point | None:
+        return self._whole.propose(pending, lambda blocked: self._choose(blocked, pending))
 
-    def tell(self, load: float, observations: Sequence[Observation]) -> None:
-        """Learn what was measured at `load`. ValueError as `Search.tell`."""
-        self._histories[load].tell(observations)
+    def tell(self, observations: Sequence[Observation]) -> None:
+        self._whole.tell(observations)
 
-    def table(self) -> list[Policy]:
+    def calibrate(self, noise: Mapping[str, Noise]) -> None:
+        self._model.calibrate(noise)
+
+    def state(self) -> dict[str, object]:
+        table = self.table()
+        return {
+            **self._whole.state("gp", self._seed, self._stopping.reason),
+            "ranking": [row for choice in table for row in self._ranking(choice)],
+            "table": [msgspec.to_builtins(choice) for choice in table],
+        }
+
+    def table(self) -> list[Choice]:
         """The settings to use at each load, loads ascending: the least objective that is likely to keep the limits.
 
         Empty before anything was told. A load where nothing is likely to gets the likeliest point.
         """
-        if not self._learn():
-            return []
-        return [self._policy(load) for load in sorted(self._loads)]
+        return [self._pick(load) for load in self._loads] if self._learn() else []
 
-    def _policy(self, load: float) -> Policy:
+    def _pick(self, load: int) -> Choice:
         x = self._at(load, range(self._space.size))
         chance = np.exp(self._model.log_chance(x))
         means = self._model.objective.means(x)
-        told = self._histories[load].told
+        told = self._told(load)
         # A point that was measured to keep the limits beats one of which it is only predicted, unless that is sure.
-        trusted = np.array([i in told and all(map(self._met, told[i])) for i in range(self._space.size)])
-        likely = trusted | (chance >= 0.9)
+        trusted = np.array([i in told and all(feasible(self._problem, o) for o in told[i]) for i in range(len(x))])
+        likely = trusted | (chance >= TRUST)
         best = int(np.argmin(np.where(likely, means, math.inf))) if likely.any() else int(np.argmax(chance))
-        return Policy(
-            qps=load,
+        return Choice(
+            load=load,
             point=self._space.point(best),
             measured=best in told,
             predicted={
@@ -93,47 +136,127 @@ class ContextSearch:
             chance=float(chance[best]),
         )
 
-    def _met(self, observation: Observation) -> bool:
-        return all(c.met_by(observation.metrics[c.metric]) for c in self._problem.constraints)
+    def _ranking(self, choice: Choice) -> list[dict[str, object]]:
+        """What is worth confirming at a load, the best first: its row of the table, and what else was tried there."""
+        indices = sorted({*self._told(choice.load), self._space.index(choice.point)})
+        x = self._at(choice.load, indices)
+        means, chances = self._model.objective.means(x), np.exp(self._model.log_chance(x))
+        rows = [row for row in zip(indices, means.tolist(), chances.tolist(), strict=True) if row[2] >= LIKELY]
+        return [
+            {
+                "point": {self._context: choice.load, **self._space.point(index)},
+                self._model.objective.metric: mean,
+                "feasible": chance,
+            }
+            for index, mean, chance in sorted(rows, key=lambda r: r[1])[:RANKED]
+        ]
 
-    def _choose(self, load: float, blocked: set[int], under_way: list[int]) -> int | None:
-        if not self._learn():
-            first = [self._space.index(p) for p in corners(self._problem, self._space)]
-            return next((i for i in (*first, *range(self._space.size)) if i not in blocked), None)
-        told = sorted(self._histories[load].told)
+    def _choose(self, blocked: set[int], pending: Sequence[Point]) -> int | None:
+        """A number of the whole space: a load and a point for it."""
+        taken: dict[int, set[int]] = {load: set() for load in self._loads}
+        for index in blocked:
+            load, here = self._split(self._whole.space.point(index))
+            taken[load].add(here)
+        under_way: dict[int, list[int]] = {load: [] for load in self._loads}
+        for point in pending:
+            load, here = self._split(point)
+            under_way[load].append(here)
+        open_ = [load for load in self._loads if len(taken[load]) < self._space.size]
+        tried = {load: len(self._told(load)) + len(under_way[load]) for load in open_}
+        middle = self._loads[len(self._loads) // 2]
+        if sum(tried.values()) < self._first or not self._learn():
+            return self._join(*self._lay_out(middle if middle in open_ else open_[0], taken))
+        kept = {
+            load: any(feasible(self._problem, o) for rows in self._told(load).values() for o in rows) for load in open_
+        }
+        lacking = [load for load in open_ if not kept[load] and tried[load] < TRIES]
+        if lacking:
+            # From the middle outwards: what is next to a load that is known is foretold best.
+            load = min(lacking, key=lambda one: (tried[one], abs(math.log(one / middle))))
+            return self._join(load, self._best(load, taken[load], under_way[load])[0])
+        found = {load: self._best(load, taken[load], under_way[load]) for load in open_}
+        # Where nothing keeps the limits yet, the score is a probability; elsewhere an improvement, which is less.
+        load = max(open_, key=lambda one: (found[one][1], one))
+        if self._stop and self._stopping.enough(
+            self._model,
+            found[load][1],
+            kept=kept[load],
+            tried=len(self._whole.told),
+            observations=len(self._whole.observations),
+        ):
+            return None
+        return self._join(load, found[load][0])
+
+    def _has_kept(self, load: int) -> bool:
+        return any(feasible(self._problem, o) for rows in self._told(load).values() for o in rows)
+
+    def _lay_out(self, load: int, taken: Mapping[int, set[int]]) -> tuple[int, int]:
+        first = [self._space.index(p) for p in corners(self._problem, self._space)]
+        return load, next(i for i in (*first, *range(self._space.size)) if i not in taken[load])
+
+    def _best(self, load: int, taken: set[int], under_way: Sequence[int]) -> tuple[int, float]:
+        """The point of a load that promises most, and the logarithm of what it does."""
+        told = sorted(self._told(load))
         incumbent = self._model.incumbent(self._at(load, told)) if told else None
-        free = [i for i in range(self._space.size) if i not in blocked]
-        score = self._model.acquisition(incumbent, self._at(load, under_way))
+        free = [i for i in range(self._space.size) if i not in taken]
         x = self._at(load, free)
-        if told and incumbent is not None:
-            return free[int(np.argmax(score(x)))]
-        # Nothing known to hold at this load: the cheapest of what other loads make likely to.
-        chance = self._model.log_chance(x)
-        likely = chance >= math.log(0.5)
-        if likely.any():
-            return free[int(np.argmin(np.where(likely, self._model.objective.means(x), math.inf)))]
-        return free[int(np.argmax(score(x)))]
+        score = self._model.acquisition(incumbent, self._at(load, under_way))(x)
+        if incumbent is None:
+            # Nothing known to hold at this load: the cheapest of what other loads make likely to.
+            likely = self._model.log_chance(x) >= math.log(0.5)
+            if likely.any():
+                best = int(np.argmin(np.where(likely, self._model.objective.means(x), math.inf)))
+                return free[best], float(score[best])
+        best = int(np.argmax(score))
+        return free[best], float(score[best])
+
+    def _told(self, load: int) -> dict[int, list[Observation]]:
+        """What was told of a load, by the point's number among its settings."""
+        found: dict[int, list[Observation]] = {}
+        for observation in self._whole.observations:
+            at, here = self._split(observation.point)
+            if at == load:
+                found.setdefault(here, []).append(observation)
+        return found
+
+    def _split(self, point: Point) -> tuple[int, int]:
+        rest = {name: value for name, value in point.items() if name != self._context}
+        return point[self._context], self._space.index(rest)
+
+    def _join(self, load: int, index: int) -> int:
+        return self._whole.space.index({self._context: load, **self._space.point(index)})
 
     def _learn(self) -> bool:
-        """Fit to everything told so far; False while that is less than one load's first points."""
-        rows: list[Observation] = []
-        points: list[int] = []
-        parts: list[Array] = []
-        for position, (load, history) in enumerate(self._histories.items()):
-            if history.observations:
-                indices = [self._space.index(o.point) for o in history.observations]
-                rows += history.observations
-                points += [i + position * self._space.size for i in indices]
-                parts.append(self._at(load, indices))
-        if len(rows) < min(3, self._space.size):
+        """Fit to everything told so far; False while that is nothing."""
+        rows = self._whole.observations
+        if not rows:
             return False
-        self._model.learn(np.vstack(parts), rows, points)
+        points = [self._whole.space.index(o.point) for o in rows]
+        self._model.learn(self._encoded(rows), rows, points)
         return True
 
-    def _at(self, load: float, indices: Sequence[int]) -> Array:
+    def _encoded(self, rows: Iterable[Observation]) -> Array:
+        """Coordinates of observations, whose points need not lie in the space."""
+        found = []
+        for row in rows:
+            rest = {name: value for name, value in row.point.items() if name != self._context}
+            found.append([*self._space.encode(rest), *self._place(row.point[self._context])])
+        return np.array(found, dtype=float)
+
+    def _believe(self, prior: Sequence[Observation]) -> None:
+        names = {self._context, *(a.name for a in self._space.axes)}
+        for observation in prior:
+            if set(observation.point) != names:
+                raise ValueError(f"prior: the point {observation.point} isn't over {', '.join(sorted(names))}")
+        self._model.believe(self._encoded(prior), prior)
+
+    def _at(self, load: int, indices: Sequence[int]) -> Array:
         x: Array = self._coordinates[list(indices)]
+        return np.hstack([x, np.tile(self._place(load), (len(x), 1))])
+
+    def _place(self, load: float) -> list[float]:
+        """The load's coordinate; none where there is only one."""
         if len(self._loads) == 1:
-            return x
-        low, high = math.log(min(self._loads)), math.log(max(self._loads))
-        place = CONTEXT_WEIGHT * (math.log(load) - low) / (high - low)
-        return np.hstack([x, np.full((len(x), 1), place)])
+            return []
+        low, high = math.log(self._loads[0]), math.log(self._loads[-1])
+        return [CONTEXT_WEIGHT * (math.log(load) - low) / (high - low)]

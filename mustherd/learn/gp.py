@@ -6,7 +6,6 @@ Constraints, ICML 2014). A penalty on the objective would make a cliff that no s
 nothing tried keeps the limits, it looks for a point that does.
 """
 
-import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 
@@ -15,8 +14,10 @@ import numpy as np
 from mustherd.learn.design import corners, knees, spread
 from mustherd.learn.history import History, feasible
 from mustherd.learn.model import Model
+from mustherd.learn.noise import Noise
 from mustherd.learn.search import Observation, Point, Problem
 from mustherd.learn.space import Space
+from mustherd.learn.stopping import LEAST_TRIALS, PATIENCE, Stopping
 from mustherd.learn.surrogate import Array
 
 INITIAL = 3
@@ -24,19 +25,9 @@ INITIAL = 3
 CANDIDATES = 1000
 """Points that the acquisition is evaluated at; a larger space is sampled and climbed from there."""
 CLIMBERS = 5
-GAIN = (0.001, 0.005)
-"""The relative improvement that is not worth a trial: the noise of the objective, but at least and at most these."""
-PATIENCE = 3
-"""How many proposals in a row may promise less than that before the search ends."""
-LEAST_TRIALS = 8
-RESOLUTION = 0.01
-"""Before the search ends, the trials together must tell settings apart that differ by 1 %: their noise, averaged over
-as many trials as there are per parameter of the model, has to be below that."""
 RANKED = 10
 LIKELY = 0.05
 """A point whose probability to keep the limits is lower isn't worth confirming."""
-HOPELESS = 0.01
-"""When no point left keeps the limits with this probability, and none that was tried does, the search ends."""
 
 
 class GaussianProcessSearch:
@@ -50,9 +41,8 @@ class GaussianProcessSearch:
         initial: int | None = None,
         stop: bool = True,
         noise: Mapping[str, float] | None = None,
-        prior: Sequence[Observation] = (),
     ) -> None:
-        """A search that knows nothing but the physics of the knobs it can name, and what `prior` tells.
+        """A search that knows nothing but the physics of the knobs it can name, and what the problem's prior tells.
 
         Args:
             problem: what is searched.
@@ -60,8 +50,6 @@ class GaussianProcessSearch:
             initial: points laid out before the model chooses, at least 1; None: INITIAL.
             stop: end when the improvement that can still be expected is below the noise.
             noise: metric to the relative standard deviation of one trial, where it was measured before.
-            prior: observations from another day, machine, load or model; outside the space they are allowed. A prior
-                that contradicts what is measured is dropped, metric by metric.
 
         Raises:
             ValueError: a bad space or prior.
@@ -73,9 +61,8 @@ class GaussianProcessSearch:
         self._stop = stop
         self._model = Model(problem, space.width, noise)
         self._coordinates: dict[int, tuple[float, ...]] = {}
-        self._quiet = 0
-        self._reason = ""
-        self._guess = self._believe(prior)
+        self._stopping = Stopping(space.width, max(LEAST_TRIALS, self._initial + PATIENCE))
+        self._guess = self._believe(problem.prior)
 
     def tell(self, observations: Sequence[Observation]) -> None:
         self._history.tell(observations)
@@ -84,8 +71,11 @@ class GaussianProcessSearch:
         under_way = sorted(self._history.pending(pending))
         return self._history.propose(pending, lambda blocked: self._choose(blocked, under_way))
 
+    def calibrate(self, noise: Mapping[str, Noise]) -> None:
+        self._model.calibrate(noise)
+
     def state(self) -> dict[str, object]:
-        return {**self._history.state("gp", self._seed, self._reason), "ranking": self._ranking()}
+        return {**self._history.state("gp", self._seed, self._stopping.reason), "ranking": self._ranking()}
 
     def _ranking(self) -> list[dict[str, object]]:
         """The points tried that are worth confirming, the best first: likely to keep the limits, then the least mean.
@@ -151,23 +141,11 @@ class GaussianProcessSearch:
         incumbent = self._model.incumbent(self._encoded(sorted(self._history.told)))
         worth = self._model.acquisition(incumbent, self._encoded(under_way))
         best, value = self._climbed(self._candidates(blocked), lambda i: worth(self._encoded(i)), blocked)
-        return None if self._stop and self._enough(value, incumbent) else best
-
-    def _enough(self, value: float, incumbent: float | None) -> bool:
-        """Whether a best score of `value` means that nothing left is worth a trial."""
-        tried = len(self._history.told)
-        per_parameter = len(self._history.observations) / (self._history.space.width + 2)
-        if tried < max(LEAST_TRIALS, self._initial + PATIENCE) or self._model.noise() > RESOLUTION * per_parameter**0.5:
-            return False
-        if incumbent is None:
-            enough, reason = value < math.log(HOPELESS), "no setting left is likely to keep the limits"
-        else:
-            least = float(np.clip(self._model.objective.surrogate.noise(), *GAIN))
-            enough = value < math.log(least)
-            reason = f"the improvement still expected, {100 * math.exp(value):.2g} %, is below {100 * least:.2g} %"
-        self._quiet = self._quiet + 1 if enough else 0
-        self._reason = reason if self._quiet >= PATIENCE else ""
-        return bool(self._reason)
+        enough = self._stopping.enough(
+            self._model, value, kept=incumbent is not None, tried=len(self._history.told),
+            observations=len(self._history.observations),
+        )  # fmt: skip
+        return None if self._stop and enough else best
 
     def _climbed(
         self, candidates: list[int], score: Callable[[Sequence[int]], Array], blocked: set[int]

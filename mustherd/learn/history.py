@@ -21,7 +21,8 @@ class History:
         self.observations: list[Observation] = []
         self.told: dict[int, list[Observation]] = {}
         self.proposed: set[int] = set()
-        self._metrics = (problem.objective, *(c.metric for c in problem.constraints))
+        second = (problem.second,) if problem.second else ()
+        self._metrics = (problem.objective, *second, *(c.metric for c in problem.constraints))
 
     def tell(self, observations: Sequence[Observation]) -> None:
         """Take all of the observations in, or none: ValueError says what is wrong with the first bad one."""

@@ -1,4 +1,4 @@
-"""One shot: a single setting, tried once, to compare with the baseline."""
+"""One shot: given settings, each tried once, to compare with the baseline."""
 
 from collections.abc import Sequence
 
@@ -7,21 +7,23 @@ from mustherd.learn.search import Observation, Point, Problem
 
 
 class OneShot:
-    """A `Search` that proposes one given point and then nothing."""
+    """A `Search` that proposes the points that it was given, in their order, and then nothing."""
 
-    def __init__(self, problem: Problem, settings: Point, seed: int = 0) -> None:
-        """ValueError for settings outside the space."""
+    def __init__(self, problem: Problem, points: Sequence[Point], seed: int = 0) -> None:
+        """ValueError for a point outside the space."""
         self._history = History(problem)
-        self._index = self._history.space.index(settings)
+        self._indices = [self._history.space.index(point) for point in points]
         self._seed = seed
 
     def ask(self, pending: Sequence[Point] = ()) -> Point | None:
         done = self._history.told.keys() | self._history.proposed | self._history.pending(pending)
-        return None if self._index in done else self._history.propose(pending, lambda _: self._index)
+        left = [index for index in self._indices if index not in done]
+        return self._history.propose(pending, lambda _: left[0]) if left else None
 
     def tell(self, observations: Sequence[Observation]) -> None:
         self._history.tell(observations)
 
     def state(self) -> dict[str, object]:
-        done = self._index in self._history.told
-        return self._history.state("one-shot", self._seed, "the one setting was tried" if done else "")
+        done = all(index in self._history.told for index in self._indices)
+        count = "the one setting was" if len(self._indices) == 1 else "every given setting was"
+        return self._history.state("one-shot", self._seed, f"{count} tried" if done else "")

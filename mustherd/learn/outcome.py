@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from skopt.acquisition import gaussian_pi
 
+from mustherd.learn.noise import Noise
 from mustherd.learn.search import Constraint
 from mustherd.learn.surrogate import Array, Surrogate, Trend
 
@@ -29,7 +30,7 @@ class Outcome:
         self.metric = metric
         self.constraint = constraint
         self._width = width
-        self._known_noise = noise
+        self._known = None if noise is None else Noise(share=noise, freedom=0)
         self.log = True
         self._plain = Surrogate(width, NOISE)
         self._informed: Surrogate | None = None
@@ -65,10 +66,19 @@ class Outcome:
             groups.setdefault(point, []).append(float(value))
         squares = sum(float(np.var(g)) * len(g) for g in groups.values())
         freedom = sum(len(g) - 1 for g in groups.values())
-        assumed = self._known_noise if self._known_noise is not None else NOISE
-        if not self.log:
-            assumed *= float(np.mean(np.abs(y))) or 1.0
-        return max(LEAST_NOISE, math.sqrt((NOISE_WEIGHT * assumed**2 + squares) / (NOISE_WEIGHT + freedom)))
+        known, weight = self._known, NOISE_WEIGHT
+        # What was measured elsewhere counts as the repeats that it was measured with, or as the assumption it replaces.
+        assumed = NOISE if known is None or known.freedom else known.share
+        scale = 1.0 if self.log else float(np.mean(np.abs(y))) or 1.0
+        total = weight * (assumed * scale) ** 2 + squares
+        if known is not None and known.freedom:
+            total += known.freedom * (known.share * scale) ** 2
+            weight += known.freedom
+        return max(LEAST_NOISE, math.sqrt(total / (weight + freedom)))
+
+    def calibrate(self, noise: Noise) -> None:
+        """Take in how much equal trials differ, where that was measured apart from what is told."""
+        self._known = noise
 
     def limit(self) -> float:
         """The constraint's limit in the transform."""

@@ -1,9 +1,11 @@
 """The search port: what every search can be asked and told."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
+
+from mustherd.learn.noise import Noise
 
 Point = dict[str, int]
 """One candidate: a knob's key (`itr-delay`, `dvfs`, `dvfs@core-3`) to its value in the knob's canonical unit."""
@@ -38,16 +40,6 @@ class Constraint(msgspec.Struct, frozen=True):
         return value >= self.limit if self.at_least else value <= self.limit
 
 
-class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """What is searched: minimize `objective` over the space under the constraints."""
-
-    dimensions: tuple[Dimension, ...]
-    objective: str
-    constraints: tuple[Constraint, ...] = ()
-    default: Point | None = None
-    """The baseline's settings where they lie in the space; a search may start from them."""
-
-
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """A valid, finished trial: where it was and every metric that was measured there.
 
@@ -56,6 +48,24 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 
     point: Point
     metrics: Mapping[str, float]
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """What is searched: minimize `objective` over the space under the constraints."""
+
+    dimensions: tuple[Dimension, ...]
+    objective: str
+    constraints: tuple[Constraint, ...] = ()
+    default: Point | None = None
+    """The baseline's settings where they lie in the space; a search may start from them."""
+    second: str = ""
+    """A second metric to be made small: the search then spreads over the front of the two."""
+    prior: tuple[Observation, ...] = ()
+    """Observations from another day, machine, load or model; outside the space they are allowed. What of them
+    contradicts the measurements is dropped, metric by metric."""
+    context: str = ""
+    """The dimension that isn't free but given, such as the load: the best point is sought for each of its values. The
+    default has no value of it."""
 
 
 class Search(Protocol):
@@ -79,4 +89,13 @@ class Search(Protocol):
 
     def state(self) -> dict[str, object]:
         """What the search would say of itself now (JSON types only): method, seed, observations, its best guess."""
+        ...
+
+
+@runtime_checkable
+class Calibrated(Protocol):
+    """A search that can be told how much equal trials differ, whenever that has been measured."""
+
+    def calibrate(self, noise: Mapping[str, Noise]) -> None:
+        """Take the noise of one trial in, by metric; what was said before is replaced."""
         ...

@@ -7,12 +7,12 @@ import msgspec
 
 from mustherd.learn.grid import Grid
 from mustherd.learn.oneshot import OneShot
-from mustherd.learn.search import Observation, Point, Problem, Search
+from mustherd.learn.search import Point, Problem, Search
 from mustherd.learn.shuffled import Shuffled
 from mustherd.learn.space import Space
 
 METHODS: dict[str, tuple[str, ...]] = {
-    "gp": ("stop", "noise", "prior"),
+    "gp": ("stop", "noise"),
     "random": (),
     "grid": (),
     "one-shot": ("settings",),
@@ -25,7 +25,6 @@ class ModelOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
 
     stop: bool = True
     noise: dict[str, Annotated[float, msgspec.Meta(ge=0, lt=1)]] = {}
-    prior: tuple[Observation, ...] = ()
 
 
 def check(method: str, problem: Problem, *, initial: int | None, options: Mapping[str, object] | None) -> None:
@@ -41,10 +40,11 @@ def check(method: str, problem: Problem, *, initial: int | None, options: Mappin
     if initial is not None and initial < 1:
         raise ValueError(f"initial is {initial}; it must be at least 1")
     space = Space(problem.dimensions)
-    if problem.default is not None:
+    if problem.default is not None and not problem.context:
         space.index(problem.default)
     if method == "one-shot":
-        space.index(_settings(problem, options or {}))
+        for point in _settings(problem, options or {}):
+            space.index(point)
     _model_options(options or {})
 
 
@@ -63,8 +63,9 @@ def make(
         problem: what is searched.
         seed: decides everything that is random.
         initial: how many points `gp` lays out before the model chooses; None: as many as it sees fit.
-        options: by method. `one-shot`: `settings`, the point (without it the problem's default).
-            `gp`: `stop`, `noise` and `prior` as mustherd.learn.gp.GaussianProcessSearch has them.
+        options: by method. `one-shot`: `settings`, the point or a list of points (without it the
+            problem's default). `gp`: `stop` and `noise` as mustherd.learn.gp.GaussianProcessSearch has them; for a
+            problem with a context it is a mustherd.learn.context.ContextSearch.
 
     Raises:
         ValueError: names what is wrong and what is allowed.
@@ -72,12 +73,12 @@ def make(
     check(method, problem, initial=initial, options=options)
     if method == "gp":
         # scikit-optimize takes seconds to import, and only this search needs it.
+        from mustherd.learn.context import ContextSearch  # noqa: PLC0415
         from mustherd.learn.gp import GaussianProcessSearch  # noqa: PLC0415
 
         given = _model_options(options or {})
-        return GaussianProcessSearch(
-            problem, seed=seed, initial=initial, stop=given.stop, noise=given.noise, prior=given.prior
-        )
+        kind: type[GaussianProcessSearch | ContextSearch] = ContextSearch if problem.context else GaussianProcessSearch
+        return kind(problem, seed=seed, initial=initial, stop=given.stop, noise=given.noise)
     if method == "one-shot":
         return OneShot(problem, _settings(problem, options or {}), seed)
     return Grid(problem, seed) if method == "grid" else Shuffled(problem, seed)
@@ -91,8 +92,10 @@ def _model_options(options: Mapping[str, object]) -> ModelOptions:
         raise ValueError(f"search 'gp': {error}") from error
 
 
-def _settings(problem: Problem, options: Mapping[str, object]) -> Point:
+def _settings(problem: Problem, options: Mapping[str, object]) -> list[Point]:
     settings = options.get("settings") or problem.default
-    if not isinstance(settings, dict):
-        raise ValueError("search 'one-shot' needs settings: a value for each dimension")  # noqa: TRY004 - a definition is wrong in its value
-    return settings
+    points = settings if isinstance(settings, list | tuple) else [settings]
+    found = [dict(point) for point in points if isinstance(point, dict)]
+    if len(found) < len(points) or not found:
+        raise ValueError("search 'one-shot' needs settings: a value for each dimension")
+    return found

@@ -20,7 +20,8 @@ from typing import BinaryIO, Self
 
 import msgspec
 
-from mustherd.learn.search import Observation, Point, Problem, Search
+from mustherd.learn.noise import Noise
+from mustherd.learn.search import Calibrated, Observation, Point, Problem, Search
 from mustherd.learn.searches import check, make
 
 ANSWER_SECONDS = 120.0
@@ -58,6 +59,12 @@ class Tell(msgspec.Struct, tag=True, frozen=True):
     observations: tuple[Observation, ...]
 
 
+class Calibrate(msgspec.Struct, tag=True, frozen=True):
+    """`Calibrated.calibrate`, of a search that has it; nothing to another one."""
+
+    noise: dict[str, Noise]
+
+
 class State(msgspec.Struct, tag=True, frozen=True):
     """`Search.state`."""
 
@@ -76,7 +83,7 @@ class Refused(msgspec.Struct, tag=True, frozen=True):
     broken: bool = False
 
 
-_requests = msgspec.msgpack.Decoder(Start | Ask | Tell | State)
+_requests = msgspec.msgpack.Decoder(Start | Ask | Tell | Calibrate | State)
 _answers = msgspec.msgpack.Decoder(Done | Refused)
 _encoder = msgspec.msgpack.Encoder()
 
@@ -128,6 +135,9 @@ class SearchProcess:
     def tell(self, observations: Sequence[Observation]) -> None:
         self._request(Tell(tuple(observations)))
 
+    def calibrate(self, noise: Mapping[str, Noise]) -> None:
+        self._request(Calibrate(dict(noise)))
+
     def state(self) -> dict[str, object]:
         return self._request(State()).state
 
@@ -152,7 +162,7 @@ class SearchProcess:
     ) -> None:
         self.close()
 
-    def _request(self, request: Ask | Tell | State) -> Done:
+    def _request(self, request: Ask | Tell | Calibrate | State) -> Done:
         if self._errors.closed:
             raise SearchError("the search's process is closed")
         if self._starting:
@@ -161,7 +171,7 @@ class SearchProcess:
         self._send(request)
         return self._answer()
 
-    def _send(self, request: Start | Ask | Tell | State) -> None:
+    def _send(self, request: Start | Ask | Tell | Calibrate | State) -> None:
         body = _encoder.encode(request)
         assert self._process.stdin is not None  # noqa: S101
         try:
@@ -221,6 +231,9 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
                     answer = Done(point=search.ask(pending))
                 case Tell(observations):
                     search.tell(observations)
+                case Calibrate(noise):
+                    if isinstance(search, Calibrated):
+                        search.calibrate(noise)
                 case State():
                     answer = Done(state=search.state())
         except ValueError as error:

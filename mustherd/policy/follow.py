@@ -5,9 +5,11 @@ from typing import ClassVar
 
 from mustherd.learn.search import Observation, Point, Problem
 from mustherd.spec import Experiment
+from mustherd.spec.error import SpecError
 from mustherd.spec.knobs import FindingsError
 from mustherd.spec.knobs import settings as knob_settings
 from mustherd.spec.quantity import QuantityError, quantity
+from mustherd.spec.table import read
 from mustherd.terms import Load
 
 OPTIONS = ("table", "load")
@@ -17,7 +19,8 @@ ORACLE, MEASURED = "oracle", "measured"
 class Follow:
     """Sets what a table says for the load, the nearest one in it where it has no row of that load's own.
 
-    Options: `table`, a mapping of loads to settings, and `load`: `oracle` (the default), the load that each trial is
+    Options: `table`, a mapping of loads to settings or the file of a table (policy.yml of an experiment over several
+    loads), and `load`: `oracle` (the default), the load that each trial is
     about to offer, as an experiment knows it and a server doesn't; or `measured`, the load that the trial before was
     found to carry, which a server could know, and which is late by one trial whenever the load changes.
     """
@@ -64,6 +67,11 @@ def _options(experiment: Experiment) -> tuple[dict[float, Point], str]:
 
 
 def _table(raw: object, experiment: Experiment) -> dict[float, Point]:
+    if isinstance(raw, str):
+        try:
+            raw = {row.qps: row.settings for row in read(raw)}
+        except SpecError as error:
+            raise ValueError(str(error)) from None
     if not isinstance(raw, Mapping) or not raw:
         raise ValueError("it needs a table of loads with settings, as in table: {400k: {itr-delay: 300, dvfs: 1300}}")
     table: dict[float, Point] = {}

@@ -1,10 +1,11 @@
 """The interface of a policy, and where policies are found."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from typing import ClassVar, Protocol, runtime_checkable
 
 from mustherd.errors import UserError
+from mustherd.learn.noise import Noise
 from mustherd.learn.search import Observation, Point, Problem
 from mustherd.spec import Experiment
 from mustherd.spec.error import Finding
@@ -36,7 +37,10 @@ class Policy(Protocol):
         ...
 
     def propose(self, pending: Sequence[Point]) -> Point | None:
-        """The next setting to try, given those under way; {} leaves the node as it was found; None: enough."""
+        """The next setting to try, given those under way; {} leaves the node as it was found; None: enough.
+
+        Where the experiment has several loads, a point's `qps` says at which one; without it they take turns.
+        """
         ...
 
     def why_enough(self) -> str:
@@ -54,6 +58,27 @@ class Follower(Protocol):
 
     def expect(self, load: Load) -> None:
         """The next `propose` is about a trial under `load`; called before each of them."""
+        ...
+
+
+@runtime_checkable
+class Ranking(Policy, Protocol):
+    """A policy that knows better than the trials themselves what is worth confirming."""
+
+    def ranking(self) -> Sequence[Point]:
+        """When the search is over: settings to confirm, the best first; empty: as the trials say.
+
+        Of several loads the point says at which, as in `propose`.
+        """
+        ...
+
+
+@runtime_checkable
+class Calibrated(Policy, Protocol):
+    """A policy that can use how much equal trials differ."""
+
+    def calibrate(self, noise: Mapping[str, Noise]) -> None:
+        """The noise of one trial by metric, as the baseline's repeats show it so far; told after each of them."""
         ...
 
 

@@ -1,12 +1,14 @@
 """Tune: let a search find the settings with the least of the objective that keep every limit."""
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
+from mustherd.learn.noise import Noise
 from mustherd.learn.search import Observation, Point, Problem
 from mustherd.learn.worker import SearchError, SearchProcess
 from mustherd.policy.policy import PolicyError
 from mustherd.spec import Experiment
+from mustherd.spec.task import given_points
 
 
 class Tune:
@@ -16,7 +18,7 @@ class Tune:
 
     def __init__(self, experiment: Experiment, problem: Problem) -> None:
         search = experiment.search
-        options: dict[str, object] = {"settings": search.settings} if search.settings is not None else {}
+        options: dict[str, object] = {"settings": given_points(experiment)} if search.method == "one-shot" else {}
         if search.method == "gp":
             options["stop"] = search.stop
         try:
@@ -37,6 +39,19 @@ class Tune:
             return self._search.ask(pending)
         except SearchError as error:
             raise PolicyError(str(error)) from None
+
+    def calibrate(self, noise: Mapping[str, Noise]) -> None:
+        try:
+            self._search.calibrate(noise)
+        except SearchError as error:
+            raise PolicyError(str(error)) from None
+
+    def ranking(self) -> Sequence[Point]:
+        try:
+            rows: Any = self._search.state().get("ranking") or []
+        except SearchError as error:
+            raise PolicyError(str(error)) from None
+        return [row["point"] for row in rows]
 
     def why_enough(self) -> str:
         return str(self._search.state().get("reason") or "every setting of the space has been tried")

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mustherd.lab import words
-from mustherd.lab.verdict import key_of
+from mustherd.lab.confirmation import key_of
 from mustherd.report import labels
 from mustherd.report.view import View
 

@@ -1,14 +1,18 @@
 """What `--json` prints: experiments and trials as JSON types."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from mustherd.lab import words
+from mustherd.lab.export import guards, picked, volumes
 from mustherd.lab.shelf import list_experiments
 from mustherd.lab.store import Store
-from mustherd.lab.trial import State, Trial
+from mustherd.lab.trial import Kind, State, Trial
 from mustherd.lab.verdict import summary
+from mustherd.learn.search import Constraint
 from mustherd.report.view import View
 
 
@@ -17,11 +21,53 @@ def _plain(value: object) -> Any:
     return msgspec.json.decode(msgspec.json.encode(value))
 
 
+def _front(view: View) -> dict[str, Any] | None:
+    """With two objectives: the settings that no other beats in both, and how the hypervolume grew."""
+    goal = view.goal
+    if not goal.second:
+        return None
+    grown, reference = volumes(view.trials, goal, goal.second)
+    return {
+        "objectives": [goal.objective, goal.second],
+        "settings": [{"settings": o.point, "metrics": _plain(o.metrics)} for o in view.front()],
+        "hypervolume": [{"trial": number, "value": value} for number, value in grown],
+        "reference": list(reference),
+    }
+
+
 def trial_form(trial: Trial, view: View) -> dict[str, Any]:
     """A trial with everything measured, and `feasible`: whether it keeps the limits (null unless it finished)."""
     form: dict[str, Any] = _plain(trial)
     form["feasible"] = view.feasible(trial) if trial.state is State.FINISHED else None
     return form
+
+
+def pick_form(store: Store, limits: Sequence[Constraint]) -> tuple[dict[str, Any], View]:
+    """What `experiment pick` says: for each load the setting of least objective within `limits`; and the view of it."""
+    view = View.of(store)
+    goal = view.goal
+    loads = goal.loads if len(goal.loads) > 1 else (None,)
+    picks = []
+    for qps in loads:
+        trials = [t for t in view.trials if qps is None or t.qps == qps]
+        found = picked(trials, goal, limits)
+        repeats = [t for t in trials if found is not None and t.settings == found.point and t.kind is Kind.CONFIRM]
+        picks.append(
+            {
+                "qps": qps,
+                "settings": None if found is None else found.point,
+                "metrics": None if found is None else _plain(found.metrics),
+                "repeats": sum(t.state is State.FINISHED for t in repeats),
+            }
+        )
+    kept = [*guards(goal, *(c.metric for c in limits)), *limits]
+    form = {
+        "folder": view.folder,
+        "objective": goal.objective,
+        "limits": [words.limit(c) for c in kept],
+        "picks": picks,
+    }
+    return form, view
 
 
 def list_form(parent: Path | str) -> list[dict[str, Any]]:
@@ -47,6 +93,7 @@ def show_form(store: Store) -> dict[str, Any]:
         "versions": view.experiment.versions,
         "created_at": view.experiment.created_at,
         "musters": _plain(view.musters),
+        "front": _front(view),
         "events": _plain(view.events),
         "attempts": [trial_form(trial, view) for trial in view.trials],
     }

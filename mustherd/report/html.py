@@ -14,10 +14,11 @@ from mustherd.lab import words
 from mustherd.lab.errors import StoreError
 from mustherd.lab.store import Store
 from mustherd.lab.trial import State, Trial
-from mustherd.lab.verdict import Side
+from mustherd.lab.verdict import AtLoad, Side
+from mustherd.learn.search import Observation
 from mustherd.report import labels
 from mustherd.report.labels import clean
-from mustherd.report.table import number_of, result_of
+from mustherd.report.table import number_of, result_of, side_value
 from mustherd.report.view import View
 
 REPORT = "report.html"
@@ -95,6 +96,7 @@ def render(view: View) -> str:
 def _content(view: View) -> dict[str, Any]:
     from markupsafe import Markup  # noqa: PLC0415
 
+    from mustherd.report.fronts import front_plot  # noqa: PLC0415
     from mustherd.report.plots import over_time, trade_off  # noqa: PLC0415
     from mustherd.report.surface import surface  # noqa: PLC0415
 
@@ -125,6 +127,11 @@ def _content(view: View) -> dict[str, Any]:
         "knobs": [(key, _unit(key, view)) for key in view.knob_keys()],
         "columns": [Column(name, labels.metric(name)[0], labels.metric(name)[1]) for name in metrics],
         "rows": [_row(trial, view) for trial in view.trials if trial.state is not State.QUEUED],
+        "loads": [_at_load(row, view) for row in verdict.loads],
+        "front": [_on_front(one, view) for one in view.front()],
+        "front_columns": _front_columns(view),
+        "front_plot": Markup(front_plot(view)) if view.front() else None,  # noqa: S704
+        "search_ended": verdict.search_ended,
         "counts": {state: n for state, n in view.counts.items() if n},
         "method": list(_method(view)),
         "musters": view.musters,
@@ -138,6 +145,26 @@ def _content(view: View) -> dict[str, Any]:
         "created": labels.clock(view.experiment.created_at),
         "wall": labels.duration(view.wall_seconds),
     }
+
+
+def _front_columns(view: View) -> list[Column]:
+    names = dict.fromkeys((view.goal.objective, view.goal.second, *view.metrics())) if view.goal.second else {}
+    return [Column(name, *labels.metric(name)) for name in names]
+
+
+def _on_front(one: Observation, view: View) -> list[str]:
+    """A setting of the front: what to set, and each of the front's columns."""
+    values = [labels.amount(column.name, one.metrics.get(column.name)) for column in _front_columns(view)]
+    return [words.settings(one.point, view.knobs), *values]
+
+
+def _at_load(row: AtLoad, view: View) -> list[str]:
+    """A load of several: what is announced there, and each metric."""
+    saved = "" if row.saving_percent is None else labels.percent(row.saving_percent)
+    if row.saving_ci_percent:
+        saved += f" ({_interval(row.saving_ci_percent)})"
+    settings = words.settings(row.best.knobs, view.knobs) if row.best else ""
+    return [f"{row.qps:,.0f}", row.verdict, settings, *(side_value(row.best, m) for m in view.metrics()), saved]
 
 
 def _interval(interval: tuple[float, float] | None) -> str:
@@ -216,7 +243,9 @@ def _method(view: View) -> Iterator[tuple[str, str]]:
     if qps or load.get("curve"):
         mix = f" of the {load['preset']} mix" if load.get("preset") else ""
         updates = f", {100 * load['update_ratio']:.4g} % of them updates" if load.get("update_ratio") else ""
-        yield "load", (f"{qps:,.10g} requests per second" if qps else _curve(load["curve"])) + mix + updates
+        each = [f"{q:,.10g}" for q in (qps if isinstance(qps, list) else [qps])] if qps else []
+        how_much = f"{words.together(each)} requests per second" if each else _curve(load["curve"])
+        yield "load", how_much + mix + updates
     if window:
         after = f", opened {ramp:g} s after the load began" if ramp else ""
         yield (
@@ -225,6 +254,8 @@ def _method(view: View) -> Iterator[tuple[str, str]]:
         )
     yield "knobs", "set, read back before and after each window; a trial whose knobs did not hold is invalid"
     search = resolved.get("search") or {}
+    if search.get("prior"):
+        yield "prior", f"{search['prior']}: believed as far as the measurements agree"
     if search.get("method"):
         seed = f", seed {search['seed']}" if search.get("seed") is not None else ""
         yield "search", f"{search['method']}{seed}, {resolved.get('trials', '?')} trials planned"
@@ -234,13 +265,15 @@ def _method(view: View) -> Iterator[tuple[str, str]]:
     if view.goal.repeats:
         yield (
             "confirmation",
-            f"the best setting is measured {view.goal.repeats} times more, in turn with the default; the trial by"
-            " which the search found it does not count towards its values",
+            f"the best {view.goal.abreast} settings and the default are measured again in rounds, {view.goal.repeats}"
+            f" at least and up to {max(view.goal.rounds, view.goal.repeats)} while it isn't certain; the trials by"
+            " which the search found them don't count towards their values",
         )
     yield (
         "intervals",
-        "95 % confidence, Student's t; the saving's from pairs of neighbouring trials where there are repeats, so that"
-        " drift cancels. Limits are held against means",
+        "95 % confidence, Student's t; the saving's net of what a round or a node has in common, so that drift cancels."
+        " A limit is kept when its whole interval keeps it"
+        + (f", with {100 * view.goal.margin:g} % of it left free for drift" if view.goal.margin else ""),
     )
     gates = resolved.get("gates") or {}
     spelt = ", ".join(f"{key} {_gate(value)}" for key, value in gates.items())

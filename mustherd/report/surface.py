@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mustherd.lab import words
+from mustherd.lab.confirmation import key_of
 from mustherd.lab.trial import Trial
-from mustherd.lab.verdict import key_of
 from mustherd.report import labels
 from mustherd.report.canvas import BEST, BREAKS, FAINT, MUTED, PAPER, draw
 from mustherd.report.labels import clean

@@ -208,7 +208,7 @@ def experiments_table(summaries: Iterable[Summary], console: Console) -> Table:
 
 
 def _verdict_style(verdict: str | None) -> str:
-    return {"met": "bold green", "not met": "bold yellow"}.get(verdict or "", "")
+    return {"met": "bold green", "not met": "bold yellow", "not certain": "bold cyan"}.get(verdict or "", "")
 
 
 def verdict_table(view: View, console: Console) -> Table:
@@ -254,6 +254,8 @@ def side_value(side: Side | None, name: str) -> str:
 def verdict_panel(view: View, console: Console) -> RenderableType:
     """The verdict: its sentence, the two sides, and what it rests on."""
     found = view.verdict()
+    if found.loads:
+        return _loads_panel(view, found, console)
     sentence = Text(clean(found.reason))
     # The sentence begins with the verdict.
     sentence.stylize(_verdict_style(found.verdict), 0, len(found.verdict))
@@ -262,13 +264,73 @@ def verdict_panel(view: View, console: Console) -> RenderableType:
     return Group(sentence, Padding(verdict_table(view, console), (0, 0, 0, 2)), Text(based_on(view, found), "dim"))
 
 
+def _loads_panel(view: View, found: Verdict, console: Console) -> RenderableType:
+    """The verdict over several loads: its sentence and the settings for each."""
+    sentence = Text(clean(found.reason))
+    sentence.stylize(_verdict_style(found.verdict), 0, len(found.verdict))
+    return Group(sentence, Text(""), loads_table(view, console), Text(based_on(view, found), "dim"))
+
+
+def loads_table(view: View, console: Console) -> Table:
+    """Settings by load: what is announced at each, and what it saves."""
+    table = new_table(console)
+    metrics = view.metrics()
+    for name in ("load (qps)", "verdict", "settings", *map(labels.title, metrics), "saving", "95 % interval"):
+        table.add_column(name, justify="left" if name in ("verdict", "settings") else "right")
+    for row in view.verdict().loads:
+        side = row.best
+        span = row.saving_ci_percent
+        table.add_row(
+            f"{row.qps:,.0f}",
+            Text(row.verdict, _verdict_style(row.verdict)),
+            Text(clean(words.settings(side.knobs, view.knobs)) if side else ""),
+            *(side_value(side, name) for name in metrics),
+            "" if row.saving_percent is None else labels.percent(row.saving_percent),
+            "" if span is None else f"{span[0]:.1f} to {span[1]:.1f} %",
+        )
+    return table
+
+
+def front_table(view: View, console: Console) -> Table:
+    """The front of two objectives: settings that none other beats in both."""
+    goal = view.goal
+    table = new_table(console, f"Front of {labels.metric(goal.objective)[0]} and {labels.metric(goal.second)[0]}")
+    shown = dict.fromkeys((goal.objective, goal.second, *view.metrics()))
+    for name in ("settings", *map(labels.title, shown)):
+        table.add_column(name, justify="left" if name == "settings" else "right")
+    for one in view.front():
+        settings = Text(clean(words.settings(one.point, view.knobs)))
+        table.add_row(settings, *(labels.amount(name, one.metrics.get(name)) for name in shown))
+    return table
+
+
+def picks_table(form: Mapping[str, Any], view: View, console: Console) -> Table:
+    """What was picked within other limits (the form of mustherd.report.forms), a row for each load."""
+    table = new_table(console, f"least {labels.metric(form['objective'])[0]} with {words.together(form['limits'])}")
+    metrics = view.metrics()
+    several = any(row["qps"] is not None for row in form["picks"])
+    for name in (*(("load (qps)",) if several else ()), "settings", *map(labels.title, metrics), "repeats"):
+        table.add_column(name, justify="left" if name == "settings" else "right")
+    for row in form["picks"]:
+        found = row["settings"]
+        text = "nothing that was measured keeps these limits" if found is None else words.settings(found, view.knobs)
+        table.add_row(
+            *((f"{row['qps']:,.0f}",) if several else ()),
+            Text(clean(text), "red" if found is None else ""),
+            *(labels.amount(name, (row["metrics"] or {}).get(name)) for name in metrics),
+            "" if found is None else str(row["repeats"]),
+        )
+    return table
+
+
 def based_on(view: View, found: Verdict) -> str:
     """What the verdict rests on, in a line."""
     counts = ", ".join(f"{n} {state}" for state, n in view.counts.items() if n)
     parts = [f"trials: {counts}" if counts else "no trials", f"wall time {labels.duration(view.wall_seconds)}"]
     if found.saving_ci_percent:
-        how = "pairs of neighbouring trials" if found.paired else "unpaired trials"
-        parts.append(f"intervals: 95 %, Student's t, {how}")
+        parts.append("intervals: 95 %, Student's t, net of what rounds and nodes have in common")
+    if found.search_ended:
+        parts.append(f"the search ended: {found.search_ended}")
     return "; ".join(parts)
 
 

@@ -5,14 +5,16 @@ from typing import Any, Self
 
 import msgspec
 
+from mustherd.lab.confirmation import Key, default_settings, key_of
 from mustherd.lab.errors import StoreError
+from mustherd.lab.export import front_of
 from mustherd.lab.goal import Goal
 from mustherd.lab.rows import Event, Experiment, MusterRecord
 from mustherd.lab.shelf import status_of
 from mustherd.lab.store import Store
 from mustherd.lab.trial import Kind, State, Trial
-from mustherd.lab.verdict import Key, Verdict, decide, default_key, key_of, knobs_known
-from mustherd.learn.search import Constraint
+from mustherd.lab.verdict import Verdict, knobs_known, verdict_of
+from mustherd.learn.search import Constraint, Observation
 from mustherd.terms import KnobInfo
 
 
@@ -39,6 +41,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[str, int]
     stored: Verdict | None
     """The verdict as it was announced; None before that."""
+    so_far: Verdict
+    """What the trials say, announced or not."""
     musters: tuple[MusterRecord, ...]
     events: tuple[Event, ...]
     wall_seconds: float
@@ -62,6 +66,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
             trials=tuple(store.trials()),
             counts=store.counts(),
             stored=_stored(row.verdict),
+            so_far=_stored(row.verdict) or verdict_of(store, goal),
             musters=tuple(store.musters().values()),
             events=tuple(store.events()),
             wall_seconds=store.wall_seconds(),
@@ -69,7 +74,11 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     def verdict(self) -> Verdict:
         """The stored verdict; while there is none, what the trials say so far."""
-        return self.stored or decide(self.trials, self.goal, self.knobs)
+        return self.so_far
+
+    def front(self) -> list[Observation]:
+        """With two objectives, the settings that no other beats in both; empty with one."""
+        return front_of(self.trials, self.goal, self.goal.second) if self.goal.second else []
 
     def knob_keys(self) -> list[str]:
         """The knobs that trials set, in the definition's order, then others as they appeared."""
@@ -109,9 +118,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     def of_default(self, trial: Trial) -> bool:
         """Whether a trial measures the default."""
-        return trial.kind is Kind.BASELINE or (
-            trial.kind is Kind.CONFIRM and key_of(trial.settings) == default_key(self.trials)
-        )
+        default = default_settings(self.trials)
+        return trial.kind is Kind.BASELINE or (trial.kind is Kind.CONFIRM and trial.settings == default)
 
     def best_so_far(self) -> Trial | None:
         """The search trial with the least of the objective among those that keep every limit."""

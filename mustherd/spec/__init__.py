@@ -9,7 +9,7 @@ from mustherd.spec.identity import changes, content, digest, dump
 from mustherd.spec.plan import Plan, plan
 from mustherd.spec.reading import load, loads, quickstart
 from mustherd.spec.schema import json_schema
-from mustherd.spec.task import check_knobs, check_policy, default_settings, problem
+from mustherd.spec.task import check_knobs, check_policy, default_settings, given_points, problem
 
 __all__ = [
     "Experiment",
@@ -22,6 +22,7 @@ __all__ = [
     "default_settings",
     "digest",
     "dump",
+    "given_points",
     "json_schema",
     "load",
     "loads",

@@ -32,12 +32,15 @@ from mustherd.spec import rules
 from mustherd.spec.document import Source
 from mustherd.spec.error import Finding, refusal, shown
 from mustherd.spec.metrics import LIMIT_FORM, METRICS, check_metric, limit, limit_text
-from mustherd.spec.quantity import QuantityError, kind_of, quantity
+from mustherd.spec.quantity import QuantityError, kind_of, number_text, quantity
 from mustherd.terms import Load
 
 MAX_TRIALS = 10_000
 MAX_SECONDS = 86_400.0
 MAX_QPS = 1e9
+MAX_LOADS = 32
+RATE_FORM = "a number above 0, up to 1e9; 600k is 600000"
+OBJECTIVES_FORM = "two metrics, as in [energy_joules, read_p99_us]"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 PLUGIN_PATTERN = r"^[a-z][a-z0-9_.-]{0,63}$"
 
@@ -64,8 +67,57 @@ def _as_tuple(raw: object) -> object:
     return tuple(raw) if isinstance(raw, list) else raw
 
 
-def _rate(raw: object) -> object:
+def _rates(raw: object) -> float | tuple[float, ...]:
+    """One load, or several, in requests per second."""
+    if not isinstance(raw, list | tuple):
+        return _rate(raw)
+    findings: list[Finding] = []
+    found: list[float] = []
+    for index, item in enumerate(raw):
+        try:
+            rate = _rate(item)
+        except QuantityError as error:
+            findings.append(Finding((index,), str(error), error.allowed, error.suggestion))
+            continue
+        if rate != int(rate):
+            findings.append(Finding((index,), f"{shown(item)} is no whole number of qps", "whole numbers in a list"))
+        if rate in found:
+            findings.append(Finding((index,), f"{number_text(rate)} is there twice, first at [{found.index(rate)}]"))
+        found.append(rate)
+    if not 1 <= len(raw) <= MAX_LOADS:
+        findings.append(Finding((), f"a list of {len(raw)} loads", f"1..{MAX_LOADS} loads"))
+    if findings:
+        raise knob_values.FindingsError(findings)
+    return tuple(found)
+
+
+def _rate(raw: object) -> float:
+    if isinstance(raw, bool) or not isinstance(raw, int | float | str):
+        raise QuantityError(f"should be a number, found {kind_of(raw)}", RATE_FORM)
+    rate = float(quantity(raw, "qps") if isinstance(raw, str) else raw)
+    if not 0 < rate <= MAX_QPS:
+        raise QuantityError(f"{shown(raw)} is too {'small' if rate <= 0 else 'large'}", RATE_FORM)
+    return rate
+
+
+def _level(raw: object) -> object:
     return float(quantity(raw, "qps")) if isinstance(raw, str) else raw
+
+
+def _objectives(raw: object) -> tuple[str, ...]:
+    if not isinstance(raw, list | tuple):
+        raise QuantityError(f"should be a list, found {kind_of(raw)}", OBJECTIVES_FORM, f"[{shown(raw)}, read_p99_us]")
+    findings: list[Finding] = []
+    for index, item in enumerate(raw):
+        try:
+            check_metric(item, minimize=True)
+        except QuantityError as error:
+            findings.append(Finding((index,), str(error), error.allowed, error.suggestion))
+    if not findings and (len(raw) not in (0, 2) or len(set(raw)) != len(raw)):
+        findings.append(Finding((), f"{len(set(raw))} different metrics", OBJECTIVES_FORM))
+    if findings:
+        raise knob_values.FindingsError(findings)
+    return tuple(raw)
 
 
 def _baseline_settings(raw: object) -> dict[str, int]:
@@ -173,16 +225,18 @@ Objective = Annotated[
     _described(type="string", enum=[name for name, metric in METRICS.items() if metric.minimizable]),
 ]
 RATE_TEXT = {"type": "string", "pattern": r"^\s*[0-9._]+\s*(k|M)?(qps)?\s*$"}
-Rate = Annotated[
-    float,
-    Field(gt=0, le=MAX_QPS),
-    BeforeValidator(_refused(_rate)),
-    _described(anyOf=[{"type": "number", "exclusiveMinimum": 0, "maximum": MAX_QPS}, RATE_TEXT]),
+RATE_SCHEMA = {"anyOf": [{"type": "number", "exclusiveMinimum": 0, "maximum": MAX_QPS}, RATE_TEXT]}
+Rates = Annotated[
+    float | tuple[float, ...],
+    BeforeValidator(_refused(_rates)),
+    _described(
+        anyOf=[*RATE_SCHEMA["anyOf"], {"type": "array", "items": RATE_SCHEMA, "minItems": 1, "maxItems": MAX_LOADS}]
+    ),
 ]
 Level = Annotated[
     float,
     Field(ge=0, le=curves.MAX_QPS),
-    BeforeValidator(_refused(_rate)),
+    BeforeValidator(_refused(_level)),
     _described(anyOf=[{"type": "number", "minimum": 0, "maximum": curves.MAX_QPS}, RATE_TEXT]),
 ]
 Mutilate = Annotated[
@@ -203,6 +257,15 @@ Trace = Annotated[
     PlainValidator(_refused(curve_values.trace)),
     PlainSerializer(curve_values.plain),
     _described(anyOf=[{"type": "string"}, PAIRS_SCHEMA]),
+]
+Objectives = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_refused(_objectives)),
+    _described(
+        type="array",
+        items={"type": "string", "enum": [name for name, metric in METRICS.items() if metric.minimizable]},
+        maxItems=2,
+    ),
 ]
 Options = Annotated[dict[str, Any], PlainValidator(_refused(_options)), _described(type="object")]
 
@@ -325,11 +388,12 @@ class Workload(Part):
     """The load that every trial offers."""
 
     preset: Literal["etc", "usr"] = key("etc", "Mix of requests: sizes of keys and values, arrivals.")
-    qps: Rate | None = key(
+    qps: Rates | None = key(
         None,
-        "Requests offered a second; needed where there is no curve.",
+        "Requests offered a second; of a list every load, learnt together: settings for each come out. Needed where "
+        "there is no curve.",
         "qps",
-        "a number above 0, up to 1e9; 600k is 600000",
+        f"{RATE_FORM}, or a list of such",
     )
     curve: LoadCurve | None = key(None, "A load that changes, in the place of `qps`.")
     generator: Literal["mutilate", "builtin"] | None = key(
@@ -386,12 +450,19 @@ class Workload(Part):
             return 0
         return math.ceil(self.curve.made().seconds / self.window_seconds - 1e-9)
 
-    def load(self, part: int = 0) -> Load:
-        """The load to offer in a window; `part` counts, from 0, those of a curve that spans the experiment.
+    @property
+    def loads(self) -> tuple[float, ...]:
+        """The loads that trials choose among, in requests per second; none where there is a curve."""
+        return self.qps if isinstance(self.qps, tuple) else () if self.qps is None else (self.qps,)
+
+    def load(self, part: int = 0, qps: float | None = None) -> Load:
+        """The load to offer in a window: `qps` of several, or the only one.
+
+        `part` counts, from 0, the windows of a curve that spans the experiment.
 
         Raises CurveError.
         """
-        offered = load(self.preset, self.qps or 0.0, self.update_ratio, self.outstanding)
+        offered = load(self.preset, qps or next(iter(self.loads), 0.0), self.update_ratio, self.outstanding)
         if self.curve is None:
             return offered
         at_s = part * self.window_seconds if self.curve.spans == "experiment" else 0.0
@@ -415,8 +486,20 @@ class Search(Part):
         True, "End before `trials` once the improvement that can still be expected is lost in the noise. gp only."
     )
     settings: Settings | None = key(
-        None, "The setting to try. one-shot only, and needed there.", allowed="a value of `knobs` for each knob"
+        None,
+        "The setting to try. one-shot only: it or `table`.",
+        allowed="a value of `knobs` for each knob",
     )
+    table: str | None = key(
+        None, "A table of settings by load, as an experiment over several loads leaves it in policy.yml: of each load"
+        " the settings of the nearest one are tried. one-shot only.",
+        allowed="a file", min_length=1, max_length=1024,
+    )  # fmt: skip
+    prior: str | None = key(
+        None, "What is believed beforehand: an earlier experiment's folder, from the current folder, or twin, the"
+        " simulated node's answers. What turns out wrong is dropped. gp only.",
+        allowed="twin, or a folder", min_length=1, max_length=1024,
+    )  # fmt: skip
 
 
 class Baseline(Part):
@@ -430,6 +513,16 @@ class Baseline(Part):
     )
     every: int = key(
         10, "The baseline runs before the search and again after every so many of its trials.", ge=1, le=MAX_TRIALS
+    )
+
+
+class Confirmation(Part):
+    """How what the search found is measured again, before anything is announced."""
+
+    candidates: int = key(3, "Settings that are confirmed beside one another, the best first.", ge=1, le=20)
+    rounds: int = key(8, "Rounds at most: they go on from `repeats` while the verdict isn't certain.", ge=1, le=1000)
+    margin: float = key(
+        0.0, "Share of an upper limit that is kept free for drift between days: 0.06 makes 470 us of 500.", ge=0, le=0.5
     )
 
 
@@ -500,14 +593,19 @@ class Experiment(Part):
         allowed="for each knob a list of values and ranges, or one range {low, high, step}",
     )  # fmt: skip
     objective: Objective = key("energy_joules", "The metric to make as small as possible.", allowed="a metric")
+    objectives: Objectives = key(
+        (), "Two metrics to make small at once: the search spreads over their trade-off. The first is the objective.",
+        allowed=OBJECTIVES_FORM,
+    )  # fmt: skip
     constraints: Limits = key((), "Limits that a solution keeps.", allowed=LIMIT_FORM, max_length=32)
     search: Search = key(Search, "How the next trial is chosen.")
     trials: int = key(
         30, "Trials of the search; one for each window of a curve that spans the experiment.", ge=1, le=MAX_TRIALS
     )
     repeats: int = key(
-        3, "Repeats of the best setting and of the baseline that confirm the verdict; 0: none.", ge=0, le=100
+        3, "Rounds of the best settings and the baseline, at least, that confirm the verdict; 0: none.", ge=0, le=100
     )
+    confirmation: Confirmation = key(Confirmation, "How that is done.")
     baseline: Baseline = key(Baseline, "What every saving is measured against.")
     gates: Gates = key(Gates, "When a measurement can't be trusted.")
     budget: Budget = key(Budget, "What may be spent.")
@@ -527,6 +625,14 @@ class Experiment(Part):
         except (ValidationError, CurveError):
             return raw  # its own checks name what is wrong
         return {**raw, "trials": parts} if parts else raw
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first(cls, raw: Any) -> Any:
+        two = raw.get("objectives") if isinstance(raw, Mapping) else None
+        if isinstance(two, list | tuple) and two and isinstance(two[0], str) and "objective" not in raw:
+            return {**raw, "objective": two[0]}
+        return raw
 
     @model_validator(mode="after")
     def _sound(self) -> Self:

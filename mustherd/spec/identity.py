@@ -49,7 +49,12 @@ def content(experiment: Experiment) -> dict[str, Any]:
 
 def dump(experiment: Experiment) -> str:
     """The definition as YAML that reads back as the same experiment, every default written out."""
-    return yaml.dump(content(experiment), Dumper=_Dumper, sort_keys=False, allow_unicode=False, width=110)
+    return to_yaml(content(experiment))
+
+
+def to_yaml(value: Any) -> str:
+    """JSON types as YAML that our own reading gives back as they were."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=False, width=110)
 
 
 def digest(experiment: Experiment) -> str:

@@ -8,9 +8,6 @@ import msgspec
 from mustherd.spec.experiment import Experiment
 from mustherd.spec.profiles import PROFILES
 
-CANDIDATES = 3
-"""Settings that are confirmed at most: the winner, and two runners-up when it doesn't hold."""
-
 TRIAL_OVERHEAD_SECONDS = 0.25
 """Wall time of a trial besides its load: decision, read-back, flush, storing. An estimate."""
 
@@ -28,11 +25,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     search: int
     baseline: int
     confirm: int
-    """Repeats of the winner and, beside them, of the baseline, when the winner holds."""
+    """Repeats of the best settings and, beside them, of the baseline, when the first rounds settle it."""
     confirm_at_most: int
-    """The same when the winner and a runner-up have to be given up."""
+    """The same when they don't."""
     trials: int
-    """All of them, when the winner holds."""
+    """All of them, when the first rounds settle it."""
     seconds_per_trial: float
     """On the nodes' clock."""
     node_seconds: float
@@ -46,7 +43,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     budget_minutes: float | None
     budget_joules: float | None
     fits: bool
-    """Whether it all fits the budget, as far as can be said beforehand and when the winner holds."""
+    """Whether it all fits the budget, as far as can be said beforehand and when the first rounds settle it."""
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON types."""
@@ -80,17 +77,19 @@ def plan(experiment: Experiment, musters: int | None = None) -> Plan:
     simulated = experiment.herd.simulated
     nodes = max(1, musters if musters is not None else simulated.musters if simulated else 1)
     space = math.prod(len(values) for values in experiment.knobs.values())
-    search = 1 if experiment.search.method == "one-shot" else min(experiment.trials, space)
-    baseline = math.ceil(search / experiment.baseline.every)
-    confirm = 2 * experiment.repeats
+    loads = max(1, len(experiment.workload.loads))
+    search = loads if experiment.search.method == "one-shot" else min(experiment.trials, space * loads)
+    baseline = loads * math.ceil(search / loads / experiment.baseline.every)
+    in_round = loads * (1 + min(experiment.confirmation.candidates, math.ceil(search / loads)))
+    confirm = experiment.repeats * in_round
     if experiment.workload.parts:
         # A load that changes from window to window is followed, and nothing is compared under it.
         search, baseline, confirm = experiment.trials, 0, 0
-    confirm_at_most = confirm * min(CANDIDATES, search)
+    confirm_at_most = max(experiment.repeats, experiment.confirmation.rounds) * in_round if confirm else 0
     load = experiment.workload
     per_trial = _settle_seconds(experiment) + load.ramp_seconds + load.window_seconds
     rounds = math.ceil((search + baseline) / nodes) + math.ceil(confirm / nodes)
-    rounds_at_most = rounds - math.ceil(confirm / nodes) + min(CANDIDATES, search) * math.ceil(confirm / nodes)
+    rounds_at_most = math.ceil((search + baseline) / nodes) + math.ceil(confirm_at_most / nodes)
     speed = simulated.speed if simulated else 1.0
     searches = experiment.search.method == "gp" and not experiment.workload.parts
     choosing = search * SUGGESTION_SECONDS if searches else 0.0

@@ -16,6 +16,9 @@ from mustherd.terms import KnobInfo
 if TYPE_CHECKING:
     from mustherd.spec.experiment import Experiment, Simulated
 
+TWIN = "twin"
+"""The `search.prior` that is no folder."""
+
 
 def broken(experiment: Experiment) -> list[Finding]:
     """Every rule that the definition breaks; empty for a sound one."""
@@ -141,6 +144,10 @@ def _constraints(experiment: Experiment) -> Iterator[Finding]:
 
 def _metrics(experiment: Experiment) -> Iterator[Finding]:
     named: list[tuple[Path, str]] = [(("objective",), experiment.objective)]
+    named += [(("objectives", 1), metric) for metric in experiment.objectives[1:]]
+    if experiment.objectives and experiment.objectives[0] != experiment.objective:
+        allowed = f"leave it out, or say '{experiment.objectives[0]}'"
+        yield Finding(("objective",), "the objective is the first of `objectives`", allowed)
     named += [(("constraints", i), c.metric) for i, c in enumerate(experiment.constraints)]
     ratio = experiment.workload.update_ratio
     for path, metric in named:
@@ -161,12 +168,26 @@ def _search(experiment: Experiment) -> Iterator[Finding]:
         elif search.initial > experiment.trials:
             allowed = f"1..{experiment.trials}"
             yield Finding(("search", "initial"), f"more initial points than the {experiment.trials} trials", allowed)
+    if search.prior is not None and search.method != "gp":
+        yield Finding(("search", "prior"), f"'{search.method}' believes nothing", "only with gp", at_key=True)
+    if search.prior == TWIN:
+        yield from _twin_prior(experiment)
+    if experiment.objectives and search.method == "gp" and len(experiment.workload.loads) > 1:
+        yield Finding(
+            ("objectives",), "two objectives at several loads are not learnt together", "one load, or one of both"
+        )
     if search.method != "one-shot":
+        for name in ("settings", "table"):
+            if getattr(search, name) is not None:
+                yield Finding(("search", name), f"'{search.method}' takes no {name}", "only one-shot", at_key=True)
+        return
+    if search.table is not None:
         if search.settings is not None:
-            yield Finding(("search", "settings"), f"'{search.method}' takes no settings", "only one-shot", at_key=True)
+            yield Finding(("search", "table"), "one-shot takes 'settings' or 'table'", "one of the two", at_key=True)
         return
     if search.settings is None:
-        yield Finding(("search",), "one-shot needs 'settings'", f"a value for each of {listed(list(experiment.knobs))}")
+        each = f"a value for each of {listed(list(experiment.knobs))}"
+        yield Finding(("search",), "one-shot needs 'settings' or 'table'", each)
         return
     yield from _known(experiment, ("search", "settings"), search.settings)
     for key, space in experiment.knobs.items():
@@ -175,6 +196,16 @@ def _search(experiment: Experiment) -> Iterator[Finding]:
         elif search.settings[key] not in space:
             problem = f"{value_text(key, search.settings[key])} is not among the knob's values"
             yield Finding(("search", "settings", key), problem, _space_text(key, space))
+
+
+def _twin_prior(experiment: Experiment) -> Iterator[Finding]:
+    known = [info.name for info in PROFILES["c6220"].knobs]
+    for knob in experiment.knobs:
+        if knob not in known:
+            yield Finding(("search", "prior"), f"the twin knows nothing of '{knob}'", f"knobs {listed(known)}")
+    if experiment.workload.preset not in PROFILES["c6220"].presets:
+        presets = listed(list(PROFILES["c6220"].presets))
+        yield Finding(("search", "prior"), f"the twin knows nothing of '{experiment.workload.preset}'", presets)
 
 
 def _known(experiment: Experiment, path: Path, settings: Mapping[str, int]) -> Iterator[Finding]:

@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 
 from mustherd.learn.search import Constraint, Dimension, Point, Problem
-from mustherd.spec import rules
+from mustherd.spec import rules, table
 from mustherd.spec.error import Finding, listed, nearest
 from mustherd.spec.experiment import Experiment
 from mustherd.spec.knobs import words_of
 from mustherd.terms import KnobInfo
+
+CONTEXT = "qps"
+"""The key by which a point of a problem with several loads says at which one it is."""
 
 
 def problem(experiment: Experiment, default: Point | None = None) -> Problem:
@@ -16,8 +19,12 @@ def problem(experiment: Experiment, default: Point | None = None) -> Problem:
     The guard on achieved load is one of the constraints: a setting that leaves load unsent is measured well, and is no
     solution. `default` is what the nodes were found at; without it the baseline's own settings. The problem knows it
     only where it lies in the space. Dimensions are in the order of their names: equal digests give equal problems.
+    Upper limits leave room for the margin. Several loads are one more dimension, CONTEXT, which comes first.
     """
     dimensions = []
+    loads = experiment.workload.loads
+    if len(loads) > 1:
+        dimensions.append(Dimension(name=CONTEXT, values=tuple(sorted(int(qps) for qps in loads)), scale="log"))
     for key, space in sorted(experiment.knobs.items()):
         words = words_of(key)
         dimensions.append(
@@ -31,7 +38,8 @@ def problem(experiment: Experiment, default: Point | None = None) -> Problem:
                 scale=words.scale,
             )
         )
-    constraints = list(experiment.constraints)
+    margin = experiment.confirmation.margin
+    constraints = [c if c.at_least else Constraint(c.metric, c.limit * (1 - margin)) for c in experiment.constraints]
     if experiment.gates.achieved_ratio > 0:
         constraints.append(Constraint("achieved_ratio", experiment.gates.achieved_ratio, at_least=True))
     known = {**(default or {}), **default_settings(experiment)}
@@ -39,8 +47,10 @@ def problem(experiment: Experiment, default: Point | None = None) -> Problem:
     return Problem(
         dimensions=tuple(dimensions),
         objective=experiment.objective,
+        second=experiment.objectives[1] if experiment.objectives else "",
         constraints=tuple(constraints),
-        default=start if len(start) == len(dimensions) else None,
+        default=start if len(start) == len(experiment.knobs) else None,
+        context=CONTEXT if len(loads) > 1 else "",
     )
 
 
@@ -66,3 +76,24 @@ def check_policy(experiment: Experiment, names: Sequence[str]) -> None:
         # `policy: tune` has no key below it; the error is then placed at the policy itself.
         finding = Finding(("policy", "name"), f"unknown policy '{name}'", listed(known), nearest(name, known))
         raise experiment.source.error([finding])
+
+
+def given_points(experiment: Experiment) -> list[Point]:
+    """The points that a one-shot experiment tries: its settings, or its table's, at each of its loads.
+
+    SpecError, with its line, for a table that can't be read or holds what the experiment's knobs don't.
+    """
+    search, loads = experiment.search, experiment.workload.loads
+    rows = table.read(search.table) if search.table is not None else []
+    found: list[Point] = []
+    for qps in loads or (experiment.workload.load().qps,):
+        settings = table.nearest(rows, qps).settings if rows else search.settings or {}
+        for key, space in experiment.knobs.items():
+            if settings.get(key) not in space:
+                problem = (
+                    f"{search.table} has {key} {settings.get(key, 'nowhere')}, which is not among the knob's values"
+                )
+                raise experiment.source.error([Finding(("search", "table"), problem)])
+        point = {key: settings[key] for key in experiment.knobs}
+        found.append({CONTEXT: int(qps), **point} if len(loads) > 1 else point)
+    return found

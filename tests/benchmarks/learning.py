@@ -19,6 +19,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
+import msgspec
 from threadpoolctl import threadpool_limits
 
 from mustherd.learn import peers
@@ -181,8 +182,9 @@ def with_prior(case: Case, kind: str, seeds: Sequence[int]) -> list[int | None]:
         prior = solved(case._replace(qps=LOADS[(LOADS.index(case.qps) + 3) % len(LOADS)]))[0].observations()
     elif kind == "wrong":
         prior = _upside_down(answers.observations())
+    searched = msgspec.structs.replace(searched, prior=tuple(prior))
     runs = replay(
-        lambda seed: make("gp", searched, seed=seed, options={"stop": False, "prior": prior}),
+        lambda seed: make("gp", searched, seed=seed, options={"stop": False}),
         answers, searched, seeds=seeds, trials=TRIALS, noise=MEASURED_NOISE, until=0.05,
     )  # fmt: skip
     return [r.trials_to["5 %"] for r in runs]

@@ -1,12 +1,14 @@
 """Several loads learnt together."""
 
+import msgspec
 import pytest
 
 from mustherd.learn.context import ContextSearch
-from mustherd.learn.search import Observation, Point
+from mustherd.learn.history import feasible
+from mustherd.learn.search import Dimension, Observation, Point, Problem
 from tests.learn.contract import PROBLEM, measured
 
-LOADS = (100_000.0, 200_000.0, 400_000.0)
+LOADS = (100_000, 200_000, 400_000)
 
 
 def at(load: float, point: Point) -> Observation:
@@ -17,38 +19,78 @@ def at(load: float, point: Point) -> Observation:
     return Observation(point=point, metrics=metrics)
 
 
-def test_later_loads_need_fewer_trials_and_a_table_comes_out() -> None:
-    search = ContextSearch(PROBLEM, LOADS)
-    assert search.table() == []
-    for load, trials in zip(LOADS, (7, 3, 3), strict=True):
-        for _ in range(trials):
-            point = search.ask(load)
-            assert point is not None
-            search.tell(load, [at(load, point)])
-    table = search.table()
-    assert [row.qps for row in table] == list(LOADS)
+def over(*loads: int) -> Problem:
+    dimensions = (Dimension(name="qps", values=loads, scale="log"), *PROBLEM.dimensions)
+    return msgspec.structs.replace(PROBLEM, dimensions=dimensions, context="qps")
+
+
+def run(search: ContextSearch, trials: int) -> list[Point]:
+    points = []
+    for _ in range(trials):
+        point = search.ask()
+        if point is None:
+            break
+        points.append(point)
+        search.tell([measured_at(point)])
+    return points
+
+
+def measured_at(point: Point) -> Observation:
+    found = at(point["qps"], {k: v for k, v in point.items() if k != "qps"})
+    return Observation(point=point, metrics=found.metrics)
+
+
+def best_at(load: int) -> float:
     space = [{"itr-delay": d, "dvfs": f} for d in (1, 2, 50, 100, 200, 350) for f in range(1200, 1801, 200)]
+    every = [at(load, p) for p in space]
+    return min(o.metrics["energy_joules"] for o in every if feasible(PROBLEM, o))
+
+
+def test_loads_learnt_together_take_fewer_trials_and_a_table_comes_out() -> None:
+    search = ContextSearch(over(*LOADS))
+    assert search.table() == []
+    points = run(search, 13)
+    assert {p["qps"] for p in points} == set(LOADS)
+    table = search.table()
+    assert [row.load for row in table] == list(LOADS)
     for row in table:
-        every = [at(row.qps, p) for p in space]
-        best = min(
-            o.metrics["energy_joules"] for o in every if all(c.met_by(o.metrics[c.metric]) for c in PROBLEM.constraints)
-        )
-        chosen = at(row.qps, row.point).metrics
-        assert all(c.met_by(chosen[c.metric]) for c in PROBLEM.constraints)
-        assert chosen["energy_joules"] <= 1.05 * best
+        chosen = at(row.load, row.point)
+        assert feasible(PROBLEM, chosen)
+        assert chosen.metrics["energy_joules"] <= 1.05 * best_at(row.load)
+    ranking = search.state()["ranking"]
+    assert isinstance(ranking, list)
+    assert {row["point"]["qps"] for row in ranking} == set(LOADS)
 
 
-def test_two_musters_at_one_load_never_test_the_same_point() -> None:
-    search = ContextSearch(PROBLEM, LOADS[:1])
-    for _ in range(4):
-        first = search.ask(LOADS[0])
+def test_it_stops_by_itself_and_says_why() -> None:
+    search = ContextSearch(over(*LOADS))
+    points = run(search, 72)
+    assert len(points) < 40
+    assert "improvement still expected" in str(search.state()["reason"])
+
+
+def test_two_musters_never_test_the_same_point() -> None:
+    search = ContextSearch(over(*LOADS), stop=False)
+    for _ in range(6):
+        first = search.ask()
         assert first is not None
-        second = search.ask(LOADS[0], [first])
+        second = search.ask([first])
+        assert second is not None
         assert second != first
-        search.tell(LOADS[0], [at(LOADS[0], first)])
+        search.tell([measured_at(first), measured_at(second)])
 
 
-@pytest.mark.parametrize("loads", [(), (0.0,), (1.0, 1.0)])
-def test_wrong_loads_are_refused(loads: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match="each positive and once"):
-        ContextSearch(PROBLEM, loads)
+def test_a_prior_over_loads_is_believed_and_must_name_them() -> None:
+    prior = tuple(measured_at({"qps": q, "itr-delay": d, "dvfs": 1200}) for q in LOADS for d in (2, 100, 350))
+    search = ContextSearch(msgspec.structs.replace(over(*LOADS), prior=prior))
+    assert len(run(search, 6)) == 6
+    bare = tuple(msgspec.structs.replace(o, point={"dvfs": 1200, "itr-delay": 2}) for o in prior)
+    with pytest.raises(ValueError, match="isn't over"):
+        ContextSearch(msgspec.structs.replace(over(*LOADS), prior=bare))
+
+
+def test_wrong_loads_are_refused() -> None:
+    with pytest.raises(ValueError, match="not above 0"):
+        ContextSearch(over(0, 5))
+    with pytest.raises(ValueError, match="needs one among"):
+        ContextSearch(PROBLEM)

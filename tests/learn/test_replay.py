@@ -3,6 +3,7 @@
 import random
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mustherd.learn.effect import effects, idle_knobs
@@ -99,9 +100,9 @@ def test_within_5_percent_in_8_trials_at_600k() -> None:
 
 
 def learnt(recorded: Table, prior: list[Observation]) -> int:
-    searched = problem(recorded)
+    searched = msgspec.structs.replace(problem(recorded), prior=tuple(prior))
     runs = replay(
-        lambda seed: make("gp", searched, seed=seed, options={"stop": False, "prior": prior}),
+        lambda seed: make("gp", searched, seed=seed, options={"stop": False}),
         recorded,
         searched,
         seeds=(1,),

@@ -40,7 +40,7 @@ def test_the_preset_decides_the_share_of_updates_unless_it_is_given() -> None:
     real = {"inventory": "inventory/lab"}
     assert made(herd=real, workload={"qps": 1, "preset": "usr"}).workload.update_ratio == 0.01
     usr = {"qps": 1, "preset": "usr", "update_ratio": 0.5}
-    assert made(herd=real, workload=usr).workload.load().update_ratio == 0.5
+    assert made(herd=real, workload=usr).workload.load(1).update_ratio == 0.5
 
 
 def test_other_ways_to_write_the_same() -> None:
