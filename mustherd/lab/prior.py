@@ -74,8 +74,9 @@ def _of_twin(experiment: Experiment, task: Problem) -> tuple[Observation, ...]:
             point = dict(zip(axes, values, strict=True))
             here = predict(known, point.get("itr-delay", 1), point.get("dvfs", known.turbo_ask_mhz), offered)
             report = LoadReport(
-                generator=TWIN, t0_s=0.0, t1_s=load.window_seconds, offered_qps=offered.qps, achieved_qps=here.achieved_qps,
-                requests=round(here.achieved_qps * load.window_seconds), misses=0, samples=0,
+                generator=TWIN, t0_s=0.0, t1_s=load.window_seconds, offered_qps=offered.qps,
+                achieved_qps=here.achieved_qps, requests=round(here.achieved_qps * load.window_seconds), misses=0,
+                samples=0,
                 read_us=here.read_us, update_us=here.update_us,
             )  # fmt: skip
             joules = here.power_watts * load.window_seconds

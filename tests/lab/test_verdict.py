@@ -15,7 +15,7 @@ from mustherd.lab.store import Store
 from mustherd.lab.trial import Kind, State, Trial
 from mustherd.lab.verdict import Verdict, decide, summary
 from mustherd.learn.search import Constraint
-from mustherd.terms import Reading
+from mustherd.terms import Load, Reading
 from tests.lab import physics
 
 RESOLVED = {"objective": "energy_joules", "constraints": ["read_p99_us <= 500"], "repeats": 2}
@@ -162,7 +162,7 @@ def test_several_loads_have_a_verdict_each_and_the_worst_is_the_whole_s() -> Non
     trials = []
     for qps, p99 in ((100e3, (480.0, 482.0)), (200e3, (470.0, 500.0))):
         for one in confirmed(p99=p99):
-            one.qps = qps
+            one.demand = Load(qps=qps, preset="etc", update_ratio=0.25, outstanding=256)
             one.number += 100 * (qps == 200e3)
             trials.append(one)
     found = decide(trials, goal)
