@@ -13,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 
-.PHONY: help setup experiment test check lint types layers unit test-system test-memcached test-vm test-testbed test-pythons bench picture lock clean
+.PHONY: help setup experiment test check lint types layers unit test-system test-memcached test-vm test-testbed test-machine test-pythons bench picture lock clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ test-testbed: setup  ## as root: provisioning, on hosts with systemd and sshd
 
 test-pythons: setup  ## the tests that start no processes, on each newer Python that this machine has
 	tests/pythons.sh
+
+test-machine: setup  ## as root, on a machine that is there for it: provision it by ansible-runner, and put it back
+	$(BIN)/pytest -m machine
 
 bench: setup  ## print one benchmark's JSON: make bench NAME=footprint
 	@$(BIN)/python -m tests.benchmarks $(NAME)

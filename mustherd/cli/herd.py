@@ -59,19 +59,29 @@ def make_inventory(
         list[str], typer.Argument(metavar="MANIFEST.xml | HOST ...", help="A CloudLab manifest, or hosts.")
     ],
     to: Annotated[Path, typer.Option(help="The new inventory's folder.")],
+    shepherd: Annotated[str, typer.Option(help="Shepherd and leader of the load; the first host unless given.")] = "",
+    musters: Annotated[
+        list[str] | None, typer.Option("--muster", help="A target node; repeat it. The second host unless given.")
+    ] = None,
+    agents: Annotated[
+        list[str] | None, typer.Option("--agent", help="A host that makes load; repeat it. The others unless given.")
+    ] = None,
 ) -> None:
-    """Make an inventory from the manifest that CloudLab's portal hands out, or from a list of hosts."""
+    """Make an inventory from the manifest that CloudLab's portal hands out, or from a list of hosts.
+
+    A host is [NAME=][USER@]ADDRESS[:PORT].
+    """
     from mustherd.provision.inventory import from_manifest, from_names, write
 
     one = Path(source[0])
-    if len(source) == 1 and one.suffix == ".xml":
+    if len(source) == 1 and (one.suffix == ".xml" or one.is_file()):
         try:
             hosts = from_manifest(one.read_bytes())
         except OSError as error:
             raise typer.BadParameter(f"{one}: {error.strerror}", param_hint="MANIFEST.xml") from None
     else:
         hosts = from_names(source)
-    typer.echo(write(hosts, to, project=Path.cwd()))
+    typer.echo(write(hosts, to, project=Path.cwd(), shepherd=shepherd, musters=musters or (), agents=agents))
 
 
 def _play(playbook: str, inventory: Path, tags: list[str] | None, limit: str, check: bool, json: bool) -> None:

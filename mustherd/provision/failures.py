@@ -68,10 +68,16 @@ def failure_of(event: Mapping[str, Any]) -> Failure | None:
             f"the host cannot be reached: {text}",
             "see that the host is up and that ssh to it works from here, then run again; the other hosts went on",
         )
-    message, found, mend = text.partition("Mend:")
-    if not found:
-        mend = "see the task's output in the artifacts, mend it on the host, then run again: what is done stays done"
-    return Failure(step.host, step.task, message.strip(), mend.strip())
+    # A check names all that it has found, a line each.
+    parts = [line.partition("Mend:") for line in (text.splitlines() if text.count("Mend:") > 1 else [text])]
+    mends = [mend.strip() for _, _, mend in parts if mend]
+    return Failure(
+        step.host,
+        step.task,
+        " ".join(message.strip() for message, _, _ in parts if message.strip()),
+        "; ".join(dict.fromkeys(mends))
+        or "see the task's output in the artifacts, mend it on the host, then run again: what is done stays done",
+    )
 
 
 def _text(result: Mapping[str, Any]) -> str:

@@ -3,10 +3,11 @@
 import re
 import shutil
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
+from types import MappingProxyType
 from xml.parsers import expat
 
 import yaml
@@ -93,10 +94,12 @@ def write(
     shepherd: str = "",
     musters: Sequence[str] = (),
     agents: Sequence[str] | None = None,
+    variables: Mapping[str, object] = MappingProxyType({}),
 ) -> Path:
     """Write an inventory folder that must not be there yet; returns its hosts.yml. Raises InventoryError.
 
     Unless said otherwise the first host is shepherd and leader, the second a muster, and the others make load.
+    `variables` are those of all hosts.
     """
     names = [host.name for host in hosts]
     shepherd = shepherd or names[0]
@@ -107,9 +110,7 @@ def write(
         raise InventoryError(f"no host is called {', '.join(unknown)}; mend: choose of {', '.join(names)}")
     if folder.exists():
         raise InventoryError(f"{folder} is there already; mend: remove it or write elsewhere")
-    variables = project / "inventory/cloudlab/group_vars"
-    if not variables.is_dir():
-        raise InventoryError(f"{variables}: not there; mend: run from the repository's root")
+    profiles = variables_of(project)
     known = {host.name: _variables(host, number) for number, host in enumerate(hosts)}
     groups: dict[str, dict[str, dict[str, dict[str, object]]]] = {
         "shepherd": {"hosts": {shepherd: known[shepherd]}},
@@ -121,11 +122,21 @@ def write(
         groups[profile] = {"hosts": {host.name: {} for host in hosts if _profile(host) == profile}}
     (folder / "group_vars").mkdir(parents=True)
     for profile in (*PROFILES, "generic"):
-        shutil.copy(variables / f"{profile}.yml", folder / "group_vars" / f"{profile}.yml")
-    common = {"ansible_become": True, "herd_network": str(NETWORK), "herd_musters": [0]}
-    (folder / "group_vars/all.yml").write_text(_yaml(common), encoding="utf-8")
+        shutil.copy(profiles / f"{profile}.yml", folder / "group_vars" / f"{profile}.yml")
+    common: dict[str, object] = {"ansible_become": True, "herd_network": str(NETWORK), "herd_musters": [0]}
+    if not all(host.user for host in hosts):
+        common = {"ansible_user": "{{ lookup('ansible.builtin.env', 'USER') }}"} | common
+    (folder / "group_vars/all.yml").write_text(_yaml({**common, **variables}), encoding="utf-8")
     (folder / "hosts.yml").write_text(_yaml({"all": {"children": groups}}), encoding="utf-8")
     return folder / "hosts.yml"
+
+
+def variables_of(project: Path) -> Path:
+    """The folder of what is known of each kind of machine; raises InventoryError outside of a checkout."""
+    folder = project / "inventory/cloudlab/group_vars"
+    if not folder.is_dir():
+        raise InventoryError(f"{folder}: not there; mend: run from the repository's root")
+    return folder
 
 
 def _variables(host: Host, number: int) -> dict[str, object]:

@@ -83,6 +83,7 @@ def run(
                 extravars=dict(extra_vars or {}),
                 cmdline=" ".join(words) or None,
                 envvars={
+                    "ANSIBLE_NOCOLOR": "1",
                     "ANSIBLE_CONFIG": str((project / "ansible.cfg").resolve()),
                     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
                 },

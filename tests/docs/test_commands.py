@@ -1,7 +1,8 @@
 """Every command that a document shows is run, in the document's order, as a reader would.
 
 A fence ```console holds commands after `$ `; `exit=N` after it names the exit code to expect. A fence with `file=NAME`
-is a file of the document's own folder. `make` targets are what CI itself runs, so .ci/run must name them.
+is a file of the document's own folder. `make` targets are what CI itself runs, so .ci/run must name them. `tier=NAME`
+leaves a fence to that tier's own tests (make test-NAME).
 """
 
 import os
@@ -24,10 +25,13 @@ class Page:
     """(kind, text, exit code): kind is a file's name or `$`."""
 
 
-def read(path: Path) -> Page:
+def read(path: Path, tier: str = "") -> Page:
     page = Page(path)
     for fence in FENCE.finditer(path.read_text()):
         info, body = fence["info"], fence["body"]
+        its_tier = re.search(r"tier=(\S+)", info)
+        if (its_tier[1] if its_tier else "") != tier:
+            continue
         name = re.search(r"file=(\S+)", info)
         if name:
             page.steps.append((name[1], body, 0))
@@ -39,10 +43,10 @@ def read(path: Path) -> Page:
     return page
 
 
-PAGES = [
-    page for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
-    if (page := read(path)).steps
-]  # fmt: skip
+DOCUMENTS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
+PAGES = [page for path in DOCUMENTS if (page := read(path)).steps]
+TIERS = {"testbed": ["docs/how-to/rehearse.md"]}
+"""Pages with fences for a tier, which that tier's tests name."""
 
 
 @pytest.mark.process
@@ -51,6 +55,9 @@ def test_a_page_does_what_it_shows(page: Page, tmp_path: Path) -> None:
     ci = (ROOT / ".ci" / "run").read_text()
     makefile = (ROOT / "Makefile").read_text()
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    # A reader stands in the repository's root, but what is written must not go there.
+    for name in ("ansible.cfg", "provision.yml", "playbooks", "roles", "inventory"):
+        (tmp_path / name).symlink_to(ROOT / name)
     for kind, text, code in page.steps:
         if kind != "$":
             (tmp_path / kind).write_text(text)
@@ -63,12 +70,25 @@ def test_a_page_does_what_it_shows(page: Page, tmp_path: Path) -> None:
             )
             assert used or target == "setup", f"{text}: neither CI nor `make test` runs it"
             continue
-        # Ansible's commands are written for the repository's root.
-        cwd = ROOT if text.startswith("ansible") else tmp_path
         done = subprocess.run(
-            ["bash", "-euc", text], cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False
+            ["bash", "-euc", text],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
         assert done.returncode == code, f"{text}\n{done.stdout}\n{done.stderr}"
+
+
+def test_every_fence_is_somebodys() -> None:
+    named = {
+        info[1] for path in DOCUMENTS for info in re.finditer(r"^```console.*\btier=(\S+)", path.read_text(), re.M)
+    }
+    assert named == set(TIERS)
+    for tier, pages in TIERS.items():
+        assert [str(path.relative_to(ROOT)) for path in DOCUMENTS if read(path, tier).steps] == pages
 
 
 def test_links_between_documents_lead_somewhere() -> None:

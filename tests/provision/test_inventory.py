@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from mustherd.cli.app import app
 from mustherd.provision.inventory import Host, InventoryError, from_manifest, from_names, write
 from tests.roles.scripts import load
 
@@ -115,6 +117,26 @@ def test_one_host_is_shepherd_and_muster(tmp_path: Path) -> None:
     children = yaml.safe_load(file.read_text())["all"]["children"]
     assert list(children["musters"]["hosts"]) == ["node0"]
     assert children["loadgen_agents"]["hosts"] == {}
+
+
+def test_the_command_takes_parts_by_name(tmp_path: Path) -> None:
+    where = ["herd", "inventory", "a=10.0.0.1", "b=10.0.0.2", "c=10.0.0.3", "--to", str(tmp_path / "mine")]
+    answer = CliRunner().invoke(app, [*where, "--shepherd", "c", "--muster", "a", "--muster", "b"])
+    assert answer.exit_code == 0, answer.output
+    children = yaml.safe_load((tmp_path / "mine/hosts.yml").read_text())["all"]["children"]
+    assert [list(children[group]["hosts"]) for group in ("shepherd", "musters", "loadgen_leader")] == [
+        ["c"],
+        ["a", "b"],
+        ["c"],
+    ]
+    # Without an account of its own a host is entered as whoever asks.
+    assert "USER" in yaml.safe_load((tmp_path / "mine/group_vars/all.yml").read_text())["ansible_user"]
+
+
+def test_a_file_that_is_no_manifest_is_no_host_either() -> None:
+    answer = CliRunner().invoke(app, ["herd", "inventory", str(PROJECT / "README.md"), "--to", "x"])
+    assert isinstance(answer.exception, InventoryError)
+    assert "not XML" in str(answer.exception)
 
 
 def test_the_profiles_of_all_inventories_say_the_same() -> None:

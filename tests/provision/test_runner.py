@@ -87,6 +87,7 @@ def test_a_run_without_hosts_says_why(project: Path) -> None:
     assert outcome.code != 0
     assert outcome.failures[0].host == "localhost"
     assert "nobody" in outcome.failures[0].message
+    assert "\x1b" not in outcome.failures[0].message
 
 
 def test_what_is_not_there_is_named(project: Path) -> None:
@@ -115,6 +116,14 @@ def test_the_most_telling_words_are_taken(result: dict[str, object], message: st
     assert failure is not None
     assert failure.message == message
     assert failure.mend
+
+
+def test_a_check_that_finds_more_than_one_thing_names_each_with_its_mend() -> None:
+    result = {"msg": "no shepherd. Where: groups. Mend: add one\nno account. Where: host h. Mend: give ansible_user"}
+    failure = failure_of({"event": "runner_on_failed", "event_data": {"host": "h", "task": "t", "res": result}})
+    assert failure is not None
+    assert failure.message == "no shepherd. Where: groups. no account. Where: host h."
+    assert failure.mend == "add one; give ansible_user"
 
 
 def test_an_ignored_failure_is_none() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from mustherd.provision import wheelhouse
-from tests.testbed.nspawn import CORES, NETWORK, Bed, cache, run
+from mustherd.testbed.hosts import CORES, NETWORK, Bed, cache, run
 
 PROJECT = Path(__file__).parents[2]
 PARTS = (
@@ -21,12 +21,13 @@ PARTS = (
     "provision.yml",
     "playbooks",
     "roles",
-    "inventory",
+    "inventory/cloudlab",
+    "inventory/local",
     "mustherd",
     "pyproject.toml",
     "requirements.lock",
 )
-PARTS += ("README.md", "LICENSE")
+PARTS += ("README.md", "LICENSE", "examples")
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
 
 SERVER = """
@@ -101,19 +102,25 @@ class Outcome:
         return "\n".join(lines)
 
 
+def copy_project(to: Path) -> None:
+    """What provisioning needs of the project, and nothing that a user has made beside it."""
+    to.mkdir()
+    for part in PARTS:
+        source = PROJECT / part
+        (to / part).parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, to / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, to / part)
+
+
 class Rehearsal:
     """Playbooks run against a bed."""
 
     def __init__(self, bed: Bed) -> None:
         self.bed = bed
         self.folder = bed.folder / "project"
-        self.folder.mkdir()
-        for part in PARTS:
-            source = PROJECT / part
-            if source.is_dir():
-                shutil.copytree(source, self.folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(source, self.folder / part)
+        copy_project(self.folder)
         self.inventory = self.folder / "inventory/testbed"
         self.server_sum = self.tarball("memcached-9.9.9", {"configure": CONFIGURE, "memcached.py": SERVER})
         self.revision = self._generator_repository()
@@ -126,6 +133,18 @@ class Rehearsal:
         with subprocess.Popen(**self.command(name, *arguments)) as process:
             text, _ = process.communicate(timeout=1500)
         return Outcome(process.returncode, text)
+
+    def mustherd(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """A command of ours, as a user of the control machine gives it inside the bed's network."""
+        return subprocess.run(
+            self.bed.inside(sys.executable, "-m", "mustherd", *words),
+            cwd=self.folder,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
 
     def command(self, name: str, *arguments: str) -> dict[str, Any]:
         """What subprocess.Popen needs to run a playbook."""
@@ -209,7 +228,9 @@ class Rehearsal:
             "memcached_mutilate_repository": f"{self.bed.mirror.url}/mutilate.git",
             "memcached_mutilate_revision": self.revision,
             "mustherd_archives": str(cache() / "nodes"),
-            "mustherd_twin": {"profile": "c6220"},
+            # The control machine conducts experiments.
+            "mustherd_shepherd": self.bed.control,
+            "mustherd_twin": {"profile": "c6220", "speed": 100},
             "mustherd_whole": False,
         }
         members = {group: {"hosts": dict.fromkeys(hosts)} for group, hosts in groups.items()}

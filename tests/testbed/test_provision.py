@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.testbed.nspawn import CORES, Bed
-from tests.testbed.rehearsal import Rehearsal
+from mustherd.testbed import keeper
+from mustherd.testbed.hosts import CORES, Bed, cache
+from mustherd.testbed.keeper import NAMESPACE
+from tests.docs.test_commands import read
+from tests.testbed.rehearsal import PROJECT, Rehearsal, copy_project
 
 pytestmark = [pytest.mark.testbed, pytest.mark.timeout(3000)]
 
@@ -24,9 +27,16 @@ AS_SET = ["off", "0", *["userspace"] * CORES, "masked"]
 
 
 @pytest.fixture
-def herd(tmp_path: Path) -> Iterator[Rehearsal]:
-    """Bare nodes, anew for each test: they are up in seconds."""
+def bare(tmp_path: Path) -> Iterator[Rehearsal]:
+    """Nodes as they come."""
     with Bed(tmp_path / "bed") as bed:
+        yield Rehearsal(bed)
+
+
+@pytest.fixture(scope="module")
+def herd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rehearsal]:
+    """Nodes for tests that each leave them as they found them, or have one to themselves."""
+    with Bed(tmp_path_factory.mktemp("shared") / "bed") as bed:
         yield Rehearsal(bed)
 
 
@@ -34,15 +44,17 @@ def said(herd: Rehearsal, host: str, command: str) -> list[str]:
     return herd.bed.ssh(host, command).stdout.split()
 
 
-def test_a_herd_from_bare_nodes_and_back(herd: Rehearsal, record_property: pytest.FixtureRequest) -> None:
-    names = list(herd.bed.hosts)
+def test_a_herd_from_bare_nodes_and_back(bare: Rehearsal) -> None:
+    herd, names = bare, list(bare.bed.hosts)
     none = dict.fromkeys(names, 0)
     for host in names[1:]:
         assert said(herd, host, FOUND) == AS_FOUND
 
-    rehearsed = herd.playbook("provision.yml", "--check", "--diff", "--tags", "governor,hardware,limits,names")
-    assert rehearsed.code == 0, rehearsed.text
-    assert said(herd, names[1], FOUND) == AS_FOUND
+    # What would be done, on nodes where nothing has been done: all roles, and nothing changes.
+    planned = herd.playbook("provision.yml", "--check", "--diff", "--limit", names[1])
+    assert planned.code == 0, planned.text
+    assert "+mustherd-node apply governor=userspace" in planned.text.replace("ExecStart=/usr/local/sbin/", "")
+    assert said(herd, names[1], f"{FOUND}; ls -d /etc/mustherd /opt/mustherd /usr/local/sbin/mustherd-node") == AS_FOUND
 
     first = herd.playbook("provision.yml")
     assert first.code == 0, first.text
@@ -55,16 +67,17 @@ def test_a_herd_from_bare_nodes_and_back(herd: Rehearsal, record_property: pytes
     assert second.code == 0, second.text
     assert second.changed == none, second.changes()
 
-    started = herd.playbook("playbooks/start.yml")
-    assert started.code == 0, started.text
+    started = herd.mustherd("herd", "start", "-i", str(herd.inventory))
+    assert started.returncode == 0, started.stdout + started.stderr
     up = "systemctl is-active mustherd-muster mustherd-memcached-0"
     assert said(herd, names[1], f"{up} mustherd-muster-1") == ["active"] * 3
     assert said(herd, names[2], f"{up} mustherd-mutilate-agent") == ["active"] * 3
     assert herd.playbook("playbooks/start.yml").changed == none
+    the_herd_runs_an_experiment(herd)
 
     # Nodes know one another: names, host keys, logins.
-    login = f"ssh -o BatchMode=yes -o StrictHostKeyChecking=yes {names[2]} hostname || cat /etc/hosts"
-    assert herd.bed.ssh(names[1], login.replace("hostname", "cat /etc/hostname")).stdout.strip() == names[2]
+    login = f"ssh -o BatchMode=yes -o StrictHostKeyChecking=yes {names[2]} cat /etc/hostname || cat /etc/hosts"
+    assert herd.bed.ssh(names[1], login).stdout.strip() == names[2]
     assert said(herd, names[1], "stat -c %a:%U /etc/mustherd/keys/*.key_secret") == ["600:mustherd"] * 2
 
     herd.bed.reboot()
@@ -93,6 +106,19 @@ def test_a_herd_from_bare_nodes_and_back(herd: Rehearsal, record_property: pytes
     again = herd.playbook("playbooks/restore.yml")
     assert again.code == 0, again.text
     assert again.changed == none, again.changes()
+
+
+def the_herd_runs_an_experiment(herd: Rehearsal) -> None:
+    """Over CURVE and across the bridge: the control machine conducts, the twin's load is on three musters."""
+    keys = herd.folder / "keys/testbed"
+    assert {file.stem for file in (keys / "accepted").iterdir()} >= {"muster-10.77.0.2-1", "muster-10.77.0.3"}
+    where = ("--listen", herd.bed.control, "--keys", str(keys), "--musters", "3")
+    answer = herd.mustherd("experiment", "start", "examples/testbed.yml", "--into", "out", *where, "--json")
+    assert answer.returncode in (0, 1), answer.stdout + answer.stderr
+    shown = json.loads(answer.stdout)
+    assert shown["status"] == "done", shown
+    logs = herd.bed.ssh("node1", "journalctl --unit 'mustherd-muster*' --output cat --no-pager").stdout
+    assert logs.count("welcomed by the shepherd") >= 2
 
 
 def test_bad_input_is_one_clear_message_and_the_node_as_it_was(herd: Rehearsal) -> None:
@@ -132,6 +158,7 @@ def test_bad_input_is_one_clear_message_and_the_node_as_it_was(herd: Rehearsal) 
         "--tags", "kernel", *given(kernel_ixgbe_kernel=True, kernel_ixgbe_free_gib=0, kernel_ixgbe_boot_free_mib=0)
     )
     assert "a kernel can neither be configured nor booted" in kernel
+    assert said(herd, "node1", FOUND) == AS_FOUND
 
 
 def test_a_host_that_goes_down_does_not_hold_up_the_others(herd: Rehearsal) -> None:
@@ -153,43 +180,33 @@ def test_a_host_that_goes_down_does_not_hold_up_the_others(herd: Rehearsal) -> N
     assert process.returncode != 0
     assert "UNREACHABLE!" in text
     assert "10.77.0.1 node0" in herd.bed.ssh("node1", "cat /etc/hosts").stdout
+    herd.bed.hosts["node2"].up()
+    herd.bed.wait(herd.bed.hosts["node2"])
 
 
-SPEC = """
-name: across-the-bridge
-herd: {inventory: inventory/testbed}
-workload: {preset: etc, qps: 400000, ramp_seconds: 1, window_seconds: 10}
-knobs:
-  itr-delay: [50, 200]
-  dvfs: [1600 MHz, 2600 MHz]
-objective: energy_joules
-search: {method: random, seed: 1}
-trials: 3
-repeats: 2
-"""
+def test_the_page_on_rehearsing_does_what_it_shows(tmp_path: Path) -> None:
+    assert keeper.state() is None, "a test bed of yours is up: mustherd testbed down"
+    project = tmp_path / "project"
+    copy_project(project)
+    (project / "build").mkdir()
+    (project / "build/nodes").symlink_to(cache() / "nodes")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    environment = kept | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
+    def ran(text: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-euc", text], cwd=project, env=environment, capture_output=True, text=True, check=False
+        )
 
-def test_an_experiment_runs_on_provisioned_musters_over_curve(herd: Rehearsal) -> None:
-    """The control machine is the shepherd: it has everything that an experiment needs."""
-    given = {"mustherd_shepherd": herd.bed.control, "mustherd_twin": {"profile": "c6220", "speed": 100}}
-    for playbook in ("provision.yml", "playbooks/start.yml"):
-        ran = herd.playbook(playbook, "--tags", "mustherd", "-e", json.dumps(given))
-        assert ran.code == 0, ran.text
-    (herd.folder / "spec.yml").write_text(SPEC)
-    keys = herd.folder / "keys/testbed"
-    assert {file.stem for file in (keys / "accepted").iterdir()} >= {"muster-10.77.0.2-1", "muster-10.77.0.3"}
-    command = (
-        f"{sys.executable} -m mustherd experiment start spec.yml --into out --listen {herd.bed.control} "
-        f"--keys {keys} --musters 3 --json"
-    )
-    answer = subprocess.run(
-        herd.bed.inside(*command.split()), cwd=herd.folder, capture_output=True, text=True, check=False, timeout=600
-    )
-    assert answer.returncode in (0, 1), answer.stdout + answer.stderr
-    logs = herd.bed.ssh("node1", "journalctl --unit 'mustherd-muster*' --output cat --no-pager").stdout
-    assert logs.count("welcomed by the shepherd") >= 2
-    # A muster whose key is not accepted stays outside, whatever it says that it is called.
-    assert "refused" not in answer.stderr
+    try:
+        for _, text, code in read(PROJECT / "docs/how-to/rehearse.md", tier="testbed").steps:
+            done = ran(text)
+            assert done.returncode == code, f"{text}\n{done.stdout}\n{done.stderr}"
+        assert keeper.state() is None
+        assert not keeper.folder().exists()
+        assert NAMESPACE not in ran("ip netns list").stdout
+    finally:
+        ran("mustherd testbed down")
 
 
 FETCH = """
@@ -280,7 +297,7 @@ def test_the_kernel_roles_steps_over_a_stand_in_for_the_source(herd: Rehearsal) 
         f'mkdir -p /boot/grub; echo "{menu}" > /boot/grub/grub.cfg; touch /boot/config-start; '
         "printf '#!/bin/sh\\necho updated >> /boot/updated\\n' > /usr/sbin/update-grub; chmod 755 /usr/sbin/update-grub"
     )
-    assert herd.bed.ssh("node1", prepare).returncode == 0
+    assert herd.bed.ssh("node2", prepare).returncode == 0
     given = {
         "kernel_ixgbe_kernel": True,
         "kernel_ixgbe_version": version[0],
@@ -292,10 +309,10 @@ def test_the_kernel_roles_steps_over_a_stand_in_for_the_source(herd: Rehearsal) 
         "kernel_ixgbe_free_gib": 0,
         "kernel_ixgbe_boot_free_mib": 0,
     }
-    words = ("--limit", "node1", "--tags", "kernel", "-e")
+    words = ("--limit", "node2", "--tags", "kernel", "-e")
 
     wrong = herd.playbook("provision.yml", *words, json.dumps(given | {"kernel_ixgbe_checksum": f"sha256:{'0' * 64}"}))
-    assert wrong.failed == {"node1": 1}
+    assert wrong.failed == {"node2": 1}
     assert "correct kernel_ixgbe_checksum" in " ".join(wrong.text.split()), wrong.text
 
     unreachable = f"{herd.bed.mirror.url}/not-there.tar.gz"
@@ -303,29 +320,29 @@ def test_the_kernel_roles_steps_over_a_stand_in_for_the_source(herd: Rehearsal) 
     assert "name mirrors in kernel_ixgbe_url" in " ".join(lost.text.split()), lost.text
 
     tree = f"/usr/local/src/mustherd/linux-{version[0]}"
-    herd.bed.ssh("node1", f"mkdir -p {tree}.part; echo rubbish > {tree}.part/Makefile")
+    herd.bed.ssh("node2", f"mkdir -p {tree}.part; echo rubbish > {tree}.part/Makefile")
     first = herd.playbook("provision.yml", *words, json.dumps(given))
     assert first.code == 0, first.text
-    assert said(herd, "node1", f"cat {tree}/built") == ["built"]
-    chosen = herd.bed.ssh("node1", "cat /etc/default/grub.d/50-mustherd-kernel.cfg; cat /boot/updated").stdout
+    assert said(herd, "node2", f"cat {tree}/built") == ["built"]
+    chosen = herd.bed.ssh("node2", "cat /etc/default/grub.d/50-mustherd-kernel.cfg; cat /boot/updated").stdout
     assert f'GRUB_DEFAULT="gnulinux-advanced-7f>gnulinux-{release}-advanced-7f"' in chosen
     assert chosen.count("updated") == 1
 
     second = herd.playbook("provision.yml", *words, json.dumps(given))
     assert second.code == 0, second.text
-    assert second.changed == {"node1": 0}, second.changes()
+    assert second.changed == {"node2": 0}, second.changes()
 
     # Another setting is due: a build that fails is told, and goes on once what broke it is mended.
     more = json.dumps(given | {"kernel_ixgbe_settings_more": {"HZ": 1000}})
-    herd.bed.ssh("node1", f"touch {tree}/broken")
+    herd.bed.ssh("node2", f"touch {tree}/broken")
     broken = herd.playbook("provision.yml", *words, more)
     assert "main.c:1: error: this does not compile" in " ".join(broken.text.split())
-    assert said(herd, "node1", f"grep -c HZ /boot/config-{release}") == ["0"]
-    herd.bed.ssh("node1", f"rm {tree}/broken")
+    assert said(herd, "node2", f"grep -c HZ /boot/config-{release}") == ["0"]
+    herd.bed.ssh("node2", f"rm {tree}/broken")
     mended = herd.playbook("provision.yml", *words, more)
     assert mended.code == 0, mended.text
-    assert said(herd, "node1", f"grep HZ /boot/config-{release}") == ["CONFIG_HZ=1000"]
+    assert said(herd, "node2", f"grep HZ /boot/config-{release}") == ["CONFIG_HZ=1000"]
 
-    restored = herd.playbook("playbooks/restore.yml", "--limit", "node1")
+    restored = herd.playbook("playbooks/restore.yml", "--limit", "node2")
     assert restored.code == 0, restored.text
-    assert said(herd, "node1", "ls /etc/default/grub.d/50-mustherd-kernel.cfg; cat /boot/updated").count("updated") == 2
+    assert said(herd, "node2", "ls /etc/default/grub.d/50-mustherd-kernel.cfg; cat /boot/updated").count("updated") == 2

@@ -5,7 +5,9 @@ at every boot, as a kernel would.
 """
 
 import contextlib
+import fcntl
 import hashlib
+import itertools
 import os
 import shutil
 import signal
@@ -13,19 +15,30 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from tests.testbed.mirror import Mirror
+from mustherd.errors import UserError
+from mustherd.testbed.mirror import Mirror
 
 NETWORK = "10.77.0"
+PREFIX = 24
 CONTROL = 254
 PORT = 3142
 REBOOT = 133
 """Exit code of systemd-nspawn when the container asks for a reboot."""
 PACKAGES = (
     "systemd,systemd-sysv,dbus,openssh-server,python3,python3-venv,iproute2,ethtool,kmod,procps,udev,sudo,"
-    "ca-certificates,irqbalance,build-essential,git"
+    "ca-certificates,irqbalance,build-essential,git,gengetopt,scons,cppzmq-dev,libevent-dev,libzmq3-dev"
 )
+DEBIAN = "http://deb.debian.org/debian"
+FRESH_S = 1500
+"""Age of package lists below which they are taken as they are; the roles refresh those older than an hour."""
+KEPT_S = 30 * 86400
+TOOLS = ("systemd-nspawn", "mmdebstrap", "apt-get", "ip", "ssh", "git")
+DEPENDENCIES = ("systemd-container", "mmdebstrap", "openssh-client", "iproute2", "git")
+"""Packages of Debian and Ubuntu that bring them."""
+COUNT = itertools.count()
 CORES = 2
 
 START = """
@@ -40,8 +53,10 @@ exec "$@"
 """
 
 
-class BedError(Exception):
-    """The test bed cannot be set up; the message says why."""
+class BedError(UserError):
+    """The test bed cannot be set up; the message says why and the mend."""
+
+    exit_code = 3
 
 
 def cache() -> Path:
@@ -50,29 +65,67 @@ def cache() -> Path:
     return Path(base or Path.home() / ".cache") / "mustherd-testbed"
 
 
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """One maker of what the cache holds at a time; the others find it made."""
+    cache().mkdir(parents=True, exist_ok=True)
+    with (cache() / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def root_file_system() -> Path:
-    """A Debian 12 with what a node of CloudLab has when it comes, unpacked; made once."""
+    """A Debian 12 with what a node of CloudLab has when it comes, and compilers; made once."""
     name = f"bookworm-{hashlib.sha256(PACKAGES.encode()).hexdigest()[:12]}"
     folder = cache() / name
-    if folder.is_dir():
-        return folder
-    cache().mkdir(parents=True, exist_ok=True)
-    part = cache() / f"{name}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    command = [
-        *("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={PACKAGES}"),
-        *("bookworm", str(part), "http://deb.debian.org/debian"),
-    ]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    if answer.returncode:
-        raise BedError(f"mmdebstrap: {answer.stderr[-2000:]}")
-    part.rename(folder)
+    with _alone():
+        if folder.is_dir():
+            return folder
+        part = cache() / f"{name}.part"
+        shutil.rmtree(part, ignore_errors=True)
+        command = [
+            *("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={PACKAGES}"),
+            *("bookworm", str(part), DEBIAN),
+        ]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        if answer.returncode:
+            raise BedError(f"mmdebstrap: {answer.stderr[-2000:].strip()}; mend: reach {DEBIAN} from this machine")
+        part.rename(folder)
     return folder
 
 
-def run(*command: str, **options: object) -> subprocess.CompletedProcess[str]:
+def package_lists() -> Path:
+    """A layer over the root file system that holds Debian's package lists, fetched once for all hosts."""
+    root = root_file_system()
+    with _alone(), tempfile.TemporaryDirectory() as scratch:
+        kept = sorted(cache().glob("lists-*[0-9]"))
+        now = time.time()
+        if kept and now - int(kept[-1].name.removeprefix("lists-")) < FRESH_S:
+            return kept[-1]
+        folder = cache() / f"lists-{int(now)}"
+        part = folder.with_suffix(".part")
+        shutil.rmtree(part, ignore_errors=True)
+        lists = part / "var/lib/apt/lists"
+        (lists / "partial").mkdir(parents=True)
+        places = {
+            "": root,
+            "::State::Lists": lists,
+            "::State::status": root / "var/lib/dpkg/status",
+            "::Cache": scratch,
+        }
+        options = [word for name, place in places.items() for word in ("-o", f"Dir{name}={place}")]
+        run("apt-get", "--quiet=2", *options, "-o", "APT::Sandbox::User=root", "update")
+        part.rename(folder)
+        # A bed that has been up for long may still use an older one.
+        for old in kept:
+            if now - int(old.name.removeprefix("lists-")) > KEPT_S:
+                shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
     """A command of ours that must not fail."""
-    answer = subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode:
         raise BedError(f"{' '.join(command)}: {answer.stderr.strip()}")
     return answer
@@ -91,19 +144,25 @@ class Host:
         self.boots = 0
         self._stop = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
-        self._thread = threading.Thread(target=self._keep_up, name=name, daemon=True)
+        self._thread: threading.Thread | None = None
 
     def up(self) -> None:
-        for part in ("upper", "work", "root"):
-            (self._folder / part).mkdir(parents=True)
-        run(
-            *("mount", "-t", "overlay", "overlay", str(self.root), "-o"),
-            f"lowerdir={root_file_system()},upperdir={self._folder / 'upper'},workdir={self._folder / 'work'}",
-        )
-        self._personalise()
+        """Boot, bare the first time and with what it had after `cut`."""
+        if not self.root.exists():
+            for part in ("upper", "work", "root"):
+                (self._folder / part).mkdir(parents=True)
+            run(
+                *("mount", "-t", "overlay", "overlay", str(self.root), "-o"),
+                f"lowerdir={package_lists()}:{root_file_system()},"
+                f"upperdir={self._folder / 'upper'},workdir={self._folder / 'work'}",
+            )
+            self._personalise()
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._keep_up, name=self.name, daemon=True)
         self._thread.start()
 
     def down(self) -> None:
+        """Power off, by systemd where it listens."""
         self._stop.set()
         process = self._process
         if process is not None and process.poll() is None:
@@ -117,8 +176,9 @@ class Host:
                     break
             else:
                 process.kill()
-        self._thread.join(20)
-        subprocess.run(["umount", "-l", str(self.root)], check=False)
+        if self._thread is not None:
+            self._thread.join(20)
+        subprocess.run(["umount", "-l", str(self.root)], capture_output=True, check=False)
 
     def cut(self) -> None:
         """Power off at once, as when a plug is pulled."""
@@ -149,10 +209,15 @@ class Host:
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(etc / "ssh/ssh_host_ed25519_key"))
         (self.root / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
         shutil.copy(self._bed.key.with_suffix(".pub"), self.root / "root/.ssh/authorized_keys")
-        (etc / "apt/apt.conf.d/90testbed").write_text(f'Acquire::http::Proxy "{self._bed.mirror.url}";\n')
+        mirror = self._bed.mirror.url
+        (etc / "apt/apt.conf.d/90testbed").write_text(f'Acquire::http::Proxy "{mirror}";\n')
+        # What logins, and so the roles, fetch with.
+        (etc / "environment").write_text(
+            f"http_proxy={mirror}\nhttps_proxy={mirror}\nno_proxy={self._bed.control},localhost,127.0.0.1\n"
+        )
         (etc / "systemd/network").mkdir(parents=True, exist_ok=True)
         (etc / "systemd/network/10-host0.network").write_text(
-            f"[Match]\nName=host0\n[Network]\nAddress={self.address}/24\nLinkLocalAddressing=no\n"
+            f"[Match]\nName=host0\n[Network]\nAddress={self.address}/{PREFIX}\nLinkLocalAddressing=no\n"
         )
         wants = etc / "systemd/system/multi-user.target.wants"
         wants.mkdir(parents=True, exist_ok=True)
@@ -212,25 +277,31 @@ class Host:
                 return
 
 
+def refuse_without_means() -> None:
+    """Raises BedError where this machine or this account cannot hold a bed."""
+    missing = [tool for tool in TOOLS if not shutil.which(tool)]
+    if missing:
+        raise BedError(f"{', '.join(missing)}: not installed; mend: sudo apt-get install {' '.join(DEPENDENCIES)}")
+    if os.geteuid():
+        raise BedError("a test bed needs root, for network and containers; mend: run it with sudo")
+
+
 class Bed:
     """A bridge, its hosts, the mirror, and what reaches them: a key and the hosts' keys."""
 
-    def __init__(self, folder: Path, hosts: int = 3) -> None:
-        if os.geteuid():
-            raise BedError("the test bed needs root: run it as root, or in CI")
-        missing = [tool for tool in ("systemd-nspawn", "mmdebstrap", "ip", "ssh") if not shutil.which(tool)]
-        if missing:
-            raise BedError(f"{', '.join(missing)} missing; mend: sh tests/testbed/install-nspawn.sh")
+    def __init__(self, folder: Path, hosts: int = 3, namespace: str = "", sockets: Path | None = None) -> None:
+        refuse_without_means()
         self.folder = folder
         self.files = folder / "files"
         self.files.mkdir(parents=True)
-        self.namespace = f"mh{os.getpid()}"
+        self.namespace = namespace or f"mh{os.getpid()}-{next(COUNT)}"
         self.key = folder / "id_ed25519"
         self.known_hosts = folder / "known_hosts"
         self.hosts = {f"node{number}": Host(self, f"node{number}", number) for number in range(hosts)}
         # Sockets cross network namespaces: another bed's kept connection would lead to another bed's host of the same
         # address. Their paths must be short.
-        self.sockets = tempfile.mkdtemp(prefix="mh-")
+        self.sockets = str(sockets or tempfile.mkdtemp(prefix="mh-"))
+        Path(self.sockets).mkdir(mode=0o700, exist_ok=True)
         self.control = f"{NETWORK}.{CONTROL}"
         self.mirror: Mirror
 
@@ -242,11 +313,11 @@ class Bed:
             for step in (
                 "link set lo up",
                 "link add br0 type bridge",
-                f"address add {self.control}/24 dev br0",
+                f"address add {self.control}/{PREFIX} dev br0",
                 "link set br0 up",
             ):
                 run("ip", "-n", self.namespace, *step.split())
-            self.mirror = Mirror(self.namespace, self.control, PORT, cache() / "packages", self.files)
+            self.mirror = Mirror(self.namespace, self.control, PORT, cache=cache() / "packages", files=self.files)
             for host in self.hosts.values():
                 host.up()
             self.known_hosts.write_text(
@@ -270,7 +341,7 @@ class Bed:
             closer.join()
         if hasattr(self, "mirror"):
             self.mirror.close()
-        subprocess.run(["ip", "netns", "delete", self.namespace], check=False)
+        subprocess.run(["ip", "netns", "delete", self.namespace], capture_output=True, check=False)
         shutil.rmtree(self.sockets, ignore_errors=True)
 
     def inside(self, *command: str) -> list[str]:

@@ -1,31 +1,38 @@
-"""The outside world of the containers: a caching proxy to Debian's mirrors and a server of local files.
+"""The outside world of the containers: a proxy, caching for Debian's packages, and a server of local files.
 
 It listens inside the test bed's network namespace and fetches from outside of it: a socket belongs to the namespace
 that it was made in, whoever uses it.
 """
 
+import contextlib
 import ctypes
 import hashlib
 import os
+import select
 import shutil
 import socket
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Container
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 CLONE_NEWNET = 0x40000000
+CONNECT_S = 20.0
+IDLE_S = 120.0
 
 
 class Mirror:
-    """`http://ADDRESS:PORT` as a proxy, and `http://ADDRESS:PORT/PATH` for what is below `files`."""
+    """`http://ADDRESS:PORT` as a proxy, and `http://ADDRESS:PORT/PATH` for what is below `files`.
 
-    def __init__(self, namespace: str, address: str, port: int, cache: Path, files: Path) -> None:
+    `tunnels` are the ports that a host may be connected to beyond, unread, as https asks for.
+    """
+
+    def __init__(
+        self, namespace: str, address: str, port: int, *, cache: Path, files: Path, tunnels: Container[int] = (443,)
+    ) -> None:
         cache.mkdir(parents=True, exist_ok=True)
-        self.url = f"http://{address}:{port}"
-        self.refused: list[str] = []
-        mirror = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -37,9 +44,25 @@ class Mirror:
                 except (BrokenPipeError, ConnectionResetError):
                     pass
 
+            def do_CONNECT(self) -> None:
+                host, _, number = self.path.rpartition(":")
+                if not (number.isdecimal() and int(number) in tunnels):
+                    self.send_error(403, "only https goes beyond")
+                    return
+                try:
+                    beyond = socket.create_connection((host, int(number)), timeout=CONNECT_S)
+                except OSError as error:
+                    self.send_error(502, str(error))
+                    return
+                self.send_response(200)
+                self.end_headers()
+                self.close_connection = True
+                with beyond:
+                    _splice(self.connection, beyond)
+
             def _serve(self) -> None:
-                path = files / self.path.partition("?")[0].lstrip("/")
-                if path.is_file():
+                path = (files / self.path.partition("?")[0].lstrip("/")).resolve()
+                if path.is_relative_to(files.resolve()) and path.is_file():
                     self._send(path)
                 else:
                     self.send_error(404)
@@ -56,7 +79,6 @@ class Mirror:
                         self.send_error(error.code)
                         return
                     except OSError as error:
-                        mirror.refused.append(f"{self.path}: {error}")
                         self.send_error(502, str(error))
                         return
                     part.replace(key)
@@ -74,10 +96,12 @@ class Mirror:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
+        listener = _listen(namespace, address, port)
+        self.url = f"http://{address}:{listener.getsockname()[1]}"
         self._server = ThreadingHTTPServer((address, port), Handler, bind_and_activate=False)
         self._server.daemon_threads = True
         self._server.socket.close()
-        self._server.socket = _listen(namespace, address, port)
+        self._server.socket = listener
         self._thread = threading.Thread(target=self._server.serve_forever, name="mirror", daemon=True)
         self._thread.start()
 
@@ -87,7 +111,26 @@ class Mirror:
         self._thread.join()
 
 
+def _splice(one: socket.socket, other: socket.socket) -> None:
+    """Carry bytes both ways until both sides have ended or nothing has moved for a while."""
+    open_ends = {one: other, other: one}
+    with contextlib.suppress(OSError):
+        while open_ends:
+            ready, _, _ = select.select(list(open_ends), [], [], IDLE_S)
+            if not ready:
+                return
+            for source in ready:
+                data = source.recv(65536)
+                if data:
+                    open_ends[source].sendall(data)
+                else:
+                    open_ends.pop(source).shutdown(socket.SHUT_WR)
+
+
 def _listen(namespace: str, address: str, port: int) -> socket.socket:
+    """A listening socket in the network namespace; an empty name is the one that we are in."""
+    if not namespace:
+        return socket.create_server((address, port))
     made: list[socket.socket] = []
     failed: list[BaseException] = []
 

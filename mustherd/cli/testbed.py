@@ -1,0 +1,87 @@
+"""`mustherd testbed`: hosts on this machine to rehearse a herd on."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Hosts on this machine to rehearse a herd on: containers with systemd and sshd (Debian, Ubuntu; as root).",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Inventory = Annotated[Path, typer.Option("--inventory", "-i", help="Where the bed's inventory is written.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
+
+
+@app.command()
+def up(
+    hosts: Annotated[int, typer.Option(min=1, max=32, help="How many hosts; the first one is the shepherd's.")] = 3,
+    inventory: Inventory = Path("inventory/testbed"),
+) -> None:
+    """Boot bare hosts and write their inventory. The first time takes a minute or two, later ones seconds.
+
+    An inventory that is there is kept, with what you changed in it.
+    """
+    from mustherd.provision.inventory import variables_of
+    from mustherd.testbed.inventory import write
+    from mustherd.testbed.keeper import refuse_another
+    from mustherd.testbed.keeper import up as bring_up
+
+    project = Path.cwd()
+    variables_of(project)
+    refuse_another()
+    typer.echo(f"booting {hosts} hosts", err=True)
+    state = bring_up(hosts)
+    kept = inventory.exists()
+    if not kept:
+        write(state, inventory, project=project)
+    for name, address in state.hosts.items():
+        typer.echo(f"{name}: {address}")
+    typer.echo(f"inventory: {inventory} {'kept as it was' if kept else 'written'}")
+    typer.echo(f"next: mustherd herd provision -i {inventory}")
+
+
+@app.command()
+def status(json: Json = False) -> None:
+    """Say whether a bed is up, and its hosts."""
+    from dataclasses import asdict
+    from json import dumps
+
+    from mustherd.testbed.keeper import state as read
+
+    state = read()
+    if json:
+        typer.echo(dumps(asdict(state) if state else None, indent=2))
+    elif state is None:
+        typer.echo("no test bed is up")
+    else:
+        typer.echo(f"this machine: {state.control}")
+        for name, address in state.hosts.items():
+            typer.echo(f"{name}: {address}")
+
+
+@app.command()
+def down() -> None:
+    """Power the hosts off; what was on them is gone, the inventory stays."""
+    from mustherd.testbed.keeper import down as take_down
+
+    typer.echo("down" if take_down() else "no test bed was up")
+
+
+@app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def run(
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND ...", help="What to run, with its arguments.")],
+) -> None:
+    """Run a command of this machine inside the bed's network, where the hosts can reach it."""
+    import os
+
+    from mustherd.testbed.hosts import BedError, refuse_without_means
+    from mustherd.testbed.keeper import state as read
+
+    refuse_without_means()
+    state = read()
+    if state is None:
+        raise BedError("no test bed is up; mend: mustherd testbed up")
+    os.execvp("ip", ["ip", "netns", "exec", state.namespace, *command])  # noqa: S606 - a list, and no shell

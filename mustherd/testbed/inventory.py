@@ -1,0 +1,41 @@
+"""The inventory of a test bed: in the format of any herd's, so that what was rehearsed is what is done."""
+
+import shlex
+import sys
+from pathlib import Path
+
+from mustherd.provision import inventory
+from mustherd.testbed.hosts import NETWORK, PREFIX
+from mustherd.testbed.keeper import SOCKETS, State
+
+
+def write(state: State, folder: Path, *, project: Path) -> Path:
+    """Write the folder, which must not be there; the first host is the shepherd's, the others are musters.
+
+    The control machine conducts experiments, so that no host needs more than a muster does. Musters work on twins.
+    """
+    hosts = [inventory.Host(name, address, "root", address=address) for name, address in state.hosts.items()]
+    dial = ["ip", "netns", "exec", state.namespace, sys.executable, "-m", "mustherd.testbed.dial", "%h", "%p"]
+    names = list(state.hosts)
+    options = f"-F none -o UserKnownHostsFile={state.known_hosts}"
+    return inventory.write(
+        hosts,
+        folder,
+        project=project,
+        musters=names[1:] or names,
+        agents=names[1:][-1:],
+        variables={
+            "herd_network": f"{NETWORK}.0/{PREFIX}",
+            "ansible_ssh_private_key_file": state.key,
+            "ansible_ssh_common_args": f'{options} -o ProxyCommand="{shlex.join(dial)}"',
+            "ansible_control_path": f"{SOCKETS}/%%h",
+            "common_upgrade": False,
+            "memcached_mutilate_memcached": "package",
+            "memcached_mutilate_memory_mib": 64,
+            # A twin's load needs none; true fetches and builds it, where the internet can be reached.
+            "memcached_mutilate_mutilate": False,
+            "mustherd_shepherd": state.control,
+            "mustherd_whole": False,
+            "mustherd_twin": {"profile": "c6220", "speed": 100},
+        },
+    )

@@ -1,0 +1,107 @@
+"""`mustherd testbed`, as far as it goes without a bed."""
+
+import json
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from mustherd.cli.app import app
+from mustherd.errors import UserError
+from mustherd.testbed import keeper
+from mustherd.testbed.hosts import DEPENDENCIES
+from mustherd.testbed.inventory import write
+from mustherd.testbed.keeper import State
+from tests.roles.scripts import load
+
+PROJECT = Path(__file__).parents[2]
+HOSTS = {"node0": "10.77.0.1", "node1": "10.77.0.2", "node2": "10.77.0.3"}
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUSTHERD_TESTBED_CACHE", str(tmp_path))
+
+
+def bed(**changes: object) -> State:
+    given = {
+        "pid": os.getpid(),
+        "born": keeper._born(os.getpid()),
+        "namespace": "bed",
+        "control": "10.77.0.254",
+        "hosts": HOSTS,
+        "key": "/a/key",
+        "known_hosts": "/a/known_hosts",
+    }
+    return State(**(given | changes))  # type: ignore[arg-type]
+
+
+def stored(state: State) -> None:
+    keeper.folder().mkdir(parents=True)
+    (keeper.folder() / "state.json").write_text(json.dumps(state.__dict__))
+
+
+def test_without_a_bed_it_says_so() -> None:
+    assert CliRunner().invoke(app, ["testbed", "status"]).stdout == "no test bed is up\n"
+    assert CliRunner().invoke(app, ["testbed", "status", "--json"]).stdout == "null\n"
+
+
+def test_a_bed_that_is_up_is_shown() -> None:
+    stored(bed())
+    assert CliRunner().invoke(app, ["testbed", "status"]).stdout.splitlines()[-1] == "node2: 10.77.0.3"
+    assert json.loads(CliRunner().invoke(app, ["testbed", "status", "--json"]).stdout)["hosts"] == HOSTS
+
+
+@pytest.mark.parametrize("changes", [{"born": 1}, {"pid": 2**22 + 1}])
+def test_a_bed_whose_keeper_is_gone_is_none(changes: dict[str, object]) -> None:
+    stored(bed(**changes))
+    assert keeper.state() is None
+
+
+def test_a_state_that_cannot_be_read_is_none() -> None:
+    stored(bed())
+    for text in ("", "{}", "[]", "{"):
+        (keeper.folder() / "state.json").write_text(text)
+        assert keeper.state() is None
+
+
+def test_a_bed_comes_up_only_in_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = CliRunner().invoke(app, ["testbed", "up"])
+    assert isinstance(answer.exception, UserError)
+    assert "run from the repository's root" in str(answer.exception)
+
+
+def test_its_inventory_is_one_like_any_other(tmp_path: Path) -> None:
+    file = write(bed(), tmp_path / "mine", project=PROJECT)
+    children = yaml.safe_load(file.read_text())["all"]["children"]
+    groups = {name: list(group["hosts"]) for name, group in children.items()}
+    assert (groups["shepherd"], groups["musters"]) == (["node0"], ["node1", "node2"])
+    shared = yaml.safe_load((tmp_path / "mine/group_vars/all.yml").read_text())
+    kind = yaml.safe_load((tmp_path / "mine/group_vars/generic.yml").read_text())
+    named = {name: values for group in children.values() for name, values in group["hosts"].items() if values}
+    hostvars = {name: shared | kind | values for name, values in named.items()}
+    check = load("common/filter_plugins/mustherd_inventory.py")
+    assert [problem for name in hostvars for problem in check.inventory_problems(groups, hostvars, name)] == []
+    # ssh reaches the hosts through the bed's namespace, and takes no other host for one of them.
+    words = shlex.split(shared["ansible_ssh_common_args"])
+    assert words[words.index("-F") + 1] == "none"
+    assert "UserKnownHostsFile=/a/known_hosts" in words
+    dial = next(word for word in words if word.startswith("ProxyCommand="))
+    assert dial.startswith("ProxyCommand=ip netns exec bed ")
+    assert dial.endswith(" -m mustherd.testbed.dial %h %p")
+
+
+def test_one_host_is_a_whole_herd(tmp_path: Path) -> None:
+    file = write(bed(hosts={"node0": "10.77.0.1"}), tmp_path / "mine", project=PROJECT)
+    children = yaml.safe_load(file.read_text())["all"]["children"]
+    assert list(children["musters"]["hosts"]) == ["node0"]
+
+
+def test_what_it_needs_is_said_the_same_everywhere() -> None:
+    packages = " ".join(DEPENDENCIES)
+    assert f'wanted="{packages}"' in (PROJECT / "tests/testbed/install-nspawn.sh").read_text()
+    assert f"apt-get install {packages}\n" in (PROJECT / "docs/how-to/rehearse.md").read_text()
