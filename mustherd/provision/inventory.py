@@ -161,6 +161,9 @@ def _yaml(content: object) -> str:
         def ignore_aliases(self, _data: object) -> bool:
             return True
 
+        def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
+            super().increase_indent(flow, False)
+
     return "---\n" + yaml.dump(content, Dumper=Plain, sort_keys=False, default_flow_style=False)
 
 
