@@ -29,7 +29,7 @@ REBOOT = 133
 """Exit code of systemd-nspawn when the container asks for a reboot."""
 PACKAGES = (
     "systemd,systemd-sysv,dbus,openssh-server,python3,python3-venv,iproute2,ethtool,kmod,procps,udev,sudo,"
-    "ca-certificates,irqbalance,build-essential,git,gengetopt,scons,cppzmq-dev,libevent-dev,libzmq3-dev"
+    "python3-apt,ca-certificates,irqbalance,build-essential,git,gengetopt,scons,cppzmq-dev,libevent-dev,libzmq3-dev"
 )
 DEBIAN = "http://deb.debian.org/debian"
 FRESH_S = 1500
