@@ -96,7 +96,11 @@ def _play(playbook: str, inventory: Path, tags: list[str] | None, limit: str, ch
         elif step.state not in ("ok", "skipped"):
             typer.echo(f"  {step.host}: {step.state}", err=json)
 
-    outcome = run(playbook, inventory, project=Path.cwd(), tags=tags or (), limit=limit, check=check, on_step=tell)
+    try:
+        outcome = run(playbook, inventory, project=Path.cwd(), tags=tags or (), limit=limit, check=check, on_step=tell)
+    except KeyboardInterrupt:
+        typer.echo("interrupted: what is done stays done; the same command goes on", err=True)
+        raise typer.Exit(130) from None
     if json:
         failures = [{"host": f.host, "task": f.task, "message": f.message, "mend": f.mend} for f in outcome.failures]
         typer.echo(dumps({"code": outcome.code, "changed": outcome.changed, "failures": failures}, indent=2))

@@ -44,6 +44,13 @@ class Mirror:
                 except (BrokenPipeError, ConnectionResetError):
                     pass
 
+            def do_HEAD(self) -> None:
+                """As a client asks that wants to know whether a file is there."""
+                if self.path.startswith("http://"):
+                    self.send_error(501)
+                else:
+                    self._serve()
+
             def do_CONNECT(self) -> None:
                 host, _, number = self.path.rpartition(":")
                 if not (number.isdecimal() and int(number) in tunnels):
@@ -91,7 +98,8 @@ class Mirror:
                     self.send_response(200)
                     self.send_header("Content-Length", str(os.fstat(file.fileno()).st_size))
                     self.end_headers()
-                    shutil.copyfileobj(file, self.wfile)
+                    if self.command == "GET":
+                        shutil.copyfileobj(file, self.wfile)
 
             def log_message(self, format: str, *args: object) -> None:
                 pass

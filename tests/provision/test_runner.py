@@ -1,6 +1,8 @@
 """Playbooks run from Python: progress, one message per host, signals given back."""
 
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,22 @@ def test_each_host_that_is_not_done_has_one_message(project: Path) -> None:
     assert Step("", "all", "Reach it", "started") in steps
     assert Step("three", "all", "Reach it", "unreachable") in steps
     assert outcome.artifacts.is_relative_to(project / "artifacts")
+
+
+def test_ctrl_c_stops_a_run_and_says_how_to_go_on(project: Path) -> None:
+    (project / "playbooks").mkdir()
+    (project / "playbooks/stop.yml").write_text(
+        "- hosts: one\n  gather_facts: false\n  tasks:\n    - name: Take long\n"
+        "      ansible.builtin.command: sleep 20\n"
+    )
+    command = [sys.executable, "-m", "mustherd", "herd", "stop", "-i", "hosts"]
+    with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert any("Take long" in line for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.strip() == "interrupted: what is done stays done; the same command goes on"
 
 
 def test_tags_limit_and_variables_reach_ansible(project: Path) -> None:

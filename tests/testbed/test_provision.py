@@ -75,6 +75,8 @@ def test_a_herd_from_bare_nodes_and_back(bare: Rehearsal) -> None:
     assert herd.playbook("playbooks/start.yml").changed == none
     the_herd_runs_an_experiment(herd)
 
+    assert said(herd, names[2], "ulimit -n") == ["65536"]
+
     # Nodes know one another: names, host keys, logins.
     login = f"ssh -o BatchMode=yes -o StrictHostKeyChecking=yes {names[2]} cat /etc/hostname || cat /etc/hosts"
     assert herd.bed.ssh(names[1], login).stdout.strip() == names[2]

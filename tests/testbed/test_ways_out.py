@@ -49,6 +49,7 @@ def test_the_mirror_serves_its_files_and_nothing_beside_them(tmp_path: Path) -> 
     with serving(tmp_path) as where:
         (tmp_path / "files/a.tar").write_text("content")
         assert asked(where, "GET /a.tar").endswith(b"content")
+        assert asked(where, "HEAD /a.tar").endswith(b"Content-Length: 7\r\n\r\n")
         for request in ("GET /b.tar", "GET /../key", "GET //../key"):
             answer = asked(where, request)
             assert b" 404 " in answer
