@@ -29,6 +29,7 @@ from mustherd.lab.runner import STOPPED, Ended, Runner
 from mustherd.lab.store import INTERRUPTED, Store
 from mustherd.lab.trial import Kind, State, Trial
 from mustherd.lab.verdict import ORDER, SEARCH_OVER, Verdict, order_of, verdict_of
+from mustherd.lab.watched import watched
 from mustherd.learn.effect import idle_knobs
 from mustherd.learn.noise import pooled
 from mustherd.learn.search import Observation, Point
@@ -442,8 +443,12 @@ class Conductor:
     def _conclude(self) -> Result:
         store = self._store
         if self._policy is None or not self._policy.compares:
+            seen = watched(store.trials(), self._goal)
+            store.set_verdict(msgspec.to_builtins(seen))
+            store.set_phase("done")
             store.set_status("done")
-            return Result.DONE
+            store.event("verdict", seen.reason)
+            return Result.DONE if seen.verdict == "met" else Result.NOT_MET
         verdict = self._name_idle_knobs(verdict_of(store, self._goal))
         store.set_verdict(msgspec.to_builtins(verdict))
         if verdict.loads:

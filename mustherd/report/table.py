@@ -259,6 +259,9 @@ def verdict_panel(view: View, console: Console) -> RenderableType:
     sentence = Text(clean(found.reason))
     # The sentence begins with the verdict.
     sentence.stylize(_verdict_style(found.verdict), 0, len(found.verdict))
+    if not (found.best or found.default or found.closest):
+        # Nothing was compared: there are no sides.
+        return Group(sentence, Text(based_on(view, found), "" if is_plain(console) else "dim"))
     if is_plain(console):
         return Group(sentence, Text(""), verdict_table(view, console))
     return Group(sentence, Padding(verdict_table(view, console), (0, 0, 0, 2)), Text(based_on(view, found), "dim"))

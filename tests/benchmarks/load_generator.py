@@ -169,7 +169,8 @@ def _against_mutilate(server: Memcached, program: str, qps: float, calm: bool) -
     source = MutilateSource(
         options, [server.address], PinnedHost(calm=calm), ramp_s=RAMP_S, window_s=COMPARED_WINDOW_S, save=True
     )
-    due = GeneratorOptions(connections=CONNECTIONS, records=options.records, cores=(max(CORES),))
+    # Where it may go before others it sleeps between requests: one that never sleeps can't (see the worker).
+    due = GeneratorOptions(connections=CONNECTIONS, records=options.records, cores=(max(CORES),), blocking=calm)
     sent = msgspec.structs.replace(due, count_from="sent")
     try:
         for seed in range(REPEATS):
