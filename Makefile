@@ -13,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 
-.PHONY: help setup experiment test check lint types layers unit test-system test-memcached test-vm test-testbed test-machine test-pythons bench picture lock clean
+.PHONY: help setup experiment test check lint types layers unit test-system test-memcached test-vm test-testbed test-machine test-pythons bench peers picture lock clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ test-machine: setup  ## as root, on a machine that is there for it: provision it
 
 bench: setup  ## print one benchmark's JSON: make bench NAME=footprint
 	@$(BIN)/python -m tests.benchmarks $(NAME)
+
+peers: setup  ## install what the learning benchmark compares with: Optuna, and torch for its GP
+	$(BIN)/pip install --quiet 'optuna>=4.2' 'torch>=2.4'
 
 picture: setup  ## draw the README's picture from a finished experiment: make picture FOLDER=experiments/quickstart-...
 	$(BIN)/python docs/make_picture.py $(FOLDER)

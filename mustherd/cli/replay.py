@@ -19,7 +19,10 @@ class ReplayError(UserError):
 
 def replay(
     source: Annotated[Path, typer.Argument(help="A CSV file with a header, or an experiment's folder.")],
-    search: Annotated[list[str] | None, typer.Option(help="Searches to compare: gp, random, grid.")] = None,
+    search: Annotated[
+        list[str] | None,
+        typer.Option(help="Searches to compare: gp, random, grid, penalty; optuna-gp, optuna-tpe if installed."),
+    ] = None,
     limit: Annotated[list[str] | None, typer.Option(help="Limits, as in 'read_p99_us <= 500'.")] = None,
     objective: Annotated[str, typer.Option(help="The metric to make small.")] = "energy_joules",
     knob: Annotated[
@@ -44,6 +47,7 @@ def replay(
 
     import msgspec
 
+    from mustherd.learn import peers
     from mustherd.learn.replay import Table, summarize
     from mustherd.learn.replay import replay as run
     from mustherd.learn.searches import METHODS, make
@@ -58,11 +62,18 @@ def replay(
         noises = {name: _number(value, float) for name, value in _pairs(noise or [])}
         runs: dict[str, list[Run]] = {}
         for method in search or ["gp", "random"]:
-            if method not in METHODS or method == "one-shot":
-                raise ValueError(f"there is no search {method!r} to replay; there are gp, random, grid")
+            ours = [m for m in METHODS if m != "one-shot"]
+            if method not in (*ours, *peers.NEEDS):
+                raise ValueError(
+                    f"there is no search {method!r} to replay; there are {', '.join((*ours, *peers.NEEDS))}"
+                )
+            if method in peers.NEEDS and (absent := peers.missing(method)):
+                raise ValueError(f"search {method!r} needs {' and '.join(absent)}: pip install 'mustherd[peers]'")
             typer.echo(f"replaying {method}: {seeds} seeds of at most {trials} trials", err=True)
             runs[method] = run(
-                lambda seed, method=method: make(method, problem, seed=seed),  # type: ignore[misc]
+                lambda seed, method=method: (  # type: ignore[misc]
+                    peers.make(method, problem, seed) if method in peers.NEEDS else make(method, problem, seed=seed)
+                ),
                 table, problem, seeds=range(seeds), trials=trials, noise=noises,
             )  # fmt: skip
     except (ValueError, KeyError, OSError) as error:
