@@ -38,6 +38,7 @@ def plan(**changes: Any) -> Plan:
         "preload": True,
         "count_from": "due",
         "blocking": False,
+        "early_us": 80,
         "core": None,
     }
     return Plan(**{**values, **changes})

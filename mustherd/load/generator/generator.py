@@ -171,6 +171,7 @@ def plans(
             preload=options.preload,
             count_from=options.count_from,
             blocking=options.blocking,
+            early_us=options.early_us,
             core=options.cores[number % len(options.cores)] if options.cores else None,
         )
         for number in range(workers)

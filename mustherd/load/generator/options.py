@@ -28,9 +28,12 @@ class GeneratorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     preload: bool = True
     """Store every record before the load starts."""
     count_from: Literal["due", "sent"] = "due"
-    """Where a latency begins. `sent` is mutilate's way, for comparison with it: what waits unsent is left out."""
+    """Where a latency begins. `sent` is mutilate's way, for comparison with it: from sending to having read; what waits
+    unsent is left out."""
     blocking: bool = False
     """Sleep between requests: saves a core, adds the time of waking up to the latencies."""
+    early_us: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 80
+    """A worker that blocks wakes up this long before the next request: a timer's slack and a wake-up."""
     cores: tuple[Annotated[int, msgspec.Meta(ge=0)], ...] = ()
     """Worker k runs on the k-th of these alone; none: anywhere."""
 
@@ -64,6 +67,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, tag="plan"):
     preload: bool
     count_from: Literal["due", "sent"]
     blocking: bool
+    early_us: int
     core: int | None
 
 

@@ -29,8 +29,6 @@ SENDS_PER_PASS = 128
 """At most, before answers are taken: a backlog doesn't keep answers waiting."""
 EVENTS = 64
 """Connections that are looked at in one pass: room for them is made anew each time."""
-SPIN_S = 80e-6
-"""A worker that blocks wakes up this long before the next request: a timer's slack and a wake-up."""
 QUIET_S = 200e-6
 """With nothing due for this long there is time for work that can wait."""
 FOLD_BLOCK = 65536
@@ -106,6 +104,7 @@ class Worker:
     def run(self) -> Counted | None:
         """Offer the load until the window closes, and report it; None when told to end before. LoadError."""
         clock, poll, spin, by_fd = time.monotonic, self._epoll.poll, not self._plan.blocking, self._by_fd
+        early_s = self._plan.early_us / 1e6
         orders = sys.stdin.fileno()
         self._epoll.register(orders, select.EPOLLIN)
         self._next()
@@ -123,9 +122,9 @@ class Worker:
                 if gap > QUIET_S and self._chores():
                     self._idle_s += now - idle_since
                     idle_since = 0.0
-                elif not spin and gap > SPIN_S:
+                elif not spin and gap > early_s:
                     # An epoll waits in whole milliseconds; a select on it in microseconds.
-                    select.select([self._epoll], [], [], min(gap - SPIN_S, 1.0))
+                    select.select([self._epoll], [], [], min(gap - early_s, 1.0))
                 continue
             if idle_since:
                 self._idle_s += now - idle_since
@@ -176,7 +175,7 @@ class Worker:
             if not batch:
                 touched.append(link)
             batch.append(requests[number])
-            start = due if from_due else now
+            start = due if from_due else time.monotonic()
             pending.append(start if number < records else -start)
             lag(now - due)
             sent_at(now)
@@ -222,6 +221,8 @@ class Worker:
             raise _gone(error.strerror or str(error)) from None
         if count == 0:
             raise _gone("it closed the connection")
+        if not self._from_due:
+            now = time.monotonic()  # as mutilate does it: when it has been read
         fill = link.fill + count
         used = self._parse(link.buffer, fill, link.pending, now, self._tally)
         if used < fill:
