@@ -13,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 
-.PHONY: help setup experiment test check lint types layers unit test-system test-memcached test-vm test-testbed test-machine test-pythons bench peers picture lock clean
+.PHONY: help setup experiment test check lint types layers unit test-system test-memcached test-vm test-testbed test-machine test-kernel test-pythons bench peers picture lock clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,10 @@ test-pythons: setup  ## the tests that start no processes, on each newer Python 
 
 test-machine: setup  ## as root, on a machine that is there for it: provision it by ansible-runner, and put it back
 	$(BIN)/pytest -m machine
+
+test-kernel: setup  ## as root on Debian 12: a kernel built from source, installed, booted, and taken back
+	tests/testbed/install-kernel.sh
+	$(BIN)/pytest -m kernel
 
 bench: setup  ## print one benchmark's JSON: make bench NAME=footprint
 	@$(BIN)/python -m tests.benchmarks $(NAME)

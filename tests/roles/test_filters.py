@@ -7,6 +7,7 @@ import pytest
 from tests.roles.scripts import load
 
 kernel = load("kernel_ixgbe/filter_plugins/kernel_config.py")
+build = load("kernel_ixgbe/filter_plugins/kernel_build.py")
 memcached = load("memcached_mutilate/filter_plugins/memcached_plan.py")
 convert = load("memcached_mutilate/files/convert_mutilate.py")
 
@@ -38,6 +39,82 @@ def test_settings_become_arguments_of_the_kernels_own_tool() -> None:
 )
 def test_what_a_configuration_lacks_is_named(settings: dict[str, object], unmet: list[str]) -> None:
     assert kernel.config_unmet(CONFIG, settings) == unmet
+
+
+def job(place: str = "node0:/src/linux", **wants: str) -> dict[str, object]:
+    return {"kernel_ixgbe_job": {"place": place, "wants": wants}}
+
+
+def test_the_first_host_of_a_shared_build_leads_it() -> None:
+    hosts = {"a": {}, "b": job(), "c": job("c:/src/linux"), "d": job()}
+    assert build.sharers(list(hosts), hosts, "d") == ["b", "d"]
+    assert build.sharers(list(hosts), hosts, "c") == ["c"]
+    # One that has failed is not among the hosts any more.
+    assert build.sharers(["d"], hosts, "d") == ["d"]
+
+
+def test_hosts_that_share_a_build_must_want_the_same() -> None:
+    hosts = {"a": job(release="6.1", revision="1"), "b": job(release="6.1", revision="2")}
+    assert build.differences(["a"], hosts) == []
+    assert build.differences(["a", "b"], hosts) == ["revision on a is 1, on b 2"]
+
+
+def test_modules_of_every_node_are_kept() -> None:
+    first = "ixgbe 376832 0 - Live 0x0000000000000000\nmdio 16384 1 ixgbe, Live 0x0\n"
+    second = "Module                  Size  Used by\next4 1 0\nixgbe 376832  0\n"
+    lines = build.modules_in_use([first, second, ""]).splitlines()
+    assert lines == ["Module Size Used by", "ext4 0 0", "ixgbe 0 0", "mdio 0 0"]
+
+
+MENU = """
+if [ "${next_entry}" ] ; then
+   set default="${next_entry}"
+fi
+function gfxmode {
+	set gfxpayload="${1}"
+}
+menuentry 'Debian GNU/Linux' --class debian --class os $menuentry_id_option 'gnulinux-simple-7f' {
+	load_video
+	if [ x$grub_platform = xxen ]; then insmod xzio; insmod lzopio; fi
+	linux	/boot/vmlinuz-6.1.192-herd root=UUID=7f ro
+}
+submenu 'Advanced options' $menuentry_id_option 'gnulinux-advanced-7f' {
+	menuentry 'New' --class os $menuentry_id_option 'gnulinux-6.1.192-herd-advanced-7f' {
+		linux	/boot/vmlinuz-6.1.192-herd root=UUID=7f ro
+	}
+	menuentry 'New (recovery)' --class os $menuentry_id_option 'gnulinux-6.1.192-herd-recovery-7f' {
+		linux	/boot/vmlinuz-6.1.192-herd root=UUID=7f ro single
+	}
+	menuentry 'Old' --class os $menuentry_id_option 'gnulinux-6.1.0-50-amd64-advanced-7f' {
+		linux	/vmlinuz-6.1.0-50-amd64 root=UUID=7f ro
+	}
+}
+menuentry 'UEFI' $menuentry_id_option 'uefi-firmware' {
+	fwsetup
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("release", "entry"),
+    [
+        ("6.1.192-herd", "gnulinux-advanced-7f>gnulinux-6.1.192-herd-advanced-7f"),
+        ("6.1.0-50-amd64", "gnulinux-advanced-7f>gnulinux-6.1.0-50-amd64-advanced-7f"),
+        ("6.1.192", ""),
+        ("6.1.0-50", ""),
+    ],
+)
+def test_an_entry_of_the_boot_menu_is_found_by_the_kernels_release(release: str, entry: str) -> None:
+    assert build.boot_entry(MENU, release) == entry
+    without_submenu = "\n".join(
+        line for line in MENU.replace("\n\t}\n}\n", "\n\t}\n").splitlines() if not line.startswith("submenu")
+    )
+    assert build.boot_entry(without_submenu, release) == entry.rpartition(">")[2]
+
+
+def test_the_menus_first_entry_is_the_newest_kernel() -> None:
+    assert build.boot_top(MENU) == "6.1.192-herd"
+    assert build.boot_top("") == ""
 
 
 def test_one_server_over_the_pinned_cores() -> None:

@@ -252,19 +252,19 @@ def test_one_node_by_ssh_with_output_followed_and_files_resumed(herd: Rehearsal,
 
 
 KERNEL_MAKEFILE = """
-.PHONY: all olddefconfig localmodconfig modules_install install
+.PHONY: all olddefconfig localmodconfig modules_install image_name
 all: vmlinuz
 vmlinuz: .config main.c
 	test ! -e broken || { echo "main.c:1: error: this does not compile" >&2; exit 1; }
-	echo built >> built; cp main.c vmlinuz
+	echo built >> built; cp main.c vmlinuz; cp main.c System.map
 olddefconfig:
 	test -e .config
 localmodconfig:
 	read answer && test -z "$$answer"
 modules_install:
-	mkdir -p /lib/modules/$(R); touch /lib/modules/$(R)/modules.dep
-install:
-	cp vmlinuz /boot/vmlinuz-$(R); cp .config /boot/config-$(R)
+	mkdir -p $(INSTALL_MOD_PATH)/lib/modules/$(R)
+image_name:
+	@echo vmlinuz
 """
 KERNEL_CONFIG = """#!/usr/bin/python3
 import sys
@@ -294,9 +294,15 @@ def test_the_kernel_roles_steps_over_a_stand_in_for_the_source(herd: Rehearsal) 
             "scripts/config": KERNEL_CONFIG,
         },
     )
-    menu = f"submenu 'Advanced' $menuentry_id_option 'gnulinux-advanced-7f' {{ 'gnulinux-{release}-advanced-7f' }}"
+    menu = (
+        "submenu Advanced $menuentry_id_option 'gnulinux-advanced-7f' {\n"
+        f"menuentry This $menuentry_id_option 'gnulinux-{release}-advanced-7f' {{\n"
+        f"linux /boot/vmlinuz-{release}\n}}\n}}\n"
+    )
+    (herd.folder / "config-start").write_text("CONFIG_START=y\n")
     prepare = (
-        f'mkdir -p /boot/grub; echo "{menu}" > /boot/grub/grub.cfg; touch /boot/config-start; '
+        f"mkdir -p /boot/grub /etc/kernel/postinst.d; cat > /boot/grub/grub.cfg <<'END'\n{menu}END\n"
+        "ln -s /usr/sbin/update-grub /etc/kernel/postinst.d/zz-update-grub; "
         "printf '#!/bin/sh\\necho updated >> /boot/updated\\n' > /usr/sbin/update-grub; chmod 755 /usr/sbin/update-grub"
     )
     assert herd.bed.ssh("node2", prepare).returncode == 0
@@ -306,7 +312,7 @@ def test_the_kernel_roles_steps_over_a_stand_in_for_the_source(herd: Rehearsal) 
         "kernel_ixgbe_localversion": release.removeprefix(version[0]),
         "kernel_ixgbe_url": f"{herd.bed.mirror.url}/linux-{version[0]}.tar.gz",
         "kernel_ixgbe_checksum": f"sha256:{checksum}",
-        "kernel_ixgbe_config": "/boot/config-start",
+        "kernel_ixgbe_config": str(herd.folder / "config-start"),
         "kernel_ixgbe_packages": ["bc"],
         "kernel_ixgbe_free_gib": 0,
         "kernel_ixgbe_boot_free_mib": 0,
@@ -347,4 +353,4 @@ def test_the_kernel_roles_steps_over_a_stand_in_for_the_source(herd: Rehearsal) 
 
     restored = herd.playbook("playbooks/restore.yml", "--limit", "node2")
     assert restored.code == 0, restored.text
-    assert said(herd, "node2", "ls /etc/default/grub.d/50-mustherd-kernel.cfg; cat /boot/updated").count("updated") == 2
+    assert said(herd, "node2", "ls /etc/default/grub.d/50-mustherd-kernel.cfg; cat /boot/updated").count("updated") == 3
