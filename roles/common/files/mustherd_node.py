@@ -203,7 +203,7 @@ def find_nic(node, driver, interface=None, address=None):
     if not names:
         raise RefusedError(
             f"no card is bound to {driver}: found {node.drivers()}. "
-            "Mend: on this host kernel_ixgbe_driver=false and herd_nic_driver as another card's driver, or empty, to do "
+            "Mend: on this host kernel_ixgbe_driver=false and herd_nic_driver as another driver, or empty, to do "
             "the rest without, or choose a node that has the card"
         )
     if len(names) == 1:
