@@ -55,7 +55,7 @@ class Site:
         environment = kept | {
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_FORCE_COLOR": "0",
-            "ANSIBLE_GATHER_SUBSET": "!network,!virtual,!facter,!ohai",
+            "ANSIBLE_GATHER_SUBSET": "!all,hardware",
             "ANSIBLE_GATHER_TIMEOUT": "120",
             "ANSIBLE_TIMEOUT": "120",
             "ANSIBLE_LOG_PATH": str(self.folder / "ansible.log"),
