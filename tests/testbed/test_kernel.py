@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.testbed.machine import Machine, run
+from tests.testbed.machine import Machine, cache, run
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(7200)]
 
@@ -46,7 +46,13 @@ class Site:
         self.folder = folder
         self.driver, self.version, (self.broken, self.good) = self._driver()
         self.release = f"{self.version}-herd"
-        self.tree = folder / f"kernels/linux-{self.version}-vm"
+        self.checksum = hashlib.sha256(SOURCE.read_bytes()).hexdigest()
+        # A second run on the same machine builds what has changed.
+        self.kernels = cache() / f"kernels-{self.checksum[:12]}"
+        for old in cache().glob("kernels-*"):
+            if old != self.kernels:
+                shutil.rmtree(old)
+        self.tree = self.kernels / f"linux-{self.version}-vm"
         self._write_inventory()
 
     def playbook(self, name: str, *arguments: str, **variables: object) -> tuple[int, str]:
@@ -179,14 +185,14 @@ class Site:
             "kernel_ixgbe_version": self.version,
             "kernel_ixgbe_localversion": "-herd",
             "kernel_ixgbe_url": SOURCE.as_uri(),
-            "kernel_ixgbe_checksum": f"sha256:{hashlib.sha256(SOURCE.read_bytes()).hexdigest()}",
+            "kernel_ixgbe_checksum": f"sha256:{self.checksum}",
             "kernel_ixgbe_config": str(HERE / "kernel.config"),
             "kernel_ixgbe_localmodconfig": False,
             # The module is what the dvfs role loads.
             "kernel_ixgbe_settings_more": {"X86_MSR": "m"},
             "kernel_ixgbe_build_host": "localhost",
             "kernel_ixgbe_kind": "vm",
-            "kernel_ixgbe_source_dir": str(self.folder / "kernels"),
+            "kernel_ixgbe_source_dir": str(self.kernels),
             "kernel_ixgbe_archives": str(self.folder / "archives"),
             "kernel_ixgbe_free_gib": 3,
             "kernel_ixgbe_boot_free_mib": 100,
