@@ -116,6 +116,11 @@ class LogWriter:
             if inbox.ready(now) or len(inbox.blocks) == 1:
                 self._changed.notify_all()
 
+    @property
+    def folder(self) -> Path:
+        """Where the rows are."""
+        return self._logs
+
     def flush(self, muster: str, spool: int, number: int, timeout_s: float) -> bool:
         """Wait until a spool's blocks up to `number` are durable; False when the time is over before."""
         if not spool or not number:

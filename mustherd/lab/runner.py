@@ -13,6 +13,7 @@ from mustherd.lab import gates
 from mustherd.lab.logwriter import LogWriter
 from mustherd.lab.metrics import metrics
 from mustherd.lab.outside import LASTING, OutsideLoad
+from mustherd.lab.received import median_rx_bytes
 from mustherd.lab.trial import State, Trial
 from mustherd.load.error import LoadError
 from mustherd.shepherd.events import HerdError, MusterView
@@ -103,6 +104,10 @@ class Runner:
             load=measured.load,
             metrics=metrics(seconds, measured.energies, measured.load),
         )
+        if complete and measured.last_block:
+            received = median_rx_bytes(self._logs.folder, label_of(trial.number, trial.attempt), view.name)
+            if received is not None:
+                trial.metrics["rx_bytes_per_row"] = received
         after = self._shepherd.musters()[view.name]
         fired = gates.judge(
             self._experiment.gates,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from mustherd.learn.loadguess import C6220, guess
 from mustherd.learn.search import Observation, Point, Problem
 from mustherd.spec import Experiment
 from mustherd.spec.error import SpecError
@@ -13,16 +14,21 @@ from mustherd.spec.table import read
 from mustherd.terms import Load
 
 OPTIONS = ("table", "load")
-ORACLE, MEASURED = "oracle", "measured"
+ITR_DELAY, RECEIVED = "itr-delay", "rx_bytes_per_row"
+ORACLE, MEASURED, GUESSED = "oracle", "measured", "guessed"
+WAYS = (ORACLE, MEASURED, GUESSED)
+ADAPTIVE_US = 1
+"""The delay of a node as it is found."""
 
 
 class Follow:
     """Sets what a table says for the load, the nearest one in it where it has no row of that load's own.
 
     Options: `table`, a mapping of loads to settings or the file of a table (policy.yml of an experiment over several
-    loads), and `load`: `oracle` (the default), the load that each trial is
-    about to offer, as an experiment knows it and a server doesn't; or `measured`, the load that the trial before was
-    found to carry, which a server could know, and which is late by one trial whenever the load changes.
+    loads), and `load`: `oracle` (the default), the load that each trial is about to offer, as an experiment knows it
+    and a server doesn't; `measured`, the load that the trial before was found to carry; or `guessed`, from what the
+    network card received in the trial before (mustherd.learn.loadguess), which no server has to tell. The latter two
+    are late by one trial whenever the load changes.
     """
 
     compares: ClassVar[bool] = False
@@ -43,6 +49,11 @@ class Follow:
     def observe(self, observations: Sequence[Observation]) -> None:
         if self._by == MEASURED and observations:
             self._qps = observations[-1].metrics["achieved_qps"]
+        for seen in observations if self._by == GUESSED else ():
+            received = seen.metrics.get(RECEIVED)
+            if received is not None:
+                # A window's median rests on many frames: one guess is enough.
+                self._qps = guess(C6220, seen.point.get(ITR_DELAY, ADAPTIVE_US), received)
 
     def propose(self, pending: Sequence[Point]) -> Point | None:  # noqa: ARG002
         # Before anything was measured, the highest load's settings: the ones that keep limits at every load.
@@ -61,8 +72,8 @@ def _options(experiment: Experiment) -> tuple[dict[float, Point], str]:
     if unknown := [name for name in options if name not in OPTIONS]:
         raise ValueError(f"follow has no option {unknown[0]!r}; allowed: {', '.join(OPTIONS)}")
     by = options.get("load", ORACLE)
-    if by not in (ORACLE, MEASURED):
-        raise ValueError(f"follow's load is {by!r}; allowed: {ORACLE}, {MEASURED}")
+    if by not in WAYS:
+        raise ValueError(f"follow's load is {by!r}; allowed: {', '.join(WAYS)}")
     return _table(options.get("table"), experiment), by
 
 

@@ -46,11 +46,21 @@ def test_who_follows_what_was_measured_is_late_by_one_trial() -> None:
     assert policy.propose([]) == {"itr-delay": 300}
 
 
+def test_who_guesses_goes_by_what_the_card_received_under_the_delay_that_was_set() -> None:
+    policy = follow(load="guessed")
+    policy.observe([Observation(point={"itr-delay": 300}, metrics={"achieved_qps": 9e5, "rx_bytes_per_row": 3000.0})])
+    assert policy.propose([]) == {"itr-delay": 300}
+    policy.observe([Observation(point={}, metrics={"rx_bytes_per_row": 7800.0})])
+    assert policy.propose([]) == {"itr-delay": 150, "dvfs": 1900}, "as found: the delay is adaptive"
+    policy.observe([Observation(point={}, metrics={})])
+    assert policy.propose([]) == {"itr-delay": 150, "dvfs": 1900}, "without rows nothing is learnt"
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"tabel": {}}, "no option 'tabel'; allowed: table, load"),
-        ({"load": "guessed"}, "'guessed'; allowed: oracle, measured"),
+        ({"load": "by-eye"}, "'by-eye'; allowed: oracle, measured, guessed"),
         ({"table": {}}, "needs a table"),
         ({"table": {"many": {"dvfs": 1300}}}, "many: 'many' is no amount"),
         ({"table": {"0": {"dvfs": 1300}}}, "loads are above 0"),
