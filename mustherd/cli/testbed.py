@@ -18,6 +18,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and not
 @app.command()
 def up(
     hosts: Annotated[int, typer.Option(min=1, max=32, help="How many hosts; the first one is the shepherd's.")] = 3,
+    release: Annotated[str, typer.Option(help="Debian's: bookworm (12) or trixie (13).")] = "bookworm",
     inventory: Inventory = Path("inventory/testbed"),
 ) -> None:
     """Boot bare hosts and write their inventory. The first time takes a minute or two, later ones seconds.
@@ -31,9 +32,9 @@ def up(
 
     project = Path.cwd()
     variables_of(project)
-    refuse_another()
+    refuse_another(release)
     typer.echo(f"booting {hosts} hosts", err=True)
-    state = bring_up(hosts)
+    state = bring_up(hosts, release)
     kept = inventory.exists()
     if not kept:
         write(state, inventory, project=project)

@@ -32,6 +32,8 @@ PACKAGES = (
     "python3-apt,ca-certificates,irqbalance,build-essential,git,gengetopt,scons,cppzmq-dev,libevent-dev,libzmq3-dev"
 )
 DEBIAN = "http://deb.debian.org/debian"
+RELEASES = ("bookworm", "trixie")
+"""Debian 12 and 13."""
 FRESH_S = 1500
 """Age of package lists below which they are taken as they are; the roles refresh those older than an hour."""
 KEPT_S = 30 * 86400
@@ -74,9 +76,9 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def root_file_system() -> Path:
-    """A Debian 12 with what a node of CloudLab has when it comes, and compilers; made once."""
-    name = f"bookworm-{hashlib.sha256(PACKAGES.encode()).hexdigest()[:12]}"
+def root_file_system(release: str) -> Path:
+    """A Debian with what a node of CloudLab has when it comes, and compilers; made once."""
+    name = f"{release}-{hashlib.sha256(PACKAGES.encode()).hexdigest()[:12]}"
     folder = cache() / name
     with _alone():
         if folder.is_dir():
@@ -85,7 +87,7 @@ def root_file_system() -> Path:
         shutil.rmtree(part, ignore_errors=True)
         command = [
             *("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={PACKAGES}"),
-            *("bookworm", str(part), DEBIAN),
+            *(release, str(part), DEBIAN),
         ]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
         if answer.returncode:
@@ -94,15 +96,16 @@ def root_file_system() -> Path:
     return folder
 
 
-def package_lists() -> Path:
+def package_lists(release: str) -> Path:
     """A layer over the root file system that holds Debian's package lists, fetched once for all hosts."""
-    root = root_file_system()
+    root = root_file_system(release)
+    prefix = f"lists-{release}-"
     with _alone(), tempfile.TemporaryDirectory() as scratch:
-        kept = sorted(cache().glob("lists-*[0-9]"))
+        kept = sorted(cache().glob(f"{prefix}*[0-9]"))
         now = time.time()
-        if kept and now - int(kept[-1].name.removeprefix("lists-")) < FRESH_S:
+        if kept and now - int(kept[-1].name.removeprefix(prefix)) < FRESH_S:
             return kept[-1]
-        folder = cache() / f"lists-{int(now)}"
+        folder = cache() / f"{prefix}{int(now)}"
         part = folder.with_suffix(".part")
         shutil.rmtree(part, ignore_errors=True)
         lists = part / "var/lib/apt/lists"
@@ -118,7 +121,7 @@ def package_lists() -> Path:
         part.rename(folder)
         # A bed that has been up for long may still use an older one.
         for old in kept:
-            if now - int(old.name.removeprefix("lists-")) > KEPT_S:
+            if now - int(old.name.removeprefix(prefix)) > KEPT_S:
                 shutil.rmtree(old, ignore_errors=True)
     return folder
 
@@ -153,7 +156,7 @@ class Host:
                 (self._folder / part).mkdir(parents=True)
             run(
                 *("mount", "-t", "overlay", "overlay", str(self.root), "-o"),
-                f"lowerdir={package_lists()}:{root_file_system()},"
+                f"lowerdir={package_lists(self._bed.release)}:{root_file_system(self._bed.release)},"
                 f"upperdir={self._folder / 'upper'},workdir={self._folder / 'work'}",
             )
             self._personalise()
@@ -289,8 +292,17 @@ def refuse_without_means() -> None:
 class Bed:
     """A bridge, its hosts, the mirror, and what reaches them: a key and the hosts' keys."""
 
-    def __init__(self, folder: Path, hosts: int = 3, namespace: str = "", sockets: Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        hosts: int = 3,
+        *,
+        release: str = RELEASES[0],
+        namespace: str = "",
+        sockets: Path | None = None,
+    ) -> None:
         refuse_without_means()
+        self.release = release
         self.folder = folder
         self.files = folder / "files"
         self.files.mkdir(parents=True)
@@ -306,7 +318,7 @@ class Bed:
         self.mirror: Mirror
 
     def __enter__(self) -> "Bed":
-        root_file_system()
+        root_file_system(self.release)
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key))
         run("ip", "netns", "add", self.namespace)
         try:

@@ -12,7 +12,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mustherd.testbed.hosts import Bed, BedError, cache, refuse_without_means
+from mustherd.testbed.hosts import RELEASES, Bed, BedError, cache, refuse_without_means
 
 NAMESPACE = "mustherd-bed"
 SOCKETS = Path("/run/mustherd-bed")
@@ -52,22 +52,24 @@ def state() -> State | None:
     return found if _born(found.pid) == found.born else None
 
 
-def refuse_another() -> None:
-    """Raises BedError where no bed can be brought up, or one is up."""
+def refuse_another(release: str) -> None:
+    """Raises BedError where no such bed can be brought up, or one is up."""
+    if release not in RELEASES:
+        raise BedError(f"release {release!r}: allowed is {' or '.join(RELEASES)}")
     refuse_without_means()
     if state() is not None:
         raise BedError("a test bed is up already; mend: use it, or mustherd testbed down first")
 
 
-def up(hosts: int) -> State:
+def up(hosts: int, release: str) -> State:
     """Bring a bed up; raises BedError, also when one is up."""
-    refuse_another()
+    refuse_another(release)
     _clear()
     cache().mkdir(parents=True, exist_ok=True)
     log = cache() / "bed.log"
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mustherd.testbed.keeper", str(hosts)],
+            [sys.executable, "-m", "mustherd.testbed.keeper", str(hosts), release],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -130,12 +132,12 @@ def _clear() -> None:
         shutil.rmtree(gone, ignore_errors=True)
 
 
-def main(hosts: int) -> None:
+def main(hosts: int, release: str) -> None:
     """Keep a bed up until SIGTERM."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with Bed(folder(), hosts, NAMESPACE, SOCKETS) as bed:
+    with Bed(folder(), hosts, release=release, namespace=NAMESPACE, sockets=SOCKETS) as bed:
         own = os.getpid()
         addresses = {name: host.address for name, host in bed.hosts.items()}
         keys = (str(bed.key), str(bed.known_hosts))
@@ -148,6 +150,6 @@ def main(hosts: int) -> None:
 
 if __name__ == "__main__":
     try:
-        main(int(sys.argv[1]))
+        main(int(sys.argv[1]), sys.argv[2])
     except BedError as error:
         sys.exit(f"mustherd: {error}")

@@ -75,6 +75,11 @@ def test_a_bed_comes_up_only_in_a_checkout(tmp_path: Path, monkeypatch: pytest.M
     assert "run from the repository's root" in str(answer.exception)
 
 
+def test_a_release_that_is_not_known_is_refused() -> None:
+    answer = CliRunner().invoke(app, ["testbed", "up", "--release", "sarge"])
+    assert str(answer.exception) == "release 'sarge': allowed is bookworm or trixie"
+
+
 def test_its_inventory_is_one_like_any_other(tmp_path: Path) -> None:
     file = write(bed(), tmp_path / "mine", project=PROJECT)
     children = yaml.safe_load(file.read_text())["all"]["children"]
