@@ -68,10 +68,10 @@ def cache() -> Path:
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """One maker of what the cache holds at a time; the others find it made."""
+def _alone(name: str) -> Iterator[None]:
+    """One maker of a thing in the cache at a time; the others find it made."""
     cache().mkdir(parents=True, exist_ok=True)
-    with (cache() / "lock").open("w") as file:
+    with (cache() / f"{name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -80,7 +80,7 @@ def root_file_system(release: str) -> Path:
     """A Debian with what a node of CloudLab has when it comes, and compilers; made once."""
     name = f"{release}-{hashlib.sha256(PACKAGES.encode()).hexdigest()[:12]}"
     folder = cache() / name
-    with _alone():
+    with _alone(name):
         if folder.is_dir():
             return folder
         part = cache() / f"{name}.part"
@@ -100,7 +100,7 @@ def package_lists(release: str) -> Path:
     """A layer over the root file system that holds Debian's package lists, fetched once for all hosts."""
     root = root_file_system(release)
     prefix = f"lists-{release}-"
-    with _alone(), tempfile.TemporaryDirectory() as scratch:
+    with _alone(f"{prefix}all"), tempfile.TemporaryDirectory() as scratch:
         kept = sorted(cache().glob(f"{prefix}*[0-9]"))
         now = time.time()
         if kept and now - int(kept[-1].name.removeprefix(prefix)) < FRESH_S:
