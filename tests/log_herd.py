@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mustherd.lab.ledger import Ledger
+from mustherd.lab.ledger import Booked, Ledger
 from mustherd.node.intlog import COLUMNS
 from mustherd.wire.ends import Ports
 from tests.herding import SERVE, shepherd, wait_for
@@ -148,9 +148,15 @@ class LogHerd:
         numbers = [str(n) for n in (self.ports.pulse, self.ports.log, self.ports.control, self.ports.coordinate)]
         self.shepherd = subprocess.Popen(
             [sys.executable, "-c", SHEPHERD, str(self.experiment), *numbers, LABEL],
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
+
+    def wait_started(self) -> None:
+        """Until the muster reads."""
+        assert self.shepherd is not None
+        assert self.shepherd.stdout is not None
+        assert self.shepherd.stdout.readline() == b"started\n"
 
     def kill_muster(self) -> None:
         assert self.muster is not None
@@ -160,7 +166,7 @@ class LogHerd:
     def kill_shepherd(self) -> None:
         assert self.shepherd is not None
         self.shepherd.kill()
-        self.shepherd.wait()
+        self.shepherd.communicate()
 
     def end(self) -> None:
         """Both end, in good order where they can."""
@@ -169,10 +175,10 @@ class LogHerd:
                 process.send_signal(signal.SIGCONT)
                 process.terminate()
                 try:
-                    process.wait(30)
+                    process.communicate(timeout=30)
                 except subprocess.TimeoutExpired:
                     process.kill()
-                    process.wait()
+                    process.communicate()
 
     def written(self) -> int:
         """Rows that are durable."""
@@ -181,6 +187,11 @@ class LogHerd:
                 return sum(part.rows for part in ledger.parts())
         except Exception:
             return 0
+
+    def accounts(self) -> list[Booked]:
+        """Of all streams, as far as they are durable."""
+        with Ledger(self.experiment / "logs") as ledger:
+            return ledger.accounts()
 
     def wait_for(self, count: int, patience_s: float = 60.0) -> None:
         wait_for(lambda: self.written() >= count, patience_s)

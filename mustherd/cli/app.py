@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mustherd import __version__
-from mustherd.cli import experiment, herd, keys, knob, load, muster, replay, shepherd, testbed
+from mustherd.cli import experiment, herd, keys, knob, load, log, muster, replay, shepherd, testbed
 from mustherd.errors import UserError
 
 INTERRUPTED = 130
@@ -26,6 +26,7 @@ app.add_typer(experiment.app, name="experiment")
 app.add_typer(herd.app, name="herd")
 app.add_typer(knob.app, name="knob")
 app.add_typer(load.app, name="load")
+app.add_typer(log.app, name="log")
 app.add_typer(muster.app, name="muster")
 app.add_typer(shepherd.app, name="shepherd")
 app.add_typer(keys.app, name="keys")

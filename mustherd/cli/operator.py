@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from mustherd.wire.messages import Done, KnobsAsk, Refused, Status, StatusAsk, StopAsk
+    from mustherd.wire.messages import Done, KnobsAsk, LogAsk, Refused, Status, StatusAsk, StopAsk
 
 COORDINATE = 50081
 
@@ -15,17 +15,17 @@ Keys = Annotated[Path | None, typer.Option(help="Key folder; needed beyond loopb
 LOCAL = "127.0.0.1"
 
 
-def ask(body: "StatusAsk | StopAsk | KnobsAsk", shepherd: str, keys: Path | None) -> "Status | Done | Refused":
+def ask(body: "StatusAsk | StopAsk | KnobsAsk | LogAsk", shepherd: str, keys: Path | None) -> "Status | Done | Refused":
     """Ask the shepherd; raises WireError when it doesn't answer, KeysError, or a usage error for its address."""
     from mustherd.wire.ends import OperatorEnd
     from mustherd.wire.keys import for_member
-    from mustherd.wire.messages import KnobsAsk
+    from mustherd.wire.messages import KnobsAsk, LogAsk
 
     host, port = _address(shepherd)
     end = OperatorEnd(host, port, for_member(keys, "operator") if keys is not None else None)
     try:
         # Longer than a shepherd tries to reach a muster, so that its own answer is what the user reads.
-        return end.call(body, timeout_s=15.0 if isinstance(body, KnobsAsk) else 3.0)
+        return end.call(body, timeout_s=15.0 if isinstance(body, KnobsAsk | LogAsk) else 3.0)
     finally:
         end.close()
 

@@ -11,6 +11,9 @@ app = typer.Typer(help="The daemon in the middle of a herd.", no_args_is_help=Tr
 @app.command()
 def run(
     experiment: Annotated[Path | None, typer.Option(help="Folder of the experiment to conduct.")] = None,
+    logs: Annotated[
+        Path | None, typer.Option(help="Without --experiment: folder for rows of logs that are started by hand.")
+    ] = None,
     listen: Annotated[str, typer.Option(help="Address to listen on; beyond loopback only with --keys.")] = "127.0.0.1",
     ports: Annotated[
         str, typer.Option(help="Ports of pulse, log, control and coordinate; 0: any free one.")
@@ -28,6 +31,8 @@ def run(
     from mustherd.muster.process import end_with, log_to_stderr, on_stop_signal
     from mustherd.wire.ends import Ports
 
+    if experiment is not None and logs is not None:
+        raise typer.BadParameter("an experiment has its own folder for logs", param_hint="--logs")
     log_to_stderr(logging.DEBUG if verbose else logging.INFO)
     try:
         four = [int(part) for part in ports.split(",")]
@@ -40,5 +45,13 @@ def run(
     if parent:
         end_with(parent)
     raise typer.Exit(
-        serve(experiment, listen=listen, ports=Ports(*four), keys_folder=keys, expected=musters, stop=stop)
+        serve(
+            experiment,
+            logs_folder=logs,
+            listen=listen,
+            ports=Ports(*four),
+            keys_folder=keys,
+            expected=musters,
+            stop=stop,
+        )
     )

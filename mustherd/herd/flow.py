@@ -35,6 +35,8 @@ class Sender(Generic[T]):
         self._window = 0
         self._flying = 0
         """Bytes of blocks that are sent and not durable."""
+        self.kept_bytes = 0
+        """Of all blocks that are not durable."""
         self._paused = True
         self._resend_at = NEVER
 
@@ -61,6 +63,7 @@ class Sender(Generic[T]):
     def add(self, block: T, size: int) -> int:
         """Number a block of `size` bytes and keep it."""
         self._kept.append(_Kept(size, block))
+        self.kept_bytes += size
         return self.last
 
     def pause(self) -> None:
@@ -106,6 +109,7 @@ class Sender(Generic[T]):
         while self._acked < ack:
             entry = self._kept.popleft()
             self._acked += 1
+            self.kept_bytes -= entry.size
             if self._acked <= self._sent:
                 self._flying -= entry.size
             done.append(entry.block)

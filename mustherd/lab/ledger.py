@@ -76,11 +76,11 @@ class Ledger:
         """`folder` is an experiment's `logs`. StoreError when there is none to read, or it is another version's."""
         self.folder = folder
         file = folder / FILE
-        if write:
-            folder.mkdir(parents=True, exist_ok=True)
-        elif not file.exists():
+        if not write and not file.exists():
             raise StoreError(f"{folder} holds no log")
         try:
+            if write:
+                folder.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(
                 file if write else f"{file.absolute().as_uri()}?mode=ro",
                 uri=not write,
@@ -92,7 +92,7 @@ class Ledger:
                 self._database.execute("PRAGMA synchronous = FULL")
                 self._make()
             number, version = self._database.execute("SELECT number, version FROM log").fetchone()
-        except (sqlite3.Error, TypeError) as error:
+        except (OSError, sqlite3.Error, TypeError) as error:
             raise StoreError(f"{file} can't be used: {error}") from error
         if version != VERSION:
             raise StoreError(f"{file} is of version {version}, this program writes {VERSION}")

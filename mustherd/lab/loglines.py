@@ -33,6 +33,7 @@ LONGEST_LINE = 4096
 """17 numbers of 20 digits are 357 bytes."""
 
 MOST = 2**64 - 1
+_NEWLINE, _RETURN = b"\n\r"
 JUMP = 1_000_000
 """A gap in `i` beyond this is looked at twice."""
 
@@ -50,10 +51,10 @@ class Lines:
     """Reason and line of each that isn't a row."""
 
 
-def read(text: bytes, names: tuple[str, ...]) -> Lines:
-    """Whole lines, each with its newline, into columns."""
+def read(text: memoryview | bytes, names: tuple[str, ...]) -> Lines:
+    """Whole lines, each with its newline, into columns. The memory of `text` may be used again afterwards."""
     found = _read_fast(text, names)
-    return found if found is not None else _read_slowly(text, names)
+    return found if found is not None else _read_slowly(bytes(text), names)
 
 
 def in_order(found: Lines, after: int) -> Lines:
@@ -85,13 +86,13 @@ def column(table: pa.Table, name: str) -> Integers:
     return values
 
 
-def _read_fast(text: bytes, names: tuple[str, ...]) -> Lines | None:
+def _read_fast(text: memoryview | bytes, names: tuple[str, ...]) -> Lines | None:
     """None unless every line is a row."""
     view = np.frombuffer(text, dtype=np.uint8)
     if not len(view):
         return Lines(_empty(names))
     # The reader below would take letters (0x1f), tabs and carriage returns for parts of a number.
-    if not text.endswith(b"\n") or int(view.max()) > ord("9") or int(view.min()) < ord("\n") or b"\r" in text:
+    if int(view[-1]) != _NEWLINE or int(view.max()) > ord("9") or int(view.min()) < _NEWLINE or (view == _RETURN).any():
         return None
     try:
         table = pcsv.read_csv(

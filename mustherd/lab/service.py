@@ -26,6 +26,7 @@ ADDRESS = "shepherd.json"
 def serve(
     folder: Path | None,
     *,
+    logs_folder: Path | None = None,
     listen: str,
     ports: Ports,
     keys_folder: Path | None,
@@ -34,6 +35,7 @@ def serve(
 ) -> int:
     """Run a shepherd until it is stopped or its experiment has ended; gives the exit code of the process.
 
+    Rows of logs go to the experiment's folder, or without one to `logs_folder`, or are not asked for.
     Raises KeysError, WireError, and with an experiment StoreError, SpecError, PolicyError.
     """
     keys = for_shepherd(keys_folder) if keys_folder is not None else None
@@ -43,6 +45,8 @@ def serve(
             store = stack.enter_context(Store.open(folder))
             stack.enter_context(store.own())
             logs = stack.enter_context(LogWriter(store.folder))
+        elif logs_folder is not None:
+            logs = stack.enter_context(LogWriter(logs_folder))
         end = ShepherdEnd(listen, ports, keys)
         shepherd = Shepherd(
             end,

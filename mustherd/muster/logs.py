@@ -28,6 +28,13 @@ END_S = 10.0
 RETRY_S = 1.0
 """Until a spool that could not be made is tried again."""
 
+HELD_BYTES = 64 * 1024 * 1024
+"""Rows that are held for a shepherd which is taking some. Beyond this more are read only from sources that would lose
+them: a disk is for the time when the shepherd is away, not for the time when it is slower than a source."""
+
+HELD_PAUSE_S = 0.01
+"""Until such a source is looked at again, if no credit comes before."""
+
 PARKED_SPOOLS = 3
 """Spools kept for logs of other shepherds; the oldest beyond that go, and the log says so."""
 
@@ -74,6 +81,7 @@ class Logs:
             return
         if self._flow.credit(credit.ack, credit.got, credit.window, now):
             self._spool.forget(self._flow.first - 1)
+            self._retry_at = -float("inf")
         if not self._flow.paused:
             self._next_offer = float("inf")
 
@@ -239,9 +247,13 @@ class Logs:
         if spool is None and self._log:
             self._retry_at = now + RETRY_S
             return
+        held = not self._flow.paused and self._flow.kept_bytes >= HELD_BYTES
         for tap in sorted(self._taps.values(), key=Tap.next_pass):
             if left <= 0 or tap.next_pass() > now:
                 return
+            if held and tap.label and not tap.busy and tap.can_wait(now):
+                self._retry_at = now + HELD_PAUSE_S
+                continue
             left -= tap.work(spool, self._emit, now)
 
     def next_due(self) -> float:

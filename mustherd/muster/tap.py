@@ -61,6 +61,9 @@ class Tap:
         # A burst must not fill the source before it is looked at again.
         self._most = min(max(logger.capacity / BURST_ROWS_PER_S, 0.01), PERIOD_MOST_S) if logger.capacity else 0.01
         self._target = min(ROWS_A_PASS, logger.capacity // 2) if logger.capacity else ROWS_A_PASS
+        self._emptied = 0.0
+        """When the last pass began that came to its end: what the source holds came since then."""
+        self._rows_per_s = 0.0
         self._next = float("inf")
         self._again_at = -float("inf")
         """When a pass under way may go on: it stands still while the spool is full."""
@@ -75,6 +78,12 @@ class Tap:
     def next_pass(self) -> float:
         """When it has something to do."""
         return self._again_at if self._passing else self._next
+
+    def can_wait(self, now: float) -> bool:
+        """Whether rows may stay in the source a while longer: it has a writer that waits, or is not yet half full."""
+        if self.logger.waits:
+            return True
+        return 2 * self._rows_per_s * (now - self._emptied) < self.logger.capacity
 
     def flush(self, now: float) -> None:
         """Throw away what has piled up, in pieces: `busy` until it is done."""
@@ -128,6 +137,8 @@ class Tap:
     def _end_pass(self) -> None:
         """Come again when there are about as many rows as there should be."""
         self._passing = False
+        self._rows_per_s = self._pass_bytes / ROW_BYTES / max(self._pass_began - self._emptied, PERIOD_LEAST_S)
+        self._emptied = self._pass_began
         if self._once:
             self._once, self._next = False, float("inf")
             self.label = ""

@@ -63,6 +63,11 @@ class TextLogger(Protocol):
         """Rows that the source holds; with so many it stops logging until it is read to the end. 0: nobody knows."""
         ...
 
+    @property
+    def waits(self) -> bool:
+        """A source that is full makes its writer wait: nothing is lost by reading later."""
+        ...
+
     def read_into(self, room: memoryview) -> int:
         """Put what comes next at the start of `room`, of at least 64 KiB; gives its length in bytes.
 

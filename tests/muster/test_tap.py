@@ -31,6 +31,7 @@ class Source:
     columns = COLUMNS
     rewinds = True
     capacity = CAPACITY
+    waits = False
 
     def __init__(self) -> None:
         self.held = b""

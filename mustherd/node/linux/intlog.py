@@ -35,6 +35,7 @@ class Intlog:
         except OSError as error:
             raise LoggerError(str(wrapped(self._path, error))) from None
         self.rewinds = not stat.S_ISFIFO(mode)
+        self.waits = not self.rewinds
         self.capacity = CAPACITY if self.rewinds else PIPE_ROWS
         self._truncates = not tree.is_this_machine and stat.S_ISREG(mode)
 

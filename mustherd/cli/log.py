@@ -1,0 +1,161 @@
+"""`mustherd log`: rows of native logs: where they went, out of a folder, and by hand on a running herd."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mustherd.cli.operator import LOCAL, Keys, Shepherd
+
+if TYPE_CHECKING:
+    from mustherd.data import Log
+
+app = typer.Typer(help="Rows of native logs.", no_args_is_help=True, rich_markup_mode=None)
+
+Folder = Annotated[Path, typer.Argument(help="The experiment's folder.")]
+Trial = Annotated[int | None, typer.Option(min=0, help="Of this trial alone.")]
+OfMuster = Annotated[str | None, typer.Option("--muster", help="Of this muster alone.")]
+OfStream = Annotated[str | None, typer.Option("--stream", help="Of streams that fit this pattern, as in '*-core-*'.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
+Muster = Annotated[str, typer.Argument(help="The muster's name.")]
+Streams = Annotated[list[str] | None, typer.Option("--stream", help="A text stream; again for more. None: all.")]
+FORMATS = ("intlog", "csv", "parquet")
+
+
+@app.command("list")
+def list_(
+    folder: Folder, trial: Trial = None, muster: OfMuster = None, stream: OfStream = None, json: Json = False
+) -> None:
+    """List a folder's streams: rows produced, written, set aside, and lost and why."""
+    from mustherd.data.experiment import account_row
+
+    rows = [account_row(log) for log in _logs(folder, trial, muster, stream)]
+    if not json:
+        # What a reader of the table needs; the rest is in the JSON.
+        rows = [{k: v for k, v in row.items() if k not in ("received", "passes", "clears")} for row in rows]
+    _print(rows, json)
+
+
+@app.command()
+def export(
+    folder: Folder,
+    into: Annotated[Path, typer.Option(help="Folder for the files; nothing that is there is changed.")],
+    form: Annotated[str, typer.Option("--format", help="intlog (the driver's text, byte for byte), csv, parquet.")],
+    trial: Trial = None,
+    muster: OfMuster = None,
+    stream: OfStream = None,
+    json: Json = False,
+) -> None:
+    """Write logs as files, one a stream: INTO/TRIAL-ATTEMPT/MUSTER/STREAM.
+
+    With --format intlog streams that aren't intlog's are left out, unless --stream names them.
+    """
+    from mustherd.data import DataError
+    from mustherd.data.export import export as write
+    from mustherd.node.intlog import core_of
+
+    if form not in FORMATS:
+        raise typer.BadParameter(f"{form!r}: give one of {', '.join(FORMATS)}", param_hint="--format")
+    logs = [log for log in _logs(folder, trial, muster, stream) if log.files]
+    if form == "intlog" and stream is None:
+        logs = [log for log in logs if core_of(log.stream) is not None]
+    if not logs:
+        raise DataError(f"{folder} holds no rows that fit; see mustherd log list {folder}")
+    written: list[dict[str, Any]] = []
+
+    def progress(file: Path, rows: int) -> None:
+        written.append({"file": str(file), "rows": rows})
+        if not json:
+            typer.echo(f"{file}: {rows} rows")
+
+    write(logs, into, form, progress)
+    if json:
+        _print(written, json)
+
+
+@app.command()
+def start(
+    muster: Muster,
+    streams: Streams = None,
+    label: Annotated[str, typer.Option(help="What the rows will belong to: small letters, digits, dots, dashes.")] = (
+        "by-hand"
+    ),
+    every: Annotated[int, typer.Option(min=1, max=1_000_000, help="Keep one row in so many.")] = 1,
+    columns: Annotated[str, typer.Option(help="Keep these, as in rx_bytes,timestamp, and the row's number.")] = "",
+    shepherd: Shepherd = LOCAL,
+    keys: Keys = None,
+    json: Json = False,
+) -> None:
+    """Have a muster read its text streams from now on, outside any trial; its shepherd must write a log."""
+    chosen = tuple(name.strip() for name in columns.split(",") if name.strip())
+    _ask(muster, "start", streams, shepherd, keys, json, label=label, every=every, columns=chosen)
+
+
+@app.command()
+def flush(
+    muster: Muster, streams: Streams = None, shepherd: Shepherd = LOCAL, keys: Keys = None, json: Json = False
+) -> None:
+    """Throw away what has piled up in a node's sources; streams that were started stop."""
+    _ask(muster, "flush", streams, shepherd, keys, json)
+
+
+@app.command()
+def stop(
+    muster: Muster, streams: Streams = None, shepherd: Shepherd = LOCAL, keys: Keys = None, json: Json = False
+) -> None:
+    """Read streams to their end, close them, and print their rows since they were started, produced and lost."""
+    _ask(muster, "stop", streams, shepherd, keys, json)
+
+
+def _ask(
+    muster: str, action: str, streams: list[str] | None, shepherd: str, keys: Path | None, json: bool, **more: Any
+) -> None:
+    from mustherd.cli.operator import ask
+    from mustherd.wire import codec
+    from mustherd.wire.messages import Call, LogAsk, Refused, Status
+
+    body = LogAsk(muster=muster, action=action, streams=tuple(streams or ()), **more)
+    try:
+        codec.call(codec.encode(Call(number=1, body=body)))
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}") from None
+    answer = ask(body, shepherd, keys)
+    if isinstance(answer, Status | Refused):
+        reason = answer.reason if isinstance(answer, Refused) else "an answer that makes no sense"
+        typer.echo(f"mustherd: muster {muster}: {reason}", err=True)
+        raise typer.Exit(3)
+    rows = [
+        {"muster": muster, "stream": name, "produced": count, "lost": answer.rows_lost.get(name, 0)}
+        for name, count in answer.rows.items()
+    ]
+    _print(rows, json)
+
+
+def _logs(folder: Path, trial: int | None, muster: str | None, stream: str | None) -> "list[Log]":
+    from fnmatch import fnmatchcase
+
+    from mustherd import data
+
+    found = data.open(folder).logs(trial=trial, muster=muster)
+    return [log for log in found if stream is None or fnmatchcase(log.stream, stream)]
+
+
+def _print(rows: list[dict[str, Any]], json: bool) -> None:
+    from json import dumps
+
+    from rich.console import Console
+
+    from mustherd.report.table import emit, new_table
+
+    if json:
+        typer.echo(dumps(rows, indent=2))
+        return
+    if not rows:
+        return
+    console = Console(highlight=False)
+    table = new_table(console)
+    for column in rows[0]:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    emit(console, table)

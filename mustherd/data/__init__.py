@@ -1,0 +1,13 @@
+"""Reading an experiment back: `mustherd.data.open(folder)` gives its trials and logs, units in the names.
+
+Logs are read when they are asked for, a batch at a time where it matters; see `Log`. `merged`, `differences` and
+`windows` are what most questions about rows need.
+"""
+
+from mustherd.data.experiment import Experiment, open_folder
+from mustherd.data.frames import differences, merged, windows
+from mustherd.data.log import DataError, Log
+
+open = open_folder
+
+__all__ = ["DataError", "Experiment", "Log", "differences", "merged", "open", "windows"]
