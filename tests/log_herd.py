@@ -71,11 +71,13 @@ SHEPHERD = """
 import signal, sys, threading, time
 from pathlib import Path
 from mustherd.lab.logwriter import LogWriter
+from mustherd.lab.memory import keep_pages
 from mustherd.muster.process import log_to_stderr
 from mustherd.shepherd.events import HerdError
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.wire.ends import Ports, ShepherdEnd
 log_to_stderr(30)
+keep_pages()
 over = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: over.set())
 ports = Ports(*map(int, sys.argv[2:6]))

@@ -3,9 +3,10 @@
 `logs/trial=0007-1/muster=10.10.1.2/stream=ixgbe-log-core-3/000000000042.parquet`: pandas, DuckDB and Spark read the
 folder names as columns; a stream is one core's, and `core` says so in the rows of those that are. A file has a column
 `row`, the row's number since the stream began (a gap is what the source lost), then the stream's own columns, named
-with their units where they have one: unsigned 64-bit numbers of text streams, doubles of the others. The counters stay
-what the source wrote, so that nothing is lost or assumed; the units that the node reported are in the file's metadata
-under `mustherd` (JSON: tsc_khz, joules_per_count, counts_per_wrap; a unit that the node didn't report isn't there).
+with their units where they have one: unsigned 64-bit numbers of text streams, doubles of the others (null where the
+node didn't count). The counters stay what the source wrote, so that nothing is lost or assumed; the units that the node
+reported are in the file's metadata under `mustherd` (JSON: tsc_khz, joules_per_count, counts_per_wrap; a unit that the
+node didn't report isn't there).
 Lines that are no rows lie beside it as `...malformed`, byte for byte.
 """
 
@@ -72,7 +73,8 @@ class _Run:
     """Lines set aside between the run before and this one."""
     cut: bytes
     """What a former life had read of a line, which may come again as a whole."""
-    texts: list[memoryview | bytes] = field(default_factory=list)
+    texts: list[tuple[bytes, memoryview]] = field(default_factory=list)
+    """What came before of a line that was cut, and what it goes on with."""
     begins: int = 0
 
 
@@ -221,7 +223,9 @@ def _take_columns(blocks: Sequence[Arrived], place: Place, writer: _Writer) -> N
         account.written += count
         first = max(told.first, place.next_row)
         place.next_row, place.last_i = first + count, told.first + count - 1
-        table = pa.table({name: pa.array(values, pa.float64()) for name, values in told.columns.items()})
+        table = pa.table(
+            {name: pa.array(values, pa.float64(), from_pandas=True) for name, values in told.columns.items()}
+        )
         if tables and tables[0].column_names != table.column_names:
             write_out()
         tables.append(table)
@@ -234,16 +238,15 @@ def _runs(blocks: Sequence[Arrived], place: Place, writer: _Writer) -> list[_Run
     runs: list[_Run] = []
     bad, cut, anew = 0, b"", False
     for arrived in blocks:
-        block, rows = arrived.block, arrived.rows
-        text: memoryview | bytes = rows
+        block, head, rows = arrived.block, b"", arrived.rows
         if place.fragment_is_aside:
             # The rest of a line that was too long.
             place.fragment_is_aside = block.continues
             if block.continues:
-                text = _rest_of_line(bytes(rows), place, writer)
+                rows = memoryview(_rest_of_line(bytes(rows), place, writer))
         elif place.fragment:
             if block.continues:
-                text = place.fragment + bytes(rows)
+                head = place.fragment
             elif block.again:
                 cut, anew = place.fragment, True
             else:
@@ -261,19 +264,31 @@ def _runs(blocks: Sequence[Arrived], place: Place, writer: _Writer) -> list[_Run
             runs.append(run)
             bad, cut, anew = 0, b"", False
         if block.unfinished and not place.fragment_is_aside:
-            whole, newline, rest = bytes(text).rpartition(b"\n")
-            text = whole + newline
+            end = _last_line(rows)
+            rest, rows = bytes(rows[end:]), rows[:end]
+            if not end:
+                rest, head = head + rest, b""
             if len(rest) > loglines.LONGEST_LINE:
                 _set_aside(loglines.LONG, rest, place, writer)
                 place.fragment_is_aside = True
                 bad, anew = bad + 1, True
             else:
                 place.fragment = rest
-        run.texts.append(text)
+        run.texts.append((head, rows))
         run.begins += block.pass_begins
     if bad:
         runs.append(_Run(blocks[-1].block.columns, 1, again=False, overrun=False, bad_before=bad, cut=b""))
     return runs
+
+
+def _last_line(text: memoryview) -> int:
+    """Where the last line begins, which may be empty."""
+    for reach in (loglines.LONGEST_LINE, len(text)):
+        tail = bytes(text[-reach:])
+        found = tail.rfind(b"\n")
+        if found >= 0:
+            return len(text) - len(tail) + found + 1
+    return 0
 
 
 def _rest_of_line(text: bytes, place: Place, writer: _Writer) -> bytes:
@@ -294,9 +309,9 @@ def _take_text(run: _Run, place: Place, writer: _Writer, pool: Executor) -> None
     place.bad_since += run.bad_before
     chunks: list[list[memoryview | bytes]] = [[]]
     size = 0
-    for text in run.texts:
-        chunks[-1].append(text)
-        size += len(text)
+    for texts in run.texts:
+        chunks[-1] += texts
+        size += sum(map(len, texts))
         # Every text but the last of a run ends with a line's end, or the next one continues it.
         if size >= CHUNK_BYTES:
             chunks.append([])

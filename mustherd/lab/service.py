@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mustherd.lab.conduct import Conductor
 from mustherd.lab.logwriter import LogWriter
+from mustherd.lab.memory import keep_pages
 from mustherd.lab.outside import outside_load
 from mustherd.lab.store import DEFINITION, Store
 from mustherd.load import layout
@@ -38,6 +39,7 @@ def serve(
     Rows of logs go to the experiment's folder, or without one to `logs_folder`, or are not asked for.
     Raises KeysError, WireError, and with an experiment StoreError, SpecError, PolicyError.
     """
+    keep_pages()
     keys = for_shepherd(keys_folder) if keys_folder is not None else None
     with contextlib.ExitStack() as stack:
         store, logs = None, None

@@ -7,7 +7,7 @@ from pathlib import Path
 from mustherd.node.clock import Clock, MonotonicClock
 from mustherd.node.energy import EnergyMeter
 from mustherd.node.knob import Knob, KnobError
-from mustherd.node.linux import dvfs, facts, interfaces, intlog, itr, limit, meters, power
+from mustherd.node.linux import dvfs, facts, interfaces, intlog, itr, limit, meters, niclog, power
 from mustherd.node.linux.ethtool import Ethtool, EthtoolError, ethtool_of
 from mustherd.node.linux.interfaces import Interface, InterfaceError
 from mustherd.node.linux.itr import ItrDelay
@@ -54,6 +54,7 @@ class LinuxNode:
         self._text_loggers, missing = intlog.find(tree)
         if missing:
             self._missing["no_intlog"] = missing
+        self._nic_log = self._find_nic_log()
         self._facts: dict[str, str] = {}
         self._facts_until = -1.0
 
@@ -80,7 +81,7 @@ class LinuxNode:
 
     @property
     def loggers(self) -> Sequence[NativeLogger]:
-        return ()
+        return () if self._nic_log is None else (self._nic_log,)
 
     @property
     def text_loggers(self) -> Sequence[TextLogger]:
@@ -103,7 +104,8 @@ class LinuxNode:
         """Nothing to stop."""
 
     def close(self) -> None:
-        """Nothing is held between calls."""
+        if self._nic_log is not None:
+            self._nic_log.close()
 
     def _choose(self) -> Interface | None:
         try:
@@ -113,6 +115,18 @@ class LinuxNode:
                 raise NodeError(f"[linux] interface: {error}") from None
             self._missing["no_interface"] = str(error)
             return None
+
+    def _find_nic_log(self) -> niclog.NicLog | None:
+        wanted, interface = self._options.nic_log, self._interface
+        if wanted == "off" or (wanted == "auto" and self._text_loggers):
+            return None
+        if interface is None:
+            if wanted == "on":
+                raise NodeError(f"[linux] nic_log = 'on': {self._missing.get('no_interface', 'there is no interface')}")
+            return None
+        queues = [q.irq for q in interfaces.queues(self._tree, interface.name) if interfaces.is_queue(q)]
+        cpus = self._tree.cpus("sys/devices/system/cpu/online")
+        return niclog.NicLog(self._tree, interface.name, queues, self._meter, cpus)
 
     def _find_knobs(self, registers: Msr) -> tuple[Knob, ...]:
         found: list[Knob] = []

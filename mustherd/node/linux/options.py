@@ -26,6 +26,8 @@ class LinuxOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     dvfs: Literal["auto", "msr", "cpufreq", "none"] = "auto"
     """What sets the clock: IA32_PERF_CTL, cpufreq, or what the machine offers."""
     meter: Literal["auto", "powercap", "msr", "none"] = "auto"
+    nic_log: Literal["auto", "on", "off"] = "auto"
+    """Sample the NIC's traffic, interrupts and counters in every window; auto: where there is no intlog driver."""
     reserved: tuple[Cpu, ...] = ()
     """CPUs that are left alone for the system; the muster itself keeps to them."""
     idle_seconds: Annotated[float, msgspec.Meta(ge=0.0, le=10.0)] = 1.0
