@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -240,7 +241,9 @@ def test_the_list_shows_where_rows_went(tmp_path: Path) -> None:
 )
 def test_bad_input_gets_one_line(folder: Path, tmp_path: Path, words: list[str], says: str) -> None:
     words = [{"FOLDER": str(folder), "OUT": str(tmp_path / "out")}.get(w, w) for w in words]
-    done = subprocess.run(["mustherd", *words], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [Path(sys.executable).with_name("mustherd"), *words], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2
     assert says in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr
