@@ -14,7 +14,7 @@ from mustherd.node.linux.itr import ItrDelay
 from mustherd.node.linux.msr import Msr
 from mustherd.node.linux.options import LinuxOptions
 from mustherd.node.linux.rings import RingSize
-from mustherd.node.linux.tree import Tree
+from mustherd.node.linux.tree import Tree, TreeError
 from mustherd.node.logger import NativeLogger, TextLogger
 from mustherd.terms import Load
 
@@ -125,7 +125,10 @@ class LinuxNode:
                 raise NodeError(f"[linux] nic_log = 'on': {self._missing.get('no_interface', 'there is no interface')}")
             return None
         queues = [q.irq for q in interfaces.queues(self._tree, interface.name) if interfaces.is_queue(q)]
-        cpus = self._tree.cpus("sys/devices/system/cpu/online")
+        try:
+            cpus = self._tree.cpus("sys/devices/system/cpu/online")
+        except TreeError:
+            cpus = ()
         return niclog.NicLog(self._tree, interface.name, queues, self._meter, cpus)
 
     def _find_knobs(self, registers: Msr) -> tuple[Knob, ...]:
