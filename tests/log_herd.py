@@ -3,10 +3,12 @@
 A FIFO stands for the driver's file: reading takes rows away, and what nobody has read outlives its reader.
 """
 
+import contextlib
 import fcntl
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -109,6 +111,60 @@ with LogWriter(Path(sys.argv[1])) as logs:
 """
 
 
+class Wire:
+    """The network between muster and shepherd, one forwarded port for each of the shepherd's, that can be cut."""
+
+    def __init__(self, ports: Ports) -> None:
+        self._whole = threading.Event()
+        self._whole.set()
+        self._over = False
+        self._sockets: list[socket.socket] = []
+        self.ports = Ports(*(self._forward(port) for port in (ports.pulse, ports.log, ports.control, ports.coordinate)))
+
+    def cut(self, seconds: float) -> None:
+        """Nothing arrives for so long, and nobody is told."""
+        self._whole.clear()
+        time.sleep(seconds)
+        self._whole.set()
+
+    def close(self) -> None:
+        self._over = True
+        self._whole.set()
+        for end in self._sockets:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+    def _forward(self, port: int) -> int:
+        listener = socket.create_server(("127.0.0.1", 0))
+        self._sockets.append(listener)
+        threading.Thread(target=self._accept, args=(listener, port), daemon=True).start()
+        return listener.getsockname()[1]
+
+    def _accept(self, listener: socket.socket, port: int) -> None:
+        while not self._over:
+            try:
+                near, _ = listener.accept()
+                far = socket.create_connection(("127.0.0.1", port))
+            except OSError:
+                # The shepherd isn't there just now: the muster finds its connection closed and comes again.
+                if self._over:
+                    return
+                near.close()
+                continue
+            self._sockets += [near, far]
+            for a, b in ((near, far), (far, near)):
+                threading.Thread(target=self._pump, args=(a, b), daemon=True).start()
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                self._whole.wait()
+                target.sendall(data)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)
+
+
 @dataclass
 class LogHerd:
     """One muster with `cores` FIFOs, one shepherd, and the folders that outlive them."""
@@ -131,7 +187,8 @@ class LogHerd:
         (self.tree / "sys/devices/system/cpu/cpu0/tsc_freq_khz").write_text(f"{TSC_KHZ}\n")
         for core in range(self.cores):
             os.mkfifo(self.fifo(core))
-        p = self.ports
+        self.wire = Wire(self.ports)
+        p = self.wire.ports
         spool = f'spool = "{self.spool}"\n' if self.spool else ""
         (self.home / "muster.toml").write_text(
             f'muster = "muster-1"\nstate = "{self.home / "state"}"\n'
@@ -181,6 +238,8 @@ class LogHerd:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.communicate()
+
+        self.wire.close()
 
     def written(self) -> int:
         """Rows that are durable."""

@@ -63,7 +63,9 @@ def chaos(herd: LogHerd, kills: int, seed: int, count: int) -> None:
         feeder.start()
         for _ in range(kills):
             time.sleep(r.uniform(0.05, 1.5))
-            match r.choice(["muster", "shepherd", "both", "pause"]):
+            match r.choice(["muster", "shepherd", "both", "pause", "cut"]):
+                case "cut":
+                    herd.wire.cut(r.uniform(0.5, 2.0))
                 case "muster":
                     herd.kill_muster()
                     herd.start_muster()
@@ -87,3 +89,30 @@ def chaos(herd: LogHerd, kills: int, seed: int, count: int) -> None:
 
 def test_ten_kills_and_pauses_lose_repeat_and_reorder_nothing(herd: LogHerd) -> None:
     chaos(herd, 10, seed=random.randrange(10**6), count=ROWS)
+
+
+@pytest.mark.parametrize("what", ["a paused shepherd", "a network that is cut"])
+def test_rows_that_come_while_the_other_side_is_away_are_kept(herd: LogHerd, what: str) -> None:
+    away(herd, what, seconds=4.0, count=ROWS)
+
+
+def away(herd: LogHerd, what: str, *, seconds: float, count: int) -> None:
+    """Most rows are made while nothing gets through, beyond the time after which the muster is held for dead."""
+    texts = [render(rows(count, core)) for core in range(CORES)]
+    feeder = Feeder(herd, [memoryview(t) for t in texts], sum(map(len, texts)) / (1.2 * seconds))
+    try:
+        herd.start_shepherd()
+        herd.start_muster()
+        herd.wait_started()
+        feeder.start()
+        herd.wait_for(1)
+        if what == "a paused shepherd":
+            os.kill(herd.shepherd.pid, signal.SIGSTOP)
+            time.sleep(seconds)
+            os.kill(herd.shepherd.pid, signal.SIGCONT)
+        else:
+            herd.wire.cut(seconds)
+        herd.wait_for(count * CORES, 90)
+    finally:
+        feeder.end()
+    check(herd, count, texts)

@@ -82,6 +82,20 @@ def test_a_reused_file_shows_nothing_of_before(tmp_path: Path) -> None:
     assert content(Spool(tmp_path, BUDGET))[-1] == (last + 1, b"1\n")
 
 
+def test_blocks_of_files_that_are_no_longer_mapped_are_read_all_the_same(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, BUDGET)
+    stored = []
+    for k in range(2 * s.MAPPED_SEGMENTS * s.SEGMENT_BYTES // s.BLOCK_BYTES):
+        assert spool.begin(D)
+        with spool.room as room:
+            room[:] = bytes([1 + k % 250]) * len(room)
+            stored.append((k, spool.end(len(room))[1]))
+        assert len(spool._maps) <= s.MAPPED_SEGMENTS
+    assert len(list(tmp_path.glob("*.blocks"))) > s.MAPPED_SEGMENTS
+    for k, block in stored:
+        assert set(bytes(spool.load(block))) == {1 + k % 250}
+
+
 def test_numbers_go_on_after_everything_was_forgotten(tmp_path: Path) -> None:
     spool = Spool(tmp_path, BUDGET)
     for _ in range(30):

@@ -273,3 +273,51 @@ def test_intlog_on_files_that_stand_for_the_driver(tmp_path: Path) -> None:
     with pytest.raises(LoggerError, match="ixgbe_stats/core/0: absent"):
         plain.read_into(room)
     assert intlog.find(Tree(tmp_path / "nothing"))[1].startswith("the intlog driver is not loaded")
+
+
+class Endless(Source):
+    """There is always a piece to be read."""
+
+    def __init__(self, *, waits: bool) -> None:
+        super().__init__()
+        self.waits = waits
+        self.next = 0
+
+    def read_into(self, room: memoryview) -> int:
+        text = lines(self.next, 1000)
+        self.next += 1000
+        room[: len(text)] = text
+        return len(text)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_shepherd_that_is_slower_than_a_source_leaves_rows_there_while_it_can_hold_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    monkeypatch.setattr("mustherd.muster.logs.HELD_BYTES", 200_000)
+    source = Endless(waits=waits)
+    logs = Logs((source,), LogsTable(), tmp_path)
+    logs.welcome(5, 0.0)
+    logs.open((), "x", 0.0)
+    now = 1.0
+    for _ in range(5):
+        logs.work(now)
+    held = m.Credit(boot=1, reign=1, spool=logs.spool, ack=0, got=0, window=0)
+    logs.credit(held, now)
+    read = source.next
+    assert read * 60 > 200_000
+    for _ in range(50):
+        now = max(now, logs.next_work())
+        logs.work(now)
+    assert source.next == read, "nothing more is read while the shepherd takes some and the source can hold it"
+    logs._taps[source.stream]._rows_per_s = CAPACITY
+    now += 0.6  # more than half of a buffer has filled up since
+    for _ in range(3):
+        now = max(now, logs.next_work())
+        logs.work(now)
+    assert (source.next > read) == (not waits)
+    read = source.next
+    logs.credit(m.Credit(boot=1, reign=1, spool=logs.spool, ack=logs.last, got=logs.last, window=2**20), now)
+    logs.work(now)
+    assert source.next > read
+    logs.leave()
