@@ -25,10 +25,12 @@ CONTEXT_WEIGHT = 1.0
 """How far apart the least and the greatest load lie, in the unit of a knob's whole range."""
 LARGEST_SPACE = 20_000
 """Every point is looked at for every load: meant for grids that a person would write down."""
-FIRST = 3
+FIRST = 2
 """Trials at one load before the model is asked about any."""
 TRUST = 0.9
 """A point that wasn't measured at a load is chosen for it when it keeps the limits with this probability."""
+CARRY = 0.2
+"""The best point of the next load is a load's first when it keeps the limits there with this probability."""
 TRIES = 2
 """Trials at a load where nothing has kept the limits, before the other loads have their turn again."""
 
@@ -173,7 +175,8 @@ class ContextSearch:
         if lacking:
             # From the middle outwards: what is next to a load that is known is foretold best.
             load = min(lacking, key=lambda one: (tried[one], abs(math.log(one / middle))))
-            return self._join(load, self._best(load, taken[load], under_way[load])[0])
+            carried = self._carried(load, taken[load]) if not tried[load] else None
+            return self._join(load, self._best(load, taken[load], under_way[load])[0] if carried is None else carried)
         found = {load: self._best(load, taken[load], under_way[load]) for load in open_}
         # Where nothing keeps the limits yet, the score is a probability; elsewhere an improvement, which is less.
         load = max(open_, key=lambda one: (found[one][1], one))
@@ -190,8 +193,23 @@ class ContextSearch:
     def _has_kept(self, load: int) -> bool:
         return any(feasible(self._problem, o) for rows in self._told(load).values() for o in rows)
 
+    def _carried(self, load: int, taken: set[int]) -> int | None:
+        """The best point of the nearest load that has one, where it isn't unlikely to hold at `load` too."""
+        for near in sorted(self._loads, key=lambda one: abs(math.log(one / load))):
+            told = sorted(self._told(near))
+            x = self._at(near, told)
+            rows = zip(self._model.objective.means(x).tolist(), self._model.log_chance(x).tolist(), told, strict=True)
+            kept = [(mean, index) for mean, chance, index in rows if chance >= math.log(CARRY)] if told else []
+            if kept:
+                _, best = min(kept)
+                hopeful = float(self._model.log_chance(self._at(load, [best]))[0]) >= math.log(CARRY)
+                return best if hopeful and best not in taken else None
+        return None
+
     def _lay_out(self, load: int, taken: Mapping[int, set[int]]) -> tuple[int, int]:
-        first = [self._space.index(p) for p in corners(self._problem, self._space)]
+        # The default is measured at every load anyway, as the baseline.
+        without = msgspec.structs.replace(self._problem, default=None)
+        first = [self._space.index(p) for p in corners(without, self._space)]
         return load, next(i for i in (*first, *range(self._space.size)) if i not in taken[load])
 
     def _best(self, load: int, taken: set[int], under_way: Sequence[int]) -> tuple[int, float]:
