@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,9 @@ from mustherd.terms import KnobInfo
 
 if TYPE_CHECKING:
     from mustherd.spec.experiment import Experiment, Simulated
+
+LARGEST_SPACE = 20_000
+"""Settings that several loads may be learnt over together, as mustherd.learn.context has it."""
 
 TWIN = "twin"
 """The `search.prior` that is no folder."""
@@ -172,6 +176,10 @@ def _search(experiment: Experiment) -> Iterator[Finding]:
         yield Finding(("search", "prior"), f"'{search.method}' believes nothing", "only with gp", at_key=True)
     if search.prior == TWIN:
         yield from _twin_prior(experiment)
+    size = math.prod(len(space) for space in experiment.knobs.values())
+    if search.method == "gp" and len(experiment.workload.loads) > 1 and size > LARGEST_SPACE:
+        allowed = f"{LARGEST_SPACE} combinations, or one load"
+        yield Finding(("knobs",), f"{size} combinations are too many to learn several loads together", allowed)
     if experiment.objectives and search.method == "gp" and len(experiment.workload.loads) > 1:
         yield Finding(
             ("objectives",), "two objectives at several loads are not learnt together", "one load, or one of both"

@@ -229,3 +229,4 @@ def test_a_budget_ends_the_search_early(tmp_path: Path) -> None:
     trials = finished(Path(result["folder"])).values()
     assert 1 <= sum(t.kind is Kind.SEARCH for t in trials) < 15
     assert "search-over" in events(Path(result["folder"]))
+    assert result["search_ended"].startswith("the budget of 4 minutes is used up")
