@@ -1,5 +1,7 @@
 """The recorded grid as tables, one per campaign and load."""
 
+import msgspec
+
 from mustherd.learn.replay import Table, msr_megahertz, read_csv
 from mustherd.learn.search import Constraint, Problem
 from tests.shared_data import path
@@ -25,12 +27,17 @@ def table(qps: int, campaign: int = 0) -> Table:
     )
 
 
-def problem(recorded: Table, limit_us: float = 500.0) -> Problem:
+OUTSTANDING = 256
+"""Requests in flight at most when the grid was recorded."""
+
+
+def problem(recorded: Table, qps: int, limit_us: float = 500.0, outstanding: int = OUTSTANDING) -> Problem:
     """Least energy with the limit on p99 and 98 % of the load carried."""
-    return recorded.problem(
+    searched = recorded.problem(
         "energy_joules",
         (Constraint("read_p99_us", limit_us), Constraint("achieved_ratio", 0.98, at_least=True)),
         default=DEFAULT,
         categories={"itr-delay": (1,)},
         scales={"itr-delay": "log"},
     )
+    return msgspec.structs.replace(searched, in_flight_us=outstanding / qps * 1e6)

@@ -1,5 +1,6 @@
 """The first points: what is worth measuring before any model knows anything."""
 
+import math
 from collections.abc import Iterator
 
 from mustherd.learn.search import Dimension, Point, Problem
@@ -23,6 +24,11 @@ and while requests wait they occupy the load's places in flight, which caps thro
 reached. Between 0.33 and 0.5 it makes little difference on average over limits and loads."""
 
 
+DELAYS_IN_FLIGHT = 1.36
+"""How many delays a request is under way when nothing but the delay holds it: with 256 in flight a c6220 carries
+188.8e6 / delay requests per second, and 256e6 / 188.8e6 is 1.36."""
+
+
 def role(dimension: Dimension) -> str:
     """`delay`, `clock` or, for a knob that nothing is known about, an empty string."""
     name = dimension.name.partition("@")[0]
@@ -40,18 +46,26 @@ def latency_limit(problem: Problem) -> float | None:
     return min(limits, default=None)
 
 
+def longest_delay(problem: Problem) -> float:
+    """The delay to begin with, in us, as far as limits and places in flight allow one; infinite where nothing does."""
+    limit = latency_limit(problem)
+    share = math.inf if limit is None else limit * DELAY_SHARE
+    return share if problem.in_flight_us is None else min(share, problem.in_flight_us / DELAYS_IN_FLIGHT)
+
+
 def corners(problem: Problem, space: Space) -> Iterator[Point]:
     """Points that physics makes informative, the most promising first.
 
     1. The default: what every saving is measured against, and feasible on a node that was sized for its load.
-    2. The lowest clock, with DELAY_SHARE of the latency limit given to the delay: the cheapest corner that may hold.
-       A delay takes its own length out of the limit, and the wire, the queues and the work need theirs.
+    2. The lowest clock, with DELAY_SHARE of the latency limit given to the delay, or less where so long a delay would
+       fill the places in flight: the cheapest corner that may hold. A delay takes its own length out of the limit, and
+       the wire, the queues and the work need theirs.
     3. Half way between the two: where the lowest clock is too slow, this says how much more is needed.
     """
     default = problem.default
     if default is not None:
         yield default
-    limit = latency_limit(problem)
+    delay = longest_delay(problem)
     cheap: dict[str, float] = {}
     for axis, dimension in zip(space.axes, problem.dimensions, strict=True):
         low, high = (axis.ordered[0], axis.ordered[-1]) if axis.ordered else (axis.values[0], axis.values[0])
@@ -59,7 +73,7 @@ def corners(problem: Problem, space: Space) -> Iterator[Point]:
             case "clock":
                 cheap[axis.name] = low
             case "delay":
-                cheap[axis.name] = high if limit is None else min(high, limit * DELAY_SHARE)
+                cheap[axis.name] = min(high, delay)
             case _:
                 cheap[axis.name] = (low + high) / 2 if default is None else default[axis.name]
     if any(role(d) for d in problem.dimensions):

@@ -63,6 +63,9 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     prior: tuple[Observation, ...] = ()
     """Observations from another day, machine, load or model; outside the space they are allowed. What of them
     contradicts the measurements is dropped, metric by metric."""
+    in_flight_us: float | None = None
+    """How long a request may be under way on average before the load's places in flight are all taken: their number
+    over the load (Little's law). Longer, and load is left unsent. None where it isn't known."""
     context: str = ""
     """The dimension that isn't free but given, such as the load: the best point is sought for each of its values. The
     default has no value of it."""

@@ -50,6 +50,7 @@ def problem(experiment: Experiment, default: Point | None = None) -> Problem:
         second=experiment.objectives[1] if experiment.objectives else "",
         constraints=tuple(constraints),
         default=start if len(start) == len(experiment.knobs) else None,
+        in_flight_us=experiment.workload.outstanding / loads[0] * 1e6 if len(loads) == 1 else None,
         context=CONTEXT if len(loads) > 1 else "",
     )
 

@@ -34,7 +34,7 @@ from mustherd.node.twin.model import predict
 from mustherd.node.twin.profiles import profile
 from mustherd.terms import Load
 from tests.benchmarks import suggestion_time
-from tests.recorded import LOADS, problem, table
+from tests.recorded import LOADS, OUTSTANDING, problem, table
 
 SEEDS = 30
 TRIALS = 25
@@ -60,7 +60,7 @@ class Case(NamedTuple):
     limit_us: float = 500.0
     drift: float = 1.0
     """What every p99 is multiplied by: another day."""
-    outstanding: int = 256
+    outstanding: int = OUTSTANDING
 
 
 @functools.cache
@@ -72,7 +72,7 @@ def solved(case: Case) -> tuple[Table, Problem]:
             Observation(point=o.point, metrics={**o.metrics, "read_p99_us": o.metrics["read_p99_us"] * case.drift})
             for o in recorded.observations()
         )
-    return recorded, problem(recorded, case.limit_us)
+    return recorded, problem(recorded, case.qps, case.limit_us, case.outstanding)
 
 
 def twin(case: Case) -> Table:
@@ -164,7 +164,7 @@ def _announce(answers: Table, searched: Problem, seed: int) -> dict[str, Any]:
 def planted(campaign: int, qps: int) -> list[str]:
     """The knobs that an experiment on a campaign would say had no measurable effect."""
     recorded = table(qps, campaign)
-    searched = problem(recorded)
+    searched = problem(recorded, qps)
     search = make("gp", searched, seed=1, options={"stop": False})
     draw = random.Random(qps)
     observations: list[Observation] = []
@@ -204,6 +204,7 @@ def _together(loads: Sequence[int], seed: int) -> dict[str, Any]:
         plain,
         dimensions=(Dimension(name="qps", values=tuple(loads), scale="log"), *plain.dimensions),
         context="qps",
+        in_flight_us=None,
     )
     search = make("gp", searched, seed=seed)
     draw = random.Random(f"noise/{seed}")

@@ -83,7 +83,7 @@ def test_what_was_never_reached_is_no_number() -> None:
 @pytest.mark.data
 def test_within_5_percent_in_8_trials_at_600k() -> None:
     recorded = table(600_000)
-    searched = problem(recorded)
+    searched = problem(recorded, 600_000)
     runs = replay(
         lambda seed: make("gp", searched, seed=seed, options={"stop": False}),
         recorded,
@@ -100,7 +100,7 @@ def test_within_5_percent_in_8_trials_at_600k() -> None:
 
 
 def learnt(recorded: Table, prior: list[Observation]) -> int:
-    searched = msgspec.structs.replace(problem(recorded), prior=tuple(prior))
+    searched = msgspec.structs.replace(problem(recorded, 600_000), prior=tuple(prior))
     runs = replay(
         lambda seed: make("gp", searched, seed=seed, options={"stop": False}),
         recorded,
@@ -130,7 +130,7 @@ def test_a_prior_helps_and_a_reversed_one_costs_a_few_trials() -> None:
 @pytest.mark.parametrize(("campaign", "idle"), [(0, []), (1, ["dvfs"])])
 def test_a_clock_that_something_overwrites_is_found_out(campaign: int, idle: list[str]) -> None:
     recorded = table(600_000, campaign)
-    searched = problem(recorded)
+    searched = problem(recorded, 600_000)
     search = make("random", searched, seed=1)
     observations: list[Observation] = []
     while len(observations) < 30:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mustherd.learn.search import Dimension
-from mustherd.learn.space import Axis, Space
+from mustherd.learn.space import ASIDE, Axis, Space
 
 DELAY = Dimension(name="itr-delay", values=(2, 20, 200, 1), categories=(1,), scale="log")
 CLOCK = Dimension(name="dvfs", low=1200, high=2600, step=200)
@@ -23,7 +23,8 @@ def test_equal_ratios_are_equal_steps_on_a_log_scale() -> None:
 
 
 def test_a_category_is_told_apart_and_lies_with_its_nearest_value() -> None:
-    assert Axis(DELAY).encode(1) == (0.0, 1.0)
+    assert Axis(DELAY).encode(1) == (0.0, ASIDE)
+    assert Axis(Dimension(name="x", values=(0, 1), categories=(0, 1))).encode(1) == (0.0, 1.0)
 
 
 def test_a_knob_with_one_value_has_no_coordinates() -> None:

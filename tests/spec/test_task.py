@@ -30,6 +30,11 @@ def test_modes_have_no_order() -> None:
     assert Space(found.dimensions).axes[1].values == (0, 1, 2, 4, 6, 8, 10)
 
 
+def test_one_load_says_how_long_requests_may_be_under_way() -> None:
+    assert problem(made(workload={"qps": 400_000, "outstanding": 256})).in_flight_us == 640.0
+    assert problem(made(workload={"qps": [200_000, 400_000]})).in_flight_us is None
+
+
 def test_a_range_stays_one() -> None:
     found = problem(made(knobs={"dvfs": {"low": 1200, "high": 2600, "step": 200}}))
     assert found.dimensions == (Dimension(name="dvfs", low=1200, high=2600, step=200),)
