@@ -102,7 +102,7 @@ def account_row(log: Log) -> dict[str, object]:
         "repeated": account.repeated,
         "malformed": sum(account.malformed.values()),
         "lost": account.rows_lost,
-        "lost_why": ", ".join(f"{why} {count}" for why, count in sorted(account.lost.items())),
+        "lost_why": account.why_lost(),
         "malformed_why": ", ".join(f"{why} {count}" for why, count in sorted(account.malformed.items())),
         "passes": account.passes,
         "clears": account.clears,

@@ -1,9 +1,6 @@
 """The account of a stream: rows produced, received, written and lost, and where its text stands between two batches."""
 
 import msgspec
-import numpy as np
-
-from mustherd.lab.loglines import Lines, column
 
 GAP = "gap"
 """Rows that the numbers say were there and that never came."""
@@ -38,6 +35,18 @@ class Account(msgspec.Struct, kw_only=True):
         """For whatever reason."""
         return sum(self.lost.values())
 
+    def why_lost(self) -> str:
+        """`buffer-full 3, gap 2`."""
+        return ", ".join(f"{why} {count}" for why, count in sorted(self.lost.items()))
+
+    def add(self, other: "Account") -> None:
+        """Count another stream's rows too."""
+        for name in ("produced", "received", "written", "repeated", "passes", "clears"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for own, more in ((self.malformed, other.malformed), (self.lost, other.lost)):
+            for reason, count in more.items():
+                own[reason] = own.get(reason, 0) + count
+
     def lose(self, reason: str, rows: int) -> None:
         """Count lost rows."""
         if rows > 0:
@@ -62,73 +71,3 @@ class Place(msgspec.Struct, kw_only=True):
     """The beginning of a line whose end has not arrived."""
     fragment_is_aside: bool = False
     """Too long for a row: what there was of it has been set aside and counted."""
-
-
-def number_rows(
-    place: Place, found: Lines, *, every: int, begins: int, overrun: bool
-) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-    """Give rows their numbers since the stream began, and book what their own numbers say.
-
-    `i` counts since the source was last emptied, so a step back means that it was; `begins` says how often the muster
-    itself did that. A gap is what the source lost, less the malformed lines in it.
-    """
-    account, count = place.account, len(found.table)
-    account.received += found.lines
-    account.written += count
-    account.passes += begins
-    for reason, _ in found.bad:
-        account.set_aside(reason)
-    if not count:
-        place.bad_since += found.lines
-        return np.empty(0, dtype=np.int64)
-    if "i" in found.table.column_names:
-        i = column(found.table, "i").astype(np.int64)
-    else:
-        i = place.last_i + 1 + np.arange(count, dtype=np.int64)
-    steps = np.empty(count, dtype=np.int64)
-    steps[1:] = i[1:] - i[:-1]
-    first = int(i[0]) - place.last_i
-    anew = place.last_i < 0 and not begins
-    steps[0] = 1 if anew else first
-    back = steps <= 0
-    if begins and place.last_i >= 0 and not back[0] and begins > int(back.sum()):
-        # Emptied in between, and the new numbers happen to lie above the old ones.
-        back[0] = True
-    steps[back] = i[back] + 1
-    clears = int(back.sum())
-    account.clears += clears
-    if begins and clears > begins:
-        account.lose(OTHER_READER, clears - begins)
-    missing = steps - every
-    if found.places is not None:
-        lines = found.places
-        missing[1:] -= lines[1:] - lines[:-1] - 1
-        missing[0] -= int(lines[0])
-        bad_after = found.lines - 1 - int(lines[-1])
-    else:
-        bad_after = 0
-    missing[0] -= place.bad_since
-    if anew:
-        missing[0] = 0
-    account.lose(GAP, int(missing[missing > 0].sum()))
-    if overrun:
-        unlogged = _unlogged(place, found)
-        account.lose(BUFFER_FULL, unlogged)
-        steps[0] += unlogged
-    account.produced += int(steps.sum())
-    rows = place.next_row - 1 + np.cumsum(steps)
-    place.next_row, place.last_i, place.bad_since = int(rows[-1]) + 1, int(i[-1]), bad_after
-    if "timestamp" in found.table.column_names:
-        times = column(found.table, "timestamp")
-        if count > 1:
-            place.ticks_per_row = (int(times[-1]) - int(times[0])) / max(1, int(steps[1:].sum()))
-        place.last_timestamp = int(times[-1])
-    return rows
-
-
-def _unlogged(place: Place, found: Lines) -> int:
-    """Rows between the last of a full buffer and the first after it, at the pace that they came before; at least 1."""
-    if place.ticks_per_row <= 0 or place.last_timestamp < 0 or "timestamp" not in found.table.column_names:
-        return 1
-    ticks = int(column(found.table, "timestamp")[0]) - place.last_timestamp
-    return max(1, round(ticks / place.ticks_per_row) - 1)

@@ -69,15 +69,19 @@ class Booked(msgspec.Struct, frozen=True, kw_only=True):
     account: Account
 
 
+class NoLogError(StoreError):
+    """There is no log to read, or its first process is only making it."""
+
+
 class Ledger:
     """One process writes, from one thread; any number read."""
 
     def __init__(self, folder: Path, *, write: bool = False) -> None:
-        """`folder` is an experiment's `logs`. StoreError when there is none to read, or it is another version's."""
+        """`folder` is an experiment's `logs`. NoLogError when there is none to read, StoreError for another version."""
         self.folder = folder
         file = folder / FILE
         if not write and not file.exists():
-            raise StoreError(f"{folder} holds no log")
+            raise NoLogError(f"{folder} holds no log")
         try:
             if write:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -91,6 +95,9 @@ class Ledger:
                 self._database.execute("PRAGMA journal_mode = WAL")
                 self._database.execute("PRAGMA synchronous = FULL")
                 self._make()
+            if not self._made():
+                self._database.close()
+                raise NoLogError(f"{folder} holds no log")
             number, version = self._database.execute("SELECT number, version FROM log").fetchone()
         except (OSError, sqlite3.Error, TypeError) as error:
             raise StoreError(f"{file} can't be used: {error}") from error
@@ -99,11 +106,14 @@ class Ledger:
         self.number = int(number)
 
     def _make(self) -> None:
-        if self._database.execute("SELECT 1 FROM sqlite_master WHERE name = 'log'").fetchone():
+        if self._made():
             return
         with self._database:
             self._database.executescript(f"BEGIN; {_TABLES}")
             self._database.execute("INSERT INTO log VALUES (?, ?)", (secrets.randbelow(MAX_VALUE) + 1, VERSION))
+
+    def _made(self) -> bool:
+        return self._database.execute("SELECT 1 FROM sqlite_master WHERE name = 'log'").fetchone() is not None
 
     def spools(self) -> dict[tuple[str, int], int]:
         """Number of the last durable block of every spool ever seen, by muster and spool."""
@@ -171,6 +181,20 @@ class Ledger:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def accounts_by_label(folder: Path) -> dict[str, Account]:
+    """Of an experiment's `logs`, over all musters and streams; empty where nothing is logged. StoreError otherwise."""
+    try:
+        with Ledger(folder) as ledger:
+            found: dict[str, Account] = {}
+            for booked in ledger.accounts():
+                found.setdefault(booked.label, Account(malformed={}, lost={})).add(booked.account)
+            return found
+    except NoLogError:
+        return {}
+    except sqlite3.Error as error:
+        raise StoreError(f"{folder / FILE} can't be read: {error}") from error
 
 
 def _where(**wanted: str | None) -> tuple[str, list[str]]:

@@ -15,6 +15,7 @@ from mustherd.lab import parts
 from mustherd.lab.account import Account
 from mustherd.lab.ledger import DRAFT, Ledger
 from mustherd.lab.parts import Arrived
+from mustherd.lab.store import LOGS
 from mustherd.node.intlog import packages
 from mustherd.wire import messages as m
 
@@ -31,8 +32,6 @@ AGE_S = 10.0
 
 RETRY_S = 2.0
 """Between two attempts to write to a disk that is full or broken."""
-
-LOGS = "logs"
 
 
 @dataclass

@@ -25,8 +25,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mustherd.lab import loglines
-from mustherd.lab.account import GAP, Place, number_rows
+from mustherd.lab.account import GAP, Place
 from mustherd.lab.ledger import DRAFT, Part
+from mustherd.lab.numbering import number_rows
 from mustherd.node.intlog import core_of
 from mustherd.wire import codec
 from mustherd.wire.messages import Block

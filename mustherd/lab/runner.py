@@ -14,7 +14,7 @@ from mustherd.lab.logwriter import LogWriter
 from mustherd.lab.metrics import metrics
 from mustherd.lab.outside import LASTING, OutsideLoad
 from mustherd.lab.received import median_rx_bytes
-from mustherd.lab.trial import State, Trial
+from mustherd.lab.trial import State, Trial, label_of
 from mustherd.load.error import LoadError
 from mustherd.shepherd.events import HerdError, MusterView
 from mustherd.shepherd.shepherd import Shepherd
@@ -46,11 +46,6 @@ class Ended:
     """A trial that has ended."""
 
     trial: Trial
-
-
-def label_of(number: int, attempt: int) -> str:
-    """What a trial's log rows belong to."""
-    return f"{number:04d}-{attempt}"
 
 
 class Runner:

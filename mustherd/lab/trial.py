@@ -61,3 +61,8 @@ class Trial(msgspec.Struct, kw_only=True):
     def qps(self) -> float:
         """Requests per second that it is to offer, where trials have loads of their own; else 0."""
         return 0.0 if self.demand is None else self.demand.qps
+
+
+def label_of(number: int, attempt: int) -> str:
+    """What a trial's log rows belong to."""
+    return f"{number:04d}-{attempt}"

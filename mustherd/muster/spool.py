@@ -34,7 +34,7 @@ LEAST_ROOM = 64 * 1024
 SPARE_SEGMENTS = 16
 """Files kept for reuse, as many as one credit may set free: making one costs several times what wiping one does."""
 
-MAPPED_SEGMENTS = 4
+MAPPED_SEGMENTS = 3
 """Files that are mapped at a time: what is sent soon after it was read needs no second copy."""
 
 MADV_POPULATE_WRITE = 23
@@ -244,14 +244,15 @@ class Spool:
         return True
 
     def _unmap_one(self) -> None:
-        """Make room for another file; pages that blocks under way look into stay until these have left."""
+        """Make room for another file."""
         if len(self._maps) + sum(1 for _, mapped in self._spare if mapped is not None) < MAPPED_SEGMENTS:
             return
         for place, (path, mapped) in enumerate(self._spare):
             if mapped is not None:
                 self._spare[place] = (path, None)
+                _let_go(mapped)
                 return
-        del self._maps[next(iter(self._maps))]
+        _let_go(self._maps.pop(next(iter(self._maps))))
 
     def _recover(self) -> None:
         for spare in self.folder.glob("*.spare"):
@@ -287,6 +288,14 @@ def _map(path: Path) -> mmap.mmap:
     with contextlib.suppress(OSError, ValueError):
         mapped.madvise(MADV_POPULATE_WRITE)
     return mapped
+
+
+def _let_go(mapped: mmap.mmap) -> None:
+    """Take a file's pages out of this process now: blocks under way may keep the map for long, and need few of them.
+
+    They stay in the kernel's page cache, from where a block that is still read gets its own again.
+    """
+    mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _identity(file: Path) -> int:

@@ -36,9 +36,11 @@ def _front(view: View) -> dict[str, Any] | None:
 
 
 def trial_form(trial: Trial, view: View) -> dict[str, Any]:
-    """A trial with everything measured, and `feasible`: whether it keeps the limits (null unless it finished)."""
+    """A trial with everything measured; `feasible`: whether it keeps the limits (null unless it finished); `log_rows`:
+    the account of its log rows over all streams (null without any)."""
     form: dict[str, Any] = _plain(trial)
     form["feasible"] = view.feasible(trial) if trial.state is State.FINISHED else None
+    form["log_rows"] = _plain(view.account(trial))
     return form
 
 

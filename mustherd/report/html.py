@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from mustherd.lab import words
+from mustherd.lab.account import Account
 from mustherd.lab.errors import StoreError
 from mustherd.lab.store import Store
 from mustherd.lab.trial import State, Trial
@@ -18,7 +19,7 @@ from mustherd.lab.verdict import AtLoad, Side
 from mustherd.learn.search import Observation
 from mustherd.report import labels
 from mustherd.report.labels import clean
-from mustherd.report.table import number_of, result_of, side_value
+from mustherd.report.table import log_cells, number_of, result_of, side_value
 from mustherd.report.view import View
 
 REPORT = "report.html"
@@ -46,6 +47,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     knobs: list[str]
     metrics: list[tuple[str, bool]]
     """Text, and whether it breaks a limit."""
+    log_rows: tuple[str, str]
+    """Written, and lost and why."""
     result: str
     css: str
     detail: str
@@ -127,6 +130,7 @@ def _content(view: View) -> dict[str, Any]:
         "knobs": [(key, _unit(key, view)) for key in view.knob_keys()],
         "columns": [Column(name, labels.metric(name)[0], labels.metric(name)[1]) for name in metrics],
         "rows": [_row(trial, view) for trial in view.trials if trial.state is not State.QUEUED],
+        "logged": bool(view.logged),
         "loads": [_at_load(row, view) for row in verdict.loads],
         "front": [_on_front(one, view) for one in view.front()],
         "front_columns": _front_columns(view),
@@ -216,10 +220,16 @@ def _row(trial: Trial, view: View) -> Row:
         muster=trial.muster,
         knobs=[_knob(trial, key, view) for key in view.knob_keys()],
         metrics=[(labels.aligned(m, trial.metrics.get(m), places[m]), m in broken) for m in metrics],
+        log_rows=_log_rows(view.account(trial)),
         result=result_of(trial, view, SIGNS, best).plain,
         css=css,
         detail=trial.detail,
     )
+
+
+def _log_rows(account: Account | None) -> tuple[str, str]:
+    written, lost = log_cells(account)
+    return written, f"{lost} ({account.why_lost()})" if account is not None and account.lost else lost
 
 
 def _knob(trial: Trial, key: str, view: View) -> str:

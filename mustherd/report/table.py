@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mustherd.lab import words
+from mustherd.lab.account import Account
 from mustherd.lab.goal import GUARD
 from mustherd.lab.shelf import Summary
 from mustherd.lab.trial import Kind, State, Trial
@@ -102,6 +103,10 @@ def trials_table(view: View, console: Console, trials: Sequence[Trial] | None = 
         table.add_column(_title(clean(key), _knob_unit(key, view), plain), justify="right", no_wrap=True)
     for name in metrics:
         table.add_column(_title(_short(name), labels.metric(name)[1], plain), justify="right", no_wrap=True)
+    with_rows = bool(view.logged) and not is_narrow(console)
+    if with_rows:
+        for name in ("written", "lost"):
+            table.add_column(_title(name, "rows", plain), justify="right", no_wrap=True)
     # The last column is the one to be cut where the window is too narrow.
     table.add_column("result", min_width=8)
     for trial in rows:
@@ -117,12 +122,19 @@ def trials_table(view: View, console: Console, trials: Sequence[Trial] | None = 
             Text(labels.aligned(name, trial.metrics.get(name), places[name]), "red" if name in broken else "")
             for name in metrics
         ]
+        if with_rows:
+            cells += log_cells(view.account(trial))
         result = result_of(trial, view, signs, best)
         result.no_wrap, result.overflow = cut, "ellipsis"
         cells.append(result)
         row_style = "bold green" if best is not None and trial is best else "dim" if _is_void(trial) else ""
         table.add_row(*cells, style=row_style)
     return table
+
+
+def log_cells(account: Account | None) -> tuple[str, str]:
+    """A trial's log rows: those written, and those lost at the source."""
+    return ("", "") if account is None else (str(account.written), str(account.rows_lost))
 
 
 def _is_void(trial: Trial) -> bool:

@@ -5,14 +5,16 @@ from typing import Any, Self
 
 import msgspec
 
+from mustherd.lab.account import Account
 from mustherd.lab.confirmation import Key, default_settings, key_of
 from mustherd.lab.errors import StoreError
 from mustherd.lab.export import front_of
 from mustherd.lab.goal import Goal
+from mustherd.lab.ledger import accounts_by_label
 from mustherd.lab.rows import Event, Experiment, MusterRecord
 from mustherd.lab.shelf import status_of
-from mustherd.lab.store import Store
-from mustherd.lab.trial import Kind, State, Trial
+from mustherd.lab.store import LOGS, Store
+from mustherd.lab.trial import Kind, State, Trial, label_of
 from mustherd.lab.verdict import Verdict, knobs_known, verdict_of
 from mustherd.learn.search import Constraint, Observation
 from mustherd.terms import KnobInfo
@@ -46,6 +48,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     musters: tuple[MusterRecord, ...]
     events: tuple[Event, ...]
     wall_seconds: float
+    logged: dict[str, Account]
+    """Where each attempt's log rows went, by its label; empty where nothing is logged."""
 
     @classmethod
     def of(cls, store: Store) -> Self:
@@ -70,11 +74,16 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
             musters=tuple(store.musters().values()),
             events=tuple(store.events()),
             wall_seconds=store.wall_seconds(),
+            logged=accounts_by_label(store.folder / LOGS),
         )
 
     def verdict(self) -> Verdict:
         """The stored verdict; while there is none, what the trials say so far."""
         return self.so_far
+
+    def account(self, trial: Trial) -> Account | None:
+        """Where a trial's log rows went; None where it has none."""
+        return self.logged.get(label_of(trial.number, trial.attempt))
 
     def front(self) -> list[Observation]:
         """With two objectives, the settings that no other beats in both; empty with one."""

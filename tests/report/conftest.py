@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from mustherd.lab.account import Account, Place
 from mustherd.lab.goal import Goal
+from mustherd.lab.ledger import Ledger
 from mustherd.lab.store import Store
-from mustherd.lab.trial import Kind, State, Trial
+from mustherd.lab.trial import Kind, State, Trial, label_of
 from mustherd.lab.verdict import decide
 from tests.lab import physics
 
@@ -32,6 +34,19 @@ RESOLVED: dict[str, Any] = {
 }
 
 Make = Callable[..., Store]
+
+
+def book(store: Store) -> None:
+    """Log rows of trial 2 from two streams, some lost."""
+    lost = {"ixgbe-log-core-0": {"gap": 7, "buffer-full": 1}, "ixgbe-log-core-1": {"buffer-full": 4}}
+    with Ledger(store.folder / "logs", write=True) as ledger:
+        places = {
+            (label_of(2, 1), stream): Place(
+                account=Account(produced=110, received=98, written=95, lost=why, malformed={"blank": 3} if k else {})
+            )
+            for k, (stream, why) in enumerate(lost.items())
+        }
+        ledger.commit("muster-0", 1, 1, [], places)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from mustherd.lab.trial import Kind, State, Trial
 from mustherd.report import html
 from mustherd.report.view import View
 from tests.lab import physics
-from tests.report.conftest import Make
+from tests.report.conftest import Make, book
 
 EVIL = "<script>alert(1)</script>\"'&$x^2$\x00\u202e{{7*7}}"
 
@@ -196,3 +196,11 @@ def test_a_long_journal_is_cut_and_says_so(make: Make, monkeypatch: pytest.Monke
     assert "6 earlier lines are in the store" in text
     assert "line 9" in text
     assert "line 4" not in text
+
+
+def test_where_log_rows_went_is_told_with_the_reasons(make: Make, spoilt: list[Trial]) -> None:
+    store = make(trials=spoilt, done=False)
+    assert "log rows" not in rendered(store)[1].words
+    book(store)
+    words = " ".join(" ".join(rendered(store)[1].words).split())
+    assert "190 12 (buffer-full 5, gap 7) invalid: knob-not-held" in words

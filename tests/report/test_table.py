@@ -6,13 +6,15 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
+from mustherd.lab.errors import StoreError
 from mustherd.lab.shelf import list_experiments
 from mustherd.lab.trial import Kind, Trial
 from mustherd.report.compare import row_of
+from mustherd.report.forms import show_form
 from mustherd.report.table import compare_table, emit, experiments_table, trials_table, verdict_panel
 from mustherd.report.view import View
 from tests.lab import physics
-from tests.report.conftest import Make
+from tests.report.conftest import Make, book
 
 
 def piped() -> Console:
@@ -132,3 +134,29 @@ def test_an_experiment_with_another_aim(make: Make) -> None:
     assert titles[3:] == [
         "itr-delay us", "dvfs MHz", "read p99 us", "energy J", "power W", "load %", "result",
     ]  # fmt: skip
+
+
+def test_where_log_rows_went_is_shown_by_trial(make: Make, spoilt: list[Trial]) -> None:
+    store = make(trials=spoilt, done=False)
+    book(store)
+    console = piped()
+    emit(console, trials_table(View.of(store), console))
+    lines = said(console).splitlines()
+    assert lines[0].endswith("load %  written rows  lost rows  result")
+    assert lines[2].split()[-5:] == ["100.0", "190", "12", "invalid:", "knob-not-held"]
+    # A trial without rows says nothing of any.
+    assert lines[1].split()[-2:] == ["100.0", "default"]
+    attempts = {form["number"]: form for form in show_form(store)["attempts"]}
+    assert attempts[2]["log_rows"]["lost"] == {"gap": 7, "buffer-full": 5}
+    assert attempts[2]["log_rows"]["malformed"] == {"blank": 3}
+    assert attempts[1]["log_rows"] is None
+
+
+def test_a_log_that_is_being_made_is_none_and_a_broken_one_is_told(make: Make) -> None:
+    store = make()
+    file = store.folder / "logs" / "ledger.sqlite"
+    file.touch()
+    assert View.of(store).logged == {}
+    file.write_bytes(b"no database" * 1000)
+    with pytest.raises(StoreError, match=r"ledger\.sqlite can't be"):
+        View.of(store)
