@@ -96,6 +96,27 @@ def test_blocks_of_files_that_are_no_longer_mapped_are_read_all_the_same(tmp_pat
         assert set(bytes(spool.load(block))) == {1 + k % 250}
 
 
+def test_a_block_under_way_holds_no_more_memory_than_its_own(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, BUDGET)
+    assert spool.begin(D)
+    with spool.room as room:
+        room[:] = b"x" * len(room)
+        _, stored = spool.end(len(room))
+    first = tmp_path / f"{1:015d}.blocks"
+    with memoryview(spool.load(stored)) as under_way:
+        assert resident_bytes(first) >= s.BLOCK_BYTES
+        while len(list(tmp_path.glob("*.blocks"))) <= s.MAPPED_SEGMENTS:
+            put(spool, b"y" * s.BLOCK_BYTES)
+        assert resident_bytes(first) == 0
+        assert set(under_way) == {ord("x")}
+
+
+def resident_bytes(file: Path) -> int:
+    """Of a file that is mapped into this process."""
+    _, _, of = Path("/proc/self/smaps").read_text().partition(f"{file}\n")
+    return int(of.partition("\nRss:")[2].split()[0]) * 1024
+
+
 def test_numbers_go_on_after_everything_was_forgotten(tmp_path: Path) -> None:
     spool = Spool(tmp_path, BUDGET)
     for _ in range(30):
