@@ -163,6 +163,34 @@ def test_bad_input_is_one_clear_message_and_the_node_as_it_was(herd: Rehearsal) 
     assert said(herd, "node1", FOUND) == AS_FOUND
 
 
+def test_arguments_of_the_kernel_are_written_and_taken_off(herd: Rehearsal) -> None:
+    """All but the boot: no kernel of its own runs in there."""
+    file, loader = "/etc/default/grub.d/60-mustherd-dvfs.cfg", "/usr/sbin/update-grub"
+    prepare = f"rm -rf {Path(file).parent}; mkdir -p /boot; printf '#!/bin/sh\\necho x >> /boot/dvfs\\n' > {loader}"
+    assert herd.bed.ssh("node1", f"{prepare}; chmod 755 {loader}").returncode == 0
+    given = json.dumps({"dvfs_kernel_arguments": ["nmi_watchdog=0", "quiet"], "dvfs_reboot": False})
+    words = ("provision.yml", "--limit", "node1", "--tags", "governor", "-e", given)
+
+    planned = herd.playbook(*words, "--check")
+    assert planned.code == 0, planned.text
+    assert said(herd, "node1", f"ls -d {Path(file).parent} /boot/dvfs") == []
+
+    first = herd.playbook(*words)
+    assert first.code == 0, first.text
+    line = 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX nmi_watchdog=0 quiet"'
+    assert line in herd.bed.ssh("node1", f"cat {file}").stdout
+    second = herd.playbook(*words)
+    assert second.changed == {"node1": 0}, second.changes()
+
+    restored = herd.playbook("playbooks/restore.yml", "--limit", "node1")
+    assert restored.code == 0, restored.text
+    assert said(herd, "node1", f"{FOUND}; ls {file}; cat /boot/dvfs; rm -f /boot/dvfs {loader}") == [
+        *AS_FOUND,
+        "x",
+        "x",
+    ]
+
+
 def test_a_host_that_goes_down_does_not_hold_up_the_others(herd: Rehearsal) -> None:
     cut = threading.Event()
 
