@@ -28,6 +28,7 @@ PARTS = (
     "requirements.lock",
 )
 PARTS += ("README.md", "LICENSE", "examples")
+OPEN_FILES = 16000
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
 
 SERVER = """
@@ -225,6 +226,8 @@ class Rehearsal:
             "memcached_mutilate_url": f"{self.bed.mirror.url}/memcached-9.9.9.tar.gz",
             "memcached_mutilate_checksum": f"sha256:{self.server_sum}",
             "memcached_mutilate_memory_mib": 64,
+            # Hosts cannot raise the limit of the machine that holds them; nothing here has this number by itself.
+            "memcached_mutilate_open_files": OPEN_FILES,
             "memcached_mutilate_repository": f"{self.bed.mirror.url}/mutilate.git",
             "memcached_mutilate_revision": self.revision,
             "mustherd_archives": str(cache() / "nodes"),

@@ -15,7 +15,7 @@ from mustherd.testbed import keeper
 from mustherd.testbed.hosts import CORES, Bed, cache
 from mustherd.testbed.keeper import NAMESPACE
 from tests.docs.test_commands import read
-from tests.testbed.rehearsal import PROJECT, Rehearsal, copy_project
+from tests.testbed.rehearsal import OPEN_FILES, PROJECT, Rehearsal, copy_project
 
 pytestmark = [pytest.mark.testbed, pytest.mark.timeout(3000)]
 
@@ -75,7 +75,7 @@ def test_a_herd_from_bare_nodes_and_back(bare: Rehearsal) -> None:
     assert herd.playbook("playbooks/start.yml").changed == none
     the_herd_runs_an_experiment(herd)
 
-    assert said(herd, names[2], "ulimit -n") == ["65536"]
+    assert said(herd, names[2], "ulimit -n; ulimit -Hn") == [str(OPEN_FILES)] * 2
 
     # Nodes know one another: names, host keys, logins.
     login = f"ssh -o BatchMode=yes -o StrictHostKeyChecking=yes {names[2]} cat /etc/hostname || cat /etc/hosts"
