@@ -199,4 +199,5 @@ def _all_packages(tree: Tree, counted: set[int], means: str) -> None:
     except TreeError as error:
         raise MeterError(f"energy counters: {error}") from None
     if missing:
-        raise MeterError(f"{means} has no energy counter for package {', '.join(map(str, sorted(missing)))}")
+        packages = ", ".join(map(str, sorted(missing)))
+        raise MeterError(f"energy counters: {means} has no energy counter for package {packages}")

@@ -76,6 +76,12 @@ def test_any_file_may_hold_anything(kind, data):
     use(machine)
 
 
+def test_a_package_without_a_counter_is_told_like_any_other_fault():
+    machine = Machine(AMD)
+    machine.tree.files["sys/devices/system/cpu/cpu0/topology/physical_package_id"] = b"1"
+    use(machine)
+
+
 @pytest.mark.parametrize("kind", SMALL, ids=lambda kind: kind.name)
 @SLOW
 @given(data=st.data())
