@@ -6,11 +6,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from mustherd.herd.decisions import Action as DecisionAction
 from mustherd.herd.decisions import Decisions, GaveUp, Lost, Publish
 from mustherd.herd.flow import Receiver
-from mustherd.herd.link import Link, LinkFullError
+from mustherd.herd.link import Link, LinkFullError, Numbered
 from mustherd.herd.membership import Change, Membership, Presence
 from mustherd.herd.timing import BEAT_PERIOD_S, DECISION_TTL_S
 from mustherd.shepherd.book import (
@@ -166,31 +167,17 @@ class Keeper:
 
     def measure(self, name: str, order: m.Measure, future: Future[m.Measured]) -> None:
         """Have a window measured; `future` gets what it saw or a HerdError."""
-        try:
-            muster = self._present(name)
-            numbered = muster.link.send(order, self._now())
-        except HerdError as error:
-            reject(future, error)
-            return
-        except LinkFullError as error:
-            reject(future, HerdError("link-full", f"muster {name}: {error}"))
-            return
-        muster.measuring[order.measure] = future
-        self._transmit(name, muster, numbered.seq, numbered.body)
+        if sent := self._numbered(name, order, future):
+            muster, numbered = sent
+            muster.measuring[order.measure] = future
+            self._transmit(name, muster, numbered.seq, numbered.body)
 
     def open(self, name: str, measure: int, future: Future[m.Opened]) -> None:
         """Have a window opened that waits for it; `future` gets when it began or a HerdError."""
-        try:
-            muster = self._present(name)
-            numbered = muster.link.send(m.Open(measure=measure), self._now())
-        except HerdError as error:
-            reject(future, error)
-            return
-        except LinkFullError as error:
-            reject(future, HerdError("link-full", f"muster {name}: {error}"))
-            return
-        muster.opening[measure] = future
-        self._transmit(name, muster, numbered.seq, numbered.body)
+        if sent := self._numbered(name, m.Open(measure=measure), future):
+            muster, numbered = sent
+            muster.opening[measure] = future
+            self._transmit(name, muster, numbered.seq, numbered.body)
 
     def cancel(self, name: str, measure: int) -> None:
         """Have a window given up, where its muster is still there."""
@@ -203,17 +190,10 @@ class Keeper:
 
     def log_order(self, name: str, order: m.LogOrder, future: Future[m.Logged]) -> None:
         """Have streams started, stopped or flushed; `future` gets what became of it or a HerdError."""
-        try:
-            muster = self._present(name)
-            numbered = muster.link.send(order, self._now())
-        except HerdError as error:
-            reject(future, error)
-            return
-        except LinkFullError as error:
-            reject(future, HerdError("link-full", f"muster {name}: {error}"))
-            return
-        muster.logging[order.order] = future
-        self._transmit(name, muster, numbered.seq, numbered.body)
+        if sent := self._numbered(name, order, future):
+            muster, numbered = sent
+            muster.logging[order.order] = future
+            self._transmit(name, muster, numbered.seq, numbered.body)
 
     def durable(self, name: str, spool: int, number: int) -> None:
         """Blocks of that spool up to `number` are safe."""
@@ -385,6 +365,17 @@ class Keeper:
         if presence not in (Presence.ALIVE, Presence.LATE):
             raise HerdError(f"muster-{presence or 'unknown'}", f"muster {name} is {presence or 'not in the herd'}")
         return self._musters[name]
+
+    def _numbered(self, name: str, order: m.Order, future: Future[Any]) -> tuple[Entry, Numbered[m.Order]] | None:
+        """An order on a muster's link, to be transmitted; None, and the future rejected, where it has no way there."""
+        try:
+            muster = self._present(name)
+            return muster, muster.link.send(order, self._now())
+        except HerdError as error:
+            reject(future, error)
+        except LinkFullError as error:
+            reject(future, HerdError("link-full", f"muster {name}: {error}"))
+        return None
 
     def _transmit(self, name: str, muster: Entry, seq: int, order: m.Order) -> None:
         self._end.send_pulse(
