@@ -84,11 +84,13 @@ over = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: over.set())
 ports = Ports(*map(int, sys.argv[2:6]))
 with LogWriter(Path(sys.argv[1])) as logs:
-    for _ in range(100):
+    for left in reversed(range(100)):
         try:
             end = ShepherdEnd(ports=ports)
             break
         except Exception:
+            if not left:
+                raise
             time.sleep(0.05)
     herd = Shepherd(end, sink=logs)
     herd.start()
