@@ -69,6 +69,8 @@ class Tap:
         """When a pass under way may go on: it stands still while the spool is full."""
         self._once = False
         """Only to the end of this pass."""
+        self._once_more = False
+        """This pass was under way when its end was asked for: the source may be read already up to some time before."""
 
     @property
     def busy(self) -> bool:
@@ -87,9 +89,8 @@ class Tap:
 
     def flush(self, now: float) -> None:
         """Throw away what has piled up, in pieces: `busy` until it is done."""
-        self.label, self._once = "", True
-        if not self._passing:
-            self._begin_pass(now)
+        self.label = ""
+        self.close(now)
 
     def open(self, label: str, now: float, *, every: int = 1, columns: tuple[str, ...] = ()) -> None:
         """Keep rows from here on. ValueError for a column that the stream doesn't have."""
@@ -106,13 +107,14 @@ class Tap:
 
     def close(self, now: float) -> None:
         """Read to the end once more: `busy` until it is done."""
-        self._once = True
+        self._once, self._once_more = True, self._passing
         if not self._passing:
             self._begin_pass(now)
 
     def stop(self) -> None:
         """Read no more, at once."""
         self.label, self._once, self._passing, self._next = "", False, False, float("inf")
+        self._once_more = False
         self.logger.close()
 
     def work(self, spool: Spool | None, emit: Emit, now: float) -> int:
@@ -139,6 +141,10 @@ class Tap:
         self._passing = False
         self._rows_per_s = self._pass_bytes / ROW_BYTES / max(self._pass_began - self._emptied, PERIOD_LEAST_S)
         self._emptied = self._pass_began
+        if self._once_more:
+            self._once_more = False
+            self._begin_pass(self._pass_began)
+            return
         if self._once:
             self._once, self._next = False, float("inf")
             self.label = ""

@@ -311,6 +311,7 @@ class Simulated(Part):
     seed: int = key(1, "Decides the noise: equal seeds give equal measurements.", ge=0, le=2**32 - 1)
     noise: float = key(1.0, "Spread between repeats, 1 being what was measured on real nodes.", ge=0, le=100)
     drift: float = key(0.0, "Shift of its latencies against other campaigns, 1 being what was measured.", ge=0, le=100)
+    intlog_cores: int = key(0, "How many of its 16 cores log their interrupts as the intlog driver does.", ge=0, le=16)
     faults: Faults = key(Faults, "What is wrong with every one of them.")
 
 

@@ -11,7 +11,7 @@ import pytest
 from mustherd.node.clock import Clock
 from mustherd.node.energy import EnergyMeter, MeterError, Tally
 from mustherd.node.knob import Knob, KnobError, check
-from mustherd.node.logger import NativeLogger
+from mustherd.node.logger import NativeLogger, TextLogger
 from mustherd.node.node import Node
 from mustherd.terms import KnobInfo, Load
 
@@ -247,6 +247,94 @@ class LoggerContract:
         rows = logger.read()
         assert len(rows) > 0
         assert rows.first > seen.first + len(seen), "rows that were thrown away keep their numbers"
+
+
+class TextLoggerContract:
+    """A stream whose source writes its rows as lines of unsigned numbers."""
+
+    @pytest.fixture
+    def logger(self) -> TextLogger:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def produce(self, logger: TextLogger) -> Callable[[], None]:
+        """Makes the source write at least three rows, none of which gets lost, and no more than it can hold."""
+        raise NotImplementedError
+
+    @staticmethod
+    def drain(logger: TextLogger, size: int = 1 << 18) -> bytes:
+        """One pass to its end."""
+        room, text = memoryview(bytearray(size)), b""
+        while count := logger.read_into(room):
+            assert 0 < count <= size
+            text += bytes(room[:count])
+        return text
+
+    @staticmethod
+    def table(logger: TextLogger, text: bytes) -> list[list[int]]:
+        assert text.endswith(b"\n")
+        lines = text.split(b"\n")[:-1]
+        fields = [line.split(b" ") for line in lines]
+        assert all(field.isdigit() and int(field) < 2**64 for line in fields for field in line)
+        assert {len(line) for line in fields} == {len(logger.columns)}
+        return [[int(field) for field in line] for line in fields]
+
+    def test_has_a_name_fit_for_a_file(self, logger):
+        assert logger.stream
+        assert not set(logger.stream) & set("/\\ \n\0")
+
+    def test_says_what_its_numbers_are(self, logger):
+        assert logger.columns[0] == "i"
+        assert len(set(logger.columns)) == len(logger.columns)
+        assert logger.capacity >= 0
+
+    def test_rows_are_lines_of_unsigned_numbers_numbered_in_order(self, logger, produce):
+        self.drain(logger)
+        produce()
+        numbers = [row[0] for row in self.table(logger, self.drain(logger))]
+        assert len(numbers) >= 3
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+    def test_time_goes_forwards(self, logger, produce):
+        self.drain(logger)
+        times: list[int] = []
+        for _ in range(3):
+            produce()
+            at = logger.columns.index("timestamp")
+            times += [row[at] for row in self.table(logger, self.drain(logger))]
+        assert times == sorted(set(times))
+
+    def test_reading_takes_rows_away(self, logger, produce):
+        produce()
+        self.drain(logger)
+        assert self.drain(logger) == b""
+        produce()
+        assert self.table(logger, self.drain(logger))
+
+    def test_an_empty_source_has_an_end(self, logger):
+        self.drain(logger)
+        room = memoryview(bytearray(1 << 16))
+        assert [logger.read_into(room) for _ in range(3)] == [0, 0, 0]
+
+    def test_the_least_room_is_enough(self, logger, produce):
+        self.drain(logger)
+        produce()
+        assert self.table(logger, self.drain(logger, 1 << 16))
+
+    def test_a_pass_that_is_broken_off_begins_anew_or_goes_on_as_it_says(self, logger, produce):
+        self.drain(logger)
+        produce()
+        room = memoryview(bytearray(1 << 16))
+        # The least room, so that a source with more than that is left in the middle.
+        first = bytes(room[: logger.read_into(room)])
+        whole = len(first) < len(room)
+        logger.close()
+        rest = self.drain(logger)
+        if not whole:
+            rows = self.table(logger, rest if logger.rewinds else first + rest)
+            assert [row[0] for row in rows] == list(range(rows[0][0], rows[0][0] + len(rows)))
+            if logger.rewinds:
+                assert rest.startswith(first)
 
 
 class ClockContract:

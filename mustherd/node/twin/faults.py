@@ -60,10 +60,12 @@ class TwinOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Spread between repeats as a multiple of what was measured; 0: none, every repeat is exact."""
     drift: float = 0.0
     """Drift of this campaign's latencies, as a multiple of what was measured between campaigns (6 % +/- 8 %)."""
+    intlog_cores: int = 0
+    """Cores, from core 0 on, whose interrupts are logged as the intlog driver does; 0: none."""
     faults: TwinFaults = TwinFaults()
 
     def __post_init__(self) -> None:
         """ValueError for a number that can't be."""
-        _at_least(0, noise=self.noise)
+        _at_least(0, noise=self.noise, intlog_cores=self.intlog_cores)
         if not (math.isfinite(self.speed) and self.speed > 0):
             raise ValueError(f"a twin's speed must be above 0, not {self.speed}")

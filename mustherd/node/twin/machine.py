@@ -11,6 +11,7 @@ import msgspec
 from mustherd.node.twin import model
 from mustherd.node.twin.clock import TwinClock
 from mustherd.node.twin.faults import DVFS, ITR, TwinOptions
+from mustherd.node.twin.history import History, Stretch
 from mustherd.node.twin.profiles import Profile
 from mustherd.node.twin.registers import Registers
 from mustherd.terms import Load
@@ -102,6 +103,8 @@ class Machine:
         self.core_joules = 0.0
         self.rows: deque[Row] = deque(maxlen=ROWS_KEPT)
         self.work: Work | None = None
+        self.history: History | None = None
+        """Present: what happens is kept for logs of interrupts."""
         self._drift = 1 + options.drift * random.Random(f"campaign {options.seed}").gauss(*DRIFT)
         self._now = clock.now()
         self._row = 0
@@ -227,6 +230,8 @@ class Machine:
                     achieved_qps=state.achieved_qps,
                 )
             )
+        if self.history is not None and until > began:
+            self._remember(self.history, state, until)
         self.joules += state.power_watts * (until - began)
         self.core_joules += cores * (until - began)
         if self.work is not None and until > began:
@@ -234,6 +239,22 @@ class Machine:
             before = spent.pop()[0] if spent and spent[-1][1] is state else 0.0
             spent.append((before + until - began, state))
         self._now = until
+
+    def _remember(self, history: History, state: State, until: float) -> None:
+        found = state.prediction
+        history.add(
+            Stretch(
+                began=self._now,
+                until=until,
+                package_joules=self.joules,
+                power_watts=state.power_watts,
+                ghz=self.profile.ghz(self._effective_mhz()),
+                busy_fraction=state.busy_fraction,
+                interrupts_per_s=found.interrupts_per_s if found is not None else 0.0,
+                qps=state.achieved_qps / self.profile.cores,
+                update_ratio=self.work.load.update_ratio if self.work is not None else 0.0,
+            )
+        )
 
 
 def levels(load: Load) -> tuple[tuple[float, float], ...]:

@@ -1,6 +1,7 @@
 """A twin's energy counters: RAPL's width and unit, starting anywhere, so that they wrap in use."""
 
 import random
+from collections.abc import Sequence
 
 from mustherd.node.energy import MeterError
 from mustherd.node.twin.machine import Machine
@@ -41,6 +42,14 @@ class TwinMeter:
             raise MeterError("the twin's energy counters can't be read (fault energy_error)")
         self._machine.advance()
         return self.counts(self._machine.joules, self._machine.core_joules)
+
+    def package_counts(self, package: int, joules: Sequence[float]) -> list[int]:
+        """What one package's counter shows at each of these energies of all packages."""
+        faults = self._machine.options.faults
+        factor = 0.0 if faults.energy_stuck else faults.energy_factor / self._machine.profile.packages
+        per_joule = factor / JOULES_PER_COUNT
+        start = self._start[[(z.kind, z.package) for z in self._zones].index(("package", package))]
+        return [(start + int(used * per_joule)) % COUNTS_PER_WRAP for used in joules]
 
     def counts(self, package_joules: float, core_joules: float = 0.0) -> tuple[int, ...]:
         """What the counters show when all packages, and the cores in them, have used so much since the start."""

@@ -36,6 +36,8 @@ class Batches(msgspec.Struct, frozen=True):
     """Requests per batch, n."""
     at_once: float
     """Share of the requests that find the interval over and are served without waiting for it."""
+    interrupts: float
+    """Interrupts of the queue per us, those for sent replies included."""
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +47,8 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     """Both packages."""
     busy_fraction: float
     achieved_qps: float
+    interrupts_per_s: float
+    """Of each queue."""
     read_us: dict[str, float]
     """avg, p50, p90, p95, p99, p999."""
     update_us: dict[str, float]
@@ -55,12 +59,16 @@ def batches(rate: float, interval: float) -> Batches:
 
     An interrupt that brought requests is always followed by one for their sent replies, an interval later. An arrival
     meets no interval only after two empty ones, p = exp(-a W) each; so the intervals from one such arrival to the next
-    number N = (1 + p) / p^2 on average, and they last N W + 1/a.
+    number N = (1 + p) / p^2 on average, and they last N W + 1/a. In that time N + 1 interrupts come.
     """
     empty = math.exp(-rate * interval)
     intervals = (1 + empty) / empty**2
     cycle = intervals * interval + 1 / rate
-    return Batches(size=rate * cycle / (1 + intervals * (1 - empty)), at_once=1 / (rate * cycle))
+    return Batches(
+        size=rate * cycle / (1 + intervals * (1 - empty)),
+        at_once=1 / (rate * cycle),
+        interrupts=(1 + intervals) / cycle,
+    )
 
 
 def interval_us(profile: Profile, itr_us: int) -> float:
@@ -175,6 +183,7 @@ def predict(profile: Profile, itr_us: int, mhz: int, load: Load) -> Prediction:
         power_watts=power_watts(profile, ghz, busy, interval),
         busy_fraction=busy,
         achieved_qps=achieved,
+        interrupts_per_s=batch.interrupts * 1e6,
         read_us=read,
         update_us={name: value + longer for name, value in read.items()},
     )

@@ -7,6 +7,8 @@ from pathlib import Path
 from mustherd.node.logger import TextLogger
 from mustherd.node.twin.clock import TwinClock
 from mustherd.node.twin.faults import TwinOptions
+from mustherd.node.twin.history import History
+from mustherd.node.twin.intlog import TwinIntlog
 from mustherd.node.twin.knobs import Dvfs, ItrDelay, TwinKnob
 from mustherd.node.twin.load import TwinLoad
 from mustherd.node.twin.logger import PowerLog
@@ -37,12 +39,21 @@ class TwinNode:
         self._knobs = (ItrDelay(self._machine), Dvfs(self._machine))
         self._meter = TwinMeter(self._machine)
         self._loggers = (PowerLog(self._machine, self._meter),)
+        if options.intlog_cores > found.cores:
+            raise ValueError(f"intlog_cores is at most the {found.cores} of {found.name}, not {options.intlog_cores}")
+        self._text_loggers: tuple[TwinIntlog, ...] = ()
+        if options.intlog_cores:
+            self._machine.history = history = History()
+            self._text_loggers = tuple(
+                TwinIntlog(self._machine, history, self._meter, core) for core in range(options.intlog_cores)
+            )
         self._facts = {
             "kind": "twin",
             "profile": found.name,
             "cpu": found.cpu,
             "cores": str(found.cores),
             "packages": str(found.packages),
+            "tsc_khz": str(found.tsc_khz),
             "seed": str(options.seed),
             "speed": f"{options.speed:g}",
             "noise": f"{options.noise:g}",
@@ -71,7 +82,7 @@ class TwinNode:
 
     @property
     def text_loggers(self) -> tuple[TextLogger, ...]:
-        return ()
+        return self._text_loggers
 
     def start_load(self, load: Load, seed: int) -> TwinLoad:
         """Start `load` in place of any other. ValueError for a load that the profile says nothing about."""

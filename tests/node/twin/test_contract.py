@@ -4,7 +4,15 @@ import msgspec
 import pytest
 
 from mustherd.node.twin import TwinFaults, TwinNode, TwinOptions
-from tests.node.contract import ClockContract, KnobContract, LoggerContract, MeterContract, NodeContract
+from mustherd.terms import Load
+from tests.node.contract import (
+    ClockContract,
+    KnobContract,
+    LoggerContract,
+    MeterContract,
+    NodeContract,
+    TextLoggerContract,
+)
 from tests.node.twin.stand import Stand
 
 
@@ -68,6 +76,21 @@ class TestPowerLog(OnTwin, LoggerContract):
     @pytest.fixture
     def logger(self, stand):
         return stand.node.loggers[0]
+
+    @pytest.fixture
+    def produce(self, stand):
+        return lambda: stand.live(3.0)
+
+
+class TestIntlog(OnTwin, TextLoggerContract):
+    @pytest.fixture
+    def stand(self):
+        return Stand(TwinOptions(intlog_cores=16))
+
+    @pytest.fixture
+    def logger(self, stand):
+        stand.node.start_load(Load(qps=400_000), seed=1)
+        return stand.node.text_loggers[5]
 
     @pytest.fixture
     def produce(self, stand):
