@@ -180,8 +180,9 @@ class LogHerd:
     shepherd: "subprocess.Popen[bytes] | None" = None
 
     def __post_init__(self) -> None:
+        # While the ports are taken, or a listener could be given one of them.
         with shepherd() as (_, self.ports):
-            pass
+            self.wire = Wire(self.ports)
         self.tree = self.home / "tree"
         self.experiment = self.home / "experiment"
         (self.tree / "proc/ixgbe_stats/core").mkdir(parents=True)
@@ -189,7 +190,6 @@ class LogHerd:
         (self.tree / "sys/devices/system/cpu/cpu0/tsc_freq_khz").write_text(f"{TSC_KHZ}\n")
         for core in range(self.cores):
             os.mkfifo(self.fifo(core))
-        self.wire = Wire(self.ports)
         p = self.wire.ports
         spool = f'spool = "{self.spool}"\n' if self.spool else ""
         (self.home / "muster.toml").write_text(

@@ -226,6 +226,10 @@ def _milliseconds(seconds: float) -> int:
     return int(seconds * 1000) + 1 if seconds > 0 else 0
 
 
+CREDITS_AT_MOST = 8
+"""That a muster takes before it looks at its other channels."""
+
+
 class MusterEnd:
     """A muster's side of pulse, log and control."""
 
@@ -274,7 +278,8 @@ class MusterEnd:
             if isinstance(socket, int):
                 self._wake.clear()
                 continue
-            for _ in range(SEND_QUEUE_MESSAGES):
+            # Credits come as fast as blocks leave: beats and decisions must not wait behind them.
+            for _ in range(CREDITS_AT_MOST if socket is self._log else SEND_QUEUE_MESSAGES):
                 try:
                     frames = socket.recv_multipart(zmq.DONTWAIT)
                 except zmq.Again:

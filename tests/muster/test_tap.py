@@ -224,6 +224,27 @@ def test_rows_are_not_kept_for_nobody_and_are_kept_for_a_log_until_it_comes_back
     assert [f.name for f in (tmp_path / "spool").iterdir()] == [f"{6:014x}"]
 
 
+@pytest.mark.parametrize("how", ["close", "flush"])
+def test_what_came_before_an_end_was_asked_for_belongs_to_it_even_in_mid_pass(stand: Stand, how: str) -> None:
+    stand.source.held = lines(0, 10)
+    stand.now = stand.tap.next_pass()
+    keep = (stand.spool, lambda _n, stored: stand.blocks.append(stored))
+    stand.tap.work(*keep, stand.now)
+    # The source is at its end and the pass about to be over, when rows come and then the order.
+    original = stand.source.read_into
+
+    def over(_room: memoryview) -> int:
+        stand.source.read_into = original
+        return 0
+
+    stand.source.held, stand.source.at, stand.source.read_into = lines(0, 7), 0, over
+    (stand.tap.close if how == "close" else stand.tap.flush)(stand.now)
+    while stand.tap.busy:
+        stand.tap.work(*keep, stand.now)
+    assert stand.source.held == b""
+    assert stand.text == (lines(0, 10) + lines(0, 7) if how == "close" else lines(0, 10))
+
+
 def test_orders_by_hand_are_answered_with_what_became_of_them(tmp_path: Path) -> None:
     source = Source()
     logs = Logs((source,), LogsTable(), tmp_path)
