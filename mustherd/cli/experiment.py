@@ -158,7 +158,7 @@ def pick(
     limit: Annotated[list[str] | None, typer.Option(help="Limits, as in 'read_p99_us <= 300'.")] = None,
     json: Json = False,
 ) -> None:
-    """Pick the setting with the least of the objective within other limits, from what was measured: no new trials."""
+    """Pick the setting with the best objective within other limits, from what was measured: no new trials."""
     from mustherd.lab.store import Store
     from mustherd.report.forms import pick_form
     from mustherd.report.table import emit, picks_table

@@ -24,7 +24,9 @@ def replay(
         typer.Option(help="Searches to compare: gp, random, grid, penalty; optuna-gp, optuna-tpe if installed."),
     ] = None,
     limit: Annotated[list[str] | None, typer.Option(help="Limits, as in 'read_p99_us <= 500'.")] = None,
-    objective: Annotated[str, typer.Option(help="The metric to make small.")] = "energy_joules",
+    objective: Annotated[
+        str, typer.Option(help="The metric to make small; achieved_qps and achieved_ratio are made large.")
+    ] = "energy_joules",
     knob: Annotated[
         list[str] | None, typer.Option(help="CSV: knob and its column, as in dvfs=dvfs:msr (a word for MSR 0x199).")
     ] = None,

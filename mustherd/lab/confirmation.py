@@ -12,6 +12,7 @@ import msgspec
 
 from mustherd.lab.goal import Goal, keeps
 from mustherd.lab.trial import Kind, State, Trial
+from mustherd.learn.aim import cost
 from mustherd.learn.confirm import Confirmation, Repeat
 from mustherd.learn.search import Point, Problem
 
@@ -62,7 +63,7 @@ def default_settings(trials: Iterable[Trial]) -> Point | None:
 
 
 def candidates(trials: Sequence[Trial], goal: Goal) -> list[Point]:
-    """Settings that kept every limit in the search, the one with the lowest objective first.
+    """Settings that kept every limit in the search, the one with the best objective first.
 
     To be confirmed in this order where no policy ranks them. Equal ones in the order they were tried. Once there are
     repeats, the settings that they are of.
@@ -75,7 +76,7 @@ def candidates(trials: Sequence[Trial], goal: Goal) -> list[Point]:
     for group in by_settings(t for t in finished(trials, goal.objective) if t.kind is Kind.SEARCH).values():
         mean = means(group)
         if keeps(mean, goal.constraints):
-            found.append((mean[goal.objective], dict(group[0].settings)))
+            found.append((cost(goal.objective, mean[goal.objective]), dict(group[0].settings)))
     return [settings for _, settings in sorted(found, key=lambda item: item[0])]
 
 

@@ -7,6 +7,7 @@ from mustherd.lab.confirmation import by_settings, finished, means
 from mustherd.lab.goal import Goal
 from mustherd.lab.trial import Kind, Trial
 from mustherd.lab.verdict import Verdict
+from mustherd.learn.aim import MAXIMIZED, cost
 from mustherd.learn.pareto import front, hypervolumes, pick
 from mustherd.learn.search import Constraint, Observation
 from mustherd.spec.table import Row, write
@@ -68,24 +69,28 @@ def front_of(trials: Sequence[Trial], goal: Goal, second: str) -> list[Observati
 
 def volumes(trials: Sequence[Trial], goal: Goal, second: str) -> tuple[list[tuple[int, float]], tuple[float, float]]:
     """The hypervolume after each search trial, by its number, in the product of both units; and where it is counted
-    from: the metric's limit, or else the worst that was measured."""
+    from: the metric's limit, or else the worst that was measured. Of a maximized metric its reciprocal counts."""
     needed = [goal.objective, second, *(c.metric for c in goal.constraints)]
     searched = [t for t in finished(trials, *needed) if t.kind is Kind.SEARCH]
     if not searched:
         return [], (0.0, 0.0)
     observations = [Observation(point=t.settings, metrics=t.metrics) for t in searched]
     reference = (_worst(observations, goal, goal.objective), _worst(observations, goal, second))
-    grown = hypervolumes(observations, goal.objective, second, reference, guards(goal, goal.objective, second))
+    corner = (cost(goal.objective, reference[0]), cost(second, reference[1]))
+    grown = hypervolumes(observations, goal.objective, second, corner, guards(goal, goal.objective, second))
     return [(t.number, volume) for t, volume in zip(searched, grown, strict=True)], reference
 
 
 def _worst(observations: Sequence[Observation], goal: Goal, metric: str) -> float:
-    limits = [c.limit for c in goal.constraints if c.metric == metric and not c.at_least]
-    return min(limits, default=max(o.metrics[metric] for o in observations))
+    upwards = metric in MAXIMIZED
+    limits = [c.limit for c in goal.constraints if c.metric == metric and c.at_least == upwards]
+    values = limits or [o.metrics[metric] for o in observations]
+    # Of several limits the strictest counts, of measured values the worst.
+    return max(values) if upwards == bool(limits) else min(values)
 
 
 def picked(trials: Sequence[Trial], goal: Goal, limits: Sequence[Constraint]) -> Observation | None:
-    """The setting with the least objective within `limits`, which take the place of the experiment's own on their
+    """The setting with the best objective within `limits`, which take the place of the experiment's own on their
     metrics; no new trial is needed."""
     kept = [*guards(goal, *(c.metric for c in limits)), *limits]
     needed = [goal.objective, *(c.metric for c in kept)]

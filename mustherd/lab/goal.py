@@ -15,12 +15,12 @@ GUARD_LIMIT = 0.98
 
 
 class Goal(msgspec.Struct, frozen=True, kw_only=True):
-    """Minimize `objective` under `constraints`, the guard on the achieved load among them."""
+    """The best `objective` under `constraints`, the guard on the achieved load among them."""
 
     objective: str = "energy_joules"
     constraints: tuple[Constraint, ...] = (Constraint(GUARD, GUARD_LIMIT, True),)
     second: str = ""
-    """The second metric to be made small; '' where there is only one."""
+    """The second objective; '' where there is only one."""
     loads: tuple[float, ...] = ()
     """Offered requests per second, ascending; empty where the definition doesn't say."""
     repeats: int = 0
@@ -39,12 +39,12 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True):
 
         Read are `objective`, `objectives`, `constraints` (as `read_p99_us <= 500`, or as metric, limit and at_least),
         `workload.qps`, `repeats`, `confirmation`, `search.seed` and `gates.achieved_ratio`, which becomes a constraint
-        unless there is one on that metric already.
+        unless it is 0 or there is one on that metric already.
         """
         constraints = [_constraint(item) for item in resolved.get("constraints") or ()]
         if all(constraint.metric != GUARD for constraint in constraints):
-            limit = (resolved.get("gates") or {}).get(GUARD, GUARD_LIMIT)
-            constraints.append(Constraint(GUARD, float(limit), True))
+            limit = float((resolved.get("gates") or {}).get(GUARD, GUARD_LIMIT))
+            constraints += [Constraint(GUARD, limit, True)] if limit > 0 else []
         how = resolved.get("confirmation") or {}
         qps = (resolved.get("workload") or {}).get("qps") or ()
         return cls(

@@ -21,6 +21,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     phase: str = ""
     verdict: str | None = None
     saving_percent: float | None = None
+    sense: str = "least"
+    """What was wanted of the objective; with `most` the saving is a gain."""
     trials: dict[str, int] = {}
     """Attempts by state."""
     planned: int = 0
@@ -50,6 +52,7 @@ def summary_of(store: Store) -> Summary:
         phase=row.phase if status == "running" else "",
         verdict=verdict.get("verdict"),
         saving_percent=verdict.get("saving_percent"),
+        sense=verdict.get("sense", "least"),
         trials=store.counts(),
         planned=sum(row.plan.values()),
         created_at=row.created_at,

@@ -4,11 +4,12 @@
 (mustherd.learn.confirm). A setting
 
 - is `met` when the 95 % interval of every limited metric keeps its limit, less the margin for drift, and that of the
-  saving against the default lies above zero, after as many rounds as the experiment asked for at least;
+  saving against the default (the gain, where the objective is maximized) lies above zero, after as many rounds as the
+  experiment asked for at least;
 - is `not met` when an interval lies beyond its limit, or that of the saving below zero;
 - is `not certain` otherwise: rounds then go on until they are used up.
 
-The cheapest setting that is `met` is announced; without one, the cheapest that may be. The trial by which the search
+The best setting that is `met` is announced; without one, the best that may be. The trial by which the search
 found a setting doesn't count towards its confirmed values: it was chosen for being low, so it's likely too low.
 
 Without repeats (`repeats: 0`) the verdict rests on the search's own trials, and says so. Of several loads each has a
@@ -18,7 +19,7 @@ verdict of its own, and the experiment's is the worst of them.
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -36,6 +37,7 @@ from mustherd.lab.confirmation import (
 from mustherd.lab.goal import Goal, excess, keeps
 from mustherd.lab.store import Store
 from mustherd.lab.trial import Kind, State, Trial
+from mustherd.learn.aim import MAXIMIZED, better_percent
 from mustherd.learn.confirm import Estimate, Judged, Word
 from mustherd.learn.search import Point
 from mustherd.terms import KnobInfo
@@ -91,11 +93,17 @@ class AtLoad(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """What an experiment found. Percentages are of the default's mean."""
+    """What an experiment found.
+
+    Percentages are of the default's mean; `saving_percent` says by how much the objective is better, which is a gain
+    where it is maximized (mustherd.learn.aim).
+    """
 
     verdict: Word
     reason: str
     objective: str
+    sense: Literal["least", "most"] = "least"
+    """What is wanted of the objective."""
     constraints: tuple[str, ...]
     default: Side | None = None
     best: Side | None = None
@@ -147,8 +155,9 @@ def decide(trials: Sequence[Trial], goal: Goal, knobs: Sequence[KnobInfo] = (), 
     word = next(w for w in WORST if any(row.verdict == w for row in rows))
     return Verdict(
         verdict=word,
-        reason=f"{word}: {_over_loads(rows)}",
+        reason=f"{word}: {_over_loads(rows, goal.objective)}",
         objective=goal.objective,
+        sense=words.sense(goal.objective),
         constraints=tuple(words.limit(c) for c in goal.constraints),
         margin=goal.margin,
         loads=tuple(rows),
@@ -156,8 +165,8 @@ def decide(trials: Sequence[Trial], goal: Goal, knobs: Sequence[KnobInfo] = (), 
     )
 
 
-def _over_loads(rows: Sequence[AtLoad]) -> str:
-    """How many loads have which verdict, and what is saved where it is met."""
+def _over_loads(rows: Sequence[AtLoad], objective: str) -> str:
+    """How many loads have which verdict, and what is saved or gained where it is met."""
     parts = []
     for word in WORST[::-1]:
         there = [row for row in rows if row.verdict == word]
@@ -169,7 +178,7 @@ def _over_loads(rows: Sequence[AtLoad]) -> str:
         span = words.number(min(saved), 3)
         if len(saved) > 1:
             span += f" to {words.number(max(saved), 3)}"
-        parts.append(f"saving {span} %")
+        parts.append(f"{words.improvement(objective)} {span} %")
     return "; ".join(parts)
 
 
@@ -232,18 +241,21 @@ class _Decision:
                 f"{word}: {what} looked best, but it was measured again {winner.rounds} of {self.goal.repeats} times,"
                 " so it's not confirmed"
             )
-        how_much = f"{words.number(abs(saved.mean), 3)} % {'less' if saved.mean >= 0 else 'more'}"
+        objective = self.goal.objective
+        uses, more = words.uses(objective), "more" if objective in MAXIMIZED else "less"
+        how_much = f"{words.comparison(objective, saved.mean)} than the default"
         if (interval := _interval(saved)) is not None:
-            how_much += f" {self.goal.objective} than the default (95 % interval {_span(interval, 3)} %)"
-        else:
-            how_much += f" {self.goal.objective} than the default"
+            how_much += f" (95 % interval {_span(interval, 3)} %)"
         if word == "not met":
-            return f"not met: no setting that keeps {self._limits()} uses less than the default; {what} uses {how_much}"
+            return (
+                f"not met: no setting that keeps {self._limits()} {uses} {more} than the default;"
+                f" {what} {uses} {how_much}"
+            )
         kept = [f"{words.limit(c)} ({words.number(best.metrics[c.metric])})" for c in self.goal.constraints]
         beside = f" with {100 * self.goal.margin:g} % left free" if self.goal.margin else ""
         if word == "met":
             return (
-                f"met: {what} uses {how_much} and keeps {words.together(kept) or 'the limits'}{beside}"
+                f"met: {what} {uses} {how_much} and keeps {words.together(kept) or 'the limits'}{beside}"
                 f" over {best.n} repeats"
             )
         open_ = [
@@ -252,9 +264,10 @@ class _Decision:
             if said == "not certain"
         ]
         if saved.low <= 0:
-            open_.append(f"the saving ({_span(interval, 3)} %)" if interval is not None else "the saving")
+            name = f"the {words.improvement(objective)}"
+            open_.append(f"{name} ({_span(interval, 3)} %)" if interval is not None else name)
         return (
-            f"not certain: {what} uses {how_much}, but after {best.n} repeats the 95 % interval reaches beyond the"
+            f"not certain: {what} {uses} {how_much}, but after {best.n} repeats the 95 % interval reaches beyond the"
             f" limit for {words.together(open_) or 'something'}{beside}"
         )
 
@@ -267,9 +280,10 @@ class _Decision:
         what = words.settings(chosen[0].settings, self.knobs)
         kept = [f"{words.limit(c)} ({words.number(best.metrics[c.metric])})" for c in self.goal.constraints]
         objective = self.goal.objective
+        uses, more = words.uses(objective), "more" if objective in MAXIMIZED else "less"
         percent = None
         if default is not None and default.metrics.get(objective, 0.0) > 0:
-            percent = 100 * (1 - best.metrics[objective] / default.metrics[objective])
+            percent = better_percent(objective, best.metrics[objective], default.metrics[objective])
         word: Word = "not certain"
         if asked:
             reason = f"not certain: {what} looked best, but it was not measured again, so it's not confirmed"
@@ -280,14 +294,16 @@ class _Decision:
         elif percent <= 0:
             word = "not met"
             reason = (
-                f"not met: no setting that keeps {self._limits()} uses less {objective} than the default;"
-                f" the best was {what}, with {words.number(-percent, 3)} % more"
+                f"not met: no setting that keeps {self._limits()} {uses} {more} {objective} than the default;"
+                f" the best was {what}, with {words.comparison(objective, percent)}"
             )
         else:
             word, measured = "met", "one measurement" if best.n == 1 else f"{best.n} trials"
+            had = "had" if uses == "has" else "used"
             reason = (
-                f"met: {what} used {words.number(percent, 3)} % less {objective} than the default and kept"
-                f" {words.together(kept) or 'the limits'} in {measured}; no repeats were asked for, so it's unconfirmed"
+                f"met: {what} {had} {words.comparison(objective, percent)} than the default and"
+                f" kept {words.together(kept) or 'the limits'} in {measured}; no repeats were asked for, so it's"
+                " unconfirmed"
             )
         return self._verdict(verdict=word, reason=reason, default=default, best=best, saving_percent=percent)
 
@@ -295,6 +311,7 @@ class _Decision:
         judged = [] if self.goal.repeats == 0 else self.outcome.judged
         return Verdict(
             objective=self.goal.objective,
+            sense=words.sense(self.goal.objective),
             constraints=tuple(words.limit(c) for c in self.goal.constraints),
             margin=self.goal.margin,
             rounds=self.outcome.rounds,

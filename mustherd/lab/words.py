@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
+from mustherd.learn.aim import MAXIMIZED
 from mustherd.learn.search import Constraint
 from mustherd.terms import KnobInfo
 
@@ -26,6 +28,27 @@ def number(value: float | None, digits: int = 4) -> str:
 def limit(constraint: Constraint) -> str:
     """A constraint as it's written in an experiment file."""
     return f"{constraint.metric} {'>=' if constraint.at_least else '<='} {number(constraint.limit, 6)}"
+
+
+def sense(objective: str) -> Literal["least", "most"]:
+    """What is wanted of an objective."""
+    return "most" if objective in MAXIMIZED else "least"
+
+
+def improvement(objective: str) -> str:
+    """How a better value of the objective is called."""
+    return "gain" if objective in MAXIMIZED else "saving"
+
+
+def comparison(objective: str, better_percent: float, digits: int = 3) -> str:
+    """How much better or worse than another an objective is, in a phrase: `20 % less energy_joules`."""
+    more = (better_percent >= 0) == (objective in MAXIMIZED)
+    return f"{number(abs(better_percent), digits)} % {'more' if more else 'less'} {objective}"
+
+
+def uses(objective: str) -> str:
+    """The verb for what a setting makes of an objective: energy is used, a latency or a load is had."""
+    return "has" if objective in MAXIMIZED or objective.endswith("_us") else "uses"
 
 
 def value(key: str, setting: int, knobs: Iterable[KnobInfo] = ()) -> str:

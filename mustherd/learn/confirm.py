@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from mustherd.learn.aim import MAXIMIZED, cost
 from mustherd.learn.search import Constraint, Point, Problem
 
 Word = Literal["met", "not met", "not certain"]
@@ -58,9 +59,10 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     words: dict[str, Word]
     """The same metrics: whether its limit is met."""
     saving_percent: Estimate | None
-    """Of the default's objective, net of what rounds and nodes have in common; None without a default."""
-    objective: float
-    """Geometric mean."""
+    """By how much of the default's objective it is better, net of what rounds and nodes have in common; None without a
+    default."""
+    cost: float
+    """Geometric mean of the objective's cost."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,7 +148,7 @@ class Confirmation:
         """Take a round in; settings whose trial was invalid are left out of it."""
         self._rounds.append(list(measured))
         judged = {self._key(p): self.judge(p) for p in self._live() if self._values(p)}
-        met = [j.objective for j in judged.values() if j.word == "met"]
+        met = [j.cost for j in judged.values() if j.word == "met"]
         for j in judged.values():
             if j.word == "not met" or (met and self._surely_worse(j.point, min(met))):
                 self._dropped.append(j.point)
@@ -157,7 +159,7 @@ class Confirmation:
         left = [j for j in judged if j.point not in self._dropped]
         met = [j for j in left if j.word == "met"]
         # What is certain goes before what is only likely, however cheap that is.
-        winner = min(met or left, key=lambda j: j.objective, default=None)
+        winner = min(met or left, key=lambda j: j.cost, default=None)
         word: Word = "not met" if winner is None else winner.word
         return Outcome(
             word=word, winner=winner, judged=tuple(judged), rounds=len(self._rounds), text=self._text(word, winner)
@@ -178,18 +180,17 @@ class Confirmation:
         word: Word = "not met" if "not met" in said else "not certain" if "not certain" in said else "met"
         if len(self._values(point)) < self._least and word == "met":
             word = "not certain"
-        objective = [
-            self._transformed(self._problem.objective, m[self._problem.objective]) for m in self._values(point)
-        ]
-        mean = statistics.fmean(objective)
+        objective = self._problem.objective
+        values = [self._transformed(objective, m[objective]) for m in self._values(point)]
+        mean = statistics.fmean(values)
         return Judged(
             point=point,
             word=word,
-            rounds=len(objective),
+            rounds=len(values),
             limits=limits,
             words=words,
             saving_percent=saving,
-            objective=math.exp(mean) if self._log(self._problem.objective) else mean,
+            cost=cost(objective, math.exp(mean) if self._log(objective) else mean),
         )
 
     def _held(self, constraint: Constraint, estimate: Estimate) -> Word:
@@ -207,14 +208,16 @@ class Confirmation:
         judged = [self.judge(p) for p in self._live() if self._values(p)]
         if not judged:
             return False
-        first = min(judged, key=lambda j: j.objective)
+        first = min(judged, key=lambda j: j.cost)
         if first.word != "met":
             return False
-        return all(self._low(j.point) >= first.objective * (1 - INDIFFERENCE) for j in judged if j is not first)
+        return all(self._low(j.point) >= first.cost * (1 - INDIFFERENCE) for j in judged if j is not first)
 
     def _low(self, point: Point) -> float:
-        """The lower end of the objective's interval."""
-        return self.estimate(point, self._problem.objective).low
+        """The lower end of the interval of the objective's cost."""
+        objective = self._problem.objective
+        found = self.estimate(point, objective)
+        return cost(objective, found.high) if objective in MAXIMIZED else found.low
 
     def _surely_worse(self, point: Point, best: float) -> bool:
         return len(self._values(point)) >= self._least and self._low(point) > best
@@ -261,7 +264,7 @@ class Confirmation:
         return points
 
     def _saving(self, point: Point) -> Estimate | None:
-        """Per cent of the default's objective: least squares on its logarithm, with a level for every setting, round
+        """In per cent of the default's objective: least squares on its logarithm, with a level for every setting, round
         and node, so that only what is left beside them is noise."""
         import numpy as np  # noqa: PLC0415
         from scipy.special import stdtrit  # noqa: PLC0415
@@ -296,6 +299,12 @@ class Confirmation:
                 variance * float(np.sum((contrast @ inverse) ** 2))
             )
         mean = float(contrast @ weights)
+        if self._problem.objective in MAXIMIZED:
+            return Estimate(
+                mean=100 * (math.exp(mean) - 1),
+                low=100 * (math.exp(mean - half) - 1),
+                high=100 * (_exp(mean + half) - 1),
+            )
         return Estimate(
             mean=100 * (1 - math.exp(mean)), low=100 * (1 - _exp(mean + half)), high=100 * (1 - math.exp(mean - half))
         )
@@ -307,7 +316,8 @@ class Confirmation:
         parts = [f"{metric} {e.mean:.4g} ({e.low:.4g} to {e.high:.4g})" for metric, e in winner.limits.items()]
         if winner.saving_percent is not None:
             s = winner.saving_percent
-            parts.append(f"saving {s.mean:.1f} % ({s.low:.1f} to {s.high:.1f})")
+            better = "gain" if self._problem.objective in MAXIMIZED else "saving"
+            parts.append(f"{better} {s.mean:.1f} % ({s.low:.1f} to {s.high:.1f})")
         settings = ", ".join(f"{k}={v}" for k, v in sorted(winner.point.items()))
         return f"{word}: {settings} in {rounds}: {'; '.join(parts)}"
 

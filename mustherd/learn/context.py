@@ -113,7 +113,7 @@ class ContextSearch:
         }
 
     def table(self) -> list[Choice]:
-        """The settings to use at each load, loads ascending: the least objective that is likely to keep the limits.
+        """The settings to use at each load, loads ascending: the best objective that is likely to keep the limits.
 
         Empty before anything was told. A load where nothing is likely to gets the likeliest point.
         """
@@ -133,7 +133,8 @@ class ContextSearch:
             point=self._space.point(best),
             measured=best in told,
             predicted={
-                o.metric: float(o.means(x[best : best + 1])[0]) for o in (self._model.objective, *self._model.limits)
+                o.metric: o.value(float(o.means(x[best : best + 1])[0]))
+                for o in (self._model.objective, *self._model.limits)
             },
             chance=float(chance[best]),
         )
@@ -147,7 +148,7 @@ class ContextSearch:
         return [
             {
                 "point": {self._context: choice.load, **self._space.point(index)},
-                self._model.objective.metric: mean,
+                self._model.objective.metric: self._model.objective.value(mean),
                 "feasible": chance,
             }
             for index, mean, chance in sorted(rows, key=lambda r: r[1])[:RANKED]

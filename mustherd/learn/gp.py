@@ -78,7 +78,7 @@ class GaussianProcessSearch:
         return {**self._history.state("gp", self._seed, self._stopping.reason), "ranking": self._ranking()}
 
     def _ranking(self) -> list[dict[str, object]]:
-        """The points tried that are worth confirming, the best first: likely to keep the limits, then the least mean.
+        """The points tried that are worth confirming, the best first: likely to keep the limits, then the best mean.
 
         The model has seen the neighbours too, so its mean is surer than one noisy trial.
         """
@@ -87,14 +87,15 @@ class GaussianProcessSearch:
         self._learn()
         told = sorted(self._history.told)
         x = self._encoded(told)
-        means, chances = self._model.objective.means(x), np.exp(self._model.log_chance(x))
+        objective = self._model.objective
+        means, chances = objective.means(x), np.exp(self._model.log_chance(x))
         rows = [
             (index, float(mean), float(chance))
             for index, mean, chance in zip(told, means, chances, strict=True)
             if chance >= LIKELY
         ]
         return [
-            {"point": self._history.space.point(index), self._model.objective.metric: mean, "feasible": chance}
+            {"point": self._history.space.point(index), objective.metric: objective.value(mean), "feasible": chance}
             for index, mean, chance in sorted(rows, key=lambda r: r[1])[:RANKED]
         ]
 
@@ -112,7 +113,7 @@ class GaussianProcessSearch:
         met = [o for o in prior if needed <= o.metrics.keys() and feasible(problem, o)]
         if not met:
             return None
-        best = min(met, key=lambda o: o.metrics[problem.objective])
+        best = min(met, key=problem.cost)
         return space.index(space.nearest({k: float(v) for k, v in best.point.items()}))
 
     def _choose(self, blocked: set[int], under_way: list[int]) -> int | None:

@@ -61,9 +61,9 @@ class History:
         return self.space.point(index)
 
     def best(self) -> Observation | None:
-        """The observation with the least objective among those that met every constraint; None if none did."""
+        """The observation with the best objective among those that met every constraint; None if none did."""
         met = [o for o in self.observations if feasible(self.problem, o)]
-        return min(met, key=lambda o: o.metrics[self.problem.objective], default=None)
+        return min(met, key=self.problem.cost, default=None)
 
     def state(self, method: str, seed: int, reason: str = "") -> dict[str, object]:
         """The part of a search's state that all have in common."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from skopt.acquisition import gaussian_pi
 
+from mustherd.learn.aim import cost
 from mustherd.learn.noise import Noise
 from mustherd.learn.search import Constraint
 from mustherd.learn.surrogate import Array, Surrogate, Trend
@@ -20,7 +21,7 @@ PRIOR_GAIN = 0.0
 
 
 class Outcome:
-    """A metric, its transform, its limit and its models.
+    """A metric, its transform, its limit and its models; of an objective, which has no limit, its cost.
 
     On logarithms where every value is positive: energy and latency are products of causes (a clock's power times a
     load's busy time), and noise is relative.
@@ -41,12 +42,17 @@ class Outcome:
         if min(values) <= 0:
             return
         earlier = Surrogate(self._width, NOISE)
-        earlier.fit(x, np.log(values))
+        earlier.fit(x, np.log([self.value(value) for value in values]))
         trend: Trend = earlier.predict
         self._informed = Surrogate(self._width, NOISE, trend)
 
+    def value(self, metric: float) -> float:
+        """What is modelled of a measured value, and the other way round."""
+        return cost(self.metric, metric) if self.constraint is None else metric
+
     def learn(self, x: Array, values: Sequence[float], points: Sequence[int], tune: bool) -> None:
-        """Fit to the metric's values at `x`; `points` says which of them are repeats of the same point."""
+        """Fit to measured values at `x`; `points` says which of them are repeats of the same point."""
+        values = [self.value(value) for value in values]
         log = min(values) > 0 and (self.constraint is None or self.constraint.limit > 0)
         if log != self.log:
             self.log, self._informed, tune = log, None, True
@@ -87,7 +93,7 @@ class Outcome:
         return math.log(self.constraint.limit) if self.log else self.constraint.limit
 
     def means(self, x: Array) -> Array:
-        """The metric's mean at each of `x`, in its own unit."""
+        """The mean of what is modelled at each of `x`, on no logarithm."""
         mean = self.surrogate.predict(x)
         return np.asarray(np.exp(mean) if self.log else mean, dtype=np.float64)
 

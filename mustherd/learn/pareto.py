@@ -1,7 +1,9 @@
 """Two objectives at once: the front, how much it covers, and a pick by a limit that is named afterwards."""
 
+import math
 from collections.abc import Iterable, Sequence
 
+from mustherd.learn.aim import cost
 from mustherd.learn.search import Constraint, Observation
 
 Pair = tuple[float, float]
@@ -10,16 +12,18 @@ Pair = tuple[float, float]
 def front(
     observations: Iterable[Observation], first: str, second: str, guards: Sequence[Constraint] = ()
 ) -> list[Observation]:
-    """The observations that no other beats in both metrics, by ascending `first`.
+    """The observations that no other beats in both metrics, the best in `first` first.
 
-    Less is better in both. Observations that miss one of `guards` (such as the throughput guard) are left out: a
+    Observations that miss one of `guards` (such as the throughput guard) are left out: a
     setting that drops a tenth of the load is no bargain. Of equal ones the first stays.
     """
     kept = [o for o in observations if all(g.met_by(o.metrics[g.metric]) for g in guards)]
     found: list[Observation] = []
-    for observation in sorted(kept, key=lambda o: (o.metrics[first], o.metrics[second])):
-        if not found or observation.metrics[second] < found[-1].metrics[second]:
+    least = math.inf
+    for _, other, observation in sorted(((*_costs(o, first, second), o) for o in kept), key=lambda row: row[:2]):
+        if other < least:
             found.append(observation)
+            least = other
     return found
 
 
@@ -44,17 +48,24 @@ def hypervolumes(
     reference: Pair,
     guards: Sequence[Constraint] = (),
 ) -> list[float]:
-    """The hypervolume after each observation, in their order: how the front grew over an experiment's trials."""
+    """The hypervolume of costs after each observation, in their order: how the front grew over an experiment's trials.
+
+    `reference` is a pair of costs too.
+    """
     pairs: list[Pair] = []
     volumes = []
     for observation in observations:
         if all(g.met_by(observation.metrics[g.metric]) for g in guards):
-            pairs.append((observation.metrics[first], observation.metrics[second]))
+            pairs.append(_costs(observation, first, second))
         volumes.append(hypervolume(pairs, reference))
     return volumes
 
 
 def pick(observations: Iterable[Observation], objective: str, limits: Sequence[Constraint]) -> Observation | None:
-    """The observation with the least objective within limits that may be other ones than were searched with."""
+    """The observation with the best objective within limits that may be other ones than were searched with."""
     met = [o for o in observations if all(c.met_by(o.metrics[c.metric]) for c in limits)]
-    return min(met, key=lambda o: o.metrics[objective], default=None)
+    return min(met, key=lambda o: cost(objective, o.metrics[objective]), default=None)
+
+
+def _costs(observation: Observation, first: str, second: str) -> Pair:
+    return cost(first, observation.metrics[first]), cost(second, observation.metrics[second])

@@ -81,7 +81,7 @@ class Optuna(_Peer):
     def tell(self, observations: Sequence[Observation]) -> None:
         for observation in observations:
             self._trial.set_user_attr("misses", self.misses(observation))
-            self._study.tell(self._trial, observation.metrics[self.problem.objective])
+            self._study.tell(self._trial, self.problem.cost(observation))
 
 
 class Penalty(_Peer):
@@ -107,7 +107,7 @@ class Penalty(_Peer):
 
     def tell(self, observations: Sequence[Observation]) -> None:
         for observation in observations:
-            value = observation.metrics[self.problem.objective]
+            value = self.problem.cost(observation)
             for limit in self._limits:
                 over = observation.metrics[limit.metric] - limit.limit
                 value *= over + 1 if over > 0 else 1

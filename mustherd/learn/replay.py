@@ -93,11 +93,11 @@ class Table:
         )
 
     def optimum(self, problem: Problem) -> Observation:
-        """The feasible observation with the least objective; ValueError if none is feasible."""
+        """The feasible observation with the best objective; ValueError if none is feasible."""
         met = [o for o in self.observations() if _feasible(problem, o)]
         if not met:
             raise ValueError("no point of the table meets the constraints")
-        return min(met, key=lambda o: o.metrics[problem.objective])
+        return min(met, key=problem.cost)
 
 
 def msr_megahertz(text: str) -> int:
@@ -160,7 +160,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     pick_feasible: bool
     """Whether the pick's true values meet the constraints."""
     pick_excess: float | None
-    """The pick's true objective over the optimum's, less 1; None without a pick."""
+    """The cost of the pick's true objective over the optimum's, less 1; None without a pick."""
     ask_seconds: tuple[float, ...]
     """Wall time of each tell and the ask after it."""
     points: tuple[Point, ...]
@@ -213,7 +213,7 @@ def _replay_one(
 ) -> Run:
     draw = random.Random(f"noise/{seed}")
     truth = {tuple(sorted(o.point.items())): o for o in table.observations()}
-    optimum = table.optimum(problem).metrics[problem.objective]
+    optimum = problem.cost(table.optimum(problem))
     excess: list[float | None] = []
     seconds: list[float] = []
     made: list[Observation] = []
@@ -224,11 +224,11 @@ def _replay_one(
         began = time.perf_counter()
         search.tell([made[-1]])
         true = truth[tuple(sorted(point.items()))]
-        excess.append(true.metrics[problem.objective] / optimum - 1 if _feasible(problem, true) else None)
+        excess.append(problem.cost(true) / optimum - 1 if _feasible(problem, true) else None)
         if excess[-1] is not None and excess[-1] <= until + 1e-12:
             break
     seen = [o for o in made if _feasible(problem, o)]
-    pick = min(seen, key=lambda o: o.metrics[problem.objective]).point if seen else None
+    pick = min(seen, key=problem.cost).point if seen else None
     picked = None if pick is None else truth[tuple(sorted(pick.items()))]
     return Run(
         seed=seed,
@@ -242,7 +242,7 @@ def _replay_one(
         },
         pick=pick,
         pick_feasible=picked is not None and _feasible(problem, picked),
-        pick_excess=None if picked is None else picked.metrics[problem.objective] / optimum - 1,
+        pick_excess=None if picked is None else problem.cost(picked) / optimum - 1,
         ask_seconds=tuple(seconds),
         points=tuple(o.point for o in made),
     )

@@ -5,6 +5,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from mustherd.learn.aim import cost
 from mustherd.learn.noise import Noise
 
 Point = dict[str, int]
@@ -51,7 +52,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """What is searched: minimize `objective` over the space under the constraints."""
+    """What is searched: the best `objective` (mustherd.learn.aim) over the space under the constraints."""
 
     dimensions: tuple[Dimension, ...]
     objective: str
@@ -59,7 +60,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     default: Point | None = None
     """The baseline's settings where they lie in the space; a search may start from them."""
     second: str = ""
-    """A second metric to be made small: the search then spreads over the front of the two."""
+    """A second objective: the search then spreads over the front of the two."""
     prior: tuple[Observation, ...] = ()
     """Observations from another day, machine, load or model; outside the space they are allowed. What of them
     contradicts the measurements is dropped, metric by metric."""
@@ -69,6 +70,10 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     context: str = ""
     """The dimension that isn't free but given, such as the load: the best point is sought for each of its values. The
     default has no value of it."""
+
+    def cost(self, observation: Observation) -> float:
+        """What the objective's cost is there."""
+        return cost(self.objective, observation.metrics[self.objective])
 
 
 class Search(Protocol):

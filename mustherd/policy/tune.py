@@ -1,4 +1,4 @@
-"""Tune: let a search find the settings with the least of the objective that keep every limit."""
+"""Tune: let a search find the settings with the best objective that keep every limit."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar

@@ -45,7 +45,7 @@ def trial_form(trial: Trial, view: View) -> dict[str, Any]:
 
 
 def pick_form(store: Store, limits: Sequence[Constraint]) -> tuple[dict[str, Any], View]:
-    """What `experiment pick` says: for each load the setting of least objective within `limits`; and the view of it."""
+    """What `experiment pick` says: for each load the setting of best objective within `limits`; and the view of it."""
     view = View.of(store)
     goal = view.goal
     loads = goal.loads if len(goal.loads) > 1 else (None,)

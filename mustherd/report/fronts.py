@@ -5,6 +5,7 @@ from typing import Any
 
 from mustherd.lab import words
 from mustherd.lab.export import volumes
+from mustherd.learn.aim import MAXIMIZED
 from mustherd.report import labels
 from mustherd.report.canvas import BEST, INK, draw
 from mustherd.report.plots import Marks, drawable, look_of, scale, shown
@@ -29,8 +30,10 @@ def front_plot(view: View) -> str:
                 look_of(trial, view),
             )
         places = sorted((shown(second, o.metrics[second]), shown(first, o.metrics[first])) for o in front)
+        # The stair stands where a setting of the front is beaten: on the side where `second` is worse.
+        where = "pre" if second in MAXIMIZED else "post"
         [line] = left.step(
-            [x for x, _ in places], [y for _, y in places], where="post", color=BEST, linewidth=1.8, zorder=2
+            [x for x, _ in places], [y for _, y in places], where=where, color=BEST, linewidth=1.8, zorder=2
         )
         left.set_xlabel(labels.title(second))
         left.set_ylabel(labels.title(first))

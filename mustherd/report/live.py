@@ -15,6 +15,7 @@ from mustherd.lab import words
 from mustherd.lab.errors import StoreError
 from mustherd.lab.store import DATABASE, Store
 from mustherd.lab.trial import State, Trial
+from mustherd.learn.aim import MAXIMIZED, better_percent
 from mustherd.report import labels
 from mustherd.report.labels import clean
 from mustherd.report.table import (
@@ -129,12 +130,12 @@ def _one_line(*parts: tuple[str, str]) -> Text:
 
 
 def _header(view: View) -> Text:
-    limits = words.together([words.limit(c) for c in view.goal.constraints])
+    limits, objective = words.together([words.limit(c) for c in view.goal.constraints]), view.goal.objective
     state = view.experiment.phase if view.status == "running" and view.experiment.phase else view.status
     return _one_line(
         (view.experiment.name, "bold"),
         (f"  {state}", STATUS_STYLES.get(view.status, "")),
-        (f"  least {view.goal.objective} with {limits}" if limits else f"  least {view.goal.objective}", "dim"),
+        (f"  {words.sense(objective)} {objective}{f' with {limits}' if limits else ''}", "dim"),
     )
 
 
@@ -164,7 +165,9 @@ def _best(view: View) -> Text:
     saving = ""
     if value is not None and defaults:
         mean = sum(defaults) / len(defaults)
-        saving = f", {labels.percent(100 * (1 - value / mean))} less than the default" if value < mean else ""
+        better = better_percent(objective, value, mean) if mean else 0.0
+        more = "more" if objective in MAXIMIZED else "less"
+        saving = f", {labels.percent(better)} {more} than the default" if better > 0 else ""
     values = ", ".join(
         labels.metric(c.metric)[0] + " " + labels.quantity(c.metric, best.metrics.get(c.metric))
         for c in view.goal.constraints

@@ -1,5 +1,6 @@
 """The pictures of a report: trials over time, the objective against the limit, and the knobs' surface."""
 
+import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ import msgspec
 from mustherd.lab import words
 from mustherd.lab.goal import GUARD as LOAD
 from mustherd.lab.trial import Kind, State, Trial
+from mustherd.learn.aim import MAXIMIZED
 from mustherd.learn.search import Constraint
 from mustherd.report import labels
 from mustherd.report.canvas import BEST, BREAKS, DEFAULT, GUARD, INK, KEEPS, MUTED, PAPER, draw
@@ -209,10 +211,10 @@ def _levels(view: View, axes: Any, trials: Sequence[Trial], improvements: Sequen
         values = [shown(objective, t.metrics[objective]) for t in improvements]
         # In order of numbers: two musters may end trials in another order than they began them.
         order = sorted(zip(numbers, values, strict=True))
-        least = math.inf
-        steps = [(n, least := min(least, v)) for n, v in order]
+        best = max if objective in MAXIMIZED else min
+        stair = list(itertools.accumulate((v for _, v in order), best))
         [line] = axes.step(
-            [*(n for n, _ in steps), end], [*(v for _, v in steps), least], where="post", color=BEST, linewidth=1.8,
+            [*(n for n, _ in order), end], [*stair, stair[-1]], where="post", color=BEST, linewidth=1.8,
             zorder=2,
         )  # fmt: skip
         lines.append((line, "best so far"))

@@ -7,6 +7,7 @@ from typing import Any
 from mustherd.lab import words
 from mustherd.lab.confirmation import key_of
 from mustherd.lab.trial import Trial
+from mustherd.learn.aim import cost
 from mustherd.report import labels
 from mustherd.report.canvas import BEST, BREAKS, FAINT, MUTED, PAPER, draw
 from mustherd.report.labels import clean
@@ -121,12 +122,15 @@ class _Map:
         return groups
 
     def _one_setting(self, group: Sequence[Trial]) -> list[Trial]:
-        """Of the trials in a cell, those of one setting: the least that keeps the limits, else the least."""
+        """Of the trials in a cell, those of one setting: the best that keeps the limits, else the best."""
         settings: dict[tuple[tuple[str, int], ...], list[Trial]] = {}
         for trial in group:
             settings.setdefault(key_of(trial.settings), []).append(trial)
         objective = self.view.goal.objective
-        return min(settings.values(), key=lambda trials: (not self.view.feasible(trials[0]), _mean(trials, objective)))
+        return min(
+            settings.values(),
+            key=lambda trials: (not self.view.feasible(trials[0]), cost(objective, _mean(trials, objective))),
+        )
 
     def _empty(self) -> Iterator[Place]:
         for column in range(len(self.values[0])):

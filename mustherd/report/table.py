@@ -208,7 +208,7 @@ def experiments_table(summaries: Iterable[Summary], console: Console) -> Table:
             Text(one.status, STATUS_STYLES.get(one.status, "")),
             Text(f"{finished}/{one.planned}" if one.planned else str(finished) if one.trials else ""),
             Text(one.verdict or "", _verdict_style(one.verdict)),
-            Text("" if one.saving_percent is None else labels.percent(one.saving_percent)),
+            Text(_improvement(one)),
         ]
         if not narrow:
             row.append(Text(labels.clock(one.created_at, seconds=False)))
@@ -217,6 +217,12 @@ def experiments_table(summaries: Iterable[Summary], console: Console) -> Table:
         row.append(Text(clean(one.detail), "red") if one.status == "broken" else Text(clean(one.folder)))
         table.add_row(*row)
     return table
+
+
+def _improvement(one: Summary) -> str:
+    """What was saved; what was gained is told apart, since the column is about savings."""
+    text = "" if one.saving_percent is None else labels.percent(one.saving_percent)
+    return f"gain {text}" if text and one.sense == "most" else text
 
 
 def _verdict_style(verdict: str | None) -> str:
@@ -290,7 +296,8 @@ def loads_table(view: View, console: Console) -> Table:
     """Settings by load: what is announced at each, and what it saves."""
     table = new_table(console)
     metrics = view.metrics()
-    for name in ("load (qps)", "verdict", "settings", *map(labels.title, metrics), "saving", "95 % interval"):
+    better = words.improvement(view.goal.objective)
+    for name in ("load (qps)", "verdict", "settings", *map(labels.title, metrics), better, "95 % interval"):
         table.add_column(name, justify="left" if name in ("verdict", "settings") else "right")
     for row in view.verdict().loads:
         side = row.best
@@ -321,7 +328,8 @@ def front_table(view: View, console: Console) -> Table:
 
 def picks_table(form: Mapping[str, Any], view: View, console: Console) -> Table:
     """What was picked within other limits (the form of mustherd.report.forms), a row for each load."""
-    table = new_table(console, f"least {labels.metric(form['objective'])[0]} with {words.together(form['limits'])}")
+    aim = f"{words.sense(form['objective'])} {labels.metric(form['objective'])[0]}"
+    table = new_table(console, f"{aim} with {words.together(form['limits'])}" if form["limits"] else aim)
     metrics = view.metrics()
     several = any(row["qps"] is not None for row in form["picks"])
     for name in (*(("load (qps)",) if several else ()), "settings", *map(labels.title, metrics), "repeats"):
@@ -362,7 +370,7 @@ def compare_table(rows: Sequence[Mapping[str, Any]], console: Console) -> Table:
     lines: list[tuple[str, str]] = [
         ("status", "status"), ("verdict", "verdict"), ("best knobs", "best_text"),
         (f"best {labels.title(objective)}", "best_text_objective"), ("default", "default_text_objective"),
-        ("saving", "saving_text"), ("best read p99 (us)", "p99_text"), ("limits", "limits_text"),
+        (words.improvement(objective), "saving_text"), ("best read p99 (us)", "p99_text"), ("limits", "limits_text"),
         ("found at trial", "found_at_trial"), ("trials finished", "finished"), ("trials in all", "attempts"),
         ("wall time", "wall_text"),
     ]  # fmt: skip

@@ -16,6 +16,7 @@ from mustherd.lab.shelf import status_of
 from mustherd.lab.store import LOGS, Store
 from mustherd.lab.trial import Kind, State, Trial, label_of
 from mustherd.lab.verdict import Verdict, knobs_known, verdict_of
+from mustherd.learn.aim import cost
 from mustherd.learn.search import Constraint, Observation
 from mustherd.terms import KnobInfo
 
@@ -131,7 +132,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         return trial.kind is Kind.BASELINE or (trial.kind is Kind.CONFIRM and trial.settings == default)
 
     def best_so_far(self) -> Trial | None:
-        """The search trial with the least of the objective among those that keep every limit."""
+        """The search trial with the best of the objective among those that keep every limit."""
         steps = self.improvements()
         return steps[-1] if steps else None
 
@@ -157,8 +158,10 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         least = float("inf")
         for trial in self.ended():
             value = self.objective(trial)
-            if trial.kind is Kind.SEARCH and value is not None and value < least and self.feasible(trial):
-                least = value
+            if trial.kind is not Kind.SEARCH or value is None or not self.feasible(trial):
+                continue
+            if cost(self.goal.objective, value) < least:
+                least = cost(self.goal.objective, value)
                 steps.append(trial)
         return steps
 

@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from mustherd.learn.aim import MAXIMIZED
 from mustherd.learn.search import Constraint
 from mustherd.load import curve as curves
 from mustherd.load.curve import Curve, CurveError
@@ -31,7 +32,7 @@ from mustherd.spec import knobs as knob_values
 from mustherd.spec import rules
 from mustherd.spec.document import Source
 from mustherd.spec.error import Finding, refusal, shown
-from mustherd.spec.metrics import LIMIT_FORM, METRICS, check_metric, limit, limit_text
+from mustherd.spec.metrics import AIMS, LIMIT_FORM, check_metric, limit, limit_text
 from mustherd.spec.quantity import QuantityError, kind_of, number_text, quantity
 from mustherd.terms import Load
 
@@ -110,7 +111,7 @@ def _objectives(raw: object) -> tuple[str, ...]:
     findings: list[Finding] = []
     for index, item in enumerate(raw):
         try:
-            check_metric(item, minimize=True)
+            check_metric(item, objective=True)
         except QuantityError as error:
             findings.append(Finding((index,), str(error), error.allowed, error.suggestion))
     if not findings and (len(raw) not in (0, 2) or len(set(raw)) != len(raw)):
@@ -221,8 +222,8 @@ KNOB_NAMES = "a list of knobs that the profile has"
 Delays = dict[str, Annotated[float, Field(ge=0, le=MAX_SECONDS)]]
 Objective = Annotated[
     str,
-    PlainValidator(_refused(lambda raw: check_metric(raw, minimize=True))),
-    _described(type="string", enum=[name for name, metric in METRICS.items() if metric.minimizable]),
+    PlainValidator(_refused(lambda raw: check_metric(raw, objective=True))),
+    _described(type="string", enum=list(AIMS)),
 ]
 RATE_TEXT = {"type": "string", "pattern": r"^\s*[0-9._]+\s*(k|M)?(qps)?\s*$"}
 RATE_SCHEMA = {"anyOf": [{"type": "number", "exclusiveMinimum": 0, "maximum": MAX_QPS}, RATE_TEXT]}
@@ -263,7 +264,7 @@ Objectives = Annotated[
     BeforeValidator(_refused(_objectives)),
     _described(
         type="array",
-        items={"type": "string", "enum": [name for name, metric in METRICS.items() if metric.minimizable]},
+        items={"type": "string", "enum": list(AIMS)},
         maxItems=2,
     ),
 ]
@@ -539,7 +540,8 @@ class Gates(Part):
 
     achieved_ratio: float = key(
         0.98,
-        "Least share of the offered load that must be answered: below it a setting is no solution. 0: no guard.",
+        "Least share of the offered load that must be answered: below it a setting is no solution. 0: no guard, which"
+        " is the default where an objective is achieved_qps or achieved_ratio.",
         ge=0,
         le=1,
     )
@@ -593,9 +595,13 @@ class Experiment(Part):
         ..., "What may be set, and the values that may be tried.",
         allowed="for each knob a list of values and ranges, or one range {low, high, step}",
     )  # fmt: skip
-    objective: Objective = key("energy_joules", "The metric to make as small as possible.", allowed="a metric")
+    objective: Objective = key(
+        "energy_joules",
+        "The metric to make as small as possible; achieved_qps and achieved_ratio are made as large as possible.",
+        allowed="a metric",
+    )
     objectives: Objectives = key(
-        (), "Two metrics to make small at once: the search spreads over their trade-off. The first is the objective.",
+        (), "Two objectives at once: the search spreads over their trade-off. The first is the objective.",
         allowed=OBJECTIVES_FORM,
     )  # fmt: skip
     constraints: Limits = key((), "Limits that a solution keeps.", allowed=LIMIT_FORM, max_length=32)
@@ -634,6 +640,18 @@ class Experiment(Part):
         if isinstance(two, list | tuple) and two and isinstance(two[0], str) and "objective" not in raw:
             return {**raw, "objective": two[0]}
         return raw
+
+    @model_validator(mode="before")
+    @classmethod
+    def _guard(cls, raw: Any) -> Any:
+        # Who wants the most load answered offers more than can be.
+        if not isinstance(raw, Mapping) or not isinstance(raw.get("gates", {}), Mapping):
+            return raw
+        two, gates = raw.get("objectives"), raw.get("gates", {})
+        aims = [raw.get("objective"), *(two if isinstance(two, list | tuple) else ())]
+        if "achieved_ratio" in gates or not any(isinstance(aim, str) and aim in MAXIMIZED for aim in aims):
+            return raw
+        return {**raw, "gates": {**gates, "achieved_ratio": 0.0}}
 
     @model_validator(mode="after")
     def _sound(self) -> Self:

@@ -12,11 +12,11 @@ MAX_LIMIT = 1e15
 
 
 class Metric(NamedTuple):
-    """A measured outcome: its unit, what it means, and whether less of it can be what a user wants."""
+    """A measured outcome: its unit, what it means, and whether it can be what a user is after."""
 
     unit: str
     meaning: str
-    minimizable: bool = True
+    is_aim: bool = True
 
 
 def _latencies(verb: str) -> dict[str, Metric]:
@@ -33,12 +33,15 @@ METRICS: dict[str, Metric] = {
     "cpu_seconds_per_request": Metric("s", "CPU time of the server per answered request"),
     **_latencies("read"),
     **_latencies("update"),
-    "offered_qps": Metric("qps", "load that was to be sent", minimizable=False),
-    "achieved_qps": Metric("qps", "load that was answered", minimizable=False),
-    "achieved_ratio": Metric("ratio", "answered of offered load", minimizable=False),
-    "window_seconds": Metric("s", "length of the window", minimizable=False),
-    "misses": Metric("", "reads that found no value", minimizable=False),
+    "offered_qps": Metric("qps", "load that was to be sent", is_aim=False),
+    "achieved_qps": Metric("qps", "load that was answered"),
+    "achieved_ratio": Metric("ratio", "answered of offered load"),
+    "window_seconds": Metric("s", "length of the window", is_aim=False),
+    "misses": Metric("", "reads that found no value", is_aim=False),
 }
+
+AIMS = tuple(name for name, metric in METRICS.items() if metric.is_aim)
+"""The metrics that an objective may name."""
 
 LIMIT = re.compile(r"\s*([^\s<>=!]*)\s*(<=|>=|<|>|==|=|!=|\u2264|\u2265)\s*(.*)", re.DOTALL)
 LIMIT_FORM = "'METRIC <= AMOUNT' or 'METRIC >= AMOUNT', as in 'read_p99_us <= 500' or 'read_p99_us <= 0.5 ms'"
@@ -48,13 +51,13 @@ class MetricError(QuantityError):
     """A metric or a limit that can't be read."""
 
 
-def check_metric(name: object, *, minimize: bool = False) -> str:
-    """`name` if it is a metric (and, with `minimize`, one that can be an objective); else MetricError."""
-    names = [known for known, metric in METRICS.items() if metric.minimizable or not minimize]
+def check_metric(name: object, *, objective: bool = False) -> str:
+    """`name` if it is a metric (and, with `objective`, one that can be that); else MetricError."""
+    names = list(AIMS if objective else METRICS)
     if isinstance(name, str) and name in names:
         return name
     if isinstance(name, str) and name in METRICS:
-        raise MetricError(f"less '{name}' is no aim; it can be a constraint", ", ".join(names))
+        raise MetricError(f"'{name}' is no aim; it can be a constraint", ", ".join(names))
     if not isinstance(name, str):
         raise MetricError(f"should be the name of a metric, found {kind_of(name)}", ", ".join(names))
     raise MetricError(f"unknown metric '{shown(name)}'", ", ".join(names), nearest(name, names))

@@ -177,7 +177,9 @@ def test_not_met_without_a_saving() -> None:
     higher = [trial(1, Kind.BASELINE, None, 1000.0), trial(2, Kind.SEARCH, 300, 1100.0)]
     found = decide(higher, msgspec.structs.replace(GOAL, repeats=0))
     assert found.saving_percent == pytest.approx(-10.0)
-    assert found.reason.endswith("uses less energy_joules than the default; the best was itr-delay 300, with 10 % more")
+    assert found.reason.endswith(
+        "uses less energy_joules than the default; the best was itr-delay 300, with 10 % more energy_joules"
+    )
     noisy = [
         trial(1, Kind.BASELINE, None, 1000.0),
         trial(2, Kind.SEARCH, 300, 900.0),

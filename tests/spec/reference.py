@@ -6,6 +6,7 @@
 import json
 from pathlib import Path
 
+from mustherd.learn.aim import MAXIMIZED
 from mustherd.spec.metrics import METRICS
 from mustherd.spec.quantity import number_text
 from mustherd.spec.schema import Key, keys
@@ -26,7 +27,8 @@ def metric_table() -> str:
     """Every metric with its unit and meaning."""
     lines = ["| metric | unit | objective | meaning |", "| --- | --- | --- | --- |"]
     for name, metric in METRICS.items():
-        cells = (f"`{name}`", metric.unit or "count", "yes" if metric.minimizable else "no", metric.meaning)
+        sense = "most" if name in MAXIMIZED else "least"
+        cells = (f"`{name}`", metric.unit or "count", sense if metric.is_aim else "no", metric.meaning)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
