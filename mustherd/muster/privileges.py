@@ -29,6 +29,8 @@ class Capability(IntEnum):
     """Interrupt moderation and rings."""
     SYS_RAWIO = 17
     """Model-specific registers."""
+    PERFMON = 38
+    """The CPUs' performance counters; Linux 5.8."""
 
 
 SETPCAP = 8

@@ -36,7 +36,10 @@ Moment: TypeAlias = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
 LABEL_PATTERN = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$(?!\n)"
 Label: TypeAlias = Annotated[str, msgspec.Meta(pattern=LABEL_PATTERN)]
 """What rows belong to, such as attempt 1 of trial 7, `0007-1`: safe as a file name."""
-Columns: TypeAlias = Annotated[tuple[Word, ...], msgspec.Meta(max_length=64)]
+MAX_COLUMNS = 256
+"""Of a stream of rows."""
+
+Columns: TypeAlias = Annotated[tuple[Word, ...], msgspec.Meta(max_length=MAX_COLUMNS)]
 Streams: TypeAlias = Annotated[tuple[Word, ...], msgspec.Meta(max_length=1024)]
 Facts: TypeAlias = Annotated[dict[Word, Text], msgspec.Meta(max_length=256)]
 Settings: TypeAlias = Annotated[tuple[Setting, ...], msgspec.Meta(max_length=2048)]
@@ -294,7 +297,7 @@ class RowColumns(msgspec.Struct, frozen=True, kw_only=True):
     """The second frame of a block of form `columns`; `first` is the number of the first row."""
 
     first: Count
-    columns: Annotated[dict[Word, tuple[float, ...]], msgspec.Meta(max_length=64)]
+    columns: Annotated[dict[Word, tuple[float, ...]], msgspec.Meta(max_length=MAX_COLUMNS)]
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True, tag="offer"):

@@ -3,10 +3,12 @@
 import array
 import fcntl
 import json
+import math
 import os
 import signal
 import socket
 import struct
+import subprocess
 import time
 from concurrent.futures import Future
 from pathlib import Path
@@ -159,6 +161,46 @@ class TestNode(NodeContract):
         assert LinuxNode(LinuxOptions(idle_seconds=0, interface="10.10.1.0/24")).interface.name == "eth0"
 
 
+def sampled(driver: str, interface: str) -> tuple[tuple[str, ...], dict[str, float], dict[str, int]]:
+    """Columns of a NIC's log, what they add up to while a hundred frames are sent, and what the kernel counted."""
+    node = LinuxNode(LinuxOptions(idle_seconds=0, interface=driver, nic_log="on"))
+    [logger] = node.loggers
+    counters = Path(f"/sys/class/net/{interface}/statistics")
+    try:
+        before = {name: int((counters / name).read_text()) for name in ("tx_packets", "tx_bytes")}
+        logger.flush()
+        with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+            raw.bind((interface, 0x88B5))
+            for _ in range(100):
+                raw.send(b"\xff" * 6 + bytes(6) + b"\x88\xb5" + bytes(986))
+        wait_for(lambda: int((counters / "tx_packets").read_text()) >= before["tx_packets"] + 100)
+        began = logger._next
+        wait_for(lambda: logger._next >= began + 30)
+        after = {name: int((counters / name).read_text()) for name in before}
+        columns = logger.read().columns
+        told = {name: [v for v in values if not math.isnan(v)] for name, values in columns.items()}
+        sums = {name: sum(values) for name, values in told.items() if values}
+        return tuple(columns), sums, {name: after[name] - before[name] for name in before}
+    finally:
+        node.close()
+
+
+def test_a_queues_packets_and_bytes_are_its_drivers():
+    subprocess.run(["ip", "link", "set", "eth1", "up"], check=True)
+    columns, sums, counted = sampled("virtio_net", "eth1")
+    assert {"queue_0_rx_packets", "queue_0_tx_bytes", "core_0_cycles"} <= set(columns)
+    assert sums["queue_0_tx_packets"] == sums["tx_packets"] == counted["tx_packets"] >= 100
+    assert sums["queue_0_tx_bytes"] == sums["tx_bytes"] == counted["tx_bytes"] >= 100_000
+
+
+def test_a_driver_without_counters_for_its_queues_leaves_nulls():
+    columns, sums, counted = sampled("e1000e", "eth0")
+    assert sums["tx_packets"] == counted["tx_packets"] >= 100
+    assert "queue_0_tx_bytes" in columns
+    assert "queue_0_tx_bytes" not in sums
+    assert sums["queue_0_interrupts"] >= 0
+
+
 def test_registers_through_the_module():
     registers = Msr(Tree())
     for cpu in range(4):
@@ -214,7 +256,7 @@ def test_killed_in_mid_decision_and_restored_by_the_next_start():
     try:
         wait_for(lambda: "vm-1" in shepherd.musters())
         held = int(status(killed)["CapEff"], 16)
-        assert held == 1 << 1 | 1 << 12 | 1 << 17
+        assert held == 1 << 1 | 1 << 12 | 1 << 17 | 1 << 38
         assert status(killed)["NoNewPrivs"] == "1"
         wanted = (Setting("node-0", "itr-delay", 250), Setting("node-0", "dvfs", 1600))
         future: Future = shepherd.decide("vm-1", wanted)

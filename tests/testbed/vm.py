@@ -26,7 +26,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 CACHE = Path(os.environ.get("MUSTHERD_TESTBED_CACHE", Path.home() / ".cache/mustherd")) / "vm"
 
-MODULES = ("e1000e", "msr", "acpi-cpufreq", "cpufreq_userspace", "cpufreq_ondemand")
+MODULES = ("e1000e", "virtio_pci", "virtio_net", "msr", "acpi-cpufreq", "cpufreq_userspace", "cpufreq_ondemand")
 PACKAGES = ("msgspec", "pyzmq", "pytest", "pluggy", "iniconfig", "packaging", "pygments")
 LEFT_OUT = {"test", "idlelib", "lib2to3", "ensurepip", "tkinter", "turtledemo", "pydoc_data", "site-packages"}
 SOURCE = "/src"
@@ -108,6 +108,7 @@ class Vm:
         command += ["-kernel", str(kernel()), "-initrd", str(whole), "-acpitable", f"file={tables}"]
         command += ["-append", "console=ttyS0 panic=-1 net.ifnames=0 mitigations=off random.trust_cpu=on"]
         command += ["-netdev", "user,id=net,restrict=on", "-device", "e1000e,netdev=net", "-device", "virtio-rng-pci"]
+        command += ["-netdev", "user,id=more,restrict=on", "-device", "virtio-net-pci,netdev=more"]
         command += ["-serial", f"file:{self._console}", "-chardev", f"socket,id=line,fd={theirs.fileno()}"]
         command += ["-serial", "chardev:line"]
         self._process = subprocess.Popen(

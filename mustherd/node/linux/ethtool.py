@@ -21,8 +21,13 @@ RINGS_HEADER, RINGS_RX_MAX, RINGS_TX_MAX, RINGS_RX, RINGS_TX = 1, 2, 5, 6, 9
 # linux/rtnetlink.h, linux/if_addr.h
 RTM_GETADDR, IFA_ADDRESS, IFA_LOCAL = 22, 1, 2
 # linux/sockios.h, linux/ethtool.h
-SIOCETHTOOL, ETHTOOL_GDRVINFO = 0x8946, 3
+SIOCETHTOOL, ETHTOOL_GDRVINFO, ETHTOOL_GSTRINGS, ETHTOOL_GSTATS, ETH_SS_STATS = 0x8946, 3, 0x1B, 0x1D, 1
 _DRVINFO = struct.Struct("=I32s32s32s32s32s12s5I")
+STATISTICS_IN_DRVINFO = 8
+"""Where in it the number of the driver's own statistics is."""
+STRING_BYTES = 32
+SPARE_STATISTICS = 1024
+"""Room beyond what was counted: the kernel writes as many as there are, which may have become more."""
 
 
 class EthtoolError(Exception):
@@ -72,6 +77,10 @@ class Ethtool(Protocol):
 
     def driver(self, interface: str) -> Driver: ...
 
+    def statistics(self, interface: str) -> dict[str, int]:
+        """The driver's own counters by its own names for them; none where it has none."""
+        ...
+
     def addresses(self) -> dict[int, tuple[str, ...]]:
         """IP addresses with their prefix lengths (`10.10.1.2/24`) by interface index."""
         ...
@@ -79,6 +88,10 @@ class Ethtool(Protocol):
 
 class KernelEthtool:
     """The kernel that this process runs on."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, tuple[str, ...]] = {}
+        """Of each interface's statistics."""
 
     def coalesce(self, interface: str) -> Coalesce:
         return parse_coalesce(self._get(interface, COALESCE_GET, COALESCE_HEADER, "interrupt moderation"))
@@ -104,15 +117,27 @@ class KernelEthtool:
 
     def driver(self, interface: str) -> Driver:
         # The firmware's version is told by the old ioctl alone.
-        info = array("B", _DRVINFO.pack(ETHTOOL_GDRVINFO, b"", b"", b"", b"", b"", b"", 0, 0, 0, 0, 0))
-        try:
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
-                # struct ifreq: the interface's name and a pointer to what is asked for.
-                request = struct.pack("16sP", interface.encode("ascii", "replace")[:15], info.buffer_info()[0])
-                fcntl.ioctl(plain.fileno(), SIOCETHTOOL, request.ljust(40, b"\0"))
-        except OSError as error:
-            raise EthtoolError(f"{interface}: driver: {error.strerror}") from None
-        return parse_driver(info.tobytes())
+        return parse_driver(self._ioctl(interface, _drvinfo_request(), "driver"))
+
+    def statistics(self, interface: str) -> dict[str, int]:
+        # Drivers' own statistics are told by the old ioctls alone.
+        info = self._ioctl(interface, _drvinfo_request(), "statistics")
+        count = int(_DRVINFO.unpack(info)[STATISTICS_IN_DRVINFO])
+        if not count:
+            return {}
+        names = self._names.get(interface, ())
+        if len(names) != count:
+            room = struct.pack("=III", ETHTOOL_GSTRINGS, ETH_SS_STATS, count)
+            room += bytes(STRING_BYTES * (count + SPARE_STATISTICS))
+            names = parse_names(self._ioctl(interface, room, "statistics"))
+            self._names[interface] = names
+        room = struct.pack("=II", ETHTOOL_GSTATS, count) + bytes(8 * (count + SPARE_STATISTICS))
+        values = parse_values(self._ioctl(interface, room, "statistics"))
+        if len(values) != len(names):
+            # Queues came or went in between: with the next call they have their names.
+            self._names.pop(interface, None)
+            return {}
+        return dict(zip(names, values, strict=True))
 
     def addresses(self) -> dict[int, tuple[str, ...]]:
         found: dict[int, tuple[str, ...]] = {}
@@ -125,6 +150,18 @@ class KernelEthtool:
         except netlink.NetlinkError as error:
             raise EthtoolError(f"addresses: {error}") from None
         return found
+
+    def _ioctl(self, interface: str, request: bytes, what: str) -> bytes:
+        """What an ethtool ioctl makes of its structure."""
+        content = array("B", request)
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
+                # struct ifreq: the interface's name and a pointer to what is asked for.
+                asked = struct.pack("16sP", interface.encode("ascii", "replace")[:15], content.buffer_info()[0])
+                fcntl.ioctl(plain.fileno(), SIOCETHTOOL, asked.ljust(40, b"\0"))
+        except OSError as error:
+            raise EthtoolError(f"{interface}: {what}: {error.strerror}") from None
+        return content.tobytes()
 
     def _get(self, interface: str, command: int, header: int, what: str) -> bytes:
         answers = self._request(interface, command, header, b"", what)
@@ -160,6 +197,9 @@ class NoEthtool:
     def driver(self, interface: str) -> Driver:
         raise self._error(interface)
 
+    def statistics(self, interface: str) -> dict[str, int]:
+        raise self._error(interface)
+
     def addresses(self) -> dict[int, tuple[str, ...]]:
         return {}
 
@@ -170,6 +210,10 @@ class NoEthtool:
 def ethtool_of(tree: Tree) -> Ethtool:
     """The kernel's ethtool for the running machine's own files, none for any other tree."""
     return KernelEthtool() if tree.is_this_machine else NoEthtool()
+
+
+def _drvinfo_request() -> bytes:
+    return _DRVINFO.pack(ETHTOOL_GDRVINFO, b"", b"", b"", b"", b"", b"", 0, 0, 0, 0, 0)
 
 
 def _family(generic: netlink.Socket) -> int:
@@ -212,6 +256,22 @@ def parse_driver(info: bytes) -> Driver:
         raise EthtoolError(f"driver: {len(info)} bytes instead of {_DRVINFO.size}")
     _, name, version, firmware, bus, *_ = _DRVINFO.unpack(info)
     return Driver(name=_string(name), version=_string(version), firmware=_string(firmware), bus=_string(bus))
+
+
+def parse_names(strings: bytes) -> tuple[str, ...]:
+    """A struct ethtool_gstrings. Raises EthtoolError."""
+    count = int.from_bytes(strings[8:12], "little")
+    if len(strings) < 12 + count * STRING_BYTES:
+        raise EthtoolError(f"statistics: {count} names in {len(strings)} bytes")
+    return tuple(_string(strings[12 + k * STRING_BYTES : 12 + (k + 1) * STRING_BYTES]) for k in range(count))
+
+
+def parse_values(stats: bytes) -> tuple[int, ...]:
+    """A struct ethtool_stats. Raises EthtoolError."""
+    count = int.from_bytes(stats[4:8], "little")
+    if len(stats) < 8 + count * 8:
+        raise EthtoolError(f"statistics: {count} values in {len(stats)} bytes")
+    return struct.unpack_from(f"={count}Q", stats, 8)
 
 
 def parse_address(body: bytes) -> tuple[int, str]:

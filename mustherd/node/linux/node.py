@@ -129,7 +129,14 @@ class LinuxNode:
             cpus = self._tree.cpus("sys/devices/system/cpu/online")
         except TreeError:
             cpus = ()
-        return niclog.NicLog(self._tree, interface.name, queues, self._meter, cpus)
+        return niclog.NicLog(
+            self._tree,
+            interface.name,
+            queues,
+            self._meter,
+            cpus,
+            statistics=lambda: self._ethtool.statistics(interface.name),
+        )
 
     def _find_knobs(self, registers: Msr) -> tuple[Knob, ...]:
         found: list[Knob] = []

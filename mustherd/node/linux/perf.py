@@ -20,9 +20,10 @@ _SYSCALLS = {"x86_64": 298, "aarch64": 241}
 
 
 class Counters:
-    """Sums over CPUs of the events that this machine counts and this process may have; a file each."""
+    """The events that this machine counts and this process may have, a file for each on each CPU."""
 
     def __init__(self, cpus: Sequence[int]) -> None:
+        self.cpus = tuple(cpus)
         self._files: dict[str, list[int]] = {}
         self.missing = ""
         """Why some are not there; empty when all are."""
@@ -38,11 +39,10 @@ class Counters:
                 continue
             self._files[name] = files
 
-    def read(self) -> dict[str, int]:
-        """Counts since the files were opened. Raises OSError."""
+    def read(self) -> dict[str, list[int]]:
+        """Counts of each of `cpus` since the files were opened. Raises OSError."""
         return {
-            name: sum(int.from_bytes(os.read(file, 8), "little") for file in files)
-            for name, files in self._files.items()
+            name: [int.from_bytes(os.read(file, 8), "little") for file in files] for name, files in self._files.items()
         }
 
     def close(self) -> None:

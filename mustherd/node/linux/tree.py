@@ -9,6 +9,9 @@ from pathlib import Path
 MAX_BYTES = 1 << 20
 """No file that is read here comes near this size; more than it is garbage."""
 
+PAGE_BYTES = 4096
+"""What a seq_file gives at least in one read, if it has so much."""
+
 MAX_CPUS = 8192
 """What Linux on x86 can be built for."""
 
@@ -52,11 +55,42 @@ class TreeError(Exception):
         self.cause = cause
 
 
+class OpenFile:
+    """A file that is read whole again and again, and stays open in between: a third of the cost of opening it anew."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = -1
+
+    def read(self) -> bytes:
+        """Up to MAX_BYTES + 1 of what it holds now. Raises OSError; the next read opens it anew."""
+        try:
+            if self._descriptor < 0:
+                self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            else:
+                os.lseek(self._descriptor, 0, os.SEEK_SET)
+            content = part = os.read(self._descriptor, 1 << 16)
+            # A file of one value is read in one go; others may return less than asked for long before their end.
+            while len(content) >= PAGE_BYTES // 2 and part and len(content) <= MAX_BYTES:
+                part = os.read(self._descriptor, 1 << 16)
+                content += part
+        except OSError:
+            self.close()
+            raise
+        return content
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
 class Tree:
     """The file system below `root`; paths are given without a leading slash.
 
-    `read_bytes`, `write_bytes`, `pread`, `pwrite`, `entries` and `target` are the only ways to the machine, and raise
-    OSError; all the rest is built on them and raises TreeError.
+    `read_bytes`, `opened`, `write_bytes`, `pread`, `pwrite`, `entries` and `target` are the only ways to the machine,
+    and raise OSError; all the rest is built on them and raises TreeError.
     """
 
     def __init__(self, root: Path = Path("/")) -> None:
@@ -77,6 +111,10 @@ class Tree:
                 parts.append(part)
                 size += len(part)
             return b"".join(parts)
+
+    def opened(self, path: str) -> OpenFile:
+        """A file to be read again and again."""
+        return OpenFile(self.root / path)
 
     def write_bytes(self, path: str, content: bytes) -> None:
         """Give `content` to an existing file in one write; never creates one."""

@@ -41,6 +41,9 @@ class FakeTree(Tree):
         self._fail(self.read_faults, path)
         return self._file(path)
 
+    def opened(self, path: str) -> "FakeFile":
+        return FakeFile(self, path)
+
     def entries(self, path: str) -> list[str]:
         self._fail(self.read_faults, path)
         found = {p[len(path) + 1 :].split("/")[0] for p in (*self.files, *self.links) if p.startswith(f"{path}/")}
@@ -155,6 +158,20 @@ class FakeTree(Tree):
             self.poke(int(folder.split("/cpu")[2]), m.PERF_CTL, khz // 100_000 << 8)
 
 
+class FakeFile:
+    """One that is read again and again."""
+
+    def __init__(self, tree: FakeTree, path: str) -> None:
+        self._tree = tree
+        self._path = path
+
+    def read(self) -> bytes:
+        return self._tree.read_bytes(self._path)
+
+    def close(self) -> None:
+        pass
+
+
 class FakeEthtool:
     """NICs as their drivers keep them; the settings lie in a file below the tree's root."""
 
@@ -193,6 +210,9 @@ class FakeEthtool:
         return Driver(
             name=str(self._load(interface)["driver"]), version="5.1.0-k", firmware="0x800003df", bus="0000:03:00.0"
         )
+
+    def statistics(self, interface: str) -> dict[str, int]:
+        return self._load(interface).get("statistics", {})
 
     def addresses(self) -> dict[int, tuple[str, ...]]:
         return {1: ("127.0.0.1/8",), 2: ("10.10.1.2/24", "fe80::1/64")}
