@@ -68,6 +68,8 @@ def run(
 
     import msgspec
 
+    from mustherd.load.saturation import why
+
     offered = _load(preset, _rate(qps))
     with _source(servers, mutilate, agent, workers, connections, ascii_, ramp, seconds) as source:
         report = _measured(source, offered, ramp, seconds)
@@ -82,7 +84,10 @@ def run(
         spent = report.counters["server_cpu_seconds"]
         typer.echo(f"server CPU: {spent:.3f} s, {1e6 * spent / max(1, report.requests):.1f} us a request")
     if report.saturated:
-        typer.echo(f"the generator ({report.generator}) was itself the bottleneck: these are not the server's numbers")
+        typer.echo(
+            f"the generator ({report.generator}) was itself the bottleneck ({why(report)}):"
+            " these are not the server's numbers"
+        )
 
 
 @app.command()

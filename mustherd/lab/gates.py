@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mustherd.load.saturation import why
 from mustherd.spec.experiment import Gates
 from mustherd.terms import Reading, Setting
 from mustherd.wire.messages import Measured
@@ -42,16 +43,20 @@ def judge(
     seq: int,
     facts: Mapping[str, str],
     window_seconds: float,
-    was_late: bool,
+    times_late: int,
     log_complete: bool,
 ) -> Fired | None:
     """The first gate that a window doesn't pass, None when it can be trusted.
 
-    `settings` and `seq` are the decision that should have been in force (0: none), `facts` the node's, `was_late`
-    whether the muster was silent for too long meanwhile, `log_complete` whether all its rows have arrived.
+    `settings` and `seq` are the decision that should have been in force (0: none), `facts` the node's, `times_late`
+    how often the muster was silent for too long meanwhile, `log_complete` whether all its rows have arrived.
     """
-    if was_late:
-        return Fired(MUSTER_LATE, "the muster's heartbeats were late during the trial, so it may not have run freely")
+    if times_late > gates.times_late:
+        return Fired(
+            MUSTER_LATE,
+            f"the muster's heartbeats were late {times_late} times during the trial, allowed {gates.times_late}, so it"
+            " may not have run freely",
+        )
     if measured.in_force != seq:
         return Fired(
             DECISION_NOT_IN_FORCE, f"decision {measured.in_force} was in force at the window's end instead of {seq}"
@@ -129,8 +134,10 @@ def _load(gates: Gates, measured: Measured) -> Fired | None:
         return None
     if load.requests == 0:
         return Fired(NO_LOAD, "not one request was answered in the window")
-    if load.saturated:
-        return Fired(GENERATOR_SATURATED, f"the load generator ({load.generator}) was itself the bottleneck")
+    if bottleneck := why(load, gates.generator.limits()):
+        return Fired(
+            GENERATOR_SATURATED, f"the load generator ({load.generator}) was itself the bottleneck: {bottleneck}"
+        )
     ratio = load.misses / load.requests
     if ratio > gates.miss_ratio:
         return Fired(MISSES, f"{load.misses} of {load.requests} requests were misses, more than {gates.miss_ratio:g}")

@@ -111,7 +111,7 @@ class Runner:
             seq=applied.seq if settings else 0,
             facts=view.facts,
             window_seconds=load.window_seconds,
-            was_late=after.times_late != view.times_late,
+            times_late=after.times_late - view.times_late,
             log_complete=complete,
         ) or self._missing(trial)
         if fired is not None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from mustherd.load.saturation import why
 from mustherd.terms import LoadReport
 
 PRECISION = 0.05
@@ -62,7 +63,7 @@ def find(
         value = latencies.get(percentile, float("nan"))
         broken, by_server = "", True
         if report.saturated:
-            broken, by_server = f"the generator ({report.generator}) was itself the bottleneck", False
+            broken, by_server = f"the generator ({report.generator}) was itself the bottleneck: {why(report)}", False
         elif not value <= limit_us:
             broken = f"{kind} {percentile} {value:.0f} us > {limit_us:g} us"
         elif report.achieved_qps < LEAST_RATIO * report.offered_qps:

@@ -316,5 +316,7 @@ def _curve(curve: Mapping[str, Any]) -> str:
 
 def _gate(value: object) -> str:
     if isinstance(value, Mapping):
-        return " to ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in value.values())
+        if value.keys() == {"low", "high"}:
+            return f"{_gate(value['low'])} to {_gate(value['high'])}"
+        return f"({', '.join(f'{key} {_gate(inner)}' for key, inner in value.items())})"
     return f"{value:g}" if isinstance(value, float) else str(value)

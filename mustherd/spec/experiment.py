@@ -27,6 +27,8 @@ from mustherd.load import curve as curves
 from mustherd.load.curve import Curve, CurveError
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.presets import PRESETS, load
+from mustherd.load.saturation import DEFAULT as USUAL
+from mustherd.load.saturation import SaturationLimits
 from mustherd.spec import curves as curve_values
 from mustherd.spec import knobs as knob_values
 from mustherd.spec import rules
@@ -535,6 +537,34 @@ class Band(Part):
     high: float = key(2000.0, "More is taken for a broken counter.", "W", gt=0, le=1e6)
 
 
+class GeneratorGates(Part):
+    """The most that the load generator may show of being the bottleneck itself."""
+
+    busy: float = key(
+        USUAL.busy, "Share of the window in which the busiest process of builtin may have something to do.", ge=0, le=1
+    )
+    waiting: float = key(
+        USUAL.waiting, "Share of the window in which a process of builtin may be ready and have no core.", ge=0, le=1
+    )
+    unsent: float = key(
+        USUAL.unsent, "Share of what was due that builtin may leave unsent, though nothing held it back.", ge=0, le=1
+    )
+    late: float = key(USUAL.late, "Share of the mean latency that may come of builtin's sending late.", ge=0, le=1)
+    leader_shortfall: float = key(
+        USUAL.leader_shortfall, "Share of its own load that mutilate's leader may fail to send.", ge=0, le=1
+    )
+    leader_in_use: float = key(
+        USUAL.leader_in_use,
+        "Share of the leader's places in flight: where more are in use, its shortfall is taken for the server's.",
+        ge=0,
+        le=1,
+    )
+
+    def limits(self) -> SaturationLimits:
+        """As the load's own parts know them."""
+        return SaturationLimits(**self.model_dump())
+
+
 class Gates(Part):
     """When a measurement can't be trusted."""
 
@@ -546,6 +576,8 @@ class Gates(Part):
         le=1,
     )
     miss_ratio: float = key(0.001, "Largest share of reads that may find no value.", ge=0, le=1)
+    generator: GeneratorGates = key(GeneratorGates, "What a load generator may show of being the bottleneck itself.")
+    times_late: int = key(0, "How often a muster's heartbeats may be late during a trial.", ge=0, le=10**6)
     log_rows_lost: int = key(0, "Rows of native logs that may be lost.", ge=0, le=10**9)
     energy_watts: Band = key(Band, "Plausible power of a node's packages.")
     window_tolerance: float = key(

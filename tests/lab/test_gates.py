@@ -9,9 +9,11 @@ import pytest
 from mustherd.lab import gates
 from mustherd.lab.gates import Fired, band_watts, judge
 from mustherd.lab.metrics import metrics
+from mustherd.load.saturation import SaturationLimits, why
 from mustherd.spec.experiment import Band, Gates
 from mustherd.terms import Energy, LoadReport, Reading, Setting
 from mustherd.wire.messages import Measured
+from tests.spec.make import made
 
 SETTINGS = (Setting("node-0", "dvfs", 1200),)
 HELD = Reading(sheep="node-0", knob="dvfs", asked=1200, applied=1200, running=1200, held=True)
@@ -25,9 +27,11 @@ GOOD = Measured(
 )  # fmt: skip
 
 
-def fired(measured: Measured = GOOD, facts: Mapping[str, str] | None = None, **changes: Any) -> Fired | None:
-    given = {"settings": SETTINGS, "seq": 7, "window_seconds": 30.0, "was_late": False, "log_complete": True, **changes}
-    return judge(Gates(), measured, facts=facts or {}, **given)
+def fired(
+    measured: Measured = GOOD, facts: Mapping[str, str] | None = None, limits: Gates | None = None, **changes: Any
+) -> Fired | None:
+    given = {"settings": SETTINGS, "seq": 7, "window_seconds": 30.0, "times_late": 0, "log_complete": True, **changes}
+    return judge(limits or Gates(), measured, facts=facts or {}, **given)
 
 
 def but(**changes: Any) -> Measured:
@@ -36,6 +40,11 @@ def but(**changes: Any) -> Measured:
 
 def load(**changes: Any) -> Measured:
     return but(load=msgspec.structs.replace(LOAD, **changes))
+
+
+def told(**counters: float) -> Measured:
+    """A load of which the generator tells this of itself."""
+    return load(counters=counters)
 
 
 def reading(**changes: Any) -> tuple[Reading, ...]:
@@ -48,38 +57,84 @@ def test_a_good_window_passes() -> None:
     assert fired(but(in_force=0, before=(), after=()), settings=(), seq=0) is None
 
 
-@pytest.mark.parametrize(
-    ("measured", "changes", "reason", "says"),
-    [
-        (GOOD, {"was_late": True}, gates.MUSTER_LATE, "late"),
-        (but(in_force=0), {}, gates.DECISION_NOT_IN_FORCE, "decision 0 was in force at the window's end instead of 7"),
-        (but(after=reading(held=False, applied=2800)), {}, gates.KNOB_NOT_HELD, "asked 1200, the node keeps 2800"),
-        (but(before=reading(asked=1300)), {}, gates.KNOB_NOT_HELD, "before the window"),
-        (but(before=()), {}, gates.KNOB_NOT_HELD, "was not read back"),
-        (but(after=reading(error="EIO")), {}, gates.KNOB_NOT_HELD, "EIO"),
-        (but(t1_s=25.0), {}, gates.WINDOW_LENGTH, "25.00 s instead of 30 s"),
-        (load(t0_s=-0.7), {}, gates.WINDOW_MISMATCH, "up to 0.700 s apart, allowed 0.6 s"),
-        (load(t1_s=30.7), {}, gates.WINDOW_MISMATCH, "up to 0.700 s apart"),
-        (load(t0_s=0.4, counters={"clock_uncertainty_s": 0.3}), {}, gates.WINDOW_MISMATCH, "up to 0.700 s apart"),
-        (but(meter_error="permission denied"), {}, gates.ENERGY_UNREADABLE, "permission denied"),
-        (
-            but(energies=(Energy(zone="p", kind="package", joules=1.0),)),
-            {},
-            gates.ENERGY_IMPLAUSIBLE,
-            "outside 5..2000",
-        ),
-        (load(requests=0), {}, gates.NO_LOAD, "not one request"),
-        (load(saturated=True), {}, gates.GENERATOR_SATURATED, "(twin)"),
-        (load(misses=1000), {}, gates.MISSES, "1000 of 29970"),
-        (but(rows_lost={"power": 2}), {}, gates.LOG_ROWS_LOST, "2 rows"),
-        (GOOD, {"log_complete": False}, gates.LOG_INCOMPLETE, "up to 3"),
-    ],
-)
+CASES: list[tuple[Measured, dict[str, Any], str, str]] = [
+    (GOOD, {"times_late": 2}, gates.MUSTER_LATE, "late 2 times during the trial, allowed 0"),
+    (but(in_force=0), {}, gates.DECISION_NOT_IN_FORCE, "decision 0 was in force at the window's end instead of 7"),
+    (but(after=reading(held=False, applied=2800)), {}, gates.KNOB_NOT_HELD, "asked 1200, the node keeps 2800"),
+    (but(before=reading(asked=1300)), {}, gates.KNOB_NOT_HELD, "before the window"),
+    (but(before=()), {}, gates.KNOB_NOT_HELD, "was not read back"),
+    (but(after=reading(error="EIO")), {}, gates.KNOB_NOT_HELD, "EIO"),
+    (but(t1_s=25.0), {}, gates.WINDOW_LENGTH, "25.00 s instead of 30 s"),
+    (load(t0_s=-0.7), {}, gates.WINDOW_MISMATCH, "up to 0.700 s apart, allowed 0.6 s"),
+    (load(t1_s=30.7), {}, gates.WINDOW_MISMATCH, "up to 0.700 s apart"),
+    (load(t0_s=0.4, counters={"clock_uncertainty_s": 0.3}), {}, gates.WINDOW_MISMATCH, "up to 0.700 s apart"),
+    (but(meter_error="permission denied"), {}, gates.ENERGY_UNREADABLE, "permission denied"),
+    (
+        but(energies=(Energy(zone="p", kind="package", joules=1.0),)),
+        {},
+        gates.ENERGY_IMPLAUSIBLE,
+        "outside 5..2000",
+    ),
+    (load(requests=0), {}, gates.NO_LOAD, "not one request"),
+    (load(saturated=True), {}, gates.GENERATOR_SATURATED, "(twin) was itself the bottleneck: it says so itself"),
+    (told(generator_busy=0.97), {}, gates.GENERATOR_SATURATED, "busy for 97.0% of the window, allowed 95.0%"),
+    (told(generator_wait_share=0.6), {}, gates.GENERATOR_SATURATED, "for a core for 60.0%"),
+    (told(generator_unsent_share=0.011), {}, gates.GENERATOR_SATURATED, "1.1% of what was due was left unsent"),
+    (told(generator_late_share=0.51), {}, gates.GENERATOR_SATURATED, "51.0% of the mean latency"),
+    (
+        told(leader_shortfall=0.03, leader_slots_in_use=0.2),
+        {},
+        gates.GENERATOR_SATURATED,
+        "the leader sent 3.0% less than it was asked to, allowed 2.0%, with 20.0% of its places in flight in use",
+    ),
+    (load(misses=1000), {}, gates.MISSES, "1000 of 29970"),
+    (but(rows_lost={"power": 2}), {}, gates.LOG_ROWS_LOST, "2 rows"),
+    (GOOD, {"log_complete": False}, gates.LOG_INCOMPLETE, "up to 3"),
+]
+
+
+@pytest.mark.parametrize(("measured", "changes", "reason", "says"), CASES)
 def test_a_gate_fires(measured: Measured, changes: dict[str, Any], reason: str, says: str) -> None:
     found = fired(measured, **changes)
     assert found is not None
     assert found.reason == reason
     assert says in found.detail
+
+
+def test_every_gate_has_a_case_in_which_it_fires() -> None:
+    reasons = {value for name, value in vars(gates).items() if name.isupper() and isinstance(value, str)}
+    assert {reason for _, _, reason, _ in CASES} == reasons
+
+
+@pytest.mark.parametrize(
+    ("spelt", "measured", "changes"),
+    [
+        ({"miss_ratio": 0.04}, load(misses=1000), {}),
+        ({"log_rows_lost": 2}, but(rows_lost={"power": 2}), {}),
+        ({"times_late": 2}, GOOD, {"times_late": 2}),
+        ({"window_tolerance": 0.2}, but(t1_s=25.0, load=None), {}),
+        ({"window_tolerance": 0.03}, load(t0_s=-0.7), {}),
+        ({"energy_watts": {"low": 0.0}}, but(energies=(Energy(zone="p", kind="package", joules=1.0),)), {}),
+        ({"energy_watts": {"high": 50.0}}, GOOD, {}),
+        ({"generator": {"busy": 0.98}}, told(generator_busy=0.97), {}),
+        ({"generator": {"busy": 0.5}}, told(generator_busy=0.6), {}),
+        ({"generator": {"waiting": 0.7}}, told(generator_busy=0.1, generator_wait_share=0.6), {}),
+        ({"generator": {"unsent": 0.1}}, told(generator_unsent_share=0.05), {}),
+        ({"generator": {"late": 0.6}}, told(generator_late_share=0.51), {}),
+        ({"generator": {"leader_shortfall": 0.05}}, told(leader_shortfall=0.03, leader_slots_in_use=0.2), {}),
+        ({"generator": {"leader_in_use": 0.1}}, told(leader_shortfall=0.03, leader_slots_in_use=0.2), {}),
+        ({"generator": {"leader_in_use": 0.9}}, told(leader_shortfall=0.03, leader_slots_in_use=0.8), {}),
+    ],
+)
+def test_the_file_moves_every_threshold(spelt: dict[str, Any], measured: Measured, changes: dict[str, Any]) -> None:
+    moved = made(gates=spelt).gates
+    assert (fired(measured, limits=moved, **changes) is None) != (fired(measured, **changes) is None)
+
+
+def test_a_generator_that_is_within_the_file_s_limits_is_believed_though_the_usual_ones_are_stricter() -> None:
+    report = msgspec.structs.replace(LOAD, saturated=True, counters={"generator_busy": 0.97})
+    assert why(report) != ""
+    assert why(report, SaturationLimits(busy=0.98)) == ""
 
 
 def test_the_nodes_own_band_narrows_the_definitions() -> None:

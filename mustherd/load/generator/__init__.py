@@ -10,6 +10,8 @@ merges them and is light enough for a muster. Counters that it adds to a report,
 - `generator_busy`: share of the window in which a worker had something to do (worst worker).
 - `generator_lag_avg_us`, `generator_lag_p99_us`: how late requests were sent that nothing held back (worst worker).
 - `generator_wait_share`: share of the window in which a worker was ready to run and had no core (worst worker).
+- `generator_unsent_share`, `generator_late_share`: `unsent` as a share of the requests due, and the share of the mean
+  latency that comes of sending late.
 - `generator_takes_precedence`: 1 where every worker goes before other processes, which takes root.
 - `generator_cpu_seconds`: CPU time of all workers; a worker that doesn't block takes a whole core.
 - `counters_slack_s`: how far the servers' counters may have been read from the two ends of the window, in all.
@@ -18,5 +20,5 @@ merges them and is light enough for a muster. Counters that it adds to a report,
 
 Its limit is about 60,000 requests a second for each worker with a core to itself, 80,000 at most (2.6 GHz EPYC, 1
 memcached on loopback); tests/benchmarks/load_generator.py measures it where it runs. A report is `saturated` when the
-generator was the bottleneck, by the limits in mustherd.load.generator.merge.
+generator was the bottleneck, by the limits in mustherd.load.saturation.
 """

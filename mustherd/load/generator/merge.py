@@ -3,25 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
 
+from mustherd.load import saturation
 from mustherd.load.generator.options import DIGITS, MAX_UNITS, UNITS_PER_SECOND, Counted
 from mustherd.terms import LoadReport
 
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
 
-MAX_BUSY = 0.95
-"""A worker that was busy for more of the window had no room to be on time."""
-MAX_WAIT_SHARE = 0.5
-"""A worker that waited for a core for more of the window than this was kept from its work by others."""
-MAX_UNSENT = 0.01
-"""Share of the requests due that may be left unsent, though nothing held them back, when the window ends."""
-MAX_LAG_SHARE = 0.5
-"""Share that sending late may have in the mean latency: above it the generator measured itself."""
-
 
 def merge(parts: Sequence[Counted], t0_s: float, t1_s: float) -> LoadReport:
-    """The report of a window on CLOCK_MONOTONIC, `saturated` by the limits above. ValueError without a worker."""
+    """The report of a window on CLOCK_MONOTONIC, `saturated` by the usual limits. ValueError without a worker."""
     if not parts:
         raise ValueError("no worker counted anything")
     seconds = t1_s - t0_s
@@ -33,7 +26,7 @@ def merge(parts: Sequence[Counted], t0_s: float, t1_s: float) -> LoadReport:
     waited = max(p.wait_s for p in parts) / seconds
     latency_sum = sum(p.read_sum_us + p.update_sum_us for p in parts)
     lag_sum = sum(p.lag_sum_us for p in parts)
-    return LoadReport(
+    report = LoadReport(
         generator="builtin",
         t0_s=t0_s,
         t1_s=t1_s,
@@ -44,19 +37,16 @@ def merge(parts: Sequence[Counted], t0_s: float, t1_s: float) -> LoadReport:
         samples=answered,
         read_us=_latencies(reads, sum(p.read_sum_us for p in parts)),
         update_us=_latencies(updates, sum(p.update_sum_us for p in parts)),
-        saturated=(
-            busy > MAX_BUSY
-            or waited > MAX_WAIT_SHARE
-            or unsent > MAX_UNSENT * due
-            or lag_sum > MAX_LAG_SHARE * latency_sum
-        ),
         counters={
-            "generator_busy": busy,
+            saturation.BUSY: busy,
             "generator_lag_avg_us": max(
                 p.lag_sum_us / max(1, h.get_total_count()) for p, h in zip(parts, lags, strict=True)
             ),
             "generator_lag_p99_us": max(_us(h, 99.0) for h in lags),
-            "generator_wait_share": waited,
+            saturation.WAITING: waited,
+            saturation.UNSENT: unsent / due if due else 0.0,
+            # A window in which nothing was answered has no mean latency: what was sent late is then all there is.
+            saturation.LATE: lag_sum / latency_sum if latency_sum else float(lag_sum > 0),
             "generator_takes_precedence": float(all(p.takes_precedence for p in parts)),
             "generator_cpu_seconds": sum(p.cpu_s for p in parts),
             "unsent": unsent,
@@ -65,6 +55,7 @@ def merge(parts: Sequence[Counted], t0_s: float, t1_s: float) -> LoadReport:
             "errors": sum(p.errors for p in parts),
         },
     )
+    return msgspec.structs.replace(report, saturated=bool(saturation.why(report)))
 
 
 def _added(encoded: Any) -> HdrHistogram:

@@ -6,6 +6,9 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 
+import msgspec
+
+from mustherd.load import saturation
 from mustherd.load.counters import Address, Counters, read, total
 from mustherd.load.error import LoadError, Reason
 from mustherd.load.host import Host, Job
@@ -24,11 +27,6 @@ SYNC_S = 1.5
 SLACK_S = 10.0
 """After a run should be over: for connections to open and close, and requests to drain."""
 POLL_S = 0.005
-
-MAX_SHORTFALL = 0.02
-"""Share of its own load that a leader may fail to send."""
-MIN_ROOM = 0.5
-"""Share of its connections that must be free for a shortfall to be the leader's and not the server's fault."""
 
 FAILURES = {
     "Connection refused": Reason.SERVER_UNREACHABLE,
@@ -300,7 +298,7 @@ def report(
 
     Latencies that the build doesn't print are not in it. `samples` is exact for saved ones, else what the leader says
     it sent itself. `saturated` when the leader fell short of its own load while its connections had room (Little's
-    law: busy connections = rate x latency).
+    law: busy connections = rate x latency), by the usual limits of mustherd.load.saturation.
     """
     if not found.read_us and not found.update_us:
         raise LoadError(Reason.NO_SAMPLES, "mutilate measured no latency: its rows are zeros")
@@ -314,7 +312,7 @@ def report(
     sampled = {**found.update_us, **found.read_us}
     in_use = own_qps * sampled.get("avg", 0.0) / 1e6 / slots
     own = found.local_requests if agents and found.local_requests is not None else found.requests
-    return LoadReport(
+    made = LoadReport(
         generator="mutilate",
         t0_s=t0_s,
         t1_s=t0_s + found.seconds,
@@ -325,9 +323,15 @@ def report(
         samples=round(exact["count"]) if exact else own,
         read_us={k: v for k, v in exact.items() if k != "count"} or found.read_us,
         update_us=found.update_us,
-        saturated=own_qps < (1 - MAX_SHORTFALL) * wanted and in_use < MIN_ROOM,
-        counters={**counters, "leader_qps": own_qps, "leader_slots_in_use": in_use, "skipped": float(found.skipped)},
+        counters={
+            **counters,
+            "leader_qps": own_qps,
+            saturation.LEADER_SHORTFALL: max(0.0, 1 - own_qps / wanted),
+            saturation.LEADER_IN_USE: in_use,
+            "skipped": float(found.skipped),
+        },
     )
+    return msgspec.structs.replace(made, saturated=bool(saturation.why(made)))
 
 
 def _wait(job: Job, seconds: float, what: str, dead_agents: Callable[[], list[str]] = list) -> str:
