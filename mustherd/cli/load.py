@@ -121,13 +121,6 @@ def peak(
     if low_qps > high_qps:
         raise ByHandError(f"--low {low_qps:g} is above --high {high_qps:g}")
 
-    def tell(step: "Step") -> None:
-        typer.echo(
-            f"{step.qps:>12,.0f} qps: {kind} {percentile} {step.value_us:,.0f} us, "
-            f"answered {step.achieved_qps:,.0f}, {step.broken or 'ok'}",
-            err=json,
-        )
-
     with _source(servers, mutilate, agent, workers, connections, ascii_, ramp, seconds) as source:
         found = find(
             lambda qps: _measured(source, _load(preset, qps), ramp, seconds),
@@ -136,13 +129,93 @@ def peak(
             limit_us=limit_us,
             low_qps=low_qps,
             high_qps=high_qps,
-            tell=tell,
+            tell=lambda step: _tell(step, f"{kind} {percentile}", err=json),
         )
     if json:
         typer.echo(dumps({**msgspec.to_builtins(found), "limit": limit}, indent=2))
         return
     what = f"peak: {found.qps:,.0f} qps" if found.qps else f"even {low_qps:,.0f} qps is too much"
     typer.echo(f"{what}; beyond: {found.limited_by}{'' if found.by_server else ' (not the server)'}")
+
+
+@app.command()
+def limit(
+    servers: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[HOST:PORT ...]", help="The servers to load; none: a memcached started here for it."),
+    ] = None,
+    low: Annotated[str, typer.Option(help="The load to begin with.")] = "1k",
+    high: Annotated[str, typer.Option(help="No load above this is tried.")] = "10M",
+    preset: Preset = "etc",
+    seconds: Seconds = 2.0,
+    ramp: Ramp = 1.0,
+    workers: Workers = 1,
+    connections: Connections = 16,
+    ascii_: Ascii = False,
+    json: Json = False,
+) -> None:
+    """Measure the built-in generator's own limit here: the load beyond which it would measure itself.
+
+    Keep experiments well below it; a window in which the generator was the bottleneck is invalid.
+    """
+    from json import dumps
+
+    import msgspec
+
+    from mustherd.load.peak import generator_limit
+
+    low_qps, high_qps = _rate(low), _rate(high)
+    if low_qps > high_qps:
+        raise ByHandError(f"--low {low_qps:g} is above --high {high_qps:g}")
+    with (
+        _own_server(servers or []) as addresses,
+        _source(addresses, None, None, workers, connections, ascii_, ramp, seconds) as source,
+    ):
+        found = generator_limit(
+            lambda qps: _measured(source, _load(preset, qps), ramp, seconds),
+            low_qps=low_qps,
+            high_qps=high_qps,
+            tell=lambda step: _tell(step, "read p99", err=json),
+        )
+    if json:
+        typer.echo(dumps({**msgspec.to_builtins(found), "workers": workers}, indent=2))
+        return
+    who = f"the generator ({workers} {'process' if workers == 1 else 'processes'})"
+    if not found.qps:
+        typer.echo(f"even {low_qps:,.0f} qps is too much here: {found.limited_by}")
+    elif found.by_server:
+        typer.echo(f"{who} offers {found.qps:,.0f} qps and more: there the server gave out first ({found.limited_by})")
+    else:
+        typer.echo(f"{who} offers up to {found.qps:,.0f} qps; beyond: {found.limited_by}")
+
+
+def _tell(step: "Step", what: str, *, err: bool) -> None:
+    value = "none" if step.value_us is None else f"{step.value_us:,.0f} us"
+    busy = "" if step.generator_busy is None else f", generator busy {step.generator_busy:.0%}"
+    typer.echo(
+        f"{step.qps:>12,.0f} qps: {what} {value}, answered {step.achieved_qps:,.0f}{busy}, {step.broken or 'ok'}",
+        err=err,
+    )
+
+
+@contextmanager
+def _own_server(servers: list[str]) -> Iterator[list[str]]:
+    """The servers that were named; where none was, one of our own on loopback for the time."""
+    from mustherd.load.error import LoadError
+    from mustherd.load.memcached import Memcached, MemcachedOptions
+
+    if servers:
+        yield servers
+        return
+    memcached = Memcached(MemcachedOptions(port=0))
+    try:
+        try:
+            memcached.start()
+        except LoadError as error:
+            raise LoadFailedError(f"{error}; or name a server to load: HOST:PORT") from None
+        yield [str(memcached.address)]
+    finally:
+        memcached.close()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pwd
+import random
 import shutil
 import socket
 import subprocess
@@ -18,8 +19,14 @@ from mustherd.load import counters
 from mustherd.load.counters import Address, Counters
 from mustherd.load.error import LoadError, Reason
 
-START_TIMEOUT_S = 5.0
+START_TIMEOUT_S = 15.0
+"""Usually some milliseconds; a machine that others keep busy may need seconds."""
 POLL_S = 0.005
+PORTS = range(20_000, 32_000)
+"""Where free ports are looked for: below those that connections going out take, so that a port is still free when a
+server that was stopped wants it back."""
+PORT_TRIES = 5
+IN_USE = "Address already in use"
 
 Whole = Annotated[int, msgspec.Meta(ge=1)]
 Core = Annotated[int, msgspec.Meta(ge=0, le=4095)]
@@ -116,10 +123,26 @@ class Memcached:
             return
         if shutil.which(self._options.program) is None:
             raise LoadError(Reason.TOOL_MISSING, f"{self._options.program} is not installed (Debian: memcached)")
-        if self._options.port == 0:
-            self._options = msgspec.structs.replace(self._options, port=free_port(self._options.listen))
-        elif _answers(self._options):
-            raise LoadError(Reason.SERVER_FAILED, f"another memcached already listens on {self.address}")
+        if self._options.port:
+            if _pid_of(self._options):
+                raise LoadError(Reason.SERVER_FAILED, f"another memcached already listens on {self.address}")
+            self._run()
+            return
+        any_port = self._options
+        for tries_left in reversed(range(PORT_TRIES)):
+            self._options = msgspec.structs.replace(any_port, port=free_port(any_port.listen))
+            try:
+                self._run()
+            except LoadError as error:
+                # Between looking for a port and taking it somebody else may have.
+                if tries_left and IN_USE in error.message:
+                    continue
+                self._options = any_port
+                raise
+            return
+
+    def _run(self) -> None:
+        """Start it on its port and wait until it answers there. LoadError."""
         self._said.seek(0)
         self._said.truncate()
         argv = [*_leash(self._options.user), *self._options.argv()]
@@ -129,7 +152,7 @@ class Memcached:
             raise LoadError(Reason.TOOL_MISSING, f"cannot run {argv[0]}: {error.strerror}") from None
         self._process = process
         deadline = time.monotonic() + START_TIMEOUT_S
-        while not _answers(self._options):
+        while _pid_of(self._options) != process.pid:
             if process.poll() is not None:
                 raise LoadError(Reason.SERVER_FAILED, f"memcached ended at its start: {self._last_words()}")
             if time.monotonic() > deadline:
@@ -223,17 +246,22 @@ def check(options: MemcachedOptions, version: str = "") -> list[str]:
 
 def free_port(host: str = "127.0.0.1") -> int:
     """A port that nobody listened on a moment ago."""
+    for port in random.sample(PORTS, 50):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((host, port))
+            return port
     with socket.socket() as probe:
         probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+        found: int = probe.getsockname()[1]
+        return found
 
 
-def _answers(options: MemcachedOptions) -> bool:
+def _pid_of(options: MemcachedOptions) -> int:
+    """The process id that the memcached at the options' address gives; 0 where none answers."""
     try:
-        return bool(counters.version(options.address, options.protocol == "binary"))
-    except LoadError:
-        return False
+        return int(counters.stats(options.address, binary=options.protocol == "binary").get("pid", "0"))
+    except (LoadError, ValueError):
+        return 0
 
 
 def _leash(user: str) -> list[str]:

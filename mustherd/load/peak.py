@@ -1,10 +1,12 @@
-"""The highest load that a server carries within a limit; pure but for the measurements that it asks for."""
+"""The highest load that a server carries within a limit, or that a generator can offer; pure but for the measurements
+that it asks for."""
 
+import math
 from collections.abc import Callable
 
 import msgspec
 
-from mustherd.load.saturation import why
+from mustherd.load.saturation import BUSY, why
 from mustherd.terms import LoadReport
 
 PRECISION = 0.05
@@ -13,13 +15,20 @@ LEAST_RATIO = 0.98
 """Share of the offered load that must be answered."""
 
 
+ATTEMPTS = 2
+"""How often a load is tried that breaks something: somebody else may have had a core for once."""
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One load that was tried. `broken` says in words what was not kept; empty: all was."""
 
     qps: float
     achieved_qps: float
-    value_us: float
+    value_us: float | None
+    """The percentile; None where none was measured."""
     broken: str
+    generator_busy: float | None = None
+    """Share of the window in which the generator's busiest process had something to do, where it tells."""
 
 
 class Peak(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,18 +66,32 @@ def find(
     steps: list[Step] = []
     limits: dict[float, tuple[str, bool]] = {}
 
-    def keeps(qps: float) -> bool:
-        report = measure(qps)
+    def judged(report: LoadReport) -> tuple[float, str, bool]:
         latencies = report.read_us if kind == "read" else report.update_us
-        value = latencies.get(percentile, float("nan"))
-        broken, by_server = "", True
+        value = latencies.get(percentile, math.nan)
         if report.saturated:
-            broken, by_server = f"the generator ({report.generator}) was itself the bottleneck: {why(report)}", False
-        elif not value <= limit_us:
-            broken = f"{kind} {percentile} {value:.0f} us > {limit_us:g} us"
-        elif report.achieved_qps < LEAST_RATIO * report.offered_qps:
-            broken = f"{report.achieved_qps / report.offered_qps:.1%} of the load was answered"
-        steps.append(Step(qps=qps, achieved_qps=report.achieved_qps, value_us=value, broken=broken))
+            return value, f"the generator ({report.generator}) was itself the bottleneck: {why(report)}", False
+        if not value <= limit_us:
+            return value, f"{kind} {percentile} {value:.0f} us > {limit_us:g} us", True
+        if report.achieved_qps < LEAST_RATIO * report.offered_qps:
+            return value, f"{report.achieved_qps / report.offered_qps:.1%} of the load was answered", True
+        return value, "", True
+
+    def keeps(qps: float) -> bool:
+        for _ in range(ATTEMPTS):
+            report = measure(qps)
+            value, broken, by_server = judged(report)
+            if not broken:
+                break
+        steps.append(
+            Step(
+                qps=qps,
+                achieved_qps=report.achieved_qps,
+                value_us=value if math.isfinite(value) else None,
+                broken=broken,
+                generator_busy=report.counters.get(BUSY),
+            )
+        )
         tell(steps[-1])
         limits[qps] = (broken, by_server)
         return not broken
@@ -90,3 +113,25 @@ def find(
             bad = middle
     broken, by_server = limits[bad]
     return Peak(qps=good, limited_by=broken, by_server=by_server, steps=tuple(steps))
+
+
+def generator_limit(
+    measure: Callable[[float], LoadReport],
+    *,
+    low_qps: float,
+    high_qps: float,
+    tell: Callable[[Step], None] = lambda _step: None,
+) -> Peak:
+    """The highest load at which the generator isn't the bottleneck, whatever the latency; arguments as of `find`.
+
+    With `by_server` it's only a lower bound: the server gave out first.
+    """
+    return find(
+        measure,
+        kind="read",
+        percentile="p99",
+        limit_us=math.inf,
+        low_qps=low_qps,
+        high_qps=high_qps,
+        tell=tell,
+    )

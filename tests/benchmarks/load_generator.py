@@ -28,6 +28,7 @@ from mustherd.load.host import LocalHost, LocalJob
 from mustherd.load.memcached import Memcached, MemcachedOptions
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.mutilate.source import MutilateSource
+from mustherd.load.peak import LEAST_RATIO, generator_limit
 from mustherd.load.presets import load
 from mustherd.terms import LoadReport
 
@@ -45,7 +46,7 @@ COMPARED_WINDOW_S = 3.0
 REPEATS = 5
 MOST_APART = {"qps": 0.01, "read_p50_us": 0.1, "read_p99_us": 0.1}
 """Shares by which the generator may differ from mutilate."""
-LADDER_QPS = tuple(range(20_000, 160_001, 20_000))
+LEAST_QPS, MOST_QPS = 2_000, 200_000
 WORKERS = (1, 2)
 
 
@@ -97,28 +98,28 @@ def _against_memcached(server: Memcached, protocol: Any) -> dict[str, object]:
 
 
 def _limit(server: Memcached, workers: int, protocol: Any) -> dict[str, object]:
-    """The highest load in the ladder that was carried without the generator being the bottleneck.
+    """What `mustherd load limit` finds: the highest load at which the generator isn't the bottleneck, and what is then.
 
-    A rung is tried twice: somebody else may have taken the core for a moment. The highest achieved load is what is left
-    when it is the bottleneck.
+    `by_server`: the server gave out first, so that the generator's own limit lies higher.
     """
     options = GeneratorOptions(workers=workers, connections=CONNECTIONS, protocol=protocol, blocking=ROOT)
     best: LoadReport | None = None
-    most = 0.0
-    for qps in LADDER_QPS:
-        for _ in range(2):
-            report = _measured(server, options, qps)
-            most = max(most, report.achieved_qps)
-            if not report.saturated and report.achieved_qps >= 0.98 * report.offered_qps:
-                best = report
-                break
-        else:
-            break
+
+    def measure(qps: float) -> LoadReport:
+        nonlocal best
+        report = _measured(server, options, qps)
+        if not report.saturated and report.achieved_qps >= LEAST_RATIO * report.offered_qps:
+            best = report
+        return report
+
+    found = generator_limit(measure, low_qps=LEAST_QPS, high_qps=MOST_QPS)
     return {
         "workers": workers,
         "protocol": protocol,
-        "valid_qps": round(best.offered_qps) if best else 0,
-        "most_qps": round(most),
+        "valid_qps": round(found.qps),
+        "limited_by": found.limited_by,
+        "by_server": found.by_server,
+        "most_qps": round(max(step.achieved_qps for step in found.steps)),
         "busy": round(best.counters["generator_busy"], 3) if best else None,
         "lag_p99_us": best.counters["generator_lag_p99_us"] if best else None,
         "read_p50_us": best.read_us["p50"] if best else None,

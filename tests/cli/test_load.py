@@ -18,6 +18,9 @@ from tests.load.stand import served
         (["run", "127.0.0.1:1", "--qps", "5", "--preset", "x"], 2, "--preset x: allowed: etc, usr"),
         (["run", "127.0.0.1:1", "--qps", "5", "--agent", "a"], 2, "give --mutilate PROGRAM too"),
         (["run", "127.0.0.1:1", "--qps", "5", "--mutilate", "no-such"], 3, "tool-missing: no-such is not installed"),
+        (["limit", "here"], 2, "'here' is no server: write HOST:PORT"),
+        (["limit", "127.0.0.1:1", "--low", "2", "--high", "1"], 2, "--low 2 is above --high 1"),
+        (["limit", "127.0.0.1:1"], 3, "server-unreachable: 127.0.0.1:1"),
         (["peak", "127.0.0.1:1", "--limit", "p99"], 2, "--limit 'p99': allowed: (read|update)_"),
         (["peak", "127.0.0.1:1", "--limit", "read_p99_us <= 1 W"], 2, "'W' is no unit here"),
         (["peak", "127.0.0.1:1", "--limit", "read_p99_us <= 1", "--low", "2", "--high", "1"], 2, "is above --high 1"),
@@ -29,6 +32,21 @@ def test_what_cannot_be_done_is_one_line(words: list[str], code: int, said: str)
     assert (found, out) == (code, "")
     assert said in err
     assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.process
+@pytest.mark.memcached
+def test_the_generator_s_own_limit() -> None:
+    """On a machine of any speed: a load that is tried, and why the next one wasn't carried or that none was tried."""
+    code, out, err = running.run(
+        "load", "limit", "--low", "200", "--high", "400", "--seconds", "0.5", "--ramp", "0.2", "--json", timeout_s=60
+    )
+    found = json.loads(out)
+    assert code == 0, err
+    assert found["workers"] == 1
+    assert found["qps"] in (0, *(step["qps"] for step in found["steps"]))
+    assert all(0 <= step["generator_busy"] <= 1 for step in found["steps"])
+    assert found["limited_by"]
 
 
 @pytest.mark.process

@@ -25,7 +25,7 @@ objective: server_cpu_seconds
 search: {{method: grid}}
 trials: 2
 repeats: 0
-gates: {{window_tolerance: 1, attempts: 20, same_failure: 2}}
+gates: {{window_tolerance: 1, attempts: 20, same_failure: 2, generator: {{busy: 1, waiting: 1, late: 1}}}}
 """
 
 
@@ -63,7 +63,7 @@ def test_a_leader_outside_measures_while_the_node_does(tmp_path: Path, mutilate:
         assert trial.load is not None
         assert trial.load.generator == "mutilate"
         assert trial.load.read_us["p999"] == 998.5, "exact, from the samples"
-        assert trial.metrics["window_seconds"] == pytest.approx(1, rel=0.5)
+        assert trial.metrics["window_seconds"] == pytest.approx(1, rel=1)
         assert trial.load.counters["clock_uncertainty_s"] > 0
 
 

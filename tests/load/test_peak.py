@@ -1,8 +1,9 @@
 """The highest load within a limit."""
 
+import msgspec
 import pytest
 
-from mustherd.load.peak import PRECISION, Peak, find
+from mustherd.load.peak import PRECISION, Peak, find, generator_limit
 from mustherd.terms import LoadReport
 
 
@@ -41,6 +42,26 @@ def test_a_generator_s_own_limit_is_not_the_server_s():
     found = search(server(1e9, generator=40_000))
     assert found.qps <= 40_000
     assert not found.by_server
+
+
+def test_what_broke_once_for_want_of_a_core_is_tried_again():
+    carried, tried = server(1e9, generator=40_000), []
+
+    def measure(qps: float) -> LoadReport:
+        tried.append(qps)
+        # Another process had the core at the first attempt of each load.
+        return msgspec.structs.replace(carried(qps), saturated=tried.count(qps) == 1 or qps > 40_000)
+
+    found = generator_limit(measure, low_qps=1000, high_qps=1e6)
+    assert 40_000 / (1 + PRECISION) <= found.qps <= 40_000
+    assert not found.by_server
+    assert "itself the bottleneck: it says so itself" in found.limited_by
+
+
+def test_the_generator_s_limit_is_at_least_where_the_server_gives_out():
+    found = generator_limit(server(100, answers=50_000), low_qps=1000, high_qps=1e6)
+    assert 45_000 < found.qps <= 50_000 / 0.98
+    assert found.by_server
 
 
 def test_where_nothing_breaks_it_ends_at_the_highest_load_asked_for():

@@ -19,6 +19,6 @@ merges them and is light enough for a muster. Counters that it adds to a report,
   its end. `unanswered`: sent and not answered at its end. `errors`: answers that were errors.
 
 Its limit is about 60,000 requests a second for each worker with a core to itself, 80,000 at most (2.6 GHz EPYC, 1
-memcached on loopback); tests/benchmarks/load_generator.py measures it where it runs. A report is `saturated` when the
+memcached on loopback); `mustherd load limit` measures it where it runs. A report is `saturated` when the
 generator was the bottleneck, by the limits in mustherd.load.saturation.
 """

@@ -34,8 +34,8 @@ from mustherd.terms import Load, LoadReport
 
 READY_TIMEOUT_S = 20.0
 """For workers to start, connect and store their records; usually half a second, within the ramp."""
-REPORT_TIMEOUT_S = 5.0
-"""For workers to count up; usually some milliseconds."""
+REPORT_TIMEOUT_S = 20.0
+"""For workers to count up; usually some milliseconds, and more where others have their core."""
 STOP_TIMEOUT_S = 2.0
 COUNTERS_SLACK_S = 0.005
 """Between asking for the servers' counters and the window's end that they stand for; usually a millisecond."""
@@ -152,6 +152,7 @@ def plans(
     preset = PRESETS[load.preset]
     workers = max(1, min(options.workers, load.outstanding))
     connections = max(1, min(options.connections, load.outstanding // workers))
+    taken = len(set(options.cores)) if options.cores else workers
     pieces = tuple(Piece(s.seconds, s.qps, s.end_qps) for s in curve.segments)
     return tuple(
         Plan(
@@ -173,6 +174,7 @@ def plans(
             blocking=options.blocking,
             early_us=options.early_us,
             core=options.cores[number % len(options.cores)] if options.cores else None,
+            leaves_room=taken < len(os.sched_getaffinity(0)),
         )
         for number in range(workers)
     )

@@ -69,6 +69,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, tag="plan"):
     blocking: bool
     early_us: int
     core: int | None
+    leaves_room: bool = True
+    """The workers together leave a core for others, the server among them."""
 
 
 class Open(msgspec.Struct, frozen=True, tag="open"):

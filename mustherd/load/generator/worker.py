@@ -297,17 +297,18 @@ def _cpu_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def take_precedence(*, blocking: bool, alone: bool) -> bool:
+def take_precedence(*, blocking: bool, alone: bool, leaves_room: bool) -> bool:
     """Go before whatever else wants this process's core; False where it doesn't (it takes root).
 
-    A generator that waits for a core measures itself. One that sleeps between requests goes first at once (SCHED_FIFO).
-    One that never sleeps would keep everybody else out: with a core that it was given for itself it weighs more, and
-    without one it waits its turn, since the server might be on the same core.
+    A generator that waits for a core measures itself. One that sleeps between requests goes first at once (SCHED_FIFO),
+    as long as a core is left to others: under a high load there is no time to sleep, and a server that gets no core is
+    measured as a slow one. One that never sleeps would keep everybody else out: with a core given to it alone
+    it weighs more, and without one it waits its turn, since the server might be on the same core.
     """
-    if not (blocking or alone):
+    if not (blocking and leaves_room) and not alone:
         return False
     try:
-        if blocking:
+        if blocking and leaves_room:
             os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(os.sched_get_priority_min(os.SCHED_FIFO)))
         else:
             os.setpriority(os.PRIO_PROCESS, 0, MOST_FAVOURED)
@@ -352,7 +353,9 @@ def main() -> int:
         if plan.core is not None:
             os.sched_setaffinity(0, {plan.core})
         worker = Worker(plan)
-        worker.takes_precedence = take_precedence(blocking=plan.blocking, alone=plan.core is not None)
+        worker.takes_precedence = take_precedence(
+            blocking=plan.blocking, alone=plan.core is not None, leaves_room=plan.leaves_room
+        )
         _say(Ready())
         # Nothing here makes cycles, and a collection stops the world.
         gc.collect()

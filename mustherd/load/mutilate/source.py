@@ -17,7 +17,8 @@ from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.mutilate.output import Output
 from mustherd.terms import Load, LoadReport
 
-AGENT_START_TIMEOUT_S = 5.0
+AGENT_START_TIMEOUT_S = 15.0
+"""For agents to be up; usually well below a second."""
 RESTART_AGENT = ("sudo", "-n", "systemctl", "restart", "mustherd-mutilate-agent.service")
 """The unit that the memcached_mutilate role installs."""
 REACH_TIMEOUT_S = 1.0
