@@ -18,8 +18,9 @@ def test_the_example_saves_a_fifth_of_the_server_s_cpu_seconds(tmp_path: Path) -
     assert code == 0, err
     assert result["verdict"] == "met"
     assert result["confirmed"]
-    assert result["best"]["n"] >= 3
-    assert result["saving_percent"] >= 20
+    assert result["best"]["n"] >= 4
+    # Not by chance: the whole interval lies there.
+    assert result["saving_ci_percent"][0] >= 20
     assert result["best"]["read_p99_us"] <= 20_000
     with Store.open(Path(result["folder"]), read_only=True) as store:
         finished = store.trials(state=State.FINISHED)

@@ -33,7 +33,8 @@ class GeneratorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     blocking: bool = False
     """Sleep between requests: saves a core, adds the time of waking up to the latencies."""
     early_us: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 80
-    """A worker that blocks wakes up this long before the next request: a timer's slack and a wake-up."""
+    """A worker that blocks wakes up this long before the next request: a timer's slack and a wake-up. Never longer than
+    its requests lie apart on average."""
     cores: tuple[Annotated[int, msgspec.Meta(ge=0)], ...] = ()
     """Worker k runs on the k-th of these alone; none: anywhere."""
 

@@ -207,6 +207,13 @@ def test_its_source_ends_one_load_before_the_next():
     assert "no memcached" in source.check()[0]
 
 
+@pytest.mark.parametrize(("qps", "early_us"), [(1000, 80), (25_000, 80), (50_000, 40), (200_000, 10)])
+def test_it_finds_the_time_to_sleep(qps, early_us):
+    options = GeneratorOptions(workers=2, blocking=True)
+    found = plans(options, [], load("etc", qps), 1, curve.constant(qps))
+    assert {p.early_us for p in found} == {early_us}
+
+
 def test_a_load_that_would_fill_every_core_goes_before_nobody():
     """It never finds the time to sleep, and the server would be left without a core."""
     every = tuple(sorted(os.sched_getaffinity(0)))
