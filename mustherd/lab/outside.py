@@ -57,6 +57,8 @@ class OutsideLoad:
         self._turn = threading.Lock()
         self._hosts: dict[Place, Host] = {}
         self._source: tuple[str, LoadSource] | None = None
+        self._spoilt = False
+        """The last window ended badly: its agents may still wait for their leader."""
 
     def measure(
         self,
@@ -89,6 +91,7 @@ class OutsideLoad:
             except BaseException:
                 window.cancel()
                 self.close()
+                self._spoilt = True
                 raise
         return msgspec.structs.replace(measured, load=on_node_clock(report, opened.t0_s, asked, answered))
 
@@ -111,6 +114,7 @@ class OutsideLoad:
         self.close()
         source = self._make(self._servers(view))
         source.prepare()
+        self._spoilt = False
         self._source = (view.name, source)
         return source
 
@@ -139,6 +143,7 @@ class OutsideLoad:
             window_s=load.window_seconds,
             start_agents=layout.start_agents,
             save=sampled_qps * load.window_seconds <= MOST_SAVED,
+            spoilt=self._spoilt,
         )
 
     def _machine(self, place: Place) -> Host:

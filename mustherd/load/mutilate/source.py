@@ -61,10 +61,12 @@ class MutilateSource:
         window_s: float,
         start_agents: bool = True,
         save: bool = False,
+        spoilt: bool = False,
     ) -> None:
         """`start_agents` is False where agents run as units; `save` for exact percentiles of the leader's reads.
 
-        Units are started anew by `prepare` when the run before ended badly.
+        Units are started anew by `prepare`: all of them when the run before ended badly (`spoilt` says so of one that
+        another source made), else those that don't answer.
         """
         self._options = options
         self._servers = tuple(servers)
@@ -75,15 +77,15 @@ class MutilateSource:
         self._save = save
         self._jobs: list[Job] = []
         self._running: MutilateLoad | None = None
-        self._spoilt = False
+        self._spoilt = spoilt
 
     def prepare(self) -> None:
         """Start the agents that are not units, and wait for all of them. LoadError."""
         self._spoilt |= self._running is not None and not self._running.ended_well
         self.stop()
-        if self._spoilt and not self._start_agents:
-            # Each of them waits for a leader that is no more.
-            for host in self._agents:
+        if not self._start_agents:
+            # After a bad end each of them waits for a leader that is no more; without one, some may have died.
+            for host in [h for h in self._agents if self._spoilt or not self._reached(h)]:
                 job = host.start(RESTART_AGENT)
                 try:
                     _wait(job, AGENT_START_TIMEOUT_S, f"restarting the agent on {host.name}")

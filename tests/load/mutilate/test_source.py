@@ -8,7 +8,7 @@ from mustherd.load.curve import steps, under
 from mustherd.load.error import LoadError, Reason
 from mustherd.load.host import LocalHost
 from mustherd.load.memcached import free_port
-from mustherd.load.mutilate import output, source
+from mustherd.load.mutilate import command, output, source
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.mutilate.source import MutilateSource, report
 from mustherd.load.presets import load
@@ -159,3 +159,59 @@ def test_a_program_that_is_not_there():
     with pytest.raises(LoadError) as caught:
         found.start(ETC, 1)
     assert caught.value.reason == Reason.TOOL_MISSING
+
+
+class UnitHost(LocalHost):
+    """This machine, whose agent is a unit: started anew by its manager's command alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.agent, self.unit, self.restarts = [], None, 0
+
+    def start(self, argv):
+        if tuple(argv) != source.RESTART_AGENT:
+            return super().start(argv)
+        self.restarts += 1
+        self.stop()
+        self.unit = super().start(self.agent)
+        return super().start(["true"])
+
+    def stop(self) -> None:
+        if self.unit is not None:
+            self.unit.end()
+
+
+@pytest.fixture
+def unit(program, monkeypatch):
+    monkeypatch.setenv("PRETEND", "well")
+    monkeypatch.setattr(source, "AGENT_START_TIMEOUT_S", 20.0)
+    host = UnitHost()
+    options = MutilateOptions(program=program(), agent_port=free_port(), agent_threads=1)
+    host.agent = command.agent(options)
+
+    def make(**more) -> MutilateSource:
+        return MutilateSource(options, [], LocalHost(), [host], ramp_s=0, window_s=1, start_agents=False, **more)
+
+    yield host, make
+    host.stop()
+
+
+def test_a_unit_that_died_is_started_again_and_one_that_answers_is_left_alone(unit):
+    host, make = unit
+    make().prepare()
+    assert host.restarts == 1
+    make().prepare()
+    assert host.restarts == 1
+    host.stop()
+    again = make()
+    assert again.dead_agents() == ["127.0.0.1"]
+    again.prepare()
+    assert host.restarts == 2
+    assert again.dead_agents() == []
+
+
+def test_after_a_run_that_ended_badly_every_unit_is_started_again(unit):
+    host, make = unit
+    make().prepare()
+    make(spoilt=True).prepare()
+    assert host.restarts == 2
