@@ -12,13 +12,20 @@ app = typer.Typer(
 )
 
 Inventory = Annotated[Path, typer.Option("--inventory", "-i", help="Where the bed's inventory is written.")]
+Release = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="bookworm (Debian 12, unless given), trixie (13), jammy (Ubuntu 22.04) or noble (24.04);"
+        " given more than once, hosts take them in turn."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
 
 
 @app.command()
 def up(
     hosts: Annotated[int, typer.Option(min=1, max=32, help="How many hosts; the first one is the shepherd's.")] = 3,
-    release: Annotated[str, typer.Option(help="Debian's: bookworm (12) or trixie (13).")] = "bookworm",
+    release: Release = None,
     inventory: Inventory = Path("inventory/testbed"),
 ) -> None:
     """Boot bare hosts and write their inventory. The first time takes a minute or two, later ones seconds.
@@ -32,9 +39,10 @@ def up(
 
     project = Path.cwd()
     variables_of(project)
-    refuse_another(release)
+    releases = release or ["bookworm"]
+    refuse_another(releases)
     typer.echo(f"booting {hosts} hosts", err=True)
-    state = bring_up(hosts, release)
+    state = bring_up(hosts, releases)
     kept = inventory.exists()
     if not kept:
         write(state, inventory, project=project)

@@ -15,7 +15,9 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mustherd.errors import UserError
@@ -29,11 +31,36 @@ REBOOT = 133
 """Exit code of systemd-nspawn when the container asks for a reboot."""
 PACKAGES = (
     "systemd,systemd-sysv,dbus,openssh-server,python3,python3-venv,iproute2,ethtool,kmod,procps,udev,sudo,"
-    "python3-apt,ca-certificates,irqbalance,build-essential,git,gengetopt,scons,cppzmq-dev,libevent-dev,libzmq3-dev"
+    "python3-apt,ca-certificates,irqbalance,build-essential,git,gengetopt,scons,libevent-dev,libzmq3-dev"
 )
-DEBIAN = "http://deb.debian.org/debian"
-RELEASES = ("bookworm", "trixie")
-"""Debian 12 and 13."""
+
+
+@dataclass(frozen=True)
+class Release:
+    """What hosts are made of."""
+
+    title: str
+    python: str
+    """That a node's own environment runs on."""
+    more: str
+    """Packages beside those that all have."""
+    archive: str = "http://deb.debian.org/debian"
+    components: str = "main"
+    updates: str = ""
+    """Where the archive has what came after the release, and some of `more` with it."""
+
+
+_UBUNTU = ("http://archive.ubuntu.com/ubuntu", "main universe")
+RELEASES = {
+    "bookworm": Release("Debian 12", "3.11", "cppzmq-dev"),
+    "trixie": Release("Debian 13", "3.13", "cppzmq-dev"),
+    "jammy": Release("Ubuntu 22.04", "3.11", "apt,ubuntu-keyring,python3.11-venv", *_UBUNTU, "jammy-updates"),
+    "noble": Release("Ubuntu 24.04", "3.12", "apt,ubuntu-keyring,cppzmq-dev", *_UBUNTU, "noble-updates"),
+}
+UBUNTU_KEYS = "pool/main/u/ubuntu-keyring/ubuntu-keyring_2023.11.28.1_all.deb"
+UBUNTU_KEYS_SHA256 = "36de43b15853ccae0028e9a767613770c704833f82586f28eb262f0311adb8a8"
+"""Its archive's key of 2018 has the fingerprint F6ECB3762474EDA9D21B7022871920D1991BC93C."""
+KEYRING = Path("usr/share/keyrings/ubuntu-archive-keyring.gpg")
 FRESH_S = 1500
 """Age of package lists below which they are taken as they are; the roles refresh those older than an hour."""
 KEPT_S = 30 * 86400
@@ -76,28 +103,55 @@ def _alone(name: str) -> Iterator[None]:
         yield
 
 
+def _keyring() -> Path:
+    """What Ubuntu's archive signs with: this machine's, where it is an Ubuntu, or the archive's own package of it."""
+    own = Path("/") / KEYRING
+    if own.exists():
+        return own
+    folder = cache() / f"ubuntu-keys-{UBUNTU_KEYS_SHA256[:12]}"
+    with _alone("ubuntu-keys"):
+        if not folder.is_dir():
+            address = f"{RELEASES['noble'].archive}/{UBUNTU_KEYS}"
+            try:
+                with urllib.request.urlopen(address, timeout=60) as answer:  # noqa: S310 (http, as apt)
+                    content = answer.read()
+            except OSError as error:
+                raise BedError(f"{address}: {error}; mend: reach it from this machine") from None
+            if hashlib.sha256(content).hexdigest() != UBUNTU_KEYS_SHA256:
+                raise BedError(f"{address}: not the file that it should be; mend: install ubuntu-archive-keyring.gpg")
+            package, part = folder.with_suffix(".deb"), folder.with_suffix(".part")
+            package.write_bytes(content)
+            run("dpkg-deb", "--extract", str(package), str(part))
+            part.rename(folder)
+    return folder / KEYRING
+
+
 def root_file_system(release: str) -> Path:
-    """A Debian with what a node of CloudLab has when it comes, and compilers; made once."""
-    name = f"{release}-{hashlib.sha256(PACKAGES.encode()).hexdigest()[:12]}"
+    """A system with what a node of CloudLab has when it comes, and compilers; made once."""
+    about = RELEASES[release]
+    packages = f"{PACKAGES},{about.more}"
+    name = f"{release}-{hashlib.sha256(packages.encode()).hexdigest()[:12]}"
     folder = cache() / name
     with _alone(name):
         if folder.is_dir():
             return folder
         part = cache() / f"{name}.part"
         shutil.rmtree(part, ignore_errors=True)
+        keyring = (f"--keyring={_keyring()}",) if "ubuntu" in about.archive else ()
         command = [
-            *("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={PACKAGES}"),
-            *(release, str(part), DEBIAN),
+            *("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={packages}"),
+            *(*keyring, release, str(part)),
+            *(f"deb {about.archive} {suite} {about.components}" for suite in (release, about.updates) if suite),
         ]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
         if answer.returncode:
-            raise BedError(f"mmdebstrap: {answer.stderr[-2000:].strip()}; mend: reach {DEBIAN} from this machine")
+            raise BedError(f"mmdebstrap: {answer.stderr[-2000:].strip()}; mend: reach {about.archive} from here")
         part.rename(folder)
     return folder
 
 
 def package_lists(release: str) -> Path:
-    """A layer over the root file system that holds Debian's package lists, fetched once for all hosts."""
+    """A layer over the root file system that holds the package lists, fetched once for all hosts."""
     root = root_file_system(release)
     prefix = f"lists-{release}-"
     with _alone(f"{prefix}all"), tempfile.TemporaryDirectory() as scratch:
@@ -137,8 +191,9 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
 class Host:
     """One container; started again whenever it reboots."""
 
-    def __init__(self, bed: "Bed", name: str, number: int) -> None:
+    def __init__(self, bed: "Bed", name: str, number: int, release: str) -> None:
         self.name = name
+        self.release = release
         self.address = f"{NETWORK}.{number + 1}"
         self._bed = bed
         self._folder = bed.folder / name
@@ -156,7 +211,7 @@ class Host:
                 (self._folder / part).mkdir(parents=True)
             run(
                 *("mount", "-t", "overlay", "overlay", str(self.root), "-o"),
-                f"lowerdir={package_lists(self._bed.release)}:{root_file_system(self._bed.release)},"
+                f"lowerdir={package_lists(self.release)}:{root_file_system(self.release)},"
                 f"upperdir={self._folder / 'upper'},workdir={self._folder / 'work'}",
             )
             self._personalise()
@@ -297,19 +352,20 @@ class Bed:
         folder: Path,
         hosts: int = 3,
         *,
-        release: str = RELEASES[0],
+        releases: Sequence[str] = ("bookworm",),
         namespace: str = "",
         sockets: Path | None = None,
     ) -> None:
+        """Hosts take `releases` in turn."""
         refuse_without_means()
-        self.release = release
         self.folder = folder
         self.files = folder / "files"
         self.files.mkdir(parents=True)
         self.namespace = namespace or f"mh{os.getpid()}-{next(COUNT)}"
         self.key = folder / "id_ed25519"
         self.known_hosts = folder / "known_hosts"
-        self.hosts = {f"node{number}": Host(self, f"node{number}", number) for number in range(hosts)}
+        kinds = zip(range(hosts), itertools.cycle(releases), strict=False)
+        self.hosts = {f"node{number}": Host(self, f"node{number}", number, kind) for number, kind in kinds}
         # Sockets cross network namespaces: another bed's kept connection would lead to another bed's host of the same
         # address. Their paths must be short.
         self.sockets = str(sockets or tempfile.mkdtemp(prefix="mh-"))
@@ -318,7 +374,8 @@ class Bed:
         self.mirror: Mirror
 
     def __enter__(self) -> "Bed":
-        root_file_system(self.release)
+        for release in {host.release for host in self.hosts.values()}:
+            root_file_system(release)
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key))
         run("ip", "netns", "add", self.namespace)
         try:

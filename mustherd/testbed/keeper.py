@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -52,24 +53,25 @@ def state() -> State | None:
     return found if _born(found.pid) == found.born else None
 
 
-def refuse_another(release: str) -> None:
+def refuse_another(releases: Sequence[str]) -> None:
     """Raises BedError where no such bed can be brought up, or one is up."""
-    if release not in RELEASES:
-        raise BedError(f"release {release!r}: allowed is {' or '.join(RELEASES)}")
+    for release in releases:
+        if release not in RELEASES:
+            raise BedError(f"release {release!r}: allowed is one of {', '.join(RELEASES)}")
     refuse_without_means()
     if state() is not None:
         raise BedError("a test bed is up already; mend: use it, or mustherd testbed down first")
 
 
-def up(hosts: int, release: str) -> State:
-    """Bring a bed up; raises BedError, also when one is up."""
-    refuse_another(release)
+def up(hosts: int, releases: Sequence[str]) -> State:
+    """Bring a bed up, its hosts of those releases in turn; raises BedError, also when one is up."""
+    refuse_another(releases)
     _clear()
     cache().mkdir(parents=True, exist_ok=True)
     log = cache() / "bed.log"
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "mustherd.testbed.keeper", str(hosts), release],
+            [sys.executable, "-m", "mustherd.testbed.keeper", str(hosts), *releases],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -132,12 +134,12 @@ def _clear() -> None:
         shutil.rmtree(gone, ignore_errors=True)
 
 
-def main(hosts: int, release: str) -> None:
+def main(hosts: int, releases: Sequence[str]) -> None:
     """Keep a bed up until SIGTERM."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with Bed(folder(), hosts, release=release, namespace=NAMESPACE, sockets=SOCKETS) as bed:
+    with Bed(folder(), hosts, releases=releases, namespace=NAMESPACE, sockets=SOCKETS) as bed:
         own = os.getpid()
         addresses = {name: host.address for name, host in bed.hosts.items()}
         keys = (str(bed.key), str(bed.known_hosts))
@@ -150,6 +152,6 @@ def main(hosts: int, release: str) -> None:
 
 if __name__ == "__main__":
     try:
-        main(int(sys.argv[1]), sys.argv[2])
+        main(int(sys.argv[1]), sys.argv[2:])
     except BedError as error:
         sys.exit(f"mustherd: {error}")

@@ -77,7 +77,7 @@ def test_a_bed_comes_up_only_in_a_checkout(tmp_path: Path, monkeypatch: pytest.M
 
 def test_a_release_that_is_not_known_is_refused() -> None:
     answer = CliRunner().invoke(app, ["testbed", "up", "--release", "sarge"])
-    assert str(answer.exception) == "release 'sarge': allowed is bookworm or trixie"
+    assert str(answer.exception) == "release 'sarge': allowed is one of bookworm, trixie, jammy, noble"
 
 
 def test_its_inventory_is_one_like_any_other(tmp_path: Path) -> None:

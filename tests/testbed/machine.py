@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.testbed.vm import CPUS, Locked, acpi_table
 
 PACKAGES = (
-    "systemd,systemd-sysv,dbus,openssh-server,python3,iproute2,ethtool,kmod,procps,udev,initramfs-tools,zstd,"
+    "systemd,systemd-sysv,dbus,openssh-server,python3,python3-apt,iproute2,ethtool,kmod,procps,udev,initramfs-tools,zstd,"
     "irqbalance,msr-tools,grub2-common,grub-pc-bin,linux-image-cloud-amd64"
 )
 PREPARE = r"""

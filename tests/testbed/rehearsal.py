@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from mustherd.provision import wheelhouse
-from mustherd.testbed.hosts import CORES, NETWORK, Bed, cache, run
+from mustherd.testbed.hosts import CORES, NETWORK, RELEASES, Bed, cache, run
 
 PROJECT = Path(__file__).parents[2]
 PARTS = (
@@ -126,7 +126,8 @@ class Rehearsal:
         self.server_sum = self.tarball("memcached-9.9.9", {"configure": CONFIGURE, "memcached.py": SERVER})
         self.revision = self._generator_repository()
         # Here, where a package registry can be reached; from within the bed the role finds it made.
-        wheelhouse.make(self.folder, cache() / "nodes", "3.11", "x86_64", whole=False)
+        for python in {RELEASES[host.release].python for host in bed.hosts.values()}:
+            wheelhouse.make(self.folder, cache() / "nodes", python, "x86_64", whole=False)
         self._write_inventory()
 
     def playbook(self, name: str, *arguments: str) -> Outcome:

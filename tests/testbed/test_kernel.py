@@ -33,7 +33,7 @@ PARTS = ("--tags", "kernel_ixgbe,dvfs")
 
 CPU = "/sys/devices/system/cpu"
 STATE = (
-    f"uname -r; cat {CPU}/smt/control {CPU}/online; sort -u {CPU}/cpu[0-9]*/cpufreq/scaling_governor;"
+    f"uname -r; cat {CPU}/smt/control {CPU}/online; cat {CPU}/cpu[0-9]*/cpufreq/scaling_governor | sort -u;"
     "systemctl is-enabled irqbalance; systemctl is-active irqbalance; true"
 )
 
