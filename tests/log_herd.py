@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from mustherd.lab.ledger import Booked, Ledger
 from mustherd.node.intlog import COLUMNS
@@ -256,6 +257,29 @@ class LogHerd:
         with Ledger(self.experiment / "logs") as ledger:
             return ledger.accounts()
 
+    def check(self, count: int, texts: list[bytes]) -> None:
+        """Byte for byte what was fed, and the books agree."""
+        with Ledger(self.experiment / "logs") as ledger:
+            for core, text in enumerate(texts):
+                stream = f"ixgbe-log-core-{core}"
+                tables = [pq.ParquetFile(ledger.file(p)).read() for p in ledger.parts(stream=stream) if p.rows]
+                i = [v for t in tables for v in t.column("i").to_pylist()]
+                assert len(i) == count
+                assert i == list(range(i[0], i[0] + count))
+                assert (
+                    b"\n".join(
+                        b" ".join(b"%d" % v for v in r)
+                        for t in tables
+                        for r in zip(*(t.column(n).to_pylist() for n in COLUMNS), strict=True)
+                    )
+                    + b"\n"
+                    == text
+                )
+            for booked in ledger.accounts():
+                account = booked.account
+                assert (account.written, account.produced) == (count, count)
+                assert (account.lost, account.malformed, account.repeated) == ({}, {}, 0)
+
     def wait_for(self, count: int, patience_s: float = 60.0) -> None:
         wait_for(lambda: self.written() >= count, patience_s)
 
@@ -272,10 +296,11 @@ class Feeder(threading.Thread):
         for pipe in self._pipes:
             fcntl.fcntl(pipe, F_SETPIPE_SZ, 1 << 20)
         self._over = threading.Event()
+        self.sent = 0
 
     def run(self) -> None:
         at = [0] * len(self._texts)
-        began, sent = time.monotonic(), 0
+        began = time.monotonic()
         poller = select.poll()
         owners = {pipe: core for core, pipe in enumerate(self._pipes)}
         for pipe in self._pipes:
@@ -290,16 +315,17 @@ class Feeder(threading.Thread):
                 except BlockingIOError:
                     continue
                 at[core] += done
-                sent += done
+                self.sent += done
                 if at[core] == len(text):
                     poller.unregister(pipe)
                     left -= 1
-            ahead = sent / self._pace - (time.monotonic() - began)
+            ahead = self.sent / self._pace - (time.monotonic() - began)
             if ahead > 0:
                 self._over.wait(ahead)
 
     def end(self) -> None:
         self._over.set()
-        self.join()
+        if self.ident is not None:
+            self.join()
         for pipe in self._pipes:
             os.close(pipe)

@@ -185,7 +185,8 @@ class LogWriter:
         try:
             self._write(muster, spool, blocks)
         except (OSError, sqlite3.Error) as error:
-            if self._complaint != str(error):
+            if not self._complaint:
+                # Once until it is over: each attempt may name another file.
                 self._complaint = str(error)
                 log.error("log rows can't be written: %s; musters keep them meanwhile", error)  # noqa: TRY400
             with self._changed:
@@ -198,7 +199,9 @@ class LogWriter:
                 # They stay with the muster, which sends them to the next life of this log.
                 inbox.blocks = []
             return
-        self._complaint = ""
+        if self._complaint:
+            self._complaint = ""
+            log.warning("log rows are written again")
         number = blocks[-1].block.seq
         with self._changed:
             self._safe[key] = self._inboxes[key].durable = number

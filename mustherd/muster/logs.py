@@ -28,6 +28,9 @@ END_S = 10.0
 RETRY_S = 1.0
 """Until a spool that could not be made is tried again."""
 
+COMPLAINT_S = 60.0
+"""Between two lines that say that a spool is full."""
+
 HELD_BYTES = 64 * 1024 * 1024
 """Rows that are held for a shepherd which is taking some. Beyond this more are read only from sources that would lose
 them: a disk is for the time when the shepherd is away, not for the time when it is slower than a source."""
@@ -52,6 +55,7 @@ class Logs:
         self._next_offer = float("inf")
         self._waiting_until = float("inf")
         self._full = False
+        self._next_complaint = -float("inf")
         self._retry_at = -float("inf")
         self._lost: dict[str, int] = {}
         self._order: m.LogOrder | None = None
@@ -255,6 +259,8 @@ class Logs:
                 self._retry_at = now + HELD_PAUSE_S
                 continue
             left -= tap.work(spool, self._emit, now)
+            if tap.waits_for_room:
+                self._tell_of_room(now)
 
     def next_due(self) -> float:
         """When there is something to send, if nothing arrives before."""
@@ -284,6 +290,17 @@ class Logs:
             self._spool = None
 
     # --- inside ---
+
+    def _tell_of_room(self, now: float) -> None:
+        """Not for each piece that finds none: where the shepherd is slow there is some, and none, and some."""
+        if now >= self._next_complaint:
+            self._next_complaint = now + COMPLAINT_S
+            log.warning(
+                "%s has no room for more rows (spool_mib = %d, or the disk is full): they wait in their sources, "
+                "and what these can't hold is lost and counted",
+                self._folder(),
+                self._table.spool_mib,
+            )
 
     def _emit(self, _number: int, stored: Stored) -> None:
         self._flow.add(stored, stored.size)

@@ -73,6 +73,11 @@ class Tap:
         """This pass was under way when its end was asked for: the source may be read already up to some time before."""
 
     @property
+    def waits_for_room(self) -> bool:
+        """Whether the spool had no room when it last had something to do: rows stay in the source."""
+        return self._again_at > -float("inf")
+
+    @property
     def busy(self) -> bool:
         """Whether it reads to an end that somebody waits for."""
         return self._once
@@ -114,7 +119,7 @@ class Tap:
     def stop(self) -> None:
         """Read no more, at once."""
         self.label, self._once, self._passing, self._next = "", False, False, float("inf")
-        self._once_more = False
+        self._once_more, self._again_at = False, -float("inf")
         self.logger.close()
 
     def work(self, spool: Spool | None, emit: Emit, now: float) -> int:
@@ -187,6 +192,7 @@ class Tap:
         if not spool.begin(description, start):
             self._again_at = now + FULL_PAUSE_S
             return 0
+        self._again_at = -float("inf")
         with spool.room as room, room[len(start) :] as rest:
             size = self.logger.read_into(rest)
             filled = len(start) + size

@@ -6,11 +6,8 @@ import signal
 import time
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 
-from mustherd.lab.ledger import Ledger
-from mustherd.node.intlog import COLUMNS
 from tests.log_herd import Feeder, LogHerd, render, rows
 
 pytestmark = pytest.mark.process
@@ -26,30 +23,6 @@ def herd(tmp_path: Path):
         yield made
     finally:
         made.end()
-
-
-def check(herd: LogHerd, count: int, texts: list[bytes]) -> None:
-    """Byte for byte what was fed, and the books agree."""
-    with Ledger(herd.experiment / "logs") as ledger:
-        for core, text in enumerate(texts):
-            stream = f"ixgbe-log-core-{core}"
-            tables = [pq.ParquetFile(ledger.file(p)).read() for p in ledger.parts(stream=stream) if p.rows]
-            i = [v for t in tables for v in t.column("i").to_pylist()]
-            assert len(i) == count
-            assert i == list(range(i[0], i[0] + count))
-            assert (
-                b"\n".join(
-                    b" ".join(b"%d" % v for v in r)
-                    for t in tables
-                    for r in zip(*(t.column(n).to_pylist() for n in COLUMNS), strict=True)
-                )
-                + b"\n"
-                == text
-            )
-        for booked in ledger.accounts():
-            account = booked.account
-            assert (account.written, account.produced) == (count, count)
-            assert (account.lost, account.malformed, account.repeated) == ({}, {}, 0)
 
 
 def chaos(herd: LogHerd, kills: int, seed: int, count: int) -> None:
@@ -84,7 +57,7 @@ def chaos(herd: LogHerd, kills: int, seed: int, count: int) -> None:
         herd.wait_for(count * CORES, 90)
     finally:
         feeder.end()
-    check(herd, count, texts)
+    herd.check(count, texts)
 
 
 def test_ten_kills_and_pauses_lose_repeat_and_reorder_nothing(herd: LogHerd) -> None:
@@ -115,4 +88,4 @@ def away(herd: LogHerd, what: str, *, seconds: float, count: int) -> None:
         herd.wait_for(count * CORES, 90)
     finally:
         feeder.end()
-    check(herd, count, texts)
+    herd.check(count, texts)
