@@ -109,6 +109,8 @@ class Spool:
         self._rows = 0
         self._description: Description | None = None
         self._last = 0
+        self._safe = 0
+        """Number of the newest block that is safe elsewhere."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self.number = _identity(folder / "spool.json")
@@ -188,6 +190,7 @@ class Spool:
 
     def forget(self, up_to: int) -> None:
         """Blocks up to that number are safe elsewhere. The newest file stays: it says which number comes next."""
+        self._safe = up_to
         while len(self._segments) > 1 and self._segments[1] <= up_to + 1:
             first = self._segments.popleft()
             path, mapped = self._path(first), self._maps.pop(first, None)
@@ -232,7 +235,13 @@ class Spool:
         except OSError:
             if self._segments:
                 path.unlink(missing_ok=True)
-            return False
+            try:
+                mapped = self._again(path)
+            except OSError:
+                return False
+            if mapped is None:
+                return False
+            reused = True
         self._maps[self._last + 1] = mapped
         self._view = memoryview(mapped)
         self._words = self._view.cast("Q")
@@ -242,6 +251,15 @@ class Spool:
         self._segments.append(self._last + 1)
         self._head = 0
         return True
+
+    def _again(self, path: Path) -> mmap.mmap | None:
+        """The only file once more, where the disk has no room for a second and all that is in it is safe."""
+        if len(self._segments) != 1 or self._segments[0] > self._last or self._safe < self._last:
+            return None
+        first = self._segments[0]
+        self._path(first).rename(path)
+        self._segments.pop()
+        return self._maps.pop(first, None) or _map(path)
 
     def _unmap_one(self) -> None:
         """Make room for another file."""

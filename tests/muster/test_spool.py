@@ -155,6 +155,32 @@ def test_a_full_disk_is_no_room_and_nothing_worse(tmp_path: Path, monkeypatch: p
     assert put(spool, b"1 2\n") == 1
 
 
+def test_a_disk_with_room_for_one_file_takes_it_again_when_all_in_it_is_safe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path, BUDGET)
+    real = s.os.posix_fallocate
+
+    def one_file(descriptor: int, offset: int, size: int) -> None:
+        if sum(f.stat().st_size for f in tmp_path.glob("*.blocks")) >= s.SEGMENT_BYTES:
+            raise OSError(28, "No space left on device")
+        real(descriptor, offset, size)
+
+    monkeypatch.setattr(s.os, "posix_fallocate", one_file)
+    for _ in range(3):
+        while spool.begin(D):
+            with spool.room as room:
+                size = len(room)
+                room[:] = b"7" * size
+            last, _ = spool.end(size)
+        spool.forget(last - 1)
+        assert not spool.begin(D), "one block is not safe yet"
+        spool.forget(last)
+        assert put(spool, b"1 2\n") == last + 1
+        again = Spool(tmp_path, BUDGET)
+        assert content(again) == [(last + 1, b"1 2\n")]
+
+
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     (tmp_path / "spool.json").write_text("{")
     with pytest.raises(SpoolError, match=str(tmp_path)):
