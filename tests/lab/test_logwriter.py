@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.dataset as ds
@@ -12,7 +13,7 @@ from mustherd.lab import logwriter as lw
 from mustherd.lab import parts
 from mustherd.lab.account import BUFFER_FULL, GAP, OTHER_READER, Account
 from mustherd.lab.ledger import DRAFT, Ledger
-from mustherd.lab.loglines import CUT, LONG
+from mustherd.lab.loglines import BLANK, CUT, LONG, NOT_A_NUMBER, SHORT, TOO_LARGE
 from mustherd.lab.logwriter import LogWriter
 from mustherd.terms import Zone
 from mustherd.wire import codec
@@ -157,6 +158,39 @@ def test_a_line_that_nobody_finished_is_set_aside(blocks: Blocks, tmp_path: Path
     assert account.produced == 7
     [aside] = tmp_path.rglob("*" + parts.MALFORMED)
     assert aside.read_bytes() == b"3 6\n"
+
+
+MALFORMED = {
+    "short": (b"1 61\n", SHORT),
+    "long": (b"1 61 1010 7\n", LONG),
+    "cut": (b"1 61 10102 62 1020\n", LONG),
+    "negative": (b"1 -61 1010\n", NOT_A_NUMBER),
+    "over 64 bits": (b"1 18446744073709551616 1010\n", TOO_LARGE),
+    "blank": (b"\n", BLANK),
+    "binary": (b"\xff\xfe\x81\x1b[2J\n", NOT_A_NUMBER),
+    "CRLF": (b"1 61 1010\r\n", NOT_A_NUMBER),
+    "repeated header": (b"i rx_bytes timestamp\n", NOT_A_NUMBER),
+    "NUL": (b"1 61 10\x0010\n", NOT_A_NUMBER),
+}
+"""Ten kinds; a line without its end and one of 10 MB have tests of their own."""
+
+
+@pytest.mark.parametrize("step", [23, 10_000])
+def test_every_kind_of_malformed_line_is_counted_and_kept_and_its_neighbours_are_rows(
+    blocks: Blocks, tmp_path: Path, step: int
+) -> None:
+    text = b"".join(rows(10 * k, 10) + line for k, (line, _) in enumerate(MALFORMED.values())) + rows(100, 10)
+    for at in range(0, len(text), step):
+        blocks.text(text[at : at + step], pass_begins=at == 0, continues=at > 0)
+        if at % 7 == 0:
+            blocks.flush()
+    account = blocks.account()
+    assert stored(tmp_path) == list(range(110))
+    assert account.malformed == Counter(reason for _, reason in MALFORMED.values())
+    assert account.written == 110
+    assert account.received == 110 + len(MALFORMED)
+    aside = b"".join(f.read_bytes() for f in sorted(tmp_path.rglob("*" + parts.MALFORMED)))
+    assert aside == b"".join(line for line, _ in MALFORMED.values())
 
 
 def test_a_line_of_ten_megabytes_in_many_blocks_counts_once_and_is_kept(blocks: Blocks, tmp_path: Path) -> None:
