@@ -21,7 +21,7 @@ class SaturationLimits(msgspec.Struct, frozen=True, kw_only=True):
     late: float = 0.5
     """Of its mean latency that comes of sending late: above it, it measured itself."""
     leader_shortfall: float = 0.02
-    """Of its own load that mutilate's leader failed to send, while its connections had room."""
+    """Of its load that mutilate's leader failed to send, beyond chance, while its connections had room."""
     leader_in_use: float = 0.5
     """Of the leader's places in flight; where more were in use, a shortfall is the server's and not the leader's."""
 

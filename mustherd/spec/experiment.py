@@ -551,7 +551,10 @@ class GeneratorGates(Part):
     )
     late: float = key(USUAL.late, "Share of the mean latency that may come of builtin's sending late.", ge=0, le=1)
     leader_shortfall: float = key(
-        USUAL.leader_shortfall, "Share of its own load that mutilate's leader may fail to send.", ge=0, le=1
+        USUAL.leader_shortfall,
+        "Share of its own load that mutilate's leader may fail to send, beyond what chance explains.",
+        ge=0,
+        le=1,
     )
     leader_in_use: float = key(
         USUAL.leader_in_use,

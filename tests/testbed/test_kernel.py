@@ -101,7 +101,7 @@ class Site:
 
     def card(self) -> str:
         """The interface of the experiment's card."""
-        links = self.machine.said("for n in /sys/class/net/*; do readlink -f $n $n/device/driver; done")
+        links = self.machine.said("for n in /sys/class/net/*; do readlink -f $n $n/device/driver; done; true")
         return next(Path(link).name for link, driver in itertools.pairwise(links) if "vmxnet3" in driver)
 
     def placed(self) -> tuple[dict[str, str], list[int], list[str]]:
