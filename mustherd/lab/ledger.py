@@ -4,6 +4,7 @@
 draft names; then they get their own. What a crash leaves between the two is put right at the next opening.
 """
 
+import contextlib
 import json
 import secrets
 import sqlite3
@@ -91,19 +92,25 @@ class Ledger:
                 check_same_thread=False,
                 timeout=10,
             )
+            self.number = self._prepare(write=write)
+        except (OSError, sqlite3.Error, TypeError) as error:
+            raise StoreError(f"{file} can't be used: {error}") from error
+
+    def _prepare(self, *, write: bool) -> int:
+        """The log's number. What is wrong with the file ends the connection."""
+        with contextlib.ExitStack() as on_error:
+            on_error.callback(self._database.close)
             if write:
                 self._database.execute("PRAGMA journal_mode = WAL")
                 self._database.execute("PRAGMA synchronous = FULL")
                 self._make()
             if not self._made():
-                self._database.close()
-                raise NoLogError(f"{folder} holds no log")
+                raise NoLogError(f"{self.folder} holds no log")
             number, version = self._database.execute("SELECT number, version FROM log").fetchone()
-        except (OSError, sqlite3.Error, TypeError) as error:
-            raise StoreError(f"{file} can't be used: {error}") from error
-        if version != VERSION:
-            raise StoreError(f"{file} is of version {version}, this program writes {VERSION}")
-        self.number = int(number)
+            if version != VERSION:
+                raise StoreError(f"{self.folder / FILE} is of version {version}, this program writes {VERSION}")
+            on_error.pop_all()
+        return int(number)
 
     def _make(self) -> None:
         if self._made():
