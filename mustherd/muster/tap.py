@@ -253,10 +253,11 @@ class Tap:
             self._phase = (self._phase - len(lines)) % self._every
         if self._pattern is not None:
             text = self._pattern.sub(_REPLACEMENT[len(self._keep)], text)
-        if not text:
-            return 0
-        text += b"\n"
-        room[: len(text)] = text
+        if text:
+            text += b"\n"
+            room[: len(text)] = text
+        # What was read beyond it would be taken for rows of the next block, if that is never ended.
+        room[len(text) : filled] = bytes(filled - len(text))
         return len(text)
 
 

@@ -224,6 +224,20 @@ def test_rows_are_not_kept_for_nobody_and_are_kept_for_a_log_until_it_comes_back
     assert [f.name for f in (tmp_path / "spool").iterdir()] == [f"{6:014x}"]
 
 
+@pytest.mark.parametrize("every", [7, 1_000_000])
+def test_what_was_left_out_does_not_come_back_after_a_kill(tmp_path: Path, every: int) -> None:
+    stand = Stand(tmp_path, every=every)
+    stand.source.held = lines(0, 3_000)
+    stand.next_pass()
+    stand.source.held = lines(3_000, 3_000)
+    stand.next_pass()
+    # The muster is killed with a block begun that nothing has come for.
+    assert stand.spool.begin(stand.blocks[0].description)
+    recovered = Spool(tmp_path, 64 * 2**20).recovered
+    assert b"".join(bytes(stand.spool.load(stored)) for _, stored in recovered) == stand.text
+    assert len(stand.text.splitlines()) == max(1, -(-6_000 // every))
+
+
 @pytest.mark.parametrize("how", ["close", "flush"])
 def test_what_came_before_an_end_was_asked_for_belongs_to_it_even_in_mid_pass(stand: Stand, how: str) -> None:
     stand.source.held = lines(0, 10)
