@@ -117,9 +117,7 @@ def peak(
     from mustherd.load.peak import find
 
     kind, percentile, limit_us = _limit(limit)
-    low_qps, high_qps = _rate(low), _rate(high)
-    if low_qps > high_qps:
-        raise ByHandError(f"--low {low_qps:g} is above --high {high_qps:g}")
+    low_qps, high_qps = _bounds(low, high)
 
     with _source(servers, mutilate, agent, workers, connections, ascii_, ramp, seconds) as source:
         found = find(
@@ -164,9 +162,7 @@ def limit(
 
     from mustherd.load.peak import generator_limit
 
-    low_qps, high_qps = _rate(low), _rate(high)
-    if low_qps > high_qps:
-        raise ByHandError(f"--low {low_qps:g} is above --high {high_qps:g}")
+    low_qps, high_qps = _bounds(low, high)
     with (
         _own_server(servers or []) as addresses,
         _source(addresses, None, None, workers, connections, ascii_, ramp, seconds) as source,
@@ -187,6 +183,14 @@ def limit(
         typer.echo(f"{who} offers {found.qps:,.0f} qps and more: there the server gave out first ({found.limited_by})")
     else:
         typer.echo(f"{who} offers up to {found.qps:,.0f} qps; beyond: {found.limited_by}")
+
+
+def _bounds(low: str, high: str) -> tuple[float, float]:
+    """The loads between which one is sought."""
+    low_qps, high_qps = _rate(low), _rate(high)
+    if low_qps > high_qps:
+        raise ByHandError(f"--low {low_qps:g} is above --high {high_qps:g}")
+    return low_qps, high_qps
 
 
 def _tell(step: "Step", what: str, *, err: bool) -> None:

@@ -1,6 +1,7 @@
 """What an experiment found, as files and picks that others use: the table of settings by load, a pick off the front."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from mustherd.lab.confirmation import by_settings, finished, means
@@ -82,11 +83,10 @@ def volumes(trials: Sequence[Trial], goal: Goal, second: str) -> tuple[list[tupl
 
 
 def _worst(observations: Sequence[Observation], goal: Goal, metric: str) -> float:
-    upwards = metric in MAXIMIZED
-    limits = [c.limit for c in goal.constraints if c.metric == metric and c.at_least == upwards]
-    values = limits or [o.metrics[metric] for o in observations]
-    # Of several limits the strictest counts, of measured values the worst.
-    return max(values) if upwards == bool(limits) else min(values)
+    limits = [c.limit for c in goal.constraints if c.metric == metric and c.at_least == (metric in MAXIMIZED)]
+    price = partial(cost, metric)
+    # Of several limits the strictest counts.
+    return min(limits, key=price) if limits else max((o.metrics[metric] for o in observations), key=price)
 
 
 def picked(trials: Sequence[Trial], goal: Goal, limits: Sequence[Constraint]) -> Observation | None:

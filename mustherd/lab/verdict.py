@@ -37,7 +37,7 @@ from mustherd.lab.confirmation import (
 from mustherd.lab.goal import Goal, excess, keeps
 from mustherd.lab.store import Store
 from mustherd.lab.trial import Kind, State, Trial
-from mustherd.learn.aim import MAXIMIZED, better_percent
+from mustherd.learn.aim import better, better_percent, improvement
 from mustherd.learn.confirm import Estimate, Judged, Word
 from mustherd.learn.search import Point
 from mustherd.terms import KnobInfo
@@ -178,7 +178,7 @@ def _over_loads(rows: Sequence[AtLoad], objective: str) -> str:
         span = words.number(min(saved), 3)
         if len(saved) > 1:
             span += f" to {words.number(max(saved), 3)}"
-        parts.append(f"{words.improvement(objective)} {span} %")
+        parts.append(f"{improvement(objective)} {span} %")
     return "; ".join(parts)
 
 
@@ -242,7 +242,7 @@ class _Decision:
                 " so it's not confirmed"
             )
         objective = self.goal.objective
-        uses, more = words.uses(objective), "more" if objective in MAXIMIZED else "less"
+        uses, more = words.uses(objective), better(objective)
         how_much = f"{words.comparison(objective, saved.mean)} than the default"
         if (interval := _interval(saved)) is not None:
             how_much += f" (95 % interval {_span(interval, 3)} %)"
@@ -264,7 +264,7 @@ class _Decision:
             if said == "not certain"
         ]
         if saved.low <= 0:
-            name = f"the {words.improvement(objective)}"
+            name = f"the {improvement(objective)}"
             open_.append(f"{name} ({_span(interval, 3)} %)" if interval is not None else name)
         return (
             f"not certain: {what} {uses} {how_much}, but after {best.n} repeats the 95 % interval reaches beyond the"
@@ -280,7 +280,7 @@ class _Decision:
         what = words.settings(chosen[0].settings, self.knobs)
         kept = [f"{words.limit(c)} ({words.number(best.metrics[c.metric])})" for c in self.goal.constraints]
         objective = self.goal.objective
-        uses, more = words.uses(objective), "more" if objective in MAXIMIZED else "less"
+        uses, more = words.uses(objective), better(objective)
         percent = None
         if default is not None and default.metrics.get(objective, 0.0) > 0:
             percent = better_percent(objective, best.metrics[objective], default.metrics[objective])

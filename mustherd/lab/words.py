@@ -35,11 +35,6 @@ def sense(objective: str) -> Literal["least", "most"]:
     return "most" if objective in MAXIMIZED else "least"
 
 
-def improvement(objective: str) -> str:
-    """How a better value of the objective is called."""
-    return "gain" if objective in MAXIMIZED else "saving"
-
-
 def comparison(objective: str, better_percent: float, digits: int = 3) -> str:
     """How much better or worse than another an objective is, in a phrase: `20 % less energy_joules`."""
     more = (better_percent >= 0) == (objective in MAXIMIZED)

@@ -10,6 +10,16 @@ MAXIMIZED = frozenset({"achieved_qps", "achieved_ratio"})
 _LEAST = 1e-12
 
 
+def better(metric: str) -> str:
+    """What a better value is: `more` or `less`."""
+    return "more" if metric in MAXIMIZED else "less"
+
+
+def improvement(metric: str) -> str:
+    """How a better value is called."""
+    return "gain" if metric in MAXIMIZED else "saving"
+
+
 def cost(metric: str, value: float) -> float:
     """What is to be made small for `value` of `metric` to become better; its own inverse: the cost's cost is the value.
 

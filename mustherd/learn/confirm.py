@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from mustherd.learn.aim import MAXIMIZED, cost
+from mustherd.learn.aim import MAXIMIZED, cost, improvement
 from mustherd.learn.search import Constraint, Point, Problem
 
 Word = Literal["met", "not met", "not certain"]
@@ -316,8 +316,7 @@ class Confirmation:
         parts = [f"{metric} {e.mean:.4g} ({e.low:.4g} to {e.high:.4g})" for metric, e in winner.limits.items()]
         if winner.saving_percent is not None:
             s = winner.saving_percent
-            better = "gain" if self._problem.objective in MAXIMIZED else "saving"
-            parts.append(f"{better} {s.mean:.1f} % ({s.low:.1f} to {s.high:.1f})")
+            parts.append(f"{improvement(self._problem.objective)} {s.mean:.1f} % ({s.low:.1f} to {s.high:.1f})")
         settings = ", ".join(f"{k}={v}" for k, v in sorted(winner.point.items()))
         return f"{word}: {settings} in {rounds}: {'; '.join(parts)}"
 

@@ -16,7 +16,7 @@ from mustherd.lab.errors import StoreError
 from mustherd.lab.store import Store
 from mustherd.lab.trial import State, Trial
 from mustherd.lab.verdict import AtLoad, Side
-from mustherd.learn.aim import MAXIMIZED
+from mustherd.learn.aim import MAXIMIZED, improvement
 from mustherd.learn.search import Observation
 from mustherd.report import labels
 from mustherd.report.labels import clean
@@ -118,7 +118,7 @@ def _content(view: View) -> dict[str, Any]:
         "sentence": verdict.reason,
         "saving": None if saving is None else labels.percent(abs(saving)),
         "more": saving is not None and (saving > 0) == (view.goal.objective in MAXIMIZED),
-        "improvement": words.improvement(view.goal.objective),
+        "improvement": improvement(view.goal.objective),
         "objective": labels.metric(view.goal.objective)[0],
         "interval": _interval(verdict.saving_ci_percent),
         "comparison": list(_comparison(view, verdict.default, verdict.best or verdict.closest)),
@@ -283,7 +283,7 @@ def _method(view: View) -> Iterator[tuple[str, str]]:
         )
     yield (
         "intervals",
-        f"95 % confidence, Student's t; the {words.improvement(view.goal.objective)}'s net of what a round or a node"
+        f"95 % confidence, Student's t; the {improvement(view.goal.objective)}'s net of what a round or a node"
         " has in common, so that drift cancels."
         " A limit is kept when its whole interval keeps it"
         + (f", with {100 * view.goal.margin:g} % of it left free for drift" if view.goal.margin else ""),

@@ -15,7 +15,7 @@ from mustherd.lab import words
 from mustherd.lab.errors import StoreError
 from mustherd.lab.store import DATABASE, Store
 from mustherd.lab.trial import State, Trial
-from mustherd.learn.aim import MAXIMIZED, better_percent
+from mustherd.learn.aim import better, better_percent
 from mustherd.report import labels
 from mustherd.report.labels import clean
 from mustherd.report.table import (
@@ -165,9 +165,8 @@ def _best(view: View) -> Text:
     saving = ""
     if value is not None and defaults:
         mean = sum(defaults) / len(defaults)
-        better = better_percent(objective, value, mean) if mean else 0.0
-        more = "more" if objective in MAXIMIZED else "less"
-        saving = f", {labels.percent(better)} {more} than the default" if better > 0 else ""
+        percent = better_percent(objective, value, mean) if mean else 0.0
+        saving = f", {labels.percent(percent)} {better(objective)} than the default" if percent > 0 else ""
     values = ", ".join(
         labels.metric(c.metric)[0] + " " + labels.quantity(c.metric, best.metrics.get(c.metric))
         for c in view.goal.constraints

@@ -17,6 +17,7 @@ from mustherd.lab.goal import GUARD
 from mustherd.lab.shelf import Summary
 from mustherd.lab.trial import Kind, State, Trial
 from mustherd.lab.verdict import Side, Verdict
+from mustherd.learn.aim import improvement
 from mustherd.report import labels
 from mustherd.report.labels import clean
 from mustherd.report.view import View
@@ -296,7 +297,7 @@ def loads_table(view: View, console: Console) -> Table:
     """Settings by load: what is announced at each, and what it saves."""
     table = new_table(console)
     metrics = view.metrics()
-    better = words.improvement(view.goal.objective)
+    better = improvement(view.goal.objective)
     for name in ("load (qps)", "verdict", "settings", *map(labels.title, metrics), better, "95 % interval"):
         table.add_column(name, justify="left" if name in ("verdict", "settings") else "right")
     for row in view.verdict().loads:
@@ -370,7 +371,7 @@ def compare_table(rows: Sequence[Mapping[str, Any]], console: Console) -> Table:
     lines: list[tuple[str, str]] = [
         ("status", "status"), ("verdict", "verdict"), ("best knobs", "best_text"),
         (f"best {labels.title(objective)}", "best_text_objective"), ("default", "default_text_objective"),
-        (words.improvement(objective), "saving_text"), ("best read p99 (us)", "p99_text"), ("limits", "limits_text"),
+        (improvement(objective), "saving_text"), ("best read p99 (us)", "p99_text"), ("limits", "limits_text"),
         ("found at trial", "found_at_trial"), ("trials finished", "finished"), ("trials in all", "attempts"),
         ("wall time", "wall_text"),
     ]  # fmt: skip

@@ -35,27 +35,30 @@ PACKAGES = (
 )
 
 
+DEBIAN = "http://deb.debian.org/debian"
+UBUNTU = "http://archive.ubuntu.com/ubuntu"
+
+
 @dataclass(frozen=True)
 class Release:
     """What hosts are made of."""
 
-    title: str
     python: str
     """That a node's own environment runs on."""
     more: str
     """Packages beside those that all have."""
-    archive: str = "http://deb.debian.org/debian"
+    archive: str = DEBIAN
     components: str = "main"
     updates: str = ""
     """Where the archive has what came after the release, and some of `more` with it."""
 
 
-_UBUNTU = ("http://archive.ubuntu.com/ubuntu", "main universe")
+_UBUNTU = (UBUNTU, "main universe")
 RELEASES = {
-    "bookworm": Release("Debian 12", "3.11", "cppzmq-dev"),
-    "trixie": Release("Debian 13", "3.13", "cppzmq-dev"),
-    "jammy": Release("Ubuntu 22.04", "3.11", "apt,ubuntu-keyring,python3.11-venv", *_UBUNTU, "jammy-updates"),
-    "noble": Release("Ubuntu 24.04", "3.12", "apt,ubuntu-keyring,cppzmq-dev", *_UBUNTU, "noble-updates"),
+    "bookworm": Release("3.11", "cppzmq-dev"),
+    "trixie": Release("3.13", "cppzmq-dev"),
+    "jammy": Release("3.11", "apt,ubuntu-keyring,python3.11-venv", *_UBUNTU, "jammy-updates"),
+    "noble": Release("3.12", "apt,ubuntu-keyring,cppzmq-dev", *_UBUNTU, "noble-updates"),
 }
 UBUNTU_KEYS = "pool/main/u/ubuntu-keyring/ubuntu-keyring_2023.11.28.1_all.deb"
 UBUNTU_KEYS_SHA256 = "36de43b15853ccae0028e9a767613770c704833f82586f28eb262f0311adb8a8"
@@ -111,7 +114,7 @@ def _keyring() -> Path:
     folder = cache() / f"ubuntu-keys-{UBUNTU_KEYS_SHA256[:12]}"
     with _alone("ubuntu-keys"):
         if not folder.is_dir():
-            address = f"{RELEASES['noble'].archive}/{UBUNTU_KEYS}"
+            address = f"{UBUNTU}/{UBUNTU_KEYS}"
             try:
                 with urllib.request.urlopen(address, timeout=60) as answer:  # noqa: S310 (http, as apt)
                     content = answer.read()
@@ -137,7 +140,7 @@ def root_file_system(release: str) -> Path:
             return folder
         part = cache() / f"{name}.part"
         shutil.rmtree(part, ignore_errors=True)
-        keyring = (f"--keyring={_keyring()}",) if "ubuntu" in about.archive else ()
+        keyring = (f"--keyring={_keyring()}",) if about.archive == UBUNTU else ()
         command = [
             *("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={packages}"),
             *(*keyring, release, str(part)),

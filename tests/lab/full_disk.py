@@ -43,23 +43,22 @@ def standing_still(value: Callable[[], int], seconds: float = 1.5) -> int:
     return last
 
 
-def fill(herd: LogHerd) -> Path:
-    """Leave the shepherd less room than what will come takes."""
+def fill(herd: LogHerd, feeder: Feeder) -> tuple[Path, dict[str, int]]:
+    """Leave the shepherd less room than what comes now takes: what takes the room, and what became of the rows."""
     ballast = herd.experiment / "ballast"
     ballast.write_bytes(bytes(free(herd.experiment) - LEFT_BYTES))
-    return ballast
-
-
-def shepherds_disk(herd: LogHerd, feeder: Feeder) -> dict[str, int]:
-    """It is full when rows come; they wait at the muster until there is room."""
-    ballast = fill(herd)
     feeder.start()
     # The muster takes rows all the while.
     feeder.join(60)
     taken = not feeder.is_alive()
-    written = standing_still(herd.written)
+    return ballast, {"written_when_full": standing_still(herd.written), "all_taken_meanwhile": taken}
+
+
+def shepherds_disk(herd: LogHerd, feeder: Feeder) -> dict[str, int]:
+    """It is full when rows come; they wait at the muster until there is room."""
+    ballast, found = fill(herd, feeder)
     ballast.unlink()
-    return {"written_when_full": written, "all_taken_meanwhile": taken}
+    return found
 
 
 def musters_disk(herd: LogHerd, feeder: Feeder) -> dict[str, int]:
@@ -75,18 +74,14 @@ def musters_disk(herd: LogHerd, feeder: Feeder) -> dict[str, int]:
 
 def both_lives(herd: LogHerd, feeder: Feeder) -> dict[str, int]:
     """The shepherd's disk is full, and both sides are killed and start anew before there is room."""
-    ballast = fill(herd)
-    feeder.start()
-    feeder.join(60)
-    taken = not feeder.is_alive()
-    written = standing_still(herd.written)
+    ballast, found = fill(herd, feeder)
     herd.kill_muster()
     herd.kill_shepherd()
     herd.start_shepherd()
     herd.start_muster()
     time.sleep(1.5)
     ballast.unlink()
-    return {"written_when_full": written, "all_taken_meanwhile": taken}
+    return found
 
 
 SCENARIOS = {"shepherd": shepherds_disk, "muster": musters_disk, "both": both_lives}

@@ -1,7 +1,5 @@
 """A load from outside its node: two windows, one interval, one clock."""
 
-import stat
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +9,7 @@ from mustherd.lab.store import Store
 from mustherd.lab.trial import State
 from mustherd.terms import LoadReport
 from tests import running
-
-PRETEND = Path(__file__).parents[1] / "load" / "mutilate" / "pretend.py"
+from tests.load.mutilate import pretend
 
 DEFINITION = """\
 name: outside
@@ -44,10 +41,7 @@ def test_a_report_is_put_on_the_node_s_clock() -> None:
 @pytest.fixture
 def mutilate(tmp_path: Path) -> Path:
     """A program that prints what mutilate would."""
-    program = tmp_path / "mutilate"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} {PRETEND} "$@"\n')
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    return program
+    return pretend.install(tmp_path / "mutilate")
 
 
 @pytest.mark.process

@@ -2,7 +2,6 @@
 
 import contextlib
 import signal
-import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,9 +14,9 @@ from mustherd.lab.store import Store
 from mustherd.lab.trial import State
 from mustherd.load.memcached import free_port
 from tests import running
+from tests.load.mutilate import pretend
 from tests.provision.sshd import Sshd, listening
 
-PRETEND = Path(__file__).parents[1] / "load" / "mutilate" / "pretend.py"
 REPEATED = 2
 
 DEFINITION = """\
@@ -51,14 +50,9 @@ def sshd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sshd]:
 @pytest.fixture
 def mutilate(tmp_path: Path) -> Path:
     """A program that prints what mutilate would; the second leader falls out with its agents."""
-    program, count = tmp_path / "mutilate", tmp_path / "leaders"
-    program.write_text(
-        "#!/bin/sh\n"
-        f'case "$*" in *--time*) echo x >> {count}; [ $(wc -l < {count}) = 2 ] && export PRETEND=refused ;; esac\n'
-        f'exec {sys.executable} {PRETEND} "$@"\n'
-    )
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    return program
+    count = tmp_path / "leaders"
+    second = f"echo x >> {count}; [ $(wc -l < {count}) = 2 ] && export PRETEND=refused"
+    return pretend.install(tmp_path / "mutilate", f'case "$*" in *--time*) {second} ;; esac\n')
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import getpass
 import hashlib
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,11 +18,10 @@ from mustherd.load.mutilate import source
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.presets import load
 from mustherd.provision.host import SshHost
+from tests.load.mutilate import pretend
 from tests.provision.sshd import Sshd, listening
 
 pytestmark = pytest.mark.process
-
-PRETEND = Path(__file__).parents[1] / "load" / "mutilate" / "pretend.py"
 
 
 @pytest.fixture(scope="module")
@@ -133,10 +131,8 @@ def test_a_leader_by_ssh_leads_an_agent_here(
     monkeypatch.setattr(source, "total", lambda _: Counters(cmd_get=5))
     monkeypatch.setattr(source, "SLACK_S", 20.0)
     monkeypatch.setattr(source, "AGENT_START_TIMEOUT_S", 20.0)
-    program = tmp_path / "mutilate"
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} {PRETEND} "$@"\n')
-    program.chmod(0o755)
-    options = MutilateOptions(program=str(program), agent_port=free_port(), agent_threads=1)
+    program = str(pretend.install(tmp_path / "mutilate"))
+    options = MutilateOptions(program=program, agent_port=free_port(), agent_threads=1)
     leader = SshHost(place(sshd))
     loads = source.MutilateSource(options, [], leader, [LocalHost()], ramp_s=0, window_s=1, save=True)
     try:

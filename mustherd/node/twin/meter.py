@@ -45,18 +45,20 @@ class TwinMeter:
 
     def package_counts(self, package: int, joules: Sequence[float]) -> list[int]:
         """What one package's counter shows at each of these energies of all packages."""
-        faults = self._machine.options.faults
-        factor = 0.0 if faults.energy_stuck else faults.energy_factor / self._machine.profile.packages
-        per_joule = factor / JOULES_PER_COUNT
+        per_joule = self._share() / JOULES_PER_COUNT
         start = self._start[[(z.kind, z.package) for z in self._zones].index(("package", package))]
         return [(start + int(used * per_joule)) % COUNTS_PER_WRAP for used in joules]
 
     def counts(self, package_joules: float, core_joules: float = 0.0) -> tuple[int, ...]:
         """What the counters show when all packages, and the cores in them, have used so much since the start."""
-        faults = self._machine.options.faults
-        factor = 0.0 if faults.energy_stuck else faults.energy_factor / self._machine.profile.packages
-        used = {"package": package_joules * factor, "core": core_joules * factor}
+        share = self._share()
+        used = {"package": package_joules * share, "core": core_joules * share}
         return tuple(
             (start + int(used[zone.kind] / zone.joules_per_count)) % zone.counts_per_wrap
             for zone, start in zip(self._zones, self._start, strict=True)
         )
+
+    def _share(self) -> float:
+        """Of all packages' energy, what a package's counter shows."""
+        faults = self._machine.options.faults
+        return 0.0 if faults.energy_stuck else faults.energy_factor / self._machine.profile.packages

@@ -23,6 +23,13 @@ TX    3587328 bytes :    0.7 MB/s
 """
 
 
+def install(program: Path, before: str = "") -> Path:
+    """Make it a program of that name, which runs the lines `before` first."""
+    program.write_text(f'#!/bin/sh\n{before}exec {sys.executable} {Path(__file__).resolve()} "$@"\n')
+    program.chmod(0o755)
+    return program
+
+
 def main() -> None:
     options = dict(word[2:].partition("=")[::2] for word in sys.argv[1:])
     mode = os.environ.get("PRETEND", "well")

@@ -1,6 +1,3 @@
-import sys
-from pathlib import Path
-
 import msgspec
 import pytest
 
@@ -13,9 +10,9 @@ from mustherd.load.mutilate import command, output, source
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.mutilate.source import MutilateSource, report
 from mustherd.load.presets import load
+from tests.load.mutilate import pretend
 from tests.load.mutilate.test_output import FORK
 
-PRETEND = Path(__file__).with_name("pretend.py")
 ETC = load("etc", 20_000)
 
 
@@ -24,10 +21,7 @@ def program(tmp_path):
     """A program file that stands for mutilate."""
 
     def make(name: str = "mutilate") -> str:
-        file = tmp_path / name
-        file.write_text(f'#!/bin/sh\nexec {sys.executable} {PRETEND} "$@" # {name}\n')
-        file.chmod(0o755)
-        return str(file)
+        return str(pretend.install(tmp_path / name, f"# {name}\n"))
 
     return make
 
