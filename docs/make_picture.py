@@ -7,9 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from mustherd.lab.store import Store
 from mustherd.report.table import emit, trials_table, verdict_panel
 from mustherd.report.view import View
+from mustherd.store.store import Store
 
 TRIALS = 14
 """Trials shown: the last ones, with the confirmation among them."""

@@ -17,7 +17,7 @@ from mustherd.muster.journal import Journal
 from mustherd.muster.muster import Muster
 from mustherd.muster.pasture import Pasture
 from mustherd.shepherd.shepherd import Shepherd
-from mustherd.wire.ends import MusterEnd, Ports, ShepherdEnd
+from mustherd.wire.endpoints import MusterEnd, Ports, ShepherdEnd
 from mustherd.wire.keys import Keys
 from tests.fakes import FakeNode
 

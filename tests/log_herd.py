@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from mustherd.lab.ledger import Booked, Ledger
 from mustherd.node.intlog import COLUMNS
-from mustherd.wire.ends import Ports
+from mustherd.rowlog.ledger import Booked, Ledger
+from mustherd.wire.endpoints import Ports
 from tests.herding import SERVE, shepherd, wait_for
 
 LABEL = "0001-1"
@@ -73,12 +73,12 @@ def render(table: "np.ndarray") -> bytes:
 SHEPHERD = """
 import signal, sys, threading, time
 from pathlib import Path
-from mustherd.lab.logwriter import LogWriter
-from mustherd.lab.memory import keep_pages
-from mustherd.muster.process import log_to_stderr
+from mustherd.rowlog.writer import LogWriter
+from mustherd.rowlog.allocator import keep_pages
+from mustherd.daemon import log_to_stderr
 from mustherd.shepherd.events import HerdError
 from mustherd.shepherd.shepherd import Shepherd
-from mustherd.wire.ends import Ports, ShepherdEnd
+from mustherd.wire.endpoints import Ports, ShepherdEnd
 log_to_stderr(30)
 keep_pages()
 over = threading.Event()

@@ -2,8 +2,8 @@
 
 import msgspec
 
+from mustherd.learn.base import Constraint, Problem
 from mustherd.learn.replay import Table, msr_megahertz, read_csv
-from mustherd.learn.search import Constraint, Problem
 from tests.shared_data import path
 
 LOADS = (100_000, 200_000, 400_000, 600_000, 800_000, 1_200_000)

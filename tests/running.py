@@ -14,9 +14,9 @@ from typing import Any
 
 import psutil
 
+from mustherd.definition import loads
 from mustherd.node.twin.model import exhaustive_optimum, predict
 from mustherd.node.twin.profiles import profile
-from mustherd.spec import loads
 
 DEFINITION = """\
 name: test

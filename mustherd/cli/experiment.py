@@ -8,10 +8,10 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from mustherd.lab.store import Store
-    from mustherd.learn.search import Constraint
+    from mustherd.definition import Experiment
+    from mustherd.learn.base import Constraint
     from mustherd.report.view import View
-    from mustherd.spec import Experiment
+    from mustherd.store.store import Store
 
 app = typer.Typer(help="From a definition to a verdict.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -44,8 +44,8 @@ def start(
     json: Json = False,
 ) -> None:
     """Run an experiment: set the knobs, measure, learn, confirm; ends with a verdict, a folder and an HTML report."""
-    from mustherd.lab.store import Store
-    from mustherd.spec import content, digest
+    from mustherd.definition import content, digest
+    from mustherd.store.store import Store
 
     text, experiment = _read(spec)
     _check_policy(experiment)
@@ -68,8 +68,8 @@ def resume(
     json: Json = False,
 ) -> None:
     """Go on with an experiment that was stopped, killed or failed: finished trials are kept, the rest runs again."""
-    from mustherd.lab.store import DEFINITION, Store, StoreError
-    from mustherd.spec import changes, digest, load, loads
+    from mustherd.definition import changes, digest, load, loads
+    from mustherd.store.store import DEFINITION, Store, StoreError
 
     with Store.open(folder) as store:
         row = store.experiment()
@@ -93,8 +93,8 @@ def plan(
     json: Json = False,
 ) -> None:
     """Say what an experiment would take, without starting anything: trials, time, energy, budget."""
+    from mustherd.definition import plan as make_plan
     from mustherd.report.table import emit, new_table
-    from mustherd.spec import plan as make_plan
 
     _, experiment = _read(spec)
     _check_policy(experiment)
@@ -114,7 +114,7 @@ def plan(
 @app.command()
 def schema() -> None:
     """Print the JSON schema of the definition, for editors."""
-    from mustherd.spec import json_schema
+    from mustherd.definition import json_schema
 
     _print_json(json_schema())
 
@@ -125,9 +125,9 @@ def list_(
     json: Json = False,
 ) -> None:
     """List experiments, newest first."""
-    from mustherd.lab.shelf import list_experiments
-    from mustherd.report.forms import list_form
+    from mustherd.report.json import list_form
     from mustherd.report.table import emit, experiments_table
+    from mustherd.store.catalog import list_experiments
 
     if json:
         _print_json(list_form(parent))
@@ -139,10 +139,10 @@ def list_(
 @app.command()
 def show(folder: NewestFolder = None, json: Json = False) -> None:
     """Show an experiment: its verdict and its trials."""
-    from mustherd.lab.store import Store
-    from mustherd.report.forms import show_form
+    from mustherd.report.json import show_form
     from mustherd.report.table import emit, trials_table, verdict_panel
     from mustherd.report.view import View
+    from mustherd.store.store import Store
 
     with Store.open(_existing(folder), read_only=True) as store:
         if json:
@@ -159,9 +159,9 @@ def pick(
     json: Json = False,
 ) -> None:
     """Pick the setting with the best objective within other limits, from what was measured: no new trials."""
-    from mustherd.lab.store import Store
-    from mustherd.report.forms import pick_form
+    from mustherd.report.json import pick_form
     from mustherd.report.table import emit, picks_table
+    from mustherd.store.store import Store
 
     limits = [_limit(text) for text in limit or []]
     with Store.open(_existing(folder), read_only=True) as store:
@@ -183,10 +183,10 @@ def table(
     """Show what to set at each load of an experiment over several loads; another one tries it with search.table."""
     import msgspec
 
-    from mustherd.lab.export import table_rows, write_table
-    from mustherd.lab.store import Store, StoreError
+    from mustherd.experiment.results import table_rows, write_table
     from mustherd.report.table import emit, loads_table
     from mustherd.report.view import View
+    from mustherd.store.store import Store, StoreError
 
     with Store.open(_existing(folder), read_only=True) as store:
         view = View.of(store)
@@ -212,7 +212,7 @@ def report(
     json: Json = False,
 ) -> None:
     """Write an experiment's HTML report: one file, no network."""
-    from mustherd.lab.store import Store
+    from mustherd.store.store import Store
 
     with Store.open(_existing(folder), read_only=True) as store:
         written = _write_report(store, to)
@@ -230,11 +230,11 @@ def compare(
     """Put experiments side by side: what they found, and what differs in their definitions."""
     import contextlib
 
-    from mustherd.lab.store import Store
     from mustherd.report.compare import compare as compare_views
     from mustherd.report.compare import row_of
     from mustherd.report.table import compare_table, emit
     from mustherd.report.view import View
+    from mustherd.store.store import Store
 
     if len(folders) < 2:
         raise typer.BadParameter("name at least two experiments", param_hint="FOLDERS")
@@ -252,9 +252,9 @@ def status(folder: NewestFolder = None, keys: Keys = None, json: Json = False) -
     """Say how an experiment stands and, while it runs, who is in its herd."""
     import msgspec
 
-    from mustherd.lab.store import Store
-    from mustherd.lab.verdict import summary
+    from mustherd.experiment.verdict import summary
     from mustherd.report.table import emit, new_table
+    from mustherd.store.store import Store
     from mustherd.wire.messages import Status, StatusAsk
 
     where = _existing(folder)
@@ -284,7 +284,7 @@ def status(folder: NewestFolder = None, keys: Keys = None, json: Json = False) -
 @app.command()
 def stop(folder: NewestFolder = None, keys: Keys = None, json: Json = False) -> None:
     """Stop a running experiment in good order: nodes put back, everything kept; resume goes on with it."""
-    from mustherd.lab.store import Store, StoreError
+    from mustherd.store.store import Store, StoreError
     from mustherd.wire.messages import StopAsk
 
     where = _existing(folder)
@@ -306,8 +306,8 @@ def _front(view: "View", console: "Console") -> list[Any]:
 
 
 def _limit(text: str) -> "Constraint":
-    from mustherd.spec.metrics import limit
-    from mustherd.spec.quantity import QuantityError
+    from mustherd.definition.limits import limit
+    from mustherd.definition.units import QuantityError
 
     try:
         return limit(text)
@@ -318,8 +318,8 @@ def _limit(text: str) -> "Constraint":
 
 def _check_sources(experiment: "Experiment") -> None:
     """What the definition reads from elsewhere must be there before anything is started."""
-    from mustherd.lab.prior import read_prior
-    from mustherd.spec import given_points
+    from mustherd.definition import given_points
+    from mustherd.experiment.prior import read_prior
 
     if experiment.search.method == "one-shot":
         given_points(experiment)
@@ -329,7 +329,7 @@ def _check_sources(experiment: "Experiment") -> None:
 
 def _read(spec: Path | None) -> "tuple[str, Experiment]":
     """The definition's text and meaning."""
-    from mustherd.spec import load, loads, quickstart
+    from mustherd.definition import load, loads, quickstart
 
     if spec is None:
         text = quickstart()
@@ -339,8 +339,8 @@ def _read(spec: Path | None) -> "tuple[str, Experiment]":
 
 
 def _check_policy(experiment: "Experiment") -> None:
-    from mustherd.policy.policy import check, installed
-    from mustherd.spec import check_policy
+    from mustherd.definition import check_policy
+    from mustherd.policy.base import check, installed
 
     check_policy(experiment, sorted(installed()))
     check(experiment)
@@ -357,8 +357,8 @@ def _new_folder(name: str) -> Path:
 
 def _existing(folder: Path | None) -> Path:
     """The folder that was named, or the newest in ./experiments."""
-    from mustherd.lab.shelf import list_experiments
-    from mustherd.lab.store import StoreError
+    from mustherd.store.catalog import list_experiments
+    from mustherd.store.store import StoreError
 
     if folder is not None:
         return folder
@@ -372,12 +372,12 @@ def _conduct(
     store: "Store", experiment: "Experiment", listen: str, keys: Path | None, musters: int | None, json: bool
 ) -> int:
     """Run the processes, show what happens, write the report; gives the exit code."""
-    from mustherd.cli.local_herd import LocalHerd
-    from mustherd.lab.errors import OwnedError
-    from mustherd.lab.verdict import summary
+    from mustherd.experiment.local_herd import LocalHerd
+    from mustherd.experiment.verdict import summary
     from mustherd.report.live import follow
     from mustherd.report.table import emit, verdict_panel
     from mustherd.report.view import View
+    from mustherd.store.errors import OwnedError
 
     if (owner := store.owner()) is not None:
         raise OwnedError(store.folder, owner)
@@ -419,13 +419,13 @@ def _conduct(
 
 def _lay_out_load(folder: Path, experiment: "Experiment") -> None:
     """Say in the experiment's folder which machines make the load, where it doesn't come from the nodes themselves."""
-    from mustherd.load.layout import LAYOUT, Layout, write
+    from mustherd.load.placement import LAYOUT, Layout, write
 
     generator, inventory = experiment.workload.generator, experiment.herd.inventory
     layout = None
     if inventory is not None:
         from mustherd.provision.inventory import InventoryError
-        from mustherd.provision.layout import read
+        from mustherd.provision.placement import read
 
         layout = read(Path(inventory))
         if layout is None and generator is not None:
@@ -450,9 +450,9 @@ def _ask(folder: Path, body: Any, keys: Path | None) -> Any:
     """Ask the shepherd that runs the experiment in `folder`."""
     import json
 
-    from mustherd.lab.errors import StoreError
-    from mustherd.lab.service import ADDRESS
-    from mustherd.wire.ends import OperatorEnd
+    from mustherd.experiment.serve import ADDRESS
+    from mustherd.store.errors import StoreError
+    from mustherd.wire.endpoints import OperatorEnd
     from mustherd.wire.keys import for_member
 
     try:

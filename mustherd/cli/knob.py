@@ -107,8 +107,8 @@ def _carry_out(muster: str, settings: "tuple[Setting, ...]", shepherd: str, keys
 
 
 def _values(texts: list[str]) -> dict[str, int]:
-    from mustherd.spec.knobs import value
-    from mustherd.spec.quantity import QuantityError
+    from mustherd.definition.knobs import value
+    from mustherd.definition.units import QuantityError
 
     found = {}
     for text in texts:

@@ -10,9 +10,9 @@ import typer
 from mustherd.errors import UserError
 
 if TYPE_CHECKING:
-    from mustherd.load.counters import Address
+    from mustherd.load.base import LoadSource
+    from mustherd.load.memcached.counters import Address
     from mustherd.load.peak import Step
-    from mustherd.load.port import LoadSource
     from mustherd.terms import Load, LoadReport
 
 app = typer.Typer(
@@ -205,8 +205,8 @@ def _tell(step: "Step", what: str, *, err: bool) -> None:
 @contextmanager
 def _own_server(servers: list[str]) -> Iterator[list[str]]:
     """The servers that were named; where none was, one of our own on loopback for the time."""
-    from mustherd.load.error import LoadError
-    from mustherd.load.memcached import Memcached, MemcachedOptions
+    from mustherd.load.errors import LoadError
+    from mustherd.load.memcached.server import Memcached, MemcachedOptions
 
     if servers:
         yield servers
@@ -233,12 +233,12 @@ def _source(
     ramp: float,
     seconds: float,
 ) -> "Iterator[LoadSource]":
-    from mustherd.load.error import LoadError
+    from mustherd.load.base import GeneratorSource
+    from mustherd.load.errors import LoadError
     from mustherd.load.generator.options import GeneratorOptions
     from mustherd.load.host import LocalHost
     from mustherd.load.mutilate.command import MutilateOptions
     from mustherd.load.mutilate.source import MutilateSource
-    from mustherd.load.port import GeneratorSource
 
     if agents and mutilate is None:
         raise ByHandError("--agent: agents are mutilate's; give --mutilate PROGRAM too")
@@ -272,7 +272,7 @@ def _source(
 def _measured(source: "LoadSource", load: "Load", ramp: float, seconds: float) -> "LoadReport":
     import time
 
-    from mustherd.load.port import GeneratorSource
+    from mustherd.load.base import GeneratorSource
 
     running = source.start(load, 1)
     itself = isinstance(source, GeneratorSource)  # mutilate keeps to times of its own
@@ -304,7 +304,7 @@ def _limit(text: str) -> tuple[str, str, float]:
 
 
 def _amount(text: str, unit: str, most: float) -> float:
-    from mustherd.spec.quantity import QuantityError, quantity
+    from mustherd.definition.units import QuantityError, quantity
 
     try:
         value = float(quantity(text.strip(), unit))
@@ -316,7 +316,7 @@ def _amount(text: str, unit: str, most: float) -> float:
 
 
 def _address(text: str) -> "Address":
-    from mustherd.load.counters import Address
+    from mustherd.load.memcached.counters import Address
 
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:

@@ -27,7 +27,7 @@ def list_(
     folder: Folder, trial: Trial = None, muster: OfMuster = None, stream: OfStream = None, json: Json = False
 ) -> None:
     """List a folder's streams: rows produced, written, set aside, and lost and why."""
-    from mustherd.data.experiment import account_row
+    from mustherd.rowlog.folder import account_row
 
     rows = [account_row(log) for log in _logs(folder, trial, muster, stream)]
     if not json:
@@ -51,8 +51,8 @@ def export(
     With --format intlog streams that aren't intlog's are left out, unless --stream names them.
     """
     from mustherd.data import DataError
-    from mustherd.data.export import export as write
     from mustherd.node.intlog import core_of
+    from mustherd.rowlog.export import export as write
 
     if form not in FORMATS:
         raise typer.BadParameter(f"{form!r}: give one of {', '.join(FORMATS)}", param_hint="--format")

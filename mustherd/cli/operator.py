@@ -17,7 +17,7 @@ LOCAL = "127.0.0.1"
 
 def ask(body: "StatusAsk | StopAsk | KnobsAsk | LogAsk", shepherd: str, keys: Path | None) -> "Status | Done | Refused":
     """Ask the shepherd; raises WireError when it doesn't answer, KeysError, or a usage error for its address."""
-    from mustherd.wire.ends import OperatorEnd
+    from mustherd.wire.endpoints import OperatorEnd
     from mustherd.wire.keys import for_member
     from mustherd.wire.messages import KnobsAsk, LogAsk
 

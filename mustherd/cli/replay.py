@@ -9,8 +9,8 @@ import typer
 from mustherd.errors import UserError
 
 if TYPE_CHECKING:
+    from mustherd.learn.base import Problem
     from mustherd.learn.replay import Run, Table
-    from mustherd.learn.search import Problem
 
 
 class ReplayError(UserError):
@@ -49,10 +49,10 @@ def replay(
 
     import msgspec
 
-    from mustherd.learn import peers
+    from mustherd.learn import external
+    from mustherd.learn.registry import METHODS, make
     from mustherd.learn.replay import Table, summarize
     from mustherd.learn.replay import replay as run
-    from mustherd.learn.searches import METHODS, make
 
     try:
         limits = tuple(_limit(text) for text in limit or [])
@@ -65,16 +65,18 @@ def replay(
         runs: dict[str, list[Run]] = {}
         for method in search or ["gp", "random"]:
             ours = [m for m in METHODS if m != "one-shot"]
-            if method not in (*ours, *peers.NEEDS):
+            if method not in (*ours, *external.NEEDS):
                 raise ValueError(
-                    f"there is no search {method!r} to replay; there are {', '.join((*ours, *peers.NEEDS))}"
+                    f"there is no search {method!r} to replay; there are {', '.join((*ours, *external.NEEDS))}"
                 )
-            if method in peers.NEEDS and (absent := peers.missing(method)):
+            if method in external.NEEDS and (absent := external.missing(method)):
                 raise ValueError(f"search {method!r} needs {' and '.join(absent)}: pip install 'mustherd[peers]'")
             typer.echo(f"replaying {method}: {seeds} seeds of at most {trials} trials", err=True)
             runs[method] = run(
                 lambda seed, method=method: (  # type: ignore[misc]
-                    peers.make(method, problem, seed) if method in peers.NEEDS else make(method, problem, seed=seed)
+                    external.make(method, problem, seed)
+                    if method in external.NEEDS
+                    else make(method, problem, seed=seed)
                 ),
                 table, problem, seeds=range(seeds), trials=trials, noise=noises,
             )  # fmt: skip
@@ -93,8 +95,8 @@ def replay(
 
 
 def _limit(text: str) -> Any:
-    from mustherd.spec.metrics import limit
-    from mustherd.spec.quantity import QuantityError
+    from mustherd.definition.limits import limit
+    from mustherd.definition.units import QuantityError
 
     try:
         return limit(text)
@@ -120,9 +122,9 @@ def _number(text: str, kind: type[Any]) -> Any:
 
 
 def _observations(folder: Path) -> list[Any]:
-    from mustherd.lab.store import Store
-    from mustherd.lab.trial import Kind, State
-    from mustherd.learn.search import Observation
+    from mustherd.learn.base import Observation
+    from mustherd.store.store import Store
+    from mustherd.trial import Kind, State
 
     with Store.open(folder, read_only=True) as store:
         trials = store.trials(Kind.SEARCH, State.FINISHED)
@@ -145,7 +147,7 @@ def _rows(file: Path, knobs: list[str], metrics: list[str], where: list[str]) ->
 
 
 def _problem(table: "Table", objective: str, limits: tuple[Any, ...], default: dict[str, int]) -> "Problem":
-    from mustherd.spec.knobs import words_of
+    from mustherd.definition.knobs import words_of
 
     modes = {name: tuple(v for v in words_of(name).modes if v in table.values(name)) for name in table.knobs}
     scales = {name: words_of(name).scale for name in table.knobs}

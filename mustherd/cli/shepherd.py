@@ -27,9 +27,9 @@ def run(
     import logging
     import threading
 
-    from mustherd.lab.service import serve
-    from mustherd.muster.process import end_with, log_to_stderr, on_stop_signal
-    from mustherd.wire.ends import Ports
+    from mustherd.daemon import end_with, log_to_stderr, on_stop_signal
+    from mustherd.experiment.serve import serve
+    from mustherd.wire.endpoints import Ports
 
     if experiment is not None and logs is not None:
         raise typer.BadParameter("an experiment has its own folder for logs", param_hint="--logs")

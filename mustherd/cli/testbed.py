@@ -33,9 +33,9 @@ def up(
     An inventory that is there is kept, with what you changed in it.
     """
     from mustherd.provision.inventory import variables_of
+    from mustherd.testbed.daemon import refuse_another
+    from mustherd.testbed.daemon import up as bring_up
     from mustherd.testbed.inventory import write
-    from mustherd.testbed.keeper import refuse_another
-    from mustherd.testbed.keeper import up as bring_up
 
     project = Path.cwd()
     variables_of(project)
@@ -58,7 +58,7 @@ def status(json: Json = False) -> None:
     from dataclasses import asdict
     from json import dumps
 
-    from mustherd.testbed.keeper import state as read
+    from mustherd.testbed.daemon import state as read
 
     state = read()
     if json:
@@ -74,7 +74,7 @@ def status(json: Json = False) -> None:
 @app.command()
 def down() -> None:
     """Power the hosts off; what was on them is gone, the inventory stays."""
-    from mustherd.testbed.keeper import down as take_down
+    from mustherd.testbed.daemon import down as take_down
 
     typer.echo("down" if take_down() else "no test bed was up")
 
@@ -86,8 +86,8 @@ def run(
     """Run a command of this machine inside the bed's network, where the hosts can reach it."""
     import os
 
+    from mustherd.testbed.daemon import state as read
     from mustherd.testbed.hosts import BedError, refuse_without_means
-    from mustherd.testbed.keeper import state as read
 
     refuse_without_means()
     state = read()

@@ -4,9 +4,9 @@ Logs are read when they are asked for, a batch at a time where it matters; see `
 `windows` are what most questions about rows need.
 """
 
-from mustherd.data.experiment import Experiment, open_folder
-from mustherd.data.frames import differences, merged, windows
-from mustherd.data.log import DataError, Log
+from mustherd.rowlog.folder import Experiment, open_folder
+from mustherd.rowlog.frames import differences, merged, windows
+from mustherd.rowlog.reader import DataError, Log
 
 open = open_folder
 

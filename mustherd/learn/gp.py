@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from mustherd.learn.design import corners, knees, spread
+from mustherd.learn.base import Observation, Point, Problem
 from mustherd.learn.history import History, feasible
-from mustherd.learn.model import Model
+from mustherd.learn.initial_design import corners, knees, spread
+from mustherd.learn.models import Model
 from mustherd.learn.noise import Noise
-from mustherd.learn.search import Observation, Point, Problem
 from mustherd.learn.space import Space
 from mustherd.learn.stopping import LEAST_TRIALS, PATIENCE, Stopping
 from mustherd.learn.surrogate import Array

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from mustherd.learn.search import Observation, Point, Problem
+from mustherd.learn.base import Observation, Point, Problem
 from mustherd.learn.space import Space
 
 

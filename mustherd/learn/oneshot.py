@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from mustherd.learn.base import Observation, Point, Problem
 from mustherd.learn.history import History
-from mustherd.learn.search import Observation, Point, Problem
 
 
 class OneShot:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from skopt.acquisition import gaussian_pi
 
-from mustherd.learn.aim import cost
+from mustherd.learn.base import Constraint
 from mustherd.learn.noise import Noise
-from mustherd.learn.search import Constraint
 from mustherd.learn.surrogate import Array, Surrogate, Trend
+from mustherd.metrics import cost
 
 NOISE = 0.01
 """Relative noise expected of a metric before it is measured: recorded repeats vary by 0.1..1.4 %."""

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from mustherd.learn.aim import cost
-from mustherd.learn.search import Constraint, Observation
+from mustherd.learn.base import Constraint, Observation
+from mustherd.metrics import cost
 
 Pair = tuple[float, float]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from mustherd.learn.search import Constraint, Dimension, Observation, Point, Problem, Search
+from mustherd.learn.base import Constraint, Dimension, Observation, Point, Problem, Search
 
 WITHIN = (0.01, 0.05, 0.10)
 """How near to the optimum a trial has to come, as a share of it, to be counted."""

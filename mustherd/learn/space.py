@@ -4,7 +4,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 
-from mustherd.learn.search import Dimension, Point
+from mustherd.learn.base import Dimension, Point
 
 ASIDE = 0.3
 """How far a category lies beside the nearest ordered value, in the unit of a whole range: nearer than the range's ends

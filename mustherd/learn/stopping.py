@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from mustherd.learn.model import Model
+from mustherd.learn.models import Model
 
 GAIN = (0.001, 0.005)
 """The relative improvement that is not worth a trial: the noise of the objective, but at least and at most these."""

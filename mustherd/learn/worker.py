@@ -20,9 +20,9 @@ from typing import BinaryIO, Self
 
 import msgspec
 
+from mustherd.learn.base import Calibrated, Observation, Point, Problem, Search
 from mustherd.learn.noise import Noise
-from mustherd.learn.search import Calibrated, Observation, Point, Problem, Search
-from mustherd.learn.searches import check, make
+from mustherd.learn.registry import check, make
 
 ANSWER_SECONDS = 120.0
 """How long an answer may take before the worker is given up; the first one waits for imports of a few seconds."""
@@ -104,7 +104,7 @@ class SearchProcess:
         options: Mapping[str, object] | None = None,
         answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
-        """ValueError as mustherd.learn.searches.make; SearchError when no process can be started."""
+        """ValueError as mustherd.learn.registry.make; SearchError when no process can be started."""
         check(method, problem, initial=initial, options=options)
         self._answer_seconds = answer_seconds
         self._starting = True

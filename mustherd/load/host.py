@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from mustherd.load.error import LoadError, Reason
+from mustherd.load.errors import LoadError, Reason
 
 END_TIMEOUT_S = 2.0
 

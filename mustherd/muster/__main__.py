@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from mustherd.daemon import end_with, log_to_stderr, on_stop_signal
 from mustherd.errors import UserError
-from mustherd.muster.process import end_with, log_to_stderr, on_stop_signal
 from mustherd.muster.service import serve
 
 

@@ -11,7 +11,7 @@ import msgspec
 from mustherd.errors import UserError
 from mustherd.herd.timing import LEASE_S
 from mustherd.terms import MAX_VALUE, KnobInfo
-from mustherd.wire.ends import Ports
+from mustherd.wire.endpoints import Ports
 from mustherd.wire.messages import NAME_PATTERN
 
 KnobValue = Annotated[int, msgspec.Meta(ge=0, le=MAX_VALUE)]
@@ -93,7 +93,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     twin: dict[str, Any] | None = None
     """Present: simulate a node with these options instead of using this machine."""
     process: dict[str, Any] | None = None
-    """Present: the node is a memcached that this muster runs and loads itself; see mustherd.load.local."""
+    """Present: the node is a memcached that this muster runs and loads itself; see mustherd.load.local_server."""
 
 
 def load(path: Path) -> Config:

@@ -15,7 +15,7 @@ from mustherd.muster.window import Streams
 from mustherd.node.logger import Rows, TextLogger
 from mustherd.wire import codec
 from mustherd.wire import messages as m
-from mustherd.wire.ends import MusterEnd
+from mustherd.wire.endpoints import MusterEnd
 
 log = logging.getLogger(__name__)
 

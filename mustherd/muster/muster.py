@@ -26,7 +26,7 @@ from mustherd.muster.window import Window
 from mustherd.node.node import Node
 from mustherd.wire import codec
 from mustherd.wire import messages as m
-from mustherd.wire.ends import MusterEnd, new_session
+from mustherd.wire.endpoints import MusterEnd, new_session
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from mustherd.muster.journal import Journal
 from mustherd.muster.muster import Muster
 from mustherd.muster.pasture import Pasture
 from mustherd.node.node import Node
-from mustherd.wire.ends import MusterEnd
+from mustherd.wire.endpoints import MusterEnd
 from mustherd.wire.keys import for_member
 
 UNRESTORED = 3
@@ -68,9 +68,9 @@ def _open_linux(table: dict[str, Any], file: Path) -> Node:
 
 
 def _open_process(table: dict[str, Any], file: Path) -> Node:
-    from mustherd.load.error import LoadError  # noqa: PLC0415
-    from mustherd.load.local import node  # noqa: PLC0415
-    from mustherd.node.process.server import ServerError  # noqa: PLC0415
+    from mustherd.load.errors import LoadError  # noqa: PLC0415
+    from mustherd.load.local_server import node  # noqa: PLC0415
+    from mustherd.node.server.process import ServerError  # noqa: PLC0415
 
     try:
         return node(table)

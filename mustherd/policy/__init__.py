@@ -1,5 +1,5 @@
 """Policies: what the shepherd does with a herd.
 
-A policy is a class with the interface of `mustherd.policy.policy.Policy`. Those of the project and those that other
+A policy is a class with the interface of `mustherd.policy.base.Policy`. Those of the project and those that other
 packages add are found through the entry point group `mustherd.policies`.
 """

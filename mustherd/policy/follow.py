@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from mustherd.learn.loadguess import C6220, guess
-from mustherd.learn.search import Observation, Point, Problem
-from mustherd.spec import Experiment
-from mustherd.spec.error import SpecError
-from mustherd.spec.knobs import FindingsError
-from mustherd.spec.knobs import settings as knob_settings
-from mustherd.spec.quantity import QuantityError, quantity
-from mustherd.spec.table import read
+from mustherd.definition import Experiment
+from mustherd.definition.errors import SpecError
+from mustherd.definition.knobs import FindingsError
+from mustherd.definition.knobs import settings as knob_settings
+from mustherd.definition.settings_table import read
+from mustherd.definition.units import QuantityError, quantity
+from mustherd.learn.base import Observation, Point, Problem
+from mustherd.learn.load_estimate import C6220, guess
 from mustherd.terms import Load
 
 OPTIONS = ("table", "load")
@@ -27,8 +27,8 @@ class Follow:
     Options: `table`, a mapping of loads to settings or the file of a table (policy.yml of an experiment over several
     loads), and `load`: `oracle` (the default), the load that each trial is about to offer, as an experiment knows it
     and a server doesn't; `measured`, the load that the trial before was found to carry; or `guessed`, from what the
-    network card received in the trial before (mustherd.learn.loadguess), which no server has to tell. The latter two
-    are late by one trial whenever the load changes.
+    network card received in the trial before (mustherd.learn.load_estimate), which no server has to tell. The latter
+    two are late by one trial whenever the load changes.
     """
 
     compares: ClassVar[bool] = False

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from mustherd.learn.search import Observation, Point, Problem
-from mustherd.spec import Experiment
+from mustherd.definition import Experiment
+from mustherd.learn.base import Observation, Point, Problem
 
 
 class Nop:

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from mustherd.definition import Experiment
+from mustherd.definition.problem import given_points
+from mustherd.learn.base import Observation, Point, Problem
 from mustherd.learn.noise import Noise
-from mustherd.learn.search import Observation, Point, Problem
 from mustherd.learn.worker import SearchError, SearchProcess
-from mustherd.policy.policy import PolicyError
-from mustherd.spec import Experiment
-from mustherd.spec.task import given_points
+from mustherd.policy.base import PolicyError
 
 
 class Tune:

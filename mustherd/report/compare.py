@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mustherd.lab import words
-from mustherd.lab.confirmation import key_of
+from mustherd.experiment import wording
+from mustherd.experiment.repeats import key_of
 from mustherd.report import labels
 from mustherd.report.view import View
 
@@ -28,7 +28,7 @@ def row_of(view: View) -> dict[str, Any]:
         "status": view.status,
         "verdict": found.verdict if view.stored else None,
         "objective": objective,
-        "constraints": [words.limit(c) for c in view.goal.constraints],
+        "constraints": [wording.limit(c) for c in view.goal.constraints],
         "best": best.knobs if best else None,
         "best_objective": best_value,
         "default_objective": default_value,
@@ -39,12 +39,12 @@ def row_of(view: View) -> dict[str, Any]:
         "finished": view.counts["finished"],
         "attempts": sum(view.counts.values()),
         "wall_seconds": round(view.wall_seconds, 3),
-        "best_text": words.settings(best.knobs, view.knobs) if best else "",
+        "best_text": wording.settings(best.knobs, view.knobs) if best else "",
         "best_text_objective": labels.amount(objective, best_value),
         "default_text_objective": labels.amount(objective, default_value),
         "saving_text": saving,
         "p99_text": labels.amount("read_p99_us", best.read_p99_us) if best else "",
-        "limits_text": words.together([words.limit(c) for c in view.goal.constraints]),
+        "limits_text": wording.together([wording.limit(c) for c in view.goal.constraints]),
         "wall_text": labels.duration(view.wall_seconds),
     }
 

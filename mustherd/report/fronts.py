@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mustherd.lab import words
-from mustherd.lab.export import volumes
-from mustherd.learn.aim import MAXIMIZED
+from mustherd.experiment import wording
+from mustherd.experiment.results import volumes
+from mustherd.metrics import MAXIMIZED
 from mustherd.report import labels
-from mustherd.report.canvas import BEST, INK, draw
 from mustherd.report.plots import Marks, drawable, look_of, scale, shown
+from mustherd.report.svg import BEST, INK, draw
 from mustherd.report.view import View
 
 
@@ -53,6 +53,6 @@ def front_plot(view: View) -> str:
     ends = f"{labels.quantity(first, reference[0])} and {labels.quantity(second, reference[1])}"
     description = (
         f"{labels.title(first)} against {labels.title(second)} of {len(trials)} trials; {len(front)} settings are on"
-        f" the front. The hypervolume below {ends} came to {words.number(grown[-1][1] if grown else 0.0)}."
+        f" the front. The hypervolume below {ends} came to {wording.number(grown[-1][1] if grown else 0.0)}."
     )
     return draw("front", f"{labels.metric(first)[0]} and {labels.metric(second)[0]}", description, 4.2, paint)

@@ -10,18 +10,18 @@ from typing import Any
 
 import msgspec
 
-from mustherd.lab import words
-from mustherd.lab.account import Account
-from mustherd.lab.errors import StoreError
-from mustherd.lab.store import Store
-from mustherd.lab.trial import State, Trial
-from mustherd.lab.verdict import AtLoad, Side
-from mustherd.learn.aim import MAXIMIZED, improvement
-from mustherd.learn.search import Observation
+from mustherd.experiment import wording
+from mustherd.experiment.verdict import AtLoad, Side
+from mustherd.learn.base import Observation
+from mustherd.metrics import MAXIMIZED, improvement
 from mustherd.report import labels
 from mustherd.report.labels import clean
 from mustherd.report.table import log_cells, number_of, result_of, side_value
 from mustherd.report.view import View
+from mustherd.rowlog.accounting import Account
+from mustherd.store.errors import StoreError
+from mustherd.store.store import Store
+from mustherd.trial import State, Trial
 
 REPORT = "report.html"
 
@@ -124,7 +124,7 @@ def _content(view: View) -> dict[str, Any]:
         "comparison": list(_comparison(view, verdict.default, verdict.best or verdict.closest)),
         "other": "best" if verdict.best or not verdict.closest else "closest",
         "improved": bool(view.improvements()),
-        "limits": [words.limit(c) for c in view.goal.constraints],
+        "limits": [wording.limit(c) for c in view.goal.constraints],
         # The SVG is ours, and every word in it was escaped when it was made.
         "time_plot": Markup(over_time(view)) if measured else None,  # noqa: S704
         "trade_plot": Markup(trade_off(view)) if measured else None,  # noqa: S704
@@ -161,7 +161,7 @@ def _front_columns(view: View) -> list[Column]:
 def _on_front(one: Observation, view: View) -> list[str]:
     """A setting of the front: what to set, and each of the front's columns."""
     values = [labels.amount(column.name, one.metrics.get(column.name)) for column in _front_columns(view)]
-    return [words.settings(one.point, view.knobs), *values]
+    return [wording.settings(one.point, view.knobs), *values]
 
 
 def _at_load(row: AtLoad, view: View) -> list[str]:
@@ -169,7 +169,7 @@ def _at_load(row: AtLoad, view: View) -> list[str]:
     saved = "" if row.saving_percent is None else labels.percent(row.saving_percent)
     if row.saving_ci_percent:
         saved += f" ({_interval(row.saving_ci_percent)})"
-    settings = words.settings(row.best.knobs, view.knobs) if row.best else ""
+    settings = wording.settings(row.best.knobs, view.knobs) if row.best else ""
     return [f"{row.qps:,.0f}", row.verdict, settings, *(side_value(row.best, m) for m in view.metrics()), saved]
 
 
@@ -184,7 +184,9 @@ def _unit(key: str, view: View) -> str:
 def _comparison(view: View, default: Side | None, best: Side | None) -> Iterator[Comparison]:
     sides = (default, best)
     for key in dict.fromkeys(key for side in (best, default) if side for key in side.knobs):
-        texts = [words.value(key, side.knobs[key], view.knobs) if side and key in side.knobs else "" for side in sides]
+        texts = [
+            wording.value(key, side.knobs[key], view.knobs) if side and key in side.knobs else "" for side in sides
+        ]
         yield Comparison(name=key, default=texts[0], best=texts[1])
     limits = {c.metric: c for c in view.goal.constraints}
     for name in view.metrics():
@@ -202,7 +204,7 @@ def _with_interval(side: Side | None, name: str) -> str:
     text = labels.amount(name, side.metrics[name])
     interval = side.intervals.get(name)
     if interval and interval[0] != interval[1] and labels.metric(name)[1] != "%":
-        text += f" ± {words.number((interval[1] - interval[0]) / 2, 2)}"
+        text += f" ± {wording.number((interval[1] - interval[0]) / 2, 2)}"
     return f"{text} {labels.metric(name)[1]}".rstrip()
 
 
@@ -237,7 +239,7 @@ def _log_rows(account: Account | None) -> tuple[str, str]:
 def _knob(trial: Trial, key: str, view: View) -> str:
     if key not in trial.settings:
         return "as found" if not trial.settings else ""
-    named = words.value(key, trial.settings[key], view.knobs)
+    named = wording.value(key, trial.settings[key], view.knobs)
     return str(trial.settings[key]) if named.startswith(str(trial.settings[key])) else named
 
 
@@ -256,7 +258,7 @@ def _method(view: View) -> Iterator[tuple[str, str]]:
         mix = f" of the {load['preset']} mix" if load.get("preset") else ""
         updates = f", {100 * load['update_ratio']:.4g} % of them updates" if load.get("update_ratio") else ""
         each = [f"{q:,.10g}" for q in (qps if isinstance(qps, list) else [qps])] if qps else []
-        how_much = f"{words.together(each)} requests per second" if each else _curve(load["curve"])
+        how_much = f"{wording.together(each)} requests per second" if each else _curve(load["curve"])
         yield "load", how_much + mix + updates
     if window:
         after = f", opened {ramp:g} s after the load began" if ramp else ""

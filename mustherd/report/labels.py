@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from mustherd.lab import words
+from mustherd.experiment import wording
 
 _UNITS = {"joules": "J", "watts": "W", "us": "us", "qps": "qps", "seconds": "s"}
 _NAMES = {"p999": "p99.9", "avg": "mean", "joules_per_request": "energy per request"}
@@ -34,9 +34,9 @@ def amount(name: str, value: float | None, digits: int = 4) -> str:
     if value is None or not math.isfinite(value):
         return ""
     if metric(name)[1] != "%":
-        return words.number(value, digits)
+        return wording.number(value, digits)
     # 97.96 % must not read as 98 % beside a limit of 98 %.
-    return words.number(math.floor(value * 1000 + 1e-6) / 10)
+    return wording.number(math.floor(value * 1000 + 1e-6) / 10)
 
 
 def decimals(name: str, values: Iterable[float]) -> int:

@@ -11,23 +11,15 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from mustherd.lab import words
-from mustherd.lab.errors import StoreError
-from mustherd.lab.store import DATABASE, Store
-from mustherd.lab.trial import State, Trial
-from mustherd.learn.aim import better, better_percent
+from mustherd.experiment import wording
+from mustherd.metrics import better, better_percent
 from mustherd.report import labels
 from mustherd.report.labels import clean
-from mustherd.report.table import (
-    STATUS_STYLES,
-    emit,
-    is_plain,
-    marks,
-    number_of,
-    result_of,
-    trials_table,
-)
+from mustherd.report.table import STATUS_STYLES, emit, is_plain, marks, number_of, result_of, trials_table
 from mustherd.report.view import View
+from mustherd.store.errors import StoreError
+from mustherd.store.store import DATABASE, Store
+from mustherd.trial import State, Trial
 
 POLL_SECONDS = 0.2
 
@@ -102,7 +94,7 @@ def line_of(trial: Trial, view: View, console: Console) -> str:
     result = result_of(trial, view, marks(console), best).plain
     reason = f" ({trial.detail})" if trial.detail else ""
     return clean(
-        f"trial {number_of(trial)} {trial.kind.value}{where}: {words.settings(trial.settings, view.knobs)}: "
+        f"trial {number_of(trial)} {trial.kind.value}{where}: {wording.settings(trial.settings, view.knobs)}: "
         f"{values + ', ' if values else ''}{result}{reason}"
     )
 
@@ -130,12 +122,12 @@ def _one_line(*parts: tuple[str, str]) -> Text:
 
 
 def _header(view: View) -> Text:
-    limits, objective = words.together([words.limit(c) for c in view.goal.constraints]), view.goal.objective
+    limits, objective = wording.together([wording.limit(c) for c in view.goal.constraints]), view.goal.objective
     state = view.experiment.phase if view.status == "running" and view.experiment.phase else view.status
     return _one_line(
         (view.experiment.name, "bold"),
         (f"  {state}", STATUS_STYLES.get(view.status, "")),
-        (f"  {words.sense(objective)} {objective}{f' with {limits}' if limits else ''}", "dim"),
+        (f"  {wording.sense(objective)} {objective}{f' with {limits}' if limits else ''}", "dim"),
     )
 
 
@@ -173,7 +165,7 @@ def _best(view: View) -> Text:
     )
     return _one_line(
         ("best so far: ", "bold"),
-        (words.settings(best.settings, view.knobs), "bold green"),
+        (wording.settings(best.settings, view.knobs), "bold green"),
         (f"  {labels.quantity(objective, value)}{saving}{', ' + values if values else ''}", ""),
     )
 

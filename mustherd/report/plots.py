@@ -8,16 +8,16 @@ from typing import Any
 
 import msgspec
 
-from mustherd.lab import words
-from mustherd.lab.goal import GUARD as LOAD
-from mustherd.lab.trial import Kind, State, Trial
-from mustherd.learn.aim import MAXIMIZED
-from mustherd.learn.search import Constraint
+from mustherd.experiment import wording
+from mustherd.experiment.goal import GUARD as LOAD
+from mustherd.learn.base import Constraint
+from mustherd.metrics import MAXIMIZED
 from mustherd.report import labels
-from mustherd.report.canvas import BEST, BREAKS, DEFAULT, GUARD, INK, KEEPS, MUTED, PAPER, draw
 from mustherd.report.labels import clean
+from mustherd.report.svg import BEST, BREAKS, DEFAULT, GUARD, INK, KEEPS, MUTED, PAPER, draw
 from mustherd.report.table import number_of
 from mustherd.report.view import View
+from mustherd.trial import Kind, State, Trial
 
 LOG_FROM = 8.0
 """An axis is logarithmic when its greatest value is so many times its least."""
@@ -79,7 +79,7 @@ def describe(trial: Trial, view: View) -> str:
     ]
     where = f" on {trial.muster}" if trial.muster else ""
     return (
-        f"trial {number_of(trial)}, {trial.kind.value}{where}: {words.settings(trial.settings, view.knobs)}; "
+        f"trial {number_of(trial)}, {trial.kind.value}{where}: {wording.settings(trial.settings, view.knobs)}; "
         f"{', '.join(values)}"
     )
 
@@ -205,7 +205,7 @@ def _levels(view: View, axes: Any, trials: Sequence[Trial], improvements: Sequen
     if defaults:
         level = statistics.fmean(defaults)
         line = axes.axhline(level, color=DEFAULT, linewidth=1.1, linestyle=(0, (5, 3)), zorder=1)
-        lines.append((line, f"default's mean, {words.number(level)}"))
+        lines.append((line, f"default's mean, {wording.number(level)}"))
     if improvements:
         numbers = [t.number for t in improvements]
         values = [shown(objective, t.metrics[objective]) for t in improvements]
@@ -227,7 +227,7 @@ def _limit(axes: Any, which: str, constraint: Constraint) -> None:
     low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
     low, high = min(low, at * 0.97), max(high, at * 1.03)
     beyond = (low, at) if constraint.at_least else (at, high)
-    text = f"limit {words.number(at, 6)} {labels.metric(constraint.metric)[1]}".rstrip()
+    text = f"limit {wording.number(at, 6)} {labels.metric(constraint.metric)[1]}".rstrip()
     if which == "x":
         axes.axvspan(*beyond, color=BREAKS, alpha=0.08, linewidth=0, zorder=0)
         axes.axvline(at, color=BREAKS, linewidth=1.1, linestyle=(0, (5, 3)), zorder=1)
@@ -264,7 +264,7 @@ def trade_off(view: View) -> str:
         if best is not None and other in best.metrics:
             marks.put(axes, best, _place(best, other, objective), "best")
             axes.annotate(
-                clean(words.settings(best.settings, view.knobs)), _place(best, other, objective), xytext=(-9, -11),
+                clean(wording.settings(best.settings, view.knobs)), _place(best, other, objective), xytext=(-9, -11),
                 textcoords="offset points", ha="right", va="top", fontsize=8.5, color=INK,
             )  # fmt: skip
         defaults = [_place(t, other, objective) for t in trials if view.of_default(t)]
@@ -283,7 +283,7 @@ def trade_off(view: View) -> str:
         return marks.hints
 
     kept = sum(view.feasible(t) for t in trials)
-    limit = f" The limit is {words.limit(constraint)}." if constraint else ""
+    limit = f" The limit is {wording.limit(constraint)}." if constraint else ""
     description = (
         f"{labels.title(objective)} against {labels.title(other)} for {len(trials)} finished trials,"
         f" {kept} of which keep every limit.{limit}"

@@ -4,15 +4,15 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mustherd.lab import words
-from mustherd.lab.confirmation import key_of
-from mustherd.lab.trial import Trial
-from mustherd.learn.aim import cost
+from mustherd.experiment import wording
+from mustherd.experiment.repeats import key_of
+from mustherd.metrics import cost
 from mustherd.report import labels
-from mustherd.report.canvas import BEST, BREAKS, FAINT, MUTED, PAPER, draw
 from mustherd.report.labels import clean
 from mustherd.report.plots import Marks, describe, drawable, legend, limit_of, look_of, scale, shown
+from mustherd.report.svg import BEST, BREAKS, FAINT, MUTED, PAPER, draw
 from mustherd.report.view import View
+from mustherd.trial import Trial
 
 MOST_CELLS = 16
 """Values of a knob up to which a map has a cell for each; beyond, trials are marks on axes in proportion."""
@@ -57,7 +57,7 @@ def _matter_most(view: View, keys: Sequence[str], trials: Sequence[Trial]) -> li
 
 
 def _tick(key: str, value: int, view: View) -> str:
-    named = words.value(key, value, view.knobs)
+    named = wording.value(key, value, view.knobs)
     return str(value) if named.startswith(str(value)) else clean(named)
 
 
@@ -67,12 +67,12 @@ def _axis(key: str, view: View) -> str:
 
 
 def _title(view: View, keys: Sequence[str]) -> str:
-    return f"{labels.metric(view.goal.objective)[0]} over {words.together(keys)}"
+    return f"{labels.metric(view.goal.objective)[0]} over {wording.together(keys)}"
 
 
 def _best_is(view: View) -> str:
     best = view.winner()
-    return f" The best is {words.settings(best.settings, view.knobs)}." if best else ""
+    return f" The best is {wording.settings(best.settings, view.knobs)}." if best else ""
 
 
 def _mean(group: Sequence[Trial], metric: str) -> float:
@@ -146,9 +146,9 @@ class _Map:
         ]
         description = (
             f"{labels.title(self.view.goal.objective)} as measured for {len(self.cells)} of"
-            f" {len(self.values[0]) * len(self.values[1])} combinations of {words.together(self.keys)};"
+            f" {len(self.values[0]) * len(self.values[1])} combinations of {wording.together(self.keys)};"
             f" combinations that break a limit are hatched.{_best_is(self.view)}"
-            + (f" Each cell has the best over {words.together(others)}." if others else "")
+            + (f" Each cell has the best over {wording.together(others)}." if others else "")
         )
         height = 1.3 + 0.36 * max(4, len(self.values[1]))
         return draw("surface", _title(self.view, self.keys), description, height, self._paint)
@@ -201,7 +201,7 @@ class _Map:
                 Rectangle(corner, 1, 1, facecolor="none", edgecolor=text, hatch="////", linewidth=0, alpha=0.55)
             )
         behind = None if keeps else {"facecolor": colour, "linewidth": 0, "pad": 1.2}
-        value = words.number(self.levels[place])
+        value = wording.number(self.levels[place])
         # The pointer's hint belongs to the cell, not to the text on it.
         axes.text(column, row, value, ha="center", va="center", fontsize=8, color=text, bbox=behind)
 
@@ -248,7 +248,8 @@ def _marks(view: View, keys: tuple[str, str], trials: Sequence[Trial]) -> str:
         return hints
 
     description = (
-        f"{labels.title(objective)} of {len(trials)} trials by {words.together(keys)}, darker is less.{_best_is(view)}"
+        f"{labels.title(objective)} of {len(trials)} trials by {wording.together(keys)},"
+        f" darker is less.{_best_is(view)}"
     )
     return draw("surface", _title(view, keys), description, 4.6, paint)
 

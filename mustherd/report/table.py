@@ -11,16 +11,16 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from mustherd.lab import words
-from mustherd.lab.account import Account
-from mustherd.lab.goal import GUARD
-from mustherd.lab.shelf import Summary
-from mustherd.lab.trial import Kind, State, Trial
-from mustherd.lab.verdict import Side, Verdict
-from mustherd.learn.aim import improvement
+from mustherd.experiment import wording
+from mustherd.experiment.goal import GUARD
+from mustherd.experiment.verdict import Side, Verdict
+from mustherd.metrics import improvement
 from mustherd.report import labels
 from mustherd.report.labels import clean
 from mustherd.report.view import View
+from mustherd.rowlog.accounting import Account
+from mustherd.store.catalog import Summary
+from mustherd.trial import Kind, State, Trial
 
 PIPED_WIDTH = 1000
 """Columns that a table may take where nobody looks at a window: nothing is cut or wrapped."""
@@ -162,7 +162,7 @@ def _knob_value(trial: Trial, key: str, view: View) -> str:
 
 
 def _spoken(key: str, value: int, view: View) -> str:
-    named = words.value(key, value, view.knobs)
+    named = wording.value(key, value, view.knobs)
     # The unit stands in the column's title.
     return str(value) if named.startswith(str(value)) else clean(named)
 
@@ -242,7 +242,7 @@ def verdict_table(view: View, console: Console) -> Table:
     default, best = found.default, found.best or found.closest
     for key in dict.fromkeys([*(best.knobs if best else ()), *(default.knobs if default else ())]):
         table.add_row(Text(clean(key)), *(_side_knob(side, key, view) for side in (default, best)), "")
-    limits = {c.metric: words.limit(c).removeprefix(f"{c.metric} ") for c in view.goal.constraints}
+    limits = {c.metric: wording.limit(c).removeprefix(f"{c.metric} ") for c in view.goal.constraints}
     for name in view.metrics():
         limit = limits.get(name, "")
         if name == GUARD and limit:
@@ -256,7 +256,7 @@ def verdict_table(view: View, console: Console) -> Table:
 def _side_knob(side: Side | None, key: str, view: View) -> Text:
     if side is None or key not in side.knobs:
         return Text("as found" if side and not side.knobs else "", "dim")
-    return Text(clean(words.value(key, side.knobs[key], view.knobs)))
+    return Text(clean(wording.value(key, side.knobs[key], view.knobs)))
 
 
 def side_value(side: Side | None, name: str) -> str:
@@ -267,7 +267,7 @@ def side_value(side: Side | None, name: str) -> str:
     interval = side.intervals.get(name)
     if not interval or interval[0] == interval[1] or name == GUARD:
         return text
-    return f"{text} ± {words.number((interval[1] - interval[0]) / 2, 2)}"
+    return f"{text} ± {wording.number((interval[1] - interval[0]) / 2, 2)}"
 
 
 def verdict_panel(view: View, console: Console) -> RenderableType:
@@ -306,7 +306,7 @@ def loads_table(view: View, console: Console) -> Table:
         table.add_row(
             f"{row.qps:,.0f}",
             Text(row.verdict, _verdict_style(row.verdict)),
-            Text(clean(words.settings(side.knobs, view.knobs)) if side else ""),
+            Text(clean(wording.settings(side.knobs, view.knobs)) if side else ""),
             *(side_value(side, name) for name in metrics),
             "" if row.saving_percent is None else labels.percent(row.saving_percent),
             "" if span is None else f"{span[0]:.1f} to {span[1]:.1f} %",
@@ -322,22 +322,22 @@ def front_table(view: View, console: Console) -> Table:
     for name in ("settings", *map(labels.title, shown)):
         table.add_column(name, justify="left" if name == "settings" else "right")
     for one in view.front():
-        settings = Text(clean(words.settings(one.point, view.knobs)))
+        settings = Text(clean(wording.settings(one.point, view.knobs)))
         table.add_row(settings, *(labels.amount(name, one.metrics.get(name)) for name in shown))
     return table
 
 
 def picks_table(form: Mapping[str, Any], view: View, console: Console) -> Table:
-    """What was picked within other limits (the form of mustherd.report.forms), a row for each load."""
-    aim = f"{words.sense(form['objective'])} {labels.metric(form['objective'])[0]}"
-    table = new_table(console, f"{aim} with {words.together(form['limits'])}" if form["limits"] else aim)
+    """What was picked within other limits (the form of mustherd.report.json), a row for each load."""
+    aim = f"{wording.sense(form['objective'])} {labels.metric(form['objective'])[0]}"
+    table = new_table(console, f"{aim} with {wording.together(form['limits'])}" if form["limits"] else aim)
     metrics = view.metrics()
     several = any(row["qps"] is not None for row in form["picks"])
     for name in (*(("load (qps)",) if several else ()), "settings", *map(labels.title, metrics), "repeats"):
         table.add_column(name, justify="left" if name == "settings" else "right")
     for row in form["picks"]:
         found = row["settings"]
-        text = "nothing that was measured keeps these limits" if found is None else words.settings(found, view.knobs)
+        text = "nothing that was measured keeps these limits" if found is None else wording.settings(found, view.knobs)
         table.add_row(
             *((f"{row['qps']:,.0f}",) if several else ()),
             Text(clean(text), "red" if found is None else ""),

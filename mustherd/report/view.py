@@ -5,20 +5,20 @@ from typing import Any, Self
 
 import msgspec
 
-from mustherd.lab.account import Account
-from mustherd.lab.confirmation import Key, default_settings, key_of
-from mustherd.lab.errors import StoreError
-from mustherd.lab.export import front_of
-from mustherd.lab.goal import Goal
-from mustherd.lab.ledger import accounts_by_label
-from mustherd.lab.rows import Event, Experiment, MusterRecord
-from mustherd.lab.shelf import status_of
-from mustherd.lab.store import LOGS, Store
-from mustherd.lab.trial import Kind, State, Trial, label_of
-from mustherd.lab.verdict import Verdict, knobs_known, verdict_of
-from mustherd.learn.aim import cost
-from mustherd.learn.search import Constraint, Observation
+from mustherd.experiment.goal import Goal
+from mustherd.experiment.repeats import Key, default_settings, key_of
+from mustherd.experiment.results import front_of
+from mustherd.experiment.verdict import Verdict, knobs_known, verdict_of
+from mustherd.learn.base import Constraint, Observation
+from mustherd.metrics import cost
+from mustherd.rowlog.accounting import Account
+from mustherd.rowlog.ledger import accounts_by_label
+from mustherd.store.catalog import status_of
+from mustherd.store.errors import StoreError
+from mustherd.store.records import Event, Experiment, MusterRecord
+from mustherd.store.store import LOGS, Store
 from mustherd.terms import KnobInfo
+from mustherd.trial import Kind, State, Trial, label_of
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,14 +14,14 @@ from concurrent.futures import Future
 from typing import Any
 
 from mustherd.herd.timing import LATE_AFTER_S
-from mustherd.shepherd.book import reject
 from mustherd.shepherd.events import HerdError, HerdEvent, MusterView
-from mustherd.shepherd.keeper import Keeper
+from mustherd.shepherd.server import Keeper
+from mustherd.shepherd.session import reject
 from mustherd.shepherd.sink import LogSink
 from mustherd.terms import Load, Setting
 from mustherd.wire import codec
 from mustherd.wire import messages as m
-from mustherd.wire.ends import ShepherdEnd
+from mustherd.wire.endpoints import ShepherdEnd
 
 log = logging.getLogger(__name__)
 

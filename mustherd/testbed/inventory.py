@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 from mustherd.provision import inventory
+from mustherd.testbed.daemon import SOCKETS, State
 from mustherd.testbed.hosts import NETWORK, PREFIX
-from mustherd.testbed.keeper import SOCKETS, State
 
 
 def write(state: State, folder: Path, *, project: Path) -> Path:
@@ -15,7 +15,7 @@ def write(state: State, folder: Path, *, project: Path) -> Path:
     The control machine conducts experiments, so that no host needs more than a muster does. Musters work on twins.
     """
     hosts = [inventory.Host(name, address, "root", address=address) for name, address in state.hosts.items()]
-    dial = ["ip", "netns", "exec", state.namespace, sys.executable, "-m", "mustherd.testbed.dial", "%h", "%p"]
+    dial = ["ip", "netns", "exec", state.namespace, sys.executable, "-m", "mustherd.testbed.proxy_command", "%h", "%p"]
     names = list(state.hosts)
     options = f"-F none -o UserKnownHostsFile={state.known_hosts}"
     return inventory.write(

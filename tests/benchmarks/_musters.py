@@ -14,7 +14,7 @@ import zmq
 from mustherd.muster.config import Config, Range
 from mustherd.muster.muster import Muster
 from mustherd.muster.pasture import Pasture
-from mustherd.wire.ends import MusterEnd, Ports
+from mustherd.wire.endpoints import MusterEnd, Ports
 from mustherd.wire.keys import for_member
 from tests.fakes import FakeNode, MemoryJournal
 

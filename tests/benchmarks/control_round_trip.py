@@ -20,7 +20,7 @@ import zmq
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.terms import Setting
 from mustherd.wire import keys
-from mustherd.wire.ends import Ports, ShepherdEnd
+from mustherd.wire.endpoints import Ports, ShepherdEnd
 from tests.fakes import SHEEP
 
 ROUNDS = {1: 300, 32: 60, 128: 25}

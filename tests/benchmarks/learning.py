@@ -25,12 +25,12 @@ from typing import Any, NamedTuple
 import msgspec
 from threadpoolctl import threadpool_limits
 
-from mustherd.learn import peers
-from mustherd.learn.confirm import Confirmation, Repeat
-from mustherd.learn.effect import idle_knobs
+from mustherd.learn import external
+from mustherd.learn.base import Dimension, Observation, Problem, Search
+from mustherd.learn.confirmation import Confirmation, Repeat
+from mustherd.learn.registry import make
 from mustherd.learn.replay import Run, Table, replay, summarize
-from mustherd.learn.search import Dimension, Observation, Problem, Search
-from mustherd.learn.searches import make
+from mustherd.learn.sensitivity import idle_knobs
 from mustherd.node.twin.model import predict
 from mustherd.node.twin.profiles import profile
 from mustherd.terms import Load
@@ -108,7 +108,7 @@ def searching(name: str, searched: Problem) -> Callable[[int], Search]:
         return lambda seed: make("gp", searched, seed=seed, options={"stop": False})
     if name == "random":
         return lambda seed: make("random", searched, seed=seed)
-    return lambda seed: peers.make(name, searched, seed)
+    return lambda seed: external.make(name, searched, seed)
 
 
 def runs_of(name: str, case: Case, seeds: Sequence[int]) -> list[Run]:
@@ -280,7 +280,7 @@ class Pool:
 def trials_to(pool: Pool, cases: Sequence[Case], names: Sequence[str], seeds: int) -> dict[str, Any]:
     """Each search on each case: trials until within 5 % of the optimum."""
     found: dict[str, Any] = {}
-    able = [name for name in names if name not in peers.NEEDS or not peers.missing(name)]
+    able = [name for name in names if name not in external.NEEDS or not external.missing(name)]
     jobs = [(name, case) for name in able for case in cases]
     for (name, case), runs in zip(jobs, pool.spread(runs_of, jobs, seeds), strict=True):
         answers, searched = solved(case)
@@ -289,7 +289,7 @@ def trials_to(pool: Pool, cases: Sequence[Case], names: Sequence[str], seeds: in
         found.setdefault(name, {})[_label(case)] = row
     for name in names:
         if name not in able:
-            found[name] = f"not available: pip install {' '.join(peers.missing(name))}"
+            found[name] = f"not available: pip install {' '.join(external.missing(name))}"
     return found
 
 

@@ -25,7 +25,7 @@ import msgspec
 from mustherd.load.generator.generator import Generator
 from mustherd.load.generator.options import GeneratorOptions
 from mustherd.load.host import LocalHost, LocalJob
-from mustherd.load.memcached import Memcached, MemcachedOptions
+from mustherd.load.memcached.server import Memcached, MemcachedOptions
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.mutilate.source import MutilateSource
 from mustherd.load.peak import LEAST_RATIO, generator_limit

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from mustherd.shepherd.shepherd import Shepherd
-from mustherd.wire.ends import Ports, ShepherdEnd
+from mustherd.wire.endpoints import Ports, ShepherdEnd
 
 SECONDS = 20.0
 PATIENCE_S = 30.0

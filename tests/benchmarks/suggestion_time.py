@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from skopt import Optimizer
 from threadpoolctl import threadpool_limits
 
-from mustherd.learn.search import Constraint, Dimension, Observation, Point, Problem
-from mustherd.learn.searches import make
+from mustherd.learn.base import Constraint, Dimension, Observation, Point, Problem
+from mustherd.learn.registry import make
 
 COUNTS = (10, 50, 100)
 ROUNDS = 12

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from mustherd.cli.app import app
 from mustherd.errors import UserError
-from mustherd.testbed import keeper
+from mustherd.testbed import daemon
+from mustherd.testbed.daemon import State
 from mustherd.testbed.hosts import DEPENDENCIES
 from mustherd.testbed.inventory import write
-from mustherd.testbed.keeper import State
 from tests.roles.scripts import load
 
 PROJECT = Path(__file__).parents[2]
@@ -29,7 +29,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def bed(**changes: object) -> State:
     given = {
         "pid": os.getpid(),
-        "born": keeper._born(os.getpid()),
+        "born": daemon._born(os.getpid()),
         "namespace": "bed",
         "control": "10.77.0.254",
         "hosts": HOSTS,
@@ -40,8 +40,8 @@ def bed(**changes: object) -> State:
 
 
 def stored(state: State) -> None:
-    keeper.folder().mkdir(parents=True)
-    (keeper.folder() / "state.json").write_text(json.dumps(state.__dict__))
+    daemon.folder().mkdir(parents=True)
+    (daemon.folder() / "state.json").write_text(json.dumps(state.__dict__))
 
 
 def test_without_a_bed_it_says_so() -> None:
@@ -58,14 +58,14 @@ def test_a_bed_that_is_up_is_shown() -> None:
 @pytest.mark.parametrize("changes", [{"born": 1}, {"pid": 2**22 + 1}])
 def test_a_bed_whose_keeper_is_gone_is_none(changes: dict[str, object]) -> None:
     stored(bed(**changes))
-    assert keeper.state() is None
+    assert daemon.state() is None
 
 
 def test_a_state_that_cannot_be_read_is_none() -> None:
     stored(bed())
     for text in ("", "{}", "[]", "{"):
-        (keeper.folder() / "state.json").write_text(text)
-        assert keeper.state() is None
+        (daemon.folder() / "state.json").write_text(text)
+        assert daemon.state() is None
 
 
 def test_a_bed_comes_up_only_in_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +97,7 @@ def test_its_inventory_is_one_like_any_other(tmp_path: Path) -> None:
     assert "UserKnownHostsFile=/a/known_hosts" in words
     dial = next(word for word in words if word.startswith("ProxyCommand="))
     assert dial.startswith("ProxyCommand=ip netns exec bed ")
-    assert dial.endswith(" -m mustherd.testbed.dial %h %p")
+    assert dial.endswith(" -m mustherd.testbed.proxy_command %h %p")
 
 
 def test_one_host_is_a_whole_herd(tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ from mustherd.muster.config import Config, Range
 from mustherd.muster.muster import Muster
 from mustherd.muster.pasture import Pasture
 from mustherd.shepherd.events import DecisionLost, HerdEvent, PutBack
-from mustherd.shepherd.keeper import Keeper
+from mustherd.shepherd.server import Keeper
 from mustherd.terms import Setting
 from mustherd.wire import messages as m
-from mustherd.wire.ends import Received
+from mustherd.wire.endpoints import Received
 from tests.fakes import ORIGINALS, SHEEP, FakeNode, MemoryJournal
 
 STEP_S = 0.02

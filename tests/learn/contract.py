@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from mustherd.learn.search import Constraint, Dimension, Observation, Point, Problem, Search
+from mustherd.learn.base import Constraint, Dimension, Observation, Point, Problem, Search
 
 PROBLEM = Problem(
     dimensions=(
@@ -35,7 +35,7 @@ def measured(point: Point) -> Observation:
 
 
 class SearchContract:
-    """What mustherd.learn.search promises."""
+    """What mustherd.learn.base promises."""
 
     exhausts = True
     """Whether the search goes on until nothing of the space is left."""

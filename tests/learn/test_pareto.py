@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mustherd.learn.base import Constraint, Observation
 from mustherd.learn.pareto import front, hypervolume, hypervolumes, pick
-from mustherd.learn.search import Constraint, Observation
 
 
 def observed(energy: float, p99: float, ratio: float = 1.0) -> Observation:

@@ -6,10 +6,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mustherd.learn.effect import effects, idle_knobs
+from mustherd.learn.base import Constraint, Observation, Point
+from mustherd.learn.registry import make
 from mustherd.learn.replay import Table, msr_megahertz, read_csv, replay, summarize
-from mustherd.learn.search import Constraint, Observation, Point
-from mustherd.learn.searches import make
+from mustherd.learn.sensitivity import effects, idle_knobs
 from tests.learn.contract import measured
 from tests.recorded import problem, table
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mustherd.learn.search import Dimension
+from mustherd.learn.base import Dimension
 from mustherd.learn.space import ASIDE, Axis, Space
 
 DELAY = Dimension(name="itr-delay", values=(2, 20, 200, 1), categories=(1,), scale="log")

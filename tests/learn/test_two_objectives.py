@@ -4,10 +4,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from mustherd.learn.base import Constraint, Observation
 from mustherd.learn.gp import GaussianProcessSearch
-from mustherd.learn.model import Incumbent, hypervolume_gain
+from mustherd.learn.models import Incumbent, hypervolume_gain
 from mustherd.learn.pareto import front, hypervolume
-from mustherd.learn.search import Constraint, Observation
 from mustherd.learn.surrogate import Surrogate
 from tests.learn.contract import PROBLEM, measured
 

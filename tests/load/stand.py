@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mustherd.load.generator.options import Piece, Plan
-from mustherd.load.memcached import Memcached, MemcachedOptions
+from mustherd.load.memcached.server import Memcached, MemcachedOptions
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mustherd.muster.config import Config, ConfigError, Range, load
 from mustherd.terms import KnobInfo
-from mustherd.wire.ends import Ports
+from mustherd.wire.endpoints import Ports
 
 GOOD = 'muster = "muster-1"\nstate = "/var/lib/mustherd"\n'
 

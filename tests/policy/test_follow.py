@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from mustherd.lab.store import Store
-from mustherd.learn.search import Observation
+from mustherd.definition import Experiment, SpecError, loads, problem
+from mustherd.learn.base import Observation
+from mustherd.policy.base import Follower, check
 from mustherd.policy.follow import Follow
-from mustherd.policy.policy import Follower, check
-from mustherd.spec import Experiment, SpecError, loads, problem
+from mustherd.store.store import Store
 from mustherd.terms import Load
 from tests import running
 

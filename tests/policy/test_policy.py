@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from mustherd.policy import policy as policies
+from mustherd.definition import Experiment, SpecError, check_policy, loads, problem
+from mustherd.policy import base as policies
+from mustherd.policy.base import Policy, PolicyError, installed, make
 from mustherd.policy.nop import Nop
-from mustherd.policy.policy import Policy, PolicyError, installed, make
 from mustherd.policy.tune import Tune
-from mustherd.spec import Experiment, SpecError, check_policy, loads, problem
 from tests import running
 
 ROOT = Path(__file__).resolve().parents[2]

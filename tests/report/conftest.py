@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from mustherd.lab.account import Account, Place
-from mustherd.lab.goal import Goal
-from mustherd.lab.ledger import Ledger
-from mustherd.lab.store import Store
-from mustherd.lab.trial import Kind, State, Trial, label_of
-from mustherd.lab.verdict import decide
-from tests.lab import physics
+from mustherd.experiment.goal import Goal
+from mustherd.experiment.verdict import decide
+from mustherd.rowlog.accounting import Account, Place
+from mustherd.rowlog.ledger import Ledger
+from mustherd.store.store import Store
+from mustherd.trial import Kind, State, Trial, label_of
+from tests.experiment import physics
 
 DEFINITION = """name: toy  # a comment that stays
 objective: energy_joules

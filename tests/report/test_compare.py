@@ -5,13 +5,13 @@ import math
 
 import pytest
 
-from mustherd.lab.errors import StoreError
-from mustherd.lab.trial import Kind
 from mustherd.report import labels
 from mustherd.report.compare import compare
-from mustherd.report.forms import list_form, show_form
+from mustherd.report.json import list_form, show_form
 from mustherd.report.view import View
-from tests.lab import physics
+from mustherd.store.errors import StoreError
+from mustherd.trial import Kind
+from tests.experiment import physics
 from tests.report.conftest import RESOLVED, Make
 
 

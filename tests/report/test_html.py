@@ -11,12 +11,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from mustherd.lab.errors import StoreError
-from mustherd.lab.store import Store
-from mustherd.lab.trial import Kind, State, Trial
 from mustherd.report import html
 from mustherd.report.view import View
-from tests.lab import physics
+from mustherd.store.errors import StoreError
+from mustherd.store.store import Store
+from mustherd.trial import Kind, State, Trial
+from tests.experiment import physics
 from tests.report.conftest import Make, book
 
 EVIL = "<script>alert(1)</script>\"'&$x^2$\x00\u202e{{7*7}}"
@@ -113,7 +113,7 @@ def test_the_report_is_written_whole_and_the_same_every_time(make: Make, tmp_pat
     config.mkdir()
     (config / "matplotlibrc").write_text("font.size: 30\naxes.facecolor: red\n")
     code = (
-        "import sys; from mustherd.lab.store import Store; from mustherd.report import html;"
+        "import sys; from mustherd.store.store import Store; from mustherd.report import html;"
         "html.write(Store.open(sys.argv[1], True))"
     )
     environment = {**os.environ, "MPLCONFIGDIR": str(config), "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C"}

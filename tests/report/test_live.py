@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from mustherd.lab.errors import StoreError
-from mustherd.lab.trial import Kind, State, Trial
 from mustherd.report import live
 from mustherd.report.view import View
-from tests.lab import physics
+from mustherd.store.errors import StoreError
+from mustherd.trial import Kind, State, Trial
+from tests.experiment import physics
 from tests.report.conftest import Make
 
 
@@ -120,7 +120,7 @@ def test_a_view_before_anything_has_happened(make: Make) -> None:
 
 def test_lists_and_views_start_without_the_heavy_libraries() -> None:
     code = (
-        "import sys; import mustherd.report.table, mustherd.report.live, mustherd.report.forms;"
+        "import sys; import mustherd.report.table, mustherd.report.live, mustherd.report.json;"
         "import mustherd.report.compare, mustherd.report.html;"
         "heavy = ('matplotlib', 'pandas', 'numpy', 'scipy', 'pyarrow', 'jinja2');"
         "print([m for m in heavy if m in sys.modules])"

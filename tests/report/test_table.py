@@ -6,14 +6,14 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from mustherd.lab.errors import StoreError
-from mustherd.lab.shelf import list_experiments
-from mustherd.lab.trial import Kind, Trial
 from mustherd.report.compare import row_of
-from mustherd.report.forms import show_form
+from mustherd.report.json import show_form
 from mustherd.report.table import compare_table, emit, experiments_table, trials_table, verdict_panel
 from mustherd.report.view import View
-from tests.lab import physics
+from mustherd.store.catalog import list_experiments
+from mustherd.store.errors import StoreError
+from mustherd.trial import Kind, Trial
+from tests.experiment import physics
 from tests.report.conftest import Make, book
 
 

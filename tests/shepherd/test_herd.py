@@ -13,12 +13,13 @@ from mustherd.muster.reports import BLOCK_VALUES
 from mustherd.node.logger import Rows
 from mustherd.node.twin.faults import TwinOptions
 from mustherd.node.twin.node import TwinNode
+from mustherd.shepherd import server
 from mustherd.shepherd.events import HerdError, PresenceChanged, PutBack, StopAsked
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.terms import Load, Setting
 from mustherd.wire import keys
 from mustherd.wire import messages as m
-from mustherd.wire.ends import MusterEnd, OperatorEnd, ShepherdEnd
+from mustherd.wire.endpoints import MusterEnd, OperatorEnd, ShepherdEnd
 from tests.fakes import ORIGINALS, SHEEP, FakeNode, MemorySink
 from tests.herding import ANY, PATIENCE_S, muster, shepherd, wait_for
 from tests.wire.test_codec import HELLO
@@ -346,9 +347,8 @@ def test_no_knobs_by_hand_while_an_experiment_runs(tmp_path):
 
 
 def test_the_herd_is_bounded(monkeypatch):
-    from mustherd.shepherd import keeper
 
-    monkeypatch.setattr(keeper, "MAX_MUSTERS", 0)
+    monkeypatch.setattr(server, "MAX_MUSTERS", 0)
     with shepherd() as (running, ports):
         one = MusterEnd("muster-1", "127.0.0.1", ports)
         try:

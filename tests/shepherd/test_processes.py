@@ -109,7 +109,7 @@ SHEPHERD = """
 import sys, time
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.terms import Setting
-from mustherd.wire.ends import Ports, ShepherdEnd
+from mustherd.wire.endpoints import Ports, ShepherdEnd
 end = ShepherdEnd(ports=Ports(*map(int, sys.argv[1:5])))
 running = Shepherd(end)
 running.start()

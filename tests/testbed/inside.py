@@ -15,15 +15,15 @@ from pathlib import Path
 
 import pytest
 
+from mustherd.daemon import on_stop_signal
 from mustherd.muster import service
-from mustherd.muster.process import on_stop_signal
 from mustherd.node.linux import LinuxNode, LinuxOptions, doctor
 from mustherd.node.linux import msr as m
 from mustherd.node.linux.msr import Msr
 from mustherd.node.linux.tree import Tree, TreeError
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.terms import Setting
-from mustherd.wire.ends import ShepherdEnd
+from mustherd.wire.endpoints import ShepherdEnd
 from tests.node.contract import ClockContract, KnobContract, NodeContract
 
 EFER, APIC_BASE = 0xC0000080, 0x1B

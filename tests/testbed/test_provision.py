@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from mustherd.testbed import keeper
+from mustherd.testbed import daemon
+from mustherd.testbed.daemon import NAMESPACE
 from mustherd.testbed.hosts import CORES, Bed, cache
-from mustherd.testbed.keeper import NAMESPACE
 from tests.docs.test_commands import read
 from tests.testbed.rehearsal import OPEN_FILES, PROJECT, Rehearsal, copy_project
 
@@ -215,7 +215,7 @@ def test_a_host_that_goes_down_does_not_hold_up_the_others(herd: Rehearsal) -> N
 
 
 def test_the_page_on_rehearsing_does_what_it_shows(tmp_path: Path) -> None:
-    assert keeper.state() is None, "a test bed of yours is up: mustherd testbed down"
+    assert daemon.state() is None, "a test bed of yours is up: mustherd testbed down"
     project = tmp_path / "project"
     copy_project(project)
     (project / "build").mkdir()
@@ -232,8 +232,8 @@ def test_the_page_on_rehearsing_does_what_it_shows(tmp_path: Path) -> None:
         for _, text, code in read(PROJECT / "docs/how-to/rehearse.md", tier="testbed").steps:
             done = ran(text)
             assert done.returncode == code, f"{text}\n{done.stdout}\n{done.stderr}"
-        assert keeper.state() is None
-        assert not keeper.folder().exists()
+        assert daemon.state() is None
+        assert not daemon.folder().exists()
         assert NAMESPACE not in ran("ip netns list").stdout
     finally:
         ran("mustherd testbed down")
@@ -241,7 +241,7 @@ def test_the_page_on_rehearsing_does_what_it_shows(tmp_path: Path) -> None:
 
 FETCH = """
 import sys, pathlib
-from mustherd.provision.channel import Channel, ChannelError, Target, connect
+from mustherd.load.ssh import Channel, ChannelError, Target, connect
 address, key, known, here = sys.argv[1:]
 target = Target(address, "root", key=pathlib.Path(key), known_hosts=pathlib.Path(known))
 local = pathlib.Path(here)

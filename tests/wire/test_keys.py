@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mustherd.wire import keys
-from mustherd.wire.ends import MusterEnd, OperatorEnd, Ports, ShepherdEnd
+from mustherd.wire.endpoints import MusterEnd, OperatorEnd, Ports, ShepherdEnd
 from mustherd.wire.keys import KeysError
 
 

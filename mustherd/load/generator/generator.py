@@ -12,9 +12,8 @@ from typing import TypeVar
 
 import msgspec
 
-from mustherd.load.counters import Address, Counters, read, total
 from mustherd.load.curve import Curve, of
-from mustherd.load.error import LoadError, Reason
+from mustherd.load.errors import LoadError, Reason
 from mustherd.load.generator.merge import merge
 from mustherd.load.generator.options import (
     Close,
@@ -29,6 +28,7 @@ from mustherd.load.generator.options import (
     Up,
     frame,
 )
+from mustherd.load.memcached.counters import Address, Counters, read, total
 from mustherd.load.presets import PRESETS
 from mustherd.terms import Load, LoadReport
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
-from mustherd.load.counters import Address
+from mustherd.load.memcached.counters import Address
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
@@ -91,7 +91,7 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """The worker can't go on; `reason` is a code of mustherd.load.error."""
+    """The worker can't go on; `reason` is a code of mustherd.load.errors."""
 
     reason: str
     message: str

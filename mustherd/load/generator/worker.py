@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from mustherd.load.error import LoadError, Reason
+from mustherd.load.errors import LoadError, Reason
 from mustherd.load.generator.answers import Parser, ProtocolError, parser
 from mustherd.load.generator.options import Close, Counted, Down, Failed, Frames, Open, Plan, Ready, Up, frame
 from mustherd.load.generator.requests import Requests, preload

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 
-from mustherd.load.counters import Address
+from mustherd.load.memcached.counters import Address
 from mustherd.load.presets import PRESETS
 from mustherd.terms import Load
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from mustherd.load.error import LoadError, Reason
+from mustherd.load.errors import LoadError, Reason
 
 NUMBER = r"(-?\d+(?:\.\d+)?)"
 TOTAL = re.compile(rf"^Total QPS = {NUMBER} \((-?\d+) / {NUMBER}s\)", re.M)

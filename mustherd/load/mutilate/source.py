@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from mustherd.load import saturation
-from mustherd.load.counters import Address, Counters, read, total
-from mustherd.load.error import LoadError, Reason
+from mustherd.load.errors import LoadError, Reason
 from mustherd.load.host import Host, Job
+from mustherd.load.memcached.counters import Address, Counters, read, total
 from mustherd.load.mutilate import command, output
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.mutilate.output import Output
@@ -44,7 +44,7 @@ FAILURES = {
 
 
 class MutilateSource:
-    """Keeps the contract of mustherd.load.port.LoadSource.
+    """Keeps the contract of mustherd.load.base.LoadSource.
 
     A run of mutilate has its length from the start, so it is given here: `ramp_s` of warm-up, then `window_s` that are
     measured, both rounded up to whole seconds. `open_window` returns when the leader begins to measure, which is not

@@ -3,14 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mustherd.load.generator.distributions import (
-    MAX_VALUE,
-    SMALL_VALUES,
-    gaps,
-    key_lengths,
-    sizes,
-    value_lengths,
-)
+from mustherd.load.generator.distributions import MAX_VALUE, SMALL_VALUES, gaps, key_lengths, sizes, value_lengths
 
 N = 400_000
 

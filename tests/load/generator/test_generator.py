@@ -10,13 +10,13 @@ import msgspec
 import pytest
 
 from mustherd.load import curve
-from mustherd.load.counters import Address
-from mustherd.load.error import LoadError, Reason
+from mustherd.load.base import GeneratorSource
+from mustherd.load.errors import LoadError, Reason
 from mustherd.load.generator.generator import Generator, plans
 from mustherd.load.generator.options import Frames, GeneratorOptions, Ready, frame
 from mustherd.load.generator.worker import take_precedence
-from mustherd.load.memcached import Memcached
-from mustherd.load.port import GeneratorSource
+from mustherd.load.memcached.counters import Address
+from mustherd.load.memcached.server import Memcached
 from mustherd.load.presets import load
 from tests import running
 from tests.load.stand import served

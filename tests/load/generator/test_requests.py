@@ -4,9 +4,9 @@ import threading
 import numpy as np
 import pytest
 
-from mustherd.load.counters import Address
-from mustherd.load.error import LoadError, Reason
+from mustherd.load.errors import LoadError, Reason
 from mustherd.load.generator.requests import HEADER, Requests, preload
+from mustherd.load.memcached.counters import Address
 from tests.load.stand import plan
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from mustherd.load.counters import Address
+from mustherd.load.memcached.counters import Address
 from mustherd.load.mutilate import command
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.presets import load

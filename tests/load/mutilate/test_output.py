@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mustherd.load.error import LoadError, Reason
+from mustherd.load.errors import LoadError, Reason
 from mustherd.load.mutilate import output
 from tests.shared_data import path
 

@@ -1,11 +1,11 @@
 import msgspec
 import pytest
 
-from mustherd.load.counters import Counters
 from mustherd.load.curve import steps, under
-from mustherd.load.error import LoadError, Reason
+from mustherd.load.errors import LoadError, Reason
 from mustherd.load.host import LocalHost
-from mustherd.load.memcached import free_port
+from mustherd.load.memcached.counters import Counters
+from mustherd.load.memcached.server import free_port
 from mustherd.load.mutilate import command, output, source
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.mutilate.source import MutilateSource, report

@@ -15,7 +15,17 @@ from mustherd.muster.journal import Journal
 from mustherd.muster.pasture import Pasture
 from mustherd.node.energy import MeterError
 from mustherd.node.knob import KnobError, check
-from mustherd.node.linux import LinuxNode, LinuxOptions, NodeError, ethtool, interfaces, netlink, state, topology, tsc
+from mustherd.node.linux import (
+    LinuxNode,
+    LinuxOptions,
+    NodeError,
+    ethtool,
+    interfaces,
+    netlink,
+    state,
+    topology,
+    tsc,
+)
 from mustherd.node.linux.tree import Tree, TreeError, cpu_list, parse_cpus
 from mustherd.terms import Setting
 from tests.node.linux.kinds import ACPI, AMD, BARE, KINDS, LAB, PSTATE

@@ -1,0 +1,243 @@
+"""What a definition's parts must be to one another; each rule yields what breaks it, with its place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from mustherd.definition.errors import Finding, Path, listed, nearest, shown
+from mustherd.definition.knobs import Space, disallowed, value_text
+from mustherd.definition.limits import limit_text
+from mustherd.definition.profiles import PROFILES
+from mustherd.load.curve import CurveError
+from mustherd.load.mutilate.command import MutilateOptions
+from mustherd.terms import KnobInfo
+
+if TYPE_CHECKING:
+    from mustherd.definition.model import Experiment, Simulated
+
+LARGEST_SPACE = 20_000
+"""Settings that several loads may be learnt over together, as mustherd.learn.contextual has it."""
+
+TWIN = "twin"
+"""The `search.prior` that is no folder."""
+
+
+def broken(experiment: Experiment) -> list[Finding]:
+    """Every rule that the definition breaks; empty for a sound one."""
+    found = [
+        *_herd(experiment), *_workload(experiment), *_constraints(experiment), *_metrics(experiment),
+        *_search(experiment), *_baseline(experiment), *_gates(experiment),
+    ]  # fmt: skip
+    if experiment.herd.simulated is not None:
+        found += _faults(experiment.herd.simulated)
+        found += _simulated_load(experiment)
+        found += offered(experiment, PROFILES[experiment.herd.simulated.profile].knobs)
+    return found
+
+
+def offered(experiment: Experiment, infos: Sequence[KnobInfo]) -> list[Finding]:
+    """What the definition asks of knobs and the nodes that offer `infos` don't allow."""
+    found: list[Finding] = []
+    for key, space in experiment.knobs.items():
+        found += disallowed(("knobs", key), key, _asked(("knobs", key), space), infos)
+    for path, settings in _settings(experiment):
+        for key, setting in settings.items():
+            if key in experiment.knobs:
+                found += disallowed((*path, key), key, iter([((*path, key), setting)]), infos)
+    return found
+
+
+def _asked(path: Path, space: Space) -> Iterator[tuple[Path, int]]:
+    for index, asked in enumerate(space):
+        yield ((*path, space.items[index]) if space.items else path), asked
+
+
+def _settings(experiment: Experiment) -> Iterator[tuple[Path, Mapping[str, int]]]:
+    yield ("baseline", "settings"), experiment.baseline.settings
+    yield ("search", "settings"), experiment.search.settings or {}
+
+
+def _herd(experiment: Experiment) -> Iterator[Finding]:
+    given = [name for name in ("simulated", "local", "inventory") if getattr(experiment.herd, name) is not None]
+    if len(given) != 1:
+        yield Finding(
+            ("herd", given[-1]) if given else ("herd",),
+            "a herd is simulated, local or an inventory, one of them"
+            if given
+            else "a herd needs 'simulated', 'local' or 'inventory'",
+            "simulated: {profile: c6220, musters: 2}, local: {} or inventory: FOLDER",
+            at_key=bool(given),
+        )
+
+
+def _workload(experiment: Experiment) -> Iterator[Finding]:
+    load = experiment.workload
+    if experiment.herd.simulated is not None and load.generator is not None:
+        yield Finding(("workload", "generator"), "simulated nodes load themselves", "leave it out", at_key=True)
+    by_mutilate = load.generator == "mutilate" or (load.generator is None and experiment.herd.inventory is not None)
+    if load.generator == "mutilate" and load.window_seconds != int(load.window_seconds):
+        yield Finding(("workload", "window_seconds"), "mutilate measures whole seconds", "a whole number from 1 on")
+    if load.mutilate != MutilateOptions() and not by_mutilate:
+        yield Finding(("workload", "mutilate"), "mutilate doesn't make this load", "generator: mutilate", at_key=True)
+    if load.curve is None:
+        if load.qps is None:
+            yield Finding(("workload", "qps"), "the key 'qps' is needed", "a number above 0, up to 1e9; or a 'curve'")
+        return
+    path = ("workload", "curve")
+    given = [name for name in ("steps", "sine", "step", "trace") if getattr(load.curve, name) is not None]
+    if load.qps is not None:
+        yield Finding(path, "a load has 'qps' or a 'curve', not both", "one of them", at_key=True)
+    if len(given) != 1:
+        found = "a curve is one of several forms" if given else "a curve needs a form"
+        yield Finding(path, found, "one of steps, sine, step and trace")
+        return
+    if load.curve.spans == "experiment" and experiment.policy.name == "tune":
+        problem = "a search compares settings under one load, and this one changes from window to window"
+        yield Finding((*path, "spans"), problem, "window, or policy: follow", "window")
+    try:
+        for part in range(max(1, min(load.parts, experiment.trials))):
+            if load.load(part).curve and load.generator == "mutilate":
+                raise CurveError("mutilate's load is constant within a window: use steps as long as windows")
+    except CurveError as error:
+        yield Finding((*path, given[0]), str(error), "a load above 0 in every window")
+
+
+def _simulated_load(experiment: Experiment) -> Iterator[Finding]:
+    known = PROFILES[experiment.herd.simulated.profile].presets if experiment.herd.simulated else ()
+    preset = experiment.workload.preset
+    if preset not in known:
+        yield Finding(
+            ("workload", "preset"), f"nothing is known of '{preset}' on a simulated node", listed(list(known)), known[0]
+        )
+
+
+def _faults(simulated: Simulated) -> Iterator[Finding]:
+    known = [info.name for info in PROFILES[simulated.profile].knobs]
+    path = ("herd", "simulated", "faults")
+    faults = simulated.faults
+    named: list[tuple[Path, str, bool]] = []
+    named += [((*path, "knob_ignored", index), name, False) for index, name in enumerate(faults.knob_ignored)]
+    named += [((*path, "knob_reverts_after_s", name), name, True) for name in faults.knob_reverts_after_s]
+    named += [((*path, "write_error", index), name, False) for index, name in enumerate(faults.write_error)]
+    for place, name, at_key in named:
+        if name not in known:
+            yield Finding(place, f"unknown knob '{shown(name)}'", listed(known), nearest(name, known), at_key)
+
+
+def _constraints(experiment: Experiment) -> Iterator[Finding]:
+    seen: dict[tuple[str, bool], float] = {}
+    for index, constraint in enumerate(experiment.constraints):
+        path = ("constraints", index)
+        if constraint.metric == "achieved_ratio":
+            yield Finding(
+                path, "the achieved ratio is limited by gates.achieved_ratio alone", "", "gates.achieved_ratio"
+            )
+        if (constraint.metric, constraint.at_least) in seen:
+            yield Finding(path, f"{constraint.metric} already has such a limit", "one limit on each side")
+        opposite = seen.get((constraint.metric, not constraint.at_least))
+        if (
+            opposite is not None
+            and (opposite < constraint.limit) == constraint.at_least
+            and opposite != constraint.limit
+        ):
+            yield Finding(path, f"'{limit_text(constraint)}' contradicts a limit above it", "limits that leave room")
+        seen[constraint.metric, constraint.at_least] = constraint.limit
+
+
+def _metrics(experiment: Experiment) -> Iterator[Finding]:
+    named: list[tuple[Path, str]] = [(("objective",), experiment.objective)]
+    named += [(("objectives", 1), metric) for metric in experiment.objectives[1:]]
+    if experiment.objectives and experiment.objectives[0] != experiment.objective:
+        allowed = f"leave it out, or say '{experiment.objectives[0]}'"
+        yield Finding(("objective",), "the objective is the first of `objectives`", allowed)
+    named += [(("constraints", i), c.metric) for i, c in enumerate(experiment.constraints)]
+    ratio = experiment.workload.update_ratio
+    for path, metric in named:
+        verb = metric.partition("_")[0]
+        if (verb, ratio) in (("update", 0.0), ("read", 1.0)):
+            yield Finding(
+                path, f"the workload has no {verb}s to measure", f"another metric, or an update_ratio but {ratio:g}"
+            )
+
+
+def _search(experiment: Experiment) -> Iterator[Finding]:
+    search = experiment.search
+    if search.initial is not None:
+        if search.method != "gp":
+            yield Finding(
+                ("search", "initial"), f"'{search.method}' has no initial points", "only with gp", at_key=True
+            )
+        elif search.initial > experiment.trials:
+            allowed = f"1..{experiment.trials}"
+            yield Finding(("search", "initial"), f"more initial points than the {experiment.trials} trials", allowed)
+    if search.prior is not None and search.method != "gp":
+        yield Finding(("search", "prior"), f"'{search.method}' believes nothing", "only with gp", at_key=True)
+    if search.prior == TWIN:
+        yield from _twin_prior(experiment)
+    size = math.prod(len(space) for space in experiment.knobs.values())
+    if search.method == "gp" and len(experiment.workload.loads) > 1 and size > LARGEST_SPACE:
+        allowed = f"{LARGEST_SPACE} combinations, or one load"
+        yield Finding(("knobs",), f"{size} combinations are too many to learn several loads together", allowed)
+    if experiment.objectives and search.method == "gp" and len(experiment.workload.loads) > 1:
+        yield Finding(
+            ("objectives",), "two objectives at several loads are not learnt together", "one load, or one of both"
+        )
+    if search.method != "one-shot":
+        for name in ("settings", "table"):
+            if getattr(search, name) is not None:
+                yield Finding(("search", name), f"'{search.method}' takes no {name}", "only one-shot", at_key=True)
+        return
+    if search.table is not None:
+        if search.settings is not None:
+            yield Finding(("search", "table"), "one-shot takes 'settings' or 'table'", "one of the two", at_key=True)
+        return
+    if search.settings is None:
+        each = f"a value for each of {listed(list(experiment.knobs))}"
+        yield Finding(("search",), "one-shot needs 'settings' or 'table'", each)
+        return
+    yield from _known(experiment, ("search", "settings"), search.settings)
+    for key, space in experiment.knobs.items():
+        if key not in search.settings:
+            yield Finding(("search", "settings"), f"no value for '{key}'", "a value for each knob")
+        elif search.settings[key] not in space:
+            problem = f"{value_text(key, search.settings[key])} is not among the knob's values"
+            yield Finding(("search", "settings", key), problem, _space_text(key, space))
+
+
+def _twin_prior(experiment: Experiment) -> Iterator[Finding]:
+    known = [info.name for info in PROFILES["c6220"].knobs]
+    for knob in experiment.knobs:
+        if knob not in known:
+            yield Finding(("search", "prior"), f"the twin knows nothing of '{knob}'", f"knobs {listed(known)}")
+    if experiment.workload.preset not in PROFILES["c6220"].presets:
+        presets = listed(list(PROFILES["c6220"].presets))
+        yield Finding(("search", "prior"), f"the twin knows nothing of '{experiment.workload.preset}'", presets)
+
+
+def _known(experiment: Experiment, path: Path, settings: Mapping[str, int]) -> Iterator[Finding]:
+    knobs = list(experiment.knobs)
+    for key in settings:
+        if key not in experiment.knobs:
+            yield Finding(
+                (*path, key), f"'{key}' is not among the knobs", listed(knobs), nearest(key, knobs), at_key=True
+            )
+
+
+def _baseline(experiment: Experiment) -> Iterator[Finding]:
+    yield from _known(experiment, ("baseline", "settings"), experiment.baseline.settings)
+
+
+def _gates(experiment: Experiment) -> Iterator[Finding]:
+    band = experiment.gates.energy_watts
+    if band.low >= band.high:
+        yield Finding(
+            ("gates", "energy_watts"), f"low, {band.low:g}, is not below high, {band.high:g}", "low below high"
+        )
+
+
+def _space_text(key: str, space: Space) -> str:
+    if space.values:
+        return listed([value_text(key, v) for v in space.values])
+    return f"{space.low}..{space.high} step {space.step}"

@@ -1,0 +1,292 @@
+"""Values of knobs as a definition writes them, turned into the knob's canonical unit."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from mustherd.definition.errors import Finding, Path, listed, nearest, shown
+from mustherd.definition.units import QuantityError, kind_of, quantity
+from mustherd.definition.yaml import Hex
+from mustherd.terms import MAX_VALUE, KnobInfo
+
+MAX_VALUES = 10_000
+"""Values of one knob that a search may be given."""
+
+KEY = re.compile(r"[a-z][a-z0-9-]{0,62}(@[a-z][a-z0-9-]{0,62})?")
+KEY_FORM = "a knob's name such as 'itr-delay', for one sheep 'dvfs@core-3'"
+RANGE_KEYS = ("low", "high", "step")
+
+
+class KnobWords(msgspec.Struct, frozen=True, kw_only=True):
+    """How the values of a knob are written, wherever they are set."""
+
+    unit: str
+    step: int = 1
+    """The step of a range that doesn't say."""
+    words: dict[str, int] = {}
+    modes: tuple[int, ...] = ()
+    """Values that are no amounts, and so have no order towards the others."""
+    hex_scale: int = 0
+    """How many units one count of the register's field is, where hex means the register's word."""
+    hex_shift: int = 0
+    """The bit at which that field begins."""
+    scale: str = "linear"
+
+
+KNOBS: dict[str, KnobWords] = {
+    # ixgbe keeps the delay in steps of 2 us; 0 and 1 are modes of its driver.
+    "itr-delay": KnobWords(unit="us", step=2, words={"off": 0, "adaptive": 1}, modes=(0, 1), scale="log"),
+    # MSR 0x199 holds the ratio to 100 MHz in bits 15:8.
+    "dvfs": KnobWords(unit="MHz", step=100, hex_scale=100, hex_shift=8),
+    "rapl-limit": KnobWords(unit="W"),
+}
+"""The knobs whose values have units, words or registers of their own; values of any other knob are whole numbers."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """The values of one knob that a search may use: `values`, or else every `low + k * step` up to `high`."""
+
+    values: tuple[int, ...] = ()
+    low: int = 0
+    high: int = -1
+    step: int = 1
+    items: tuple[int, ...] = field(default=(), compare=False)
+    """For each of `values`, the place in the file's list that it came from."""
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.values or range(self.low, self.high + 1, self.step))
+
+    def __len__(self) -> int:
+        return len(self.values or range(self.low, self.high + 1, self.step))
+
+    def __contains__(self, value: object) -> bool:
+        return value in (self.values or range(self.low, self.high + 1, self.step))
+
+    def plain(self) -> list[int] | dict[str, int]:
+        """The space as a definition writes it."""
+        return list(self.values) if self.values else {"low": self.low, "high": self.high, "step": self.step}
+
+
+class FindingsError(Exception):
+    """What is wrong with a part of a definition, each with its place in that part."""
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        super().__init__("; ".join(f.problem for f in findings))
+        self.findings = list(findings)
+
+
+def words_of(key: str) -> KnobWords:
+    """How values of the knob that `key` names are written."""
+    return KNOBS.get(key.partition("@")[0], KnobWords(unit=""))
+
+
+def value_text(key: str, value: int) -> str:
+    """A value with its unit, or the word for it: '2600 MHz', 'adaptive'."""
+    words = words_of(key)
+    named = next((word for word, meant in words.words.items() if meant == value), "")
+    return named or f"{value} {words.unit}".rstrip()
+
+
+def value(key: str, raw: object) -> int:
+    """The value that `raw` means for a knob, in the knob's unit. Raises QuantityError.
+
+    Numbers and amounts with units are taken by what they say; hex is the register's word where the knob has one.
+    """
+    words = words_of(key)
+    if isinstance(raw, str) and raw.strip().lower() in words.words:
+        return words.words[raw.strip().lower()]
+    if isinstance(raw, str) and re.fullmatch(r"0x[0-9a-fA-F]{1,16}", raw.strip()):
+        raw = Hex(raw.strip(), 16)
+    if isinstance(raw, Hex) and words.hex_scale:
+        return _from_word(key, raw, words)
+    if not words.unit and not isinstance(raw, int) and not (isinstance(raw, str) and raw.strip().isdecimal()):
+        raise QuantityError(f"{kind_of(raw)} is no value of '{shown(key)}'", "a whole number in the knob's own unit")
+    try:
+        amount = quantity(raw, words.unit)
+    except QuantityError as error:
+        better = error.suggestion or nearest(raw, list(words.words))
+        allowed = ", ".join((*words.words, error.allowed)) if error.allowed else ", ".join(words.words)
+        raise QuantityError(str(error), allowed, better) from None
+    if amount.denominator != 1:
+        better = f"{raw} GHz" if words.unit == "MHz" and isinstance(raw, float) and amount < 10 else ""
+        raise QuantityError(f"{shown(raw)} is no whole number of {words.unit}", f"whole {words.unit}", better)
+    if not 0 <= amount <= MAX_VALUE:
+        raise QuantityError(f"{shown(raw)} is out of range", f"0..{MAX_VALUE}")
+    return int(amount)
+
+
+def _from_word(key: str, word: Hex, words: KnobWords) -> int:
+    count, rest = divmod(word, 1 << words.hex_shift)
+    if rest or not 0 < count < 256:
+        example = value_text(key, words.hex_scale * 26)
+        raise QuantityError(
+            f"{word:#x} is no register word of '{shown(key)}'",
+            f"hex is a multiple of {1 << words.hex_shift:#x}, as in {26 << words.hex_shift:#x} for {example}",
+        )
+    return count * words.hex_scale
+
+
+def space(key: str, raw: object) -> Space:
+    """The values that a definition gives to a knob: a list of values and ranges, or one range. Raises FindingsError."""
+    if isinstance(raw, Space):
+        return raw
+    if isinstance(raw, Mapping):
+        return _range(key, raw)
+    if not isinstance(raw, list | tuple):
+        suggestion = f"[{shown(raw)}]" if isinstance(raw, int | float | str) and not isinstance(raw, bool) else ""
+        raise FindingsError(
+            [Finding((), f"should be values, found {kind_of(raw)}", "a list, or {low, high, step}", suggestion)]
+        )
+    if not raw:
+        raise FindingsError([Finding((), "an empty list leaves nothing to try", "one value or more")])
+    places = _values(key, raw)
+    return Space(values=tuple(places), items=tuple(places.values()))
+
+
+def _values(key: str, raw: Sequence[object]) -> dict[int, int]:
+    """The values of a list, each with the place of the item that it came from."""
+    findings: list[Finding] = []
+    places: dict[int, int] = {}
+    for index, item in enumerate(raw):
+        try:
+            found = list(_range(key, item)) if isinstance(item, Mapping) else [value(key, item)]
+        except QuantityError as error:
+            findings.append(Finding((index,), str(error), error.allowed, error.suggestion))
+            continue
+        except FindingsError as error:
+            findings += [f._replace(path=(index, *f.path)) for f in error.findings]
+            continue
+        twice = next((v for v in found if v in places), None)
+        if twice is not None:
+            at = places[twice]
+            findings.append(Finding((index,), f"{value_text(key, twice)} is there twice, first at [{at}]"))
+        places |= {v: index for v in found if v not in places}
+        if len(places) > MAX_VALUES:
+            findings.append(Finding((index,), "too many values", f"{MAX_VALUES} values"))
+            break
+    if findings:
+        raise FindingsError(findings)
+    return places
+
+
+def _range(key: str, raw: Mapping[str, object]) -> Space:
+    findings = [
+        Finding(
+            (name,), f"unknown key '{shown(name)}'", listed(list(RANGE_KEYS)), nearest(name, list(RANGE_KEYS)), True
+        )
+        for name in raw
+        if name not in RANGE_KEYS
+    ]
+    parts: dict[str, int] = {"step": words_of(key).step}
+    for name in RANGE_KEYS:
+        if name in raw:
+            try:
+                parts[name] = value(key, raw[name])
+            except QuantityError as error:
+                findings.append(Finding((name,), str(error), error.allowed, error.suggestion))
+        elif name != "step":
+            findings.append(Finding((), f"a range needs '{name}'", "{low, high} and, if you like, step"))
+    if findings:
+        raise FindingsError(findings)
+    low, high, step = parts["low"], parts["high"], parts["step"]
+    modes = [m for m in words_of(key).modes if m >= low]
+    if step < 1:
+        raise FindingsError([Finding(("step",), "a step is at least 1", "1 or more")])
+    if low >= high:
+        raise FindingsError([Finding(("low",), f"{low} is not below high, {high}", "low below high")])
+    if modes:
+        problem = f"{value_text(key, low)} is a mode, where no range can begin"
+        example = f"[{value_text(key, low)}, {{low: {max(words_of(key).modes) + 1}, high: {high}}}]"
+        raise FindingsError([Finding(("low",), problem, f"a list of modes and ranges, as in {example}")])
+    if (high - low) // step + 1 > MAX_VALUES:
+        raise FindingsError([Finding((), f"a range of {(high - low) // step + 1} values", f"{MAX_VALUES} values")])
+    return Space(low=low, high=high, step=step)
+
+
+def spaces(raw: object) -> dict[str, Space]:
+    """All knobs of a definition with their values. Raises FindingsError."""
+    if not isinstance(raw, Mapping):
+        raise FindingsError([Finding((), f"should be a mapping of knobs to values, found {kind_of(raw)}", KEY_FORM)])
+    if not raw:
+        raise FindingsError([Finding((), "no knob leaves nothing to try", "one knob or more")])
+    findings: list[Finding] = []
+    found: dict[str, Space] = {}
+    for key, values in raw.items():
+        if bad := _bad_key(key, raw):
+            findings.append(bad)
+            continue
+        try:
+            found[key] = space(key, values)
+        except FindingsError as error:
+            findings += [f._replace(path=(key, *f.path)) for f in error.findings]
+    if findings:
+        raise FindingsError(findings)
+    return found
+
+
+def settings(raw: object) -> dict[str, int]:
+    """One value for each of some knobs. Raises FindingsError."""
+    if not isinstance(raw, Mapping) or not raw:
+        what = "an empty mapping" if isinstance(raw, Mapping) else kind_of(raw)
+        raise FindingsError([Finding((), f"should be a mapping of knobs to a value each, found {what}", KEY_FORM)])
+    findings: list[Finding] = []
+    found: dict[str, int] = {}
+    for key, setting in raw.items():
+        if bad := _bad_key(key, raw):
+            findings.append(bad)
+            continue
+        try:
+            found[key] = value(key, setting)
+        except QuantityError as error:
+            findings.append(Finding((key,), str(error), error.allowed, error.suggestion))
+    if findings:
+        raise FindingsError(findings)
+    return found
+
+
+def _bad_key(key: object, among: Mapping[str, object]) -> Finding | None:
+    if not isinstance(key, str) or not KEY.fullmatch(key):
+        better = nearest(key, list(KNOBS))
+        return Finding((str(key),), f"'{shown(key)}' is no name of a knob", KEY_FORM, better, at_key=True)
+    name, _, sheep = key.partition("@")
+    if sheep and name in among:
+        return Finding(
+            (key,), f"'{name}' already stands for every sheep", "the knob of all sheep or of each one", "", True
+        )
+    return None
+
+
+def disallowed(path: Path, key: str, asked: Iterator[tuple[Path, int]], infos: Sequence[KnobInfo]) -> Iterator[Finding]:
+    """What is wrong with values asked of a knob, given what nodes offer; `path` is where the knob is named."""
+    name, _, sheep = key.partition("@")
+    offered = [info for info in infos if info.name == name and sheep in ("", info.sheep)]
+    if not offered:
+        names = sorted({info.name for info in infos})
+        if name in names:
+            names = sorted(f"{info.name}@{info.sheep}" for info in infos if info.name == name)
+        yield Finding(
+            path, f"unknown knob '{key}'", listed(names) or "none: no node offers a knob", nearest(key, names), True
+        )
+        return
+    for place, asked_value in asked:
+        refusing = next((info for info in offered if not info.allows(asked_value)), None)
+        if refusing is not None:
+            problem = f"{refusing.sheep} does not allow {value_text(key, asked_value)}"
+            yield Finding(place, problem, _offer_text(key, refusing))
+            return
+
+
+def _offer_text(key: str, info: KnobInfo) -> str:
+    """What a knob allows, in words that a definition may use."""
+    parts = []
+    for allowed in info.values:
+        name = info.names.get(allowed, "")
+        written = value_text(key, allowed)
+        parts.append(f"{written} ({name})" if name and name != written else written)
+    if info.low <= info.high:
+        step = f" step {info.step}" if info.step != 1 else ""
+        parts.append(f"{info.low}..{info.high}{step} {info.unit}")
+    return listed(parts)

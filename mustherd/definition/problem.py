@@ -1,0 +1,100 @@
+"""What a definition means for the parts that carry it out: the search's problem, the baseline, the nodes' knobs."""
+
+from collections.abc import Sequence
+
+from mustherd.definition import check, settings_table
+from mustherd.definition.errors import Finding, listed, nearest
+from mustherd.definition.knobs import words_of
+from mustherd.definition.model import Experiment
+from mustherd.learn.base import Constraint, Dimension, Point, Problem
+from mustherd.terms import KnobInfo
+
+CONTEXT = "qps"
+"""The key by which a point of a problem with several loads says at which one it is."""
+
+
+def problem(experiment: Experiment, default: Point | None = None) -> Problem:
+    """What is to be searched.
+
+    The guard on achieved load is one of the constraints: a setting that leaves load unsent is measured well, and is no
+    solution. `default` is what the nodes were found at; without it the baseline's own settings. The problem knows it
+    only where it lies in the space. Dimensions are in the order of their names: equal digests give equal problems.
+    Upper limits leave room for the margin. Several loads are one more dimension, CONTEXT, which comes first.
+    """
+    dimensions = []
+    loads = experiment.workload.loads
+    if len(loads) > 1:
+        dimensions.append(Dimension(name=CONTEXT, values=tuple(sorted(int(qps) for qps in loads)), scale="log"))
+    for key, space in sorted(experiment.knobs.items()):
+        words = words_of(key)
+        dimensions.append(
+            Dimension(
+                name=key,
+                values=space.values,
+                low=space.low,
+                high=space.high,
+                step=space.step,
+                categories=tuple(mode for mode in words.modes if mode in space),
+                scale=words.scale,
+            )
+        )
+    margin = experiment.confirmation.margin
+    constraints = [c if c.at_least else Constraint(c.metric, c.limit * (1 - margin)) for c in experiment.constraints]
+    if experiment.gates.achieved_ratio > 0:
+        constraints.append(Constraint("achieved_ratio", experiment.gates.achieved_ratio, at_least=True))
+    known = {**(default or {}), **default_settings(experiment)}
+    start = {key: known[key] for key in sorted(experiment.knobs) if known.get(key) in experiment.knobs[key]}
+    return Problem(
+        dimensions=tuple(dimensions),
+        objective=experiment.objective,
+        second=experiment.objectives[1] if experiment.objectives else "",
+        constraints=tuple(constraints),
+        default=start if len(start) == len(experiment.knobs) else None,
+        in_flight_us=experiment.workload.outstanding / loads[0] * 1e6 if len(loads) == 1 else None,
+        context=CONTEXT if len(loads) > 1 else "",
+    )
+
+
+def default_settings(experiment: Experiment) -> dict[str, int]:
+    """The baseline's settings; empty for the node as it was found."""
+    return dict(experiment.baseline.settings)
+
+
+def check_knobs(experiment: Experiment, knobs: Sequence[KnobInfo]) -> None:
+    """Raise SpecError, with its line, for what the definition asks of knobs that nodes with `knobs` don't allow.
+
+    `knobs` are those of every node that takes part: what one refuses is refused.
+    """
+    if findings := check.offered(experiment, knobs):
+        raise experiment.source.error(findings)
+
+
+def check_policy(experiment: Experiment, names: Sequence[str]) -> None:
+    """Raise SpecError, with its line, for a policy that is not among the `names` of those installed."""
+    name = experiment.policy.name
+    if name not in names:
+        known = sorted(names)
+        # `policy: tune` has no key below it; the error is then placed at the policy itself.
+        finding = Finding(("policy", "name"), f"unknown policy '{name}'", listed(known), nearest(name, known))
+        raise experiment.source.error([finding])
+
+
+def given_points(experiment: Experiment) -> list[Point]:
+    """The points that a one-shot experiment tries: its settings, or its table's, at each of its loads.
+
+    SpecError, with its line, for a table that can't be read or holds what the experiment's knobs don't.
+    """
+    search, loads = experiment.search, experiment.workload.loads
+    rows = settings_table.read(search.table) if search.table is not None else []
+    found: list[Point] = []
+    for qps in loads or (experiment.workload.load().qps,):
+        settings = settings_table.nearest(rows, qps).settings if rows else search.settings or {}
+        for key, space in experiment.knobs.items():
+            if settings.get(key) not in space:
+                problem = (
+                    f"{search.table} has {key} {settings.get(key, 'nowhere')}, which is not among the knob's values"
+                )
+                raise experiment.source.error([Finding(("search", "table"), problem)])
+        point = {key: settings[key] for key in experiment.knobs}
+        found.append({CONTEXT: int(qps), **point} if len(loads) > 1 else point)
+    return found

@@ -1,0 +1,95 @@
+"""A table of settings by load: what an experiment over several loads leaves behind for others to use."""
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mustherd.definition.digest import to_yaml
+from mustherd.definition.errors import Finding, SpecError, shown
+from mustherd.definition.knobs import FindingsError, settings
+from mustherd.definition.yaml import MAX_BYTES, Source, decode, parse
+from mustherd.learn.base import Point
+
+TABLE = "policy.yml"
+"""Its name in an experiment's folder."""
+
+HEAD = """\
+# Settings by load: what was found at each, and whether it held when measured again.
+# An experiment tries them with `search: {method: one-shot, table: policy.yml}`.
+"""
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """A load and what to set at it."""
+
+    qps: float
+    settings: Point
+    verdict: str = ""
+    """`met`, `not certain` or `not met`, as the experiment said; '' in a table that a person wrote."""
+    saving_percent: float | None = None
+    metrics: dict[str, float] = {}
+    """What was measured there."""
+
+
+def write(path: Path, rows: Sequence[Row], *, experiment: str, constraints: Sequence[str], objective: str) -> Path:
+    """Write a table to `path`, replacing it whole. Raises OSError."""
+    table = {
+        "experiment": experiment,
+        "objective": objective,
+        "constraints": list(constraints),
+        "table": [_plain(row) for row in sorted(rows, key=lambda row: row.qps)],
+    }
+    draft = path.with_name(f".{path.name}.{os.getpid()}.new")
+    draft.write_text(HEAD + to_yaml(table), encoding="utf-8")
+    draft.replace(path)
+    return path
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    found = {"qps": row.qps, "settings": dict(row.settings)}
+    if row.verdict:
+        found["verdict"] = row.verdict
+    if row.saving_percent is not None:
+        found["saving_percent"] = round(row.saving_percent, 2)
+    if row.metrics:
+        found["metrics"] = {name: round(value, 4) for name, value in row.metrics.items()}
+    return found
+
+
+def read(path: Path | str) -> list[Row]:
+    """The rows of a table, loads ascending. Raises SpecError, with the line of what is wrong."""
+    file = shown(path, 1024)
+    try:
+        with Path(path).open("rb") as stream:
+            text = decode(stream.read(MAX_BYTES + 1), file)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SpecError(f"the table can't be read: {reason}", file=file) from None
+    root = parse(text, file)
+    source = Source(file, root)
+    whole: Any = root.plain()
+    rows = whole.get("table") if isinstance(whole, dict) else None
+    if not isinstance(rows, tuple) or not rows:
+        raise source.error([Finding((), "holds no table of settings", "table: [{qps: 100k, settings: {...}}, ...]")])
+    found: list[Row] = []
+    for index, row in enumerate(rows):
+        at = ("table", index)
+        qps = row.get("qps") if isinstance(row, dict) else None
+        if not isinstance(qps, int | float) or isinstance(qps, bool) or not (math.isfinite(qps) and qps > 0):
+            raise source.error([Finding(at, "a row needs 'qps', requests per second", "a number above 0")])
+        try:
+            point = settings(row.get("settings"))
+        except FindingsError as error:
+            findings = [f._replace(path=(*at, "settings", *f.path)) for f in error.findings]
+            raise source.error(findings) from None
+        found.append(Row(qps=float(qps), settings=point, verdict=str(row.get("verdict") or "")))
+    return sorted(found, key=lambda row: row.qps)
+
+
+def nearest(rows: Sequence[Row], qps: float) -> Row:
+    """The row whose load is nearest to `qps`, by their ratio; of two that are equally near the greater."""
+    return min(rows, key=lambda row: (abs(math.log(row.qps / qps)), -row.qps))

@@ -1,0 +1,177 @@
+"""A trial's window under a load that comes from outside the node, as one interval of one clock.
+
+The load begins first: its records are stored, it ramps up, and when its leader begins to measure, the muster is told to
+open its window. When the muster says that it has, the shepherd knows to within that round trip when, on its own clock,
+the window began; by that the load's times are put on the node's clock. The gate `window-mismatch` holds what may lie
+between the two windows, that uncertainty included, to the definition's tolerance.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from mustherd.definition.model import Workload
+from mustherd.load.base import GeneratorSource, LoadSource
+from mustherd.load.errors import LoadError, Reason
+from mustherd.load.generator.options import GeneratorOptions
+from mustherd.load.host import Host, LocalHost
+from mustherd.load.memcached.counters import Address
+from mustherd.load.mutilate.source import MutilateSource
+from mustherd.load.placement import Layout, Place
+from mustherd.load.ssh_host import SshHost
+from mustherd.shepherd.events import MusterView
+from mustherd.shepherd.shepherd import Shepherd
+from mustherd.store.errors import StoreError
+from mustherd.terms import Load, LoadReport
+from mustherd.wire.messages import Measured
+
+OPEN_WAIT_S = 5.0
+"""For a muster to say that its window is open; usually some milliseconds."""
+
+SERVER = "memcached"
+"""The fact by which a node says where its server listens."""
+
+LASTING = (Reason.TOOL_MISSING, Reason.VERSION_MISMATCH, Reason.SERVER_MISMATCH)
+"""What another attempt would find unchanged."""
+
+MOST_SAVED = 2_000_000
+"""Samples that are worth fetching for exact percentiles."""
+
+
+class OutsideLoad:
+    """Loads the servers of one muster at a time: there is one leader, and its agents serve one."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        layout: Layout,
+        *,
+        host_of: Callable[[Place], Host] | None = None,
+    ) -> None:
+        """`host_of` makes the machines that programs run on; without it this one, and others by ssh."""
+        self._workload = workload
+        self._layout = layout
+        self._host_of = host_of or _host
+        self._turn = threading.Lock()
+        self._hosts: dict[Place, Host] = {}
+        self._source: tuple[str, LoadSource] | None = None
+        self._spoilt = False
+        """The last window ended badly: its agents may still wait for their leader."""
+
+    def measure(
+        self,
+        shepherd: Shepherd,
+        view: MusterView,
+        load: Load,
+        *,
+        seed: int,
+        settle_s: float,
+        label: str,
+        slack_s: float,
+    ) -> Measured:
+        """One window on a muster. LoadError; HerdError; TimeoutError."""
+        window_s = self._workload.window_seconds
+        with self._turn:
+            source = self._source_for(view)
+            window = shepherd.window(view.name, settle_s=settle_s, window_s=window_s, label=label)
+            try:
+                time.sleep(settle_s)
+                running = source.start(load, seed)
+                if isinstance(source, GeneratorSource):
+                    time.sleep(self._workload.ramp_seconds)
+                running.open_window()
+                asked = time.monotonic()
+                opened = window.open().result(OPEN_WAIT_S)
+                answered = time.monotonic()
+                time.sleep(max(0.0, asked + window_s - time.monotonic()))
+                report = running.close_window()
+                measured = window.measured.result(slack_s)
+            except BaseException:
+                window.cancel()
+                self.close()
+                self._spoilt = True
+                raise
+        return msgspec.structs.replace(measured, load=on_node_clock(report, opened.t0_s, asked, answered))
+
+    def close(self) -> None:
+        """End the load and everything that was started for it; the next window starts anew."""
+        source, self._source = self._source, None
+        if source is not None:
+            source[1].stop()
+
+    def leave(self) -> None:
+        """End it for good: log out everywhere."""
+        self.close()
+        for host in self._hosts.values():
+            if isinstance(host, SshHost):
+                host.close()
+
+    def _source_for(self, view: MusterView) -> LoadSource:
+        if self._source is not None and self._source[0] == view.name:
+            return self._source[1]
+        self.close()
+        source = self._make(self._servers(view))
+        source.prepare()
+        self._spoilt = False
+        self._source = (view.name, source)
+        return source
+
+    def _servers(self, view: MusterView) -> Sequence[Address]:
+        if view.name in self._layout.servers:
+            return self._layout.servers[view.name]
+        host, _, port = view.facts.get(SERVER, "").rpartition(":")
+        if not port.isdecimal():
+            raise LoadError(
+                Reason.SERVER_UNREACHABLE, f"it is not known where the server of muster {view.name} listens"
+            )
+        return [Address(host, int(port))]
+
+    def _make(self, servers: Sequence[Address]) -> LoadSource:
+        load, layout = self._workload, self._layout
+        if load.generator == "builtin":
+            return GeneratorSource(GeneratorOptions(blocking=True), servers)
+        options = load.mutilate
+        sampled_qps = options.measure_qps if layout.agents else load.load().qps
+        return MutilateSource(
+            options,
+            servers,
+            self._machine(layout.leader),
+            [self._machine(place) for place in layout.agents],
+            ramp_s=load.ramp_seconds,
+            window_s=load.window_seconds,
+            start_agents=layout.start_agents,
+            save=sampled_qps * load.window_seconds <= MOST_SAVED,
+            spoilt=self._spoilt,
+        )
+
+    def _machine(self, place: Place) -> Host:
+        if place not in self._hosts:
+            self._hosts[place] = self._host_of(place)
+        return self._hosts[place]
+
+
+def on_node_clock(report: LoadReport, node_t0_s: float, asked: float, answered: float) -> LoadReport:
+    """A report of this machine's clock on the node's; pure.
+
+    The node's window began at `node_t0_s` of its clock, which was between `asked` and `answered` of this one's.
+    """
+    ahead = node_t0_s - (asked + answered) / 2
+    return msgspec.structs.replace(
+        report,
+        t0_s=report.t0_s + ahead,
+        t1_s=report.t1_s + ahead,
+        counters={**report.counters, "clock_uncertainty_s": (answered - asked) / 2},
+    )
+
+
+def outside_load(workload: Workload, layout: Layout | None) -> OutsideLoad | None:
+    """The load from outside that an experiment has, if it has one. StoreError when its layout is missing."""
+    if layout is None and workload.generator is not None:
+        raise StoreError("it is not known which machines make the load: start the experiment by `experiment start`")
+    return OutsideLoad(workload, layout) if layout is not None else None
+
+
+def _host(place: Place) -> Host:
+    return SshHost(place) if place.host else LocalHost(place.address)

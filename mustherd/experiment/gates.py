@@ -1,0 +1,154 @@
+"""Gates: when a measurement can't be trusted. An invalid trial is run again and never told to the search.
+
+A setting under which the server answers too little of the offered load is not among them: that is measured well, and
+is a constraint of the problem (`achieved_ratio`), so that the search learns where it happens.
+"""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mustherd.definition.model import Gates
+from mustherd.load.saturation import why
+from mustherd.terms import Reading, Setting
+from mustherd.wire.messages import Measured
+
+KNOB_NOT_HELD = "knob-not-held"
+DECISION_NOT_IN_FORCE = "decision-not-in-force"
+MUSTER_LATE = "muster-late"
+ENERGY_UNREADABLE = "energy-unreadable"
+ENERGY_IMPLAUSIBLE = "energy-implausible"
+MISSES = "misses"
+GENERATOR_SATURATED = "generator-saturated"
+NO_LOAD = "no-load"
+LOG_ROWS_LOST = "log-rows-lost"
+LOG_INCOMPLETE = "log-incomplete"
+WINDOW_LENGTH = "window-length"
+WINDOW_MISMATCH = "window-mismatch"
+
+
+@dataclass(frozen=True)
+class Fired:
+    """A gate fired: its reason code, and a sentence with the value found and the value wanted."""
+
+    reason: str
+    detail: str
+
+
+def judge(
+    gates: Gates,
+    measured: Measured,
+    *,
+    settings: Sequence[Setting],
+    seq: int,
+    facts: Mapping[str, str],
+    window_seconds: float,
+    times_late: int,
+    log_complete: bool,
+) -> Fired | None:
+    """The first gate that a window doesn't pass, None when it can be trusted.
+
+    `settings` and `seq` are the decision that should have been in force (0: none), `facts` the node's, `times_late`
+    how often the muster was silent for too long meanwhile, `log_complete` whether all its rows have arrived.
+    """
+    if times_late > gates.times_late:
+        return Fired(
+            MUSTER_LATE,
+            f"the muster's heartbeats were late {times_late} times during the trial, allowed {gates.times_late}, so it"
+            " may not have run freely",
+        )
+    if measured.in_force != seq:
+        return Fired(
+            DECISION_NOT_IN_FORCE, f"decision {measured.in_force} was in force at the window's end instead of {seq}"
+        )
+    for when, readings in (("before", measured.before), ("after", measured.after)):
+        lost = _not_held(settings, readings)
+        if lost:
+            return Fired(KNOB_NOT_HELD, f"{when} the window {lost}")
+    seconds = measured.t1_s - measured.t0_s
+    if abs(seconds - window_seconds) > gates.window_tolerance * window_seconds:
+        return Fired(WINDOW_LENGTH, f"the window lasted {seconds:.2f} s instead of {window_seconds:g} s")
+    apart = _apart(measured)
+    if apart > gates.window_tolerance * window_seconds:
+        return Fired(
+            WINDOW_MISMATCH,
+            f"energy and load were measured over windows up to {apart:.3f} s apart,"
+            f" allowed {gates.window_tolerance * window_seconds:.3g} s",
+        )
+    return (
+        _energy(band_watts(gates, facts), measured, seconds)
+        or _load(gates, measured)
+        or _log(gates, measured, log_complete)
+    )
+
+
+def _apart(measured: Measured) -> float:
+    """Seconds by which the load's window may differ from the node's at either end, uncertainty of clocks included."""
+    load = measured.load
+    if load is None:
+        return 0.0
+    ends = (load.t0_s - measured.t0_s, load.t1_s - measured.t1_s)
+    return max(map(abs, ends)) + load.counters.get("clock_uncertainty_s", 0.0)
+
+
+def _not_held(settings: Sequence[Setting], readings: Sequence[Reading]) -> str:
+    found = {(r.sheep, r.knob): r for r in readings}
+    for setting in settings:
+        reading = found.get((setting.sheep, setting.knob))
+        if reading is None:
+            return f"{setting.knob} of {setting.sheep} was not read back"
+        if reading.error:
+            return f"{setting.knob} of {setting.sheep} could not be read: {reading.error}"
+        if not reading.held or reading.asked != setting.value:
+            return (
+                f"{setting.knob} of {setting.sheep} did not hold: asked {setting.value}, "
+                f"the node keeps {reading.applied}, {reading.running} runs"
+            )
+    return ""
+
+
+def band_watts(gates: Gates, facts: Mapping[str, str]) -> tuple[float, float]:
+    """Power that is believed: within the definition's band and, where the node knows its own, within that too."""
+    low, high = gates.energy_watts.low, gates.energy_watts.high
+    own_low, _, own_high = facts.get("plausible_watts", "").partition("..")
+    with contextlib.suppress(ValueError):
+        low, high = max(low, float(own_low)), min(high, float(own_high))
+    return low, high
+
+
+def _energy(band: tuple[float, float], measured: Measured, seconds: float) -> Fired | None:
+    if measured.meter_error:
+        return Fired(ENERGY_UNREADABLE, measured.meter_error)
+    joules = sum(e.joules for e in measured.energies if e.kind == "package")
+    if not any(e.kind == "package" for e in measured.energies):
+        return None
+    watts = joules / seconds
+    if not band[0] <= watts <= band[1]:
+        return Fired(ENERGY_IMPLAUSIBLE, f"{watts:.1f} W lies outside {band[0]:g}..{band[1]:g} W")
+    return None
+
+
+def _load(gates: Gates, measured: Measured) -> Fired | None:
+    load = measured.load
+    if load is None:
+        return None
+    if load.requests == 0:
+        return Fired(NO_LOAD, "not one request was answered in the window")
+    if bottleneck := why(load, gates.generator.limits()):
+        return Fired(
+            GENERATOR_SATURATED, f"the load generator ({load.generator}) was itself the bottleneck: {bottleneck}"
+        )
+    ratio = load.misses / load.requests
+    if ratio > gates.miss_ratio:
+        return Fired(MISSES, f"{load.misses} of {load.requests} requests were misses, more than {gates.miss_ratio:g}")
+    return None
+
+
+def _log(gates: Gates, measured: Measured, complete: bool) -> Fired | None:
+    lost = sum(measured.rows_lost.values())
+    if lost > gates.log_rows_lost:
+        streams = ", ".join(f"{name} {n}" for name, n in measured.rows_lost.items() if n)
+        return Fired(LOG_ROWS_LOST, f"{lost} rows were lost at the source ({streams}), allowed {gates.log_rows_lost}")
+    if not complete:
+        return Fired(LOG_INCOMPLETE, f"the log's blocks up to {measured.last_block} did not all arrive")
+    return None

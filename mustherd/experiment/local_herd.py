@@ -1,0 +1,173 @@
+"""A herd on this machine: one shepherd and its musters, as processes of their own on loopback."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+
+from mustherd.errors import UserError
+from mustherd.experiment.serve import ADDRESS
+
+if TYPE_CHECKING:
+    from mustherd.definition import Experiment
+
+START_S = 20.0
+"""How long a shepherd may take to say where it listens."""
+
+RESTARTS = 5
+"""How often a muster that died is started again."""
+
+RESTART_S = 2.0
+"""Pause before a muster that died is started again."""
+
+END_S = 10.0
+"""How long a daemon may take to end in good order before it is killed."""
+
+
+class LocalHerdError(UserError):
+    """A process of the herd could not be started or ended badly; the message names it and its log."""
+
+    exit_code = 3
+
+
+class LocalHerd:
+    """The processes of one run; a context manager that ends those still running. Logs lie in the folder."""
+
+    def __init__(self, folder: Path, experiment: "Experiment", *, listen: str, ports: str, keys: Path | None) -> None:
+        self.folder = folder
+        self._experiment = experiment
+        self._listen = listen
+        self._ports = ports
+        self._keys = keys
+        self._shepherd: subprocess.Popen[bytes] | None = None
+        self._musters: dict[str, subprocess.Popen[bytes]] = {}
+        self._restarts: dict[str, tuple[int, float]] = {}
+
+    def start(self, musters: int) -> None:
+        """Start the shepherd, wait until it listens, then start the musters, unless they are an inventory's."""
+        address = self.folder / ADDRESS
+        address.unlink(missing_ok=True)
+        command = ["shepherd", "run", "--experiment", str(self.folder), "--musters", str(musters)]
+        command += ["--listen", self._listen, "--ports", self._ports]
+        if self._keys is not None:
+            command += ["--keys", str(self._keys)]
+        self._shepherd = self._spawn("shepherd", "mustherd", command)
+        where = self._wait_for(address)
+        if self._experiment.herd.inventory is not None:
+            return
+        for number in range(1, musters + 1):
+            name = f"muster-{number}"
+            home = self.folder / "herd" / name
+            home.mkdir(parents=True, exist_ok=True)
+            config = home / "muster.toml"
+            config.write_text(muster_toml(name, home, where, self._experiment, number), encoding="utf-8")
+            self._musters[name] = self._spawn(name, "mustherd.muster", ["--config", str(config)])
+
+    def running(self) -> bool:
+        """Whether the shepherd still runs."""
+        return self._shepherd is not None and self._shepherd.poll() is None
+
+    def tend(self) -> bool:
+        """Start musters that died again, as a node's service manager would; gives whether the shepherd still runs."""
+        now = time.monotonic()
+        for name, process in self._musters.items():
+            if process.poll() is None:
+                continue
+            tries, again_at = self._restarts.get(name, (0, now + RESTART_S))
+            self._restarts[name] = (tries, again_at)
+            if tries < RESTARTS and now >= again_at:
+                self._restarts[name] = (tries + 1, now + RESTART_S)
+                config = self.folder / "herd" / name / "muster.toml"
+                self._musters[name] = self._spawn(name, "mustherd.muster", ["--config", str(config)])
+        return self.running()
+
+    def interrupt(self) -> None:
+        """Ask the shepherd to end in good order."""
+        if self._shepherd is not None and self._shepherd.poll() is None:
+            self._shepherd.send_signal(signal.SIGTERM)
+
+    def result(self) -> int:
+        """Wait for the shepherd and give its exit code; negative for a signal."""
+        return self._shepherd.wait() if self._shepherd is not None else 0
+
+    def last_words(self) -> str:
+        """The last line of the shepherd's log."""
+        lines = (self.folder / "shepherd.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
+    def __enter__(self) -> "LocalHerd":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # The shepherd first, so that it can still tell its musters to put their nodes back.
+        self.interrupt()
+        for process in [self._shepherd, *self._musters.values()]:
+            if process is None:
+                continue
+            if process.poll() is None:
+                process.terminate()
+        for process in [self._shepherd, *self._musters.values()]:
+            if process is None:
+                continue
+            try:
+                process.wait(END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _spawn(self, name: str, module: str, arguments: list[str]) -> "subprocess.Popen[bytes]":
+        with (self.folder / f"{name}.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", module, *arguments, "--parent", str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C is for the command that the user sees; it passes the wish on in order.
+                process_group=0,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+            )
+
+    def _wait_for(self, address: Path) -> dict[str, int | str]:
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            if address.exists():
+                where: dict[str, int | str] = json.loads(address.read_text())
+                return where
+            if not self.running():
+                raise LocalHerdError(f"the shepherd did not start: {self.last_words()}")
+            time.sleep(0.02)
+        raise LocalHerdError(f"the shepherd did not listen within {START_S:g} s: see {self.folder / 'shepherd.log'}")
+
+
+def muster_toml(name: str, home: Path, where: dict[str, int | str], experiment: "Experiment", number: int) -> str:
+    """The configuration of the `number`-th muster of a herd on this machine."""
+    herd = experiment.herd
+    table: dict[str, Any] = {
+        "muster": name,
+        "shepherd": where["host"],
+        "state": str(home / "state"),
+        "ports": {channel: where[channel] for channel in ("pulse", "log", "control", "coordinate")},
+        # Nothing on this machine but what the experiment itself started is at stake: whatever is offered may be set.
+        "ranges": {key.partition("@")[0]: {"low": 0, "high": 2**31} for key in experiment.knobs},
+    }
+    if herd.simulated is not None:
+        options = herd.simulated.model_dump(mode="json", exclude={"musters"})
+        table["twin"] = {**options, "seed": herd.simulated.seed * 1000 + number}
+    elif herd.local is not None:
+        local = herd.local
+        table["process"] = {
+            "memcached": {"port": 0, "threads": local.server_threads, "cores": list(local.server_cores)},
+            "generator": {
+                "workers": local.generator_processes,
+                "connections": local.connections,
+                "cores": list(local.generator_cores),
+                "blocking": local.blocking,
+            },
+        }
+    return tomli_w.dumps(table)

@@ -1,0 +1,34 @@
+"""What came of an experiment whose policy compares nothing: how its windows kept the limits, and what they cost."""
+
+import math
+import statistics
+from collections.abc import Sequence
+
+from mustherd.experiment import wording
+from mustherd.experiment.goal import Goal, keeps
+from mustherd.experiment.verdict import Verdict
+from mustherd.trial import State, Trial
+
+ADDS_UP = ("energy_joules", "server_cpu_seconds")
+"""Metrics of which windows have a sum; of the others the mean is told."""
+
+
+def watched(trials: Sequence[Trial], goal: Goal) -> Verdict:
+    """The verdict: `met` when every window that was measured kept every limit. Pure."""
+    measured = [t for t in trials if t.state is State.FINISHED]
+    kept = sum(keeps(t.metrics, goal.constraints) for t in measured)
+    limits = wording.together([wording.limit(c) for c in goal.constraints]) or "the limits"
+    met = bool(measured) and kept == len(measured)
+    reason = f"{'met' if met else 'not met'}: {kept} of {len(measured)} windows kept {limits}"
+    values = [t.metrics[goal.objective] for t in measured if math.isfinite(t.metrics.get(goal.objective, math.nan))]
+    if values and goal.objective in ADDS_UP:
+        reason += f"; {goal.objective} {wording.number(math.fsum(values), 5)} in all"
+    elif values:
+        reason += f"; {goal.objective} {wording.number(statistics.fmean(values))} on average"
+    return Verdict(
+        verdict="met" if met else "not met",
+        reason=reason,
+        objective=goal.objective,
+        constraints=tuple(wording.limit(c) for c in goal.constraints),
+        trials={state.value: sum(t.state is state for t in trials) for state in State},
+    )

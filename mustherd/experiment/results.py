@@ -1,0 +1,97 @@
+"""What an experiment found, as files and picks that others use: the table of settings by load, a pick off the front."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from mustherd.definition.settings_table import Row, write
+from mustherd.experiment.goal import Goal
+from mustherd.experiment.repeats import by_settings, finished, means
+from mustherd.experiment.verdict import Verdict
+from mustherd.learn.base import Constraint, Observation
+from mustherd.learn.pareto import front, hypervolumes, pick
+from mustherd.metrics import MAXIMIZED, cost
+from mustherd.trial import Kind, Trial
+
+SHOWN = ("energy_joules", "read_p99_us", "achieved_ratio")
+"""Metrics that a table's row tells besides the objective and what is limited."""
+
+
+def table_rows(verdict: Verdict) -> list[Row]:
+    """The settings for each load that has some, with what was said of them."""
+    limited = [text.split(" ", 1)[0] for text in verdict.constraints]
+    names = dict.fromkeys((verdict.objective, *limited, *SHOWN))
+    return [
+        Row(
+            qps=row.qps,
+            settings=row.best.knobs,
+            verdict=row.verdict,
+            saving_percent=row.saving_percent,
+            metrics={name: row.best.metrics[name] for name in names if name in row.best.metrics},
+        )
+        for row in verdict.loads
+        if row.best is not None
+    ]
+
+
+def write_table(path: Path, verdict: Verdict, experiment: str) -> Path:
+    """Write the table of a verdict over several loads. Raises OSError."""
+    return write(
+        path,
+        table_rows(verdict),
+        experiment=experiment,
+        constraints=verdict.constraints,
+        objective=verdict.objective,
+    )
+
+
+def measured(trials: Sequence[Trial], metrics: Sequence[str]) -> list[Observation]:
+    """Every setting that was tried, once, in the order of first trials: means over all of its finished trials."""
+    found = []
+    for group in by_settings(finished((t for t in trials if t.settings), *metrics)).values():
+        if any(t.kind is not Kind.BASELINE for t in group):
+            found.append(Observation(point=dict(group[0].settings), metrics=means(group)))
+    return found
+
+
+def guards(goal: Goal, *free: str) -> list[Constraint]:
+    """The limits on metrics other than the `free` ones."""
+    return [c for c in goal.constraints if c.metric not in free]
+
+
+def front_of(trials: Sequence[Trial], goal: Goal, second: str) -> list[Observation]:
+    """The settings that no other beats in both the objective and `second`, whatever the limits on these two.
+
+    The other limits hold: a setting that leaves load unsent is no bargain.
+    """
+    needed = [goal.objective, second, *(c.metric for c in goal.constraints)]
+    return front(measured(trials, needed), goal.objective, second, guards(goal, goal.objective, second))
+
+
+def volumes(trials: Sequence[Trial], goal: Goal, second: str) -> tuple[list[tuple[int, float]], tuple[float, float]]:
+    """The hypervolume after each search trial, by its number, in the product of both units; and where it is counted
+    from: the metric's limit, or else the worst that was measured. Of a maximized metric its reciprocal counts."""
+    needed = [goal.objective, second, *(c.metric for c in goal.constraints)]
+    searched = [t for t in finished(trials, *needed) if t.kind is Kind.SEARCH]
+    if not searched:
+        return [], (0.0, 0.0)
+    observations = [Observation(point=t.settings, metrics=t.metrics) for t in searched]
+    reference = (_worst(observations, goal, goal.objective), _worst(observations, goal, second))
+    corner = (cost(goal.objective, reference[0]), cost(second, reference[1]))
+    grown = hypervolumes(observations, goal.objective, second, corner, guards(goal, goal.objective, second))
+    return [(t.number, volume) for t, volume in zip(searched, grown, strict=True)], reference
+
+
+def _worst(observations: Sequence[Observation], goal: Goal, metric: str) -> float:
+    limits = [c.limit for c in goal.constraints if c.metric == metric and c.at_least == (metric in MAXIMIZED)]
+    price = partial(cost, metric)
+    # Of several limits the strictest counts.
+    return min(limits, key=price) if limits else max((o.metrics[metric] for o in observations), key=price)
+
+
+def picked(trials: Sequence[Trial], goal: Goal, limits: Sequence[Constraint]) -> Observation | None:
+    """The setting with the best objective within `limits`, which take the place of the experiment's own on their
+    metrics; no new trial is needed."""
+    kept = [*guards(goal, *(c.metric for c in limits)), *limits]
+    needed = [goal.objective, *(c.metric for c in kept)]
+    return pick(measured(trials, needed), goal.objective, kept)

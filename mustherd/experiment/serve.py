@@ -1,0 +1,94 @@
+"""Putting a shepherd together and running it: alone, or with an experiment to conduct."""
+
+import contextlib
+import json
+import logging
+import os
+import threading
+from pathlib import Path
+
+from mustherd.definition import loads
+from mustherd.experiment.external_load import outside_load
+from mustherd.experiment.loop import Conductor
+from mustherd.load import placement
+from mustherd.rowlog.allocator import keep_pages
+from mustherd.rowlog.writer import LogWriter
+from mustherd.shepherd.shepherd import Shepherd
+from mustherd.store.store import DEFINITION, Store
+from mustherd.wire.endpoints import Ports, ShepherdEnd
+from mustherd.wire.keys import for_shepherd
+
+log = logging.getLogger(__name__)
+
+ADDRESS = "shepherd.json"
+"""In an experiment's folder, while its shepherd runs: where it listens and its pid."""
+
+
+def serve(
+    folder: Path | None,
+    *,
+    logs_folder: Path | None = None,
+    listen: str,
+    ports: Ports,
+    keys_folder: Path | None,
+    expected: int,
+    stop: threading.Event,
+) -> int:
+    """Run a shepherd until it is stopped or its experiment has ended; gives the exit code of the process.
+
+    Rows of logs go to the experiment's folder, or without one to `logs_folder`, or are not asked for.
+    Raises KeysError, WireError, and with an experiment StoreError, SpecError, PolicyError.
+    """
+    keep_pages()
+    keys = for_shepherd(keys_folder) if keys_folder is not None else None
+    with contextlib.ExitStack() as stack:
+        store, logs = None, None
+        if folder is not None:
+            store = stack.enter_context(Store.open(folder))
+            stack.enter_context(store.own())
+            logs = stack.enter_context(LogWriter(store.folder))
+        elif logs_folder is not None:
+            logs = stack.enter_context(LogWriter(logs_folder))
+        end = ShepherdEnd(listen, ports, keys)
+        shepherd = Shepherd(
+            end,
+            experiment=store.experiment().name if store is not None else "",
+            folder=str(folder) if folder is not None else "",
+            sink=logs,
+        )
+        shepherd.start()
+        stack.callback(shepherd.stop)
+        bound = end.ports
+        log.info("listening on %s, ports %s", listen, (bound.pulse, bound.log, bound.control, bound.coordinate))
+        if store is None or logs is None:
+            while not stop.wait(1.0):
+                # Nobody drives this herd: what happens in it is only logged.
+                while not shepherd.events.empty():
+                    log.info("%s", shepherd.events.get_nowait())
+            return 0
+        address = store.folder / ADDRESS
+        _announce(address, listen, bound)
+        stack.callback(address.unlink, missing_ok=True)
+        experiment = loads(store.experiment().definition, str(store.folder / DEFINITION))
+        outside = outside_load(experiment.workload, placement.read(store.folder))
+        if outside is not None:
+            stack.callback(outside.leave)
+        conductor = Conductor(store, experiment, shepherd, logs, expected=expected, stop=stop, outside=outside)
+        return int(conductor.run())
+
+
+def _announce(file: Path, host: str, ports: Ports) -> None:
+    draft = file.with_suffix(".new")
+    draft.write_text(
+        json.dumps(
+            {
+                "pid": os.getpid(),
+                "host": host,
+                "pulse": ports.pulse,
+                "log": ports.log,
+                "control": ports.control,
+                "coordinate": ports.coordinate,
+            }
+        )
+    )
+    draft.replace(file)

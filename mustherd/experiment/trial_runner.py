@@ -1,0 +1,170 @@
+"""One trial on one muster: decide, read back, settle, measure, gate."""
+
+import time
+import zlib
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+
+from mustherd.definition import Experiment
+from mustherd.experiment import gates
+from mustherd.experiment.external_load import LASTING, OutsideLoad
+from mustherd.experiment.window_metrics import metrics
+from mustherd.load.errors import LoadError
+from mustherd.rowlog.medians import median_rx_bytes
+from mustherd.rowlog.writer import LogWriter
+from mustherd.shepherd.events import HerdError, MusterView
+from mustherd.shepherd.shepherd import Shepherd
+from mustherd.terms import settings_of
+from mustherd.trial import State, Trial, label_of
+from mustherd.wire.messages import Measured
+
+T = TypeVar("T")
+
+SLACK_S = 15.0
+"""Real seconds beyond a trial's own length before its muster's silence about it counts as an answer."""
+
+LOG_WAIT_S = 15.0
+"""How long the last blocks of a window may take to be on disk after its end."""
+
+DECISION_WAIT_S = 30.0
+"""Longer than the shepherd itself tries."""
+
+TWIN = "twin"
+"""The kind, among a node's facts, of one that can only load itself."""
+
+UNKNOWN_KNOB = "unknown-knob"
+NO_ANSWER = "no-answer"
+STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A trial that has ended."""
+
+    trial: Trial
+
+
+class Runner:
+    """Runs trials; `run` may be called from several threads, one trial a muster at a time."""
+
+    def __init__(
+        self, experiment: Experiment, shepherd: Shepherd, logs: LogWriter, outside: OutsideLoad | None = None
+    ) -> None:
+        """`outside` loads nodes that run no load of their own."""
+        self._experiment = experiment
+        self._outside = outside
+        self._shepherd = shepherd
+        self._logs = logs
+        self._speed = experiment.herd.simulated.speed if experiment.herd.simulated else 1.0
+
+    def run(self, trial: Trial, muster: str) -> Ended:
+        """Run a started trial to its end. Never raises for what a herd can do wrong: the trial says it."""
+        try:
+            view = self._shepherd.musters()[muster]
+            return self._run(trial, view)
+        except KeyError as error:
+            return Ended(_end(trial, State.FAILED, UNKNOWN_KNOB, f"muster {muster} offers no knob {error}"))
+        except HerdError as error:
+            return Ended(_end(trial, State.INVALID, error.reason, str(error)))
+        except LoadError as error:
+            state = State.FAILED if error.reason in LASTING else State.INVALID
+            return Ended(_end(trial, state, str(error.reason), error.message))
+        except FutureTimeoutError:
+            return Ended(_end(trial, State.INVALID, NO_ANSWER, f"muster {muster} gave no answer in time"))
+        except CancelledError:
+            return Ended(_end(trial, State.INVALID, STOPPED, "the experiment was stopped"))
+
+    def _run(self, trial: Trial, view: MusterView) -> Ended:
+        settings = settings_of(trial.settings, view.knobs)
+        load = self._experiment.workload
+        applied = self._shepherd.decide(view.name, settings).result(DECISION_WAIT_S)
+        if applied.outcome in ("refused", "failed"):
+            trial = msgspec.structs.replace(trial, readings=applied.readings)
+            return Ended(_end(trial, State.FAILED, f"decision-{applied.outcome}", applied.detail))
+        moved = [k.settle_seconds for k in view.knobs if any((s.sheep, s.knob) == (k.sheep, k.name) for s in settings)]
+        settle_s = max([load.settle_seconds, *(moved or [k.settle_seconds for k in view.knobs])])
+        measured = self._measure(trial, view, settle_s)
+        complete = self._logs.flush(view.name, measured.spool, measured.last_block, LOG_WAIT_S)
+        if complete and measured.last_block:
+            measured = self._with_losses(measured, trial, view.name)
+        seconds = measured.t1_s - measured.t0_s
+        trial = msgspec.structs.replace(
+            trial,
+            readings=measured.after,
+            energies=measured.energies,
+            load=measured.load,
+            metrics=metrics(seconds, measured.energies, measured.load),
+        )
+        if complete and measured.last_block:
+            received = median_rx_bytes(self._logs.folder, label_of(trial.number, trial.attempt), view.name)
+            if received is not None:
+                trial.metrics["rx_bytes_per_row"] = received
+        after = self._shepherd.musters()[view.name]
+        fired = gates.judge(
+            self._experiment.gates,
+            measured,
+            settings=settings,
+            seq=applied.seq if settings else 0,
+            facts=view.facts,
+            window_seconds=load.window_seconds,
+            times_late=after.times_late - view.times_late,
+            log_complete=complete,
+        ) or self._missing(trial)
+        if fired is not None:
+            return Ended(_end(trial, State.INVALID, fired.reason, fired.detail))
+        return Ended(_end(trial, State.FINISHED))
+
+    def _measure(self, trial: Trial, view: MusterView, settle_s: float) -> Measured:
+        load = self._experiment.workload
+        offered, label = trial.demand or load.load(), label_of(trial.number, trial.attempt)
+        if self._outside is not None and view.facts.get("kind") != TWIN:
+            return self._outside.measure(
+                self._shepherd,
+                view,
+                offered,
+                seed=self._seed(trial),
+                settle_s=settle_s,
+                label=label,
+                slack_s=SLACK_S,
+            )
+        measuring: Future[Measured] = self._shepherd.measure(
+            view.name,
+            settle_s=settle_s,
+            ramp_s=load.ramp_seconds,
+            window_s=load.window_seconds,
+            load=offered,
+            seed=self._seed(trial),
+            label=label,
+        )
+        node_seconds = settle_s + load.ramp_seconds + load.window_seconds
+        return measuring.result(node_seconds / self._speed * 2 + SLACK_S)
+
+    def _with_losses(self, measured: Measured, trial: Trial, muster: str) -> Measured:
+        """What the muster counts, or where the rows themselves show more, that."""
+        accounts = self._logs.accounts(label_of(trial.number, trial.attempt), muster)
+        lost = dict(measured.rows_lost)
+        for stream, account in accounts.items():
+            lost[stream] = max(lost.get(stream, 0), account.rows_lost)
+        return msgspec.structs.replace(measured, rows_lost=lost)
+
+    def _missing(self, trial: Trial) -> gates.Fired | None:
+        experiment = self._experiment
+        needed = [experiment.objective, *experiment.objectives[1:], *(c.metric for c in experiment.constraints)]
+        if experiment.gates.achieved_ratio > 0:
+            needed.append("achieved_ratio")
+        for metric in needed:
+            if metric not in trial.metrics:
+                return gates.Fired("metric-missing", f"{metric} was not measured: the node or the load doesn't give it")
+        return None
+
+    def _seed(self, trial: Trial) -> int:
+        # A twin's noise is decided by this: the same attempt of the same experiment sees the same noise.
+        return zlib.crc32(f"{self._experiment.search.seed}/{trial.number}/{trial.attempt}".encode())
+
+
+def _end(trial: Trial, state: State, reason: str = "", detail: str = "") -> Trial:
+    return msgspec.structs.replace(trial, state=state, reason=reason, detail=detail, ended_at=time.time())

@@ -1,0 +1,109 @@
+"""The search port: what every search can be asked and told."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from mustherd.learn.noise import Noise
+from mustherd.metrics import cost
+
+Point = dict[str, int]
+"""One candidate: a knob's key (`itr-delay`, `dvfs`, `dvfs@core-3`) to its value in the knob's canonical unit."""
+
+
+class Dimension(msgspec.Struct, frozen=True, kw_only=True):
+    """One knob of the space, as values or as a range.
+
+    `values` non-empty: the search may use just these. Otherwise every `low + k * step` up to `high`.
+    `categories` are values without an order towards the others (adaptive interrupt moderation, 1, beside delays in us).
+    """
+
+    name: str
+    values: tuple[int, ...] = ()
+    low: int = 0
+    high: int = -1
+    step: int = 1
+    categories: tuple[int, ...] = ()
+    scale: str = "linear"
+    """`linear` or `log`: how the physics suggests that equal steps look."""
+
+
+class Constraint(msgspec.Struct, frozen=True):
+    """A limit on a measured outcome: `metric <= limit` or, with `at_least`, `metric >= limit`."""
+
+    metric: str
+    limit: float
+    at_least: bool = False
+
+    def met_by(self, value: float) -> bool:
+        """Whether a measured value keeps the limit."""
+        return value >= self.limit if self.at_least else value <= self.limit
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """A valid, finished trial: where it was and every metric that was measured there.
+
+    `metrics` holds at least the problem's objective and the metrics of its constraints; all are finite numbers.
+    """
+
+    point: Point
+    metrics: Mapping[str, float]
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """What is searched: the best `objective` (mustherd.metrics) over the space under the constraints."""
+
+    dimensions: tuple[Dimension, ...]
+    objective: str
+    constraints: tuple[Constraint, ...] = ()
+    default: Point | None = None
+    """The baseline's settings where they lie in the space; a search may start from them."""
+    second: str = ""
+    """A second objective: the search then spreads over the front of the two."""
+    prior: tuple[Observation, ...] = ()
+    """Observations from another day, machine, load or model; outside the space they are allowed. What of them
+    contradicts the measurements is dropped, metric by metric."""
+    in_flight_us: float | None = None
+    """How long a request may be under way on average before the load's places in flight are all taken: their number
+    over the load (Little's law). Longer, and load is left unsent. None where it isn't known."""
+    context: str = ""
+    """The dimension that isn't free but given, such as the load: the best point is sought for each of its values. The
+    default has no value of it."""
+
+    def cost(self, observation: Observation) -> float:
+        """What the objective's cost is there."""
+        return cost(self.objective, observation.metrics[self.objective])
+
+
+class Search(Protocol):
+    """Proposes points and learns from what was measured there.
+
+    Guarantees: a point proposed lies in the space; no point of a discrete space is proposed again while others are
+    left; the same seed, tells and asks give the same proposals. Does not guarantee that a point it proposed is ever
+    told: an invalid trial is simply forgotten.
+    """
+
+    def ask(self, pending: Sequence[Point] = ()) -> Point | None:
+        """The next point to try, given points under way elsewhere; None when nothing is left worth trying."""
+        ...
+
+    def tell(self, observations: Sequence[Observation]) -> None:
+        """Learn from observations; one call with many is much faster than many calls with one.
+
+        Raises ValueError, and learns nothing, for a point outside the space or a metric that is missing or not finite.
+        """
+        ...
+
+    def state(self) -> dict[str, object]:
+        """What the search would say of itself now (JSON types only): method, seed, observations, its best guess."""
+        ...
+
+
+@runtime_checkable
+class Calibrated(Protocol):
+    """A search that can be told how much equal trials differ, whenever that has been measured."""
+
+    def calibrate(self, noise: Mapping[str, Noise]) -> None:
+        """Take the noise of one trial in, by metric; what was said before is replaced."""
+        ...

@@ -1,0 +1,116 @@
+"""Searches of other libraries behind our port, to be compared with in a replay.
+
+None of them is a dependency: `missing` says what isn't installed (`pip install 'mustherd[peers]'` installs it all).
+They run at their own defaults; a discrete knob is an integer dimension to them, by the value's place among the others.
+"""
+
+import importlib.util
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from mustherd.learn.base import Observation, Point, Problem, Search
+
+NEEDS: dict[str, tuple[str, ...]] = {
+    "optuna-gp": ("optuna", "torch"),
+    "optuna-tpe": ("optuna",),
+    "penalty": (),
+}
+"""Every peer and the packages that it takes."""
+
+
+def missing(peer: str) -> tuple[str, ...]:
+    """The packages that a peer needs and that aren't installed."""
+    return tuple(name for name in NEEDS[peer] if importlib.util.find_spec(name) is None)
+
+
+def make(peer: str, problem: Problem, seed: int) -> Search:
+    """The peer called `peer`, one of NEEDS. ValueError when its packages are missing."""
+    if absent := missing(peer):
+        raise ValueError(f"search {peer!r} needs {' and '.join(absent)}: pip install {' '.join(absent)}")
+    if peer == "penalty":
+        return Penalty(problem, seed)
+    return Optuna(problem, peer.removeprefix("optuna-"), seed)
+
+
+class _Peer:
+    """What the peers have in common: the knobs' values by their places."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.values = {
+            d.name: tuple(sorted({*(d.values or range(d.low, d.high + 1, d.step)), *d.categories}))
+            for d in problem.dimensions
+        }
+
+    def state(self) -> dict[str, object]:
+        return {"reason": ""}
+
+    def misses(self, observation: Observation) -> list[float]:
+        """By how much of itself each limit is missed; 0 and less: kept."""
+        return [
+            (1 - observation.metrics[c.metric] / c.limit) * (1 if c.at_least else -1) for c in self.problem.constraints
+        ]
+
+
+class Optuna(_Peer):
+    """Optuna's samplers with `constraints_func`; the first trials are drawn at random, as they do it."""
+
+    def __init__(self, problem: Problem, sampler: str, seed: int) -> None:
+        super().__init__(problem)
+        import optuna  # noqa: PLC0415
+        from optuna.samplers import GPSampler, TPESampler  # noqa: PLC0415
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # GPSampler and constraints_func call themselves experimental
+            kind: Any = GPSampler if sampler == "gp" else TPESampler
+            if sampler == "gp":
+                import torch  # noqa: PLC0415
+
+                torch.set_num_threads(1)
+            chosen = kind(seed=seed, constraints_func=lambda trial: trial.user_attrs["misses"])
+            self._study: Any = optuna.create_study(sampler=chosen)
+
+    def ask(self, pending: Sequence[Point] = ()) -> Point | None:  # noqa: ARG002
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._trial = self._study.ask()
+            return {k: v[self._trial.suggest_int(k, 0, len(v) - 1)] for k, v in self.values.items()}
+
+    def tell(self, observations: Sequence[Observation]) -> None:
+        for observation in observations:
+            self._trial.set_user_attr("misses", self.misses(observation))
+            self._study.tell(self._trial, self.problem.cost(observation))
+
+
+class Penalty(_Peer):
+    """The reference's way: scikit-optimize at its defaults, on joules x (p99 - limit + 1) above the limit.
+
+    It knows of no throughput guard.
+    """
+
+    def __init__(self, problem: Problem, seed: int) -> None:
+        super().__init__(problem)
+        from skopt import Optimizer  # noqa: PLC0415
+
+        self._optimizer: Any = Optimizer(
+            [(0, len(v) - 1) for v in self.values.values()], base_estimator="GP", random_state=seed
+        )
+        self._limits = [c for c in problem.constraints if not c.at_least]
+
+    def ask(self, pending: Sequence[Point] = ()) -> Point | None:  # noqa: ARG002
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of proposing a point again
+            self._at = self._optimizer.ask()
+        return {k: v[int(i)] for (k, v), i in zip(self.values.items(), self._at, strict=True)}
+
+    def tell(self, observations: Sequence[Observation]) -> None:
+        for observation in observations:
+            value = self.problem.cost(observation)
+            for limit in self._limits:
+                over = observation.metrics[limit.metric] - limit.limit
+                value *= over + 1 if over > 0 else 1
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._optimizer.tell(self._at, value)

@@ -1,0 +1,149 @@
+"""The model of a problem: an outcome each for the objective and the constraints, and what they say of points."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from skopt.acquisition import gaussian_ei
+
+from mustherd.learn.base import Observation, Problem
+from mustherd.learn.noise import Noise
+from mustherd.learn.outcome import Outcome
+from mustherd.learn.pareto import hypervolume
+from mustherd.learn.surrogate import Array, Surrogate
+
+EVERY = 20
+"""Up to so many observations the hyper-parameters are tuned at each; from there on when there are a tenth more."""
+MARGIN = 0.05
+"""How far beyond the worst pair, in each objective's logarithm, the hypervolume is measured from."""
+PRIOR_POINTS = 150
+"""Earlier observations that a prior is made of at most."""
+
+
+class Model:
+    """Learns from observations at coordinates; knows nothing of spaces or of what was proposed."""
+
+    def __init__(self, problem: Problem, width: int, noise: Mapping[str, float] | None = None) -> None:
+        """A model over `width` coordinates; `noise` by metric, the relative standard deviation of one trial."""
+        noise = noise or {}
+        self.objective = Outcome(problem.objective, None, width, noise.get(problem.objective))
+        self.limits = [Outcome(c.metric, c, width, noise.get(c.metric)) for c in problem.constraints]
+        self.second = Outcome(problem.second, None, width, noise.get(problem.second)) if problem.second else None
+        self._outcomes = [self.objective, *self.limits, *([self.second] if self.second else [])]
+        self._fitted = 0
+        self._tuned = 0
+
+    def believe(self, x: Array, prior: Sequence[Observation]) -> None:
+        """Take earlier observations at `x` as a prior, for every outcome that all of them measured."""
+        # Evenly, so that a prior recorded as a grid stays one.
+        count = min(len(prior), PRIOR_POINTS)
+        chosen = [i * len(prior) // count for i in range(count)]
+        for outcome in self._outcomes:
+            values = [prior[i].metrics[outcome.metric] for i in chosen if outcome.metric in prior[i].metrics]
+            if len(values) == count:
+                outcome.believe(x[chosen], values)
+
+    def learn(self, x: Array, observations: Sequence[Observation], points: Sequence[int]) -> None:
+        """Fit to observations at `x`, one row each; equal numbers in `points` are repeats of a point.
+
+        Costs nothing when their number has not changed since the last call.
+        """
+        count = len(observations)
+        if count == self._fitted:
+            return
+        tune = count <= EVERY or count >= 1.1 * self._tuned
+        for outcome in self._outcomes:
+            outcome.learn(x, [o.metrics[outcome.metric] for o in observations], points, tune)
+        self._fitted = count
+        self._tuned = count if tune else self._tuned
+
+    def calibrate(self, noise: Mapping[str, Noise]) -> None:
+        """Take in how much equal trials differ, by metric."""
+        for outcome in self._outcomes:
+            if outcome.metric in noise:
+                outcome.calibrate(noise[outcome.metric])
+        self._fitted = 0
+
+    def noise(self) -> float:
+        """The largest relative noise of one trial among the outcomes on logarithms, as the model sees it."""
+        return max((o.surrogate.noise() for o in self._outcomes if o.log), default=0.0)
+
+    def log_chance(self, x: Array) -> Array:
+        """Logarithm of the probability that every limit is kept, at each of `x`."""
+        total: Array = np.zeros(len(x))
+        for outcome in self.limits:
+            total = total + outcome.log_chance(x, outcome.surrogate)
+        return total
+
+    def incumbent(self, x: Array) -> "Incumbent | None":
+        """The best among those of `x` whose means keep every limit, as the model sees it; None where none does."""
+        kept = np.ones(len(x), dtype=bool)
+        for outcome in self.limits:
+            kept &= outcome.kept(x)
+        if not kept.any():
+            return None
+        first = self.objective.surrogate.predict(x)[kept]
+        if self.second is None:
+            return Incumbent(float(np.min(first)))
+        second = self.second.surrogate.predict(x)[kept]
+        corner = (float(np.max(first)) + MARGIN, float(np.max(second)) + MARGIN)
+        front: list[tuple[float, float]] = []
+        for pair in sorted(zip(first.tolist(), second.tolist(), strict=True)):
+            if not front or pair[1] < front[-1][1]:
+                front.append(pair)
+        return Incumbent(float(np.min(first)), tuple(front), corner)
+
+    def acquisition(self, incumbent: "Incumbent | None", pending: Array) -> Callable[[Array], Array]:
+        """What a trial is worth: log of expected improvement on `incumbent` times the probability of feasibility.
+
+        Without an incumbent the probability alone. With a second objective the improvement is that of the hypervolume,
+        as a share of it. Points under way, at `pending`, count as if the means came true.
+        """
+        objective = self.objective.surrogate.imagine(pending)
+        limits = [(o, o.surrogate.imagine(pending)) for o in self.limits]
+        second = self.second.surrogate.imagine(pending) if self.second is not None else None
+
+        def score(x: Array) -> Array:
+            total: Array = np.zeros(len(x))
+            for outcome, surrogate in limits:
+                total = total + outcome.log_chance(x, surrogate)
+            if incumbent is not None:
+                if second is None:
+                    gain = gaussian_ei(x, objective, y_opt=incumbent.least, xi=0.0)
+                else:
+                    gain = hypervolume_gain(x, objective, second, incumbent)
+                total = total + np.log(np.maximum(gain, 1e-300))
+            return total
+
+        return score
+
+
+class Incumbent(NamedTuple):
+    """What a trial has to improve on, in the objectives' transforms."""
+
+    least: float
+    """The least mean of the objective."""
+    front: tuple[tuple[float, float], ...] = ()
+    """With a second objective, the pairs that no other beats, by the first one ascending."""
+    corner: tuple[float, float] = (0.0, 0.0)
+    """Where the hypervolume is measured from."""
+
+
+def hypervolume_gain(x: Array, first: Surrogate, second: Surrogate, incumbent: Incumbent) -> Array:
+    """The expected gain of hypervolume at each of `x`, as a share of what the front covers.
+
+    What a new pair y adds is the area of the points z above it that the front leaves uncovered; its expectation is the
+    integral of P(y1 <= z1) P(y2 <= z2) over them. Between two neighbours of the front the uncovered points lie below
+    one ceiling c, so the integral is a sum over strips a..b of (EI1(b) - EI1(a)) EI2(c), with EI(t) the expected
+    improvement on t (after Emmerich, Deutz and Klinkenberg, CEC 2011).
+    """
+    bounds = [pair[0] for pair in incumbent.front] + [incumbent.corner[0]]
+    ceilings = [incumbent.corner[1]] + [pair[1] for pair in incumbent.front]
+    gain: Array = np.zeros(len(x))
+    below: Array = np.zeros(len(x))
+    for bound, ceiling in zip(bounds, ceilings, strict=True):
+        up_to = gaussian_ei(x, first, y_opt=bound, xi=0.0)
+        gain = gain + (up_to - below) * gaussian_ei(x, second, y_opt=ceiling, xi=0.0)
+        below = up_to
+    covered = hypervolume(incumbent.front, incumbent.corner)
+    return np.asarray(gain / max(covered, MARGIN**2), dtype=np.float64)

@@ -1,0 +1,193 @@
+"""Knobs of a server process."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mustherd.node.knob import KnobError
+from mustherd.node.server.group import UNLIMITED, CpuGroup, GroupError
+from mustherd.node.server.process import Server, ServerError
+from mustherd.terms import KnobInfo
+
+SHEEP = "node-0"
+
+SETTLE_S = 0.2
+"""For threads to move to other cores, and a restarted server to be listening."""
+MIN_QUOTA, QUOTA_STEP = 20, 5
+"""Percent of a core; the smallest quota that a kernel takes is 1 ms in each period of 5 ms."""
+US_PER_PERCENT = 10_000
+MAX_POLL_US = 1000
+WORKERS_PER_CORE = 2
+
+
+class ServerKnob:
+    """What all knobs of a process share: what is written is what is held, exactly."""
+
+    def __init__(self, info: KnobInfo) -> None:
+        self._info = info
+
+    @property
+    def info(self) -> KnobInfo:
+        return self._info
+
+    def lands_on(self, value: int) -> int:
+        return value
+
+    def tolerance(self) -> int:
+        return 0
+
+    def _allowed(self, value: int) -> None:
+        if not self._info.allows(value):
+            raise self._error(f"{value} is not allowed, only {self._info.allowed_text()}")
+
+    def _error(self, what: object) -> KnobError:
+        return KnobError(f"{self._info.name} of {self._info.sheep}: {what}")
+
+
+class ServerCores(ServerKnob):
+    """`server-cores`: how many cores all threads of the server may run on, the first ones of a list."""
+
+    def __init__(self, server: Server, cores: Sequence[int]) -> None:
+        """`cores` are those that the server may be given, in that order."""
+        super().__init__(
+            KnobInfo(name="server-cores", sheep=SHEEP, unit="cores", low=1, high=len(cores), settle_seconds=SETTLE_S)
+        )
+        self._server = server
+        self._cores = tuple(cores)
+
+    def read(self) -> int:
+        """Cores that its first thread may run on."""
+        return len(self._masks()[0])
+
+    def running(self) -> int:
+        """Cores that any of its threads may run on."""
+        return len(set().union(*self._masks()))
+
+    def write(self, value: int) -> None:
+        self._allowed(value)
+        try:
+            self._server.pin(self._cores[:value])
+        except ServerError as error:
+            raise self._error(error) from None
+
+    def _masks(self) -> list[set[int]]:
+        masks = []
+        try:
+            for thread in self._server.threads():
+                try:
+                    masks.append(os.sched_getaffinity(thread))
+                except ProcessLookupError:
+                    continue  # it ended meanwhile
+        except (ServerError, OSError) as error:
+            raise self._error(error) from None
+        if not masks:
+            raise self._error("the server has no threads")
+        return masks
+
+
+class ServerThreads(ServerKnob):
+    """`memcached-threads`: worker threads of the server, which is started again to change them."""
+
+    def __init__(self, server: Server, cores: int, restarted: Callable[[], None]) -> None:
+        """`restarted` is called after each restart: limits hold for a process, not for its successor."""
+        super().__init__(
+            KnobInfo(
+                name="memcached-threads",
+                sheep=SHEEP,
+                unit="threads",
+                low=1,
+                high=max(8, WORKERS_PER_CORE * cores),
+                settle_seconds=SETTLE_S,
+            )
+        )
+        self._server = server
+        self._restarted = restarted
+
+    def read(self) -> int:
+        """As its command line says."""
+        try:
+            return self._server.asked_workers()
+        except ServerError as error:
+            raise self._error(error) from None
+
+    def running(self) -> int:
+        """As it says itself."""
+        try:
+            return self._server.workers()
+        except ServerError as error:
+            raise self._error(error) from None
+
+    def write(self, value: int) -> None:
+        """Restart the server, unless it has that many already; what it held is lost."""
+        self._allowed(value)
+        try:
+            if self._server.asked_workers() != value:
+                self._server.restart(value)
+                self._restarted()
+        except (ServerError, GroupError) as error:
+            raise self._error(error) from None
+
+
+class CpuQuota(ServerKnob):
+    """`cpu-quota`: time on cores that the server may use, in percent of one core; all cores' worth is no limit."""
+
+    def __init__(self, group: CpuGroup, cores: int) -> None:
+        self._unlimited = 100 * cores
+        super().__init__(
+            KnobInfo(
+                name="cpu-quota",
+                sheep=SHEEP,
+                unit="%",
+                low=MIN_QUOTA,
+                high=self._unlimited,
+                step=QUOTA_STEP,
+                names={self._unlimited: "unlimited"},
+                settle_seconds=SETTLE_S,
+            )
+        )
+        self._group = group
+
+    def read(self) -> int:
+        try:
+            quota = self._group.quota_us()
+        except GroupError as error:
+            raise self._error(error) from None
+        return self._unlimited if quota == UNLIMITED else quota // US_PER_PERCENT
+
+    def running(self) -> None:
+        """The kernel keeps to its quota or not at all: nothing else can be asked."""
+        return
+
+    def write(self, value: int) -> None:
+        self._allowed(value)
+        try:
+            self._group.limit(UNLIMITED if value == self._unlimited else value * US_PER_PERCENT)
+        except GroupError as error:
+            raise self._error(error) from None
+
+
+class Sysctl(ServerKnob):
+    """A number of microseconds under /proc/sys: `busy-poll` and `busy-read`, how long sockets poll a network card.
+
+    On loopback there is no card to poll, and they have no effect.
+    """
+
+    def __init__(self, name: str, file: Path) -> None:
+        super().__init__(KnobInfo(name=name, sheep=SHEEP, unit="us", low=0, high=MAX_POLL_US))
+        self._file = file
+
+    def read(self) -> int:
+        try:
+            return int(self._file.read_text(encoding="ascii"))
+        except (OSError, ValueError) as error:
+            raise self._error(f"{self._file}: {error}") from None
+
+    def running(self) -> int:
+        return self.read()
+
+    def write(self, value: int) -> None:
+        self._allowed(value)
+        try:
+            self._file.write_text(f"{value}\n", encoding="ascii")
+        except OSError as error:
+            raise self._error(f"{self._file}: {error.strerror}") from None

@@ -1,0 +1,160 @@
+"""A node whose sheep is one server process on this machine."""
+
+import contextlib
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from mustherd.node.clock import MonotonicClock
+from mustherd.node.energy import EnergyMeter
+from mustherd.node.knob import Knob
+from mustherd.node.node import RunningLoad
+from mustherd.node.server.group import CpuGroup, GroupError
+from mustherd.node.server.knobs import CpuQuota, ServerCores, ServerThreads, Sysctl
+from mustherd.node.server.process import Server
+from mustherd.terms import Load
+
+CPU_INFO = Path("/proc/cpuinfo")
+GROUP = "mustherd"
+SYSCTL = Path("/proc/sys/net/core")
+SYSCTLS = {"busy-poll": "busy_poll", "busy-read": "busy_read"}
+
+NO_METER = "none found: the objective is the server's CPU time (server_cpu_seconds)"
+
+
+class EndableLoad(RunningLoad, Protocol):
+    """A load that can be ended early."""
+
+    def stop(self) -> None:
+        """End it; harmless when it has ended."""
+        ...
+
+
+Loader = Callable[[Load, int], EndableLoad]
+
+
+class ProcessNode:
+    """Keeps the contract of mustherd.node.node.Node for a server that already runs and a load that `loader` starts.
+
+    Without a meter the load's report carries what the server cost: `server_cpu_seconds`. `close` ends the load and the
+    server.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        loader: Loader,
+        cores: Sequence[int] = (),
+        meter: EnergyMeter | None = None,
+        address: str = "",
+    ) -> None:
+        """`cores` are those that the server may be given; none: all that it may use now. Raises ServerError.
+
+        `address` is told among the facts, for who loads it from elsewhere.
+        """
+        self._server = server
+        self._loader = loader
+        self._meter = meter
+        self._clock = MonotonicClock()
+        self._load: EndableLoad | None = None
+        cores = tuple(cores) or tuple(sorted(os.sched_getaffinity(server.pid)))
+        knobs: list[Knob] = [ServerCores(server, cores), ServerThreads(server, len(cores), self._adopt)]
+        self._group: CpuGroup | None = None
+        try:
+            self._group = CpuGroup(f"{GROUP}-{os.getpid()}-{server.pid}")
+            _sweep(self._group.path.parent)
+            with contextlib.suppress(GroupError):
+                self._group.prefer()
+            self._adopt()
+            knobs.append(CpuQuota(self._group, len(cores)))
+            quota = str(self._group.path)
+        except GroupError as error:
+            self._leave_group()
+            quota = f"not offered: {error}"
+        knobs += [
+            Sysctl(name, SYSCTL / file) for name, file in SYSCTLS.items() if os.access(SYSCTL / file, os.R_OK | os.W_OK)
+        ]
+        self._knobs = tuple(knobs)
+        self._facts = {
+            "kind": "process",
+            "cpu": _cpu(),
+            "cores": str(len(cores)),
+            "kernel": platform.release(),
+            "server": server.version,
+            "memcached": address,
+            "cpu-quota": quota,
+            "energy": NO_METER if meter is None else ", ".join(zone.name for zone in meter.zones),
+        }
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        return self._facts
+
+    @property
+    def clock(self) -> MonotonicClock:
+        return self._clock
+
+    @property
+    def knobs(self) -> Sequence[Knob]:
+        return self._knobs
+
+    @property
+    def meter(self) -> EnergyMeter | None:
+        return self._meter
+
+    @property
+    def loggers(self) -> tuple[()]:
+        return ()
+
+    @property
+    def text_loggers(self) -> tuple[()]:
+        return ()
+
+    def start_load(self, load: Load, seed: int) -> EndableLoad:
+        """Start `load` in place of any other; returns before it is up."""
+        self.stop_load()
+        self._load = self._loader(load, seed)
+        return self._load
+
+    def stop_load(self) -> None:
+        load, self._load = self._load, None
+        if load is not None:
+            load.stop()
+
+    def close(self) -> None:
+        """End the load and the server, and remove the control group."""
+        self.stop_load()
+        self._server.close()
+        self._leave_group()
+
+    def _adopt(self) -> None:
+        if self._group is not None:
+            self._group.adopt(self._server.pid)
+
+    def _leave_group(self) -> None:
+        group, self._group = self._group, None
+        if group is not None:
+            group.close()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove groups whose owner was killed before it could."""
+    for group in folder.glob(f"{GROUP}-*-*"):
+        owner = group.name.split("-")[1]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            # Where a process is still in it the kernel refuses.
+            with contextlib.suppress(OSError):
+                group.rmdir()
+
+
+def _cpu() -> str:
+    try:
+        for line in CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == "model name":
+                return value.strip()
+    except OSError:
+        pass
+    return platform.machine()

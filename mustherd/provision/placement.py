@@ -1,0 +1,108 @@
+"""Who makes the load and which servers it goes to, read from an inventory by Ansible; no node is contacted."""
+
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mustherd.load.memcached.counters import Address
+from mustherd.load.placement import Layout, Place
+from mustherd.provision.inventory import InventoryError
+
+LEADER, AGENTS, MUSTERS = "loadgen_leader", "loadgen_agents", "musters"
+
+ASKED = {
+    "groups": "group_names",
+    "address": "herd_address | default(inventory_hostname)",
+    "host": "ansible_host | default(inventory_hostname)",
+    "user": "ansible_user | default('')",
+    "port": "ansible_port | default(22) | int",
+    "key": "ansible_ssh_private_key_file | default('')",
+    "connection": "ansible_connection | default('ssh')",
+    "indexes": "herd_musters | default([0])",
+    "first_port": "memcached_mutilate_port | default(11211) | int",
+    "servers": "memcached_mutilate_instances | default(1) | int",
+    "service_manager": "memcached_mutilate_agent_units | default(true) | bool",
+}
+"""What is asked of each host, as expressions over its variables; the defaults are those of the roles."""
+
+
+def read(inventory: Path) -> Layout | None:
+    """The layout of an inventory's load; None where nobody leads one. Raises InventoryError."""
+    hosts = _variables(inventory)
+    leaders = [name for name, told in hosts.items() if LEADER in told["groups"]]
+    if not leaders:
+        return None
+    if len(leaders) > 1:
+        raise InventoryError(
+            f"{inventory}: one host leads the load, found {', '.join(leaders)}; mend: keep one of them"
+        )
+    agents = [told for told in hosts.values() if AGENTS in told["groups"]]
+    servers: dict[str, tuple[Address, ...]] = {}
+    for told in hosts.values():
+        if MUSTERS in told["groups"]:
+            listening = tuple(Address(told["address"], told["first_port"] + k) for k in range(told["servers"]))
+            for index in told["indexes"]:
+                servers[f"muster-{told['address']}" + (f"-{index}" if index else "")] = listening
+    return Layout(
+        leader=_place(hosts[leaders[0]]),
+        agents=tuple(map(_place, agents)),
+        start_agents=bool(agents) and not all(told["service_manager"] for told in agents),
+        servers=servers,
+    )
+
+
+def _place(told: Mapping[str, Any]) -> Place:
+    if told["connection"] == "local":
+        return Place(address=told["address"])
+    return Place(address=told["address"], host=told["host"], user=told["user"], port=told["port"], key=told["key"])
+
+
+def _variables(inventory: Path) -> dict[str, dict[str, Any]]:
+    """Variables of every host of the load, by name."""
+    # It takes a while to import, and signals are its to take only during a run.
+    import ansible_runner  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    if not inventory.exists():
+        raise InventoryError(f"{inventory}: no such inventory; mend: give its path from the current folder")
+    found: dict[str, dict[str, Any]] = {}
+    errors: list[str] = []
+
+    def handle(event: dict[str, Any]) -> bool:
+        data = event.get("event_data", {})
+        if event.get("event") == "runner_on_ok":
+            found[data["host"]] = data["res"]["told"]
+        elif event.get("event") in ("runner_on_failed", "runner_on_unreachable"):
+            errors.append(f"{data.get('host')}: {data.get('res', {}).get('msg', '')}")
+        return True
+
+    told = ", ".join(f"'{name}': {expression}" for name, expression in ASKED.items())
+    held = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with tempfile.TemporaryDirectory(prefix="mustherd-") as private:
+            play = [
+                {
+                    "hosts": f"{MUSTERS}:{LEADER}:{AGENTS}",
+                    "gather_facts": False,
+                    "tasks": [{"ansible.builtin.debug": {"var": "told"}, "vars": {"told": "{{ {" + told + "} }}"}}],
+                }
+            ]
+            answer = ansible_runner.run(
+                private_data_dir=private,
+                playbook=play,
+                inventory=str(inventory.resolve()),
+                envvars={"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"},
+                event_handler=handle,
+                quiet=True,
+            )
+            said = answer.stdout.read() if answer.rc else ""
+    finally:
+        for number, handler in held.items():
+            signal.signal(number, handler)
+    if errors or answer.rc:
+        why = errors[0] if errors else " ".join(line.strip() for line in said.splitlines() if "ERROR" in line)[:500]
+        raise InventoryError(f"{inventory} can't be read: {why or 'ansible-playbook failed without a word'}")
+    return found

@@ -1,0 +1,1 @@
+"""Rows of logs: parsed, made durable, accounted for, and read back."""

@@ -1,0 +1,210 @@
+"""The log's ledger: which files hold which blocks, up to where musters' spools are safe, and every stream's account.
+
+`logs/ledger.sqlite` beside the Parquet files. A batch of blocks is committed here after its files are on disk under
+draft names; then they get their own. What a crash leaves between the two is put right at the next opening.
+"""
+
+import contextlib
+import json
+import secrets
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from mustherd.rowlog.accounting import Account, Place
+from mustherd.store.errors import StoreError
+from mustherd.terms import MAX_VALUE
+
+FILE = "ledger.sqlite"
+DRAFT = ".part"
+"""What a file's name ends with until it is committed."""
+
+VERSION = 1
+
+_TABLES = """
+CREATE TABLE log (number INTEGER NOT NULL, version INTEGER NOT NULL);
+CREATE TABLE part (
+    path TEXT PRIMARY KEY,
+    label TEXT NOT NULL,
+    muster TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    first_row INTEGER NOT NULL,
+    rows INTEGER NOT NULL,
+    bytes INTEGER NOT NULL
+);
+CREATE INDEX part_of ON part (label, muster, stream, first_row);
+CREATE TABLE spool (muster TEXT NOT NULL, spool INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (muster, spool));
+CREATE TABLE stream (
+    label TEXT NOT NULL,
+    muster TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    account TEXT NOT NULL CHECK (json_valid(account)),
+    place BLOB NOT NULL,
+    PRIMARY KEY (label, muster, stream)
+);
+"""
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """A file: rows of one stream in order, or lines set aside."""
+
+    path: str
+    """Below the folder `logs`."""
+    label: str
+    muster: str
+    stream: str
+    first_row: int
+    rows: int
+    size: int
+
+
+class Booked(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream's account with its names."""
+
+    label: str
+    muster: str
+    stream: str
+    account: Account
+
+
+class NoLogError(StoreError):
+    """There is no log to read, or its first process is only making it."""
+
+
+class Ledger:
+    """One process writes, from one thread; any number read."""
+
+    def __init__(self, folder: Path, *, write: bool = False) -> None:
+        """`folder` is an experiment's `logs`. NoLogError when there is none to read, StoreError for another version."""
+        self.folder = folder
+        file = folder / FILE
+        if not write and not file.exists():
+            raise NoLogError(f"{folder} holds no log")
+        try:
+            if write:
+                folder.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(
+                file if write else f"{file.absolute().as_uri()}?mode=ro",
+                uri=not write,
+                check_same_thread=False,
+                timeout=10,
+            )
+            self.number = self._prepare(write=write)
+        except (OSError, sqlite3.Error, TypeError) as error:
+            raise StoreError(f"{file} can't be used: {error}") from error
+
+    def _prepare(self, *, write: bool) -> int:
+        """The log's number. What is wrong with the file ends the connection."""
+        with contextlib.ExitStack() as on_error:
+            on_error.callback(self._database.close)
+            if write:
+                self._database.execute("PRAGMA journal_mode = WAL")
+                self._database.execute("PRAGMA synchronous = FULL")
+                self._make()
+            if not self._made():
+                raise NoLogError(f"{self.folder} holds no log")
+            number, version = self._database.execute("SELECT number, version FROM log").fetchone()
+            if version != VERSION:
+                raise StoreError(f"{self.folder / FILE} is of version {version}, this program writes {VERSION}")
+            on_error.pop_all()
+        return int(number)
+
+    def _make(self) -> None:
+        if self._made():
+            return
+        with self._database:
+            self._database.executescript(f"BEGIN; {_TABLES}")
+            self._database.execute("INSERT INTO log VALUES (?, ?)", (secrets.randbelow(MAX_VALUE) + 1, VERSION))
+
+    def _made(self) -> bool:
+        return self._database.execute("SELECT 1 FROM sqlite_master WHERE name = 'log'").fetchone() is not None
+
+    def spools(self) -> dict[tuple[str, int], int]:
+        """Number of the last durable block of every spool ever seen, by muster and spool."""
+        rows = self._database.execute("SELECT muster, spool, seq FROM spool")
+        return {(muster, spool): seq for muster, spool, seq in rows}
+
+    def place(self, label: str, muster: str, stream: str) -> Place:
+        """Where a stream stands; at its beginning if it was never seen."""
+        found = self._database.execute(
+            "SELECT place FROM stream WHERE (label, muster, stream) = (?, ?, ?)", (label, muster, stream)
+        ).fetchone()
+        return msgspec.msgpack.decode(found[0], type=Place) if found else Place(account=Account())
+
+    def commit(
+        self, muster: str, spool: int, seq: int, parts: Iterable[Part], places: dict[tuple[str, str], Place]
+    ) -> None:
+        """Blocks of a spool up to `seq` are in these files; `places` by label and stream. Raises sqlite3.Error."""
+        with self._database as database:
+            database.executemany(
+                "INSERT INTO part VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [(p.path, p.label, p.muster, p.stream, p.first_row, p.rows, p.size) for p in parts],
+            )
+            database.executemany(
+                "INSERT OR REPLACE INTO stream VALUES (?, ?, ?, ?, ?)",
+                [
+                    (label, muster, stream, json.dumps(msgspec.to_builtins(p.account)), msgspec.msgpack.encode(p))
+                    for (label, stream), p in places.items()
+                ],
+            )
+            database.execute("INSERT OR REPLACE INTO spool VALUES (?, ?, ?)", (muster, spool, seq))
+
+    def parts(self, label: str | None = None, muster: str | None = None, stream: str | None = None) -> list[Part]:
+        """Files, in the order of their rows."""
+        where, values = _where(label=label, muster=muster, stream=stream)
+        rows = self._database.execute(
+            f"SELECT path, label, muster, stream, first_row, rows, bytes FROM part{where}"  # noqa: S608 (names are ours)
+            " ORDER BY label, muster, stream, first_row, path",
+            values,
+        )
+        names = Part.__struct_fields__
+        return [Part(**dict(zip(names, row, strict=True))) for row in rows]
+
+    def accounts(self, label: str | None = None, muster: str | None = None) -> list[Booked]:
+        """Streams' accounts."""
+        where, values = _where(label=label, muster=muster)
+        rows = self._database.execute(
+            f"SELECT label, muster, stream, account FROM stream{where} ORDER BY label, muster, stream",  # noqa: S608
+            values,
+        )
+        return [
+            Booked(label=r[0], muster=r[1], stream=r[2], account=msgspec.json.decode(r[3], type=Account)) for r in rows
+        ]
+
+    def file(self, part: Part) -> Path:
+        """Where a committed file lies: under its own name, or still its draft's."""
+        path = self.folder / part.path
+        return path if path.exists() else path.with_name(path.name + DRAFT)
+
+    def close(self) -> None:
+        """Give the database back."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def accounts_by_label(folder: Path) -> dict[str, Account]:
+    """Of an experiment's `logs`, over all musters and streams; empty where nothing is logged. StoreError otherwise."""
+    try:
+        with Ledger(folder) as ledger:
+            found: dict[str, Account] = {}
+            for booked in ledger.accounts():
+                found.setdefault(booked.label, Account(malformed={}, lost={})).add(booked.account)
+            return found
+    except NoLogError:
+        return {}
+    except sqlite3.Error as error:
+        raise StoreError(f"{folder / FILE} can't be read: {error}") from error
+
+
+def _where(**wanted: str | None) -> tuple[str, list[str]]:
+    given = {name: value for name, value in wanted.items() if value is not None}
+    clause = " AND ".join(f"{name} = ?" for name in given)
+    return (f" WHERE {clause}" if clause else ""), list(given.values())

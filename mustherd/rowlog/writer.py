@@ -1,0 +1,240 @@
+"""The writer of logs: takes blocks from the shepherd's thread, makes them durable in threads of its own, says so."""
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from mustherd.node.intlog import packages
+from mustherd.rowlog import parquet
+from mustherd.rowlog.accounting import Account
+from mustherd.rowlog.ledger import DRAFT, Ledger
+from mustherd.rowlog.parquet import Arrived
+from mustherd.store.store import LOGS
+from mustherd.wire import messages as m
+
+log = logging.getLogger(__name__)
+
+COMMIT_BYTES = 24 * 1024 * 1024
+"""Rows of a muster that are written as soon as they are there: 160,000 of intlog's."""
+
+IDLE_S = 0.5
+"""A muster that has sent nothing for so long may be waiting for its window: what is there is written."""
+
+AGE_S = 10.0
+"""How long rows may wait for company."""
+
+RETRY_S = 2.0
+"""Between two attempts to write to a disk that is full or broken."""
+
+
+@dataclass
+class _Inbox:
+    """What a muster's spool has sent and is not durable."""
+
+    got: int
+    blocks: list[Arrived] = field(default_factory=list)
+    size: int = 0
+    since: float = 0.0
+    newest: float = 0.0
+    durable: int = 0
+    wanted: int = 0
+    """Somebody waits for this number."""
+
+    def ready(self, now: float) -> bool:
+        """Whether to write what is there."""
+        if not self.blocks:
+            return False
+        waits = self.size >= COMMIT_BYTES or self.wanted > self.durable
+        return waits or now - self.newest >= IDLE_S or now - self.since >= AGE_S
+
+
+class LogWriter:
+    """Keeps the contract of mustherd.shepherd.sink.LogSink; `flush` and `accounts` are for the trials' threads."""
+
+    def __init__(self, folder: Path, now: Callable[[], float] = time.monotonic) -> None:
+        """`folder` is an experiment's. StoreError when its log can't be used."""
+        self._logs = folder / LOGS
+        self._ledger = Ledger(self._logs, write=True)
+        self._now = now
+        self._durable: Callable[[str, int, int], None] = lambda _m, _s, _n: None
+        self._changed = threading.Condition()
+        self._safe = self._ledger.spools()
+        self._inboxes: dict[tuple[str, int], _Inbox] = {}
+        self._units: dict[str, dict[str, float]] = {}
+        self._over = False
+        self._complaint = ""
+        _put_right(self._logs, self._ledger)
+        count = min(4, os.cpu_count() or 1)
+        self._streams = ThreadPoolExecutor(count, thread_name_prefix="log-stream")
+        self._texts = ThreadPoolExecutor(count, thread_name_prefix="log-text")
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def log(self) -> int:
+        return self._ledger.number
+
+    def attach(self, durable: Callable[[str, int, int], None]) -> None:
+        self._durable = durable
+
+    def met(self, hello: m.Hello) -> None:
+        units: dict[str, float] = {}
+        if hello.facts.get("tsc_khz", "").isdecimal():
+            units["tsc_khz"] = int(hello.facts["tsc_khz"])
+        zone = packages(hello.zones)
+        if zone is not None:
+            units |= {"joules_per_count": zone.joules_per_count, "counts_per_wrap": zone.counts_per_wrap}
+        self._units[hello.muster] = units
+
+    def watermark(self, muster: str, spool: int) -> int:
+        with self._changed:
+            return self._safe.get((muster, spool), 0)
+
+    def put(self, muster: str, block: m.Block, rows: memoryview) -> None:
+        with self._changed:
+            inbox = self._inboxes.get((muster, block.spool))
+            if inbox is None:
+                safe = self._safe.get((muster, block.spool), 0)
+                inbox = self._inboxes[muster, block.spool] = _Inbox(got=safe, durable=safe)
+            if block.seq <= inbox.got:
+                # The muster's next life sends what isn't durable yet once more; here it is under way.
+                return
+            now = self._now()
+            if not inbox.blocks:
+                inbox.since = now
+            inbox.blocks.append(Arrived(block, rows))
+            inbox.size += len(rows)
+            inbox.got, inbox.newest = block.seq, now
+            if inbox.ready(now) or len(inbox.blocks) == 1:
+                self._changed.notify_all()
+
+    @property
+    def folder(self) -> Path:
+        """Where the rows are."""
+        return self._logs
+
+    def flush(self, muster: str, spool: int, number: int, timeout_s: float) -> bool:
+        """Wait until a spool's blocks up to `number` are durable; False when the time is over before."""
+        if not spool or not number:
+            return True
+        with self._changed:
+            deadline = self._now() + timeout_s
+            while self._safe.get((muster, spool), 0) < number:
+                inbox = self._inboxes.get((muster, spool))
+                if inbox is not None:
+                    inbox.wanted = max(inbox.wanted, number)
+                    self._changed.notify_all()
+                left = deadline - self._now()
+                if left <= 0:
+                    return False
+                self._changed.wait(min(left, 0.1))
+            return True
+
+    def accounts(self, label: str, muster: str) -> dict[str, Account]:
+        """Every stream's account of a trial, as far as it is durable."""
+        with Ledger(self._logs) as ledger:
+            return {booked.stream: booked.account for booked in ledger.accounts(label, muster)}
+
+    def close(self) -> None:
+        """Write what is there and end."""
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+        self._thread.join()
+        self._streams.shutdown()
+        self._texts.shutdown()
+        self._ledger.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                ready = self._ready()
+                while not ready and not self._over:
+                    self._changed.wait(IDLE_S / 2 if any(i.blocks for i in self._inboxes.values()) else None)
+                    ready = self._ready()
+                if self._over and not ready:
+                    return
+                work = []
+                for key in ready:
+                    inbox = self._inboxes[key]
+                    work.append((key, inbox.blocks, inbox.size))
+                    inbox.blocks, inbox.size = [], 0
+            for key, blocks, size in work:
+                self._commit(key, blocks, size)
+
+    def _ready(self) -> list[tuple[str, int]]:
+        now = self._now()
+        return [key for key, inbox in self._inboxes.items() if inbox.ready(now) or (self._over and inbox.blocks)]
+
+    def _commit(self, key: tuple[str, int], blocks: list[Arrived], size: int) -> None:
+        """Make blocks durable, or put them back where they were and wait a moment."""
+        muster, spool = key
+        try:
+            self._write(muster, spool, blocks)
+        except (OSError, sqlite3.Error) as error:
+            if not self._complaint:
+                # Once until it is over: each attempt may name another file.
+                self._complaint = str(error)
+                log.error("log rows can't be written: %s; musters keep them meanwhile", error)  # noqa: TRY400
+            with self._changed:
+                inbox = self._inboxes[key]
+                inbox.blocks = blocks + inbox.blocks
+                inbox.size += size
+                if not self._over:
+                    self._changed.wait(RETRY_S)
+                    return
+                # They stay with the muster, which sends them to the next life of this log.
+                inbox.blocks = []
+            return
+        if self._complaint:
+            self._complaint = ""
+            log.warning("log rows are written again")
+        number = blocks[-1].block.seq
+        with self._changed:
+            self._safe[key] = self._inboxes[key].durable = number
+            self._changed.notify_all()
+        self._durable(muster, spool, number)
+
+    def _write(self, muster: str, spool: int, blocks: list[Arrived]) -> None:
+        streams: dict[tuple[str, str], list[Arrived]] = {}
+        for arrived in blocks:
+            streams.setdefault((arrived.block.label, arrived.block.stream), []).append(arrived)
+        places = {key: self._ledger.place(key[0], muster, key[1]) for key in streams}
+        units = self._units.get(muster, {})
+        jobs = [
+            self._streams.submit(parquet.write, self._logs, muster, of, places[key], units=units, pool=self._texts)
+            for key, of in streams.items()
+        ]
+        written = [job.exception() or job.result() for job in jobs]
+        for outcome in written:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        files = [part for outcome in written if isinstance(outcome, parquet.Written) for part in outcome.parts]
+        self._ledger.commit(muster, spool, blocks[-1].block.seq, files, places)
+        for part in files:
+            path = self._logs / part.path
+            path.with_name(path.name + DRAFT).rename(path)
+
+
+def _put_right(logs: Path, ledger: Ledger) -> None:
+    """After a crash: files that were committed get their names, all others go."""
+    known = {part.path for part in ledger.parts()}
+    for path in [*logs.rglob(f"*{DRAFT}"), *logs.rglob("*.parquet"), *logs.rglob(f"*{parquet.MALFORMED}")]:
+        own = path.with_name(path.name.removesuffix(DRAFT))
+        if str(own.relative_to(logs)) not in known:
+            path.unlink()
+        elif path != own:
+            path.rename(own)

@@ -1,0 +1,84 @@
+"""All experiments below a folder, whole or broken."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mustherd.store.errors import StoreError
+from mustherd.store.store import DATABASE, DEFINITION, Store
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """An experiment in a line."""
+
+    name: str
+    folder: str
+    status: str
+    """`created`, `running`, `stopped`, `done`, `failed`; `interrupted`: it was running and its process is gone;
+    `broken`: it can't be read."""
+    detail: str = ""
+    phase: str = ""
+    verdict: str | None = None
+    saving_percent: float | None = None
+    sense: str = "least"
+    """What was wanted of the objective; with `most` the saving is a gain."""
+    trials: dict[str, int] = {}
+    """Attempts by state."""
+    planned: int = 0
+    """Numbers of trials that are meant to finish."""
+    created_at: float = 0.0
+    wall_seconds: float = 0.0
+
+
+def status_of(store: Store) -> tuple[str, str]:
+    """Status and detail as they are now: `running` holds only while somebody runs it."""
+    row = store.experiment()
+    if row.status == "running" and store.owner() is None:
+        return "interrupted", "the process that ran it is gone; resume it"
+    return row.status, row.status_detail
+
+
+def summary_of(store: Store) -> Summary:
+    """The line for one experiment."""
+    row = store.experiment()
+    status, detail = status_of(store)
+    verdict: dict[str, Any] = row.verdict or {}
+    return Summary(
+        name=row.name,
+        folder=str(store.folder),
+        status=status,
+        detail=detail,
+        phase=row.phase if status == "running" else "",
+        verdict=verdict.get("verdict"),
+        saving_percent=verdict.get("saving_percent"),
+        sense=verdict.get("sense", "least"),
+        trials=store.counts(),
+        planned=sum(row.plan.values()),
+        created_at=row.created_at,
+        wall_seconds=store.wall_seconds(),
+    )
+
+
+def list_experiments(parent: Path | str) -> list[Summary]:
+    """Experiments in the folders right below `parent`, oldest first; one that can't be read is listed as broken.
+
+    Folders that never were an experiment are left out; a missing `parent` holds none.
+    """
+    found: list[Summary] = []
+    try:
+        folders = sorted(path for path in Path(parent).absolute().iterdir() if not path.name.startswith("."))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(f"{parent} can't be listed: {error}") from error
+    for folder in folders:
+        if not (folder / DATABASE).exists() and not (folder / DEFINITION).exists():
+            continue
+        try:
+            with Store.open(folder, read_only=True) as store:
+                found.append(summary_of(store))
+        # A damaged file may hold anything, so any error of reading it is told rather than raised.
+        except (StoreError, msgspec.MsgspecError, ValueError, TypeError) as error:
+            found.append(Summary(name=folder.name, folder=str(folder), status="broken", detail=str(error)))
+    return sorted(found, key=lambda summary: (summary.created_at, summary.name))

@@ -1,0 +1,106 @@
+"""The file under the store: how it's opened, and how files come to be on disk for certain."""
+
+import contextlib
+import os
+import platform
+import sqlite3
+from importlib import metadata
+from pathlib import Path
+
+from mustherd.store import schema
+from mustherd.store.errors import StoreError
+
+BUSY_MILLISECONDS = 10_000
+"""How long a call waits for another process's write before it gives up."""
+
+_PACKAGES = ("msgspec", "numpy", "pyzmq", "scikit-learn", "scikit-optimize", "scipy")
+"""Whose versions may change what is measured or proposed."""
+
+
+def versions() -> dict[str, str]:
+    """The versions of ourselves, of Python, of the system and of the packages that matter."""
+    found = {"mustherd": "", "python": platform.python_version(), "system": platform.platform(terse=True)}
+    for package in ("mustherd", *_PACKAGES):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return {name: version for name, version in found.items() if version}
+
+
+def _connect(path: Path, query: str) -> sqlite3.Connection:
+    made = sqlite3.connect(
+        f"{path.as_uri()}?{query}", uri=True, isolation_level=None, check_same_thread=False, timeout=0
+    )
+    try:
+        made.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
+        made.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def make_database(path: Path) -> sqlite3.Connection:
+    """Make an experiment's database, empty but for its tables. Raises sqlite3.Error."""
+    database = _connect(path, "mode=rwc")
+    try:
+        [mode] = database.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise StoreError(f"{path.parent} lies where SQLite can't share memory between processes: use a local disk")
+        database.executescript(schema.SQL)
+        database.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        database.execute(f"PRAGMA user_version = {schema.VERSION}")
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    try:
+        return _connect(path, "mode=ro")
+    except sqlite3.OperationalError:
+        log = path.with_name(f"{path.name}-wal")
+        if os.access(path.parent, os.W_OK) or (log.exists() and log.stat().st_size):
+            raise
+        # SQLite wants to make a file beside it even to read; on read-only media nobody can be writing.
+        return _connect(path, "immutable=1")
+
+
+def open_database(path: Path, *, read_only: bool) -> sqlite3.Connection:
+    """Open an experiment's database; StoreError when it's another program's, another version's, or damaged."""
+    with contextlib.ExitStack() as on_error:
+        try:
+            database = _connect_to_read(path) if read_only else _connect(path, "mode=rw")
+            on_error.callback(database.close)
+            [application] = database.execute("PRAGMA application_id").fetchone()
+            [version] = database.execute("PRAGMA user_version").fetchone()
+            if application != schema.APPLICATION_ID:
+                raise StoreError(f"{path} is a database, but not one of ours")
+            if version != schema.VERSION:
+                raise StoreError(
+                    f"{path} has tables of version {version}, this program reads version {schema.VERSION}:"
+                    " open it with the version of mustherd that wrote it"
+                )
+            if database.execute("SELECT count(*) FROM experiment").fetchone() != (1,):
+                raise StoreError(f"{path} holds no experiment")
+        except sqlite3.Error as error:
+            raise StoreError(f"{path} can't be read: {error}") from error
+        on_error.pop_all()
+        return database
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Write `text` as it is, on disk when this returns."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in `folder` on disk: a file is durable only when its name is too."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,157 @@
+"""A test bed that stays up after the command that asked for it: the process that keeps it, and how it is asked."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mustherd.testbed.hosts import RELEASES, Bed, BedError, cache, refuse_without_means
+
+NAMESPACE = "mustherd-bed"
+SOCKETS = Path("/run/mustherd-bed")
+PATIENCE_S = 900.0
+"""For a first start, which makes the root file system; a later one takes seconds."""
+STOP_S = 60.0
+POLL_S = 0.1
+
+
+@dataclass(frozen=True)
+class State:
+    """A bed that is up."""
+
+    pid: int
+    born: int
+    """When the keeper started, in the kernel's ticks: with the pid it names one process for good."""
+    namespace: str
+    control: str
+    """This machine's own address in the bed's network: a shepherd listens there."""
+    hosts: dict[str, str]
+    """Address of each host."""
+    key: str
+    known_hosts: str
+
+
+def folder() -> Path:
+    """Where the bed is; the same each time, so that an inventory stays right."""
+    return cache() / "bed"
+
+
+def state() -> State | None:
+    """The bed that is up, or None."""
+    try:
+        found = State(**json.loads((folder() / "state.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    return found if _born(found.pid) == found.born else None
+
+
+def refuse_another(releases: Sequence[str]) -> None:
+    """Raises BedError where no such bed can be brought up, or one is up."""
+    for release in releases:
+        if release not in RELEASES:
+            raise BedError(f"release {release!r}: allowed is one of {', '.join(RELEASES)}")
+    refuse_without_means()
+    if state() is not None:
+        raise BedError("a test bed is up already; mend: use it, or mustherd testbed down first")
+
+
+def up(hosts: int, releases: Sequence[str]) -> State:
+    """Bring a bed up, its hosts of those releases in turn; raises BedError, also when one is up."""
+    refuse_another(releases)
+    _clear()
+    cache().mkdir(parents=True, exist_ok=True)
+    log = cache() / "bed.log"
+    with log.open("w", encoding="utf-8") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mustherd.testbed.daemon", str(hosts), *releases],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        end = time.monotonic() + PATIENCE_S
+        while (found := state()) is None:
+            if process.poll() is not None:
+                lines = log.read_text(encoding="utf-8").strip().splitlines() or ["no word"]
+                raise BedError(lines[-1].removeprefix("mustherd: "))
+            if time.monotonic() > end:
+                raise BedError(f"the bed is not up after {PATIENCE_S:.0f} s; mend: see {log}")
+            time.sleep(POLL_S)
+    except BaseException:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_S)
+        _clear()
+        raise
+    return found
+
+
+def down() -> bool:
+    """Power the hosts off and leave nothing behind; False when there was no bed. Raises BedError."""
+    refuse_without_means()
+    found = state()
+    if found is not None:
+        os.kill(found.pid, signal.SIGTERM)
+        end = time.monotonic() + STOP_S
+        while _born(found.pid) == found.born:
+            if time.monotonic() > end:
+                raise BedError(f"process {found.pid} does not end; mend: see {cache() / 'bed.log'}")
+            time.sleep(POLL_S)
+    there = found is not None or folder().exists()
+    _clear()
+    return there
+
+
+def _born(pid: int) -> int:
+    """When a process started; 0 for one that has ended."""
+    try:
+        # The second field, a name in brackets, may hold anything; proc(5).
+        after = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return 0 if after[0] == "Z" else int(after[19])
+
+
+def _clear() -> None:
+    """What a keeper that was killed left: its hosts, mounts, network and files."""
+    left = subprocess.run(["ip", "netns", "pids", NAMESPACE], capture_output=True, text=True, check=False)
+    for pid in left.stdout.split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    for root in folder().glob("*/root"):
+        subprocess.run(["umount", "-l", str(root)], capture_output=True, check=False)
+    subprocess.run(["ip", "netns", "delete", NAMESPACE], capture_output=True, check=False)
+    for gone in (folder(), SOCKETS):
+        shutil.rmtree(gone, ignore_errors=True)
+
+
+def main(hosts: int, releases: Sequence[str]) -> None:
+    """Keep a bed up until SIGTERM."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with Bed(folder(), hosts, releases=releases, namespace=NAMESPACE, sockets=SOCKETS) as bed:
+        own = os.getpid()
+        addresses = {name: host.address for name, host in bed.hosts.items()}
+        keys = (str(bed.key), str(bed.known_hosts))
+        part = folder() / "state.part"
+        part.write_text(json.dumps(asdict(State(own, _born(own), NAMESPACE, bed.control, addresses, *keys))))
+        part.replace(folder() / "state.json")
+        stop.wait()
+        (folder() / "state.json").unlink()
+
+
+if __name__ == "__main__":
+    try:
+        main(int(sys.argv[1]), sys.argv[2:])
+    except BedError as error:
+        sys.exit(f"mustherd: {error}")

@@ -1,0 +1,68 @@
+"""A trial: one setting of the knobs, tried once on one muster, with all that was measured."""
+
+from enum import StrEnum
+
+import msgspec
+
+from mustherd.terms import Energy, Load, LoadReport, Reading
+
+
+class Kind(StrEnum):
+    """Why a trial was run."""
+
+    BASELINE = "baseline"
+    SEARCH = "search"
+    CONFIRM = "confirm"
+
+
+class State(StrEnum):
+    """Where a trial stands. `finished` alone counts and is told to the search."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHED = "finished"
+    INVALID = "invalid"
+    """The measurement can't be trusted (a gate fired): run again, never told."""
+    FAILED = "failed"
+    """It broke: a reason code says how."""
+
+
+class Trial(msgspec.Struct, kw_only=True):
+    """One attempt at one numbered trial.
+
+    A trial that was invalid or was interrupted is attempted again under the same number; at most one attempt of a
+    number is ever `finished`.
+    """
+
+    number: int
+    attempt: int = 1
+    kind: Kind
+    settings: dict[str, int]
+    """Knob key to the value asked for, in its canonical unit; empty: the node as it was found."""
+    demand: Load | None = None
+    """The load to offer, where trials have loads of their own; None: the experiment's one load."""
+    state: State = State.QUEUED
+    reason: str = ""
+    """Reason code of an invalid or failed trial, such as `knob-not-held`; see mustherd.experiment.gates."""
+    detail: str = ""
+    """The reason in a sentence, with the value found and the value wanted."""
+    muster: str = ""
+    queued_at: float = 0.0
+    """Unix seconds, as are the next two; 0 where it hasn't come to that."""
+    started_at: float = 0.0
+    ended_at: float = 0.0
+    metrics: dict[str, float] = {}
+    """Metric name to value, units in the names: energy_joules, power_watts, read_p99_us, achieved_ratio, ..."""
+    readings: tuple[Reading, ...] = ()
+    energies: tuple[Energy, ...] = ()
+    load: LoadReport | None = None
+
+    @property
+    def qps(self) -> float:
+        """Requests per second that it is to offer, where trials have loads of their own; else 0."""
+        return 0.0 if self.demand is None else self.demand.qps
+
+
+def label_of(number: int, attempt: int) -> str:
+    """What a trial's log rows belong to."""
+    return f"{number:04d}-{attempt}"

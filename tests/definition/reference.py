@@ -1,0 +1,66 @@
+"""The table of every key in docs/reference/experiment.md, made from the model.
+
+`python -m tests.definition.reference` writes it anew between the file's marks.
+"""
+
+import json
+from pathlib import Path
+
+from mustherd.definition.limits import METRICS
+from mustherd.definition.schema import Key, keys
+from mustherd.definition.units import number_text
+from mustherd.metrics import MAXIMIZED
+
+DOCUMENT = Path(__file__).parents[2] / "docs/reference/experiment.md"
+
+
+def key_table() -> str:
+    """Every key with its default, unit, what is allowed and what it means."""
+    lines = ["| key | default | unit | allowed | meaning |", "| --- | --- | --- | --- | --- |"]
+    for key in keys():
+        cells = (f"`{key.name}`", _default(key), key.unit, _cell(key.allowed), _cell(key.meaning))
+        lines.append(f"| {' | '.join(cells)} |".replace("  ", " "))
+    return "\n".join(lines)
+
+
+def metric_table() -> str:
+    """Every metric with its unit and meaning."""
+    lines = ["| metric | unit | objective | meaning |", "| --- | --- | --- | --- |"]
+    for name, metric in METRICS.items():
+        sense = "most" if name in MAXIMIZED else "least"
+        cells = (f"`{name}`", metric.unit or "count", sense if metric.is_aim else "no", metric.meaning)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+TABLES = {"keys": key_table, "metrics": metric_table}
+
+
+def filled(text: str) -> str:
+    """The document with its tables made anew."""
+    for name, table in TABLES.items():
+        begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+        head, _, rest = text.partition(begin)
+        tail = rest.partition(end)[2]
+        text = head + begin + table() + end + tail
+    return text
+
+
+def _default(key: Key) -> str:
+    if key.required:
+        return "**needed**"
+    if key.allowed.startswith("a mapping with") and key.default is None:
+        return ""
+    if key.default is None:
+        return "none"
+    if isinstance(key.default, float):
+        return f"`{number_text(key.default)}`"
+    return f"`{key.default if isinstance(key.default, str) else json.dumps(key.default)}`"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(filled(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")

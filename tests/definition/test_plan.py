@@ -1,0 +1,83 @@
+import json
+
+import pytest
+
+from mustherd.definition import loads, plan, quickstart
+from mustherd.definition.plan import duration
+from tests.definition.make import made
+
+
+def test_the_quickstart_s_plan() -> None:
+    found = plan(loads(quickstart()))
+    assert (found.musters, found.space, found.search, found.baseline, found.confirm) == (2, 90, 30, 3, 12)
+    assert (found.trials, found.confirm_at_most) == (45, 32)
+    assert found.seconds_per_trial == 38
+    assert found.node_seconds == (17 + 6) * 38
+    assert found.node_seconds_at_most == (17 + 16) * 38
+    assert found.node_seconds / 200 < found.wall_seconds < found.wall_seconds_at_most
+    assert found.fits
+
+
+def test_more_nodes_take_less_time_and_the_same_trials() -> None:
+    experiment = loads(quickstart())
+    one, many = plan(experiment, 1), plan(experiment, 8)
+    assert one.trials == many.trials
+    assert one.node_seconds == 45 * 38
+    assert many.node_seconds == (5 + 2) * 38
+
+
+def test_no_more_trials_than_settings() -> None:
+    assert plan(made()).search == 4
+    assert plan(made(trials=3)).search == 3
+
+
+def test_one_shot_is_one_trial() -> None:
+    found = plan(made(search={"method": "one-shot", "settings": {"itr-delay": 2, "dvfs": 1200}}, repeats=5))
+    assert (found.search, found.baseline, found.confirm, found.confirm_at_most) == (1, 1, 10, 16)
+
+
+@pytest.mark.parametrize(
+    ("trials", "every", "baselines"), [(1, 10, 1), (10, 10, 1), (11, 10, 2), (30, 10, 3), (30, 1, 30)]
+)
+def test_baselines_come_first_and_in_between(trials: int, every: int, baselines: int) -> None:
+    found = plan(made(knobs={"itr-delay": {"low": 2, "high": 400}}, trials=trials, baseline={"every": every}))
+    assert found.baseline == baselines
+
+
+def test_the_slowest_of_node_and_definition_settles() -> None:
+    workload = {"qps": 1, "ramp_seconds": 0, "window_seconds": 10}
+    assert plan(made(workload=workload)).seconds_per_trial == 13
+    assert plan(made(workload={**workload, "settle_seconds": 20})).seconds_per_trial == 30
+    assert plan(made(workload=workload, knobs={"dvfs": [1200]})).seconds_per_trial == 10
+    assert plan(made(workload=workload, herd={"inventory": "there"})).seconds_per_trial == 10
+
+
+def test_real_nodes_run_in_real_time() -> None:
+    found = plan(made(herd={"inventory": "there"}), musters=3)
+    assert found.wall_seconds > found.node_seconds
+    assert found.joules is None
+
+
+@pytest.mark.parametrize(
+    ("budget", "fits"),
+    [({}, True), ({"minutes": 60}, True), ({"minutes": 5}, False), ({"joules": 1e6}, True), ({"joules": 1e4}, False)],
+)
+def test_the_budget_is_enough_or_not(budget: dict[str, float], fits: bool) -> None:
+    found = plan(made(budget=budget))
+    assert found.fits is fits
+    said = dict(found.rows()).get("budget", "")
+    assert ("enough" in said) is (fits and bool(budget))
+
+
+def test_a_plan_is_json_and_rows() -> None:
+    found = plan(loads(quickstart()))
+    assert json.loads(json.dumps(found.to_dict()))["trials"] == 45
+    assert all(label and value for label, value in found.rows())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.5, "0.5 s"), (42, "42 s"), (119.9, "120 s"), (1050, "17 min 30 s"), (600, "10 min"), (7500, "2 h 5 min")],
+)
+def test_durations(seconds: float, said: str) -> None:
+    assert duration(seconds) == said

@@ -1,0 +1,63 @@
+"""What a definition knows of simulated nodes and presets is what those say of themselves."""
+
+from typing import get_args
+
+import msgspec
+import pytest
+
+from mustherd.definition.model import Faults, Simulated, Workload
+from mustherd.definition.profiles import PROFILES
+from mustherd.load.presets import PRESETS, load
+from mustherd.node.twin import TwinFaults, TwinNode, TwinOptions
+from mustherd.node.twin.model import PRESETS as MIXES
+from mustherd.node.twin.profiles import PROFILES as TWINS
+from mustherd.terms import Load
+from tests.definition.make import made, refused
+
+
+def test_there_are_the_same_profiles() -> None:
+    assert set(PROFILES) == set(TWINS) == set(get_args(Simulated.model_fields["profile"].annotation))
+
+
+@pytest.mark.parametrize("name", sorted(PROFILES))
+def test_the_knobs_are_those_of_the_node(name: str) -> None:
+    assert PROFILES[name].knobs == tuple(knob.info for knob in TwinNode(TwinOptions(profile=name)).knobs)
+
+
+def test_the_faults_are_those_of_the_node() -> None:
+    assert msgspec.convert(Faults().model_dump(), TwinFaults) == TwinFaults()
+    assert set(Faults.model_fields) == set(TwinFaults.__struct_fields__)
+
+
+def test_a_definition_s_node_can_be_made() -> None:
+    faults = {"write_error": ["dvfs"], "knob_reverts_after_s": {"itr-delay": 2}, "energy_stuck": True}
+    simulated = made(herd={"simulated": {"noise": 0, "faults": faults}}).herd.simulated
+    assert simulated is not None
+    options = msgspec.convert(simulated.model_dump(mode="json", exclude={"musters"}), TwinOptions)
+    assert options.faults.write_error == ("dvfs",)
+    assert TwinNode(options).facts["noise"] == "0"
+
+
+def test_the_presets_are_those_of_the_load() -> None:
+    assert set(PRESETS) == set(get_args(Workload.model_fields["preset"].annotation))
+
+
+def test_a_preset_fills_in_the_share_of_updates() -> None:
+    assert load("etc", 1000) == Load(qps=1000, preset="etc", update_ratio=0.25, outstanding=256)
+    assert load("usr", 1000).update_ratio == 0.01
+    assert load("usr", 1000, update_ratio=0.0, outstanding=8) == Load(
+        qps=1000, preset="usr", update_ratio=0, outstanding=8
+    )
+    with pytest.raises(KeyError):
+        load("sys", 1000)
+
+
+@pytest.mark.parametrize("name", sorted(PROFILES))
+def test_the_mixes_of_requests_are_those_that_the_twin_knows(name: str) -> None:
+    assert PROFILES[name].presets == MIXES
+
+
+def test_a_mix_that_no_twin_knows_is_refused() -> None:
+    error = refused(workload={"qps": 1000, "preset": "usr"})
+    assert error.key == "workload.preset"
+    assert error.suggestion == "etc"

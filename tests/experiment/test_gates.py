@@ -1,0 +1,168 @@
+"""Every gate fires on what it is for, says the value found and the value wanted, and on nothing else."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import pytest
+
+from mustherd.definition.model import Band, Gates
+from mustherd.experiment import gates
+from mustherd.experiment.gates import Fired, band_watts, judge
+from mustherd.experiment.window_metrics import metrics
+from mustherd.load.saturation import SaturationLimits, why
+from mustherd.terms import Energy, LoadReport, Reading, Setting
+from mustherd.wire.messages import Measured
+from tests.definition.make import made
+
+SETTINGS = (Setting("node-0", "dvfs", 1200),)
+HELD = Reading(sheep="node-0", knob="dvfs", asked=1200, applied=1200, running=1200, held=True)
+LOAD = LoadReport(
+    generator="twin", t0_s=0, t1_s=30, offered_qps=1000, achieved_qps=999, requests=29970, misses=0, samples=29970,
+    read_us={"p99": 400.0}, update_us={"p99": 410.0},
+)  # fmt: skip
+GOOD = Measured(
+    measure=1, in_force=7, t0_s=0, t1_s=30, energies=(Energy(zone="package-0", kind="package", joules=1800),),
+    before=(HELD,), after=(HELD,), load=LOAD, rows={"power": 30}, rows_lost={"power": 0}, last_block=3,
+)  # fmt: skip
+
+
+def fired(
+    measured: Measured = GOOD, facts: Mapping[str, str] | None = None, limits: Gates | None = None, **changes: Any
+) -> Fired | None:
+    given = {"settings": SETTINGS, "seq": 7, "window_seconds": 30.0, "times_late": 0, "log_complete": True, **changes}
+    return judge(limits or Gates(), measured, facts=facts or {}, **given)
+
+
+def but(**changes: Any) -> Measured:
+    return msgspec.structs.replace(GOOD, **changes)
+
+
+def load(**changes: Any) -> Measured:
+    return but(load=msgspec.structs.replace(LOAD, **changes))
+
+
+def told(**counters: float) -> Measured:
+    """A load of which the generator tells this of itself."""
+    return load(counters=counters)
+
+
+def reading(**changes: Any) -> tuple[Reading, ...]:
+    return (msgspec.structs.replace(HELD, **changes),)
+
+
+def test_a_good_window_passes() -> None:
+    assert fired() is None
+    assert fired(but(load=None, energies=(), rows={}, rows_lost={})) is None
+    assert fired(but(in_force=0, before=(), after=()), settings=(), seq=0) is None
+
+
+CASES: list[tuple[Measured, dict[str, Any], str, str]] = [
+    (GOOD, {"times_late": 2}, gates.MUSTER_LATE, "late 2 times during the trial, allowed 0"),
+    (but(in_force=0), {}, gates.DECISION_NOT_IN_FORCE, "decision 0 was in force at the window's end instead of 7"),
+    (but(after=reading(held=False, applied=2800)), {}, gates.KNOB_NOT_HELD, "asked 1200, the node keeps 2800"),
+    (but(before=reading(asked=1300)), {}, gates.KNOB_NOT_HELD, "before the window"),
+    (but(before=()), {}, gates.KNOB_NOT_HELD, "was not read back"),
+    (but(after=reading(error="EIO")), {}, gates.KNOB_NOT_HELD, "EIO"),
+    (but(t1_s=25.0), {}, gates.WINDOW_LENGTH, "25.00 s instead of 30 s"),
+    (load(t0_s=-0.7), {}, gates.WINDOW_MISMATCH, "up to 0.700 s apart, allowed 0.6 s"),
+    (load(t1_s=30.7), {}, gates.WINDOW_MISMATCH, "up to 0.700 s apart"),
+    (load(t0_s=0.4, counters={"clock_uncertainty_s": 0.3}), {}, gates.WINDOW_MISMATCH, "up to 0.700 s apart"),
+    (but(meter_error="permission denied"), {}, gates.ENERGY_UNREADABLE, "permission denied"),
+    (
+        but(energies=(Energy(zone="p", kind="package", joules=1.0),)),
+        {},
+        gates.ENERGY_IMPLAUSIBLE,
+        "outside 5..2000",
+    ),
+    (load(requests=0), {}, gates.NO_LOAD, "not one request"),
+    (load(saturated=True), {}, gates.GENERATOR_SATURATED, "(twin) was itself the bottleneck: it says so itself"),
+    (told(generator_busy=0.97), {}, gates.GENERATOR_SATURATED, "busy for 97.0% of the window, allowed 95.0%"),
+    (told(generator_wait_share=0.6), {}, gates.GENERATOR_SATURATED, "for a core for 60.0%"),
+    (told(generator_unsent_share=0.011), {}, gates.GENERATOR_SATURATED, "1.1% of what was due was left unsent"),
+    (told(generator_late_share=0.51), {}, gates.GENERATOR_SATURATED, "51.0% of the mean latency"),
+    (
+        told(leader_shortfall=0.03, leader_slots_in_use=0.2),
+        {},
+        gates.GENERATOR_SATURATED,
+        "the leader sent 3.0% less than it was asked to, allowed 2.0%, with 20.0% of its places in flight in use",
+    ),
+    (load(misses=1000), {}, gates.MISSES, "1000 of 29970"),
+    (but(rows_lost={"power": 2}), {}, gates.LOG_ROWS_LOST, "2 rows"),
+    (GOOD, {"log_complete": False}, gates.LOG_INCOMPLETE, "up to 3"),
+]
+
+
+@pytest.mark.parametrize(("measured", "changes", "reason", "says"), CASES)
+def test_a_gate_fires(measured: Measured, changes: dict[str, Any], reason: str, says: str) -> None:
+    found = fired(measured, **changes)
+    assert found is not None
+    assert found.reason == reason
+    assert says in found.detail
+
+
+def test_every_gate_has_a_case_in_which_it_fires() -> None:
+    reasons = {value for name, value in vars(gates).items() if name.isupper() and isinstance(value, str)}
+    assert {reason for _, _, reason, _ in CASES} == reasons
+
+
+@pytest.mark.parametrize(
+    ("spelt", "measured", "changes"),
+    [
+        ({"miss_ratio": 0.04}, load(misses=1000), {}),
+        ({"log_rows_lost": 2}, but(rows_lost={"power": 2}), {}),
+        ({"times_late": 2}, GOOD, {"times_late": 2}),
+        ({"window_tolerance": 0.2}, but(t1_s=25.0, load=None), {}),
+        ({"window_tolerance": 0.03}, load(t0_s=-0.7), {}),
+        ({"energy_watts": {"low": 0.0}}, but(energies=(Energy(zone="p", kind="package", joules=1.0),)), {}),
+        ({"energy_watts": {"high": 50.0}}, GOOD, {}),
+        ({"generator": {"busy": 0.98}}, told(generator_busy=0.97), {}),
+        ({"generator": {"busy": 0.5}}, told(generator_busy=0.6), {}),
+        ({"generator": {"waiting": 0.7}}, told(generator_busy=0.1, generator_wait_share=0.6), {}),
+        ({"generator": {"unsent": 0.1}}, told(generator_unsent_share=0.05), {}),
+        ({"generator": {"late": 0.6}}, told(generator_late_share=0.51), {}),
+        ({"generator": {"leader_shortfall": 0.05}}, told(leader_shortfall=0.03, leader_slots_in_use=0.2), {}),
+        ({"generator": {"leader_in_use": 0.1}}, told(leader_shortfall=0.03, leader_slots_in_use=0.2), {}),
+        ({"generator": {"leader_in_use": 0.9}}, told(leader_shortfall=0.03, leader_slots_in_use=0.8), {}),
+    ],
+)
+def test_the_file_moves_every_threshold(spelt: dict[str, Any], measured: Measured, changes: dict[str, Any]) -> None:
+    moved = made(gates=spelt).gates
+    assert (fired(measured, limits=moved, **changes) is None) != (fired(measured, **changes) is None)
+
+
+def test_a_generator_that_is_within_the_file_s_limits_is_believed_though_the_usual_ones_are_stricter() -> None:
+    report = msgspec.structs.replace(LOAD, saturated=True, counters={"generator_busy": 0.97})
+    assert why(report) != ""
+    assert why(report, SaturationLimits(busy=0.98)) == ""
+
+
+def test_the_nodes_own_band_narrows_the_definitions() -> None:
+    wide = Gates(energy_watts=Band(low=5.0, high=2000.0))
+    assert band_watts(wide, {}) == (5.0, 2000.0)
+    assert band_watts(wide, {"plausible_watts": "30.0..250.5"}) == (30.0, 250.5)
+    assert band_watts(wide, {"plausible_watts": "1.0..inf"}) == (5.0, 2000.0)
+    assert band_watts(wide, {"plausible_watts": "who knows"}) == (5.0, 2000.0)
+    found = fired(facts={"plausible_watts": "70.0..250.0"})
+    assert found is not None
+    assert found.reason == gates.ENERGY_IMPLAUSIBLE
+
+
+def test_metrics_have_only_what_was_measured() -> None:
+    found = metrics(30.0, GOOD.energies, LOAD)
+    assert found["energy_joules"] == 1800
+    assert found["power_watts"] == 60
+    assert found["achieved_ratio"] == pytest.approx(0.999)
+    assert found["joules_per_request"] == pytest.approx(1800 / 29970)
+    assert found["read_p99_us"] == 400
+    assert "server_cpu_seconds" not in found
+    counted = msgspec.structs.replace(LOAD, counters={"server_cpu_seconds": 3.0})
+    assert metrics(30.0, (), counted)["cpu_seconds_per_request"] == pytest.approx(3 / 29970)
+    assert metrics(30.0, (), None) == {"window_seconds": 30.0}
+    nan = msgspec.structs.replace(LOAD, read_us={"p99": float("nan")})
+    assert "read_p99_us" not in metrics(30.0, (), nan)
+
+
+def test_core_and_dram_energy_are_not_added_twice() -> None:
+    zones = [Energy(zone=k, kind=k, joules=100.0) for k in ("package", "core", "dram")]
+    assert metrics(10.0, zones, None)["energy_joules"] == 100.0

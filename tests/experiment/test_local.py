@@ -1,0 +1,32 @@
+"""An experiment on a real memcached of this machine."""
+
+from pathlib import Path
+
+import pytest
+
+from mustherd.store.store import Store
+from mustherd.trial import State
+from tests import running
+
+pytestmark = [pytest.mark.process, pytest.mark.memcached]
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "local.yml"
+
+
+def test_the_example_saves_a_fifth_of_the_server_s_cpu_seconds(tmp_path: Path) -> None:
+    code, result, err = running.complete(tmp_path, EXAMPLE.read_text(), timeout_s=280)
+    assert code == 0, err
+    assert result["verdict"] == "met"
+    assert result["confirmed"]
+    assert result["best"]["n"] >= 4
+    # Not by chance: the whole interval lies there.
+    assert result["saving_ci_percent"][0] >= 20
+    assert result["best"]["read_p99_us"] <= 20_000
+    with Store.open(Path(result["folder"]), read_only=True) as store:
+        finished = store.trials(state=State.FINISHED)
+    for trial in finished:
+        assert trial.metrics["cpu_seconds_per_request"] > 0
+        assert trial.load is not None
+        assert trial.load.generator == "builtin"
+        assert trial.load.counters["get_hits"] == trial.load.counters["cmd_get"] > 0
+        assert all(reading.held for reading in trial.readings)

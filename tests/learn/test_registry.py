@@ -1,0 +1,109 @@
+"""Every search is run through the contract, once in this process and once in its own."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+
+from mustherd.learn.base import Dimension, Problem, Search
+from mustherd.learn.registry import make
+from mustherd.learn.worker import SearchProcess
+from tests.learn.contract import PROBLEM, SIZE, SearchContract, measured
+
+SETTINGS = {"settings": {"itr-delay": 200, "dvfs": 1400}}
+
+
+@contextmanager
+def here(method: str, seed: int, options: dict[str, object] | None = None) -> Iterator[Search]:
+    yield make(method, PROBLEM, seed=seed, options=options)
+
+
+class TestGrid(SearchContract):
+    def make(self, seed: int = 1) -> AbstractContextManager[Search]:
+        return here("grid", seed)
+
+    def test_goes_through_the_space_in_order(self) -> None:
+        with self.make() as search:
+            points = self.run(search, 5)
+        assert [p["dvfs"] for p in points] == [1200, 1400, 1600, 1800, 1200]
+        assert [p["itr-delay"] for p in points] == [1, 1, 1, 1, 2]
+
+
+class TestRandom(SearchContract):
+    def make(self, seed: int = 1) -> AbstractContextManager[Search]:
+        return here("random", seed)
+
+    def test_seeds_differ(self) -> None:
+        with self.make(1) as one, self.make(2) as other:
+            assert self.run(one, 8) != self.run(other, 8)
+
+    def test_goes_on_where_it_was_after_a_resume(self) -> None:
+        with self.make() as whole, self.make() as resumed:
+            points = self.run(whole, 10)
+            resumed.tell([measured(p) for p in points[:6]])
+            assert self.run(resumed, 4) == points[6:]
+
+    def test_draws_from_a_space_too_large_to_list(self) -> None:
+        dimensions = tuple(Dimension(name=f"knob-{i}", low=0, high=999) for i in range(8))
+        search = make("random", Problem(dimensions=dimensions, objective="energy_joules"), seed=1)
+        assert search.ask() != search.ask()
+
+
+class TestOneShot(SearchContract):
+    exhausts = False
+
+    def make(self, seed: int = 1) -> AbstractContextManager[Search]:
+        return here("one-shot", seed, SETTINGS)
+
+    def test_a_forgotten_trial_stops_nothing(self, search: Search) -> None:
+        assert search.ask() == SETTINGS["settings"]
+        assert search.ask() is None
+
+
+class TestGaussianProcess(SearchContract):
+    def make(self, seed: int = 1) -> AbstractContextManager[Search]:
+        return here("gp", seed, {"stop": False})
+
+    def test_finds_the_best_in_a_quarter_of_the_space(self, search: Search) -> None:
+        self.run(search, 6)
+        best = search.state()["best"]
+        assert isinstance(best, dict)
+        assert best["point"] == {"itr-delay": 50, "dvfs": 1200}
+
+
+class TestGaussianProcessThatStops(SearchContract):
+    exhausts = False
+
+    def make(self, seed: int = 1) -> AbstractContextManager[Search]:
+        return here("gp", seed)
+
+    def test_says_why_it_stopped(self, search: Search) -> None:
+        points = self.run(search, SIZE)
+        assert len(points) < SIZE
+        assert "improvement still expected" in str(search.state()["reason"])
+
+
+@pytest.mark.process
+class TestProcess(SearchContract):
+    def make(self, seed: int = 1) -> AbstractContextManager[Search]:
+        return SearchProcess("random", PROBLEM, seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "initial", "message"),
+    [
+        ("genetic", {}, None, "allowed are gp, random, grid, one-shot"),
+        ("grid", {"settings": {}}, None, "no option settings"),
+        ("grid", {}, 3, "only gp"),
+        ("gp", {}, 0, "at least 1"),
+        ("one-shot", {"settings": {"itr-delay": 3, "dvfs": 1400}}, None, "itr-delay=3 is not in the space"),
+        ("one-shot", {"settings": {"itr-delay": 2}}, None, "no dvfs"),
+    ],
+)
+def test_a_wrong_definition_names_what_is_allowed(
+    method: str, options: dict[str, object], initial: int | None, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(method, PROBLEM, seed=1, initial=initial, options=options)
+    with pytest.raises(ValueError, match=message):
+        SearchProcess(method, PROBLEM, seed=1, initial=initial, options=options)

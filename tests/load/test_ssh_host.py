@@ -1,0 +1,149 @@
+"""A machine that runs programs of the load: this one, and one that is reached by ssh."""
+
+import getpass
+import hashlib
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mustherd.load.errors import LoadError, Reason
+from mustherd.load.host import Host, Job, LocalHost
+from mustherd.load.memcached.counters import Counters
+from mustherd.load.memcached.server import free_port
+from mustherd.load.mutilate import source
+from mustherd.load.mutilate.command import MutilateOptions
+from mustherd.load.placement import Place
+from mustherd.load.presets import load
+from mustherd.load.ssh_host import SshHost
+from tests.load.mutilate import pretend
+from tests.sshd import Sshd, listening
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory: pytest.TempPathFactory, home: Path) -> Iterator[Sshd]:
+    with listening(tmp_path_factory.mktemp("sshd"), home) as server:
+        yield server
+
+
+def place(sshd: Sshd) -> Place:
+    return Place(address="10.9.8.7", host="127.0.0.1", user=getpass.getuser(), port=sshd.port, key=str(sshd.key))
+
+
+@pytest.fixture(params=["here", "ssh"])
+def host(request: pytest.FixtureRequest, sshd: Sshd, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    monkeypatch.setenv("HOME", str(home))
+    if request.param == "here":
+        yield LocalHost("10.9.8.7")
+        return
+    far = SshHost(place(sshd))
+    yield far
+    far.close()
+
+
+def ended(job: Job) -> int:
+    deadline = time.monotonic() + 30
+    while (code := job.ended()) is None:
+        assert time.monotonic() < deadline, "it does not end"
+        time.sleep(0.01)
+    return code
+
+
+def test_its_name_is_its_address_in_the_herd(host: Host) -> None:
+    assert host.name == "10.9.8.7"
+    assert host.is_here == isinstance(host, LocalHost)
+
+
+def test_arguments_arrive_as_they_are_and_both_outputs_come_back(host: Host) -> None:
+    words = ["two words", "$HOME", "*", "'", ""]
+    job = host.start(["sh", "-c", 'for word; do echo "<$word>"; done; echo oh >&2; exit 7', "sh", *words])
+    assert ended(job) == 7
+    assert job.output().splitlines() == [*(f"<{word}>" for word in words), "oh"]
+    job.end()
+    job.end()
+
+
+def test_what_it_says_is_heard_while_it_runs_and_it_ends_when_told(host: Host, tmp_path: Path) -> None:
+    mark = tmp_path / "ended"
+    job = host.start(["sh", "-c", f"trap 'echo > {mark}; exit' HUP TERM; echo begun; while :; do sleep 0.05; done"])
+    deadline = time.monotonic() + 30
+    while "begun" not in job.output():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert job.ended() is None
+    job.end()
+    while not mark.exists():
+        assert time.monotonic() < deadline, "it outlived its job"
+        time.sleep(0.01)
+
+
+def test_equal_programs_have_equal_digests(host: Host) -> None:
+    found = shutil.which("sh")
+    assert found is not None
+    assert host.digest("sh") == host.digest("sh") == hashlib.sha256(Path(found).read_bytes()).hexdigest()
+    with pytest.raises(LoadError) as caught:
+        host.digest("no-such-program; true")
+    assert caught.value.reason == Reason.TOOL_MISSING
+
+
+def test_a_file_is_filled_there_and_taken_away(host: Host) -> None:
+    file = host.new_file()
+    job = host.start(["sh", "-c", 'seq 1 3000 > "$0"', file])
+    assert ended(job) == 0
+    job.end()
+    assert host.take(file).splitlines() == [str(k) for k in range(1, 3001)]
+    assert not Path(file).exists()
+    with pytest.raises(LoadError):
+        host.take(file)
+
+
+def test_a_connection_that_was_lost_is_made_again(sshd: Sshd, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(home))
+    far = SshHost(place(sshd))
+    try:
+        assert ended(far.start(["true"])) == 0
+        far.close()
+        assert ended(far.start(["true"])) == 0
+    finally:
+        far.close()
+
+
+def test_who_is_not_let_in_says_so(sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(LoadError, match="log in once by hand") as caught:
+        SshHost(place(sshd)).start(["true"])
+    assert caught.value.reason == Reason.LOAD_FAILED
+
+
+def test_a_leader_by_ssh_leads_an_agent_here(
+    sshd: Sshd, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr(source, "total", lambda _: Counters(cmd_get=5))
+    monkeypatch.setattr(source, "SLACK_S", 20.0)
+    monkeypatch.setattr(source, "AGENT_START_TIMEOUT_S", 20.0)
+    program = str(pretend.install(tmp_path / "mutilate"))
+    options = MutilateOptions(program=program, agent_port=free_port(), agent_threads=1)
+    leader = SshHost(place(sshd))
+    loads = source.MutilateSource(options, [], leader, [LocalHost()], ramp_s=0, window_s=1, save=True)
+    try:
+        loads.prepare()
+        assert loads.check() == []
+        running = loads.start(load("etc", 20_000), 1)
+        running.open_window()
+        report = running.close_window()
+    finally:
+        loads.stop()
+        leader.close()
+    assert report.achieved_qps == 20_000
+    assert (report.samples, report.read_us["p999"]) == (1000, 998.5), "fetched from where the leader ran"
+    assert report.t1_s - report.t0_s == 1

@@ -1,0 +1,171 @@
+"""The knobs of a process keep the contract of a knob: on a memcached, on a file, and on a made-up server."""
+
+import os
+import time
+
+import pytest
+
+from mustherd.load.local_server import Server
+from mustherd.node.knob import KnobError, check
+from mustherd.node.server.knobs import CpuQuota, ServerCores, ServerThreads, Sysctl
+from mustherd.node.server.process import ServerError
+from tests.load.stand import served
+from tests.node.contract import KnobContract
+from tests.node.server.test_group import Machine
+
+CORES = tuple(sorted(os.sched_getaffinity(0)))
+
+
+class OnMemcached:
+    @pytest.fixture
+    def memcached(self):
+        with served() as memcached:
+            yield memcached
+
+    @pytest.fixture
+    def settle(self):
+        return lambda: None
+
+
+@pytest.mark.memcached
+@pytest.mark.skipif(len(CORES) < 2, reason="a choice of cores needs two")
+class TestServerCores(OnMemcached, KnobContract):
+    @pytest.fixture
+    def knob(self, memcached):
+        return ServerCores(Server(memcached), CORES)
+
+    @pytest.fixture
+    def same_knob(self, memcached):
+        return ServerCores(Server(memcached), CORES)
+
+    @pytest.fixture
+    def overwrite(self, memcached):
+        def write(value: int) -> None:
+            for thread in memcached.threads():
+                os.sched_setaffinity(thread, CORES[:value])
+
+        return write
+
+    def test_one_thread_that_strayed_is_seen_in_what_runs(self, knob, memcached):
+        knob.write(1)
+        os.sched_setaffinity(memcached.threads()[-1], CORES[:2])
+        reading = check(knob, 1)
+        assert (reading.applied, reading.running, reading.held) == (1, 2, False)
+
+    def test_it_outlives_a_restart(self, knob, memcached):
+        knob.write(1)
+        memcached.restart(3)
+        assert check(knob, 1).held
+
+
+@pytest.mark.memcached
+class TestServerThreads(OnMemcached, KnobContract):
+    @pytest.fixture
+    def knob(self, memcached):
+        return ServerThreads(Server(memcached), 2, lambda: None)
+
+    @pytest.fixture
+    def same_knob(self, memcached):
+        return ServerThreads(Server(memcached), 2, lambda: None)
+
+    @pytest.fixture
+    def overwrite(self, memcached):
+        return memcached.restart
+
+    def test_it_restarts_only_for_a_change_and_says_so(self, memcached):
+        restarts = []
+        knob = ServerThreads(Server(memcached), 2, lambda: restarts.append(memcached.pid))
+        first = memcached.pid
+        knob.write(2)
+        assert restarts == []
+        knob.write(3)
+        assert restarts == [memcached.pid]
+        assert first != memcached.pid
+
+
+class TestSysctl(KnobContract):
+    @pytest.fixture
+    def file(self, tmp_path):
+        file = tmp_path / "busy_poll"
+        file.write_text("0\n")
+        return file
+
+    @pytest.fixture
+    def knob(self, file):
+        return Sysctl("busy-poll", file)
+
+    @pytest.fixture
+    def same_knob(self, file):
+        return Sysctl("busy-poll", file)
+
+    @pytest.fixture
+    def settle(self):
+        return lambda: None
+
+    @pytest.fixture
+    def overwrite(self, file):
+        return lambda value: file.write_text(f"{value}\n")
+
+    def test_a_file_that_went_away(self, knob, file):
+        file.unlink()
+        file.mkdir()
+        assert not check(knob, 5).held
+        with pytest.raises(KnobError, match="busy-poll"):
+            knob.write(5)
+
+
+class TestCpuQuota(KnobContract):
+    @pytest.fixture(params=[True, False], ids=["v2", "v1"])
+    def machine(self, request, tmp_path):
+        machine = Machine(tmp_path / "cgroup", request.param)
+        machine.offer(machine.home)
+        return machine
+
+    @pytest.fixture
+    def knob(self, machine):
+        return CpuQuota(machine.group(), 2)
+
+    @pytest.fixture
+    def same_knob(self, machine):
+        return CpuQuota(machine.group(), 2)
+
+    @pytest.fixture
+    def settle(self):
+        return lambda: None
+
+    @pytest.fixture
+    def overwrite(self, machine):
+        return lambda value: machine.group().limit(value * 10_000)
+
+    def test_all_cores_worth_is_no_limit(self, knob, machine):
+        knob.write(200)
+        assert machine.group().quota_us() == -1
+        assert knob.info.names == {200: "unlimited"}
+
+    def test_a_group_that_went_away(self, knob, machine):
+        path = machine.group().path
+        for file in path.iterdir():
+            file.unlink()
+        path.rmdir()
+        assert "herd" in check(knob, 40).error
+        with pytest.raises(KnobError, match="cpu-quota"):
+            knob.write(40)
+
+
+class Gone:
+    """A server that has ended."""
+
+    def __getattr__(self, name):
+        def fail(*_):
+            raise ServerError("it has ended")
+
+        return fail
+
+
+def test_knobs_of_a_server_that_ended_are_errors():
+    for knob in (ServerCores(Gone(), (0, 1)), ServerThreads(Gone(), 2, time.monotonic)):
+        reading = check(knob, 1)
+        assert not reading.held
+        assert "it has ended" in reading.error
+        with pytest.raises(KnobError, match="it has ended"):
+            knob.write(1)

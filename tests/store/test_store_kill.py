@@ -1,0 +1,84 @@
+"""kill -9 at any moment: what the store said was on disk is there, and nothing is there in halves."""
+
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mustherd.store.store import Store
+from mustherd.trial import State
+
+KILLS = 20
+
+WRITER = """
+import sys
+from mustherd.store.store import Store
+from mustherd.trial import Kind, State, Trial
+
+with Store.open(sys.argv[1]) as store, store.own():
+    store.set_status("running")
+    for trial in store.requeue_running():
+        print("requeued", trial.number, trial.attempt, flush=True)
+    while True:
+        queued = store.queued()
+        trial = queued[0] if queued else store.add(Trial(number=store.next_number(), kind=Kind.SEARCH, settings={}))
+        trial = store.start(trial, "m0")
+        print("running", trial.number, trial.attempt, flush=True)
+        trial.state = State.INVALID if trial.number % 3 == 0 and trial.attempt < 3 else State.FINISHED
+        trial.metrics = {"energy_joules": float(trial.number)}
+        store.finish(trial, retry=trial.state is State.INVALID)
+        print(trial.state.value, trial.number, trial.attempt, flush=True)
+        store.event("note", "x" * 2000)
+"""
+
+
+@pytest.mark.process
+def test_killed_at_random_moments(tmp_path: Path) -> None:
+    folder = tmp_path / "exp"
+    Store.create(folder, name="exp", definition="", resolved={}, digest="").close()
+    moments = random.Random(7)
+    said: dict[tuple[int, int], str] = {}
+    for _ in range(KILLS):
+        child = subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, text=True)
+        assert child.stdout
+        first = child.stdout.readline()
+        time.sleep(moments.uniform(0, 0.08))
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        with child.stdout:
+            for line in [first, *child.stdout]:
+                if line.endswith("\n"):
+                    state, number, attempt = line.split()
+                    said[int(number), int(attempt)] = "queued" if state == "requeued" else state
+        with sqlite3.connect(folder / "store.sqlite") as database:
+            assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        database.close()
+        check(folder, said)
+    assert sum(state == "finished" for state in said.values()) > KILLS
+
+
+def check(folder: Path, said: dict[tuple[int, int], str]) -> None:
+    with Store.open(folder, read_only=True) as store:
+        trials = store.trials()
+        assert store.owner() is None
+    found = {(trial.number, trial.attempt): trial for trial in trials}
+    order = ["queued", "running", "invalid", "finished"]
+    for key, state in said.items():
+        # What was said is there, or the store is a step further on.
+        assert order.index(found[key].state) >= order.index(state), (key, state, found[key])
+        if state in ("finished", "invalid") and found[key].reason != "interrupted":
+            assert found[key].metrics == {"energy_joules": float(key[0])}
+    numbers = {trial.number for trial in trials}
+    assert numbers == set(range(1, len(numbers) + 1))
+    for number in numbers:
+        attempts = [trial for trial in trials if trial.number == number]
+        assert [trial.attempt for trial in attempts] == list(range(1, len(attempts) + 1))
+        assert all(trial.state is State.INVALID for trial in attempts[:-1])
+        assert attempts[-1].state is not State.INVALID
+    assert sum(trial.state is State.RUNNING for trial in trials) <= 1
+    assert sum(trial.state is State.QUEUED for trial in trials) <= 1
