@@ -7,7 +7,7 @@ import msgspec
 from mustherd.terms import Energy, Load, LoadReport, Reading
 
 
-class Kind(StrEnum):
+class TrialKind(StrEnum):
     """Why a trial was run."""
 
     BASELINE = "baseline"
@@ -15,7 +15,7 @@ class Kind(StrEnum):
     CONFIRM = "confirm"
 
 
-class State(StrEnum):
+class TrialState(StrEnum):
     """Where a trial stands. `finished` alone counts and is told to the search."""
 
     QUEUED = "queued"
@@ -36,12 +36,12 @@ class Trial(msgspec.Struct, kw_only=True):
 
     number: int
     attempt: int = 1
-    kind: Kind
+    kind: TrialKind
     settings: dict[str, int]
     """Knob key to the value asked for, in its canonical unit; empty: the node as it was found."""
-    demand: Load | None = None
+    load: Load | None = None
     """The load to offer, where trials have loads of their own; None: the experiment's one load."""
-    state: State = State.QUEUED
+    state: TrialState = TrialState.QUEUED
     reason: str = ""
     """Reason code of an invalid or failed trial, such as `knob-not-held`; see mustherd.experiment.gates."""
     detail: str = ""
@@ -55,12 +55,13 @@ class Trial(msgspec.Struct, kw_only=True):
     """Metric name to value, units in the names: energy_joules, power_watts, read_p99_us, achieved_ratio, ..."""
     readings: tuple[Reading, ...] = ()
     energies: tuple[Energy, ...] = ()
-    load: LoadReport | None = None
+    load_report: LoadReport | None = None
+    """What was offered, answered and how late, as the generator counted it in the window."""
 
     @property
     def qps(self) -> float:
         """Requests per second that it is to offer, where trials have loads of their own; else 0."""
-        return 0.0 if self.demand is None else self.demand.qps
+        return 0.0 if self.load is None else self.load.qps
 
 
 def label_of(number: int, attempt: int) -> str:

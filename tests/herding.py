@@ -17,7 +17,7 @@ from mustherd.muster.journal import Journal
 from mustherd.muster.muster import Muster
 from mustherd.muster.pasture import Pasture
 from mustherd.shepherd.shepherd import Shepherd
-from mustherd.wire.endpoints import MusterEnd, Ports, ShepherdEnd
+from mustherd.wire.endpoints import MusterEndpoint, Ports, ShepherdEndpoint
 from mustherd.wire.keys import Keys
 from tests.fakes import FakeNode
 
@@ -40,7 +40,7 @@ def wait_for(what: Callable[[], Any], patience_s: float = PATIENCE_S) -> Any:
 @contextmanager
 def shepherd(ports: Ports = ANY, keys: Keys | None = None, **options: Any) -> Iterator[tuple[Shepherd, Ports]]:
     """A running shepherd and its ports."""
-    end = ShepherdEnd(ports=ports, keys=keys)
+    end = ShepherdEndpoint(ports=ports, keys=keys)
     running = Shepherd(end, **options)
     running.start()
     try:
@@ -57,7 +57,7 @@ def muster(
     node = node or FakeNode()
     config = Config(muster=name, state=str(state), ranges=RANGES, **options)
     pasture = Pasture(node.knobs, config.ranges, Journal(state))
-    end = MusterEnd(name, "127.0.0.1", ports, keys)
+    end = MusterEndpoint(name, "127.0.0.1", ports, keys)
     try:
         running = Muster(config, node, pasture, end)
     except ConfigError:

@@ -78,7 +78,7 @@ from mustherd.rowlog.allocator import keep_pages
 from mustherd.daemon import log_to_stderr
 from mustherd.shepherd.events import HerdError
 from mustherd.shepherd.shepherd import Shepherd
-from mustherd.wire.endpoints import Ports, ShepherdEnd
+from mustherd.wire.endpoints import Ports, ShepherdEndpoint
 log_to_stderr(30)
 keep_pages()
 over = threading.Event()
@@ -87,7 +87,7 @@ ports = Ports(*map(int, sys.argv[2:6]))
 with LogWriter(Path(sys.argv[1])) as logs:
     for left in reversed(range(100)):
         try:
-            end = ShepherdEnd(ports=ports)
+            end = ShepherdEndpoint(ports=ports)
             break
         except Exception:
             if not left:
@@ -98,10 +98,10 @@ with LogWriter(Path(sys.argv[1])) as logs:
     started = {}
     while not over.wait(0.02):
         for name, view in herd.musters().items():
-            if view.presence == "alive" and started.get(name) != view.boot:
+            if view.presence == "alive" and started.get(name) != view.muster_epoch:
                 try:
                     if not herd.log(name, "start", label=sys.argv[6]).result(5).error:
-                        started[name] = view.boot
+                        started[name] = view.muster_epoch
                         print("started", flush=True)
                 except (HerdError, TimeoutError):
                     pass

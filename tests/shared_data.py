@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def path(name: str) -> Path:
     """The file `name` of the recorded data, below $MUSTHERD_DATA or beside the checkout.
 
-    FileNotFoundError says how to mend it.
+    FileNotFoundError says how to fix it.
     """
     folder = Path(os.environ.get("MUSTHERD_DATA", ROOT.parent / "shared" / "data"))
     found = folder / name

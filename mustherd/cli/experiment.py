@@ -429,7 +429,7 @@ def _lay_out_load(folder: Path, experiment: "Experiment") -> None:
 
         layout = read(Path(inventory))
         if layout is None and generator is not None:
-            raise InventoryError(f"{inventory}: nobody leads the load; mend: put one host into loadgen_leader")
+            raise InventoryError(f"{inventory}: nobody leads the load; fix: put one host into loadgen_leader")
     elif generator is not None:
         layout = Layout()
     if layout is None:
@@ -452,14 +452,16 @@ def _ask(folder: Path, body: Any, keys: Path | None) -> Any:
 
     from mustherd.experiment.serve import ADDRESS
     from mustherd.store.errors import StoreError
-    from mustherd.wire.endpoints import OperatorEnd
+    from mustherd.wire.endpoints import OperatorEndpoint
     from mustherd.wire.keys import for_member
 
     try:
         where = json.loads((folder / ADDRESS).read_text())
     except (OSError, ValueError):
         raise StoreError(f"{folder} doesn't say where its shepherd listens: it isn't running") from None
-    end = OperatorEnd(where["host"], where["coordinate"], for_member(keys, "operator") if keys is not None else None)
+    end = OperatorEndpoint(
+        where["host"], where["coordinate"], for_member(keys, "operator") if keys is not None else None
+    )
     try:
         return end.call(body)
     finally:

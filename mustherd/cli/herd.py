@@ -102,7 +102,7 @@ def _play(playbook: str, inventory: Path, tags: list[str] | None, limit: str, ch
         typer.echo("interrupted: what is done stays done; the same command goes on", err=True)
         raise typer.Exit(130) from None
     if json:
-        failures = [{"host": f.host, "task": f.task, "message": f.message, "mend": f.mend} for f in outcome.failures]
+        failures = [{"host": f.host, "task": f.task, "message": f.message, "fix": f.fix} for f in outcome.failures]
         typer.echo(dumps({"code": outcome.code, "changed": outcome.changed, "failures": failures}, indent=2))
     else:
         for host, changed in sorted(outcome.changed.items()):
@@ -147,7 +147,7 @@ def doctor(
     wanted: Annotated[Path | None, typer.Option(help="TOML file with what to hold this node to.")] = None,
     json: Json = False,
 ) -> None:
-    """Examine this node: each precondition of an experiment, what was found, what is wanted, and the tag that mends it.
+    """Examine this node: each precondition of an experiment, what was found, what is wanted, and the tag that fixes it.
 
     Changes nothing. Exit code 1 when something is wrong; what can't be told doesn't fail.
     """
@@ -175,10 +175,10 @@ def doctor(
     console = Console(highlight=False)
     styles = {Status.OK: "green", Status.WRONG: "red", Status.UNKNOWN: "yellow"}
     table = new_table(console)
-    for column in ("", "check", "found", "wanted", "mends it"):
+    for column in ("", "check", "found", "wanted", "fixes it"):
         table.add_column(column)
     for check in checks:
-        mend = "" if check.status is Status.OK else f"--tags {check.tag}"
-        table.add_row(Text(check.status, style=styles[check.status]), check.name, check.found, check.wanted, mend)
+        fix = "" if check.status is Status.OK else f"--tags {check.tag}"
+        table.add_row(Text(check.status, style=styles[check.status]), check.name, check.found, check.wanted, fix)
     emit(console, table)
     raise typer.Exit(exit_code(checks))

@@ -17,12 +17,12 @@ LOCAL = "127.0.0.1"
 
 def ask(body: "StatusAsk | StopAsk | KnobsAsk | LogAsk", shepherd: str, keys: Path | None) -> "Status | Done | Refused":
     """Ask the shepherd; raises WireError when it doesn't answer, KeysError, or a usage error for its address."""
-    from mustherd.wire.endpoints import OperatorEnd
+    from mustherd.wire.endpoints import OperatorEndpoint
     from mustherd.wire.keys import for_member
     from mustherd.wire.messages import KnobsAsk, LogAsk
 
     host, port = _address(shepherd)
-    end = OperatorEnd(host, port, for_member(keys, "operator") if keys is not None else None)
+    end = OperatorEndpoint(host, port, for_member(keys, "operator") if keys is not None else None)
     try:
         # Longer than a shepherd tries to reach a muster, so that its own answer is what the user reads.
         return end.call(body, timeout_s=15.0 if isinstance(body, KnobsAsk | LogAsk) else 3.0)

@@ -124,10 +124,10 @@ def _number(text: str, kind: type[Any]) -> Any:
 def _observations(folder: Path) -> list[Any]:
     from mustherd.learn.base import Observation
     from mustherd.store.store import Store
-    from mustherd.trial import Kind, State
+    from mustherd.trial import TrialKind, TrialState
 
     with Store.open(folder, read_only=True) as store:
-        trials = store.trials(Kind.SEARCH, State.FINISHED)
+        trials = store.trials(TrialKind.SEARCH, TrialState.FINISHED)
     return [Observation(point=trial.settings, metrics=trial.metrics) for trial in trials]
 
 

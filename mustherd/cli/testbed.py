@@ -92,5 +92,5 @@ def run(
     refuse_without_means()
     state = read()
     if state is None:
-        raise BedError("no test bed is up; mend: mustherd testbed up")
+        raise BedError("no test bed is up; fix: mustherd testbed up")
     os.execvp("ip", ["ip", "netns", "exec", state.namespace, *command])  # noqa: S606 - a list, and no shell

@@ -4,10 +4,10 @@ Logs are read when they are asked for, a batch at a time where it matters; see `
 `windows` are what most questions about rows need.
 """
 
-from mustherd.rowlog.folder import Experiment, open_folder
+from mustherd.rowlog.folder import ExperimentFolder, open_folder
 from mustherd.rowlog.frames import differences, merged, windows
 from mustherd.rowlog.reader import DataError, Log
 
 open = open_folder
 
-__all__ = ["DataError", "Experiment", "Log", "differences", "merged", "open", "windows"]
+__all__ = ["DataError", "ExperimentFolder", "Log", "differences", "merged", "open", "windows"]

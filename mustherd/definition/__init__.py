@@ -1,10 +1,10 @@
 """The experiment file: what a user asks for, checked before anything is touched.
 
-`load` reads a file into an Experiment or raises one SpecError that says where and how to mend it.
+`load` reads a file into an Experiment or raises one DefinitionError that says where and how to fix it.
 """
 
 from mustherd.definition.digest import changes, content, digest, dump
-from mustherd.definition.errors import SpecError
+from mustherd.definition.errors import DefinitionError
 from mustherd.definition.model import Experiment
 from mustherd.definition.plan import Plan, plan
 from mustherd.definition.problem import check_knobs, check_policy, default_settings, given_points, problem
@@ -12,9 +12,9 @@ from mustherd.definition.read import load, loads, quickstart
 from mustherd.definition.schema import json_schema
 
 __all__ = [
+    "DefinitionError",
     "Experiment",
     "Plan",
-    "SpecError",
     "changes",
     "check_knobs",
     "check_policy",

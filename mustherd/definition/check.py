@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mustherd.definition.errors import Finding, Path, listed, nearest, shown
-from mustherd.definition.knobs import Space, disallowed, value_text
+from mustherd.definition.knobs import KnobValues, disallowed, value_text
 from mustherd.definition.limits import limit_text
 from mustherd.definition.profiles import PROFILES
 from mustherd.load.curve import CurveError
@@ -49,7 +49,7 @@ def offered(experiment: Experiment, infos: Sequence[KnobInfo]) -> list[Finding]:
     return found
 
 
-def _asked(path: Path, space: Space) -> Iterator[tuple[Path, int]]:
+def _asked(path: Path, space: KnobValues) -> Iterator[tuple[Path, int]]:
     for index, asked in enumerate(space):
         yield ((*path, space.items[index]) if space.items else path), asked
 
@@ -237,7 +237,7 @@ def _gates(experiment: Experiment) -> Iterator[Finding]:
         )
 
 
-def _space_text(key: str, space: Space) -> str:
+def _space_text(key: str, space: KnobValues) -> str:
     if space.values:
         return listed([value_text(key, v) for v in space.values])
     return f"{space.low}..{space.high} step {space.step}"

@@ -30,7 +30,7 @@ class Finding(NamedTuple):
     """The key itself is wrong, not its value."""
 
 
-class SpecError(UserError):
+class DefinitionError(UserError):
     """A definition that can't be used: the first thing wrong in file order.
 
     `line` and `column` count from 1, and are 0 where the file as a whole is meant. `more` counts further errors.

@@ -46,7 +46,7 @@ KNOBS: dict[str, KnobWords] = {
 
 
 @dataclass(frozen=True)
-class Space:
+class KnobValues:
     """The values of one knob that a search may use: `values`, or else every `low + k * step` up to `high`."""
 
     values: tuple[int, ...] = ()
@@ -129,9 +129,9 @@ def _from_word(key: str, word: Hex, words: KnobWords) -> int:
     return count * words.hex_scale
 
 
-def space(key: str, raw: object) -> Space:
+def space(key: str, raw: object) -> KnobValues:
     """The values that a definition gives to a knob: a list of values and ranges, or one range. Raises FindingsError."""
-    if isinstance(raw, Space):
+    if isinstance(raw, KnobValues):
         return raw
     if isinstance(raw, Mapping):
         return _range(key, raw)
@@ -143,7 +143,7 @@ def space(key: str, raw: object) -> Space:
     if not raw:
         raise FindingsError([Finding((), "an empty list leaves nothing to try", "one value or more")])
     places = _values(key, raw)
-    return Space(values=tuple(places), items=tuple(places.values()))
+    return KnobValues(values=tuple(places), items=tuple(places.values()))
 
 
 def _values(key: str, raw: Sequence[object]) -> dict[int, int]:
@@ -172,7 +172,7 @@ def _values(key: str, raw: Sequence[object]) -> dict[int, int]:
     return places
 
 
-def _range(key: str, raw: Mapping[str, object]) -> Space:
+def _range(key: str, raw: Mapping[str, object]) -> KnobValues:
     findings = [
         Finding(
             (name,), f"unknown key '{shown(name)}'", listed(list(RANGE_KEYS)), nearest(name, list(RANGE_KEYS)), True
@@ -203,17 +203,17 @@ def _range(key: str, raw: Mapping[str, object]) -> Space:
         raise FindingsError([Finding(("low",), problem, f"a list of modes and ranges, as in {example}")])
     if (high - low) // step + 1 > MAX_VALUES:
         raise FindingsError([Finding((), f"a range of {(high - low) // step + 1} values", f"{MAX_VALUES} values")])
-    return Space(low=low, high=high, step=step)
+    return KnobValues(low=low, high=high, step=step)
 
 
-def spaces(raw: object) -> dict[str, Space]:
+def spaces(raw: object) -> dict[str, KnobValues]:
     """All knobs of a definition with their values. Raises FindingsError."""
     if not isinstance(raw, Mapping):
         raise FindingsError([Finding((), f"should be a mapping of knobs to values, found {kind_of(raw)}", KEY_FORM)])
     if not raw:
         raise FindingsError([Finding((), "no knob leaves nothing to try", "one knob or more")])
     findings: list[Finding] = []
-    found: dict[str, Space] = {}
+    found: dict[str, KnobValues] = {}
     for key, values in raw.items():
         if bad := _bad_key(key, raw):
             findings.append(bad)

@@ -198,7 +198,7 @@ SPACE_SCHEMA = {
 SETTINGS_SCHEMA = {"type": "object", "minProperties": 1, "additionalProperties": VALUE_SCHEMA}
 
 Knobs = Annotated[
-    dict[str, knob_values.Space],
+    dict[str, knob_values.KnobValues],
     PlainValidator(_refused(knob_values.spaces)),
     PlainSerializer(lambda knobs: {key: space.plain() for key, space in knobs.items()}),
     _described(type="object", minProperties=1, additionalProperties=SPACE_SCHEMA),
@@ -273,7 +273,7 @@ Objectives = Annotated[
 Options = Annotated[dict[str, Any], PlainValidator(_refused(_options)), _described(type="object")]
 
 
-class Part(BaseModel):
+class Section(BaseModel):
     """What all parts of a definition have in common: they don't change, and know no key that isn't theirs."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
@@ -288,7 +288,7 @@ def key(default: Any, description: str, unit: str = "", allowed: str = "", **lim
     return Field(**{kind: default}, description=description, json_schema_extra=extra or None, **limits)
 
 
-class Faults(Part):
+class Faults(Section):
     """What is wrong with the simulated nodes; by default nothing. Knobs are named by their names."""
 
     dvfs_without_effect: bool = key(False, "The clock's register takes every value, and the clock stays as it was.")
@@ -305,7 +305,7 @@ class Faults(Part):
     generator_saturated: bool = key(False, "The load generator sends nine tenths of what it was asked for.")
 
 
-class Simulated(Part):
+class Simulated(Section):
     """Nodes that need no hardware."""
 
     profile: Literal["c6220"] = key("c6220", "The kind of node that is simulated.")
@@ -321,7 +321,7 @@ class Simulated(Part):
 Cores = Annotated[tuple[Annotated[int, Field(ge=0, le=4095)], ...], BeforeValidator(_as_tuple)]
 
 
-class Local(Part):
+class Local(Section):
     """A real memcached on this machine under the built-in generator, with the muster that runs both."""
 
     server_cores: Cores = key(
@@ -336,7 +336,7 @@ class Local(Part):
     blocking: bool = key(True, "The generator sleeps between requests instead of taking a whole core.")
 
 
-class Herd(Part):
+class Herd(Section):
     """The nodes: `simulated`, `local` or `inventory`."""
 
     simulated: Simulated | None = key(None, "Simulated nodes.")
@@ -346,7 +346,7 @@ class Herd(Part):
     )
 
 
-class Sine(Part):
+class Sine(Section):
     """A load that swings, from its mean up."""
 
     low: Level = key(..., "The least load.", "qps")
@@ -355,7 +355,7 @@ class Sine(Part):
     seconds: float = key(..., "How long it goes on.", "s", gt=0, le=MAX_SECONDS)
 
 
-class Step(Part):
+class StepLoad(Section):
     """A load that jumps once."""
 
     low: Level = key(..., "The load before.", "qps")
@@ -364,12 +364,12 @@ class Step(Part):
     seconds: float = key(..., "How long it goes on in all.", "s", gt=0, le=MAX_SECONDS)
 
 
-class LoadCurve(Part):
+class LoadCurve(Section):
     """A load that changes: `steps`, `sine`, `step` or `trace`."""
 
     steps: Steps | None = key(None, "Levels, one after the other.", "qps, s", curve_values.STEPS_FORM)
     sine: Sine | None = key(None, "A load that swings.")
-    step: Step | None = key(None, "A load that jumps once.")
+    step: StepLoad | None = key(None, "A load that jumps once.")
     trace: Trace | None = key(None, "A recorded load.", "s, qps", curve_values.TRACE_FORM)
     spans: Literal["window", "experiment"] = key(
         "window", "Every window sees the whole curve, or each one the part that comes next."
@@ -388,7 +388,7 @@ class LoadCurve(Part):
         raise CurveError("a curve needs 'steps', 'sine', 'step' or 'trace'")
 
 
-class Workload(Part):
+class Workload(Section):
     """The load that every trial offers."""
 
     preset: Literal["etc", "usr"] = key("etc", "Mix of requests: sizes of keys and values, arrivals.")
@@ -473,7 +473,7 @@ class Workload(Part):
         return curves.under(offered, self.curve.made().cut(at_s, self.window_seconds))
 
 
-class Search(Part):
+class SearchOptions(Section):
     """How the next trial is chosen."""
 
     method: Literal["gp", "random", "grid", "one-shot"] = key(
@@ -506,7 +506,7 @@ class Search(Part):
     )  # fmt: skip
 
 
-class Baseline(Part):
+class Baseline(Section):
     """What every saving is measured against."""
 
     settings: BaselineSettings = key(
@@ -520,7 +520,7 @@ class Baseline(Part):
     )
 
 
-class Confirmation(Part):
+class ConfirmationOptions(Section):
     """How what the search found is measured again, before anything is announced."""
 
     candidates: int = key(3, "Settings that are confirmed beside one another, the best first.", ge=1, le=20)
@@ -530,14 +530,14 @@ class Confirmation(Part):
     )
 
 
-class Band(Part):
+class Band(Section):
     """Watts between which a measured energy is believed."""
 
     low: float = key(5.0, "Less is taken for a broken counter.", "W", ge=0, le=1e6)
     high: float = key(2000.0, "More is taken for a broken counter.", "W", gt=0, le=1e6)
 
 
-class GeneratorGates(Part):
+class GeneratorGates(Section):
     """The most that the load generator may show of being the bottleneck itself."""
 
     busy: float = key(
@@ -568,7 +568,7 @@ class GeneratorGates(Part):
         return SaturationLimits(**self.model_dump())
 
 
-class Gates(Part):
+class Gates(Section):
     """When a measurement can't be trusted."""
 
     achieved_ratio: float = key(
@@ -593,7 +593,7 @@ class Gates(Part):
     same_failure: int = key(3, "The same reason so many times in a row stops the experiment.", ge=1, le=1000)
 
 
-class Budget(Part):
+class Budget(Section):
     """What may be spent; the experiment ends when it is."""
 
     minutes: float | None = key(
@@ -602,7 +602,7 @@ class Budget(Part):
     joules: float | None = key(None, "Energy of all windows of all nodes.", "J", gt=0, le=1e12)
 
 
-class Policy(Part):
+class PolicyOptions(Section):
     """What the shepherd does with the herd."""
 
     name: str = key(
@@ -614,7 +614,7 @@ class Policy(Part):
     options: Options = key(dict, "The policy's own options.", allowed="what the policy knows")
 
 
-class Experiment(Part):
+class Experiment(Section):
     """A definition of an experiment, complete and sound.
 
     `name`, `herd`, `knobs` and `workload`'s `qps` or `curve` have no default.
@@ -640,20 +640,21 @@ class Experiment(Part):
         allowed=OBJECTIVES_FORM,
     )  # fmt: skip
     constraints: Limits = key((), "Limits that a solution keeps.", allowed=LIMIT_FORM, max_length=32)
-    search: Search = key(Search, "How the next trial is chosen.")
+    search: SearchOptions = key(SearchOptions, "How the next trial is chosen.")
     trials: int = key(
         30, "Trials of the search; one for each window of a curve that spans the experiment.", ge=1, le=MAX_TRIALS
     )
     repeats: int = key(
         3, "Rounds of the best settings and the baseline, at least, that confirm the verdict; 0: none.", ge=0, le=100
     )
-    confirmation: Confirmation = key(Confirmation, "How that is done.")
+    confirmation: ConfirmationOptions = key(ConfirmationOptions, "How that is done.")
     baseline: Baseline = key(Baseline, "What every saving is measured against.")
     gates: Gates = key(Gates, "When a measurement can't be trusted.")
     budget: Budget = key(Budget, "What may be spent.")
     policy: Annotated[
-        Policy, BeforeValidator(_policy, json_schema_input_type=Annotated[str, Field(pattern=PLUGIN_PATTERN)] | Policy)
-    ] = key(Policy, "What the shepherd does with the herd: a name, or {name, options}.")
+        PolicyOptions,
+        BeforeValidator(_policy, json_schema_input_type=Annotated[str, Field(pattern=PLUGIN_PATTERN)] | PolicyOptions),
+    ] = key(PolicyOptions, "What the shepherd does with the herd: a name, or {name, options}.")
 
     _source: Source = PrivateAttr(default_factory=Source)
 

@@ -6,14 +6,14 @@ from mustherd.definition import check, settings_table
 from mustherd.definition.errors import Finding, listed, nearest
 from mustherd.definition.knobs import words_of
 from mustherd.definition.model import Experiment
-from mustherd.learn.base import Constraint, Dimension, Point, Problem
+from mustherd.learn.base import Constraint, Dimension, Problem, Settings
 from mustherd.terms import KnobInfo
 
 CONTEXT = "qps"
 """The key by which a point of a problem with several loads says at which one it is."""
 
 
-def problem(experiment: Experiment, default: Point | None = None) -> Problem:
+def problem(experiment: Experiment, default: Settings | None = None) -> Problem:
     """What is to be searched.
 
     The guard on achieved load is one of the constraints: a setting that leaves load unsent is measured well, and is no
@@ -61,7 +61,7 @@ def default_settings(experiment: Experiment) -> dict[str, int]:
 
 
 def check_knobs(experiment: Experiment, knobs: Sequence[KnobInfo]) -> None:
-    """Raise SpecError, with its line, for what the definition asks of knobs that nodes with `knobs` don't allow.
+    """Raise DefinitionError, with its line, for what the definition asks of knobs that nodes with `knobs` don't allow.
 
     `knobs` are those of every node that takes part: what one refuses is refused.
     """
@@ -70,7 +70,7 @@ def check_knobs(experiment: Experiment, knobs: Sequence[KnobInfo]) -> None:
 
 
 def check_policy(experiment: Experiment, names: Sequence[str]) -> None:
-    """Raise SpecError, with its line, for a policy that is not among the `names` of those installed."""
+    """Raise DefinitionError, with its line, for a policy that is not among the `names` of those installed."""
     name = experiment.policy.name
     if name not in names:
         known = sorted(names)
@@ -79,14 +79,14 @@ def check_policy(experiment: Experiment, names: Sequence[str]) -> None:
         raise experiment.source.error([finding])
 
 
-def given_points(experiment: Experiment) -> list[Point]:
+def given_points(experiment: Experiment) -> list[Settings]:
     """The points that a one-shot experiment tries: its settings, or its table's, at each of its loads.
 
-    SpecError, with its line, for a table that can't be read or holds what the experiment's knobs don't.
+    DefinitionError, with its line, for a table that can't be read or holds what the experiment's knobs don't.
     """
     search, loads = experiment.search, experiment.workload.loads
     rows = settings_table.read(search.table) if search.table is not None else []
-    found: list[Point] = []
+    found: list[Settings] = []
     for qps in loads or (experiment.workload.load().qps,):
         settings = settings_table.nearest(rows, qps).settings if rows else search.settings or {}
         for key, space in experiment.knobs.items():

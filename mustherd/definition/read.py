@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mustherd.definition.errors import FINDINGS, Finding, Path, SpecError, dotted, listed, nearest, shown
+from mustherd.definition.errors import FINDINGS, DefinitionError, Finding, Path, dotted, listed, nearest, shown
 from mustherd.definition.model import Experiment
 from mustherd.definition.schema import allowed, keys, keys_of
 from mustherd.definition.units import kind_of
@@ -19,19 +19,19 @@ TOO_LONG = {"string_too_long", "too_long"}
 
 
 def load(path: FilePath | str) -> Experiment:
-    """The experiment that a file defines. Raises SpecError, for whatever may be wrong with the file."""
+    """The experiment that a file defines. Raises DefinitionError, for whatever may be wrong with the file."""
     file = shown(path, 1024)
     try:
         with FilePath(path).open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise SpecError(f"the file can't be read: {reason}", file=file) from None
+        raise DefinitionError(f"the file can't be read: {reason}", file=file) from None
     return loads(decode(raw, file), file)
 
 
 def loads(text: str, file_name: str = "experiment.yml") -> Experiment:
-    """The experiment that `text` defines; `file_name` is what errors call it. Raises SpecError."""
+    """The experiment that `text` defines; `file_name` is what errors call it. Raises DefinitionError."""
     root = parse(text, file_name)
     source = Source(file_name, root)
     plain = root.plain()

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from mustherd.definition.digest import to_yaml
-from mustherd.definition.errors import Finding, SpecError, shown
+from mustherd.definition.errors import DefinitionError, Finding, shown
 from mustherd.definition.knobs import FindingsError, settings
 from mustherd.definition.yaml import MAX_BYTES, Source, decode, parse
-from mustherd.learn.base import Point
+from mustherd.learn.base import Settings
 
 TABLE = "policy.yml"
 """Its name in an experiment's folder."""
@@ -27,7 +27,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """A load and what to set at it."""
 
     qps: float
-    settings: Point
+    settings: Settings
     verdict: str = ""
     """`met`, `not certain` or `not met`, as the experiment said; '' in a table that a person wrote."""
     saving_percent: float | None = None
@@ -61,14 +61,14 @@ def _plain(row: Row) -> dict[str, Any]:
 
 
 def read(path: Path | str) -> list[Row]:
-    """The rows of a table, loads ascending. Raises SpecError, with the line of what is wrong."""
+    """The rows of a table, loads ascending. Raises DefinitionError, with the line of what is wrong."""
     file = shown(path, 1024)
     try:
         with Path(path).open("rb") as stream:
             text = decode(stream.read(MAX_BYTES + 1), file)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise SpecError(f"the table can't be read: {reason}", file=file) from None
+        raise DefinitionError(f"the table can't be read: {reason}", file=file) from None
     root = parse(text, file)
     source = Source(file, root)
     whole: Any = root.plain()

@@ -26,7 +26,7 @@ AMOUNT = re.compile(
 
 
 class QuantityError(Exception):
-    """An amount that can't be read: the message says why, `allowed` and `suggestion` how to mend it."""
+    """An amount that can't be read: the message says why, `allowed` and `suggestion` how to fix it."""
 
     def __init__(self, problem: str, allowed: str = "", suggestion: str = "") -> None:
         super().__init__(problem)

@@ -10,7 +10,7 @@ from typing import NamedTuple, NoReturn
 
 import yaml
 
-from mustherd.definition.errors import Finding, Path, SpecError, dotted, shown
+from mustherd.definition.errors import DefinitionError, Finding, Path, dotted, shown
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 24
@@ -46,15 +46,19 @@ class Spot(NamedTuple):
     column: int = 0
 
 
-class Node:
+class YamlNode:
     """A value with its place, and with those of its keys where it is a mapping."""
 
     __slots__ = ("content", "height", "keys", "size", "spot", "text")
 
     def __init__(
-        self, spot: Spot, content: "Scalar | list[Node] | dict[str, Node]", text: str = "", keys: "Keys | None" = None
+        self,
+        spot: Spot,
+        content: "Scalar | list[YamlNode] | dict[str, YamlNode]",
+        text: str = "",
+        keys: "Keys | None" = None,
     ) -> None:
-        children: list[Node] = []
+        children: list[YamlNode] = []
         if isinstance(content, dict):
             children = list(content.values())
         elif isinstance(content, list):
@@ -81,7 +85,7 @@ Keys = dict[str, Spot]
 class Source:
     """The text that a definition came from, kept to say where in it something is wrong."""
 
-    def __init__(self, file: str = "", root: Node | None = None) -> None:
+    def __init__(self, file: str = "", root: YamlNode | None = None) -> None:
         self.file = file
         self._root = root
 
@@ -91,11 +95,11 @@ class Source:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def error(self, findings: list[Finding]) -> SpecError:
+    def error(self, findings: list[Finding]) -> DefinitionError:
         """The findings as one error: the first in file order."""
         placed = [(self._locate(finding), finding) for finding in findings]
         (spot, value), first = min(placed, key=lambda p: (p[0][0], dotted(p[1].path)))
-        return SpecError(
+        return DefinitionError(
             first.problem,
             file=self.file,
             line=spot.line,
@@ -132,8 +136,8 @@ class _Frame:
         self.spot = spot
         self.anchor = anchor
         self.mapping = mapping
-        self.items: list[Node] = []
-        self.entries: dict[str, Node] = {}
+        self.items: list[YamlNode] = []
+        self.entries: dict[str, YamlNode] = {}
         self.keys: Keys = {}
         self.key: str | None = None
 
@@ -147,14 +151,14 @@ class _Composer:
     def __init__(self, file: str) -> None:
         self.file = file
         self.frames: list[_Frame] = []
-        self.anchors: dict[str, Node | None] = {}
+        self.anchors: dict[str, YamlNode | None] = {}
         self.size = 0
-        self.root: Node | None = None
+        self.root: YamlNode | None = None
         self.spot = Spot(1, 1)
 
     def fail(self, problem: str, allowed: str = "") -> NoReturn:
         path: Path = tuple(part for f in self.frames if (part := f.path_part()) is not None)
-        raise SpecError(
+        raise DefinitionError(
             problem, file=self.file, line=self.spot.line, column=self.spot.column, key=dotted(path), allowed=allowed
         )
 
@@ -177,7 +181,7 @@ class _Composer:
         if tag is not None:
             self.fail(f"the tag '{shown(tag)}' is not used here", allowed="plain values, lists and mappings")
 
-    def _name(self, anchor: str | None, node: Node | None) -> None:
+    def _name(self, anchor: str | None, node: YamlNode | None) -> None:
         if anchor is not None:
             self.anchors[anchor] = node
 
@@ -207,7 +211,7 @@ class _Composer:
             frame.key = text
             frame.keys[text] = self.spot
             return
-        node = Node(self.spot, text if event.style else resolve(text), text)
+        node = YamlNode(self.spot, text if event.style else resolve(text), text)
         self._name(event.anchor, node)
         self._add(node)
 
@@ -224,14 +228,14 @@ class _Composer:
         frame = self.frames.pop()
         # The children were counted as they came.
         self.size -= sum(node.size for node in (*frame.items, *frame.entries.values()))
-        node = Node(frame.spot, frame.entries if frame.mapping else frame.items, keys=frame.keys)
+        node = YamlNode(frame.spot, frame.entries if frame.mapping else frame.items, keys=frame.keys)
         self._name(frame.anchor, node)
         self._add(node)
 
     def _wants_key(self) -> bool:
         return bool(self.frames) and self.frames[-1].mapping and self.frames[-1].key is None
 
-    def _add(self, node: Node) -> None:
+    def _add(self, node: YamlNode) -> None:
         self.size += node.size
         if self.size > MAX_NODES:
             self.fail("too many values", allowed=f"{MAX_NODES} values, aliases counted with what they stand for")
@@ -263,23 +267,23 @@ def resolve(text: str) -> Scalar:
 
 
 def decode(raw: bytes, file: str) -> str:
-    """The text of a file; SpecError when it is no UTF-8 or too large."""
+    """The text of a file; DefinitionError when it is no UTF-8 or too large."""
     if len(raw) > MAX_BYTES:
-        raise SpecError("the file is too large", file=file, allowed=f"{MAX_BYTES // 1024} KiB")
+        raise DefinitionError("the file is too large", file=file, allowed=f"{MAX_BYTES // 1024} KiB")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = raw[: error.start]
         column = len(before) - (before.rfind(b"\n") + 1) + 1
-        raise SpecError(
+        raise DefinitionError(
             f"byte 0x{raw[error.start]:02x} is no UTF-8 text", file=file, line=before.count(b"\n") + 1, column=column
         ) from None
 
 
-def parse(text: str, file: str) -> Node:
-    """The document in `text`; SpecError says where it is no document that we read."""
+def parse(text: str, file: str) -> YamlNode:
+    """The document in `text`; DefinitionError says where it is no document that we read."""
     if len(text) > MAX_BYTES:
-        raise SpecError("the file is too large", file=file, allowed=f"{MAX_BYTES // 1024} KiB")
+        raise DefinitionError("the file is too large", file=file, allowed=f"{MAX_BYTES // 1024} KiB")
     composer = _Composer(file)
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
@@ -287,19 +291,19 @@ def parse(text: str, file: str) -> Node:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else composer.spot
-        raise SpecError(f"this is no YAML: {_said(error)}", file=file, line=line, column=column) from None
+        raise DefinitionError(f"this is no YAML: {_said(error)}", file=file, line=line, column=column) from None
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
         code = error.character if isinstance(error.character, int) else ord(error.character)
         problem = f"the character U+{code:04X} can't stand in a YAML file"
-        raise SpecError(problem, file=file, line=line, column=column) from None
+        raise DefinitionError(problem, file=file, line=line, column=column) from None
     except (yaml.YAMLError, ValueError, OverflowError):
         # PyYAML lets ValueError through for escapes beyond Unicode and for a version number of thousands of digits.
         line, column = composer.spot
-        raise SpecError("this is no YAML: a number or an escape is out of range", file=file, line=line) from None
+        raise DefinitionError("this is no YAML: a number or an escape is out of range", file=file, line=line) from None
     if composer.root is None:
-        raise SpecError("the file is empty", file=file, line=1, column=1, allowed="an experiment's keys")
+        raise DefinitionError("the file is empty", file=file, line=1, column=1, allowed="an experiment's keys")
     return composer.root
 
 

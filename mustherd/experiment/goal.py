@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from mustherd.learn.base import Constraint
-from mustherd.learn.confirmation import ABREAST, ROUNDS
+from mustherd.learn.confirmation import PARALLEL, ROUNDS
 
 GUARD = "achieved_ratio"
 """Achieved over offered load. Without a limit on it the best setting is one that leaves part of the load unsent."""
@@ -27,7 +27,7 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True):
     """Rounds of repeats before the winner is announced; 0: it's announced as it was found."""
     rounds: int = ROUNDS
     """Rounds at most, as long as the verdict isn't certain."""
-    abreast: int = ABREAST
+    parallel: int = PARALLEL
     """How many settings are confirmed beside one another."""
     margin: float = 0.0
     """Share of an upper limit that is kept free for drift."""
@@ -54,7 +54,7 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True):
             constraints=tuple(constraints),
             repeats=int(resolved.get("repeats") or 0),
             rounds=int(how.get("rounds") or ROUNDS),
-            abreast=int(how.get("candidates") or ABREAST),
+            parallel=int(how.get("candidates") or PARALLEL),
             margin=float(how.get("margin") or 0.0),
             seed=int((resolved.get("search") or {}).get("seed") or 0),
         )

@@ -27,13 +27,13 @@ from mustherd.experiment.observed import watched
 from mustherd.experiment.prior import prior_of
 from mustherd.experiment.repeats import candidates, standing
 from mustherd.experiment.results import write_table
-from mustherd.experiment.trial_runner import STOPPED, Ended, Runner
+from mustherd.experiment.trial_runner import STOPPED, Ended, TrialRunner
 from mustherd.experiment.verdict import ORDER, SEARCH_OVER, Verdict, order_of, verdict_of
 from mustherd.herd.membership import Presence
-from mustherd.learn.base import Observation, Point
+from mustherd.learn.base import Observation, Settings
 from mustherd.learn.noise import pooled
 from mustherd.learn.sensitivity import idle_knobs
-from mustherd.policy.base import Calibrated, Follower, Policy, Ranking
+from mustherd.policy.base import CalibratedPolicy, Follower, Policy, Ranking
 from mustherd.policy.base import make as make_policy
 from mustherd.rowlog.writer import LogWriter
 from mustherd.shepherd.events import (
@@ -48,7 +48,7 @@ from mustherd.shepherd.events import (
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.store.store import INTERRUPTED, Store
 from mustherd.terms import Load
-from mustherd.trial import Kind, State, Trial
+from mustherd.trial import Trial, TrialKind, TrialState
 
 log = logging.getLogger(__name__)
 
@@ -114,14 +114,14 @@ class Conductor:
         self._store = store
         self._experiment = experiment
         self._shepherd = shepherd
-        self._runner = Runner(experiment, shepherd, logs, outside)
+        self._runner = TrialRunner(experiment, shepherd, logs, outside)
         self._goal = Goal.of(store.experiment().resolved)
         self._expected = expected
         self._stop = stop
         self._now = now
         self._baseline = default_settings(experiment)
         self._loads = self._goal.loads or (0.0,)
-        self._order: dict[float, list[Point]] | None = None
+        self._order: dict[float, list[Settings]] | None = None
         self._under_way: dict[Future[Ended], Trial] = {}
         self._failures, self._invalids = _Streak(), _Streak()
         self._policy: Policy | None = None
@@ -195,11 +195,15 @@ class Conductor:
     def _plan(self) -> Mapping[str, int]:
         planned = plan(self._experiment, self._expected)
         if self._policy is None or not self._policy.compares:
-            return {Kind.SEARCH: planned.search}
-        return {Kind.BASELINE: planned.baseline, Kind.SEARCH: planned.search, Kind.CONFIRM: planned.confirm}
+            return {TrialKind.SEARCH: planned.search}
+        return {
+            TrialKind.BASELINE: planned.baseline,
+            TrialKind.SEARCH: planned.search,
+            TrialKind.CONFIRM: planned.confirm,
+        }
 
     def _replay(self) -> None:
-        finished = self._store.trials(Kind.SEARCH, State.FINISHED)
+        finished = self._store.trials(TrialKind.SEARCH, TrialState.FINISHED)
         if finished and self._policy is not None:
             self._calibrate()
             self._policy.observe([self._observation(t) for t in finished])
@@ -212,10 +216,10 @@ class Conductor:
 
     def _calibrate(self) -> None:
         """Tell the policy how much equal trials differ, as far as the baseline's repeats show it."""
-        if not isinstance(self._policy, Calibrated):
+        if not isinstance(self._policy, CalibratedPolicy):
             return
         groups: dict[float, list[Mapping[str, float]]] = {}
-        for trial in self._store.trials(Kind.BASELINE, State.FINISHED):
+        for trial in self._store.trials(TrialKind.BASELINE, TrialState.FINISHED):
             groups.setdefault(trial.qps, []).append(trial.metrics)
         metrics = [self._goal.objective, self._goal.second, *(c.metric for c in self._goal.constraints)]
         noise = pooled(groups.values(), [m for m in dict.fromkeys(metrics) if m])
@@ -256,25 +260,25 @@ class Conductor:
             return None
         kind, settings, qps = chosen
         number = self._store.next_number()
-        demand = self._demand(kind, qps)
-        return self._store.add(Trial(number=number, kind=kind, settings=settings, demand=demand))
+        load = self._load_of(kind, qps)
+        return self._store.add(Trial(number=number, kind=kind, settings=settings, load=load))
 
-    def _demand(self, kind: Kind, qps: float) -> Load | None:
+    def _load_of(self, kind: TrialKind, qps: float) -> Load | None:
         """The load of a trial where it differs from trial to trial: one of several, or a curve's next part."""
         load = self._experiment.workload
         if len(self._loads) > 1:
             return load.load(qps=qps)
-        return load.load(self._numbers(Kind.SEARCH)) if load.parts and kind is Kind.SEARCH else None
+        return load.load(self._numbers(TrialKind.SEARCH)) if load.parts and kind is TrialKind.SEARCH else None
 
     def _at(self, trials: Sequence[Trial], qps: float) -> list[Trial]:
         """The trials at a load: all of them where there is one load."""
         return [t for t in trials if len(self._loads) == 1 or t.qps == qps]
 
-    def _next_of_search(self) -> tuple[Kind, Point, float] | None:
+    def _next_of_search(self) -> tuple[TrialKind, Settings, float] | None:
         policy = self._policy
         if self._search_over or policy is None:
             return None
-        begun = self._numbers(Kind.SEARCH)
+        begun = self._numbers(TrialKind.SEARCH)
         if begun >= self._experiment.trials:
             self._end_search("every planned trial has run")
             return None
@@ -285,31 +289,31 @@ class Conductor:
         # Of several loads each has its baseline, and its own share of the trials between two of them.
         every = self._experiment.baseline.every * len(self._loads)
         due = len(self._loads) * (1 + begun // every)
-        if policy.compares and (baselines := self._numbers(Kind.BASELINE)) < due:
+        if policy.compares and (baselines := self._numbers(TrialKind.BASELINE)) < due:
             self._store.set_phase("baseline" if begun == 0 else "search")
-            return Kind.BASELINE, self._baseline, self._loads[baselines % len(self._loads)]
+            return TrialKind.BASELINE, self._baseline, self._loads[baselines % len(self._loads)]
         self._store.set_phase("search")
         turn = self._loads[begun % len(self._loads)]
         if isinstance(policy, Follower):
-            policy.expect(self._demand(Kind.SEARCH, turn) or self._experiment.workload.load())
-        under_way = [self._observation(t).point for t in self._under_way.values() if t.kind is Kind.SEARCH]
+            policy.expect(self._load_of(TrialKind.SEARCH, turn) or self._experiment.workload.load())
+        under_way = [self._observation(t).point for t in self._under_way.values() if t.kind is TrialKind.SEARCH]
         point = policy.propose(under_way)
         if point is None:
             self._end_search(policy.why_enough())
             return None
         # A policy that leaves the load out tries each load in its turn.
         qps = float(point.get(CONTEXT, 0)) or turn
-        return Kind.SEARCH, {key: value for key, value in point.items() if key != CONTEXT}, qps
+        return TrialKind.SEARCH, {key: value for key, value in point.items() if key != CONTEXT}, qps
 
     def _end_search(self, reason: str) -> None:
         self._search_over = reason
         self._store.event(SEARCH_OVER, f"the search is over: {reason}")
 
-    def _next_of_confirmation(self) -> tuple[Kind, Point, float] | None:
+    def _next_of_confirmation(self) -> tuple[TrialKind, Settings, float] | None:
         policy = self._policy
         if policy is None or not policy.compares or self._experiment.repeats == 0:
             return None
-        if any(t.kind is Kind.SEARCH for t in self._under_way.values()):
+        if any(t.kind is TrialKind.SEARCH for t in self._under_way.values()):
             return None
         self._store.set_phase("confirmation")
         trials, order = self._store.trials(), self._candidates()
@@ -318,10 +322,10 @@ class Conductor:
             if there.failed > self._goal.rounds:
                 raise HerdFailedError(f"{there.failed} confirmation trials failed: see the trials' reasons")
             if there.due:
-                return Kind.CONFIRM, there.due[0], qps
+                return TrialKind.CONFIRM, there.due[0], qps
         return None
 
-    def _candidates(self) -> dict[float, list[Point]]:
+    def _candidates(self) -> dict[float, list[Settings]]:
         """What is to be confirmed at each load, the best first: ranked once, and written down for a resumed run."""
         if self._order is None:
             self._order = order_of(self._store)
@@ -338,7 +342,7 @@ class Conductor:
             )
         return self._order
 
-    def _numbers(self, kind: Kind) -> int:
+    def _numbers(self, kind: TrialKind) -> int:
         return len({t.number for t in self._store.trials(kind)})
 
     def _spent(self) -> str:
@@ -347,7 +351,7 @@ class Conductor:
         if budget.minutes is None and budget.joules is None:
             return ""
         rows = self._store.trials()
-        attempts = sum(t.state is not State.QUEUED for t in rows)
+        attempts = sum(t.state is not TrialState.QUEUED for t in rows)
         in_round = len(self._loads) * (1 + self._experiment.confirmation.candidates)
         kept = in_round * self._experiment.repeats if self._policy is not None and self._policy.compares else 0
         settling = [k.settle_seconds for view in self._shepherd.musters().values() for k in view.knobs]
@@ -363,29 +367,29 @@ class Conductor:
 
     def _ended(self, begun: Trial, ended: Ended) -> None:
         trial, gates = ended.trial, self._experiment.gates
-        retry = trial.state is State.INVALID
+        retry = trial.state is TrialState.INVALID
         if retry and not _the_musters_fault(trial.reason) and trial.attempt >= gates.attempts:
             retry = False
             detail = f"invalid {trial.attempt} times, the last time because {trial.detail}"
-            trial = msgspec.structs.replace(trial, state=State.FAILED, detail=detail)
+            trial = msgspec.structs.replace(trial, state=TrialState.FAILED, detail=detail)
         self._store.finish(trial, retry=retry)
-        if trial.state is not State.FINISHED:
+        if trial.state is not TrialState.FINISHED:
             self._store.event(
                 f"trial-{trial.state}", f"trial {begun.number} on {begun.muster} {trial.state}: {trial.detail}"
             )
-        if trial.state is State.FINISHED and trial.kind is Kind.SEARCH and self._policy is not None:
+        if trial.state is TrialState.FINISHED and trial.kind is TrialKind.SEARCH and self._policy is not None:
             self._policy.observe([self._observation(trial)])
-        if trial.state is State.FINISHED and trial.kind is Kind.BASELINE:
+        if trial.state is TrialState.FINISHED and trial.kind is TrialKind.BASELINE:
             self._calibrate()
         self._break_streaks(trial)
 
     def _break_streaks(self, trial: Trial) -> None:
         gates = self._experiment.gates
-        if trial.state is State.FINISHED:
+        if trial.state is TrialState.FINISHED:
             self._failures, self._invalids = _Streak(), _Streak()
             return
-        failures = self._failures.seen(trial.reason) if trial.state is State.FAILED else 0
-        invalids = self._invalids.seen(trial.reason) if trial.state is State.INVALID else 0
+        failures = self._failures.seen(trial.reason) if trial.state is TrialState.FAILED else 0
+        invalids = self._invalids.seen(trial.reason) if trial.state is TrialState.INVALID else 0
         if failures >= gates.same_failure:
             raise HerdFailedError(f"{failures} trials in a row failed with {trial.reason}: {trial.detail}")
         # An environment that spoils every attempt must not loop, even where single attempts are worth repeating.
@@ -469,7 +473,7 @@ class Conductor:
 
     def _name_idle_knobs(self, verdict: Verdict) -> Verdict:
         """Say which knobs had no measurable effect: something may overwrite them, and what was tuned is noise."""
-        searched = self._store.trials(Kind.SEARCH, State.FINISHED)
+        searched = self._store.trials(TrialKind.SEARCH, TrialState.FINISHED)
         idle = tuple(idle_knobs(problem(self._experiment), [self._observation(t) for t in searched]))
         if not idle:
             return verdict
@@ -481,7 +485,7 @@ class Conductor:
         """Trials in flight are run again by resume."""
         for trial in self._under_way.values():
             ended = msgspec.structs.replace(
-                trial, state=State.INVALID, reason=STOPPED, detail="the experiment ended before the trial did"
+                trial, state=TrialState.INVALID, reason=STOPPED, detail="the experiment ended before the trial did"
             )
             self._store.finish(ended, retry=True)
         self._under_way.clear()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mustherd.experiment import wording
 from mustherd.experiment.goal import Goal, keeps
 from mustherd.experiment.verdict import Verdict
-from mustherd.trial import State, Trial
+from mustherd.trial import Trial, TrialState
 
 ADDS_UP = ("energy_joules", "server_cpu_seconds")
 """Metrics of which windows have a sum; of the others the mean is told."""
@@ -15,7 +15,7 @@ ADDS_UP = ("energy_joules", "server_cpu_seconds")
 
 def watched(trials: Sequence[Trial], goal: Goal) -> Verdict:
     """The verdict: `met` when every window that was measured kept every limit. Pure."""
-    measured = [t for t in trials if t.state is State.FINISHED]
+    measured = [t for t in trials if t.state is TrialState.FINISHED]
     kept = sum(keeps(t.metrics, goal.constraints) for t in measured)
     limits = wording.together([wording.limit(c) for c in goal.constraints]) or "the limits"
     met = bool(measured) and kept == len(measured)
@@ -30,5 +30,5 @@ def watched(trials: Sequence[Trial], goal: Goal) -> Verdict:
         reason=reason,
         objective=goal.objective,
         constraints=tuple(wording.limit(c) for c in goal.constraints),
-        trials={state.value: sum(t.state is state for t in trials) for state in State},
+        trials={state.value: sum(t.state is state for t in trials) for state in TrialState},
     )

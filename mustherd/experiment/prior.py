@@ -17,7 +17,7 @@ from mustherd.store.database import write_durably
 from mustherd.store.errors import StoreError
 from mustherd.store.store import Store
 from mustherd.terms import Energy, LoadReport
-from mustherd.trial import Kind, State
+from mustherd.trial import TrialKind, TrialState
 
 PRIOR = "prior.json"
 """The prior in an experiment's folder: as it was when the experiment began, whatever becomes of its source."""
@@ -47,7 +47,7 @@ def read_prior(experiment: Experiment, task: Problem | None = None) -> tuple[Obs
 
 def _of_folder(folder: Path, experiment: Experiment, task: Problem) -> tuple[Observation, ...]:
     with Store.open(folder, read_only=True) as store:
-        trials = store.trials(Kind.SEARCH, State.FINISHED)
+        trials = store.trials(TrialKind.SEARCH, TrialState.FINISHED)
         loads = Goal.of(store.experiment().resolved).loads
     of_knobs = [t for t in trials if set(t.settings) == set(experiment.knobs)]
     if not of_knobs:

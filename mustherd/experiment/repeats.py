@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from mustherd.experiment.goal import Goal, keeps
-from mustherd.learn.base import Point, Problem
+from mustherd.learn.base import Problem, Settings
 from mustherd.learn.confirmation import Confirmation, Repeat
 from mustherd.metrics import cost
-from mustherd.trial import Kind, State, Trial
+from mustherd.trial import Trial, TrialKind, TrialState
 
 Key = tuple[tuple[str, int], ...]
 
@@ -23,7 +23,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """Where a confirmation stands."""
 
     confirmation: Confirmation
-    due: tuple[Point, ...]
+    due: tuple[Settings, ...]
     """Settings of the present round that nobody has begun to repeat; {}: the node as it was found."""
     failed: int
     """Repeats that were given up."""
@@ -39,7 +39,7 @@ def finished(trials: Iterable[Trial], *metrics: str) -> list[Trial]:
     return [
         trial
         for trial in sorted(trials, key=lambda t: (t.number, t.attempt))
-        if trial.state is State.FINISHED and all(math.isfinite(trial.metrics.get(m, math.nan)) for m in metrics)
+        if trial.state is TrialState.FINISHED and all(math.isfinite(trial.metrics.get(m, math.nan)) for m in metrics)
     ]
 
 
@@ -57,30 +57,30 @@ def by_settings(trials: Iterable[Trial]) -> dict[Key, list[Trial]]:
     return groups
 
 
-def default_settings(trials: Iterable[Trial]) -> Point | None:
+def default_settings(trials: Iterable[Trial]) -> Settings | None:
     """The settings of the default: those of the baseline trials; None before there is one."""
-    return next((trial.settings for trial in trials if trial.kind is Kind.BASELINE), None)
+    return next((trial.settings for trial in trials if trial.kind is TrialKind.BASELINE), None)
 
 
-def candidates(trials: Sequence[Trial], goal: Goal) -> list[Point]:
+def candidates(trials: Sequence[Trial], goal: Goal) -> list[Settings]:
     """Settings that kept every limit in the search, the one with the best objective first.
 
     To be confirmed in this order where no policy ranks them. Equal ones in the order they were tried. Once there are
     repeats, the settings that they are of.
     """
     default = default_settings(trials)
-    repeated = [t.settings for t in sorted(trials, key=lambda t: t.number) if t.kind is Kind.CONFIRM]
+    repeated = [t.settings for t in sorted(trials, key=lambda t: t.number) if t.kind is TrialKind.CONFIRM]
     if repeated:
         return list({key_of(s): s for s in reversed(repeated) if s != default}.values())[::-1]
-    found: list[tuple[float, Point]] = []
-    for group in by_settings(t for t in finished(trials, goal.objective) if t.kind is Kind.SEARCH).values():
+    found: list[tuple[float, Settings]] = []
+    for group in by_settings(t for t in finished(trials, goal.objective) if t.kind is TrialKind.SEARCH).values():
         mean = means(group)
         if keeps(mean, goal.constraints):
             found.append((cost(goal.objective, mean[goal.objective]), dict(group[0].settings)))
     return [settings for _, settings in sorted(found, key=lambda item: item[0])]
 
 
-def standing(trials: Sequence[Trial], goal: Goal, order: Sequence[Point] | None = None) -> Standing:
+def standing(trials: Sequence[Trial], goal: Goal, order: Sequence[Settings] | None = None) -> Standing:
     """Where the confirmation of one load's `trials` stands; `order`: the candidates, if not as `candidates` says."""
     default = default_settings(trials)
     confirmation = Confirmation(
@@ -90,17 +90,17 @@ def standing(trials: Sequence[Trial], goal: Goal, order: Sequence[Point] | None 
         least=max(1, goal.repeats),
         rounds=goal.rounds,
         margin=goal.margin,
-        abreast=goal.abreast,
+        parallel=goal.parallel,
         seed=goal.seed,
     )
-    last = {t.number: t for t in sorted(trials, key=lambda t: t.attempt) if t.kind is Kind.CONFIRM}
+    last = {t.number: t for t in sorted(trials, key=lambda t: t.attempt) if t.kind is TrialKind.CONFIRM}
     waiting: dict[Key, list[Trial]] = by_settings(last[number] for number in sorted(last))
-    failed = sum(t.state is State.FAILED for t in last.values())
+    failed = sum(t.state is TrialState.FAILED for t in last.values())
     needed = [goal.objective, *(c.metric for c in goal.constraints)]
     while goal.repeats and (points := confirmation.round()):
         due = [p for p in points if not waiting.get(key_of(p))]
         round_ = [waiting[key_of(p)].pop(0) for p in points if waiting.get(key_of(p))]
-        over = not due and all(t.state in (State.FINISHED, State.FAILED) for t in round_)
+        over = not due and all(t.state in (TrialState.FINISHED, TrialState.FAILED) for t in round_)
         repeats = [Repeat(point=dict(t.settings), metrics=t.metrics, where=t.muster) for t in finished(round_, *needed)]
         if over or repeats:
             confirmation.add(repeats)

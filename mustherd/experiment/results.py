@@ -11,7 +11,7 @@ from mustherd.experiment.verdict import Verdict
 from mustherd.learn.base import Constraint, Observation
 from mustherd.learn.pareto import front, hypervolumes, pick
 from mustherd.metrics import MAXIMIZED, cost
-from mustherd.trial import Kind, Trial
+from mustherd.trial import Trial, TrialKind
 
 SHOWN = ("energy_joules", "read_p99_us", "achieved_ratio")
 """Metrics that a table's row tells besides the objective and what is limited."""
@@ -49,7 +49,7 @@ def measured(trials: Sequence[Trial], metrics: Sequence[str]) -> list[Observatio
     """Every setting that was tried, once, in the order of first trials: means over all of its finished trials."""
     found = []
     for group in by_settings(finished((t for t in trials if t.settings), *metrics)).values():
-        if any(t.kind is not Kind.BASELINE for t in group):
+        if any(t.kind is not TrialKind.BASELINE for t in group):
             found.append(Observation(point=dict(group[0].settings), metrics=means(group)))
     return found
 
@@ -72,7 +72,7 @@ def volumes(trials: Sequence[Trial], goal: Goal, second: str) -> tuple[list[tupl
     """The hypervolume after each search trial, by its number, in the product of both units; and where it is counted
     from: the metric's limit, or else the worst that was measured. Of a maximized metric its reciprocal counts."""
     needed = [goal.objective, second, *(c.metric for c in goal.constraints)]
-    searched = [t for t in finished(trials, *needed) if t.kind is Kind.SEARCH]
+    searched = [t for t in finished(trials, *needed) if t.kind is TrialKind.SEARCH]
     if not searched:
         return [], (0.0, 0.0)
     observations = [Observation(point=t.settings, metrics=t.metrics) for t in searched]

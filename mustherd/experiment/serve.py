@@ -15,7 +15,7 @@ from mustherd.rowlog.allocator import keep_pages
 from mustherd.rowlog.writer import LogWriter
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.store.store import DEFINITION, Store
-from mustherd.wire.endpoints import Ports, ShepherdEnd
+from mustherd.wire.endpoints import Ports, ShepherdEndpoint
 from mustherd.wire.keys import for_shepherd
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def serve(
     """Run a shepherd until it is stopped or its experiment has ended; gives the exit code of the process.
 
     Rows of logs go to the experiment's folder, or without one to `logs_folder`, or are not asked for.
-    Raises KeysError, WireError, and with an experiment StoreError, SpecError, PolicyError.
+    Raises KeysError, WireError, and with an experiment StoreError, DefinitionError, PolicyError.
     """
     keep_pages()
     keys = for_shepherd(keys_folder) if keys_folder is not None else None
@@ -49,7 +49,7 @@ def serve(
             logs = stack.enter_context(LogWriter(store.folder))
         elif logs_folder is not None:
             logs = stack.enter_context(LogWriter(logs_folder))
-        end = ShepherdEnd(listen, ports, keys)
+        end = ShepherdEndpoint(listen, ports, keys)
         shepherd = Shepherd(
             end,
             experiment=store.experiment().name if store is not None else "",

@@ -19,7 +19,7 @@ from mustherd.rowlog.writer import LogWriter
 from mustherd.shepherd.events import HerdError, MusterView
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.terms import settings_of
-from mustherd.trial import State, Trial, label_of
+from mustherd.trial import Trial, TrialState, label_of
 from mustherd.wire.messages import Measured
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ class Ended:
     trial: Trial
 
 
-class Runner:
+class TrialRunner:
     """Runs trials; `run` may be called from several threads, one trial a muster at a time."""
 
     def __init__(
@@ -67,16 +67,16 @@ class Runner:
             view = self._shepherd.musters()[muster]
             return self._run(trial, view)
         except KeyError as error:
-            return Ended(_end(trial, State.FAILED, UNKNOWN_KNOB, f"muster {muster} offers no knob {error}"))
+            return Ended(_end(trial, TrialState.FAILED, UNKNOWN_KNOB, f"muster {muster} offers no knob {error}"))
         except HerdError as error:
-            return Ended(_end(trial, State.INVALID, error.reason, str(error)))
+            return Ended(_end(trial, TrialState.INVALID, error.reason, str(error)))
         except LoadError as error:
-            state = State.FAILED if error.reason in LASTING else State.INVALID
+            state = TrialState.FAILED if error.reason in LASTING else TrialState.INVALID
             return Ended(_end(trial, state, str(error.reason), error.message))
         except FutureTimeoutError:
-            return Ended(_end(trial, State.INVALID, NO_ANSWER, f"muster {muster} gave no answer in time"))
+            return Ended(_end(trial, TrialState.INVALID, NO_ANSWER, f"muster {muster} gave no answer in time"))
         except CancelledError:
-            return Ended(_end(trial, State.INVALID, STOPPED, "the experiment was stopped"))
+            return Ended(_end(trial, TrialState.INVALID, STOPPED, "the experiment was stopped"))
 
     def _run(self, trial: Trial, view: MusterView) -> Ended:
         settings = settings_of(trial.settings, view.knobs)
@@ -84,7 +84,7 @@ class Runner:
         applied = self._shepherd.decide(view.name, settings).result(DECISION_WAIT_S)
         if applied.outcome in ("refused", "failed"):
             trial = msgspec.structs.replace(trial, readings=applied.readings)
-            return Ended(_end(trial, State.FAILED, f"decision-{applied.outcome}", applied.detail))
+            return Ended(_end(trial, TrialState.FAILED, f"decision-{applied.outcome}", applied.detail))
         moved = [k.settle_seconds for k in view.knobs if any((s.sheep, s.knob) == (k.sheep, k.name) for s in settings)]
         settle_s = max([load.settle_seconds, *(moved or [k.settle_seconds for k in view.knobs])])
         measured = self._measure(trial, view, settle_s)
@@ -96,7 +96,7 @@ class Runner:
             trial,
             readings=measured.after,
             energies=measured.energies,
-            load=measured.load,
+            load_report=measured.load,
             metrics=metrics(seconds, measured.energies, measured.load),
         )
         if complete and measured.last_block:
@@ -115,12 +115,12 @@ class Runner:
             log_complete=complete,
         ) or self._missing(trial)
         if fired is not None:
-            return Ended(_end(trial, State.INVALID, fired.reason, fired.detail))
-        return Ended(_end(trial, State.FINISHED))
+            return Ended(_end(trial, TrialState.INVALID, fired.reason, fired.detail))
+        return Ended(_end(trial, TrialState.FINISHED))
 
     def _measure(self, trial: Trial, view: MusterView, settle_s: float) -> Measured:
         load = self._experiment.workload
-        offered, label = trial.demand or load.load(), label_of(trial.number, trial.attempt)
+        offered, label = trial.load or load.load(), label_of(trial.number, trial.attempt)
         if self._outside is not None and view.facts.get("kind") != TWIN:
             return self._outside.measure(
                 self._shepherd,
@@ -166,5 +166,5 @@ class Runner:
         return zlib.crc32(f"{self._experiment.search.seed}/{trial.number}/{trial.attempt}".encode())
 
 
-def _end(trial: Trial, state: State, reason: str = "", detail: str = "") -> Trial:
+def _end(trial: Trial, state: TrialState, reason: str = "", detail: str = "") -> Trial:
     return msgspec.structs.replace(trial, state=state, reason=reason, detail=detail, ended_at=time.time())

@@ -35,15 +35,15 @@ from mustherd.experiment.repeats import (
     means,
     standing,
 )
-from mustherd.learn.base import Point
+from mustherd.learn.base import Settings
 from mustherd.learn.confirmation import Estimate, Judged, Word
 from mustherd.metrics import better, better_percent, improvement
 from mustherd.store.store import Store
 from mustherd.terms import KnobInfo
-from mustherd.trial import Kind, State, Trial
+from mustherd.trial import Trial, TrialKind, TrialState
 
 Interval = tuple[float, float]
-Order = Mapping[float, Sequence[Point]]
+Order = Mapping[float, Sequence[Settings]]
 """Offered load to the candidates that a policy ranked for it, the best first."""
 
 ORDER = "candidates"
@@ -183,14 +183,14 @@ def _over_loads(rows: Sequence[AtLoad], objective: str) -> str:
 
 
 def _counts(trials: Sequence[Trial]) -> dict[str, int]:
-    return {state.value: sum(t.state is state for t in trials) for state in State}
+    return {state.value: sum(t.state is state for t in trials) for state in TrialState}
 
 
 class _Decision:
     """The trials of one verdict at one load, sorted out."""
 
     def __init__(
-        self, trials: Sequence[Trial], goal: Goal, knobs: Sequence[KnobInfo], order: Sequence[Point] | None
+        self, trials: Sequence[Trial], goal: Goal, knobs: Sequence[KnobInfo], order: Sequence[Settings] | None
     ) -> None:
         self.goal = goal
         self.knobs = knobs
@@ -199,11 +199,11 @@ class _Decision:
         default = default_settings(trials)
         self.default: Key | None = None if default is None else key_of(default)
         self.repeats = by_settings(
-            t for t in self.finished if t.kind is Kind.CONFIRM and key_of(t.settings) != self.default
+            t for t in self.finished if t.kind is TrialKind.CONFIRM and key_of(t.settings) != self.default
         )
-        self.searched = by_settings(t for t in self.finished if t.kind is Kind.SEARCH)
-        self.baseline = [t for t in self.finished if t.kind is Kind.BASELINE]
-        self.beside = [t for t in self.finished if t.kind is Kind.CONFIRM and key_of(t.settings) == self.default]
+        self.searched = by_settings(t for t in self.finished if t.kind is TrialKind.SEARCH)
+        self.baseline = [t for t in self.finished if t.kind is TrialKind.BASELINE]
+        self.beside = [t for t in self.finished if t.kind is TrialKind.CONFIRM and key_of(t.settings) == self.default]
         self.order = list(order) if order is not None else candidates(trials, goal)
         self.confirmation = standing(trials, goal, self.order).confirmation
         self.outcome = self.confirmation.outcome()
@@ -344,7 +344,7 @@ class _Decision:
         default = self._default_side()
         tried = {key: self.repeats.get(key) or group for key, group in {**self.repeats, **self.searched}.items()}
         if not tried:
-            reasons = [t.reason for t in self.all if t.reason and t.kind is not Kind.BASELINE]
+            reasons = [t.reason for t in self.all if t.reason and t.kind is not TrialKind.BASELINE]
             most = f", most often for {statistics.mode(reasons)}" if reasons else ""
             return self._verdict(verdict="not met", reason=f"not met: no trial finished{most}", default=default)
         key = min(tried, key=lambda k: self._distance(means(tried[k])))
@@ -376,7 +376,7 @@ class _Decision:
             return self._side(self.beside, dict(self.beside[0].settings))
         return self._side(self.baseline) if self.baseline else None
 
-    def _side(self, group: Sequence[Trial], repeated: Point | None = None) -> Side:
+    def _side(self, group: Sequence[Trial], repeated: Settings | None = None) -> Side:
         mean = means(group)
         intervals: dict[str, Interval] = {}
         if repeated is not None and self.confirmation.has(repeated):
@@ -428,7 +428,7 @@ def knobs_known(store: Store) -> tuple[KnobInfo, ...]:
     return tuple({k.name: k for record in store.musters().values() for k in record.knobs}.values())
 
 
-def order_of(store: Store) -> dict[float, list[Point]]:
+def order_of(store: Store) -> dict[float, list[Settings]]:
     """The candidates by load, the best first, as they were ranked when the search ended; {} before that."""
     ranked = [event.data for event in store.events() if event.kind == ORDER]
     rows: list[dict[str, Any]] = ranked[-1]["loads"] if ranked else []

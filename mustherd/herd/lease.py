@@ -76,7 +76,7 @@ class Lease:
 
     def __init__(self, lease_s: float) -> None:
         self._lease_s = lease_s
-        self._reign = 0
+        self._shepherd_epoch = 0
         self._offset = Offset(0.0, 0.0)
         self._until = -float("inf")
         self._seen = 0
@@ -85,31 +85,31 @@ class Lease:
         """Number of the decision in force; 0: the node is as it was found."""
 
     @property
-    def reign(self) -> int:
+    def shepherd_epoch(self) -> int:
         """The shepherd's life that this muster obeys; 0 before it was welcomed."""
-        return self._reign
+        return self._shepherd_epoch
 
-    def welcome(self, *, reign: int, sent_s: float, hello_s: float, now: float) -> Welcomed | Ignore:
+    def welcome(self, *, shepherd_epoch: int, sent_s: float, hello_s: float, now: float) -> Welcomed | Ignore:
         """A shepherd took the muster in, in answer to the hello of `hello_s`.
 
         Another life than before means another herd: its decisions end. A welcome that took long is ignored: judged by
         it, what lay in the same queue would look fresh.
         """
-        if reign == self._reign:
+        if shepherd_epoch == self._shepherd_epoch:
             ended = self.tick(now)
             self._renew(sent_s, now)
             return Welcomed(another=False, given_back=ended)
         if now - hello_s > WELCOME_MAX_S:
             return Ignore(f"{now - hello_s:.1f} s after its hello")
-        self._reign = reign
+        self._shepherd_epoch = shepherd_epoch
         self._seen = 0
         self._offset = Offset(now - sent_s, now)
         self._until = now + self._lease_s
         return Welcomed(another=True, given_back=self._end("another shepherd reigns") if self.in_force else None)
 
-    def beat(self, *, reign: int, sent_s: float, wanted: int, now: float) -> GiveBack | None:
+    def beat(self, *, shepherd_epoch: int, sent_s: float, wanted: int, now: float) -> GiveBack | None:
         """A heartbeat arrived; it renews the lease from when it was sent, or ends what isn't wanted any more."""
-        if reign != self._reign:
+        if shepherd_epoch != self._shepherd_epoch:
             return None
         ended = self.tick(now)
         self._renew(sent_s, now)
@@ -119,10 +119,10 @@ class Lease:
         return ended
 
     def offer(
-        self, *, reign: int, seq: int, settings: tuple[Setting, ...], issued_s: float, ttl_s: float, now: float
+        self, *, shepherd_epoch: int, seq: int, settings: tuple[Setting, ...], issued_s: float, ttl_s: float, now: float
     ) -> Act | Ignore:
         """A decision arrived: act on it or not."""
-        if reign != self._reign:
+        if shepherd_epoch != self._shepherd_epoch:
             return Ignore("of another reign")
         if seq <= self._seen:
             return Ignore("old or repeated")

@@ -34,7 +34,7 @@ class Change:
 
 @dataclass
 class _Member:
-    boot: int
+    muster_epoch: int
     presence: Presence
     heard: float
     past: deque[int] = field(default_factory=lambda: deque(maxlen=PAST_LIVES))
@@ -46,28 +46,28 @@ class Membership:
     def __init__(self) -> None:
         self._members: dict[str, _Member] = {}
 
-    def hello(self, muster: str, boot: int, now: float) -> list[Change]:
+    def hello(self, muster: str, muster_epoch: int, now: float) -> list[Change]:
         """A muster introduced itself.
 
         A repeated hello of the same life is a sign of life and no more; one of a life that has ended is nothing.
         """
-        if self.ended(muster, boot):
+        if self.ended(muster, muster_epoch):
             return []
         member = self._members.get(muster)
         if member is None:
-            self._members[muster] = _Member(boot, Presence.ALIVE, now)
+            self._members[muster] = _Member(muster_epoch, Presence.ALIVE, now)
             return [Change(muster, None, Presence.ALIVE, new_life=True)]
-        if member.boot == boot:
-            return self.heard(muster, boot, now)
+        if member.muster_epoch == muster_epoch:
+            return self.heard(muster, muster_epoch, now)
         before = member.presence
-        member.past.append(member.boot)
-        member.boot, member.presence, member.heard = boot, Presence.ALIVE, now
+        member.past.append(member.muster_epoch)
+        member.muster_epoch, member.presence, member.heard = muster_epoch, Presence.ALIVE, now
         return [Change(muster, before, Presence.ALIVE, new_life=True)]
 
-    def heard(self, muster: str, boot: int, now: float) -> list[Change]:
+    def heard(self, muster: str, muster_epoch: int, now: float) -> list[Change]:
         """Anything arrived from a muster; nothing changes for a life that isn't the current one."""
         member = self._members.get(muster)
-        if member is None or member.boot != boot or member.presence is Presence.LEFT:
+        if member is None or member.muster_epoch != muster_epoch or member.presence is Presence.LEFT:
             return []
         silent = now - member.heard
         member.heard = max(member.heard, now)
@@ -76,10 +76,10 @@ class Membership:
         before, member.presence = member.presence, Presence.ALIVE
         return [Change(muster, before, Presence.ALIVE, silent_s=silent)]
 
-    def left(self, muster: str, boot: int, now: float) -> list[Change]:
+    def left(self, muster: str, muster_epoch: int, now: float) -> list[Change]:
         """A muster said goodbye."""
         member = self._members.get(muster)
-        if member is None or member.boot != boot or member.presence is Presence.LEFT:
+        if member is None or member.muster_epoch != muster_epoch or member.presence is Presence.LEFT:
             return []
         before, member.presence = member.presence, Presence.LEFT
         member.heard = now
@@ -98,17 +98,17 @@ class Membership:
                 member.presence = after
         return changes
 
-    def knows(self, muster: str, boot: int) -> bool:
+    def knows(self, muster: str, muster_epoch: int) -> bool:
         """Whether this life of a muster is the one in the book."""
         member = self._members.get(muster)
-        return member is not None and member.boot == boot and member.presence is not Presence.LEFT
+        return member is not None and member.muster_epoch == muster_epoch and member.presence is not Presence.LEFT
 
-    def ended(self, muster: str, boot: int) -> bool:
+    def ended(self, muster: str, muster_epoch: int) -> bool:
         """Whether this life of a muster is over: it said goodbye, or another life of that name came after it."""
         member = self._members.get(muster)
         if member is None:
             return False
-        return boot in member.past or (member.boot == boot and member.presence is Presence.LEFT)
+        return muster_epoch in member.past or (member.muster_epoch == muster_epoch and member.presence is Presence.LEFT)
 
     def presence(self, muster: str) -> Presence | None:
         """How a muster stands; None for one that never said hello."""

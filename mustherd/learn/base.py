@@ -8,7 +8,7 @@ import msgspec
 from mustherd.learn.noise import Noise
 from mustherd.metrics import cost
 
-Point = dict[str, int]
+Settings = dict[str, int]
 """One candidate: a knob's key (`itr-delay`, `dvfs`, `dvfs@core-3`) to its value in the knob's canonical unit."""
 
 
@@ -47,7 +47,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     `metrics` holds at least the problem's objective and the metrics of its constraints; all are finite numbers.
     """
 
-    point: Point
+    point: Settings
     metrics: Mapping[str, float]
 
 
@@ -57,7 +57,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     dimensions: tuple[Dimension, ...]
     objective: str
     constraints: tuple[Constraint, ...] = ()
-    default: Point | None = None
+    default: Settings | None = None
     """The baseline's settings where they lie in the space; a search may start from them."""
     second: str = ""
     """A second objective: the search then spreads over the front of the two."""
@@ -84,7 +84,7 @@ class Search(Protocol):
     told: an invalid trial is simply forgotten.
     """
 
-    def ask(self, pending: Sequence[Point] = ()) -> Point | None:
+    def ask(self, pending: Sequence[Settings] = ()) -> Settings | None:
         """The next point to try, given points under way elsewhere; None when nothing is left worth trying."""
         ...
 
@@ -101,7 +101,7 @@ class Search(Protocol):
 
 
 @runtime_checkable
-class Calibrated(Protocol):
+class CalibratedSearch(Protocol):
     """A search that can be told how much equal trials differ, whenever that has been measured."""
 
     def calibrate(self, noise: Mapping[str, Noise]) -> None:

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from mustherd.learn.base import Constraint, Point, Problem
+from mustherd.learn.base import Constraint, Problem, Settings
 from mustherd.metrics import MAXIMIZED, cost, improvement
 
 Word = Literal["met", "not met", "not certain"]
@@ -21,7 +21,7 @@ Metrics = Mapping[str, float]
 
 CONFIDENCE = 0.95
 """Of two-sided intervals; a limit is held against one end, so it is kept with a confidence of 0.975."""
-ABREAST = 3
+PARALLEL = 3
 """How many settings are confirmed at the same time."""
 ROUNDS = 8
 """Rounds at most; where they leave it open, the limit lies within the noise and more of them would rarely settle it."""
@@ -34,7 +34,7 @@ LEAST_ROUNDS = 3
 class Repeat(msgspec.Struct, frozen=True, kw_only=True):
     """A setting measured once more."""
 
-    point: Point
+    point: Settings
     metrics: Metrics
     where: str = ""
     """The node that it ran on: nodes of one kind differ by some per cent, which must not count as a saving."""
@@ -51,7 +51,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """What the rounds say of one setting."""
 
-    point: Point
+    point: Settings
     word: Word
     rounds: int
     limits: dict[str, Estimate]
@@ -65,7 +65,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """Geometric mean of the objective's cost."""
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class RankingResult(msgspec.Struct, frozen=True, kw_only=True):
     """The end of a confirmation."""
 
     word: Word
@@ -100,13 +100,13 @@ class Confirmation:
     def __init__(
         self,
         problem: Problem,
-        candidates: Sequence[Point],
+        candidates: Sequence[Settings],
         *,
-        default: Point | None = None,
+        default: Settings | None = None,
         least: int = LEAST_ROUNDS,
         rounds: int = ROUNDS,
         margin: float = 0.0,
-        abreast: int = ABREAST,
+        parallel: int = PARALLEL,
         seed: int = 0,
     ) -> None:
         """A confirmation.
@@ -121,7 +121,7 @@ class Confirmation:
             abreast: how many candidates are measured at the same time.
             seed: decides the order within a round.
         """
-        if least < 1 or rounds < 1 or abreast < 1 or not 0 <= margin < 1:
+        if least < 1 or rounds < 1 or parallel < 1 or not 0 <= margin < 1:
             raise ValueError("least, rounds and abreast are at least 1, and margin is a share from 0 to 1")
         self._problem = problem
         self._candidates = [c for c in candidates if c != default]
@@ -129,12 +129,12 @@ class Confirmation:
         self._least = least
         self._limit = max(least, rounds)
         self._margin = margin
-        self._abreast = abreast
+        self._parallel = parallel
         self._seed = seed
         self._rounds: list[list[Repeat]] = []
-        self._dropped: list[Point] = []
+        self._dropped: list[Settings] = []
 
-    def round(self) -> list[Point]:
+    def round(self) -> list[Settings]:
         """The settings of the next round in the order to measure them; empty when it is decided."""
         if len(self._rounds) >= self._limit or not self._live() or self._decided():
             return []
@@ -153,7 +153,7 @@ class Confirmation:
             if j.word == "not met" or (met and self._surely_worse(j.point, min(met))):
                 self._dropped.append(j.point)
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> RankingResult:
         """What can be announced now."""
         judged = [self.judge(p) for p in self._candidates if self._values(p)]
         left = [j for j in judged if j.point not in self._dropped]
@@ -161,11 +161,11 @@ class Confirmation:
         # What is certain goes before what is only likely, however cheap that is.
         winner = min(met or left, key=lambda j: j.cost, default=None)
         word: Word = "not met" if winner is None else winner.word
-        return Outcome(
+        return RankingResult(
             word=word, winner=winner, judged=tuple(judged), rounds=len(self._rounds), text=self._text(word, winner)
         )
 
-    def judge(self, point: Point) -> Judged:
+    def judge(self, point: Settings) -> Judged:
         """What the rounds say of `point`, which must have been measured."""
         limits: dict[str, Estimate] = {}
         words: dict[str, Word] = {}
@@ -201,8 +201,8 @@ class Confirmation:
             return "met" if estimate.low >= limit else "not met" if estimate.high < limit else "not certain"
         return "met" if estimate.high <= limit else "not met" if estimate.low > limit else "not certain"
 
-    def _live(self) -> list[Point]:
-        return [c for c in self._candidates if c not in self._dropped][: self._abreast]
+    def _live(self) -> list[Settings]:
+        return [c for c in self._candidates if c not in self._dropped][: self._parallel]
 
     def _decided(self) -> bool:
         judged = [self.judge(p) for p in self._live() if self._values(p)]
@@ -213,20 +213,20 @@ class Confirmation:
             return False
         return all(self._low(j.point) >= first.cost * (1 - INDIFFERENCE) for j in judged if j is not first)
 
-    def _low(self, point: Point) -> float:
+    def _low(self, point: Settings) -> float:
         """The lower end of the interval of the objective's cost."""
         objective = self._problem.objective
         found = self.estimate(point, objective)
         return cost(objective, found.high) if objective in MAXIMIZED else found.low
 
-    def _surely_worse(self, point: Point, best: float) -> bool:
+    def _surely_worse(self, point: Settings, best: float) -> bool:
         return len(self._values(point)) >= self._least and self._low(point) > best
 
     @staticmethod
-    def _key(point: Point) -> tuple[tuple[str, int], ...]:
+    def _key(point: Settings) -> tuple[tuple[str, int], ...]:
         return tuple(sorted(point.items()))
 
-    def _values(self, point: Point) -> list[Metrics]:
+    def _values(self, point: Settings) -> list[Metrics]:
         return [one.metrics for r in self._rounds for one in r if one.point == point]
 
     def _log(self, metric: str) -> bool:
@@ -235,11 +235,11 @@ class Confirmation:
     def _transformed(self, metric: str, value: float) -> float:
         return math.log(value) if self._log(metric) else value
 
-    def has(self, point: Point) -> bool:
+    def has(self, point: Settings) -> bool:
         """Whether a round has measured `point`."""
         return bool(self._values(point))
 
-    def estimate(self, point: Point, metric: str) -> Estimate:
+    def estimate(self, point: Settings, metric: str) -> Estimate:
         """The metric's mean at `point`; its relative noise is pooled over all settings, which have it in common."""
         log = self._log(metric)
         squares, freedom = 0.0, 0
@@ -257,13 +257,13 @@ class Confirmation:
             return found
         return Estimate(mean=math.exp(found.mean), low=math.exp(found.low), high=_exp(found.high))
 
-    def _measured(self) -> list[Point]:
-        points: list[Point] = []
+    def _measured(self) -> list[Settings]:
+        points: list[Settings] = []
         for r in self._rounds:
             points += [one.point for one in r if one.point not in points]
         return points
 
-    def _saving(self, point: Point) -> Estimate | None:
+    def _saving(self, point: Settings) -> Estimate | None:
         """In per cent of the default's objective: least squares on its logarithm, with a level for every setting, round
         and node, so that only what is left beside them is noise."""
         import numpy as np  # noqa: PLC0415

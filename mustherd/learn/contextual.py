@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 import numpy as np
 
-from mustherd.learn.base import Observation, Point, Problem
+from mustherd.learn.base import Observation, Problem, Settings
 from mustherd.learn.gp import LIKELY, RANKED
 from mustherd.learn.history import History, feasible
 from mustherd.learn.initial_design import corners, knees
@@ -39,7 +39,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the table: what to set at a load."""
 
     load: int
-    point: Point
+    point: Settings
     """Without the load."""
     measured: bool
     """Whether the point was tried at this load, or only predicted from others."""
@@ -95,7 +95,7 @@ class ContextSearch:
         if problem.prior:
             self._believe(problem.prior)
 
-    def ask(self, pending: Sequence[Point] = ()) -> Point | None:
+    def ask(self, pending: Sequence[Settings] = ()) -> Settings | None:
         return self._whole.propose(pending, lambda blocked: self._choose(blocked, pending))
 
     def tell(self, observations: Sequence[Observation]) -> None:
@@ -154,7 +154,7 @@ class ContextSearch:
             for index, mean, chance in sorted(rows, key=lambda r: r[1])[:RANKED]
         ]
 
-    def _choose(self, blocked: set[int], pending: Sequence[Point]) -> int | None:
+    def _choose(self, blocked: set[int], pending: Sequence[Settings]) -> int | None:
         """A number of the whole space: a load and a point for it."""
         taken: dict[int, set[int]] = {load: set() for load in self._loads}
         for index in blocked:
@@ -238,7 +238,7 @@ class ContextSearch:
                 found.setdefault(here, []).append(observation)
         return found
 
-    def _split(self, point: Point) -> tuple[int, int]:
+    def _split(self, point: Settings) -> tuple[int, int]:
         rest = {name: value for name, value in point.items() if name != self._context}
         return point[self._context], self._space.index(rest)
 

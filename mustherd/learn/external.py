@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from mustherd.learn.base import Observation, Point, Problem, Search
+from mustherd.learn.base import Observation, Problem, Search, Settings
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "optuna-gp": ("optuna", "torch"),
@@ -72,7 +72,7 @@ class Optuna(_Peer):
             chosen = kind(seed=seed, constraints_func=lambda trial: trial.user_attrs["misses"])
             self._study: Any = optuna.create_study(sampler=chosen)
 
-    def ask(self, pending: Sequence[Point] = ()) -> Point | None:  # noqa: ARG002
+    def ask(self, pending: Sequence[Settings] = ()) -> Settings | None:  # noqa: ARG002
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._trial = self._study.ask()
@@ -99,7 +99,7 @@ class Penalty(_Peer):
         )
         self._limits = [c for c in problem.constraints if not c.at_least]
 
-    def ask(self, pending: Sequence[Point] = ()) -> Point | None:  # noqa: ARG002
+    def ask(self, pending: Sequence[Settings] = ()) -> Settings | None:  # noqa: ARG002
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns of proposing a point again
             self._at = self._optimizer.ask()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from mustherd.learn.base import Observation, Point, Problem
+from mustherd.learn.base import Observation, Problem, Settings
 from mustherd.learn.history import History, feasible
 from mustherd.learn.initial_design import corners, knees, spread
 from mustherd.learn.models import Model
@@ -67,7 +67,7 @@ class GaussianProcessSearch:
     def tell(self, observations: Sequence[Observation]) -> None:
         self._history.tell(observations)
 
-    def ask(self, pending: Sequence[Point] = ()) -> Point | None:
+    def ask(self, pending: Sequence[Settings] = ()) -> Settings | None:
         under_way = sorted(self._history.pending(pending))
         return self._history.propose(pending, lambda blocked: self._choose(blocked, under_way))
 

@@ -2,18 +2,18 @@
 
 from collections.abc import Sequence
 
-from mustherd.learn.base import Observation, Point, Problem
+from mustherd.learn.base import Observation, Problem, Settings
 from mustherd.learn.history import History
 
 
-class Grid:
+class GridSearch:
     """A `Search` that takes the points in the space's own order. It learns nothing; the seed changes nothing."""
 
     def __init__(self, problem: Problem, seed: int = 0) -> None:
         self._history = History(problem)
         self._seed = seed
 
-    def ask(self, pending: Sequence[Point] = ()) -> Point | None:
+    def ask(self, pending: Sequence[Settings] = ()) -> Settings | None:
         return self._history.propose(pending, self._first_free)
 
     def _first_free(self, blocked: set[int]) -> int | None:

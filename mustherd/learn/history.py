@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from mustherd.learn.base import Observation, Point, Problem
+from mustherd.learn.base import Observation, Problem, Settings
 from mustherd.learn.space import Space
 
 
@@ -38,11 +38,11 @@ class History:
             self.told.setdefault(index, []).append(observation)
         self.observations.extend(observations)
 
-    def pending(self, points: Iterable[Point]) -> set[int]:
+    def pending(self, points: Iterable[Settings]) -> set[int]:
         """The numbers of points under way; ValueError for one outside the space."""
         return {self.space.index(p) for p in points}
 
-    def propose(self, pending: Iterable[Point], choose: Callable[[set[int]], int | None]) -> Point | None:
+    def propose(self, pending: Iterable[Settings], choose: Callable[[set[int]], int | None]) -> Settings | None:
         """Let `choose` pick a number outside the set it is given, remember it and return its point.
 
         What was proposed and never told is offered again, once nothing else is left: its trial may have been invalid.

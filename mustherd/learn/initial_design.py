@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from mustherd.learn.base import Dimension, Point, Problem
+from mustherd.learn.base import Dimension, Problem, Settings
 from mustherd.learn.space import Space
 
 DELAYS = ("itr-delay",)
@@ -53,7 +53,7 @@ def longest_delay(problem: Problem) -> float:
     return share if problem.in_flight_us is None else min(share, problem.in_flight_us / DELAYS_IN_FLIGHT)
 
 
-def corners(problem: Problem, space: Space) -> Iterator[Point]:
+def corners(problem: Problem, space: Space) -> Iterator[Settings]:
     """Points that physics makes informative, the most promising first.
 
     1. The default: what every saving is measured against, and feasible on a node that was sized for its load.

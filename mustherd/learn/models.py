@@ -8,7 +8,7 @@ from skopt.acquisition import gaussian_ei
 
 from mustherd.learn.base import Observation, Problem
 from mustherd.learn.noise import Noise
-from mustherd.learn.outcome import Outcome
+from mustherd.learn.outcome import OutcomeModel
 from mustherd.learn.pareto import hypervolume
 from mustherd.learn.surrogate import Array, Surrogate
 
@@ -26,9 +26,9 @@ class Model:
     def __init__(self, problem: Problem, width: int, noise: Mapping[str, float] | None = None) -> None:
         """A model over `width` coordinates; `noise` by metric, the relative standard deviation of one trial."""
         noise = noise or {}
-        self.objective = Outcome(problem.objective, None, width, noise.get(problem.objective))
-        self.limits = [Outcome(c.metric, c, width, noise.get(c.metric)) for c in problem.constraints]
-        self.second = Outcome(problem.second, None, width, noise.get(problem.second)) if problem.second else None
+        self.objective = OutcomeModel(problem.objective, None, width, noise.get(problem.objective))
+        self.limits = [OutcomeModel(c.metric, c, width, noise.get(c.metric)) for c in problem.constraints]
+        self.second = OutcomeModel(problem.second, None, width, noise.get(problem.second)) if problem.second else None
         self._outcomes = [self.objective, *self.limits, *([self.second] if self.second else [])]
         self._fitted = 0
         self._tuned = 0

@@ -20,7 +20,7 @@ PRIOR_GAIN = 0.0
 """A prior is kept as long as its evidence is at least this much (nats) above a model's that knows nothing."""
 
 
-class Outcome:
+class OutcomeModel:
     """A metric, its transform, its limit and its models; of an objective, which has no limit, its cost.
 
     On logarithms where every value is positive: energy and latency are products of causes (a clock's power times a

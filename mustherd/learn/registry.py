@@ -5,10 +5,10 @@ from typing import Annotated
 
 import msgspec
 
-from mustherd.learn.base import Point, Problem, Search
-from mustherd.learn.grid import Grid
-from mustherd.learn.oneshot import OneShot
-from mustherd.learn.simple import Shuffled
+from mustherd.learn.base import Problem, Search, Settings
+from mustherd.learn.grid import GridSearch
+from mustherd.learn.oneshot import OneShotSearch
+from mustherd.learn.simple import RandomSearch
 from mustherd.learn.space import Space
 
 METHODS: dict[str, tuple[str, ...]] = {
@@ -80,8 +80,8 @@ def make(
         kind: type[GaussianProcessSearch | ContextSearch] = ContextSearch if problem.context else GaussianProcessSearch
         return kind(problem, seed=seed, initial=initial, stop=given.stop, noise=given.noise)
     if method == "one-shot":
-        return OneShot(problem, _settings(problem, options or {}), seed)
-    return Grid(problem, seed) if method == "grid" else Shuffled(problem, seed)
+        return OneShotSearch(problem, _settings(problem, options or {}), seed)
+    return GridSearch(problem, seed) if method == "grid" else RandomSearch(problem, seed)
 
 
 def _model_options(options: Mapping[str, object]) -> ModelOptions:
@@ -92,7 +92,7 @@ def _model_options(options: Mapping[str, object]) -> ModelOptions:
         raise ValueError(f"search 'gp': {error}") from error
 
 
-def _settings(problem: Problem, options: Mapping[str, object]) -> list[Point]:
+def _settings(problem: Problem, options: Mapping[str, object]) -> list[Settings]:
     settings = options.get("settings") or problem.default
     points = settings if isinstance(settings, list | tuple) else [settings]
     found = [dict(point) for point in points if isinstance(point, dict)]

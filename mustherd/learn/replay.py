@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from mustherd.learn.base import Constraint, Dimension, Observation, Point, Problem, Search
+from mustherd.learn.base import Constraint, Dimension, Observation, Problem, Search, Settings
 
 WITHIN = (0.01, 0.05, 0.10)
 """How near to the optimum a trial has to come, as a share of it, to be counted."""
@@ -47,7 +47,7 @@ class Table:
         """Every point once, without noise."""
         return [Observation(point=dict(key), metrics=metrics) for key, metrics in self._rows.items()]
 
-    def measure(self, point: Point, noise: Mapping[str, float], draw: random.Random) -> Observation:
+    def measure(self, point: Settings, noise: Mapping[str, float], draw: random.Random) -> Observation:
         """What a trial at `point` would have found.
 
         Args:
@@ -64,7 +64,7 @@ class Table:
         self,
         objective: str,
         constraints: Sequence[Constraint],
-        default: Point | None = None,
+        default: Settings | None = None,
         categories: Mapping[str, tuple[int, ...]] | None = None,
         scales: Mapping[str, str] | None = None,
     ) -> Problem:
@@ -155,7 +155,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Why the search ended before its trials did; empty if it didn't."""
     trials_to: dict[str, int | None]
     """`1 %` and so on to the number of the first trial whose true values were feasible and that near to the optimum."""
-    pick: Point | None
+    pick: Settings | None
     """What the search would announce: the best of its measured trials that met the constraints, as measured."""
     pick_feasible: bool
     """Whether the pick's true values meet the constraints."""
@@ -163,7 +163,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """The cost of the pick's true objective over the optimum's, less 1; None without a pick."""
     ask_seconds: tuple[float, ...]
     """Wall time of each tell and the ask after it."""
-    points: tuple[Point, ...]
+    points: tuple[Settings, ...]
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,11 +3,11 @@
 import random
 from collections.abc import Sequence
 
-from mustherd.learn.base import Observation, Point, Problem
+from mustherd.learn.base import Observation, Problem, Settings
 from mustherd.learn.history import History
 
 
-class Shuffled:
+class RandomSearch:
     """A `Search` that takes points at random without repeating one.
 
     The n-th draw depends on the seed and n alone, so that a resumed search goes on as if it had never stopped.
@@ -17,7 +17,7 @@ class Shuffled:
         self._history = History(problem)
         self._seed = seed
 
-    def ask(self, pending: Sequence[Point] = ()) -> Point | None:
+    def ask(self, pending: Sequence[Settings] = ()) -> Settings | None:
         return self._history.propose(pending, self._draw)
 
     def _draw(self, blocked: set[int]) -> int | None:

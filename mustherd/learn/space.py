@@ -4,7 +4,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 
-from mustherd.learn.base import Dimension, Point
+from mustherd.learn.base import Dimension, Settings
 
 ASIDE = 0.3
 """How far a category lies beside the nearest ordered value, in the unit of a whole range: nearer than the range's ends
@@ -99,7 +99,7 @@ class Space:
         self.size = math.prod(len(a.values) for a in self.axes)
         self.width = sum(a.width for a in self.axes)
 
-    def index(self, point: Point) -> int:
+    def index(self, point: Settings) -> int:
         """The point's number; ValueError says what places it outside the space."""
         unknown = sorted(set(point) - {a.name for a in self.axes})
         if unknown:
@@ -111,7 +111,7 @@ class Space:
             number = number * len(axis.values) + axis.position(point[axis.name])
         return number
 
-    def point(self, index: int) -> Point:
+    def point(self, index: int) -> Settings:
         """The point with that number; IndexError beyond the space."""
         if not 0 <= index < self.size:
             raise IndexError(index)
@@ -121,20 +121,20 @@ class Space:
             values.append(axis.values[place])
         return {axis.name: value for axis, value in zip(self.axes, reversed(values), strict=True)}
 
-    def __iter__(self) -> Iterator[Point]:
+    def __iter__(self) -> Iterator[Settings]:
         return (self.point(i) for i in range(self.size))
 
-    def encode(self, point: Point) -> tuple[float, ...]:
+    def encode(self, point: Settings) -> tuple[float, ...]:
         """The point's coordinates, `width` numbers in 0..1."""
         return tuple(x for axis in self.axes for x in axis.encode(point[axis.name]))
 
-    def nearest(self, point: dict[str, float]) -> Point:
+    def nearest(self, point: dict[str, float]) -> Settings:
         """The point of the space nearest to values that need not lie in it; categories are taken only if named."""
         return {
             a.name: int(point[a.name]) if point[a.name] in a.categories else a.nearest(point[a.name]) for a in self.axes
         }
 
-    def steps(self, point: Point, reach: int = 1) -> list[Point]:
+    def steps(self, point: Settings, reach: int = 1) -> list[Settings]:
         """The points that differ in one dimension, by `reach` places or by being a category."""
         found = []
         for axis in self.axes:

@@ -20,7 +20,7 @@ from typing import BinaryIO, Self
 
 import msgspec
 
-from mustherd.learn.base import Calibrated, Observation, Point, Problem, Search
+from mustherd.learn.base import CalibratedSearch, Observation, Problem, Search, Settings
 from mustherd.learn.noise import Noise
 from mustherd.learn.registry import check, make
 
@@ -50,7 +50,7 @@ class Start(msgspec.Struct, tag=True, frozen=True):
 class Ask(msgspec.Struct, tag=True, frozen=True):
     """`Search.ask`."""
 
-    pending: tuple[Point, ...]
+    pending: tuple[Settings, ...]
 
 
 class Tell(msgspec.Struct, tag=True, frozen=True):
@@ -72,7 +72,7 @@ class State(msgspec.Struct, tag=True, frozen=True):
 class Done(msgspec.Struct, tag=True, frozen=True):
     """The answer to any request that worked; `point` and `state` where they were asked for."""
 
-    point: Point | None = None
+    point: Settings | None = None
     state: dict[str, object] = {}
 
 
@@ -129,7 +129,7 @@ class SearchProcess:
         """The worker's process id."""
         return self._process.pid
 
-    def ask(self, pending: Sequence[Point] = ()) -> Point | None:
+    def ask(self, pending: Sequence[Settings] = ()) -> Settings | None:
         return self._request(Ask(tuple(pending))).point
 
     def tell(self, observations: Sequence[Observation]) -> None:
@@ -232,7 +232,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
                 case Tell(observations):
                     search.tell(observations)
                 case Calibrate(noise):
-                    if isinstance(search, Calibrated):
+                    if isinstance(search, CalibratedSearch):
                         search.calibrate(noise)
                 case State():
                     answer = Done(state=search.state())

@@ -18,7 +18,7 @@ BLOCK = 256 * 1024
 
 
 class ChannelError(UserError):
-    """A node cannot be reached or refuses; the message names it and the mend."""
+    """A node cannot be reached or refuses; the message names it and the fix."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,9 @@ class Channel:
         except FileNotFoundError:
             raise ChannelError(f"{self._target.host}: {remote}: no such file") from None
         except (paramiko.SSHException, EOFError, OSError) as error:
-            raise ChannelError(f"{self._target.host}: {remote}: {error}; mend: fetch again, it goes on") from None
+            raise ChannelError(f"{self._target.host}: {remote}: {error}; fix: fetch again, it goes on") from None
         if have != whole:
-            raise ChannelError(f"{self._target.host}: {remote}: {have} of {whole} bytes; mend: fetch again, it goes on")
+            raise ChannelError(f"{self._target.host}: {remote}: {have} of {whole} bytes; fix: fetch again, it goes on")
         part.replace(local)
 
 
@@ -126,15 +126,13 @@ def connect(target: Target) -> Iterator[Channel]:
             )
         except paramiko.BadHostKeyException:
             raise ChannelError(
-                f"{where}: its host key has changed; mend: if the node was installed anew: ssh-keygen -R {target.host}"
+                f"{where}: its host key has changed; fix: if the node was installed anew: ssh-keygen -R {target.host}"
             ) from None
         except paramiko.AuthenticationException:
-            raise ChannelError(
-                f"{where}: refused the login; mend: give the account and the key that it knows"
-            ) from None
+            raise ChannelError(f"{where}: refused the login; fix: give the account and the key that it knows") from None
         except (paramiko.SSHException, socket.gaierror, OSError) as error:
             hint = "log in once by hand to learn its key" if "known_hosts" in str(error) else "see that it is up"
-            raise ChannelError(f"{where}: {error}; mend: {hint}") from None
+            raise ChannelError(f"{where}: {error}; fix: {hint}") from None
         transport = client.get_transport()
         if transport is not None:
             transport.set_keepalive(KEEPALIVE_S)

@@ -15,7 +15,7 @@ from mustherd.muster.window import Streams
 from mustherd.node.logger import Rows, TextLogger
 from mustherd.wire import codec
 from mustherd.wire import messages as m
-from mustherd.wire.endpoints import MusterEnd
+from mustherd.wire.endpoints import MusterEndpoint
 
 log = logging.getLogger(__name__)
 
@@ -72,12 +72,14 @@ class Logs:
         self._flow.pause()
         self._next_offer = now if log_number and self._spool is not None else float("inf")
 
-    def _offer(self, boot: int, reign: int, now: float) -> m.Offer | None:
+    def _offer(self, muster_epoch: int, shepherd_epoch: int, now: float) -> m.Offer | None:
         """What to ask the shepherd now, so that it says where to go on."""
         if now < self._next_offer or self._spool is None:
             return None
         self._next_offer = now + FLOW_RESEND_S
-        return m.Offer(boot=boot, reign=reign, spool=self._spool.number, first=self._flow.first)
+        return m.Offer(
+            muster_epoch=muster_epoch, shepherd_epoch=shepherd_epoch, spool=self._spool.number, first=self._flow.first
+        )
 
     def credit(self, credit: m.Credit, now: float) -> None:
         """The shepherd's word on the flow."""
@@ -89,14 +91,14 @@ class Logs:
         if not self._flow.paused:
             self._next_offer = float("inf")
 
-    def ship(self, end: MusterEnd, boot: int, reign: int, now: float) -> bool:
+    def ship(self, end: MusterEndpoint, muster_epoch: int, shepherd_epoch: int, now: float) -> bool:
         """Send what is due; False when the network takes no more just now."""
-        offer = self._offer(boot, reign, now)
+        offer = self._offer(muster_epoch, shepherd_epoch, now)
         if offer is not None:
             end.send_offer(offer)
         for seq, stored in self._flow.due(now):
             try:
-                block, rows = self._block(seq, stored, boot, reign)
+                block, rows = self._block(seq, stored, muster_epoch, shepherd_epoch)
             except OSError:
                 log.exception("a block can't be read from the spool")
                 self._flow.not_sent(seq)
@@ -106,14 +108,16 @@ class Logs:
                 return False
         return True
 
-    def _block(self, number: int, stored: Stored, boot: int, reign: int) -> tuple[m.Block, bytes | memoryview]:
+    def _block(
+        self, number: int, stored: Stored, muster_epoch: int, shepherd_epoch: int
+    ) -> tuple[m.Block, bytes | memoryview]:
         """A block as a message. Raises OSError."""
         if self._spool is None:
             raise ValueError("there is no spool")
         d = stored.description
         block = m.Block(
-            boot=boot,
-            reign=reign,
+            muster_epoch=muster_epoch,
+            shepherd_epoch=shepherd_epoch,
             spool=self._spool.number,
             seq=number,
             label=d.label,

@@ -26,7 +26,7 @@ from mustherd.muster.window import Window
 from mustherd.node.node import Node
 from mustherd.wire import codec
 from mustherd.wire import messages as m
-from mustherd.wire.endpoints import MusterEnd, new_session
+from mustherd.wire.endpoints import MusterEndpoint, new_session
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,12 @@ class Muster:
     """
 
     def __init__(
-        self, config: Config, node: Node, pasture: Pasture, end: MusterEnd, now: Callable[[], float] = time.monotonic
+        self,
+        config: Config,
+        node: Node,
+        pasture: Pasture,
+        end: MusterEndpoint,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         """ConfigError when the node offers more than a message may hold."""
         self._config = config
@@ -95,7 +100,7 @@ class Muster:
 
     def _begin_life(self) -> None:
         """Belong to no shepherd, and be somebody whom none has met."""
-        self._boot = new_session()
+        self._muster_epoch = new_session()
         self._lease = Lease(self._config.lease_s)
         self._link: Link[m.Report, msgspec.Raw] = Link()
         self._next_step: float | None = None
@@ -107,7 +112,7 @@ class Muster:
         """Real seconds until `tick` has something to do, if no message arrives before."""
         now = self._now()
         deadline = min(
-            self._next_beat if self._lease.reign else self._next_hello,
+            self._next_beat if self._lease.shepherd_epoch else self._next_hello,
             self._link.next_due(),
             self._logs.next_due() if not self._no_room else float("inf"),
             self._logs.next_work(),
@@ -136,13 +141,13 @@ class Muster:
             and self._node.clock.wall_seconds_until(self._next_step) <= 0
         ):
             self._step(self._window)
-        if not self._lease.reign:
+        if not self._lease.shepherd_epoch:
             if now >= self._next_hello:
                 self._hello(now)
             return
         for numbered in self._link.due(now):
             self._transmit(numbered.seq, numbered.body)
-        self._no_room = not self._logs.ship(self._end, self._boot, self._lease.reign, now)
+        self._no_room = not self._logs.ship(self._end, self._muster_epoch, self._lease.shepherd_epoch, now)
         if now >= self._next_beat:
             self._beat(now)
 
@@ -150,14 +155,16 @@ class Muster:
         """A message arrived; `tick` has been called before."""
         now = self._now()
         match message:
-            case m.ShepherdBeat(boot=self._boot, reign=self._lease.reign):
+            case m.ShepherdBeat(muster_epoch=self._muster_epoch, shepherd_epoch=self._lease.shepherd_epoch):
                 self._link.acknowledged(message.ack, now)
                 self._give_back(
-                    self._lease.beat(reign=message.reign, sent_s=message.sent_s, wanted=message.wanted, now=now)
+                    self._lease.beat(
+                        shepherd_epoch=message.shepherd_epoch, sent_s=message.sent_s, wanted=message.wanted, now=now
+                    )
                 )
             case m.Decision():
                 self._decision(message, now)
-            case m.Frame(boot=self._boot, reign=self._lease.reign):
+            case m.Frame(muster_epoch=self._muster_epoch, shepherd_epoch=self._lease.shepherd_epoch):
                 self._link.acknowledged(message.ack, now)
                 for body in self._link.received(message.seq, message.body):
                     try:
@@ -166,11 +173,11 @@ class Muster:
                         self._end.report_malformed("pulse", str(error))
                 # Acknowledged at once, or the shepherd would send it again before the next beat.
                 self._next_beat = now
-            case m.Credit(boot=self._boot, reign=self._lease.reign):
+            case m.Credit(muster_epoch=self._muster_epoch, shepherd_epoch=self._lease.shepherd_epoch):
                 self._logs.credit(message, now)
-            case m.Welcome(boot=self._boot):
+            case m.Welcome(muster_epoch=self._muster_epoch):
                 self._welcome(message, now)
-            case m.Refusal() if message.ended in (0, self._boot):
+            case m.Refusal() if message.ended in (0, self._muster_epoch):
                 if message.reason != self._refusal:
                     self._refusal = message.reason
                     log.error("the shepherd refuses this muster: %s", message.reason)
@@ -187,7 +194,7 @@ class Muster:
         return m.Hello(
             version=m.PROTOCOL_VERSION,
             muster=self._config.muster,
-            boot=self._boot,
+            muster_epoch=self._muster_epoch,
             facts=dict(node.facts),
             knobs=self._pasture.infos,
             zones=tuple(node.meter.zones) if node.meter is not None else (),
@@ -205,7 +212,9 @@ class Muster:
             log.warning("no shepherd at %s yet, or it doesn't accept this key; trying on", self._config.shepherd)
 
     def _welcome(self, message: m.Welcome, now: float) -> None:
-        taken = self._lease.welcome(reign=message.reign, sent_s=message.sent_s, hello_s=message.hello_s, now=now)
+        taken = self._lease.welcome(
+            shepherd_epoch=message.shepherd_epoch, sent_s=message.sent_s, hello_s=message.hello_s, now=now
+        )
         if isinstance(taken, Ignore):
             log.info("a welcome came too late to be of use: %s", taken.reason)
             return
@@ -229,8 +238,8 @@ class Muster:
         self._next_beat = now + BEAT_PERIOD_S
         self._end.send_pulse(
             m.MusterBeat(
-                boot=self._boot,
-                reign=self._lease.reign,
+                muster_epoch=self._muster_epoch,
+                shepherd_epoch=self._lease.shepherd_epoch,
                 in_force=self._lease.in_force,
                 ack=self._link.ack,
                 reports=self._link.sent,
@@ -241,7 +250,7 @@ class Muster:
 
     def _decision(self, message: m.Decision, now: float) -> None:
         verdict = self._lease.offer(
-            reign=message.reign,
+            shepherd_epoch=message.shepherd_epoch,
             seq=message.seq,
             settings=message.settings,
             issued_s=message.issued_s,
@@ -367,7 +376,7 @@ class Muster:
         self._restore_pause = min(2 * self._restore_pause, RESTORE_RETRY_MAX_S)
 
     def _report(self, report: m.Report) -> None:
-        if not self._lease.reign:
+        if not self._lease.shepherd_epoch:
             return
         try:
             numbered = self._link.send(fitting(report), self._now())
@@ -387,8 +396,8 @@ class Muster:
     def _transmit(self, seq: int, report: m.Report) -> None:
         self._end.send_pulse(
             m.Frame(
-                boot=self._boot,
-                reign=self._lease.reign,
+                muster_epoch=self._muster_epoch,
+                shepherd_epoch=self._lease.shepherd_epoch,
                 seq=seq,
                 ack=self._link.ack,
                 body=codec.raw(report),
@@ -401,7 +410,7 @@ class Muster:
             self._pasture.restore()
         if self._pasture.changed:
             log.error("%d knobs could NOT be put back; they stay in the journal", self._pasture.unrestored)
-        self._report(m.Bye(boot=self._boot))
+        self._report(m.Bye(muster_epoch=self._muster_epoch))
         self._logs.leave()
         self._end.close(linger_s=0.5)
         self._pasture.close()

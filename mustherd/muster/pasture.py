@@ -18,7 +18,7 @@ MAX_ERROR_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ApplyResult:
     """What became of settings: `applied`, `refused` (nothing was touched) or `failed` (put back as far as possible)."""
 
     word: str
@@ -58,7 +58,7 @@ class Pasture:
         """Knobs whose original is still in the journal."""
         return len(self._journal)
 
-    def apply(self, settings: Sequence[Setting]) -> Outcome:
+    def apply(self, settings: Sequence[Setting]) -> ApplyResult:
         """Set knobs, all or none: every setting is checked before the first write; a failed write undoes the rest.
 
         A knob that an earlier decision set and this one doesn't name is put back first, so that what is in force is
@@ -67,13 +67,13 @@ class Pasture:
         wanted = {(s.sheep, s.knob): s.value for s in settings}
         problem = "a knob is named twice" if len(wanted) != len(settings) else self._objection(wanted)
         if problem:
-            return Outcome("refused", (), problem)
+            return ApplyResult("refused", (), problem)
         try:
             problem = self._remember(wanted)
         except Exception as error:
             problem = f"nothing was touched: {_text(error)}"
         if problem:
-            return Outcome("failed", (), problem)
+            return ApplyResult("failed", (), problem)
         left_over = [key for key in self._journal.originals() if key not in wanted]
         problem = "; ".join(r.error for r in self._put_back(left_over) if r.error)
         for key, value in wanted.items():
@@ -86,9 +86,9 @@ class Pasture:
         if problem:
             readings = self.restore()
             state = "NOT all of the node could be put back" if self.changed else "the node is put back"
-            return Outcome("failed", readings, f"{problem}; {state}")
+            return ApplyResult("failed", readings, f"{problem}; {state}")
         self._asked = wanted
-        return Outcome("applied", self.readings())
+        return ApplyResult("applied", self.readings())
 
     def readings(self) -> tuple[Reading, ...]:
         """Every offered knob read back, judged against what was asked of it."""

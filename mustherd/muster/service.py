@@ -11,7 +11,7 @@ from mustherd.muster.journal import Journal
 from mustherd.muster.muster import Muster
 from mustherd.muster.pasture import Pasture
 from mustherd.node.node import Node
-from mustherd.wire.endpoints import MusterEnd
+from mustherd.wire.endpoints import MusterEndpoint
 from mustherd.wire.keys import for_member
 
 UNRESTORED = 3
@@ -30,7 +30,7 @@ def serve(file: Path, ready: Callable[[Callable[[], None]], None]) -> int:
     journal = Journal(Path(config.state))
     keys = for_member(Path(config.keys), config.muster) if config.keys else None
     pasture = Pasture(node.knobs, config.ranges, journal)
-    end = MusterEnd(config.muster, config.shepherd, config.ports.ports(), keys, config.groups)
+    end = MusterEndpoint(config.muster, config.shepherd, config.ports.ports(), keys, config.groups)
     muster = Muster(config, node, pasture, end)
     ready(muster.stop)
     try:

@@ -7,7 +7,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 from mustherd.definition import Experiment
 from mustherd.definition.errors import Finding
 from mustherd.errors import UserError
-from mustherd.learn.base import Observation, Point, Problem
+from mustherd.learn.base import Observation, Problem, Settings
 from mustherd.learn.noise import Noise
 from mustherd.terms import Load
 
@@ -36,7 +36,7 @@ class Policy(Protocol):
         """Learn from valid, finished trials of this policy, in the order they ended. Baselines are not among them."""
         ...
 
-    def propose(self, pending: Sequence[Point]) -> Point | None:
+    def propose(self, pending: Sequence[Settings]) -> Settings | None:
         """The next setting to try, given those under way; {} leaves the node as it was found; None: enough.
 
         Where the experiment has several loads, a point's `qps` says at which one; without it they take turns.
@@ -65,7 +65,7 @@ class Follower(Protocol):
 class Ranking(Policy, Protocol):
     """A policy that knows better than the trials themselves what is worth confirming."""
 
-    def ranking(self) -> Sequence[Point]:
+    def ranking(self) -> Sequence[Settings]:
         """When the search is over: settings to confirm, the best first; empty: as the trials say.
 
         Of several loads the point says at which, as in `propose`.
@@ -74,7 +74,7 @@ class Ranking(Policy, Protocol):
 
 
 @runtime_checkable
-class Calibrated(Policy, Protocol):
+class CalibratedPolicy(Policy, Protocol):
     """A policy that can use how much equal trials differ."""
 
     def calibrate(self, noise: Mapping[str, Noise]) -> None:
@@ -93,7 +93,7 @@ def installed() -> dict[str, EntryPoint]:
 
 
 def check(experiment: Experiment) -> None:
-    """Raise SpecError, with its line, for options that the experiment's policy refuses, where it can say beforehand.
+    """Raise DefinitionError, with its line, for options that the experiment's policy refuses, where it says so beforehand.
 
     A policy says so by a static method `check(experiment)` that raises ValueError.
     """

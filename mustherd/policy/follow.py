@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from mustherd.definition import Experiment
-from mustherd.definition.errors import SpecError
+from mustherd.definition.errors import DefinitionError
 from mustherd.definition.knobs import FindingsError
 from mustherd.definition.knobs import settings as knob_settings
 from mustherd.definition.settings_table import read
 from mustherd.definition.units import QuantityError, quantity
-from mustherd.learn.base import Observation, Point, Problem
+from mustherd.learn.base import Observation, Problem, Settings
 from mustherd.learn.load_estimate import C6220, guess
 from mustherd.terms import Load
 
@@ -55,7 +55,7 @@ class Follow:
                 # A window's median rests on many frames: one guess is enough.
                 self._qps = guess(C6220, seen.point.get(ITR_DELAY, ADAPTIVE_US), received)
 
-    def propose(self, pending: Sequence[Point]) -> Point | None:  # noqa: ARG002
+    def propose(self, pending: Sequence[Settings]) -> Settings | None:  # noqa: ARG002
         # Before anything was measured, the highest load's settings: the ones that keep limits at every load.
         near = min(self._table, key=lambda qps: abs(qps - self._qps)) if self._qps else max(self._table)
         return dict(self._table[near])
@@ -67,7 +67,7 @@ class Follow:
         pass
 
 
-def _options(experiment: Experiment) -> tuple[dict[float, Point], str]:
+def _options(experiment: Experiment) -> tuple[dict[float, Settings], str]:
     options = experiment.policy.options
     if unknown := [name for name in options if name not in OPTIONS]:
         raise ValueError(f"follow has no option {unknown[0]!r}; allowed: {', '.join(OPTIONS)}")
@@ -77,15 +77,15 @@ def _options(experiment: Experiment) -> tuple[dict[float, Point], str]:
     return _table(options.get("table"), experiment), by
 
 
-def _table(raw: object, experiment: Experiment) -> dict[float, Point]:
+def _table(raw: object, experiment: Experiment) -> dict[float, Settings]:
     if isinstance(raw, str):
         try:
             raw = {row.qps: row.settings for row in read(raw)}
-        except SpecError as error:
+        except DefinitionError as error:
             raise ValueError(str(error)) from None
     if not isinstance(raw, Mapping) or not raw:
         raise ValueError("it needs a table of loads with settings, as in table: {400k: {itr-delay: 300, dvfs: 1300}}")
-    table: dict[float, Point] = {}
+    table: dict[float, Settings] = {}
     for load, row in raw.items():
         try:
             qps, settings = float(quantity(load, "qps")), knob_settings(row)

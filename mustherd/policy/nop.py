@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from mustherd.definition import Experiment
-from mustherd.learn.base import Observation, Point, Problem
+from mustherd.learn.base import Observation, Problem, Settings
 
 
 class Nop:
@@ -18,7 +18,7 @@ class Nop:
     def observe(self, observations: Sequence[Observation]) -> None:
         pass
 
-    def propose(self, pending: Sequence[Point]) -> Point | None:  # noqa: ARG002
+    def propose(self, pending: Sequence[Settings]) -> Settings | None:  # noqa: ARG002
         return {}
 
     def why_enough(self) -> str:

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from mustherd.definition import Experiment
 from mustherd.definition.problem import given_points
-from mustherd.learn.base import Observation, Point, Problem
+from mustherd.learn.base import Observation, Problem, Settings
 from mustherd.learn.noise import Noise
 from mustherd.learn.worker import SearchError, SearchProcess
 from mustherd.policy.base import PolicyError
@@ -34,7 +34,7 @@ class Tune:
         except SearchError as error:
             raise PolicyError(str(error)) from None
 
-    def propose(self, pending: Sequence[Point]) -> Point | None:
+    def propose(self, pending: Sequence[Settings]) -> Settings | None:
         try:
             return self._search.ask(pending)
         except SearchError as error:
@@ -46,7 +46,7 @@ class Tune:
         except SearchError as error:
             raise PolicyError(str(error)) from None
 
-    def ranking(self) -> Sequence[Point]:
+    def ranking(self) -> Sequence[Settings]:
         try:
             rows: Any = self._search.state().get("ranking") or []
         except SearchError as error:

@@ -1,4 +1,4 @@
-"""What a playbook's run says, translated: one message per host with the task, what is wrong and the mend."""
+"""What a playbook's run says, translated: one message per host with the task, what is wrong and the fix."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,10 +26,10 @@ class Failure:
     host: str
     task: str
     message: str
-    mend: str
+    fix: str
 
     def __str__(self) -> str:
-        return f"{self.host}: {self.task}: {self.message}\n  mend: {self.mend}"
+        return f"{self.host}: {self.task}: {self.message}\n  fix: {self.fix}"
 
 
 STATES = {
@@ -69,14 +69,14 @@ def failure_of(event: Mapping[str, Any]) -> Failure | None:
             "see that the host is up and that ssh to it works from here, then run again; the other hosts went on",
         )
     # A check names all that it has found, a line each.
-    parts = [line.partition("Mend:") for line in (text.splitlines() if text.count("Mend:") > 1 else [text])]
-    mends = [mend.strip() for _, _, mend in parts if mend]
+    parts = [line.partition("Fix:") for line in (text.splitlines() if text.count("Fix:") > 1 else [text])]
+    fixes = [fix.strip() for _, _, fix in parts if fix]
     return Failure(
         step.host,
         step.task,
         " ".join(message.strip() for message, _, _ in parts if message.strip()),
-        "; ".join(dict.fromkeys(mends))
-        or "see the task's output in the artifacts, mend it on the host, then run again: what is done stays done",
+        "; ".join(dict.fromkeys(fixes))
+        or "see the task's output in the artifacts, fix it on the host, then run again: what is done stays done",
     )
 
 

@@ -24,7 +24,7 @@ EMULAB = "{http://www.protogeni.net/resources/rspec/ext/emulab/1}"
 
 
 class InventoryError(UserError):
-    """No inventory can be made of it; the message says where and the mend."""
+    """No inventory can be made of it; the message says where and the fix."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def from_manifest(text: bytes) -> list[Host]:
     """Nodes of a GENI RSpec manifest, version 3, as the portal shows it. Raises InventoryError."""
     root = _parse(text)
     if _plain(root.tag) != "rspec":
-        raise InventoryError(f"the root is <{_plain(root.tag)}>, not <rspec>; mend: copy the manifest, not the profile")
+        raise InventoryError(f"the root is <{_plain(root.tag)}>, not <rspec>; fix: copy the manifest, not the profile")
     hosts = []
     for node in root:
         if _plain(node.tag) != "node":
@@ -51,7 +51,7 @@ def from_manifest(text: bytes) -> list[Host]:
         name = node.get("client_id", "")
         login = _first(node, "login")
         if login is None or not login.get("hostname"):
-            raise InventoryError(f"node {name or '?'} has no login; mend: wait until the experiment is ready")
+            raise InventoryError(f"node {name or '?'} has no login; fix: wait until the experiment is ready")
         kind = _first(node, "hardware_type")
         vnode = node.find(f"{EMULAB}vnode")
         ip = next((part for part in _all(node, "ip") if part.get("type", "ipv4") == "ipv4"), None)
@@ -67,7 +67,7 @@ def from_manifest(text: bytes) -> list[Host]:
             )
         )
     if not hosts:
-        raise InventoryError("the manifest names no node; mend: copy it after the experiment has been swapped in")
+        raise InventoryError("the manifest names no node; fix: copy it after the experiment has been swapped in")
     return _checked(hosts)
 
 
@@ -78,7 +78,7 @@ def from_names(names: Sequence[str]) -> list[Host]:
     for number, word in enumerate(names):
         match = pattern.fullmatch(word)
         if not match:
-            raise InventoryError(f"{word!r} is no host; mend: write [NAME=][USER@]ADDRESS[:PORT]")
+            raise InventoryError(f"{word!r} is no host; fix: write [NAME=][USER@]ADDRESS[:PORT]")
         login = match["login"]
         label = login if re.fullmatch(r"[0-9.]+", login) is None else ""
         name = match["name"] or label.partition(".")[0] or f"node{number}"
@@ -107,9 +107,9 @@ def write(
     agents = [name for name in names if name not in (shepherd, *musters)] if agents is None else list(agents)
     unknown = sorted({shepherd, *musters, *agents} - set(names))
     if unknown:
-        raise InventoryError(f"no host is called {', '.join(unknown)}; mend: choose of {', '.join(names)}")
+        raise InventoryError(f"no host is called {', '.join(unknown)}; fix: choose of {', '.join(names)}")
     if folder.exists():
-        raise InventoryError(f"{folder} is there already; mend: remove it or write elsewhere")
+        raise InventoryError(f"{folder} is there already; fix: remove it or write elsewhere")
     profiles = variables_of(project)
     known = {host.name: _variables(host, number) for number, host in enumerate(hosts)}
     groups: dict[str, dict[str, dict[str, dict[str, object]]]] = {
@@ -135,7 +135,7 @@ def variables_of(project: Path) -> Path:
     """The folder of what is known of each kind of machine; raises InventoryError outside of a checkout."""
     folder = project / "inventory/cloudlab/group_vars"
     if not folder.is_dir():
-        raise InventoryError(f"{folder}: not there; mend: run from the repository's root")
+        raise InventoryError(f"{folder}: not there; fix: run from the repository's root")
     return folder
 
 
@@ -172,10 +172,10 @@ def _checked(hosts: list[Host]) -> list[Host]:
     for host in hosts:
         if not NAME.match(host.name) or not NAME.match(host.login):
             raise InventoryError(
-                f"{host.name!r} at {host.login!r} cannot be a host's name; mend: letters, digits, . _ -"
+                f"{host.name!r} at {host.login!r} cannot be a host's name; fix: letters, digits, . _ -"
             )
         if host.name in seen:
-            raise InventoryError(f"two hosts are called {host.name}; mend: give names as NAME=ADDRESS")
+            raise InventoryError(f"two hosts are called {host.name}; fix: give names as NAME=ADDRESS")
         seen.add(host.name)
     return hosts
 
@@ -183,10 +183,10 @@ def _checked(hosts: list[Host]) -> list[Host]:
 def _parse(text: bytes) -> ET.Element:
     """XML without a document type, so that no entity can be declared, let alone expanded."""
     if len(text) > BIGGEST:
-        raise InventoryError(f"{len(text)} bytes are no manifest; mend: give the manifest that the portal shows")
+        raise InventoryError(f"{len(text)} bytes are no manifest; fix: give the manifest that the portal shows")
 
     def refuse(*_: object) -> None:
-        raise InventoryError("the manifest declares a document type, which a manifest never does; mend: fetch it again")
+        raise InventoryError("the manifest declares a document type, which a manifest never does; fix: fetch it again")
 
     first = expat.ParserCreate()
     first.StartDoctypeDeclHandler = refuse
@@ -194,7 +194,7 @@ def _parse(text: bytes) -> ET.Element:
         first.Parse(text, True)
         return ET.fromstring(text)  # noqa: S314 - without a document type there is nothing to expand
     except (expat.ExpatError, ET.ParseError, ValueError) as error:
-        raise InventoryError(f"not XML: {error}; mend: give the manifest that the portal shows") from None
+        raise InventoryError(f"not XML: {error}; fix: give the manifest that the portal shows") from None
 
 
 def _plain(tag: str) -> str:

@@ -37,9 +37,7 @@ def read(inventory: Path) -> Layout | None:
     if not leaders:
         return None
     if len(leaders) > 1:
-        raise InventoryError(
-            f"{inventory}: one host leads the load, found {', '.join(leaders)}; mend: keep one of them"
-        )
+        raise InventoryError(f"{inventory}: one host leads the load, found {', '.join(leaders)}; fix: keep one of them")
     agents = [told for told in hosts.values() if AGENTS in told["groups"]]
     servers: dict[str, tuple[Address, ...]] = {}
     for told in hosts.values():
@@ -67,7 +65,7 @@ def _variables(inventory: Path) -> dict[str, dict[str, Any]]:
     import ansible_runner  # type: ignore[import-untyped]  # noqa: PLC0415
 
     if not inventory.exists():
-        raise InventoryError(f"{inventory}: no such inventory; mend: give its path from the current folder")
+        raise InventoryError(f"{inventory}: no such inventory; fix: give its path from the current folder")
     found: dict[str, dict[str, Any]] = {}
     errors: list[str] = []
 

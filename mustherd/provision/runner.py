@@ -17,11 +17,11 @@ KEPT_RUNS = 20
 
 
 class ProvisionError(UserError):
-    """A playbook cannot be run at all; the message says what is missing and the mend."""
+    """A playbook cannot be run at all; the message says what is missing and the fix."""
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PlaybookResult:
     """How a run ended."""
 
     code: int
@@ -43,7 +43,7 @@ def run(
     check: bool = False,
     on_step: Callable[[Step], None] = lambda _step: None,
     artifacts: Path | None = None,
-) -> Outcome:
+) -> PlaybookResult:
     """Run `playbook` (a path within `project`) on the hosts of `inventory`.
 
     `on_step` is called for each task as it starts and for each host as it is done with it. Raises ProvisionError, and
@@ -54,7 +54,7 @@ def run(
 
     for needed, what in ((project / playbook, "playbook"), (inventory, "inventory")):
         if not needed.exists():
-            raise ProvisionError(f"{needed}: no such {what}; mend: run from the repository's root, or give its path")
+            raise ProvisionError(f"{needed}: no such {what}; fix: run from the repository's root, or give its path")
     last: dict[str, Failure] = {}
 
     def handle(event: dict[str, Any]) -> bool:
@@ -101,7 +101,9 @@ def run(
     failures = [last.get(host) or Failure(host, "", "failed without a message", "see the artifacts") for host in undone]
     if answer.rc and not failures:
         failures = [_without_hosts(answer)]
-    return Outcome(answer.rc, tuple(failures), dict(stats.get("changed") or {}), Path(answer.config.artifact_dir))
+    return PlaybookResult(
+        answer.rc, tuple(failures), dict(stats.get("changed") or {}), Path(answer.config.artifact_dir)
+    )
 
 
 def _without_hosts(answer: Any) -> Failure:

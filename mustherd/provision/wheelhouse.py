@@ -34,7 +34,7 @@ Environment = Mapping[str, str]
 
 
 class WheelhouseError(UserError):
-    """The archive cannot be made; the message says what is wrong and the mend."""
+    """The archive cannot be made; the message says what is wrong and the fix."""
 
 
 def environment_of(python: str, machine: str) -> dict[str, str]:
@@ -63,7 +63,7 @@ def closure(roots: Iterable[str], environment: Environment) -> list[str]:
         try:
             needs = importlib.metadata.requires(requirement.name) or []
         except importlib.metadata.PackageNotFoundError:
-            raise WheelhouseError(f"{name} is not installed on this machine; mend: make setup") from None
+            raise WheelhouseError(f"{name} is not installed on this machine; fix: make setup") from None
         extras = requirement.extras or {""}
         for text in needs:
             need = Requirement(text)
@@ -85,7 +85,7 @@ def locked(lock: str, names: Iterable[str], environment: Environment) -> str:
             blocks[canonicalize_name(requirement.name)] = "\n".join(lines).rstrip("\\\n ") + "\n"
     missing = [name for name in names if name not in blocks]
     if missing:
-        raise WheelhouseError(f"requirements.lock does not pin {', '.join(missing)}; mend: make lock")
+        raise WheelhouseError(f"requirements.lock does not pin {', '.join(missing)}; fix: make lock")
     return "".join(blocks[name] for name in names)
 
 
@@ -159,7 +159,7 @@ def _pip(*arguments: str) -> None:
     if answer.returncode:
         last = answer.stderr.strip().splitlines()[-3:] or ["no message"]
         raise WheelhouseError(
-            f"pip {arguments[0]}: {' '.join(last)}; mend: make setup, and reach a package registry from this machine"
+            f"pip {arguments[0]}: {' '.join(last)}; fix: make setup, and reach a package registry from this machine"
         )
 
 

@@ -18,10 +18,10 @@ from mustherd.report import labels
 from mustherd.report.labels import clean
 from mustherd.report.table import log_cells, number_of, result_of, side_value
 from mustherd.report.view import View
-from mustherd.rowlog.accounting import Account
+from mustherd.rowlog.accounting import RowAccounting
 from mustherd.store.errors import StoreError
 from mustherd.store.store import Store
-from mustherd.trial import State, Trial
+from mustherd.trial import Trial, TrialState
 
 REPORT = "report.html"
 
@@ -39,7 +39,7 @@ class Column(msgspec.Struct, frozen=True):
     unit: str
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class KnobRow(msgspec.Struct, frozen=True, kw_only=True):
     """A trial's row."""
 
     number: str
@@ -105,7 +105,7 @@ def _content(view: View) -> dict[str, Any]:
     from mustherd.report.surface import surface  # noqa: PLC0415
 
     verdict = view.verdict()
-    measured = any(view.objective(t) is not None and t.state is State.FINISHED for t in view.trials)
+    measured = any(view.objective(t) is not None and t.state is TrialState.FINISHED for t in view.trials)
     metrics = view.metrics()
     saving = verdict.saving_percent
     return {
@@ -131,7 +131,7 @@ def _content(view: View) -> dict[str, Any]:
         "surface_plot": Markup(plot) if (plot := surface(view)) else None,  # noqa: S704
         "knobs": [(key, _unit(key, view)) for key in view.knob_keys()],
         "columns": [Column(name, labels.metric(name)[0], labels.metric(name)[1]) for name in metrics],
-        "rows": [_row(trial, view) for trial in view.trials if trial.state is not State.QUEUED],
+        "rows": [_row(trial, view) for trial in view.trials if trial.state is not TrialState.QUEUED],
         "logged": bool(view.logged),
         "loads": [_at_load(row, view) for row in verdict.loads],
         "front": [_on_front(one, view) for one in view.front()],
@@ -208,17 +208,17 @@ def _with_interval(side: Side | None, name: str) -> str:
     return f"{text} {labels.metric(name)[1]}".rstrip()
 
 
-def _row(trial: Trial, view: View) -> Row:
-    finished = trial.state is State.FINISHED
+def _row(trial: Trial, view: View) -> KnobRow:
+    finished = trial.state is TrialState.FINISHED
     broken = {c.metric for c in view.broken(trial)} if finished else set()
     metrics = view.metrics()
-    rows = [t for t in view.trials if t.state is not State.QUEUED]
+    rows = [t for t in view.trials if t.state is not TrialState.QUEUED]
     places = {m: labels.decimals(m, [t.metrics[m] for t in rows if m in t.metrics]) for m in metrics}
     best = view.winner()
     css = "best" if trial is best else "" if finished else "void"
     if finished and view.of_default(trial):
         css = "default"
-    return Row(
+    return KnobRow(
         number=number_of(trial),
         kind=trial.kind.value,
         muster=trial.muster,
@@ -231,7 +231,7 @@ def _row(trial: Trial, view: View) -> Row:
     )
 
 
-def _log_rows(account: Account | None) -> tuple[str, str]:
+def _log_rows(account: RowAccounting | None) -> tuple[str, str]:
     written, lost = log_cells(account)
     return written, f"{lost} ({account.why_lost()})" if account is not None and account.lost else lost
 
@@ -279,7 +279,7 @@ def _method(view: View) -> Iterator[tuple[str, str]]:
     if view.goal.repeats:
         yield (
             "confirmation",
-            f"the best {view.goal.abreast} settings and the default are measured again in rounds, {view.goal.repeats}"
+            f"the best {view.goal.parallel} settings and the default are measured again in rounds, {view.goal.repeats}"
             f" at least and up to {max(view.goal.rounds, view.goal.repeats)} while it isn't certain; the trials by"
             " which the search found them don't count towards their values",
         )

@@ -13,7 +13,7 @@ from mustherd.learn.base import Constraint
 from mustherd.report.view import View
 from mustherd.store.catalog import list_experiments
 from mustherd.store.store import Store
-from mustherd.trial import Kind, State, Trial
+from mustherd.trial import Trial, TrialKind, TrialState
 
 
 def _plain(value: object) -> Any:
@@ -39,7 +39,7 @@ def trial_form(trial: Trial, view: View) -> dict[str, Any]:
     """A trial with everything measured; `feasible`: whether it keeps the limits (null unless it finished); `log_rows`:
     the account of its log rows over all streams (null without any)."""
     form: dict[str, Any] = _plain(trial)
-    form["feasible"] = view.feasible(trial) if trial.state is State.FINISHED else None
+    form["feasible"] = view.feasible(trial) if trial.state is TrialState.FINISHED else None
     form["log_rows"] = _plain(view.account(trial))
     return form
 
@@ -53,13 +53,13 @@ def pick_form(store: Store, limits: Sequence[Constraint]) -> tuple[dict[str, Any
     for qps in loads:
         trials = [t for t in view.trials if qps is None or t.qps == qps]
         found = picked(trials, goal, limits)
-        repeats = [t for t in trials if found is not None and t.settings == found.point and t.kind is Kind.CONFIRM]
+        repeats = [t for t in trials if found is not None and t.settings == found.point and t.kind is TrialKind.CONFIRM]
         picks.append(
             {
                 "qps": qps,
                 "settings": None if found is None else found.point,
                 "metrics": None if found is None else _plain(found.metrics),
-                "repeats": sum(t.state is State.FINISHED for t in repeats),
+                "repeats": sum(t.state is TrialState.FINISHED for t in repeats),
             }
         )
     kept = [*guards(goal, *(c.metric for c in limits)), *limits]

@@ -19,7 +19,7 @@ from mustherd.report.table import STATUS_STYLES, emit, is_plain, marks, number_o
 from mustherd.report.view import View
 from mustherd.store.errors import StoreError
 from mustherd.store.store import DATABASE, Store
-from mustherd.trial import State, Trial
+from mustherd.trial import Trial, TrialState
 
 POLL_SECONDS = 0.2
 
@@ -77,7 +77,7 @@ def _lines(store: Store, console: Console, until: Callable[[], bool] | None) -> 
         for trial in view.ended():
             if (trial.number, trial.attempt) not in told:
                 told.add((trial.number, trial.attempt))
-                finished += trial.state is State.FINISHED
+                finished += trial.state is TrialState.FINISHED
                 emit(console, Text(f"[{finished}/{view.progress().planned}] {line_of(trial, view, console)}"))
         console.file.flush()
 
@@ -134,7 +134,7 @@ def _header(view: View) -> Text:
 def _bar(view: View, console: Console) -> RenderableType:
     progress = view.progress()
     counts = f"{progress.done}/{progress.planned} trials" if progress.planned else "no trials yet"
-    void = view.counts[State.INVALID.value] + view.counts[State.FAILED.value]
+    void = view.counts[TrialState.INVALID.value] + view.counts[TrialState.FAILED.value]
     repeated = f", {void} invalid or failed" if void else ""
     eta = "" if progress.eta_seconds is None else f", about {labels.duration(progress.eta_seconds)} left"
     row = Table.grid(padding=(0, 2, 0, 0))
@@ -153,7 +153,9 @@ def _best(view: View) -> Text:
         return Text("no setting has kept the limits yet", "dim")
     objective = view.goal.objective
     value = view.objective(best)
-    defaults = [v for t in view.trials if view.of_default(t) and (v := view.objective(t)) and t.state is State.FINISHED]
+    defaults = [
+        v for t in view.trials if view.of_default(t) and (v := view.objective(t)) and t.state is TrialState.FINISHED
+    ]
     saving = ""
     if value is not None and defaults:
         mean = sum(defaults) / len(defaults)

@@ -17,7 +17,7 @@ from mustherd.report.labels import clean
 from mustherd.report.svg import BEST, BREAKS, DEFAULT, GUARD, INK, KEEPS, MUTED, PAPER, draw
 from mustherd.report.table import number_of
 from mustherd.report.view import View
-from mustherd.trial import Kind, State, Trial
+from mustherd.trial import Trial, TrialKind, TrialState
 
 LOG_FROM = 8.0
 """An axis is logarithmic when its greatest value is so many times its least."""
@@ -52,7 +52,7 @@ def look_of(trial: Trial, view: View) -> str:
         return "load"
     if broken:
         return "breaks"
-    return "confirm" if trial.kind is Kind.CONFIRM else "keeps"
+    return "confirm" if trial.kind is TrialKind.CONFIRM else "keeps"
 
 
 def limit_of(view: View) -> tuple[str, Constraint | None]:
@@ -68,7 +68,7 @@ def drawable(view: View, *metrics: str) -> list[Trial]:
     return [
         t
         for t in view.trials
-        if t.state is State.FINISHED and all(math.isfinite(t.metrics.get(m, math.nan)) for m in metrics)
+        if t.state is TrialState.FINISHED and all(math.isfinite(t.metrics.get(m, math.nan)) for m in metrics)
     ]
 
 
@@ -169,7 +169,7 @@ def over_time(view: View) -> str:
         best = view.winner()
         if best is not None:
             marks.put(upper, best, (best.number, shown(objective, best.metrics[objective])), "best")
-        void = [t for t in view.trials if t.state in (State.INVALID, State.FAILED)]
+        void = [t for t in view.trials if t.state in (TrialState.INVALID, TrialState.FAILED)]
         if void:
             [line] = lower.plot(
                 [t.number for t in void], [0.03] * len(void), marker="|", linestyle="none", markersize=9,

@@ -18,14 +18,14 @@ from mustherd.metrics import improvement
 from mustherd.report import labels
 from mustherd.report.labels import clean
 from mustherd.report.view import View
-from mustherd.rowlog.accounting import Account
+from mustherd.rowlog.accounting import RowAccounting
 from mustherd.store.catalog import Summary
-from mustherd.trial import Kind, State, Trial
+from mustherd.trial import Trial, TrialKind, TrialState
 
 PIPED_WIDTH = 1000
 """Columns that a table may take where nobody looks at a window: nothing is cut or wrapped."""
 
-KIND_STYLES = {Kind.BASELINE: "cyan", Kind.SEARCH: "", Kind.CONFIRM: "magenta"}
+KIND_STYLES = {TrialKind.BASELINE: "cyan", TrialKind.SEARCH: "", TrialKind.CONFIRM: "magenta"}
 
 STATUS_STYLES = {
     "running": "bold cyan",
@@ -86,7 +86,7 @@ def trials_table(view: View, console: Console, trials: Sequence[Trial] | None = 
 
     With `cut` every row is one line high, whatever is lost by that.
     """
-    rows = [t for t in view.trials if t.state is not State.QUEUED] if trials is None else trials
+    rows = [t for t in view.trials if t.state is not TrialState.QUEUED] if trials is None else trials
     table = new_table(console)
     plain = is_plain(console)
     signs = marks(console)
@@ -111,14 +111,14 @@ def trials_table(view: View, console: Console, trials: Sequence[Trial] | None = 
     # The last column is the one to be cut where the window is too narrow.
     table.add_column("result", min_width=8)
     for trial in rows:
-        style = KIND_STYLES[trial.kind] if trial.state is State.FINISHED else ""
+        style = KIND_STYLES[trial.kind] if trial.state is TrialState.FINISHED else ""
         cells: list[Text | str] = [number_of(trial)]
         if with_kind:
             cells.append(Text(trial.kind.value, style))
         if with_muster:
             cells.append(Text(clean(trial.muster)))
         cells += [Text(_knob_value(trial, key, view)) for key in keys]
-        broken = {c.metric for c in view.broken(trial)} if trial.state is State.FINISHED else set()
+        broken = {c.metric for c in view.broken(trial)} if trial.state is TrialState.FINISHED else set()
         cells += [
             Text(labels.aligned(name, trial.metrics.get(name), places[name]), "red" if name in broken else "")
             for name in metrics
@@ -133,13 +133,13 @@ def trials_table(view: View, console: Console, trials: Sequence[Trial] | None = 
     return table
 
 
-def log_cells(account: Account | None) -> tuple[str, str]:
+def log_cells(account: RowAccounting | None) -> tuple[str, str]:
     """A trial's log rows: those written, and those lost at the source."""
     return ("", "") if account is None else (str(account.written), str(account.rows_lost))
 
 
 def _is_void(trial: Trial) -> bool:
-    return trial.state in (State.INVALID, State.FAILED)
+    return trial.state in (TrialState.INVALID, TrialState.FAILED)
 
 
 def _title(name: str, unit: str, plain: bool) -> Text:
@@ -174,13 +174,13 @@ def number_of(trial: Trial) -> str:
 
 def result_of(trial: Trial, view: View, signs: Mapping[str, str], best: Trial | None) -> Text:
     """What a trial is worth, in a word or two."""
-    if trial.state is State.RUNNING:
+    if trial.state is TrialState.RUNNING:
         return Text(f"{signs['running']} running", "cyan")
-    if trial.state is State.QUEUED:
+    if trial.state is TrialState.QUEUED:
         return Text("queued", "dim")
     if _is_void(trial):
         said = f"{trial.state.value}: {trial.reason}" if trial.reason else trial.state.value
-        return Text(clean(said), "yellow" if trial.state is State.INVALID else "red")
+        return Text(clean(said), "yellow" if trial.state is TrialState.INVALID else "red")
     if view.of_default(trial):
         return Text("default", "cyan")
     if best is not None and trial is best:

@@ -11,14 +11,14 @@ from mustherd.experiment.results import front_of
 from mustherd.experiment.verdict import Verdict, knobs_known, verdict_of
 from mustherd.learn.base import Constraint, Observation
 from mustherd.metrics import cost
-from mustherd.rowlog.accounting import Account
+from mustherd.rowlog.accounting import RowAccounting
 from mustherd.rowlog.ledger import accounts_by_label
 from mustherd.store.catalog import status_of
 from mustherd.store.errors import StoreError
-from mustherd.store.records import Event, Experiment, MusterRecord
+from mustherd.store.records import Event, ExperimentRecord, MusterRecord
 from mustherd.store.store import LOGS, Store
 from mustherd.terms import KnobInfo
-from mustherd.trial import Kind, State, Trial, label_of
+from mustherd.trial import Trial, TrialKind, TrialState, label_of
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """An experiment at one moment: plain values, no connection behind them."""
 
-    experiment: Experiment
+    experiment: ExperimentRecord
     folder: str
     status: str
     detail: str
@@ -49,7 +49,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     musters: tuple[MusterRecord, ...]
     events: tuple[Event, ...]
     wall_seconds: float
-    logged: dict[str, Account]
+    logged: dict[str, RowAccounting]
     """Where each attempt's log rows went, by its label; empty where nothing is logged."""
 
     @classmethod
@@ -82,7 +82,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         """The stored verdict; while there is none, what the trials say so far."""
         return self.so_far
 
-    def account(self, trial: Trial) -> Account | None:
+    def account(self, trial: Trial) -> RowAccounting | None:
         """Where a trial's log rows went; None where it has none."""
         return self.logged.get(label_of(trial.number, trial.attempt))
 
@@ -100,14 +100,16 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         """The values of a knob that the definition lists or that were searched, ascending; a range's are not listed."""
         space: Any = (self.experiment.resolved.get("knobs") or {}).get(key)
         listed = {value for value in space if isinstance(value, int)} if isinstance(space, list) else set()
-        return sorted(listed | {t.settings[key] for t in self.trials if t.kind is Kind.SEARCH and key in t.settings})
+        return sorted(
+            listed | {t.settings[key] for t in self.trials if t.kind is TrialKind.SEARCH and key in t.settings}
+        )
 
     def metrics(self) -> list[str]:
         """The metrics worth a column: the objective, what is limited, and energy, p99 and load where measured."""
         limited = [constraint.metric for constraint in self.goal.constraints]
         measured = {name for trial in self.trials for name in trial.metrics} or {"energy_joules", "read_p99_us"}
         usual = [name for name in ("energy_joules", "read_p99_us", "achieved_ratio") if name in measured]
-        loads = ["achieved_qps"] if any(trial.demand for trial in self.trials) else []
+        loads = ["achieved_qps"] if any(trial.load for trial in self.trials) else []
         names = dict.fromkeys([*loads, self.goal.objective, *usual[:2], *limited, *usual[2:]])
         return sorted(names, key=lambda name: name == "achieved_ratio")
 
@@ -119,7 +121,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     def feasible(self, trial: Trial) -> bool:
         """Whether a trial is finished and keeps every limit."""
-        return trial.state is State.FINISHED and self.objective(trial) is not None and not self.broken(trial)
+        return trial.state is TrialState.FINISHED and self.objective(trial) is not None and not self.broken(trial)
 
     def objective(self, trial: Trial) -> float | None:
         """What the trial measured of the objective."""
@@ -129,7 +131,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     def of_default(self, trial: Trial) -> bool:
         """Whether a trial measures the default."""
         default = default_settings(self.trials)
-        return trial.kind is Kind.BASELINE or (trial.kind is Kind.CONFIRM and trial.settings == default)
+        return trial.kind is TrialKind.BASELINE or (trial.kind is TrialKind.CONFIRM and trial.settings == default)
 
     def best_so_far(self) -> Trial | None:
         """The search trial with the best of the objective among those that keep every limit."""
@@ -140,16 +142,16 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         """The search trial that found the setting which was announced; before that, the best so far."""
         if self.stored and self.stored.best:
             won = key_of(self.stored.best.knobs)
-            return next((t for t in self.trials if t.kind is Kind.SEARCH and self.is_setting(t, won)), None)
+            return next((t for t in self.trials if t.kind is TrialKind.SEARCH and self.is_setting(t, won)), None)
         return self.best_so_far()
 
     def is_setting(self, trial: Trial, key: Key) -> bool:
         """Whether a trial finished with those settings."""
-        return trial.state is State.FINISHED and key_of(trial.settings) == key
+        return trial.state is TrialState.FINISHED and key_of(trial.settings) == key
 
     def ended(self) -> list[Trial]:
         """The attempts that are over, in the order they ended."""
-        over = [t for t in self.trials if t.state not in (State.QUEUED, State.RUNNING)]
+        over = [t for t in self.trials if t.state not in (TrialState.QUEUED, TrialState.RUNNING)]
         return sorted(over, key=lambda t: (t.ended_at, t.number, t.attempt))
 
     def improvements(self) -> list[Trial]:
@@ -158,7 +160,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         least = float("inf")
         for trial in self.ended():
             value = self.objective(trial)
-            if trial.kind is not Kind.SEARCH or value is None or not self.feasible(trial):
+            if trial.kind is not TrialKind.SEARCH or value is None or not self.feasible(trial):
                 continue
             if cost(self.goal.objective, value) < least:
                 least = cost(self.goal.objective, value)
@@ -167,7 +169,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     def progress(self) -> Progress:
         """How far the experiment is."""
-        done = len({trial.number for trial in self.trials if trial.state is State.FINISHED})
+        done = len({trial.number for trial in self.trials if trial.state is TrialState.FINISHED})
         planned = max(done, sum(self.experiment.plan.values()))
         under_way = self.status == "running" and 0 < done < planned
         eta = self.wall_seconds / done * (planned - done) if under_way else None
@@ -175,8 +177,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     def latest(self, count: int) -> Sequence[Trial]:
         """The attempts that ended or began last, oldest first; what is only queued comes last of all."""
-        begun = [t for t in self.trials if t.state is not State.QUEUED]
-        begun.sort(key=lambda t: (t.state is State.RUNNING, t.ended_at or t.started_at, t.number))
+        begun = [t for t in self.trials if t.state is not TrialState.QUEUED]
+        begun.sort(key=lambda t: (t.state is TrialState.RUNNING, t.ended_at or t.started_at, t.number))
         return begun[-count:] if count else []
 
 

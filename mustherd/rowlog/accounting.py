@@ -10,7 +10,7 @@ OTHER_READER = "cleared-by-another-reader"
 """The source was emptied in the middle of a pass; at least one row for each time, how many more nobody can know."""
 
 
-class Account(msgspec.Struct, kw_only=True):
+class RowAccounting(msgspec.Struct, kw_only=True):
     """One stream of one trial on one muster. `produced == written + malformed + sum(lost)` but for lines without a
     number of their own (blank ones, headers), which are malformed and were never rows."""
 
@@ -39,7 +39,7 @@ class Account(msgspec.Struct, kw_only=True):
         """`buffer-full 3, gap 2`."""
         return ", ".join(f"{why} {count}" for why, count in sorted(self.lost.items()))
 
-    def add(self, other: "Account") -> None:
+    def add(self, other: "RowAccounting") -> None:
         """Count another stream's rows too."""
         for name in ("produced", "received", "written", "repeated", "passes", "clears"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
@@ -57,10 +57,10 @@ class Account(msgspec.Struct, kw_only=True):
         self.malformed[reason] = self.malformed.get(reason, 0) + 1
 
 
-class Place(msgspec.Struct, kw_only=True):
+class StreamPosition(msgspec.Struct, kw_only=True):
     """Where a stream stands: what the next batch goes on from."""
 
-    account: Account
+    account: RowAccounting
     next_row: int = 0
     last_i: int = -1
     last_timestamp: int = -1

@@ -12,7 +12,7 @@ from mustherd.store.store import DATABASE, LOGS, Store
 TIMES = ("queued_at", "started_at", "ended_at")
 
 
-class Experiment:
+class ExperimentFolder:
     """What a folder holds. It may be read while its experiment runs: each call sees what is durable by then."""
 
     def __init__(self, folder: Path) -> None:
@@ -81,12 +81,12 @@ class Experiment:
         return pd.DataFrame([account_row(log) for log in self.logs()])
 
 
-def open_folder(folder: Path | str) -> Experiment:
+def open_folder(folder: Path | str) -> ExperimentFolder:
     """An experiment's folder. Raises DataError when it isn't one."""
     path = Path(folder)
     if not (path / DATABASE).exists() and not (path / LOGS / FILE).exists():
         raise DataError(f"{path} is no experiment's folder: it holds neither {DATABASE} nor {LOGS}/{FILE}")
-    return Experiment(path)
+    return ExperimentFolder(path)
 
 
 def account_row(log: Log) -> dict[str, object]:

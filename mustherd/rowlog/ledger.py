@@ -14,7 +14,7 @@ from typing import Self
 
 import msgspec
 
-from mustherd.rowlog.accounting import Account, Place
+from mustherd.rowlog.accounting import RowAccounting, StreamPosition
 from mustherd.store.errors import StoreError
 from mustherd.terms import MAX_VALUE
 
@@ -48,7 +48,7 @@ CREATE TABLE stream (
 """
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True):
+class PartFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file: rows of one stream in order, or lines set aside."""
 
     path: str
@@ -67,7 +67,7 @@ class Booked(msgspec.Struct, frozen=True, kw_only=True):
     label: str
     muster: str
     stream: str
-    account: Account
+    account: RowAccounting
 
 
 class NoLogError(StoreError):
@@ -127,15 +127,22 @@ class Ledger:
         rows = self._database.execute("SELECT muster, spool, seq FROM spool")
         return {(muster, spool): seq for muster, spool, seq in rows}
 
-    def place(self, label: str, muster: str, stream: str) -> Place:
+    def place(self, label: str, muster: str, stream: str) -> StreamPosition:
         """Where a stream stands; at its beginning if it was never seen."""
         found = self._database.execute(
             "SELECT place FROM stream WHERE (label, muster, stream) = (?, ?, ?)", (label, muster, stream)
         ).fetchone()
-        return msgspec.msgpack.decode(found[0], type=Place) if found else Place(account=Account())
+        return (
+            msgspec.msgpack.decode(found[0], type=StreamPosition) if found else StreamPosition(account=RowAccounting())
+        )
 
     def commit(
-        self, muster: str, spool: int, seq: int, parts: Iterable[Part], places: dict[tuple[str, str], Place]
+        self,
+        muster: str,
+        spool: int,
+        seq: int,
+        parts: Iterable[PartFile],
+        places: dict[tuple[str, str], StreamPosition],
     ) -> None:
         """Blocks of a spool up to `seq` are in these files; `places` by label and stream. Raises sqlite3.Error."""
         with self._database as database:
@@ -152,7 +159,7 @@ class Ledger:
             )
             database.execute("INSERT OR REPLACE INTO spool VALUES (?, ?, ?)", (muster, spool, seq))
 
-    def parts(self, label: str | None = None, muster: str | None = None, stream: str | None = None) -> list[Part]:
+    def parts(self, label: str | None = None, muster: str | None = None, stream: str | None = None) -> list[PartFile]:
         """Files, in the order of their rows."""
         where, values = _where(label=label, muster=muster, stream=stream)
         rows = self._database.execute(
@@ -160,8 +167,8 @@ class Ledger:
             " ORDER BY label, muster, stream, first_row, path",
             values,
         )
-        names = Part.__struct_fields__
-        return [Part(**dict(zip(names, row, strict=True))) for row in rows]
+        names = PartFile.__struct_fields__
+        return [PartFile(**dict(zip(names, row, strict=True))) for row in rows]
 
     def accounts(self, label: str | None = None, muster: str | None = None) -> list[Booked]:
         """Streams' accounts."""
@@ -171,10 +178,11 @@ class Ledger:
             values,
         )
         return [
-            Booked(label=r[0], muster=r[1], stream=r[2], account=msgspec.json.decode(r[3], type=Account)) for r in rows
+            Booked(label=r[0], muster=r[1], stream=r[2], account=msgspec.json.decode(r[3], type=RowAccounting))
+            for r in rows
         ]
 
-    def file(self, part: Part) -> Path:
+    def file(self, part: PartFile) -> Path:
         """Where a committed file lies: under its own name, or still its draft's."""
         path = self.folder / part.path
         return path if path.exists() else path.with_name(path.name + DRAFT)
@@ -190,13 +198,13 @@ class Ledger:
         self.close()
 
 
-def accounts_by_label(folder: Path) -> dict[str, Account]:
+def accounts_by_label(folder: Path) -> dict[str, RowAccounting]:
     """Of an experiment's `logs`, over all musters and streams; empty where nothing is logged. StoreError otherwise."""
     try:
         with Ledger(folder) as ledger:
-            found: dict[str, Account] = {}
+            found: dict[str, RowAccounting] = {}
             for booked in ledger.accounts():
-                found.setdefault(booked.label, Account(malformed={}, lost={})).add(booked.account)
+                found.setdefault(booked.label, RowAccounting(malformed={}, lost={})).add(booked.account)
             return found
     except NoLogError:
         return {}

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from mustherd.rowlog.accounting import BUFFER_FULL, GAP, OTHER_READER, Place
+from mustherd.rowlog.accounting import BUFFER_FULL, GAP, OTHER_READER, StreamPosition
 from mustherd.rowlog.parse import Lines, column
 
 
 def number_rows(
-    place: Place, found: Lines, *, every: int, begins: int, overrun: bool
+    place: StreamPosition, found: Lines, *, every: int, begins: int, overrun: bool
 ) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
     """Give rows their numbers since the stream began, and book what their own numbers say.
 
@@ -68,7 +68,7 @@ def number_rows(
     return rows
 
 
-def _unlogged(place: Place, found: Lines) -> int:
+def _unlogged(place: StreamPosition, found: Lines) -> int:
     """Rows between the last of a full buffer and the first after it, at the pace that they came before; at least 1."""
     if place.ticks_per_row <= 0 or place.last_timestamp < 0 or "timestamp" not in found.table.column_names:
         return 1

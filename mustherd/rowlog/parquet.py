@@ -26,8 +26,8 @@ import pyarrow.parquet as pq
 
 from mustherd.node.intlog import core_of
 from mustherd.rowlog import parse
-from mustherd.rowlog.accounting import GAP, Place
-from mustherd.rowlog.ledger import DRAFT, Part
+from mustherd.rowlog.accounting import GAP, StreamPosition
+from mustherd.rowlog.ledger import DRAFT, PartFile
 from mustherd.rowlog.numbering import number_rows
 from mustherd.wire import codec
 from mustherd.wire.messages import Block
@@ -47,7 +47,7 @@ MALFORMED = ".malformed"
 
 
 @dataclass(frozen=True)
-class Arrived:
+class ReceivedBlock:
     """A block with its rows."""
 
     block: Block
@@ -58,8 +58,8 @@ class Arrived:
 class Written:
     """What a batch of one stream's blocks has become: files under draft names, and where the stream stands now."""
 
-    parts: list[Part]
-    place: Place
+    parts: list[PartFile]
+    place: StreamPosition
 
 
 @dataclass
@@ -95,8 +95,8 @@ def folder_of(label: str, muster: str, stream: str) -> str:
 def write(
     logs: Path,
     muster: str,
-    blocks: Sequence[Arrived],
-    place: Place,
+    blocks: Sequence[ReceivedBlock],
+    place: StreamPosition,
     *,
     units: Mapping[str, float],
     pool: Executor,
@@ -121,7 +121,7 @@ class _Writer:
         self._first = first
         self._units = units
         self._folder = folder_of(first.label, muster, first.stream)
-        self._parts: list[Part] = []
+        self._parts: list[PartFile] = []
         self._aside: list[bytes] = []
         self._made = False
 
@@ -157,7 +157,7 @@ class _Writer:
         """Lines that are no rows."""
         self._aside.extend(lines)
 
-    def finish(self) -> list[Part]:
+    def finish(self) -> list[PartFile]:
         """Everything is on disk, under draft names."""
         if self._aside:
             file = self._file(f"{self._first.seq:012d}{MALFORMED}")
@@ -181,7 +181,7 @@ class _Writer:
 
     def _add(self, file: Path, first_row: int, rows: int) -> None:
         self._parts.append(
-            Part(
+            PartFile(
                 path=f"{self._folder}/{file.name.removesuffix(DRAFT)}",
                 label=self._first.label,
                 muster=self._muster,
@@ -193,7 +193,7 @@ class _Writer:
         )
 
 
-def _take_columns(blocks: Sequence[Arrived], place: Place, writer: _Writer) -> None:
+def _take_columns(blocks: Sequence[ReceivedBlock], place: StreamPosition, writer: _Writer) -> None:
     tables: list[pa.Table] = []
     numbers: list[np.ndarray[tuple[int], np.dtype[np.int64]]] = []
 
@@ -234,7 +234,7 @@ def _take_columns(blocks: Sequence[Arrived], place: Place, writer: _Writer) -> N
     write_out()
 
 
-def _runs(blocks: Sequence[Arrived], place: Place, writer: _Writer) -> list[_Run]:
+def _runs(blocks: Sequence[ReceivedBlock], place: StreamPosition, writer: _Writer) -> list[_Run]:
     """Blocks joined as far as they can be parsed together, lines that were cut between them made whole."""
     runs: list[_Run] = []
     bad, cut, anew = 0, b"", False
@@ -292,7 +292,7 @@ def _last_line(text: memoryview) -> int:
     return 0
 
 
-def _rest_of_line(text: bytes, place: Place, writer: _Writer) -> bytes:
+def _rest_of_line(text: bytes, place: StreamPosition, writer: _Writer) -> bytes:
     line, newline, rest = text.partition(b"\n")
     writer.aside([line + newline])
     if newline:
@@ -300,13 +300,13 @@ def _rest_of_line(text: bytes, place: Place, writer: _Writer) -> bytes:
     return rest
 
 
-def _set_aside(reason: str, line: bytes, place: Place, writer: _Writer) -> None:
+def _set_aside(reason: str, line: bytes, place: StreamPosition, writer: _Writer) -> None:
     place.account.received += 1
     place.account.set_aside(reason)
     writer.aside([line])
 
 
-def _take_text(run: _Run, place: Place, writer: _Writer, pool: Executor) -> None:
+def _take_text(run: _Run, place: StreamPosition, writer: _Writer, pool: Executor) -> None:
     place.bad_since += run.bad_before
     chunks: list[list[memoryview | bytes]] = [[]]
     size = 0
@@ -373,7 +373,7 @@ def _joined(found: list[parse.Lines]) -> parse.Lines:
     return parse.Lines(table, places, sum(f.lines for f in found), [b for f in found for b in f.bad])
 
 
-def _without_repeats(found: parse.Lines, place: Place) -> parse.Lines:
+def _without_repeats(found: parse.Lines, place: StreamPosition) -> parse.Lines:
     """Leave out rows that were written before the muster started anew."""
     new = parse.column(found.table, "timestamp") > max(place.last_timestamp, 0)
     repeated = int((~new).sum())

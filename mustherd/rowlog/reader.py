@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from mustherd.errors import UserError
 from mustherd.node.intlog import core_of
-from mustherd.rowlog.accounting import Account
+from mustherd.rowlog.accounting import RowAccounting
 from mustherd.rowlog.parquet import METADATA
 
 BATCH_ROWS = 65_536
@@ -34,7 +34,7 @@ class Log:
     """What the rows belong to: `0007-1` is attempt 1 of trial 7; other labels were given by hand."""
     muster: str
     stream: str
-    account: Account
+    account: RowAccounting
     """Rows produced, received, written, and lost and why."""
     files: tuple[Path, ...] = field(repr=False)
     """Parquet, in the order of their rows."""

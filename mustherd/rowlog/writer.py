@@ -13,9 +13,9 @@ from typing import Self
 
 from mustherd.node.intlog import packages
 from mustherd.rowlog import parquet
-from mustherd.rowlog.accounting import Account
+from mustherd.rowlog.accounting import RowAccounting
 from mustherd.rowlog.ledger import DRAFT, Ledger
-from mustherd.rowlog.parquet import Arrived
+from mustherd.rowlog.parquet import ReceivedBlock
 from mustherd.store.store import LOGS
 from mustherd.wire import messages as m
 
@@ -39,7 +39,7 @@ class _Inbox:
     """What a muster's spool has sent and is not durable."""
 
     got: int
-    blocks: list[Arrived] = field(default_factory=list)
+    blocks: list[ReceivedBlock] = field(default_factory=list)
     size: int = 0
     since: float = 0.0
     newest: float = 0.0
@@ -109,7 +109,7 @@ class LogWriter:
             now = self._now()
             if not inbox.blocks:
                 inbox.since = now
-            inbox.blocks.append(Arrived(block, rows))
+            inbox.blocks.append(ReceivedBlock(block, rows))
             inbox.size += len(rows)
             inbox.got, inbox.newest = block.seq, now
             if inbox.ready(now) or len(inbox.blocks) == 1:
@@ -137,7 +137,7 @@ class LogWriter:
                 self._changed.wait(min(left, 0.1))
             return True
 
-    def accounts(self, label: str, muster: str) -> dict[str, Account]:
+    def accounts(self, label: str, muster: str) -> dict[str, RowAccounting]:
         """Every stream's account of a trial, as far as it is durable."""
         with Ledger(self._logs) as ledger:
             return {booked.stream: booked.account for booked in ledger.accounts(label, muster)}
@@ -179,7 +179,7 @@ class LogWriter:
         now = self._now()
         return [key for key, inbox in self._inboxes.items() if inbox.ready(now) or (self._over and inbox.blocks)]
 
-    def _commit(self, key: tuple[str, int], blocks: list[Arrived], size: int) -> None:
+    def _commit(self, key: tuple[str, int], blocks: list[ReceivedBlock], size: int) -> None:
         """Make blocks durable, or put them back where they were and wait a moment."""
         muster, spool = key
         try:
@@ -208,8 +208,8 @@ class LogWriter:
             self._changed.notify_all()
         self._durable(muster, spool, number)
 
-    def _write(self, muster: str, spool: int, blocks: list[Arrived]) -> None:
-        streams: dict[tuple[str, str], list[Arrived]] = {}
+    def _write(self, muster: str, spool: int, blocks: list[ReceivedBlock]) -> None:
+        streams: dict[tuple[str, str], list[ReceivedBlock]] = {}
         for arrived in blocks:
             streams.setdefault((arrived.block.label, arrived.block.stream), []).append(arrived)
         places = {key: self._ledger.place(key[0], muster, key[1]) for key in streams}

@@ -52,7 +52,7 @@ class MusterView:
 
     name: str
     presence: str
-    boot: int
+    muster_epoch: int
     knobs: tuple[KnobInfo, ...]
     zones: tuple[Zone, ...]
     streams: tuple[str, ...]

@@ -25,7 +25,7 @@ from mustherd.shepherd.events import (
 )
 from mustherd.shepherd.session import (
     MAX_MUSTERS,
-    Entry,
+    MusterSession,
     answer_of,
     credit_of,
     log_order_of,
@@ -38,17 +38,17 @@ from mustherd.shepherd.sink import LogSink
 from mustherd.terms import Setting
 from mustherd.wire import codec
 from mustherd.wire import messages as m
-from mustherd.wire.endpoints import Received, ShepherdEnd, new_session
+from mustherd.wire.endpoints import Received, ShepherdEndpoint, new_session
 
 log = logging.getLogger(__name__)
 
 
-class Keeper:
+class ShepherdServer:
     """Acts on the wire and the state machines. For one thread, except `views`."""
 
     def __init__(
         self,
-        end: ShepherdEnd,
+        end: ShepherdEndpoint,
         *,
         experiment: str,
         folder: str,
@@ -62,10 +62,10 @@ class Keeper:
         self._sink = sink
         self._tell = tell
         self._now = now
-        self._reign = new_session()
+        self._shepherd_epoch = new_session()
         self._membership = Membership()
         self._decisions = Decisions()
-        self._musters: dict[str, Entry] = {}
+        self._musters: dict[str, MusterSession] = {}
         self._refused: dict[str, str] = {}
         self._lock = threading.Lock()
         self._views: dict[str, MusterView] = {}
@@ -95,7 +95,11 @@ class Keeper:
             self._end.report_malformed("pulse or log", name, f"its key was accepted for {received.key_name!r}")
             return
         muster = self._musters.get(name)
-        if muster is None or not self._membership.knows(name, message.boot) or message.reign != self._reign:
+        if (
+            muster is None
+            or not self._membership.knows(name, message.muster_epoch)
+            or message.shepherd_epoch != self._shepherd_epoch
+        ):
             # A repeated goodbye needs no answer; anything else comes from somebody whom this reign hasn't met.
             if isinstance(message, m.MusterBeat):
                 self._end.send_pulse(name, m.WhoAreYou())
@@ -107,7 +111,7 @@ class Keeper:
             self._offer(name, muster, message)
             return
         now = self._now()
-        for change in self._membership.heard(name, message.boot, now):
+        for change in self._membership.heard(name, message.muster_epoch, now):
             self._changed(change)
         muster.link.acknowledged(message.ack, now)
         if isinstance(message, m.MusterBeat):
@@ -142,14 +146,14 @@ class Keeper:
         for name, muster in self._musters.items():
             if muster.owes_credit:
                 muster.owes_credit = False
-                self._end.send_credit(name, credit_of(muster, self._reign, self._musters.values()))
+                self._end.send_credit(name, credit_of(muster, self._shepherd_epoch, self._musters.values()))
             if now >= muster.next_beat:
                 muster.next_beat = now + BEAT_PERIOD_S
                 self._end.send_pulse(
                     name,
                     m.ShepherdBeat(
-                        boot=muster.hello.boot,
-                        reign=self._reign,
+                        muster_epoch=muster.hello.muster_epoch,
+                        shepherd_epoch=self._shepherd_epoch,
                         sent_s=now,
                         wanted=self._decisions.wanted(name),
                         ack=muster.link.ack,
@@ -231,8 +235,11 @@ class Keeper:
             reason = f"it calls itself {hello.muster} but connected as {name}"
         elif received.key_name is not None and received.key_name != name:
             reason = f"its key was accepted for {received.key_name!r}, not for {name}"
-        elif self._membership.ended(name, hello.boot):
-            reason, ended = f"another process has joined as {name} since; do two nodes use one name?", hello.boot
+        elif self._membership.ended(name, hello.muster_epoch):
+            reason, ended = (
+                f"another process has joined as {name} since; do two nodes use one name?",
+                hello.muster_epoch,
+            )
         elif name not in self._musters and len(self._musters) >= MAX_MUSTERS:
             reason = f"the herd is full: {MAX_MUSTERS} musters"
         else:
@@ -246,19 +253,19 @@ class Keeper:
         now = self._now()
         self._refused.pop(name, None)
         known = self._musters.get(name)
-        if known is None or not self._membership.knows(name, hello.boot):
+        if known is None or not self._membership.knows(name, hello.muster_epoch):
             if known is not None:
                 known.fail("muster-restarted", f"muster {name} started again")
             self._decisions.forget(name)
             late = known.times_late + 1 if known is not None else 0
-            self._musters[name] = Entry(hello, times_late=late)
-        for change in self._membership.hello(name, hello.boot, now):
+            self._musters[name] = MusterSession(hello, times_late=late)
+        for change in self._membership.hello(name, hello.muster_epoch, now):
             self._changed(change)
         self._musters[name].next_beat = now + BEAT_PERIOD_S
         welcome = m.Welcome(
             version=m.PROTOCOL_VERSION,
-            boot=hello.boot,
-            reign=self._reign,
+            muster_epoch=hello.muster_epoch,
+            shepherd_epoch=self._shepherd_epoch,
             sent_s=now,
             hello_s=hello.sent_s,
             log=self._sink.log if self._sink is not None else 0,
@@ -267,7 +274,7 @@ class Keeper:
             self._sink.met(hello)
         self._end.send_pulse(name, welcome)
 
-    def _report(self, name: str, muster: Entry, report: m.Report) -> None:
+    def _report(self, name: str, muster: MusterSession, report: m.Report) -> None:
         match report:
             case m.Applied():
                 muster.readings = report.readings
@@ -304,10 +311,10 @@ class Keeper:
                 self._show(name)
                 self._tell(PutBack(name, report.reason, report.readings))
             case m.Bye():
-                for change in self._membership.left(name, report.boot, self._now()):
+                for change in self._membership.left(name, report.muster_epoch, self._now()):
                     self._changed(change)
 
-    def _offer(self, name: str, muster: Entry, offer: m.Offer) -> None:
+    def _offer(self, name: str, muster: MusterSession, offer: m.Offer) -> None:
         """A muster says which spool it has; answered with where to go on."""
         if self._sink is None:
             return
@@ -318,7 +325,7 @@ class Keeper:
             muster.flow.begin_at(offer.first)
         muster.owes_credit = True
 
-    def _block(self, name: str, muster: Entry, block: m.Block, rows: memoryview) -> None:
+    def _block(self, name: str, muster: MusterSession, block: m.Block, rows: memoryview) -> None:
         if self._sink is None or block.spool != muster.spool:
             return
         # Answered at the next tick: one credit for all that has arrived by then.
@@ -353,7 +360,7 @@ class Keeper:
                 self._end.publish(
                     action.muster,
                     m.Decision(
-                        reign=self._reign,
+                        shepherd_epoch=self._shepherd_epoch,
                         seq=action.seq,
                         issued_s=self._now(),
                         ttl_s=DECISION_TTL_S,
@@ -368,13 +375,15 @@ class Keeper:
                     text = f"muster {action.muster} did not answer decision {action.seq} in {action.tries} tries"
                     reject(waiting[0], HerdError("no-answer", text))
 
-    def _present(self, name: str) -> Entry:
+    def _present(self, name: str) -> MusterSession:
         presence = self._membership.presence(name)
         if presence not in (Presence.ALIVE, Presence.LATE):
             raise HerdError(f"muster-{presence or 'unknown'}", f"muster {name} is {presence or 'not in the herd'}")
         return self._musters[name]
 
-    def _numbered(self, name: str, order: m.Order, future: Future[Any]) -> tuple[Entry, Numbered[m.Order]] | None:
+    def _numbered(
+        self, name: str, order: m.Order, future: Future[Any]
+    ) -> tuple[MusterSession, Numbered[m.Order]] | None:
         """An order on a muster's link, to be transmitted; None, and the future rejected, where it has no way there."""
         try:
             muster = self._present(name)
@@ -385,10 +394,16 @@ class Keeper:
             reject(future, HerdError("link-full", f"muster {name}: {error}"))
         return None
 
-    def _transmit(self, name: str, muster: Entry, seq: int, order: m.Order) -> None:
+    def _transmit(self, name: str, muster: MusterSession, seq: int, order: m.Order) -> None:
         self._end.send_pulse(
             name,
-            m.Frame(boot=muster.hello.boot, reign=self._reign, seq=seq, ack=muster.link.ack, body=codec.raw(order)),
+            m.Frame(
+                muster_epoch=muster.hello.muster_epoch,
+                shepherd_epoch=self._shepherd_epoch,
+                seq=seq,
+                ack=muster.link.ack,
+                body=codec.raw(order),
+            ),
         )
 
     def _call(self, received: Received, call: m.Call) -> None:

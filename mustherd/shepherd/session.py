@@ -27,7 +27,7 @@ WINDOW_MOST_BYTES = 64 * 1024 * 1024
 
 
 @dataclass
-class Entry:
+class MusterSession:
     """One life of a muster."""
 
     hello: m.Hello
@@ -67,7 +67,7 @@ class Entry:
         return MusterView(
             name=hello.muster,
             presence=str(presence),
-            boot=hello.boot,
+            muster_epoch=hello.muster_epoch,
             knobs=hello.knobs,
             zones=hello.zones,
             streams=hello.streams,
@@ -132,13 +132,13 @@ def logged_of(done: Future[m.Logged]) -> m.Done | m.Refused:
     return m.Done(rows=logged.rows, rows_lost=logged.rows_lost)
 
 
-def credit_of(muster: Entry, reign: int, all_musters: Collection[Entry]) -> m.Credit:
+def credit_of(muster: MusterSession, shepherd_epoch: int, all_musters: Collection[MusterSession]) -> m.Credit:
     """How far a muster's blocks have come, and its share of what may be on the way to disk."""
     offering = sum(1 for entry in all_musters if entry.spool)
     window = min(max(WINDOWS_BYTES // max(1, offering), WINDOW_LEAST_BYTES), WINDOW_MOST_BYTES)
     return m.Credit(
-        boot=muster.hello.boot,
-        reign=reign,
+        muster_epoch=muster.hello.muster_epoch,
+        shepherd_epoch=shepherd_epoch,
         spool=muster.spool,
         ack=muster.flow.durable,
         got=muster.flow.got,

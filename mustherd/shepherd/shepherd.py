@@ -15,13 +15,13 @@ from typing import Any
 
 from mustherd.herd.timing import LATE_AFTER_S
 from mustherd.shepherd.events import HerdError, HerdEvent, MusterView
-from mustherd.shepherd.server import Keeper
+from mustherd.shepherd.server import ShepherdServer
 from mustherd.shepherd.session import reject
 from mustherd.shepherd.sink import LogSink
 from mustherd.terms import Load, Setting
 from mustherd.wire import codec
 from mustherd.wire import messages as m
-from mustherd.wire.endpoints import ShepherdEnd
+from mustherd.wire.endpoints import ShepherdEndpoint
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Shepherd:
 
     def __init__(
         self,
-        end: ShepherdEnd,
+        end: ShepherdEndpoint,
         *,
         experiment: str = "",
         folder: str = "",
@@ -54,7 +54,7 @@ class Shepherd:
         self.events: queue.SimpleQueue[HerdEvent] = queue.SimpleQueue()
         self._end = end
         self._now = now
-        self._keeper = Keeper(end, experiment=experiment, folder=folder, sink=sink, tell=self._tell, now=now)
+        self._keeper = ShepherdServer(end, experiment=experiment, folder=folder, sink=sink, tell=self._tell, now=now)
         self._measures = 0
         self._next_complaint = -float("inf")
         self._asked: deque[tuple[Future[Any], Callable[[], None]]] = deque()
@@ -90,7 +90,7 @@ class Shepherd:
         The future holds the muster's answer, with every knob read back, whatever the outcome. HerdError when the muster
         is or goes missing, or never answers. ValueError for settings that can't be told to a muster.
         """
-        probe = m.Decision(reign=1, seq=1, issued_s=0, ttl_s=0, settings=settings)
+        probe = m.Decision(shepherd_epoch=1, seq=1, issued_s=0, ttl_s=0, settings=settings)
         try:
             codec.decision(codec.encode(probe))
         except (TypeError, OverflowError) as error:

@@ -6,7 +6,7 @@ from mustherd.errors import UserError
 
 
 class StoreError(UserError):
-    """The folder, or what was asked of it, is not in order; the message says what and how to mend it."""
+    """The folder, or what was asked of it, is not in order; the message says what and how to fix it."""
 
 
 class OwnedError(StoreError):

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from mustherd.terms import Energy, KnobInfo, Load, LoadReport, Reading
-from mustherd.trial import Kind, State, Trial
+from mustherd.trial import Trial, TrialKind, TrialState
 
 SELECT_TRIAL = (
     "SELECT number, attempt, kind, state, reason, detail, muster, settings, demand, queued_at, started_at,"
@@ -18,7 +18,7 @@ SELECT_EXPERIMENT = (
 )
 
 
-class Experiment(msgspec.Struct, frozen=True, kw_only=True):
+class ExperimentRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The experiment's own row. Times are Unix seconds."""
 
     name: str
@@ -68,9 +68,9 @@ def settings(trial: Trial) -> str:
     return text({key: int(value) for key, value in trial.settings.items()})
 
 
-def demand(trial: Trial) -> str | None:
+def asked_load(trial: Trial) -> str | None:
     """The load that a trial asks for as JSON, where it asks for one of its own."""
-    return None if trial.demand is None else text(trial.demand)
+    return None if trial.load is None else text(trial.load)
 
 
 def measured(trial: Trial) -> tuple[str, str, str, str | None]:
@@ -79,7 +79,7 @@ def measured(trial: Trial) -> tuple[str, str, str, str | None]:
         text({name: float(value) for name, value in trial.metrics.items()}),
         text(trial.readings),
         text(trial.energies),
-        None if trial.load is None else text(trial.load),
+        None if trial.load_report is None else text(trial.load_report),
     )
 
 
@@ -99,30 +99,30 @@ def trial(row: tuple[Any, ...]) -> Trial:
     return Trial(
         number=number,
         attempt=attempt,
-        kind=Kind(kind),
-        state=State(state),
+        kind=TrialKind(kind),
+        state=TrialState(state),
         reason=reason,
         detail=detail,
         muster=muster_name,
         settings=msgspec.json.decode(asked, type=dict[str, int]),
-        demand=None if demand is None else msgspec.json.decode(demand, type=Load),
+        load=None if demand is None else msgspec.json.decode(demand, type=Load),
         queued_at=queued_at,
         started_at=started_at or 0.0,
         ended_at=ended_at or 0.0,
         metrics=msgspec.convert(_numbers(msgspec.json.decode(metrics)), dict[str, float]),
         readings=msgspec.json.decode(readings, type=tuple[Reading, ...]),
         energies=msgspec.convert(_numbers(msgspec.json.decode(energies)), tuple[Energy, ...]),
-        load=None if load is None else msgspec.convert(_numbers(msgspec.json.decode(load)), LoadReport),
+        load_report=None if load is None else msgspec.convert(_numbers(msgspec.json.decode(load)), LoadReport),
     )
 
 
-def experiment(row: tuple[Any, ...]) -> Experiment:
+def experiment(row: tuple[Any, ...]) -> ExperimentRecord:
     """A row of SELECT_EXPERIMENT as an experiment."""
-    fields = dict(zip(Experiment.__struct_fields__, row, strict=True))
+    fields = dict(zip(ExperimentRecord.__struct_fields__, row, strict=True))
     for name in ("resolved", "versions", "plan", "verdict"):
         if fields[name] is not None:
             fields[name] = msgspec.json.decode(fields[name])
-    return msgspec.convert(fields, Experiment)
+    return msgspec.convert(fields, ExperimentRecord)
 
 
 def event(row: tuple[Any, ...]) -> Event:

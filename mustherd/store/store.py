@@ -21,9 +21,9 @@ import msgspec
 from mustherd.store import lock, records
 from mustherd.store.database import make_database, open_database, sync_folder, versions, write_durably
 from mustherd.store.errors import OwnedError, StoreError
-from mustherd.store.records import Event, Experiment, MusterRecord
+from mustherd.store.records import Event, ExperimentRecord, MusterRecord
 from mustherd.terms import KnobInfo
-from mustherd.trial import Kind, State, Trial
+from mustherd.trial import Trial, TrialKind, TrialState
 
 __all__ = ["DATABASE", "DEFINITION", "INTERRUPTED", "LOGS", "OwnedError", "Status", "Store", "StoreError"]
 
@@ -160,14 +160,14 @@ class Store:
 
         StoreError when an attempt at that number is queued, running or finished.
         """
-        queued = msgspec.structs.replace(trial, state=State.QUEUED, queued_at=trial.queued_at or self._now())
+        queued = msgspec.structs.replace(trial, state=TrialState.QUEUED, queued_at=trial.queued_at or self._now())
         with self._write() as database:
             _insert(database, queued)
         return queued
 
     def start(self, trial: Trial, muster: str) -> Trial:
         """Say that `trial` is about to be dispatched to `muster`; on disk when this returns."""
-        begun = msgspec.structs.replace(trial, state=State.RUNNING, muster=muster, started_at=self._now())
+        begun = msgspec.structs.replace(trial, state=TrialState.RUNNING, muster=muster, started_at=self._now())
         with self._write() as database:
             changed = database.execute(
                 "UPDATE trial SET state = 'running', muster = ?, started_at = ?"
@@ -183,9 +183,9 @@ class Store:
 
         With `retry` the next attempt at its number is queued in the same transaction and given back.
         """
-        if trial.state not in (State.FINISHED, State.INVALID, State.FAILED):
+        if trial.state not in (TrialState.FINISHED, TrialState.INVALID, TrialState.FAILED):
             raise StoreError(f"trial {trial.number}-{trial.attempt} is {trial.state}, which is not an end")
-        if retry and trial.state is State.FINISHED:
+        if retry and trial.state is TrialState.FINISHED:
             raise StoreError(f"trial {trial.number}-{trial.attempt} is finished: it needs no other attempt")
         with self._write() as database:
             changed = database.execute(
@@ -200,7 +200,7 @@ class Store:
                     trial.number,
                     trial.attempt,
                     # What never ran can't have finished, but it may fail: no muster was left to run it.
-                    "running" if trial.state is State.FINISHED else "queued",
+                    "running" if trial.state is TrialState.FINISHED else "queued",
                 ),
             ).rowcount
             if changed != 1:
@@ -221,7 +221,7 @@ class Store:
             )
             return [_next_attempt(database, trial, now) for trial in lost]
 
-    def trials(self, kind: Kind | None = None, state: State | None = None) -> list[Trial]:
+    def trials(self, kind: TrialKind | None = None, state: TrialState | None = None) -> list[Trial]:
         """All attempts by number and attempt, or those of one kind or state."""
         found = self._read(
             f"{records.SELECT_TRIAL} WHERE (:kind IS NULL OR kind = :kind) AND (:state IS NULL OR state = :state)"
@@ -243,16 +243,16 @@ class Store:
 
     def queued(self) -> list[Trial]:
         """What is to be run, in order of number."""
-        return self.trials(state=State.QUEUED)
+        return self.trials(state=TrialState.QUEUED)
 
-    def counts(self, kind: Kind | None = None) -> dict[str, int]:
+    def counts(self, kind: TrialKind | None = None) -> dict[str, int]:
         """Attempts by state, every state named."""
         found = dict(
             self._read(
                 "SELECT state, count(*) FROM trial WHERE :kind IS NULL OR kind = :kind GROUP BY state", {"kind": kind}
             )
         )
-        return {state.value: found.get(state.value, 0) for state in State}
+        return {state.value: found.get(state.value, 0) for state in TrialState}
 
     def next_number(self) -> int:
         """The number of the next new trial: 1 at first."""
@@ -261,7 +261,7 @@ class Store:
 
     # The experiment as a whole
 
-    def experiment(self) -> Experiment:
+    def experiment(self) -> ExperimentRecord:
         """Name, definition, status, plan, verdict: the experiment's own row."""
         [row] = self._read(records.SELECT_EXPERIMENT)
         return records.experiment(row)
@@ -374,7 +374,7 @@ def _insert(database: sqlite3.Connection, trial: Trial) -> None:
                 trial.kind.value,
                 trial.state.value,
                 records.settings(trial),
-                records.demand(trial),
+                records.asked_load(trial),
                 trial.queued_at,
             ),
         )
@@ -389,7 +389,7 @@ def _next_attempt(database: sqlite3.Connection, trial: Trial, now: float) -> Tri
         attempt=trial.attempt + 1,
         kind=trial.kind,
         settings=trial.settings,
-        demand=trial.demand,
+        load=trial.load,
         queued_at=now,
     )
     _insert(database, again)

@@ -24,7 +24,7 @@ POLL_S = 0.1
 
 
 @dataclass(frozen=True)
-class State:
+class BedState:
     """A bed that is up."""
 
     pid: int
@@ -44,10 +44,10 @@ def folder() -> Path:
     return cache() / "bed"
 
 
-def state() -> State | None:
+def state() -> BedState | None:
     """The bed that is up, or None."""
     try:
-        found = State(**json.loads((folder() / "state.json").read_text(encoding="utf-8")))
+        found = BedState(**json.loads((folder() / "state.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
     return found if _born(found.pid) == found.born else None
@@ -60,10 +60,10 @@ def refuse_another(releases: Sequence[str]) -> None:
             raise BedError(f"release {release!r}: allowed is one of {', '.join(RELEASES)}")
     refuse_without_means()
     if state() is not None:
-        raise BedError("a test bed is up already; mend: use it, or mustherd testbed down first")
+        raise BedError("a test bed is up already; fix: use it, or mustherd testbed down first")
 
 
-def up(hosts: int, releases: Sequence[str]) -> State:
+def up(hosts: int, releases: Sequence[str]) -> BedState:
     """Bring a bed up, its hosts of those releases in turn; raises BedError, also when one is up."""
     refuse_another(releases)
     _clear()
@@ -84,7 +84,7 @@ def up(hosts: int, releases: Sequence[str]) -> State:
                 lines = log.read_text(encoding="utf-8").strip().splitlines() or ["no word"]
                 raise BedError(lines[-1].removeprefix("mustherd: "))
             if time.monotonic() > end:
-                raise BedError(f"the bed is not up after {PATIENCE_S:.0f} s; mend: see {log}")
+                raise BedError(f"the bed is not up after {PATIENCE_S:.0f} s; fix: see {log}")
             time.sleep(POLL_S)
     except BaseException:
         process.terminate()
@@ -104,7 +104,7 @@ def down() -> bool:
         end = time.monotonic() + STOP_S
         while _born(found.pid) == found.born:
             if time.monotonic() > end:
-                raise BedError(f"process {found.pid} does not end; mend: see {cache() / 'bed.log'}")
+                raise BedError(f"process {found.pid} does not end; fix: see {cache() / 'bed.log'}")
             time.sleep(POLL_S)
     there = found is not None or folder().exists()
     _clear()
@@ -144,7 +144,7 @@ def main(hosts: int, releases: Sequence[str]) -> None:
         addresses = {name: host.address for name, host in bed.hosts.items()}
         keys = (str(bed.key), str(bed.known_hosts))
         part = folder() / "state.part"
-        part.write_text(json.dumps(asdict(State(own, _born(own), NAMESPACE, bed.control, addresses, *keys))))
+        part.write_text(json.dumps(asdict(BedState(own, _born(own), NAMESPACE, bed.control, addresses, *keys))))
         part.replace(folder() / "state.json")
         stop.wait()
         (folder() / "state.json").unlink()

@@ -86,7 +86,7 @@ exec "$@"
 
 
 class BedError(UserError):
-    """The test bed cannot be set up; the message says why and the mend."""
+    """The test bed cannot be set up; the message says why and the fix."""
 
     exit_code = 3
 
@@ -119,9 +119,9 @@ def _keyring() -> Path:
                 with urllib.request.urlopen(address, timeout=60) as answer:  # noqa: S310 (http, as apt)
                     content = answer.read()
             except OSError as error:
-                raise BedError(f"{address}: {error}; mend: reach it from this machine") from None
+                raise BedError(f"{address}: {error}; fix: reach it from this machine") from None
             if hashlib.sha256(content).hexdigest() != UBUNTU_KEYS_SHA256:
-                raise BedError(f"{address}: not the file that it should be; mend: install ubuntu-archive-keyring.gpg")
+                raise BedError(f"{address}: not the file that it should be; fix: install ubuntu-archive-keyring.gpg")
             package, part = folder.with_suffix(".deb"), folder.with_suffix(".part")
             package.write_bytes(content)
             run("dpkg-deb", "--extract", str(package), str(part))
@@ -148,7 +148,7 @@ def root_file_system(release: str) -> Path:
         ]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
         if answer.returncode:
-            raise BedError(f"mmdebstrap: {answer.stderr[-2000:].strip()}; mend: reach {about.archive} from here")
+            raise BedError(f"mmdebstrap: {answer.stderr[-2000:].strip()}; fix: reach {about.archive} from here")
         part.rename(folder)
     return folder
 
@@ -342,9 +342,9 @@ def refuse_without_means() -> None:
     """Raises BedError where this machine or this account cannot hold a bed."""
     missing = [tool for tool in TOOLS if not shutil.which(tool)]
     if missing:
-        raise BedError(f"{', '.join(missing)}: not installed; mend: sudo apt-get install {' '.join(DEPENDENCIES)}")
+        raise BedError(f"{', '.join(missing)}: not installed; fix: sudo apt-get install {' '.join(DEPENDENCIES)}")
     if os.geteuid():
-        raise BedError("a test bed needs root, for network and containers; mend: run it with sudo")
+        raise BedError("a test bed needs root, for network and containers; fix: run it with sudo")
 
 
 class Bed:

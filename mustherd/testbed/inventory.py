@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 from mustherd.provision import inventory
-from mustherd.testbed.daemon import SOCKETS, State
+from mustherd.testbed.daemon import SOCKETS, BedState
 from mustherd.testbed.hosts import NETWORK, PREFIX
 
 
-def write(state: State, folder: Path, *, project: Path) -> Path:
+def write(state: BedState, folder: Path, *, project: Path) -> Path:
     """Write the folder, which must not be there; the first host is the shepherd's, the others are musters.
 
     The control machine conducts experiments, so that no host needs more than a muster does. Musters work on twins.

@@ -34,7 +34,7 @@ from mustherd.wire.sockets import (
 if TYPE_CHECKING:
     from zmq.auth.thread import ThreadAuthenticator
 
-__all__ = ["MusterEnd", "OperatorEnd", "Ports", "Received", "ShepherdEnd", "WireError", "new_session"]
+__all__ = ["MusterEndpoint", "OperatorEndpoint", "Ports", "Received", "ShepherdEndpoint", "WireError", "new_session"]
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def new_session() -> int:
     return secrets.randbelow(MAX_VALUE) + 1
 
 
-class ShepherdEnd:
+class ShepherdEndpoint:
     """The listening side of all four channels."""
 
     def __init__(self, host: str = "127.0.0.1", ports: Ports | None = None, keys: Keys | None = None) -> None:
@@ -230,7 +230,7 @@ CREDITS_AT_MOST = 8
 """That a muster takes before it looks at its other channels."""
 
 
-class MusterEnd:
+class MusterEndpoint:
     """A muster's side of pulse, log and control."""
 
     def __init__(
@@ -334,7 +334,7 @@ class MusterEnd:
             return None
 
 
-class OperatorEnd:
+class OperatorEndpoint:
     """An operator's side of coordinate: one call at a time, with a time-out."""
 
     def __init__(self, host: str, port: int, keys: Keys | None = None) -> None:

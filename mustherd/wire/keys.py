@@ -21,7 +21,7 @@ ACCEPTED = "accepted"
 
 
 class KeysError(UserError):
-    """A key is missing, unreadable or too widely readable, or an address needs keys; the message says the mend."""
+    """A key is missing, unreadable or too widely readable, or an address needs keys; the message says the fix."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def _pair(folder: Path, name: str) -> tuple[bytes, bytes]:
     public, secret = _load(file)
     mode = file.stat().st_mode & 0o077
     if mode:
-        raise KeysError(f"{file}: readable by others (mode {file.stat().st_mode & 0o777:o}); mend: chmod 600 {file}")
+        raise KeysError(f"{file}: readable by others (mode {file.stat().st_mode & 0o777:o}); fix: chmod 600 {file}")
     if secret is None:
         raise KeysError(f"{file}: holds no secret key")
     return public, secret

@@ -10,7 +10,7 @@ import msgspec
 
 from mustherd.terms import MAX_VALUE, Energy, KnobInfo, Load, LoadReport, Reading, Setting, Zone
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 """Raised whenever a message changes; a muster of another version is refused at hello with both numbers."""
 
 MAX_PULSE_BYTES = 256 * 1024
@@ -54,7 +54,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
 
     version: int
     muster: Name
-    boot: Session
+    muster_epoch: Session
     facts: Facts
     knobs: Annotated[tuple[KnobInfo, ...], msgspec.Meta(max_length=1024)]
     zones: Annotated[tuple[Zone, ...], msgspec.Meta(max_length=256)]
@@ -74,8 +74,8 @@ class Stranger(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
 class MusterBeat(msgspec.Struct, frozen=True, kw_only=True, tag="mbeat"):
     """A muster is alive, and this is the decision in force on it (0: the node as it was found)."""
 
-    boot: Session
-    reign: Session
+    muster_epoch: Session
+    shepherd_epoch: Session
     in_force: Count
     ack: Count
     reports: Count
@@ -88,8 +88,8 @@ class MusterBeat(msgspec.Struct, frozen=True, kw_only=True, tag="mbeat"):
 class Frame(msgspec.Struct, frozen=True, kw_only=True, tag="frame"):
     """A numbered report of a muster or order of a shepherd: see mustherd.herd.link."""
 
-    boot: Session
-    reign: Session
+    muster_epoch: Session
+    shepherd_epoch: Session
     seq: Session
     ack: Count
     body: msgspec.Raw
@@ -162,7 +162,7 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True, tag="restored"):
 class Bye(msgspec.Struct, frozen=True, kw_only=True, tag="bye"):
     """The muster leaves on purpose, its knobs restored."""
 
-    boot: Session
+    muster_epoch: Session
 
 
 # --- pulse, down: from the shepherd ---------------------------------------------------------------------------------
@@ -172,8 +172,8 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag="welcome"):
     """The muster of life `boot` belongs to the herd of this reign."""
 
     version: int
-    boot: Session
-    reign: Session
+    muster_epoch: Session
+    shepherd_epoch: Session
     sent_s: Moment
     hello_s: Moment
     """The hello's `sent_s`: how long ago it was asked for, on the muster's own clock."""
@@ -197,8 +197,8 @@ class WhoAreYou(msgspec.Struct, frozen=True, tag="who"):
 class ShepherdBeat(msgspec.Struct, frozen=True, kw_only=True, tag="sbeat"):
     """The shepherd is alive; renews the lease of the decision in force. `sent_s` is on the shepherd's clock."""
 
-    boot: Session
-    reign: Session
+    muster_epoch: Session
+    shepherd_epoch: Session
     sent_s: Moment
     wanted: Count
     """The decision in force or under way; 0: the node shall be as it was found, so whatever is in force ends."""
@@ -252,7 +252,7 @@ class LogOrder(msgspec.Struct, frozen=True, kw_only=True, tag="logorder"):
 class Decision(msgspec.Struct, frozen=True, kw_only=True, tag="decision"):
     """What the knobs of a muster shall be; without settings: the node as it was found."""
 
-    reign: Session
+    shepherd_epoch: Session
     seq: Session
     issued_s: Moment
     """When this copy was sent, on the shepherd's clock."""
@@ -270,8 +270,8 @@ class Block(msgspec.Struct, frozen=True, kw_only=True, tag="block"):
     `text`: lines as the source wrote them. `columns`: a `Rows`. Numbered over all streams of a spool.
     """
 
-    boot: Session
-    reign: Session
+    muster_epoch: Session
+    shepherd_epoch: Session
     spool: Session
     """The muster's spool, which outlives its process: numbers and durability belong to it."""
     seq: Session
@@ -303,8 +303,8 @@ class RowColumns(msgspec.Struct, frozen=True, kw_only=True):
 class Offer(msgspec.Struct, frozen=True, kw_only=True, tag="offer"):
     """A muster has a spool with blocks from `first` on for this reign's log; answered with a credit that says more."""
 
-    boot: Session
-    reign: Session
+    muster_epoch: Session
+    shepherd_epoch: Session
     spool: Session
     first: Session
 
@@ -312,8 +312,8 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True, tag="offer"):
 class Credit(msgspec.Struct, frozen=True, kw_only=True, tag="credit"):
     """Of a spool, blocks up to `ack` are durable, up to `got` taken; `window` bytes beyond `ack` may be sent."""
 
-    boot: Session
-    reign: Session
+    muster_epoch: Session
+    shepherd_epoch: Session
     spool: Session
     ack: Count
     got: Count

@@ -14,7 +14,7 @@ import zmq
 from mustherd.muster.config import Config, Range
 from mustherd.muster.muster import Muster
 from mustherd.muster.pasture import Pasture
-from mustherd.wire.endpoints import MusterEnd, Ports
+from mustherd.wire.endpoints import MusterEndpoint, Ports
 from mustherd.wire.keys import for_member
 from tests.fakes import FakeNode, MemoryJournal
 
@@ -25,11 +25,11 @@ RANGES = {"itr-delay": Range(values=(1,), low=2, high=400), "dvfs": Range(low=12
 def serve(count: int, ports: Ports, keys: Path | None) -> None:
     """Run `count` musters until killed."""
     poller = zmq.Poller()
-    owners: dict[zmq.Socket[bytes], tuple[Muster, MusterEnd]] = {}
+    owners: dict[zmq.Socket[bytes], tuple[Muster, MusterEndpoint]] = {}
     for number in range(count):
         name = f"muster-{number}"
         node = FakeNode()
-        end = MusterEnd(name, "127.0.0.1", ports, for_member(keys, name) if keys else None)
+        end = MusterEndpoint(name, "127.0.0.1", ports, for_member(keys, name) if keys else None)
         config = Config(muster=name, state="none", ranges=RANGES)
         muster = Muster(config, node, Pasture(node.knobs, RANGES, MemoryJournal()), end)
         for socket in (end._pulse, end._log, end._control):

@@ -20,7 +20,7 @@ import zmq
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.terms import Setting
 from mustherd.wire import keys
-from mustherd.wire.endpoints import Ports, ShepherdEnd
+from mustherd.wire.endpoints import Ports, ShepherdEndpoint
 from tests.fakes import SHEEP
 
 ROUNDS = {1: 300, 32: 60, 128: 25}
@@ -71,7 +71,7 @@ def _peers(what: str, count: int, ports: Ports, *more: str) -> Iterator[None]:
 
 
 def _herd(count: int, folder: Path | None) -> dict[str, object]:
-    end = ShepherdEnd(ports=Ports(0, 0, 0, 0), keys=keys.for_shepherd(folder) if folder else None)
+    end = ShepherdEndpoint(ports=Ports(0, 0, 0, 0), keys=keys.for_shepherd(folder) if folder else None)
     shepherd = Shepherd(end)
     shepherd.start()
     latencies: list[float] = []

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from mustherd.shepherd.shepherd import Shepherd
-from mustherd.wire.endpoints import Ports, ShepherdEnd
+from mustherd.wire.endpoints import Ports, ShepherdEndpoint
 
 SECONDS = 20.0
 PATIENCE_S = 30.0
@@ -36,7 +36,7 @@ dvfs = {{low = 1200, high = 2800}}
 
 
 def run() -> dict[str, object]:
-    end = ShepherdEnd(ports=Ports(0, 0, 0, 0))
+    end = ShepherdEndpoint(ports=Ports(0, 0, 0, 0))
     shepherd = Shepherd(end)
     shepherd.start()
     processes: list[subprocess.Popen[bytes]] = []

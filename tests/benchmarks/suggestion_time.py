@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from skopt import Optimizer
 from threadpoolctl import threadpool_limits
 
-from mustherd.learn.base import Constraint, Dimension, Observation, Point, Problem
+from mustherd.learn.base import Constraint, Dimension, Observation, Problem, Settings
 from mustherd.learn.registry import make
 
 COUNTS = (10, 50, 100)
@@ -27,7 +27,7 @@ PROBLEM = Problem(
 )
 
 
-def measured(point: Point, draw: random.Random) -> Observation:
+def measured(point: Settings, draw: random.Random) -> Observation:
     """A plausible node, with the noise that real ones have."""
     delay, clock = point["itr-delay"], point["dvfs"] / 1000
     return Observation(
@@ -40,7 +40,7 @@ def measured(point: Point, draw: random.Random) -> Observation:
     )
 
 
-def _random_points(count: int, draw: random.Random) -> list[Point]:
+def _random_points(count: int, draw: random.Random) -> list[Settings]:
     return [{"itr-delay": draw.randrange(2, 401, 2), "dvfs": draw.randrange(1200, 2601, 100)} for _ in range(count)]
 
 

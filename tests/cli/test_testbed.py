@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from mustherd.cli.app import app
 from mustherd.errors import UserError
 from mustherd.testbed import daemon
-from mustherd.testbed.daemon import State
+from mustherd.testbed.daemon import BedState
 from mustherd.testbed.hosts import DEPENDENCIES
 from mustherd.testbed.inventory import write
 from tests.roles.scripts import load
@@ -26,7 +26,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUSTHERD_TESTBED_CACHE", str(tmp_path))
 
 
-def bed(**changes: object) -> State:
+def bed(**changes: object) -> BedState:
     given = {
         "pid": os.getpid(),
         "born": daemon._born(os.getpid()),
@@ -36,10 +36,10 @@ def bed(**changes: object) -> State:
         "key": "/a/key",
         "known_hosts": "/a/known_hosts",
     }
-    return State(**(given | changes))  # type: ignore[arg-type]
+    return BedState(**(given | changes))  # type: ignore[arg-type]
 
 
-def stored(state: State) -> None:
+def stored(state: BedState) -> None:
     daemon.folder().mkdir(parents=True)
     (daemon.folder() / "state.json").write_text(json.dumps(state.__dict__))
 

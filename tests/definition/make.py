@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from mustherd.definition import Experiment, SpecError, loads
+from mustherd.definition import DefinitionError, Experiment, loads
 
 BASE: dict[str, Any] = {
     "name": "base",
@@ -24,13 +24,13 @@ def made(**changes: Any) -> Experiment:
     return loads(text(**changes), "test.yml")
 
 
-def error_of(definition: str) -> SpecError:
+def error_of(definition: str) -> DefinitionError:
     try:
         found = loads(definition, "test.yml")
-    except SpecError as error:
+    except DefinitionError as error:
         return error
     raise AssertionError(f"no error, but {found}")
 
 
-def refused(**changes: Any) -> SpecError:
+def refused(**changes: Any) -> DefinitionError:
     return error_of(text(**changes))

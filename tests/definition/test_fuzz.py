@@ -8,7 +8,7 @@ import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mustherd.definition import Experiment, SpecError, digest, dump, load, loads, plan, problem, quickstart
+from mustherd.definition import DefinitionError, Experiment, digest, dump, load, loads, plan, problem, quickstart
 from mustherd.definition.schema import keys
 
 EXAMPLES = [p.read_text(encoding="utf-8") for p in sorted((Path(__file__).parents[2] / "examples").glob("*.yml"))]
@@ -67,17 +67,17 @@ trees = st.recursive(
 )
 
 
-def outcome(read: Callable[[], Experiment]) -> Experiment | SpecError:
+def outcome(read: Callable[[], Experiment]) -> Experiment | DefinitionError:
     try:
         return read()
-    except SpecError as error:
+    except DefinitionError as error:
         return error
 
 
 def check(text: str) -> None:
     """The text's outcome, with all that can be done to it when it is an experiment."""
     experiment = outcome(lambda: loads(text, "fuzz.yml"))
-    if isinstance(experiment, SpecError):
+    if isinstance(experiment, DefinitionError):
         assert str(experiment).isprintable()
         assert str(experiment).encode()
         return

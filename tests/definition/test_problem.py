@@ -1,7 +1,7 @@
 import pytest
 
 from mustherd.definition import (
-    SpecError,
+    DefinitionError,
     check_knobs,
     check_policy,
     default_settings,
@@ -101,13 +101,13 @@ def test_a_twin_takes_what_is_asked_of_it() -> None:
 )
 def test_what_no_node_allows_has_a_line(changes: dict[str, object], said: str) -> None:
     experiment = made(**INVENTORY, **changes)
-    with pytest.raises(SpecError) as caught:
+    with pytest.raises(DefinitionError) as caught:
         check_knobs(experiment, [THREADS])
     assert str(caught.value) == f"test.yml:{said}"
 
 
 def test_nodes_without_knobs_are_said_to_have_none() -> None:
-    with pytest.raises(SpecError, match="no node offers a knob"):
+    with pytest.raises(DefinitionError, match="no node offers a knob"):
         check_knobs(made(), [])
 
 
@@ -115,7 +115,7 @@ def test_what_one_of_several_nodes_refuses_is_refused() -> None:
     narrow = KnobInfo(name="threads", sheep="node-0", unit="threads", low=1, high=8)
     experiment = made(**INVENTORY, knobs={"threads": [4, 12]})
     check_knobs(experiment, [THREADS])
-    with pytest.raises(SpecError, match="does not allow 12"):
+    with pytest.raises(DefinitionError, match="does not allow 12"):
         check_knobs(experiment, [THREADS, narrow])
 
 
@@ -123,14 +123,14 @@ def test_one_sheep_may_be_named() -> None:
     core = KnobInfo(name="dvfs", sheep="core-3", unit="MHz", low=1200, high=2000, step=100)
     node = KnobInfo(name="dvfs", sheep="node-0", unit="MHz", low=1200, high=2600, step=100)
     check_knobs(made(**INVENTORY, knobs={"dvfs@node-0": [2600]}), [core, node])
-    with pytest.raises(SpecError, match="core-3 does not allow 2600 MHz"):
+    with pytest.raises(DefinitionError, match="core-3 does not allow 2600 MHz"):
         check_knobs(made(**INVENTORY, knobs={"dvfs@core-3": [2600]}), [core, node])
 
 
 def test_a_policy_that_is_not_installed_has_a_line() -> None:
     check_policy(made(), ["nop", "tune"])
     experiment = loads(text() + "policy: tuen\n", "test.yml")
-    with pytest.raises(SpecError) as caught:
+    with pytest.raises(DefinitionError) as caught:
         check_policy(experiment, ["nop", "tune"])
     line = text().count("\n") + 1
     assert (

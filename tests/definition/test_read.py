@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mustherd.definition import SpecError, load, loads, quickstart
+from mustherd.definition import DefinitionError, load, loads, quickstart
 from tests.definition.make import error_of, made, refused, text
 
 ROOT = Path(__file__).parents[2]
@@ -270,21 +270,21 @@ def test_an_option_beyond_all_numbers() -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="the file can't be read: No such file") as caught:
+    with pytest.raises(DefinitionError, match="the file can't be read: No such file") as caught:
         load(tmp_path / "none.yml")
     assert caught.value.line == 0
     assert str(caught.value).startswith(f"{tmp_path}/none.yml: ")
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="can't be read"):
+    with pytest.raises(DefinitionError, match="can't be read"):
         load(tmp_path)
-    with pytest.raises(SpecError, match="can't be read"):
+    with pytest.raises(DefinitionError, match="can't be read"):
         load("nul\0l.yml")
-    with pytest.raises(SpecError, match="too large"):
+    with pytest.raises(DefinitionError, match="too large"):
         load("/dev/zero")
     (tmp_path / "latin.yml").write_bytes(b"name: caf\xe9\n")
-    with pytest.raises(SpecError, match="0xe9"):
+    with pytest.raises(DefinitionError, match="0xe9"):
         load(tmp_path / "latin.yml")
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mustherd.definition.knobs import MAX_VALUES, FindingsError, Space, settings, space, spaces, value, value_text
+from mustherd.definition.knobs import MAX_VALUES, FindingsError, KnobValues, settings, space, spaces, value, value_text
 from mustherd.definition.limits import METRICS, MetricError, check_metric, limit, limit_text
 from mustherd.definition.units import SCALES, QuantityError, number_text, quantity
 from mustherd.definition.yaml import Hex
@@ -145,10 +145,10 @@ def test_a_list_mixes_values_modes_and_ranges() -> None:
 
 def test_a_range_stays_a_range() -> None:
     found = space("dvfs", {"low": "1.2 GHz", "high": Hex(0x1A00), "step": Hex(0x200)})
-    assert found == Space(low=1200, high=2600, step=200)
+    assert found == KnobValues(low=1200, high=2600, step=200)
     assert list(found) == [1200, 1400, 1600, 1800, 2000, 2200, 2400, 2600]
     assert space("dvfs", found.plain()) == found
-    assert space("dvfs", space("dvfs", [1200, 1400]).plain()) == Space(values=(1200, 1400))
+    assert space("dvfs", space("dvfs", [1200, 1400]).plain()) == KnobValues(values=(1200, 1400))
 
 
 def test_a_range_has_the_knob_s_own_step() -> None:

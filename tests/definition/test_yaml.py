@@ -1,11 +1,11 @@
 import pytest
 
-from mustherd.definition.errors import Finding, SpecError
+from mustherd.definition.errors import DefinitionError, Finding
 from mustherd.definition.yaml import MAX_BYTES, MAX_DEPTH, Hex, Source, Spot, decode, parse, resolve
 
 
-def error_of(text: str) -> SpecError:
-    with pytest.raises(SpecError) as caught:
+def error_of(text: str) -> DefinitionError:
+    with pytest.raises(DefinitionError) as caught:
         parse(text, "f.yml")
     return caught.value
 
@@ -101,12 +101,12 @@ def test_aliases_cannot_nest_beyond_the_bound() -> None:
 
 def test_a_large_file_is_refused() -> None:
     assert "too large" in str(error_of("#" * (MAX_BYTES + 1)))
-    with pytest.raises(SpecError, match="too large"):
+    with pytest.raises(DefinitionError, match="too large"):
         decode(b"#" * (MAX_BYTES + 1), "f.yml")
 
 
 def test_bytes_that_are_no_text_have_a_place() -> None:
-    with pytest.raises(SpecError, match="0xff") as caught:
+    with pytest.raises(DefinitionError, match="0xff") as caught:
         decode(b"a: 1\nb: \xff", "f.yml")
     assert (caught.value.line, caught.value.column) == (2, 4)
 

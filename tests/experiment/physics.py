@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterable
 
 from mustherd.terms import Energy, KnobInfo, LoadReport, Reading
-from mustherd.trial import Kind, State, Trial
+from mustherd.trial import Trial, TrialKind, TrialState
 
 KNOBS = (
     KnobInfo(
@@ -42,12 +42,12 @@ def measure(itr: int, mhz: int, noise: random.Random | None = None) -> dict[str,
 
 def trial(
     number: int,
-    kind: Kind,
+    kind: TrialKind,
     settings: dict[str, int],
     noise: random.Random | None = None,
     *,
     muster: str = "muster-0",
-    state: State = State.FINISHED,
+    state: TrialState = TrialState.FINISHED,
     reason: str = "",
 ) -> Trial:
     itr, mhz = settings.get("itr-delay", 1), settings.get("dvfs", 2600)
@@ -69,7 +69,7 @@ def trial(
             for k, v in applied.items()
         ),
         energies=(Energy(zone="package-0", kind="package", joules=metrics["energy_joules"]),),
-        load=LoadReport(
+        load_report=LoadReport(
             generator="toy", t0_s=0.0, t1_s=SECONDS, offered_qps=600e3, achieved_qps=metrics["achieved_qps"],
             requests=int(metrics["achieved_qps"] * SECONDS), misses=0, samples=60_000,
             read_us={"p99": metrics["read_p99_us"]}, update_us={"p99": metrics["read_p99_us"]},
@@ -82,7 +82,7 @@ def experiment(seed: int = 1, searches: int = 30, repeats: int = 3, limit: float
     noise = random.Random(seed)
     trials: list[Trial] = []
 
-    def add(kind: Kind, settings: dict[str, int], **more: object) -> Trial:
+    def add(kind: TrialKind, settings: dict[str, int], **more: object) -> Trial:
         muster = f"muster-{len(trials) % 2}"
         trials.append(trial(len(trials) + 1, kind, settings, noise, muster=muster, **more))
         return trials[-1]
@@ -91,15 +91,15 @@ def experiment(seed: int = 1, searches: int = 30, repeats: int = 3, limit: float
         kept = [
             t
             for t in trials
-            if t.kind is Kind.SEARCH and t.metrics["read_p99_us"] <= limit and t.metrics["achieved_ratio"] >= 0.98
+            if t.kind is TrialKind.SEARCH and t.metrics["read_p99_us"] <= limit and t.metrics["achieved_ratio"] >= 0.98
         ]
         return min(kept, key=lambda t: t.metrics["energy_joules"]).settings if kept else {}
 
-    add(Kind.BASELINE, {})
+    add(TrialKind.BASELINE, {})
     tried: set[tuple[int, int]] = set()
     while len(tried) < searches:
-        if len(tried) % 10 == 9 and trials[-1].kind is not Kind.BASELINE:
-            add(Kind.BASELINE, {})
+        if len(tried) % 10 == 9 and trials[-1].kind is not TrialKind.BASELINE:
+            add(TrialKind.BASELINE, {})
         around = best()
         itr, mhz = noise.choice(DELAYS), noise.choice(CLOCKS)
         if around and noise.random() < 0.7:
@@ -107,11 +107,11 @@ def experiment(seed: int = 1, searches: int = 30, repeats: int = 3, limit: float
             mhz = _near(around["dvfs"], CLOCKS, noise)
         if (itr, mhz) not in tried:
             tried.add((itr, mhz))
-            add(Kind.SEARCH, {"itr-delay": itr, "dvfs": mhz})
+            add(TrialKind.SEARCH, {"itr-delay": itr, "dvfs": mhz})
     chosen = best()
     for _ in range(repeats if chosen else 0):
-        add(Kind.CONFIRM, chosen)
-        add(Kind.CONFIRM, {})
+        add(TrialKind.CONFIRM, chosen)
+        add(TrialKind.CONFIRM, {})
     return trials
 
 
@@ -125,5 +125,10 @@ def fill(store: object, trials: Iterable[Trial]) -> None:
     for one in trials:
         begun = store.start(store.add(one), one.muster)
         begun.state, begun.reason, begun.detail, begun.ended_at = one.state, one.reason, one.detail, one.ended_at
-        begun.metrics, begun.readings, begun.energies, begun.load = one.metrics, one.readings, one.energies, one.load
+        begun.metrics, begun.readings, begun.energies, begun.load_report = (
+            one.metrics,
+            one.readings,
+            one.energies,
+            one.load_report,
+        )
         store.finish(begun)

@@ -12,7 +12,7 @@ import pytest
 
 from mustherd.definition import quickstart
 from mustherd.store.store import Store
-from mustherd.trial import Kind, State, Trial
+from mustherd.trial import Trial, TrialKind, TrialState
 from tests import running
 
 pytestmark = pytest.mark.process
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.process
 
 def finished(folder: Path) -> dict[int, Trial]:
     with Store.open(folder, read_only=True) as store:
-        trials = store.trials(state=State.FINISHED)
+        trials = store.trials(state=TrialState.FINISHED)
     found = {trial.number: trial for trial in trials}
     assert len(found) == len(trials), "a number finished twice"
     return found
@@ -88,7 +88,7 @@ def test_twenty_kills_of_the_shepherd_lose_no_finished_trial(tmp_path: Path) -> 
         code, _, err = running.run("experiment", "resume", folder, "--json")
     assert code in (0, 1), err
     by_kind = [trial.kind for trial in finished(folder).values()]
-    assert by_kind.count(Kind.SEARCH) == 40
+    assert by_kind.count(TrialKind.SEARCH) == 40
     assert sqlite3.connect(folder / "store.sqlite").execute("PRAGMA integrity_check").fetchone() == ("ok",)
     for muster in ("muster-1", "muster-2"):
         assert originals_left(folder, muster) == []
@@ -105,7 +105,7 @@ def test_a_muster_that_falls_silent_is_noticed_and_the_rest_goes_on(tmp_path: Pa
     running.kill(muster, how)
     running.until(lambda: "muster-missing" in events(run.folder))
     with Store.open(run.folder, read_only=True) as store:
-        spoilt = [t for t in store.trials(state=State.INVALID) if t.reason == "muster-missing"]
+        spoilt = [t for t in store.trials(state=TrialState.INVALID) if t.reason == "muster-missing"]
     assert [t.muster for t in spoilt] == ["muster-1"]
     assert spoilt[0].ended_at - hit_at < 1.5
     if how is signal.SIGSTOP:
@@ -116,7 +116,7 @@ def test_a_muster_that_falls_silent_is_noticed_and_the_rest_goes_on(tmp_path: Pa
     assert json.loads(out)["trials"]["running"] == 0
     assert "knobs-restored" in events(run.folder), "its knobs were not put back when it came back"
     by_kind = [trial.kind for trial in finished(run.folder).values()]
-    assert by_kind.count(Kind.SEARCH) == 8
+    assert by_kind.count(TrialKind.SEARCH) == 8
     assert {t.muster for t in finished(run.folder).values()} == {"muster-1", "muster-2"}
     assert originals_left(run.folder, "muster-1") == []
 
@@ -201,7 +201,7 @@ def test_a_broken_environment_ends_the_experiment_with_its_reason(tmp_path: Path
     assert code == 3, err
     assert reason in err
     with Store.open(Path(result["folder"]), read_only=True) as store:
-        bad = {t.reason for t in store.trials() if t.state in (State.INVALID, State.FAILED)}
+        bad = {t.reason for t in store.trials() if t.state in (TrialState.INVALID, TrialState.FAILED)}
     assert reason in bad
 
 
@@ -227,6 +227,6 @@ def test_a_budget_ends_the_search_early(tmp_path: Path) -> None:
     code, result, err = running.complete(tmp_path, running.definition(trials=30) + "budget: {minutes: 4}\n")
     assert code in (0, 1), err
     trials = finished(Path(result["folder"])).values()
-    assert 1 <= sum(t.kind is Kind.SEARCH for t in trials) < 15
+    assert 1 <= sum(t.kind is TrialKind.SEARCH for t in trials) < 15
     assert "search-over" in events(Path(result["folder"]))
     assert result["search_ended"].startswith("the budget of 4 minutes is used up")

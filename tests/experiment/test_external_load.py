@@ -7,7 +7,7 @@ import pytest
 from mustherd.experiment.external_load import on_node_clock
 from mustherd.store.store import Store
 from mustherd.terms import LoadReport
-from mustherd.trial import State
+from mustherd.trial import TrialState
 from tests import running
 from tests.load.mutilate import pretend
 
@@ -51,14 +51,14 @@ def test_a_leader_outside_measures_while_the_node_does(tmp_path: Path, mutilate:
     code, result, err = running.complete(tmp_path, text, name="run")
     assert code in (0, 1), err
     with Store.open(Path(result["folder"]), read_only=True) as store:
-        finished = store.trials(state=State.FINISHED)
+        finished = store.trials(state=TrialState.FINISHED)
     assert len(finished) == 3
     for trial in finished:
-        assert trial.load is not None
-        assert trial.load.generator == "mutilate"
-        assert trial.load.read_us["p999"] == 998.5, "exact, from the samples"
+        assert trial.load_report is not None
+        assert trial.load_report.generator == "mutilate"
+        assert trial.load_report.read_us["p999"] == 998.5, "exact, from the samples"
         assert trial.metrics["window_seconds"] == pytest.approx(1, rel=1)
-        assert trial.load.counters["clock_uncertainty_s"] > 0
+        assert trial.load_report.counters["clock_uncertainty_s"] > 0
 
 
 @pytest.mark.process
@@ -67,9 +67,9 @@ def test_the_generator_outside_too(tmp_path: Path) -> None:
     code, result, err = running.complete(tmp_path, DEFINITION.format(generator="builtin", options="{}"))
     assert code in (0, 1), err
     with Store.open(Path(result["folder"]), read_only=True) as store:
-        finished = store.trials(state=State.FINISHED)
+        finished = store.trials(state=TrialState.FINISHED)
     assert len(finished) == 3
-    assert all(t.load is not None and t.load.counters["cmd_get"] > 0 for t in finished)
+    assert all(t.load_report is not None and t.load_report.counters["cmd_get"] > 0 for t in finished)
 
 
 @pytest.mark.process

@@ -12,7 +12,7 @@ import yaml
 
 from mustherd.load.memcached.server import free_port
 from mustherd.store.store import Store
-from mustherd.trial import State
+from mustherd.trial import TrialState
 from tests import running
 from tests.load.mutilate import pretend
 from tests.sshd import Sshd, listening
@@ -100,12 +100,12 @@ def test_leader_and_agent_are_reached_by_ssh(tmp_path: Path, sshd: Sshd, mutilat
 
     assert code in (0, 1), err
     with Store.open(Path(result["folder"]), read_only=True) as store:
-        finished = store.trials(state=State.FINISHED)
-        others = [t for t in store.trials() if t.state is not State.FINISHED]
+        finished = store.trials(state=TrialState.FINISHED)
+        others = [t for t in store.trials() if t.state is not TrialState.FINISHED]
     assert len(finished) == 3
     for trial in finished:
-        assert trial.load is not None
-        assert trial.load.generator == "mutilate"
+        assert trial.load_report is not None
+        assert trial.load_report.generator == "mutilate"
         assert trial.metrics["server_cpu_seconds"] >= 0
     assert [t.reason for t in others] == ["server-unreachable"], "the leader that fell out with its agent"
     started = [words for words in sshd.commands if words[0] == str(mutilate)]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mustherd.store.store import Store
-from mustherd.trial import State
+from mustherd.trial import TrialState
 from tests import running
 
 pytestmark = [pytest.mark.process, pytest.mark.memcached]
@@ -23,10 +23,10 @@ def test_the_example_saves_a_fifth_of_the_server_s_cpu_seconds(tmp_path: Path) -
     assert result["saving_ci_percent"][0] >= 20
     assert result["best"]["read_p99_us"] <= 20_000
     with Store.open(Path(result["folder"]), read_only=True) as store:
-        finished = store.trials(state=State.FINISHED)
+        finished = store.trials(state=TrialState.FINISHED)
     for trial in finished:
         assert trial.metrics["cpu_seconds_per_request"] > 0
-        assert trial.load is not None
-        assert trial.load.generator == "builtin"
-        assert trial.load.counters["get_hits"] == trial.load.counters["cmd_get"] > 0
+        assert trial.load_report is not None
+        assert trial.load_report.generator == "builtin"
+        assert trial.load_report.counters["get_hits"] == trial.load_report.counters["cmd_get"] > 0
         assert all(reading.held for reading in trial.readings)

@@ -27,7 +27,7 @@ from mustherd.report.html import render
 from mustherd.report.view import View
 from mustherd.store.store import Store
 from mustherd.terms import Energy, LoadReport
-from mustherd.trial import Kind, State, Trial
+from mustherd.trial import Trial, TrialKind, TrialState
 from tests import running
 from tests.definition.make import made
 from tests.experiment import physics
@@ -59,9 +59,11 @@ GRID = {(itr, mhz): answer(itr, mhz) for itr, mhz in itertools.product(DELAYS, C
 DEFAULT = (DELAYS[2], CLOCKS[-1])
 
 
-def trial(number: int, kind: Kind, at: tuple[int, int], metrics: dict[str, float]) -> Trial:
-    settings = {} if kind is Kind.BASELINE else dict(zip(KNOBS, at, strict=True))
-    return Trial(number=number, kind=kind, settings=settings, state=State.FINISHED, metrics=metrics, muster="muster-0")
+def trial(number: int, kind: TrialKind, at: tuple[int, int], metrics: dict[str, float]) -> Trial:
+    settings = {} if kind is TrialKind.BASELINE else dict(zip(KNOBS, at, strict=True))
+    return Trial(
+        number=number, kind=kind, settings=settings, state=TrialState.FINISHED, metrics=metrics, muster="muster-0"
+    )
 
 
 def goal_of(**changes: Any) -> Goal:
@@ -70,13 +72,13 @@ def goal_of(**changes: Any) -> Goal:
 
 def trials_of(confirmed: tuple[int, int] | None = None) -> list[Trial]:
     """The default, every setting once, and repeats of one beside the default's."""
-    found = [trial(1, Kind.BASELINE, DEFAULT, GRID[DEFAULT])]
-    found += [trial(n, Kind.SEARCH, at, GRID[at]) for n, at in enumerate(GRID, 2)]
+    found = [trial(1, TrialKind.BASELINE, DEFAULT, GRID[DEFAULT])]
+    found += [trial(n, TrialKind.SEARCH, at, GRID[at]) for n, at in enumerate(GRID, 2)]
     for n in range(3 if confirmed else 0):
         for kind_at in (confirmed, None):
             at, number = kind_at or DEFAULT, len(found) + 1
             noisy = {k: v * (1 + 1e-4 * (n - 1)) for k, v in GRID[at].items()}
-            repeat = trial(number, Kind.CONFIRM, at, noisy)
+            repeat = trial(number, TrialKind.CONFIRM, at, noisy)
             found.append(repeat if kind_at else msgspec.structs.replace(repeat, settings={}))
     return found
 
@@ -134,8 +136,8 @@ def test_as_constraint(metric: str, at_least: bool) -> None:
     assert found.best is not None
     assert found.best.knobs == dict(zip(KNOBS, truth, strict=True))
     other = best_of("energy_joules", lambda m: m[metric] < limit if at_least else m[metric] > limit)
-    broken = decide([trial(1, Kind.BASELINE, DEFAULT, GRID[DEFAULT]), trial(2, Kind.SEARCH, other, GRID[other])],
-                    goal_of(**changes, repeats=0))  # fmt: skip
+    trials = [trial(1, TrialKind.BASELINE, DEFAULT, GRID[DEFAULT]), trial(2, TrialKind.SEARCH, other, GRID[other])]
+    broken = decide(trials, goal_of(**changes, repeats=0))
     assert broken.verdict == "not met"
     assert broken.closest is not None
 

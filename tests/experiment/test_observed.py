@@ -5,14 +5,14 @@ import pytest
 from mustherd.experiment.goal import Goal
 from mustherd.experiment.observed import watched
 from mustherd.learn.base import Constraint
-from mustherd.trial import Kind, State, Trial
+from mustherd.trial import Trial, TrialKind, TrialState
 
 LIMITS = (Constraint("read_p99_us", 500.0), Constraint("achieved_ratio", 0.98, at_least=True))
 
 
-def trial(number: int, p99: float, state: State = State.FINISHED, **metrics: float) -> Trial:
+def trial(number: int, p99: float, state: TrialState = TrialState.FINISHED, **metrics: float) -> Trial:
     values = {"energy_joules": 1000.0 + number, "read_p99_us": p99, "achieved_ratio": 1.0, **metrics}
-    return Trial(number=number, kind=Kind.SEARCH, settings={}, state=state, metrics=values)
+    return Trial(number=number, kind=TrialKind.SEARCH, settings={}, state=state, metrics=values)
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ def trial(number: int, p99: float, state: State = State.FINISHED, **metrics: flo
         ([trial(1, 400), trial(2, 499)], "energy_joules", "met: 2 of 2 windows kept"),
         ([trial(1, 400), trial(2, 499)], "energy_joules", "; energy_joules 2003 in all"),
         ([trial(1, 400), trial(2, 600)], "energy_joules", "not met: 1 of 2 windows kept"),
-        ([trial(1, 400), trial(2, 600, State.INVALID)], "energy_joules", "met: 1 of 1 windows kept"),
+        ([trial(1, 400), trial(2, 600, TrialState.INVALID)], "energy_joules", "met: 1 of 1 windows kept"),
         ([trial(1, 400, achieved_ratio=0.9)], "energy_joules", "not met: 0 of 1"),
         ([trial(1, 400), trial(2, 450)], "read_p99_us", "; read_p99_us 425 on average"),
         ([], "energy_joules", "not met: 0 of 0 windows kept read_p99_us <= 500 and achieved_ratio >= 0.98"),
@@ -31,4 +31,4 @@ def test_every_window_must_keep_every_limit(trials: list[Trial], objective: str,
     found = watched(trials, Goal(objective=objective, constraints=LIMITS))
     assert says in found.reason
     assert found.reason.startswith(found.verdict)
-    assert found.trials["finished"] == sum(t.state is State.FINISHED for t in trials)
+    assert found.trials["finished"] == sum(t.state is TrialState.FINISHED for t in trials)

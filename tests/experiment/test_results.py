@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from mustherd.definition.errors import SpecError
+from mustherd.definition.errors import DefinitionError
 from mustherd.definition.settings_table import nearest, read
 from mustherd.experiment.goal import Goal
 from mustherd.experiment.results import front_of, picked, table_rows, volumes, write_table
 from mustherd.experiment.verdict import decide
 from mustherd.learn.base import Constraint
 from mustherd.terms import Load
-from mustherd.trial import Kind
+from mustherd.trial import TrialKind
 from tests.experiment import physics
 
 RESOLVED = {
@@ -31,7 +31,7 @@ def test_a_pick_within_another_limit_is_cheapest_of_what_was_measured() -> None:
     within = [
         t.metrics["energy_joules"]
         for t in trials
-        if t.kind is Kind.SEARCH and t.metrics["read_p99_us"] <= 300 and t.metrics["achieved_ratio"] >= 0.98
+        if t.kind is TrialKind.SEARCH and t.metrics["read_p99_us"] <= 300 and t.metrics["achieved_ratio"] >= 0.98
     ]
     assert found.metrics["energy_joules"] == pytest.approx(min(within), rel=0.01)
     assert picked(trials, goal, [Constraint("read_p99_us", 1.0)]) is None
@@ -47,7 +47,7 @@ def test_the_front_and_how_it_grew() -> None:
     assert energies == sorted(energies)
     assert latencies == sorted(latencies, reverse=True)
     grown, reference = volumes(trials, goal, goal.second)
-    assert [n for n, _ in grown] == [t.number for t in trials if t.kind is Kind.SEARCH]
+    assert [n for n, _ in grown] == [t.number for t in trials if t.kind is TrialKind.SEARCH]
     assert [v for _, v in grown] == sorted(v for _, v in grown)
     assert reference[1] == 500.0
     assert volumes([], goal, goal.second) == ([], (0.0, 0.0))
@@ -58,7 +58,7 @@ def test_a_table_is_written_and_read_back(tmp_path: Path) -> None:
     trials = []
     for qps in goal.loads:
         for one in physics.experiment():
-            one.demand = Load(qps=qps, preset="etc", update_ratio=0.25, outstanding=256)
+            one.load = Load(qps=qps, preset="etc", update_ratio=0.25, outstanding=256)
             one.number += 100 * (qps > 300e3)
             trials.append(one)
     verdict = decide(trials, goal)
@@ -83,8 +83,8 @@ def test_a_table_is_written_and_read_back(tmp_path: Path) -> None:
 )
 def test_a_table_that_is_none_has_its_line(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "x.yml").write_text(text)
-    with pytest.raises(SpecError) as caught:
+    with pytest.raises(DefinitionError) as caught:
         read(tmp_path / "x.yml")
     assert said in str(caught.value)
-    with pytest.raises(SpecError, match="can't be read"):
+    with pytest.raises(DefinitionError, match="can't be read"):
         read(tmp_path / "none.yml")

@@ -15,19 +15,21 @@ from mustherd.experiment.verdict import Verdict, decide, summary
 from mustherd.learn.base import Constraint
 from mustherd.store.store import Store
 from mustherd.terms import Load, Reading
-from mustherd.trial import Kind, State, Trial
+from mustherd.trial import Trial, TrialKind, TrialState
 from tests.experiment import physics
 
 RESOLVED = {"objective": "energy_joules", "constraints": ["read_p99_us <= 500"], "repeats": 2}
 GOAL = Goal.of(RESOLVED)
 
 
-def trial(number: int, kind: Kind, itr: int | None, joules: float, *, p99: float = 400.0, ratio: float = 1.0) -> Trial:
+def trial(
+    number: int, kind: TrialKind, itr: int | None, joules: float, *, p99: float = 400.0, ratio: float = 1.0
+) -> Trial:
     return Trial(
         number=number,
         kind=kind,
         settings={} if itr is None else {"itr-delay": itr},
-        state=State.FINISHED,
+        state=TrialState.FINISHED,
         metrics={"energy_joules": joules, "read_p99_us": p99, "achieved_ratio": ratio},
         readings=(Reading(sheep="node-0", knob="itr-delay", asked=itr, applied=itr or 1, running=None, held=True),),
     )
@@ -36,16 +38,16 @@ def trial(number: int, kind: Kind, itr: int | None, joules: float, *, p99: float
 def confirmed(*more: Trial, p99: tuple[float, float] = (480.0, 482.0)) -> list[Trial]:
     """A search that found 300 us, measured again twice, between two measurements of the default."""
     return [
-        trial(1, Kind.BASELINE, None, 3010.0),
-        trial(2, Kind.SEARCH, 100, 2000.0),
-        trial(3, Kind.SEARCH, 300, 1500.0),
-        trial(4, Kind.SEARCH, 350, 1400.0, ratio=0.9),
-        trial(5, Kind.SEARCH, 400, 1300.0, p99=520.0),
+        trial(1, TrialKind.BASELINE, None, 3010.0),
+        trial(2, TrialKind.SEARCH, 100, 2000.0),
+        trial(3, TrialKind.SEARCH, 300, 1500.0),
+        trial(4, TrialKind.SEARCH, 350, 1400.0, ratio=0.9),
+        trial(5, TrialKind.SEARCH, 400, 1300.0, p99=520.0),
         *more,
-        trial(11, Kind.CONFIRM, 300, 1600.0, p99=p99[0]),
-        trial(12, Kind.CONFIRM, None, 3000.0),
-        trial(13, Kind.CONFIRM, 300, 1620.0, p99=p99[1]),
-        trial(14, Kind.CONFIRM, None, 3060.0),
+        trial(11, TrialKind.CONFIRM, 300, 1600.0, p99=p99[0]),
+        trial(12, TrialKind.CONFIRM, None, 3000.0),
+        trial(13, TrialKind.CONFIRM, 300, 1620.0, p99=p99[1]),
+        trial(14, TrialKind.CONFIRM, None, 3060.0),
     ]
 
 
@@ -108,7 +110,9 @@ def test_a_margin_for_drift_is_kept_free() -> None:
 
 
 def test_not_met_when_no_setting_keeps_the_limits() -> None:
-    trials = [t for t in confirmed() if t.kind is not Kind.CONFIRM and t.settings.get("itr-delay") not in (100, 300)]
+    trials = [
+        t for t in confirmed() if t.kind is not TrialKind.CONFIRM and t.settings.get("itr-delay") not in (100, 300)
+    ]
     found = decide(trials, GOAL, physics.KNOBS)
     assert (found.verdict, found.best, found.saving_percent) == ("not met", None, None)
     assert found.reason == (
@@ -129,8 +133,8 @@ def test_not_met_when_the_winner_breaks_the_limit_over_its_repeats() -> None:
 
 
 def test_rounds_go_on_with_the_repeat_that_is_due() -> None:
-    goal = msgspec.structs.replace(GOAL, abreast=1, seed=4)
-    trials = [t for t in confirmed() if t.kind is not Kind.CONFIRM]
+    goal = msgspec.structs.replace(GOAL, parallel=1, seed=4)
+    trials = [t for t in confirmed() if t.kind is not TrialKind.CONFIRM]
     order = [{"itr-delay": 300}, {"itr-delay": 100}]
     assert candidates(trials, goal) == order
     number, told = 20, {300: 505.0, 100: 300.0}
@@ -140,11 +144,11 @@ def test_rounds_go_on_with_the_repeat_that_is_due() -> None:
         itr = settings.get("itr-delay")
         joules = {300: 1500.0, 100: 2000.0, None: 3000.0}[itr]
         wobble = 1 + 0.001 * (-1) ** number
-        running = trial(number, Kind.CONFIRM, itr, joules * wobble, p99=told.get(itr or 0, 120.0) * wobble)
-        running.state = State.RUNNING
+        running = trial(number, TrialKind.CONFIRM, itr, joules * wobble, p99=told.get(itr or 0, 120.0) * wobble)
+        running.state = TrialState.RUNNING
         # What is under way isn't due again.
         assert len(standing([*trials, running], goal, order).due) == len(due) - 1
-        running.state = State.FINISHED
+        running.state = TrialState.FINISHED
         trials.append(running)
         sequence.append(itr)
         number += 1
@@ -162,7 +166,7 @@ def test_several_loads_have_a_verdict_each_and_the_worst_is_the_whole_s() -> Non
     trials = []
     for qps, p99 in ((100e3, (480.0, 482.0)), (200e3, (470.0, 500.0))):
         for one in confirmed(p99=p99):
-            one.demand = Load(qps=qps, preset="etc", update_ratio=0.25, outstanding=256)
+            one.load = Load(qps=qps, preset="etc", update_ratio=0.25, outstanding=256)
             one.number += 100 * (qps == 200e3)
             trials.append(one)
     found = decide(trials, goal)
@@ -174,33 +178,36 @@ def test_several_loads_have_a_verdict_each_and_the_worst_is_the_whole_s() -> Non
 
 
 def test_not_met_without_a_saving() -> None:
-    higher = [trial(1, Kind.BASELINE, None, 1000.0), trial(2, Kind.SEARCH, 300, 1100.0)]
+    higher = [trial(1, TrialKind.BASELINE, None, 1000.0), trial(2, TrialKind.SEARCH, 300, 1100.0)]
     found = decide(higher, msgspec.structs.replace(GOAL, repeats=0))
     assert found.saving_percent == pytest.approx(-10.0)
     assert found.reason.endswith(
         "uses less energy_joules than the default; the best was itr-delay 300, with 10 % more energy_joules"
     )
     noisy = [
-        trial(1, Kind.BASELINE, None, 1000.0),
-        trial(2, Kind.SEARCH, 300, 900.0),
-        trial(3, Kind.CONFIRM, 300, 900.0),
-        trial(4, Kind.CONFIRM, None, 1000.0),
-        trial(5, Kind.CONFIRM, 300, 1090.0),
-        trial(6, Kind.CONFIRM, None, 1000.0),
+        trial(1, TrialKind.BASELINE, None, 1000.0),
+        trial(2, TrialKind.SEARCH, 300, 900.0),
+        trial(3, TrialKind.CONFIRM, 300, 900.0),
+        trial(4, TrialKind.CONFIRM, None, 1000.0),
+        trial(5, TrialKind.CONFIRM, 300, 1090.0),
+        trial(6, TrialKind.CONFIRM, None, 1000.0),
     ]
     found = decide(noisy, GOAL)
     assert found.verdict == "not certain"
     assert "the saving (-" in found.reason
     worse = [
         *higher,
-        *(trial(n, Kind.CONFIRM, 300 if n % 2 else None, 1100.0 + n if n % 2 else 1000.0 + n) for n in range(3, 9)),
+        *(
+            trial(n, TrialKind.CONFIRM, 300 if n % 2 else None, 1100.0 + n if n % 2 else 1000.0 + n)
+            for n in range(3, 9)
+        ),
     ]
     found = decide(worse, msgspec.structs.replace(GOAL, repeats=3))
     assert found.verdict == "not met"
 
 
 def test_without_repeats_one_measurement_decides_and_is_not_called_confirmed() -> None:
-    trials = [t for t in confirmed() if t.kind is not Kind.CONFIRM]
+    trials = [t for t in confirmed() if t.kind is not TrialKind.CONFIRM]
     found = decide(trials, msgspec.structs.replace(GOAL, repeats=0))
     assert (found.verdict, found.confirmed, found.saving_ci_percent) == ("met", False, None)
     assert "one measurement" in found.reason
@@ -209,10 +216,10 @@ def test_without_repeats_one_measurement_decides_and_is_not_called_confirmed() -
 
 def test_a_default_that_is_one_of_the_settings() -> None:
     trials = [
-        trial(1, Kind.BASELINE, 300, 1500.0),
-        trial(2, Kind.SEARCH, 300, 1500.0),
-        trial(3, Kind.SEARCH, 100, 1600.0),
-        trial(4, Kind.CONFIRM, 300, 1500.0),
+        trial(1, TrialKind.BASELINE, 300, 1500.0),
+        trial(2, TrialKind.SEARCH, 300, 1500.0),
+        trial(3, TrialKind.SEARCH, 100, 1600.0),
+        trial(4, TrialKind.CONFIRM, 300, 1500.0),
     ]
     assert decide(trials[:3], msgspec.structs.replace(GOAL, repeats=0)).reason.endswith("the default itself is best")
 
@@ -222,7 +229,7 @@ def test_no_default_and_no_trials() -> None:
     assert "the default was not measured" in found.reason
     assert (found.verdict, found.default) == ("not certain", None)
     invalid = [
-        Trial(number=n, kind=Kind.SEARCH, settings={}, state=State.INVALID, reason=reason)
+        Trial(number=n, kind=TrialKind.SEARCH, settings={}, state=TrialState.INVALID, reason=reason)
         for n, reason in enumerate(("knob-not-held", "misses", "knob-not-held"))
     ]
     found = decide(invalid, GOAL)
@@ -232,8 +239,8 @@ def test_no_default_and_no_trials() -> None:
 
 
 def test_numbers_that_are_none_count_for_nothing() -> None:
-    trials = confirmed(trial(6, Kind.SEARCH, 250, math.nan), trial(7, Kind.SEARCH, 240, 1.0, p99=math.nan))
-    assert candidates([t for t in trials if t.kind is Kind.SEARCH], GOAL)[0] == {"itr-delay": 300}
+    trials = confirmed(trial(6, TrialKind.SEARCH, 250, math.nan), trial(7, TrialKind.SEARCH, 240, 1.0, p99=math.nan))
+    assert candidates([t for t in trials if t.kind is TrialKind.SEARCH], GOAL)[0] == {"itr-delay": 300}
     assert decide(trials, GOAL).best == decide(confirmed(), GOAL).best
 
 
@@ -252,11 +259,11 @@ def test_the_saving_s_interval_covers_the_truth() -> None:
     noise = random.Random(3)
     hits, runs = 0, 300
     for _ in range(runs):
-        trials = [trial(1, Kind.BASELINE, None, 100.0), trial(2, Kind.SEARCH, 300, 60.0)]
+        trials = [trial(1, TrialKind.BASELINE, None, 100.0), trial(2, TrialKind.SEARCH, 300, 60.0)]
         for n in range(3, 11, 2):
             drift = noise.gauss(1, 0.05)
-            trials.append(trial(n, Kind.CONFIRM, 300, 60 * drift * noise.gauss(1, 0.01)))
-            trials.append(trial(n + 1, Kind.CONFIRM, None, 100 * drift * noise.gauss(1, 0.01)))
+            trials.append(trial(n, TrialKind.CONFIRM, 300, 60 * drift * noise.gauss(1, 0.01)))
+            trials.append(trial(n + 1, TrialKind.CONFIRM, None, 100 * drift * noise.gauss(1, 0.01)))
         interval = decide(trials, msgspec.structs.replace(GOAL, repeats=4)).saving_ci_percent
         assert interval
         hits += interval[0] <= 40 <= interval[1]

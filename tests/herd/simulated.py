@@ -17,7 +17,7 @@ from mustherd.muster.config import Config, Range
 from mustherd.muster.muster import Muster
 from mustherd.muster.pasture import Pasture
 from mustherd.shepherd.events import DecisionLost, HerdEvent, PutBack
-from mustherd.shepherd.server import Keeper
+from mustherd.shepherd.server import ShepherdServer
 from mustherd.terms import Setting
 from mustherd.wire import messages as m
 from mustherd.wire.endpoints import Received
@@ -59,8 +59,8 @@ class World:
         self.network = network
         self.now = 0.0
         self.shepherd_ahead_s = self.random.uniform(-1e6, 1e6)
-        self.keeper: Keeper | None = None
-        self.reign = 0
+        self.keeper: ShepherdServer | None = None
+        self.shepherd_epoch = 0
         self.events: list[HerdEvent] = []
         self.futures: list[Future[m.Applied]] = []
         self.wanted: dict[str, tuple[Setting, ...]] = {}
@@ -83,11 +83,11 @@ class World:
     # --- events ---
 
     def start_shepherd(self) -> None:
-        self.reign += 1
+        self.shepherd_epoch += 1
         self.fail_futures()
         self.events.clear()
-        self.keeper = Keeper(
-            _ShepherdEnd(self, self.reign),
+        self.keeper = ShepherdServer(
+            _ShepherdEnd(self, self.shepherd_epoch),
             experiment="",
             folder="",
             sink=None,
@@ -158,7 +158,7 @@ class World:
         while self._flying and self._flying[0][0] <= self.now:
             _, _, to, life, message = heapq.heappop(self._flying)
             if to == "shepherd":
-                if self.keeper is not None and life == self.reign:
+                if self.keeper is not None and life == self.shepherd_epoch:
                     self.keeper.handle(message)
                 continue
             process = self.processes[to]
@@ -187,15 +187,15 @@ class World:
     def _watch(self, process: Process, muster: Muster) -> None:
         """See what is acted on."""
 
-        def watched(*, reign: int, seq: int, issued_s: float, **others: object) -> object:
+        def watched(*, shepherd_epoch: int, seq: int, issued_s: float, **others: object) -> object:
             lease = muster._lease
-            verdict = type(lease).offer(lease, reign=reign, seq=seq, issued_s=issued_s, **others)
+            verdict = type(lease).offer(lease, shepherd_epoch=shepherd_epoch, seq=seq, issued_s=issued_s, **others)
             if isinstance(verdict, Act):
                 age = self.now - (issued_s - self.shepherd_ahead_s)
                 assert age <= DECISION_TTL_S + SLACK_S, f"acted on a copy {age:.2f} s old"
-                assert reign == lease.reign
-                assert all(s < seq for r, s in process.acted if r == reign), "acted on an old number"
-                process.acted.append((reign, seq))
+                assert shepherd_epoch == lease.shepherd_epoch
+                assert all(s < seq for r, s in process.acted if r == shepherd_epoch), "acted on an old number"
+                process.acted.append((shepherd_epoch, seq))
             return verdict
 
         muster._lease.offer = watched  # type: ignore[method-assign]
@@ -217,9 +217,9 @@ class World:
 class _ShepherdEnd:
     malformed = 0
 
-    def __init__(self, world: World, reign: int) -> None:
+    def __init__(self, world: World, shepherd_epoch: int) -> None:
         self.world = world
-        self.reign = reign
+        self.shepherd_epoch = shepherd_epoch
 
     def send_pulse(self, muster: str, message: m.Down) -> bool:
         self.world.transmit(muster, 0, message)
@@ -246,7 +246,7 @@ class _MusterEnd:
     def send_pulse(self, message: m.Up) -> bool:
         if self.world.keeper is None:
             return False
-        self.world.transmit("shepherd", self.world.reign, Received(self.name, None, message))
+        self.world.transmit("shepherd", self.world.shepherd_epoch, Received(self.name, None, message))
         return True
 
     def send_block(self, block: m.Block, payload: bytes) -> bool:

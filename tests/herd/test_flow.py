@@ -16,7 +16,7 @@ class Flow(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.reign = 1
+        self.shepherd_epoch = 1
         self.window = WINDOW
         self.added = 0
         self.spooled: list[int] = []
@@ -37,14 +37,14 @@ class Flow(RuleBasedStateMachine):
         due = self.sender.due(self.now)
         for number, block in due:
             assert number == block
-            self.blocks.append((self.reign, number))
+            self.blocks.append((self.shepherd_epoch, number))
         flying = range(self.sender.first, due[-1][0] + 1) if due else ()
         if len(flying) > 1:
             assert sum(map(self.size, flying)) <= WINDOW
 
     def say_where(self) -> None:
         """The receiver's credit."""
-        self.credits.append((self.reign, self.receiver.durable, self.receiver.got, self.window))
+        self.credits.append((self.shepherd_epoch, self.receiver.durable, self.receiver.got, self.window))
 
     @rule(count=st.integers(1, 20))
     def add(self, count: int) -> None:
@@ -58,7 +58,7 @@ class Flow(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.now += seconds
         if self.sender.paused:
-            self.offers.append((self.reign, self.sender.first))
+            self.offers.append((self.shepherd_epoch, self.sender.first))
         self.ship()
 
     @rule()
@@ -74,14 +74,14 @@ class Flow(RuleBasedStateMachine):
     @precondition(lambda self: self.offers)
     @rule()
     def offer_arrives(self) -> None:
-        reign, first = self.offers.pop(0)
-        if reign == self.reign:
+        shepherd_epoch, first = self.offers.pop(0)
+        if shepherd_epoch == self.shepherd_epoch:
             self.receiver.begin_at(first)
             self.say_where()
 
     def arrive(self, block: tuple[int, int]) -> None:
-        reign, number = block
-        if reign == self.reign:
+        shepherd_epoch, number = block
+        if shepherd_epoch == self.shepherd_epoch:
             if self.receiver.offer(number):
                 self.receiver.took(number)
                 self.pending.append(number)
@@ -113,8 +113,8 @@ class Flow(RuleBasedStateMachine):
     @precondition(lambda self: self.credits)
     @rule(pick=st.integers(0, 10**6))
     def credit_arrives(self, pick: int) -> None:
-        reign, ack, got, window = self.credits[pick % len(self.credits)]
-        if reign == self.reign:
+        shepherd_epoch, ack, got, window = self.credits[pick % len(self.credits)]
+        if shepherd_epoch == self.shepherd_epoch:
             for block in self.sender.credit(ack, got, window, self.now):
                 assert block in self.disk, "forgotten before it was durable"
                 self.spooled.remove(block)
@@ -128,14 +128,14 @@ class Flow(RuleBasedStateMachine):
 
     @rule()
     def shepherd_dies(self) -> None:
-        self.reign += 1
+        self.shepherd_epoch += 1
         self.pending.clear()
         self.receiver = Receiver(self.disk[-1] if self.disk else 0)
         self.sender.pause()
 
     @rule()
     def muster_dies(self) -> None:
-        self.reign += 1
+        self.shepherd_epoch += 1
         first = self.spooled[0] if self.spooled else self.added + 1
         self.sender = Sender(first - 1)
         for number in self.spooled:
@@ -153,7 +153,7 @@ class Flow(RuleBasedStateMachine):
         self.window = WINDOW
         for _ in range(300):
             if self.sender.paused or not self.sender.kept:
-                self.offers.append((self.reign, self.sender.first))
+                self.offers.append((self.shepherd_epoch, self.sender.first))
                 self.offer_arrives()
             self.wait(FLOW_RESEND_S)
             self.blocks_arrive()
@@ -161,8 +161,8 @@ class Flow(RuleBasedStateMachine):
                 self.become_durable(1.0)
             self.say_where()
             credits, self.credits = self.credits, []
-            for reign, ack, got, window in credits:
-                if reign == self.reign:
+            for shepherd_epoch, ack, got, window in credits:
+                if shepherd_epoch == self.shepherd_epoch:
                     self.sender.credit(ack, got, window, self.now)
             if not self.sender.kept:
                 break

@@ -12,21 +12,28 @@ AHEAD_S = 1000.0
 """The muster's clock minus the shepherd's."""
 
 
-def welcomed(now: float = 0.0, reign: int = 1) -> Lease:
+def welcomed(now: float = 0.0, shepherd_epoch: int = 1) -> Lease:
     """A lease under `reign`; times are the shepherd's, messages travel in no time."""
     lease = Lease(LEASE_S)
-    assert lease.welcome(reign=reign, sent_s=now, hello_s=now + AHEAD_S, now=now + AHEAD_S) == Welcomed(another=True)
+    assert lease.welcome(
+        shepherd_epoch=shepherd_epoch, sent_s=now, hello_s=now + AHEAD_S, now=now + AHEAD_S
+    ) == Welcomed(another=True)
     return lease
 
 
-def offer(lease: Lease, seq: int, issued: float, now: float, settings=SLOW, *, reign: int = 1) -> Act | Ignore:
+def offer(lease: Lease, seq: int, issued: float, now: float, settings=SLOW, *, shepherd_epoch: int = 1) -> Act | Ignore:
     return lease.offer(
-        reign=reign, seq=seq, settings=settings, issued_s=issued, ttl_s=DECISION_TTL_S, now=now + AHEAD_S
+        shepherd_epoch=shepherd_epoch,
+        seq=seq,
+        settings=settings,
+        issued_s=issued,
+        ttl_s=DECISION_TTL_S,
+        now=now + AHEAD_S,
     )
 
 
-def beat(lease: Lease, sent: float, now: float, wanted: int = 1, reign: int = 1) -> GiveBack | None:
-    return lease.beat(reign=reign, sent_s=sent, wanted=wanted, now=now + AHEAD_S)
+def beat(lease: Lease, sent: float, now: float, wanted: int = 1, shepherd_epoch: int = 1) -> GiveBack | None:
+    return lease.beat(shepherd_epoch=shepherd_epoch, sent_s=sent, wanted=wanted, now=now + AHEAD_S)
 
 
 def in_force(now: float = 0.0) -> Lease:
@@ -39,7 +46,7 @@ def in_force(now: float = 0.0) -> Lease:
 def test_nothing_is_acted_on_before_a_welcome_or_of_another_reign():
     lease = Lease(LEASE_S)
     assert isinstance(offer(lease, 1, 0, 0), Ignore)
-    assert isinstance(offer(welcomed(), 1, 0, 0, reign=2), Ignore)
+    assert isinstance(offer(welcomed(), 1, 0, 0, shepherd_epoch=2), Ignore)
 
 
 def test_each_number_once_and_upwards_only():
@@ -89,9 +96,9 @@ def test_what_is_not_wanted_any_more_ends_unless_the_beat_left_before_the_decisi
 
 def test_another_reign_ends_what_was_in_force_and_the_same_reign_does_not():
     lease = in_force()
-    assert lease.welcome(reign=1, sent_s=1.0, hello_s=AHEAD_S, now=1.0 + AHEAD_S) == Welcomed(another=False)
+    assert lease.welcome(shepherd_epoch=1, sent_s=1.0, hello_s=AHEAD_S, now=1.0 + AHEAD_S) == Welcomed(another=False)
     assert lease.in_force == 1
-    taken = lease.welcome(reign=2, sent_s=50.0, hello_s=1.9 + AHEAD_S, now=2.0 + AHEAD_S)
+    taken = lease.welcome(shepherd_epoch=2, sent_s=50.0, hello_s=1.9 + AHEAD_S, now=2.0 + AHEAD_S)
     assert taken == Welcomed(another=True, given_back=GiveBack("another shepherd reigns"))
     assert isinstance(offer(lease, 5, 2.0, 2.0), Ignore)
 
@@ -99,7 +106,7 @@ def test_another_reign_ends_what_was_in_force_and_the_same_reign_does_not():
 def test_a_welcome_that_lay_in_a_queue_is_not_taken_so_nothing_behind_it_looks_fresh():
     lease = Lease(LEASE_S)
     late = 2 * WELCOME_MAX_S
-    assert isinstance(lease.welcome(reign=1, sent_s=0.0, hello_s=AHEAD_S, now=late + AHEAD_S), Ignore)
+    assert isinstance(lease.welcome(shepherd_epoch=1, sent_s=0.0, hello_s=AHEAD_S, now=late + AHEAD_S), Ignore)
     assert isinstance(offer(lease, 1, 0.1, late), Ignore)
 
 

@@ -80,8 +80,8 @@ def test_who_has_left_is_not_missed_and_comes_back_as_another_life_only():
 
 def test_past_lives_are_forgotten_in_the_end():
     book = Membership()
-    for boot in range(1, PAST_LIVES + 3):
-        book.hello("m", boot, float(boot))
+    for muster_epoch in range(1, PAST_LIVES + 3):
+        book.hello("m", muster_epoch, float(muster_epoch))
     assert not book.ended("m", 1)
     assert book.ended("m", 2)
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from mustherd.learn.base import Constraint, Dimension, Observation, Point, Problem, Search
+from mustherd.learn.base import Constraint, Dimension, Observation, Problem, Search, Settings
 
 PROBLEM = Problem(
     dimensions=(
@@ -21,7 +21,7 @@ PROBLEM = Problem(
 SIZE = 24
 
 
-def measured(point: Point) -> Observation:
+def measured(point: Settings) -> Observation:
     """A node that gets slower with a longer delay and a lower clock, and saves energy by both."""
     delay, clock = max(2, point["itr-delay"]), point["dvfs"] / 1000
     return Observation(
@@ -48,7 +48,7 @@ class SearchContract:
         with self.make() as search:
             yield search
 
-    def run(self, search: Search, trials: int) -> list[Point]:
+    def run(self, search: Search, trials: int) -> list[Settings]:
         points = []
         for _ in range(trials):
             point = search.ask()
@@ -75,8 +75,8 @@ class SearchContract:
             assert self.run(one, 8) == self.run(other, 8)
 
     def test_two_musters_never_test_the_same_point(self, search: Search) -> None:
-        under_way: list[Point] = []
-        tried: list[Point] = []
+        under_way: list[Settings] = []
+        tried: list[Settings] = []
         for _ in range(6):
             while len(under_way) < 3 and (point := search.ask(under_way)) is not None:
                 assert point not in under_way

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from mustherd.learn.base import Constraint, Point, Problem
-from mustherd.learn.confirmation import Confirmation, Outcome, Repeat, interval
+from mustherd.learn.base import Constraint, Problem, Settings
+from mustherd.learn.confirmation import Confirmation, RankingResult, Repeat, interval
 from tests.learn.contract import PROBLEM
 
 DEFAULT = {"itr-delay": 1, "dvfs": 1800}
@@ -21,7 +21,7 @@ TRUTH = {
 
 def confirmed(
     confirmation: Confirmation, noise: float = 0.005, drift: float = 0.0, truth: dict | None = None
-) -> Outcome:
+) -> RankingResult:
     draw = random.Random(1)
     factor = 1.0
     while points := confirmation.round():
@@ -34,12 +34,12 @@ def confirmed(
     return confirmation.outcome()
 
 
-def start(candidates: list[Point], **options: float) -> Confirmation:
+def start(candidates: list[Settings], **options: float) -> Confirmation:
     return Confirmation(PROBLEM, candidates, default=DEFAULT, **options)  # type: ignore[arg-type]
 
 
 def test_the_next_one_wins_when_the_first_misses_its_limit() -> None:
-    outcome = confirmed(start([CHEAP, DEAR], abreast=1))
+    outcome = confirmed(start([CHEAP, DEAR], parallel=1))
     assert outcome.word == "met"
     assert outcome.winner is not None
     assert outcome.winner.point == DEAR

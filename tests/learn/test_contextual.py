@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from mustherd.learn.base import Dimension, Observation, Point, Problem
+from mustherd.learn.base import Dimension, Observation, Problem, Settings
 from mustherd.learn.contextual import ContextSearch
 from mustherd.learn.history import feasible
 from tests.learn.contract import PROBLEM, measured
@@ -11,7 +11,7 @@ from tests.learn.contract import PROBLEM, measured
 LOADS = (100_000, 200_000, 400_000)
 
 
-def at(load: float, point: Point) -> Observation:
+def at(load: float, point: Settings) -> Observation:
     """More load takes more energy, and its p99 rises faster at a low clock."""
     metrics = dict(measured(point).metrics)
     metrics["energy_joules"] *= 1 + load / 1e6
@@ -24,7 +24,7 @@ def over(*loads: int) -> Problem:
     return msgspec.structs.replace(PROBLEM, dimensions=dimensions, context="qps")
 
 
-def run(search: ContextSearch, trials: int) -> list[Point]:
+def run(search: ContextSearch, trials: int) -> list[Settings]:
     points = []
     for _ in range(trials):
         point = search.ask()
@@ -35,7 +35,7 @@ def run(search: ContextSearch, trials: int) -> list[Point]:
     return points
 
 
-def measured_at(point: Point) -> Observation:
+def measured_at(point: Settings) -> Observation:
     found = at(point["qps"], {k: v for k, v in point.items() if k != "qps"})
     return Observation(point=point, metrics=found.metrics)
 

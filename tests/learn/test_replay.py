@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mustherd.learn.base import Constraint, Observation, Point
+from mustherd.learn.base import Constraint, Observation, Settings
 from mustherd.learn.registry import make
 from mustherd.learn.replay import Table, msr_megahertz, read_csv, replay, summarize
 from mustherd.learn.sensitivity import effects, idle_knobs
@@ -134,7 +134,7 @@ def test_a_clock_that_something_overwrites_is_found_out(campaign: int, idle: lis
     search = make("random", searched, seed=1)
     observations: list[Observation] = []
     while len(observations) < 30:
-        point: Point | None = search.ask()
+        point: Settings | None = search.ask()
         assert point is not None
         observations.append(recorded.measure(point, {}, random.Random(1)))
         search.tell(observations[-1:])

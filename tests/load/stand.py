@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mustherd.load.generator.options import Piece, Plan
+from mustherd.load.generator.options import Piece, SendPlan
 from mustherd.load.memcached.server import Memcached, MemcachedOptions
 
 
@@ -19,7 +19,7 @@ def served(**options: Any) -> Iterator[Memcached]:
         memcached.close()
 
 
-def plan(**changes: Any) -> Plan:
+def plan(**changes: Any) -> SendPlan:
     """A worker's plan; nothing in it is sent anywhere."""
     values: dict[str, Any] = {
         "servers": (),
@@ -41,4 +41,4 @@ def plan(**changes: Any) -> Plan:
         "early_us": 80,
         "core": None,
     }
-    return Plan(**{**values, **changes})
+    return SendPlan(**{**values, **changes})

@@ -219,7 +219,7 @@ def test_rows_are_not_kept_for_nobody_and_are_kept_for_a_log_until_it_comes_back
 
     again.ship(End(), 1, 1, 0.0)  # type: ignore[arg-type]
     assert [(o.spool, o.first) for o in offers] == [(numbers[0][0], 1)]
-    again.credit(m.Credit(boot=1, reign=1, spool=again.spool, ack=2, got=2, window=0), 0.0)
+    again.credit(m.Credit(muster_epoch=1, shepherd_epoch=1, spool=again.spool, ack=2, got=2, window=0), 0.0)
     again.leave()
     assert [f.name for f in (tmp_path / "spool").iterdir()] == [f"{6:014x}"]
 
@@ -337,7 +337,7 @@ def test_a_shepherd_that_is_slower_than_a_source_leaves_rows_there_while_it_can_
     now = 1.0
     for _ in range(5):
         logs.work(now)
-    held = m.Credit(boot=1, reign=1, spool=logs.spool, ack=0, got=0, window=0)
+    held = m.Credit(muster_epoch=1, shepherd_epoch=1, spool=logs.spool, ack=0, got=0, window=0)
     logs.credit(held, now)
     read = source.next
     assert read * 60 > 200_000
@@ -352,7 +352,9 @@ def test_a_shepherd_that_is_slower_than_a_source_leaves_rows_there_while_it_can_
         logs.work(now)
     assert (source.next > read) == (not waits)
     read = source.next
-    logs.credit(m.Credit(boot=1, reign=1, spool=logs.spool, ack=logs.last, got=logs.last, window=2**20), now)
+    logs.credit(
+        m.Credit(muster_epoch=1, shepherd_epoch=1, spool=logs.spool, ack=logs.last, got=logs.last, window=2**20), now
+    )
     logs.work(now)
     assert source.next > read
     logs.leave()

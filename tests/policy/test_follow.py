@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mustherd.definition import Experiment, SpecError, loads, problem
+from mustherd.definition import DefinitionError, Experiment, loads, problem
 from mustherd.learn.base import Observation
 from mustherd.policy.base import Follower, check
 from mustherd.policy.follow import Follow
@@ -71,7 +71,7 @@ def test_who_guesses_goes_by_what_the_card_received_under_the_delay_that_was_set
     ],
 )
 def test_options_that_cannot_be_used_have_their_line(options: dict[str, object], said: str) -> None:
-    with pytest.raises(SpecError, match=said) as caught:
+    with pytest.raises(DefinitionError, match=said) as caught:
         check(defined(**options))
     assert caught.value.line > 0
 
@@ -82,9 +82,9 @@ def test_the_example_follows_its_curve(tmp_path: Path) -> None:
     assert code == 0, err
     with Store.open(Path(result["folder"]), read_only=True) as store:
         trials = store.trials()
-    assert [t.demand.qps for t in trials if t.demand] == [4e5, 8e5, 6e5, 2e5, 4e5, 1e5]
+    assert [t.load.qps for t in trials if t.load] == [4e5, 8e5, 6e5, 2e5, 4e5, 1e5]
     assert [t.settings["itr-delay"] for t in trials] == [300, 200, 300, 300, 300, 300]
     for trial in trials:
-        assert trial.demand is not None
-        assert trial.metrics["achieved_qps"] == pytest.approx(trial.demand.qps, rel=0.02)
+        assert trial.load is not None
+        assert trial.metrics["achieved_qps"] == pytest.approx(trial.load.qps, rel=0.02)
         assert trial.metrics["read_p99_us"] <= 500

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mustherd.definition import Experiment, SpecError, check_policy, loads, problem
+from mustherd.definition import DefinitionError, Experiment, check_policy, loads, problem
 from mustherd.policy import base as policies
 from mustherd.policy.base import Policy, PolicyError, installed, make
 from mustherd.policy.nop import Nop
@@ -57,7 +57,7 @@ def test_tune_says_why_it_is_over() -> None:
 
 
 def test_an_unknown_policy_has_its_line() -> None:
-    with pytest.raises(SpecError, match=r"unknown policy 'tuna'.*did you mean 'tune'"):
+    with pytest.raises(DefinitionError, match=r"unknown policy 'tuna'.*did you mean 'tune'"):
         check_policy(experiment("tuna"), sorted(installed()))
 
 

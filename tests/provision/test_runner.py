@@ -35,7 +35,7 @@ PLAYBOOK = """
           ansible.builtin.debug: {msg: "{{ word | default('') }}"}
     - name: Fail on one
       ansible.builtin.fail:
-        msg: "no space left. Where: {{ inventory_hostname }}. Mend: free some"
+        msg: "no space left. Where: {{ inventory_hostname }}. Fix: free some"
       when: inventory_hostname == 'two'
 """
 
@@ -56,10 +56,10 @@ def test_each_host_that_is_not_done_has_one_message(project: Path) -> None:
     assert outcome.code != 0
     assert [failure.host for failure in outcome.failures] == ["three", "two"]
     lost, failed = outcome.failures
-    assert (failed.task, failed.message, failed.mend) == ("Fail on one", "no space left. Where: two.", "free some")
+    assert (failed.task, failed.message, failed.fix) == ("Fail on one", "no space left. Where: two.", "free some")
     assert lost.task == "Reach it"
     assert "cannot be reached" in lost.message
-    assert "ssh" in lost.mend
+    assert "ssh" in lost.fix
     assert outcome.changed == {"one": 1, "two": 1}
     assert Step("one", "all", "Change something", "changed") in steps
     assert Step("", "all", "Reach it", "started") in steps
@@ -133,15 +133,15 @@ def test_the_most_telling_words_are_taken(result: dict[str, object], message: st
     failure = failure_of({"event": "runner_on_failed", "event_data": {"host": "h", "task": "t", "res": result}})
     assert failure is not None
     assert failure.message == message
-    assert failure.mend
+    assert failure.fix
 
 
 def test_a_check_that_finds_more_than_one_thing_names_each_with_its_mend() -> None:
-    result = {"msg": "no shepherd. Where: groups. Mend: add one\nno account. Where: host h. Mend: give ansible_user"}
+    result = {"msg": "no shepherd. Where: groups. Fix: add one\nno account. Where: host h. Fix: give ansible_user"}
     failure = failure_of({"event": "runner_on_failed", "event_data": {"host": "h", "task": "t", "res": result}})
     assert failure is not None
     assert failure.message == "no shepherd. Where: groups. no account. Where: host h."
-    assert failure.mend == "add one; give ansible_user"
+    assert failure.fix == "add one; give ansible_user"
 
 
 def test_an_ignored_failure_is_none() -> None:

@@ -10,10 +10,10 @@ import pytest
 
 from mustherd.experiment.goal import Goal
 from mustherd.experiment.verdict import decide
-from mustherd.rowlog.accounting import Account, Place
+from mustherd.rowlog.accounting import RowAccounting, StreamPosition
 from mustherd.rowlog.ledger import Ledger
 from mustherd.store.store import Store
-from mustherd.trial import Kind, State, Trial, label_of
+from mustherd.trial import Trial, TrialKind, TrialState, label_of
 from tests.experiment import physics
 
 DEFINITION = """name: toy  # a comment that stays
@@ -41,8 +41,10 @@ def book(store: Store) -> None:
     lost = {"ixgbe-log-core-0": {"gap": 7, "buffer-full": 1}, "ixgbe-log-core-1": {"buffer-full": 4}}
     with Ledger(store.folder / "logs", write=True) as ledger:
         places = {
-            (label_of(2, 1), stream): Place(
-                account=Account(produced=110, received=98, written=95, lost=why, malformed={"blank": 3} if k else {})
+            (label_of(2, 1), stream): StreamPosition(
+                account=RowAccounting(
+                    produced=110, received=98, written=95, lost=why, malformed={"blank": 3} if k else {}
+                )
             )
             for k, (stream, why) in enumerate(lost.items())
         }
@@ -92,8 +94,12 @@ def make(tmp_path: Path):
 def spoilt() -> list[Trial]:
     """Trials that went wrong in several ways."""
     return [
-        physics.trial(1, Kind.BASELINE, {}),
-        physics.trial(2, Kind.SEARCH, {"itr-delay": 300, "dvfs": 1800}, state=State.INVALID, reason="knob-not-held"),
-        physics.trial(3, Kind.SEARCH, {"itr-delay": 400, "dvfs": 1200}),
-        physics.trial(4, Kind.SEARCH, {"itr-delay": 2, "dvfs": 2600}, state=State.FAILED, reason="decision-refused"),
+        physics.trial(1, TrialKind.BASELINE, {}),
+        physics.trial(
+            2, TrialKind.SEARCH, {"itr-delay": 300, "dvfs": 1800}, state=TrialState.INVALID, reason="knob-not-held"
+        ),
+        physics.trial(3, TrialKind.SEARCH, {"itr-delay": 400, "dvfs": 1200}),
+        physics.trial(
+            4, TrialKind.SEARCH, {"itr-delay": 2, "dvfs": 2600}, state=TrialState.FAILED, reason="decision-refused"
+        ),
     ]

@@ -10,7 +10,7 @@ from mustherd.report.compare import compare
 from mustherd.report.json import list_form, show_form
 from mustherd.report.view import View
 from mustherd.store.errors import StoreError
-from mustherd.trial import Kind
+from mustherd.trial import TrialKind
 from tests.experiment import physics
 from tests.report.conftest import RESOLVED, Make
 
@@ -46,7 +46,7 @@ def test_compare_experiments_without_results(make: Make) -> None:
 
 
 def test_forms_are_json_and_complete(make: Make) -> None:
-    broken = physics.trial(1, Kind.SEARCH, {"itr-delay": 2, "dvfs": 2600})
+    broken = physics.trial(1, TrialKind.SEARCH, {"itr-delay": 2, "dvfs": 2600})
     broken.metrics["read_p99_us"] = math.nan
     store = make("odd", trials=[broken, *physics.experiment(searches=5)[1:]])
     shown = show_form(store)

@@ -15,7 +15,7 @@ from mustherd.report import html
 from mustherd.report.view import View
 from mustherd.store.errors import StoreError
 from mustherd.store.store import Store
-from mustherd.trial import Kind, State, Trial
+from mustherd.trial import Trial, TrialKind, TrialState
 from tests.experiment import physics
 from tests.report.conftest import Make, book
 
@@ -125,9 +125,9 @@ def test_the_report_is_written_whole_and_the_same_every_time(make: Make, tmp_pat
 
 
 def test_text_from_files_and_from_the_wire_stays_text(make: Make) -> None:
-    trial = physics.trial(1, Kind.SEARCH, {"itr-delay": 2, "dvfs": 2600, EVIL: 3}, muster=EVIL)
-    other = physics.trial(2, Kind.SEARCH, {"itr-delay": 20, "dvfs": 2600, EVIL: 4}, muster=EVIL)
-    bad = physics.trial(3, Kind.SEARCH, {"itr-delay": 20, "dvfs": 2600}, state=State.INVALID, reason=EVIL)
+    trial = physics.trial(1, TrialKind.SEARCH, {"itr-delay": 2, "dvfs": 2600, EVIL: 3}, muster=EVIL)
+    other = physics.trial(2, TrialKind.SEARCH, {"itr-delay": 20, "dvfs": 2600, EVIL: 4}, muster=EVIL)
+    bad = physics.trial(3, TrialKind.SEARCH, {"itr-delay": 20, "dvfs": 2600}, state=TrialState.INVALID, reason=EVIL)
     bad.detail = EVIL
     resolved: dict[str, Any] = {"search": {"method": EVIL}, "gates": {EVIL: EVIL}}
     store = make(name=EVIL, trials=[trial, other, bad], resolved=resolved, definition=EVIL)
@@ -146,7 +146,7 @@ def test_experiments_that_went_otherwise(make: Make, spoilt: list[Trial], what: 
     trials: list[Trial] = []
     match what:
         case "baseline":
-            trials = [physics.trial(1, Kind.BASELINE, {})]
+            trials = [physics.trial(1, TrialKind.BASELINE, {})]
         case "spoilt":
             trials = spoilt
         case "infeasible":
@@ -166,23 +166,23 @@ def test_experiments_that_went_otherwise(make: Make, spoilt: list[Trial], what: 
 
 
 def test_spaces_of_other_shapes(make: Make) -> None:
-    one = [physics.trial(n, Kind.SEARCH, {"itr-delay": v}) for n, v in enumerate((2, 100, 200, 300, 400, 300), 1)]
+    one = [physics.trial(n, TrialKind.SEARCH, {"itr-delay": v}) for n, v in enumerate((2, 100, 200, 300, 400, 300), 1)]
     _, page = rendered(make("one", trials=one, resolved={"knobs": {"itr-delay": [2, 100, 200, 300, 400]}}))
     assert page.tags.count("svg") == 3
 
     three = physics.experiment(searches=20)
     for trial in three:
-        if trial.kind is Kind.SEARCH:
+        if trial.kind is TrialKind.SEARCH:
             trial.settings["rapl-limit"] = 60 + trial.number % 2
     text, _ = rendered(make("three", trials=three))
     assert "Each cell has the best over rapl-limit." in text
 
-    wide = [physics.trial(n, Kind.SEARCH, {"itr-delay": 2 * n, "dvfs": 1200 + 10 * n}) for n in range(1, 40)]
+    wide = [physics.trial(n, TrialKind.SEARCH, {"itr-delay": 2 * n, "dvfs": 1200 + 10 * n}) for n in range(1, 40)]
     ranges = {"itr-delay": {"low": 2, "high": 400, "step": 2}, "dvfs": {"low": 1200, "high": 2600, "step": 10}}
     text, _ = rendered(make("wide", trials=wide, resolved={"knobs": ranges}))
     assert "39 trials by itr-delay and dvfs, darker is less" in text
 
-    still = [physics.trial(n, Kind.SEARCH, {"itr-delay": 2, "dvfs": 1200}) for n in (1, 2)]
+    still = [physics.trial(n, TrialKind.SEARCH, {"itr-delay": 2, "dvfs": 1200}) for n in (1, 2)]
     _, page = rendered(make("still", trials=still))
     assert page.tags.count("svg") == 2
 

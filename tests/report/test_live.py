@@ -12,7 +12,7 @@ from rich.text import Text
 from mustherd.report import live
 from mustherd.report.view import View
 from mustherd.store.errors import StoreError
-from mustherd.trial import Kind, State, Trial
+from mustherd.trial import Trial, TrialKind, TrialState
 from tests.experiment import physics
 from tests.report.conftest import Make
 
@@ -62,8 +62,8 @@ def test_the_view_fits_the_window_and_shows_what_goes_on(make: Make) -> None:
     store.set_phase("search")
     store.set_muster("muster-1", state="missing")
     store.event("muster-missing", "muster-1 is missing since 3 s")
-    store.start(store.add(Trial(number=16, kind=Kind.SEARCH, settings={"itr-delay": 2, "dvfs": 1200})), "muster-0")
-    store.add(Trial(number=17, kind=Kind.SEARCH, settings={}))
+    store.start(store.add(Trial(number=16, kind=TrialKind.SEARCH, settings={"itr-delay": 2, "dvfs": 1200})), "muster-0")
+    store.add(Trial(number=17, kind=TrialKind.SEARCH, settings={}))
     for width, height in ((120, 40), (80, 24), (60, 20)):
         console = Console(file=io.StringIO(), force_terminal=True, width=width, height=height)
         with store.own():
@@ -110,7 +110,7 @@ def test_a_view_before_anything_has_happened(make: Make) -> None:
     console.print(live.frame(View.of(store), console))
     assert isinstance(console.file, io.StringIO)
     assert "no setting has kept the limits yet" in console.file.getvalue()
-    failed = physics.trial(1, Kind.BASELINE, {}, state=State.FAILED, reason="x")
+    failed = physics.trial(1, TrialKind.BASELINE, {}, state=TrialState.FAILED, reason="x")
     failed.metrics = {}
     physics.fill(store, [failed])
     assert live.line_of(View.of(store).ended()[0], View.of(store), console) == (

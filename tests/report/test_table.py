@@ -12,7 +12,7 @@ from mustherd.report.table import compare_table, emit, experiments_table, trials
 from mustherd.report.view import View
 from mustherd.store.catalog import list_experiments
 from mustherd.store.errors import StoreError
-from mustherd.trial import Kind, Trial
+from mustherd.trial import Trial, TrialKind
 from tests.experiment import physics
 from tests.report.conftest import Make, book
 
@@ -85,7 +85,7 @@ def test_the_verdict_is_told_with_its_numbers(make: Make) -> None:
 
 def test_text_from_outside_steers_no_terminal(make: Make) -> None:
     evil = "[red]x\x1b[31m\x07\u202e"
-    view = View.of(make(name=evil, trials=[physics.trial(1, Kind.SEARCH, {"itr-delay": 2}, muster=evil)]))
+    view = View.of(make(name=evil, trials=[physics.trial(1, TrialKind.SEARCH, {"itr-delay": 2}, muster=evil)]))
     console = window(200)
     emit(console, trials_table(view, console), verdict_panel(view, console))
     emit(console, experiments_table(list_experiments(view.folder.rpartition("/")[0]), console))

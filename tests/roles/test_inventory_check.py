@@ -1,4 +1,4 @@
-"""The inventory check: every problem with where it is and the mend, before any node is contacted."""
+"""The inventory check: every problem with where it is and the fix, before any node is contacted."""
 
 from typing import Any
 
@@ -65,7 +65,7 @@ def test_groups_are_checked(groups: dict[str, list[str]], word: str) -> None:
     assert len(found) == 1
     assert word in found[0]
     assert "Where: " in found[0]
-    assert "Mend: " in found[0]
+    assert "Fix: " in found[0]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from mustherd.rowlog.reader import unwrapped
 from mustherd.rowlog.writer import LogWriter
 from mustherd.store.store import Store
 from mustherd.terms import Zone
-from mustherd.trial import Kind, Trial
+from mustherd.trial import Trial, TrialKind
 from mustherd.wire import messages as m
 from tests.log_herd import TSC_KHZ, render, rows
 from tests.wire.test_codec import HELLO
@@ -42,8 +42,8 @@ def write(
         writer.met(hello(facts={"tsc_khz": str(TSC_KHZ)} if units else {}, zones=(zone,) if units else ()))
         for number, (core, text) in enumerate(texts.items(), start=1):
             block = m.Block(
-                boot=1,
-                reign=1,
+                muster_epoch=1,
+                shepherd_epoch=1,
                 spool=99,
                 seq=number,
                 label=label,
@@ -64,7 +64,7 @@ def texts() -> dict[int, bytes]:
 def folder(tmp_path_factory: pytest.TempPathFactory, texts: dict[int, bytes]) -> Path:
     folder = tmp_path_factory.mktemp("data") / "exp"
     with Store.create(folder, name="exp", definition="name: exp\n", resolved={}, digest="d") as store:
-        trial = store.add(Trial(number=7, kind=Kind.SEARCH, settings={"itr-delay": 100, "dvfs": 1900}))
+        trial = store.add(Trial(number=7, kind=TrialKind.SEARCH, settings={"itr-delay": 100, "dvfs": 1900}))
         trial = store.start(trial, "m0")
         trial.state, trial.metrics = type(trial.state)("finished"), {"energy_joules": 12.5}
         store.finish(trial)

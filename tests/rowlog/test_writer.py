@@ -11,7 +11,7 @@ import pytest
 
 from mustherd.rowlog import parquet
 from mustherd.rowlog import writer as lw
-from mustherd.rowlog.accounting import BUFFER_FULL, GAP, OTHER_READER, Account
+from mustherd.rowlog.accounting import BUFFER_FULL, GAP, OTHER_READER, RowAccounting
 from mustherd.rowlog.ledger import DRAFT, Ledger
 from mustherd.rowlog.parse import BLANK, CUT, LONG, NOT_A_NUMBER, SHORT, TOO_LARGE
 from mustherd.rowlog.writer import LogWriter
@@ -44,8 +44,8 @@ class Blocks:
     def text(self, text: bytes, stream: str = STREAM, muster: str = "m0", **more: object) -> None:
         self.last += 1
         block = m.Block(
-            boot=1,
-            reign=1,
+            muster_epoch=1,
+            shepherd_epoch=1,
             spool=SPOOL,
             seq=self.last,
             label="0001-1",
@@ -60,8 +60,8 @@ class Blocks:
     def columns(self, first: int, **columns: tuple[float, ...]) -> None:
         self.last += 1
         block = m.Block(
-            boot=1,
-            reign=1,
+            muster_epoch=1,
+            shepherd_epoch=1,
             spool=SPOOL,
             seq=self.last,
             label="0001-1",
@@ -74,7 +74,7 @@ class Blocks:
     def flush(self) -> None:
         assert self.writer.flush("m0", SPOOL, self.last, PATIENCE_S)
 
-    def account(self, stream: str = STREAM) -> Account:
+    def account(self, stream: str = STREAM) -> RowAccounting:
         self.flush()
         return self.writer.accounts("0001-1", "m0")[stream]
 
@@ -314,10 +314,12 @@ def test_a_crash_around_the_commit_neither_loses_nor_repeats(
     with writer._changed:
         writer._changed.notify_all()
     writer._thread.join()
-    block = m.Block(boot=1, reign=1, spool=SPOOL, seq=2, label="0001-1", stream=STREAM, form="text", columns=NAMES)
+    block = m.Block(
+        muster_epoch=1, shepherd_epoch=1, spool=SPOOL, seq=2, label="0001-1", stream=STREAM, form="text", columns=NAMES
+    )
     monkeypatch.setattr(*target, crash)
     with pytest.raises(CrashError):
-        writer._write("m0", SPOOL, [parquet.Arrived(block, memoryview(rows(10, 10)))])
+        writer._write("m0", SPOOL, [parquet.ReceivedBlock(block, memoryview(rows(10, 10)))])
     monkeypatch.undo()
     assert list(tmp_path.rglob("*" + DRAFT))
     # A reader sees what was committed, even before the next life puts the names right.

@@ -19,7 +19,7 @@ from mustherd.shepherd.shepherd import Shepherd
 from mustherd.terms import Load, Setting
 from mustherd.wire import keys
 from mustherd.wire import messages as m
-from mustherd.wire.endpoints import MusterEnd, OperatorEnd, ShepherdEnd
+from mustherd.wire.endpoints import MusterEndpoint, OperatorEndpoint, ShepherdEndpoint
 from tests.fakes import ORIGINALS, SHEEP, FakeNode, MemorySink
 from tests.herding import ANY, PATIENCE_S, muster, shepherd, wait_for
 from tests.wire.test_codec import HELLO
@@ -118,7 +118,7 @@ def test_nobody_waits_for_a_shepherd_that_has_stopped(tmp_path):
 
 
 def test_a_shepherd_that_never_began_can_be_stopped():
-    running = Shepherd(ShepherdEnd(ports=ANY))
+    running = Shepherd(ShepherdEndpoint(ports=ANY))
     waiting = running.decide("muster-1", SLOW)
     running.stop()
     with pytest.raises(HerdError, match="stopped"):
@@ -156,7 +156,7 @@ def test_a_decision_that_was_published_before_anybody_listened_still_arrives(tmp
     """The muster's hello comes before it subscribes: the first copies go to nobody."""
     node = FakeNode()
     with shepherd() as (running, ports):
-        early = MusterEnd("muster-1", "127.0.0.1", ports.__class__(ports.pulse, ports.log, 1, 1))
+        early = MusterEndpoint("muster-1", "127.0.0.1", ports.__class__(ports.pulse, ports.log, 1, 1))
         try:
             wait_for(lambda: early.send_pulse(HELLO))
             wait_for(running.musters)
@@ -176,7 +176,7 @@ def test_a_decision_that_was_published_before_anybody_listened_still_arrives(tmp
 def test_copies_are_sent_until_one_arrives(tmp_path, monkeypatch):
     node = FakeNode()
     lost = []
-    publish = ShepherdEnd.publish
+    publish = ShepherdEndpoint.publish
 
     def lossy(self, target, decision) -> None:
         if len(lost) < 4:
@@ -184,7 +184,7 @@ def test_copies_are_sent_until_one_arrives(tmp_path, monkeypatch):
         else:
             publish(self, target, decision)
 
-    monkeypatch.setattr(ShepherdEnd, "publish", lossy)
+    monkeypatch.setattr(ShepherdEndpoint, "publish", lossy)
     with shepherd() as (running, ports), muster(ports, tmp_path, node=node):
         wait_for(running.musters)
         assert running.decide("muster-1", SLOW).result(PATIENCE_S).outcome == "applied"
@@ -204,7 +204,7 @@ def test_a_new_reign_takes_the_muster_in_and_ends_what_was_in_force(tmp_path):
                 wait_for(successor.musters)
                 wait_for(lambda: node.values == ORIGINALS)
                 assert successor.decide("muster-1", SLOW).result(PATIENCE_S).outcome == "applied"
-                assert successor.musters()["muster-1"].boot == running.musters()["muster-1"].boot
+                assert successor.musters()["muster-1"].muster_epoch == running.musters()["muster-1"].muster_epoch
         assert node.values == ORIGINALS
 
 
@@ -312,7 +312,7 @@ def test_operators_ask_and_set_knobs_by_hand(tmp_path):
     node = FakeNode()
     with shepherd() as (running, ports), muster(ports, tmp_path, node=node):
         wait_for(running.musters)
-        operator = OperatorEnd("127.0.0.1", ports.coordinate)
+        operator = OperatorEndpoint("127.0.0.1", ports.coordinate)
         try:
             done = operator.call(m.KnobsAsk(muster="muster-1", settings=SLOW), PATIENCE_S)
             assert {r.knob: r.applied for r in done.readings} == SLOW_VALUES
@@ -336,7 +336,7 @@ def test_operators_ask_and_set_knobs_by_hand(tmp_path):
 def test_no_knobs_by_hand_while_an_experiment_runs(tmp_path):
     with shepherd(experiment="sweep", folder="/somewhere") as (running, ports), muster(ports, tmp_path):
         wait_for(running.musters)
-        operator = OperatorEnd("127.0.0.1", ports.coordinate)
+        operator = OperatorEndpoint("127.0.0.1", ports.coordinate)
         try:
             refused = operator.call(m.KnobsAsk(muster="muster-1", settings=SLOW), PATIENCE_S)
             assert "experiment sweep is running" in refused.reason
@@ -350,7 +350,7 @@ def test_the_herd_is_bounded(monkeypatch):
 
     monkeypatch.setattr(server, "MAX_MUSTERS", 0)
     with shepherd() as (running, ports):
-        one = MusterEnd("muster-1", "127.0.0.1", ports)
+        one = MusterEndpoint("muster-1", "127.0.0.1", ports)
         try:
             wait_for(lambda: one.send_pulse(HELLO))
             (refusal,) = wait_for(lambda: list(one.receive(0.1)))

@@ -63,7 +63,7 @@ def test_a_killed_muster_is_noticed_its_window_fails_and_its_next_life_restores_
         assert one.registers == SLOW_VALUES
         one.start()
         wait_for(lambda: running.musters()["muster-1"].presence == "alive")
-        assert running.musters()["muster-1"].boot != first.boot
+        assert running.musters()["muster-1"].muster_epoch != first.muster_epoch
         assert running.musters()["muster-1"].times_late > first.times_late
         assert one.registers == ORIGINALS
         assert running.decide("muster-1", SLOW).result(PATIENCE_S).outcome == "applied"
@@ -86,7 +86,7 @@ def test_a_muster_that_stands_still_is_missed_and_comes_back_restored(process):
         wait_for(lambda: running.musters()["muster-1"].presence == "alive")
         wait_for(lambda: one.registers == ORIGINALS)
         view = running.musters()["muster-1"]
-        assert view.boot == first.boot
+        assert view.muster_epoch == first.muster_epoch
         assert view.times_late > first.times_late
         # The rest of the herd is as it was.
         assert two.registers == SLOW_VALUES
@@ -109,8 +109,8 @@ SHEPHERD = """
 import sys, time
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.terms import Setting
-from mustherd.wire.endpoints import Ports, ShepherdEnd
-end = ShepherdEnd(ports=Ports(*map(int, sys.argv[1:5])))
+from mustherd.wire.endpoints import Ports, ShepherdEndpoint
+end = ShepherdEndpoint(ports=Ports(*map(int, sys.argv[1:5])))
 running = Shepherd(end)
 running.start()
 while "muster-1" not in running.musters():

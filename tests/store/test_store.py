@@ -16,7 +16,7 @@ import pytest
 from mustherd.store.catalog import list_experiments, summary_of
 from mustherd.store.store import INTERRUPTED, OwnedError, Store, StoreError
 from mustherd.terms import Energy, KnobInfo, LoadReport, Reading
-from mustherd.trial import Kind, State, Trial
+from mustherd.trial import Trial, TrialKind, TrialState
 
 
 class Time:
@@ -43,10 +43,10 @@ def store(tmp_path: Path, now: Time):
 
 
 def search(number: int, **settings: int) -> Trial:
-    return Trial(number=number, kind=Kind.SEARCH, settings=settings or {"itr-delay": 10 * number})
+    return Trial(number=number, kind=TrialKind.SEARCH, settings=settings or {"itr-delay": 10 * number})
 
 
-def ended(trial: Trial, state: State = State.FINISHED, **metrics: float) -> Trial:
+def ended(trial: Trial, state: TrialState = TrialState.FINISHED, **metrics: float) -> Trial:
     trial.state = state
     trial.metrics = metrics or {"energy_joules": 100.0 + trial.number}
     return trial
@@ -69,21 +69,21 @@ def measured_load() -> LoadReport:
 
 def test_a_trial_comes_back_as_it_was_stored(store: Store, now: Time) -> None:
     queued = store.add(search(1, **{"itr-delay": 300, "dvfs": 1800}))
-    assert (queued.state, queued.queued_at) == (State.QUEUED, 1000.0)
+    assert (queued.state, queued.queued_at) == (TrialState.QUEUED, 1000.0)
     now.at = 1001.0
     begun = store.start(queued, "m0")
     assert store.trial(1) == begun
     now.at = 1002.0
-    begun.state = State.FINISHED
+    begun.state = TrialState.FINISHED
     begun.ended_at = 1001.75
     begun.metrics = {"energy_joules": 1800.25, "read_p99_us": 480.5, "achieved_ratio": 0.999}
     begun.readings = (Reading(sheep="node-0", knob="dvfs", asked=1800, applied=1800, running=None, held=True),)
     begun.energies = (Energy(zone="package-0", kind="package", joules=900.125),)
-    begun.load = measured_load()
+    begun.load_report = measured_load()
     assert store.finish(begun) is None
     assert store.trial(1) == begun
-    assert store.trials(Kind.SEARCH, State.FINISHED) == [begun]
-    assert store.trials(Kind.BASELINE) == []
+    assert store.trials(TrialKind.SEARCH, TrialState.FINISHED) == [begun]
+    assert store.trials(TrialKind.BASELINE) == []
     assert store.counts() == {"queued": 0, "running": 0, "finished": 1, "invalid": 0, "failed": 0}
 
 
@@ -100,16 +100,16 @@ def test_the_tables_can_be_queried_by_hand(store: Store) -> None:
 
 
 def test_numbers_of_numpy_and_not_numbers_are_kept(store: Store) -> None:
-    trial = store.start(store.add(Trial(number=1, kind=Kind.SEARCH, settings={"dvfs": np.int64(1200)})), "m0")
-    trial.load = measured_load()
-    trial.load.read_us["p99"] = math.nan
-    store.finish(ended(trial, State.INVALID, read_p99_us=math.nan, energy_joules=np.float64(3.5), x=math.inf))
+    trial = store.start(store.add(Trial(number=1, kind=TrialKind.SEARCH, settings={"dvfs": np.int64(1200)})), "m0")
+    trial.load_report = measured_load()
+    trial.load_report.read_us["p99"] = math.nan
+    store.finish(ended(trial, TrialState.INVALID, read_p99_us=math.nan, energy_joules=np.float64(3.5), x=math.inf))
     found = store.trial(1)
     assert found.settings == {"dvfs": 1200}
     assert found.metrics["energy_joules"] == 3.5
     assert math.isnan(found.metrics["read_p99_us"])
     assert math.isnan(found.metrics["x"])
-    assert math.isnan(found.load.read_us["p99"])
+    assert math.isnan(found.load_report.read_us["p99"])
     assert store._read("select read_p99_us, energy_joules from trial") == [(None, 3.5)]
 
 
@@ -145,17 +145,17 @@ def test_states_follow_each_other(store: Store) -> None:
     store.finish(ended(begun))
     with pytest.raises(StoreError, match="1-1 is not running"):
         store.finish(ended(begun))
-    never_ran = ended(store.add(search(2)), State.FAILED)
+    never_ran = ended(store.add(search(2)), TrialState.FAILED)
     store.finish(never_ran)
-    assert store.trial(2).state is State.FAILED
+    assert store.trial(2).state is TrialState.FAILED
 
 
 def test_an_invalid_trial_is_queued_again_in_the_same_breath(store: Store, now: Time) -> None:
     begun = store.start(store.add(search(1)), "m0")
     begun.reason = "knob-not-held"
     now.at = 1005.0
-    again = store.finish(ended(begun, State.INVALID), retry=True)
-    assert again == Trial(number=1, attempt=2, kind=Kind.SEARCH, settings={"itr-delay": 10}, queued_at=1005.0)
+    again = store.finish(ended(begun, TrialState.INVALID), retry=True)
+    assert again == Trial(number=1, attempt=2, kind=TrialKind.SEARCH, settings={"itr-delay": 10}, queued_at=1005.0)
     assert store.queued() == [again]
     assert [(t.attempt, t.state, t.reason) for t in store.trials()] == [
         (1, "invalid", "knob-not-held"),
@@ -247,8 +247,8 @@ def test_a_reader_sees_what_was_written_and_writes_nothing(store: Store) -> None
         # A reader in the middle of the writer's transaction sees the state before it, at once.
         with store._write() as database:
             database.execute("UPDATE trial SET state = 'invalid'")
-            assert reader.trial(1).state is State.RUNNING
-        assert reader.trial(1).state is State.INVALID
+            assert reader.trial(1).state is TrialState.RUNNING
+        assert reader.trial(1).state is TrialState.INVALID
 
 
 def test_a_read_only_folder_can_be_read(store: Store) -> None:

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from mustherd.store.store import Store
-from mustherd.trial import State
+from mustherd.trial import TrialState
 
 KILLS = 20
 
 WRITER = """
 import sys
 from mustherd.store.store import Store
-from mustherd.trial import Kind, State, Trial
+from mustherd.trial import TrialKind, TrialState, Trial
 
 with Store.open(sys.argv[1]) as store, store.own():
     store.set_status("running")
@@ -26,12 +26,13 @@ with Store.open(sys.argv[1]) as store, store.own():
         print("requeued", trial.number, trial.attempt, flush=True)
     while True:
         queued = store.queued()
-        trial = queued[0] if queued else store.add(Trial(number=store.next_number(), kind=Kind.SEARCH, settings={}))
+        new = Trial(number=store.next_number(), kind=TrialKind.SEARCH, settings={})
+        trial = queued[0] if queued else store.add(new)
         trial = store.start(trial, "m0")
         print("running", trial.number, trial.attempt, flush=True)
-        trial.state = State.INVALID if trial.number % 3 == 0 and trial.attempt < 3 else State.FINISHED
+        trial.state = TrialState.INVALID if trial.number % 3 == 0 and trial.attempt < 3 else TrialState.FINISHED
         trial.metrics = {"energy_joules": float(trial.number)}
-        store.finish(trial, retry=trial.state is State.INVALID)
+        store.finish(trial, retry=trial.state is TrialState.INVALID)
         print(trial.state.value, trial.number, trial.attempt, flush=True)
         store.event("note", "x" * 2000)
 """
@@ -78,7 +79,7 @@ def check(folder: Path, said: dict[tuple[int, int], str]) -> None:
     for number in numbers:
         attempts = [trial for trial in trials if trial.number == number]
         assert [trial.attempt for trial in attempts] == list(range(1, len(attempts) + 1))
-        assert all(trial.state is State.INVALID for trial in attempts[:-1])
-        assert attempts[-1].state is not State.INVALID
-    assert sum(trial.state is State.RUNNING for trial in trials) <= 1
-    assert sum(trial.state is State.QUEUED for trial in trials) <= 1
+        assert all(trial.state is TrialState.INVALID for trial in attempts[:-1])
+        assert attempts[-1].state is not TrialState.INVALID
+    assert sum(trial.state is TrialState.RUNNING for trial in trials) <= 1
+    assert sum(trial.state is TrialState.QUEUED for trial in trials) <= 1

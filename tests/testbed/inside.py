@@ -23,7 +23,7 @@ from mustherd.node.linux.msr import Msr
 from mustherd.node.linux.tree import Tree, TreeError
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.terms import Setting
-from mustherd.wire.endpoints import ShepherdEnd
+from mustherd.wire.endpoints import ShepherdEndpoint
 from tests.node.contract import ClockContract, KnobContract, NodeContract
 
 EFER, APIC_BASE = 0xC0000080, 0x1B
@@ -251,7 +251,7 @@ def test_killed_in_mid_decision_and_restored_by_the_next_start():
     gate, opened = os.pipe()
     killed = spawn(lambda: live(dies_at=3))
     restoring = spawn(lambda: os.read(gate, 1) and live())
-    shepherd = Shepherd(ShepherdEnd())
+    shepherd = Shepherd(ShepherdEndpoint())
     shepherd.start()
     try:
         wait_for(lambda: "vm-1" in shepherd.musters())

@@ -108,7 +108,7 @@ class Machine:
         tools = ("qemu-system-x86_64", "iasl", "mmdebstrap", "grub-mkimage", "ssh", "ssh-keygen")
         missing = [tool for tool in tools if not shutil.which(tool)]
         if missing:
-            raise MachineError(f"{', '.join(missing)} missing; mend: sh tests/testbed/install-kernel.sh")
+            raise MachineError(f"{', '.join(missing)} missing; fix: sh tests/testbed/install-kernel.sh")
         self.folder = folder
         self.key = folder / "id_ed25519"
         self.known_hosts = folder / "known_hosts"

@@ -368,15 +368,15 @@ def test_the_kernel_roles_steps_over_a_stand_in_for_the_source(herd: Rehearsal) 
     assert second.code == 0, second.text
     assert second.changed == {"node2": 0}, second.changes()
 
-    # Another setting is due: a build that fails is told, and goes on once what broke it is mended.
+    # Another setting is due: a build that fails is told, and goes on once what broke it is fixed.
     more = json.dumps(given | {"kernel_ixgbe_settings_more": {"HZ": 1000}})
     herd.bed.ssh("node2", f"touch {tree}/broken")
     broken = herd.playbook("provision.yml", *words, more)
     assert "main.c:1: error: this does not compile" in " ".join(broken.text.split())
     assert said(herd, "node2", f"grep -c HZ /boot/config-{release}") == ["0"]
     herd.bed.ssh("node2", f"rm {tree}/broken")
-    mended = herd.playbook("provision.yml", *words, more)
-    assert mended.code == 0, mended.text
+    fixed = herd.playbook("provision.yml", *words, more)
+    assert fixed.code == 0, fixed.text
     assert said(herd, "node2", f"grep HZ /boot/config-{release}") == ["CONFIG_HZ=1000"]
 
     restored = herd.playbook("playbooks/restore.yml", "--limit", "node2")

@@ -27,7 +27,7 @@ DECODERS = [
 HELLO = m.Hello(
     version=m.PROTOCOL_VERSION,
     muster="muster-1",
-    boot=1,
+    muster_epoch=1,
     facts={"kind": "twin"},
     knobs=(KnobInfo(name="dvfs", sheep="node-0", unit="MHz", low=1200, high=2600),),
     zones=(),
@@ -36,8 +36,8 @@ HELLO = m.Hello(
     lease_s=3.0,
     sent_s=0.0,
 )
-BEAT = m.MusterBeat(boot=1, reign=1, in_force=0, ack=0, reports=0)
-DECISION = m.Decision(reign=1, seq=1, issued_s=0, ttl_s=1, settings=(Setting("node-0", "dvfs", 1200),))
+BEAT = m.MusterBeat(muster_epoch=1, shepherd_epoch=1, in_force=0, ack=0, reports=0)
+DECISION = m.Decision(shepherd_epoch=1, seq=1, issued_s=0, ttl_s=1, settings=(Setting("node-0", "dvfs", 1200),))
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text() | st.binary(),
@@ -66,7 +66,7 @@ def test_random_bytes_are_a_message_or_a_value_error(data: bytes):
 def test_messagepack_of_other_types_is_refused(value, tag: str):
     for decode in DECODERS:
         refused(decode, msgspec.msgpack.encode(value))
-        refused(decode, msgspec.msgpack.encode({"type": tag, "boot": value, "body": value, "version": value}))
+        refused(decode, msgspec.msgpack.encode({"type": tag, "muster_epoch": value, "body": value, "version": value}))
 
 
 @settings(max_examples=200, deadline=None)
@@ -109,9 +109,9 @@ def test_what_is_too_large_is_refused_before_it_is_read():
         {"muster": "../etc"},
         {"muster": "m" * 64},
         {"muster": ""},
-        {"boot": 0},
-        {"boot": -1},
-        {"boot": 2**53},
+        {"muster_epoch": 0},
+        {"muster_epoch": -1},
+        {"muster_epoch": 2**53},
         {"facts": {"k": "v" * 2001}},
         {"facts": {str(k): "" for k in range(257)}},
         {"lease_s": float("nan")},

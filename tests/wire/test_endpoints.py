@@ -16,11 +16,11 @@ from mustherd.wire import codec, keys
 from mustherd.wire import messages as m
 from mustherd.wire.endpoints import (
     CREDITS_AT_MOST,
-    MusterEnd,
-    OperatorEnd,
+    MusterEndpoint,
+    OperatorEndpoint,
     Ports,
     Received,
-    ShepherdEnd,
+    ShepherdEndpoint,
     WireError,
     new_session,
 )
@@ -28,17 +28,19 @@ from mustherd.wire.keys import KeysError
 from tests.herding import ANY, shepherd, wait_for
 from tests.wire.test_codec import BEAT, HELLO
 
-BLOCK = m.Block(boot=1, reign=1, spool=1, seq=1, label="0001-1", stream="s", form="text", columns=("a", "b"))
-OFFER = m.Offer(boot=1, reign=1, spool=1, first=1)
+BLOCK = m.Block(
+    muster_epoch=1, shepherd_epoch=1, spool=1, seq=1, label="0001-1", stream="s", form="text", columns=("a", "b")
+)
+OFFER = m.Offer(muster_epoch=1, shepherd_epoch=1, spool=1, first=1)
 
 
 @contextmanager
-def ends(*names: str, shepherd_keys=None, muster_keys=None) -> Iterator[tuple[ShepherdEnd, list[MusterEnd]]]:
-    central = ShepherdEnd(ports=ANY, keys=shepherd_keys)
+def ends(*names: str, shepherd_keys=None, muster_keys=None) -> Iterator[tuple[ShepherdEndpoint, list[MusterEndpoint]]]:
+    central = ShepherdEndpoint(ports=ANY, keys=shepherd_keys)
     musters = []
     try:
         for name in names:
-            musters.append(MusterEnd(name, "127.0.0.1", central.ports, muster_keys))
+            musters.append(MusterEndpoint(name, "127.0.0.1", central.ports, muster_keys))
         yield central, musters
     finally:
         for end in musters:
@@ -62,7 +64,7 @@ def nothing_arrives(end, seconds: float = 0.4) -> None:
         assert list(end.receive(0.05)) == []
 
 
-def say(end: MusterEnd, message: m.Up) -> None:
+def say(end: MusterEndpoint, message: m.Up) -> None:
     wait_for(lambda: end.send_pulse(message))
 
 
@@ -85,13 +87,13 @@ def test_log_goes_up_and_credit_down():
         assert (received.sender, received.message, bytes(received.payload)) == ("muster-1", BLOCK, b"1 2\n")
         assert one.send_offer(OFFER)
         assert arrives(central) == [Received("muster-1", None, OFFER)]
-        credit = m.Credit(boot=1, reign=1, spool=1, ack=1, got=2, window=65)
+        credit = m.Credit(muster_epoch=1, shepherd_epoch=1, spool=1, ack=1, got=2, window=65)
         assert central.send_credit("muster-1", credit)
         assert arrives(one) == [credit]
 
 
 def test_a_beat_does_not_wait_behind_credits_however_fast_they_come():
-    credit = m.Credit(boot=1, reign=1, spool=1, ack=0, got=0, window=0)
+    credit = m.Credit(muster_epoch=1, shepherd_epoch=1, spool=1, ack=0, got=0, window=0)
     with ends("muster-1") as (central, [end]):
         say(end, BEAT)
         wait_for(lambda: end.send_block(BLOCK, b"x"))
@@ -102,7 +104,9 @@ def test_a_beat_does_not_wait_behind_credits_however_fast_they_come():
             if isinstance(message, m.ShepherdBeat):
                 break
             if not before:
-                assert central.send_pulse("muster-1", m.ShepherdBeat(boot=1, reign=1, ack=0, sent_s=0.0, wanted=0))
+                assert central.send_pulse(
+                    "muster-1", m.ShepherdBeat(muster_epoch=1, shepherd_epoch=1, ack=0, sent_s=0.0, wanted=0)
+                )
             # As fast as they are taken others come.
             for _ in range(1 if before else 100):
                 assert central.send_credit("muster-1", credit)
@@ -113,9 +117,9 @@ def test_a_beat_does_not_wait_behind_credits_however_fast_they_come():
 
 
 def test_a_decision_reaches_the_muster_or_group_that_it_is_for_and_no_other():
-    central = ShepherdEnd(ports=ANY)
-    one = MusterEnd("muster-1", "127.0.0.1", central.ports, groups=("rack-1",))
-    ten = MusterEnd("muster-10", "127.0.0.1", central.ports, groups=("rack-1", "rack-10"))
+    central = ShepherdEndpoint(ports=ANY)
+    one = MusterEndpoint("muster-1", "127.0.0.1", central.ports, groups=("rack-1",))
+    ten = MusterEndpoint("muster-10", "127.0.0.1", central.ports, groups=("rack-1", "rack-10"))
     try:
         for target, for_one, for_ten in [
             ("muster-1", True, False),
@@ -124,7 +128,7 @@ def test_a_decision_reaches_the_muster_or_group_that_it_is_for_and_no_other():
             ("rack-10", False, True),
             ("muster", False, False),
         ]:
-            decision = m.Decision(reign=1, seq=new_session(), issued_s=0, ttl_s=1, settings=())
+            decision = m.Decision(shepherd_epoch=1, seq=new_session(), issued_s=0, ttl_s=1, settings=())
             got: dict[str, list] = {"one": [], "ten": []}
 
             def both(target=target, decision=decision, got=got, for_one=for_one, for_ten=for_ten) -> bool:
@@ -145,14 +149,14 @@ def test_a_decision_reaches_the_muster_or_group_that_it_is_for_and_no_other():
 
 
 def test_nothing_is_queued_for_a_shepherd_that_is_not_there():
-    central = ShepherdEnd(ports=ANY)
+    central = ShepherdEndpoint(ports=ANY)
     ports = central.ports
     central.close()
-    one = MusterEnd("muster-1", "127.0.0.1", ports)
+    one = MusterEndpoint("muster-1", "127.0.0.1", ports)
     try:
         assert not any(one.send_pulse(BEAT) for _ in range(100))
         assert not one.send_block(BLOCK, b"")
-        central = ShepherdEnd(ports=ports)
+        central = ShepherdEndpoint(ports=ports)
         try:
             nothing_arrives(central)
             say(one, BEAT)
@@ -167,7 +171,7 @@ def test_a_muster_that_starts_again_takes_its_name_over():
     with ends("muster-1") as (central, (one,)):
         say(one, BEAT)
         arrives(central)
-        again = MusterEnd("muster-1", "127.0.0.1", central.ports)
+        again = MusterEndpoint("muster-1", "127.0.0.1", central.ports)
         try:
             say(again, HELLO)
             arrives(central)
@@ -244,7 +248,7 @@ def test_a_muster_survives_a_shepherd_that_talks_nonsense():
     try:
         sockets = [context.socket(kind) for kind in (zmq.ROUTER, zmq.ROUTER, zmq.PUB)]
         numbers = [s.bind_to_random_port("tcp://127.0.0.1") for s in sockets]
-        one = MusterEnd("muster-1", "127.0.0.1", Ports(*numbers, 1))
+        one = MusterEndpoint("muster-1", "127.0.0.1", Ports(*numbers, 1))
         try:
             say(one, BEAT)
             sender, _ = sockets[0].recv_multipart()
@@ -292,11 +296,11 @@ def test_a_hello_that_makes_no_sense_is_refused(name: bytes, change, why: str):
 def test_an_accepted_key_gets_in_an_unknown_one_does_not(tmp_path):
     keys.create(tmp_path, ["shepherd", "muster-1"])
     keys.create(tmp_path, ["muster-2"], accept=False)
-    central = ShepherdEnd(ports=ANY, keys=keys.for_shepherd(tmp_path))
+    central = ShepherdEndpoint(ports=ANY, keys=keys.for_shepherd(tmp_path))
     musters = [
-        MusterEnd("muster-1", "127.0.0.1", central.ports, keys.for_member(tmp_path, "muster-1")),
-        MusterEnd("muster-2", "127.0.0.1", central.ports, keys.for_member(tmp_path, "muster-2")),
-        MusterEnd("muster-3", "127.0.0.1", central.ports),
+        MusterEndpoint("muster-1", "127.0.0.1", central.ports, keys.for_member(tmp_path, "muster-1")),
+        MusterEndpoint("muster-2", "127.0.0.1", central.ports, keys.for_member(tmp_path, "muster-2")),
+        MusterEndpoint("muster-3", "127.0.0.1", central.ports),
     ]
     try:
         say(musters[0], BEAT)
@@ -319,8 +323,8 @@ def test_a_muster_does_not_talk_to_a_shepherd_with_another_key(tmp_path):
     (tmp_path / "false" / "accepted" / "muster-1.key").write_bytes(
         (tmp_path / "true" / "accepted" / "muster-1.key").read_bytes()
     )
-    central = ShepherdEnd(ports=ANY, keys=keys.for_shepherd(tmp_path / "false"))
-    one = MusterEnd("muster-1", "127.0.0.1", central.ports, keys.for_member(tmp_path / "true", "muster-1"))
+    central = ShepherdEndpoint(ports=ANY, keys=keys.for_shepherd(tmp_path / "false"))
+    one = MusterEndpoint("muster-1", "127.0.0.1", central.ports, keys.for_member(tmp_path / "true", "muster-1"))
     try:
         one.send_pulse(BEAT)
         nothing_arrives(central, 0.6)
@@ -334,10 +338,10 @@ def test_a_key_stands_for_one_name_only(tmp_path, caplog):
     with shepherd(keys=keys.for_shepherd(tmp_path)) as (running, ports):
         own = keys.for_member(tmp_path, "muster-1")
         other = keys.for_member(tmp_path, "muster-2")
-        true = MusterEnd("muster-1", "127.0.0.1", ports, own)
-        false = MusterEnd("muster-2", "127.0.0.1", ports, own)
-        operator = OperatorEnd("127.0.0.1", ports.coordinate, keys.for_member(tmp_path, "operator"))
-        muster = OperatorEnd("127.0.0.1", ports.coordinate, own)
+        true = MusterEndpoint("muster-1", "127.0.0.1", ports, own)
+        false = MusterEndpoint("muster-2", "127.0.0.1", ports, own)
+        operator = OperatorEndpoint("127.0.0.1", ports.coordinate, keys.for_member(tmp_path, "operator"))
+        muster = OperatorEndpoint("127.0.0.1", ports.coordinate, own)
         try:
             say(true, HELLO)
             assert isinstance(arrives(true)[0], m.Welcome)
@@ -357,28 +361,28 @@ def test_a_key_stands_for_one_name_only(tmp_path, caplog):
 
 def test_an_address_in_use_is_said_so():
     with ends() as (central, _), pytest.raises(WireError, match="is another shepherd running"):
-        ShepherdEnd(ports=Ports(central.ports.pulse, 0, 0, 0))
+        ShepherdEndpoint(ports=Ports(central.ports.pulse, 0, 0, 0))
 
 
 def test_an_address_that_makes_no_sense_is_said_so(tmp_path):
     keys.create(tmp_path, ["shepherd", "muster-1"])
     own = keys.for_member(tmp_path, "muster-1")
     with pytest.raises(WireError, match="cannot connect to tcp://no such host"):
-        MusterEnd("muster-1", "no such host", Ports(), own)
+        MusterEndpoint("muster-1", "no such host", Ports(), own)
     with pytest.raises(WireError, match="cannot connect"):
-        OperatorEnd("no such host", 1, own)
+        OperatorEndpoint("no such host", 1, own)
 
 
 def test_keys_of_the_listening_side_do_not_connect(tmp_path):
     keys.create(tmp_path, ["shepherd"])
     with pytest.raises(KeysError, match="no shepherd to talk to"):
-        MusterEnd("muster-1", "127.0.0.1", Ports(), keys.for_shepherd(tmp_path))
+        MusterEndpoint("muster-1", "127.0.0.1", Ports(), keys.for_shepherd(tmp_path))
 
 
 def test_an_operator_without_a_shepherd_gives_up():
     with ends() as (central, _):
         port = central.ports.coordinate
-    operator = OperatorEnd("127.0.0.1", port)
+    operator = OperatorEndpoint("127.0.0.1", port)
     try:
         with pytest.raises(WireError, match="no shepherd answered"):
             operator.call(m.StatusAsk(), timeout_s=0.2)
@@ -388,7 +392,7 @@ def test_an_operator_without_a_shepherd_gives_up():
 
 def test_an_operator_passes_over_answers_to_other_calls():
     with ends() as (central, _):
-        operator = OperatorEnd("127.0.0.1", central.ports.coordinate)
+        operator = OperatorEndpoint("127.0.0.1", central.ports.coordinate)
         try:
             with pytest.raises(WireError):
                 operator.call(m.StatusAsk(), timeout_s=0.05)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mustherd.wire import keys
-from mustherd.wire.endpoints import MusterEnd, OperatorEnd, Ports, ShepherdEnd
+from mustherd.wire.endpoints import MusterEndpoint, OperatorEndpoint, Ports, ShepherdEndpoint
 from mustherd.wire.keys import KeysError
 
 
@@ -87,9 +87,9 @@ def test_secrets_are_not_in_the_text_of_keys(tmp_path: Path):
 )
 def test_beyond_loopback_only_with_keys(host: str):
     for make in (
-        lambda: ShepherdEnd(host, Ports(0, 0, 0, 0)),
-        lambda: MusterEnd("muster-1", host, Ports()),
-        lambda: OperatorEnd(host, 50081),
+        lambda: ShepherdEndpoint(host, Ports(0, 0, 0, 0)),
+        lambda: MusterEndpoint("muster-1", host, Ports()),
+        lambda: OperatorEndpoint(host, 50081),
     ):
         with pytest.raises(KeysError, match="beyond loopback only with keys"):
             make()

@@ -23,8 +23,8 @@ from mustherd.load.generator.options import (
     GeneratorOptions,
     Open,
     Piece,
-    Plan,
     Ready,
+    SendPlan,
     Up,
     frame,
 )
@@ -144,7 +144,7 @@ class Generator:
 
 def plans(
     options: GeneratorOptions, servers: Sequence[Address], load: Load, seed: int, curve: Curve
-) -> tuple[Plan, ...]:
+) -> tuple[SendPlan, ...]:
     """What each worker shall do. KeyError for an unknown preset.
 
     Requests outstanding are shared out evenly over connections, and there are no more connections than that.
@@ -159,7 +159,7 @@ def plans(
     early_us = min(options.early_us, int(1e6 * workers / most_qps)) if most_qps > 0 else options.early_us
     taken = len(set(options.cores)) if options.cores else workers
     return tuple(
-        Plan(
+        SendPlan(
             servers=tuple(servers),
             worker=number,
             workers=workers,
@@ -187,7 +187,7 @@ def plans(
 class _Process:
     """A worker's process and the pipes to it."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: SendPlan) -> None:
         # Numeric libraries start threads of their own otherwise.
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
@@ -206,7 +206,7 @@ class _Process:
     def pid(self) -> int:
         return self._process.pid
 
-    def tell(self, message: Plan | Open | Close) -> None:
+    def tell(self, message: SendPlan | Open | Close) -> None:
         assert self._process.stdin is not None  # noqa: S101 - opened above
         # A worker that is gone says why on its output, or its end is noticed there.
         with contextlib.suppress(BrokenPipeError):

@@ -47,7 +47,7 @@ class Piece(msgspec.Struct, frozen=True, array_like=True):
     end_qps: float
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True, tag="plan"):
+class SendPlan(msgspec.Struct, frozen=True, kw_only=True, tag="plan"):
     """First frame to a worker: what it shall do; all sizes are its own share."""
 
     servers: tuple[Address, ...]
@@ -122,7 +122,7 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True, tag="counted"):
     """It goes before other processes."""
 
 
-Down: TypeAlias = Plan | Open | Close
+Down: TypeAlias = SendPlan | Open | Close
 Up: TypeAlias = Ready | Failed | Counted
 
 UNITS_PER_SECOND = 1e7

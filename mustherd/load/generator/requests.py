@@ -8,7 +8,7 @@ import numpy as np
 
 from mustherd.load.errors import LoadError, Reason
 from mustherd.load.generator.distributions import key_lengths, value_lengths
-from mustherd.load.generator.options import Plan
+from mustherd.load.generator.options import SendPlan
 from mustherd.load.memcached.counters import Address
 
 KEY_SEED = 1
@@ -26,7 +26,7 @@ FILLER = b"The herd lies down where the grass is and the wolves are not; the mus
 class Requests:
     """All requests that a worker sends: reads of each key, then updates."""
 
-    def __init__(self, plan: Plan, rng: np.random.Generator) -> None:
+    def __init__(self, plan: SendPlan, rng: np.random.Generator) -> None:
         """ValueError for a distribution that can't be read."""
         lengths = key_lengths(plan.key_size, plan.records, np.random.default_rng(KEY_SEED))
         keys = [str(i).zfill(length).encode() for i, length in enumerate(lengths.tolist())]

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mustherd.load.generator.distributions import gaps
-from mustherd.load.generator.options import Plan
+from mustherd.load.generator.options import SendPlan
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -19,7 +19,7 @@ BLOCK = 512
 class Warp:
     """Turns numbers of requests into times: the inverse of the load curve's integral."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: SendPlan) -> None:
         """Of one worker's share of the curve."""
         seconds = np.array([p.seconds for p in plan.curve])
         self._qps = np.array([p.qps for p in plan.curve]) / plan.workers
@@ -54,7 +54,7 @@ class Schedule:
     `requests` are numbers: below `records` a read of that key, from there on an update of key minus `records`.
     """
 
-    def __init__(self, plan: Plan, rng: np.random.Generator, start_s: float) -> None:
+    def __init__(self, plan: SendPlan, rng: np.random.Generator, start_s: float) -> None:
         """ValueError for a distribution of arrivals that can't be read."""
         self._plan = plan
         self._rng = rng

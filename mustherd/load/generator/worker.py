@@ -20,7 +20,7 @@ import numpy as np
 
 from mustherd.load.errors import LoadError, Reason
 from mustherd.load.generator.answers import Parser, ProtocolError, parser
-from mustherd.load.generator.options import Close, Counted, Down, Failed, Frames, Open, Plan, Ready, Up, frame
+from mustherd.load.generator.options import Close, Counted, Down, Failed, Frames, Open, Ready, SendPlan, Up, frame
 from mustherd.load.generator.requests import Requests, preload
 from mustherd.load.generator.schedule import Schedule
 from mustherd.load.generator.tally import Tally
@@ -66,7 +66,7 @@ class Link:
 class Worker:
     """Carries out one plan."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: SendPlan) -> None:
         """Connect and store the records. LoadError; ValueError for a distribution that can't be read."""
         self._plan = plan
         self._from_due = plan.count_from == "due"
@@ -333,12 +333,12 @@ def _say(message: Up) -> None:
     sys.stdout.buffer.flush()
 
 
-def _first_order() -> Plan | None:
+def _first_order() -> SendPlan | None:
     frames = Frames()
     while data := os.read(sys.stdin.fileno(), 65536):
         for body in frames.feed(data):
             order = _DOWN.decode(body)
-            return order if isinstance(order, Plan) else None
+            return order if isinstance(order, SendPlan) else None
     return None
 
 

@@ -1,4 +1,4 @@
-"""Whether a node is as an experiment needs it: every precondition by itself, with what mends it."""
+"""Whether a node is as an experiment needs it: every precondition by itself, with what fixes it."""
 
 import re
 from collections.abc import Callable
@@ -33,7 +33,7 @@ class Status(StrEnum):
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """One precondition: the value found, the value wanted, and the tag of provision.yml that mends it."""
+    """One precondition: the value found, the value wanted, and the tag of provision.yml that fixes it."""
 
     name: str
     status: Status

@@ -11,7 +11,7 @@ NO_TURBO = "sys/devices/system/cpu/intel_pstate/no_turbo"
 BOOST = "sys/devices/system/cpu/cpufreq/boost"
 
 
-class State(msgspec.Struct, frozen=True, kw_only=True):
+class PreparedState(msgspec.Struct, frozen=True, kw_only=True):
     """As found; "" where the machine doesn't tell."""
 
     governor: str
@@ -21,7 +21,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     turbo: str
 
 
-def read(tree: Tree) -> State:
+def read(tree: Tree) -> PreparedState:
     """Never raises: what can't be read is ""."""
     try:
         governors = {
@@ -29,10 +29,10 @@ def read(tree: Tree) -> State:
         }
     except TreeError:
         governors = set()
-    return State(governor=",".join(sorted(governors - {""})), smt=_smt(tree), turbo=_turbo(tree))
+    return PreparedState(governor=",".join(sorted(governors - {""})), smt=_smt(tree), turbo=_turbo(tree))
 
 
-def differences(found: State, declared: Declared) -> dict[str, tuple[str, str]]:
+def differences(found: PreparedState, declared: Declared) -> dict[str, tuple[str, str]]:
     """What was declared and isn't so: name to value found and value wanted."""
     return {
         name: (getattr(found, name), wanted)

@@ -2,7 +2,7 @@
 
 import math
 
-from mustherd.node.twin.machine import Machine, State, Work
+from mustherd.node.twin.machine import Machine, TwinState, Work
 from mustherd.terms import LoadReport
 
 SAMPLES_PER_SECOND = 2000
@@ -61,7 +61,7 @@ class TwinLoad:
         if self._machine.work is not self._work:
             raise RuntimeError("the load has ended")
 
-    def _latencies(self, spent: list[tuple[float, State]], kind: str) -> dict[str, float]:
+    def _latencies(self, spent: list[tuple[float, TwinState]], kind: str) -> dict[str, float]:
         total = 0.0
         sums = dict(NO_LATENCY)
         for seconds, state in spent:

@@ -1,7 +1,7 @@
 """A twin's native log: one row per second of its own time."""
 
 from mustherd.node.logger import Rows
-from mustherd.node.twin.machine import Machine, Row
+from mustherd.node.twin.machine import Machine, TwinRow
 from mustherd.node.twin.meter import TwinMeter
 
 
@@ -26,7 +26,7 @@ class PowerLog:
         """Rows up to the next gap: what lies beyond one comes with the next read, so that the gap shows."""
         self._machine.advance()
         waiting = self._machine.rows
-        taken: list[Row] = []
+        taken: list[TwinRow] = []
         while waiting and (not taken or waiting[0].number == taken[-1].number + 1):
             taken.append(waiting.popleft())
         first = taken[0].number if taken else self._next

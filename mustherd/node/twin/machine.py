@@ -35,7 +35,7 @@ WEIGHT = {"avg": 0.3, "p50": 0.3, "p90": 0.5, "p95": 0.7, "p99": 1.0, "p999": 1.
 """Spread of each latency as a multiple of p99's: the further out, the fewer requests it rests on."""
 
 
-class Row(msgspec.Struct, frozen=True):
+class TwinRow(msgspec.Struct, frozen=True):
     """The machine at one whole second."""
 
     number: int
@@ -47,7 +47,7 @@ class Row(msgspec.Struct, frozen=True):
     achieved_qps: float
 
 
-class State(msgspec.Struct, frozen=True, kw_only=True):
+class TwinState(msgspec.Struct, frozen=True, kw_only=True):
     """What the machine does until something changes."""
 
     power_watts: float
@@ -68,7 +68,7 @@ class Work(msgspec.Struct, kw_only=True):
     levels: tuple[tuple[float, float], ...]
     """The load as steps: seconds since the window opened, and qps from then on."""
     opened_at: float = math.inf
-    spent: list[tuple[float, State]] = []
+    spent: list[tuple[float, TwinState]] = []
     """Seconds spent in each state since the window opened."""
 
     def qps(self, at_s: float) -> float:
@@ -101,7 +101,7 @@ class Machine:
         self.joules = 0.0
         """Energy of both packages since the twin began."""
         self.core_joules = 0.0
-        self.rows: deque[Row] = deque(maxlen=ROWS_KEPT)
+        self.rows: deque[TwinRow] = deque(maxlen=ROWS_KEPT)
         self.work: Work | None = None
         self.history: History | None = None
         """Present: what happens is kept for logs of interrupts."""
@@ -192,18 +192,18 @@ class Machine:
     def _effective_mhz(self) -> int:
         return self.originals[DVFS] if self.options.faults.dvfs_without_effect else self.registers[DVFS]
 
-    def _settled(self) -> State:
+    def _settled(self) -> TwinState:
         """What the machine does from now on, as its registers and its load are."""
         mhz = self._effective_mhz()
         qps = self.work.qps(self._now) if self.work is not None else 0.0
         if self.work is None or qps <= 0 or self._now < self._link_up_at:
             idle = model.idle_watts(self.profile, mhz)
-            return State(power_watts=idle, busy_fraction=0.0, achieved_qps=0.0, prediction=None)
+            return TwinState(power_watts=idle, busy_fraction=0.0, achieved_qps=0.0, prediction=None)
         if self.options.faults.generator_saturated:
             qps *= 0.9
         load = msgspec.structs.replace(self.work.load, qps=qps)
         found = model.predict(self.profile, self.registers[ITR], mhz, load)
-        return State(
+        return TwinState(
             power_watts=found.power_watts * self.work.energy_factor,
             busy_fraction=found.busy_fraction,
             achieved_qps=found.achieved_qps,
@@ -220,7 +220,7 @@ class Machine:
             if self.options.faults.lost_rows and second % self.options.faults.lost_rows == 0:
                 continue
             self.rows.append(
-                Row(
+                TwinRow(
                     number=second - 1,
                     seconds=float(second),
                     package_joules=joules + state.power_watts * (second - began),
@@ -240,7 +240,7 @@ class Machine:
             spent.append((before + until - began, state))
         self._now = until
 
-    def _remember(self, history: History, state: State, until: float) -> None:
+    def _remember(self, history: History, state: TwinState, until: float) -> None:
         found = state.prediction
         history.add(
             Stretch(

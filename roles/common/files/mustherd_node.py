@@ -10,7 +10,7 @@
     mustherd-node stats --driver ixgbe                           every core's file of the instrumented driver is there
 
 Settings: smt=on|off, turbo=on|off, pstate=active|passive, governor=NAME. Exit code 0, or 1 with one line on stderr that
-says what is wrong and the mend. Only the standard library: it runs on a bare node's Python.
+says what is wrong and the fix. Only the standard library: it runs on a bare node's Python.
 """
 
 import argparse
@@ -26,7 +26,7 @@ ORDER = ("smt", "pstate", "turbo", "governor", "affinity", "xps")
 
 
 class RefusedError(Exception):
-    """What is wrong and the mend, as one line."""
+    """What is wrong and the fix, as one line."""
 
 
 class Node:
@@ -54,7 +54,7 @@ class Node:
     def online(self):
         text = self.read(self.cpu / "online")
         if text is None:
-            raise RefusedError(f"{self.cpu / 'online'}: cannot tell which CPUs are online. Mend: mount /sys")
+            raise RefusedError(f"{self.cpu / 'online'}: cannot tell which CPUs are online. Fix: mount /sys")
         return parse_cores(text)
 
     def interfaces(self, driver):
@@ -82,7 +82,7 @@ def parse_cores(text):
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
         if not match:
-            raise RefusedError(f"{text!r} is no list of cores. Mend: write it like 0-6,8-14")
+            raise RefusedError(f"{text!r} is no list of cores. Fix: write it like 0-6,8-14")
         found += range(int(match[1]), int(match[2] or match[1]) + 1)
     return found
 
@@ -112,10 +112,10 @@ def smt(node, value, _options, _planned):
     state = node.read(path)
     if state in (None, "notsupported", "notimplemented"):
         if value == "on":
-            raise RefusedError(f"{path}: this machine has no second threads to switch on. Mend: smt=off")
+            raise RefusedError(f"{path}: this machine has no second threads to switch on. Fix: smt=off")
         return []
     if state == "forceoff" and value == "on":
-        raise RefusedError(f"{path}: threads are off for good until the next boot. Mend: boot without nosmt=force")
+        raise RefusedError(f"{path}: threads are off for good until the next boot. Fix: boot without nosmt=force")
     return [(path, choice("smt", value, ("on", "off")))]
 
 
@@ -150,7 +150,7 @@ def governor(node, value, _options, planned):
             driver = node.read(folder / "scaling_driver") or "no driver"
             raise RefusedError(
                 f"CPU {core}: {driver} offers the governors {', '.join(offered) or 'none'}, not {value}. "
-                "Mend: set dvfs_intel_pstate to passive or disable, or choose one of these as dvfs_governor"
+                "Fix: set dvfs_intel_pstate to passive or disable, or choose one of these as dvfs_governor"
             )
         targets.append((folder / "scaling_governor", value))
     return targets
@@ -195,15 +195,13 @@ def find_nic(node, driver, interface=None, address=None):
     """The interface to use: the one named, else the one with the address, the only one, or the only one with a link."""
     if interface:
         if not (node.net / interface).exists():
-            raise RefusedError(
-                f"no interface {interface}: found {node.drivers()}. Mend: correct kernel_ixgbe_interface"
-            )
+            raise RefusedError(f"no interface {interface}: found {node.drivers()}. Fix: correct kernel_ixgbe_interface")
         return interface
     names = node.interfaces(driver)
     if not names:
         raise RefusedError(
             f"no card is bound to {driver}: found {node.drivers()}. "
-            "Mend: on this host kernel_ixgbe_driver=false and herd_nic_driver as another driver, or empty, to do "
+            "Fix: on this host kernel_ixgbe_driver=false and herd_nic_driver as another driver, or empty, to do "
             "the rest without, or choose a node that has the card"
         )
     if len(names) == 1:
@@ -213,7 +211,7 @@ def find_nic(node, driver, interface=None, address=None):
     for some in (holding, linked):
         if len(some) == 1:
             return some[0]
-    raise RefusedError(f"several cards are bound to {driver}: {', '.join(names)}. Mend: give kernel_ixgbe_interface")
+    raise RefusedError(f"several cards are bound to {driver}: {', '.join(names)}. Fix: give kernel_ixgbe_interface")
 
 
 def addresses(interface=None):
@@ -235,7 +233,7 @@ def chosen_cores(node, interface, value):
         wanted = parse_cores(listed)
         absent = sorted(set(wanted) - set(online))
         if absent or (mode == "one" and len(wanted) != 1):
-            raise RefusedError(f"affinity={value}: cores {absent or wanted} cannot be used. Mend: online are {online}")
+            raise RefusedError(f"affinity={value}: cores {absent or wanted} cannot be used. Fix: online are {online}")
         return wanted
     if mode not in ("all", "local", "remote"):
         raise RefusedError(f"affinity={value}: allowed is all, local, remote, one:CORE or list:CORES")
@@ -261,7 +259,7 @@ def queue_interrupts(node, interface):
     folder = node.net / interface / "device/msi_irqs"
     plain = sorted(int(path.name) for path in folder.iterdir()) if folder.is_dir() else []
     if not plain:
-        raise RefusedError(f"{interface}: no interrupt found. Mend: bring the interface up, then run again")
+        raise RefusedError(f"{interface}: no interrupt found. Fix: bring the interface up, then run again")
     return [[irq] for irq in plain]
 
 
@@ -275,7 +273,7 @@ def targets(node, settings, options):
         for path, wanted in SETTINGS[name](node, settings[name], options, planned):
             old = node.read(path)
             if old is None:
-                raise RefusedError(f"{path}: cannot be read. Mend: run as root on the node itself")
+                raise RefusedError(f"{path}: cannot be read. Fix: run as root on the node itself")
             if not same(path, old, wanted):
                 differing.append((name, path, wanted, old))
                 planned.append((path, wanted))
@@ -289,7 +287,7 @@ def load_found(file):
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise RefusedError(f"{file}: cannot read what was found ({error}). Mend: look at it by hand") from None
+        raise RefusedError(f"{file}: cannot read what was found ({error}). Fix: look at it by hand") from None
 
 
 def save_found(file, found):
@@ -318,7 +316,7 @@ def apply(node, settings, options):
             node.write(path, wanted)
             now = node.read(path)
             if now is None or not same(path, now, wanted):
-                raise RefusedError(f"{path}: wrote {wanted!r}, reads {now!r}. Mend: see what else sets it")
+                raise RefusedError(f"{path}: wrote {wanted!r}, reads {now!r}. Fix: see what else sets it")
             lines.append(f"{name}: {place}: {old} -> {wanted}")
     return lines
 
@@ -349,7 +347,7 @@ def up(node, options, dry):
     lines = []
     held = addresses().get(address)
     if held not in (None, interface):
-        raise RefusedError(f"address {address} is already on {held}. Mend: take it off there, or correct herd_address")
+        raise RefusedError(f"address {address} is already on {held}. Fix: take it off there, or correct herd_address")
     flags = int(node.read(node.net / interface / "flags") or "0", 16)
     steps = [] if flags & 1 else [["ip", "link", "set", "dev", interface, "up"]]
     steps += [] if held else [["ip", "address", "add", f"{address}/{prefix or 24}", "dev", interface]]
@@ -371,7 +369,7 @@ def stats(node, options):
     if absent:
         raise RefusedError(
             f"{folder}: no file for cores {', '.join(map(str, absent))}. "
-            "Mend: run the kernel_ixgbe role with tag driver; the loaded ixgbe is not the instrumented one"
+            "Fix: run the kernel_ixgbe role with tag driver; the loaded ixgbe is not the instrumented one"
         )
     for core in node.online():
         with (folder / str(core)).open("rb") as file:
@@ -405,7 +403,7 @@ def run(node, options):
     settings = dict(setting.partition("=")[::2] for setting in options.settings)
     unknown = sorted(set(settings) - set(SETTINGS))
     if unknown:
-        raise RefusedError(f"no setting is called {', '.join(unknown)}. Mend: use {', '.join(ORDER)}")
+        raise RefusedError(f"no setting is called {', '.join(unknown)}. Fix: use {', '.join(ORDER)}")
     options.affinity = settings.get("affinity", "all")
     if options.verb == "plan":
         return [

@@ -1,4 +1,4 @@
-"""What is wrong with an inventory: each problem as what, where and mend, found before any node is touched."""
+"""What is wrong with an inventory: each problem as what, where and fix, found before any node is touched."""
 
 import ipaddress
 import re
@@ -43,8 +43,8 @@ def inventory_problems(
     return problems
 
 
-def _problem(what: str, where: str, mend: str) -> str:
-    return f"{what}. Where: {where}. Mend: {mend}"
+def _problem(what: str, where: str, fix: str) -> str:
+    return f"{what}. Where: {where}. Fix: {fix}"
 
 
 def _herd(groups: Mapping[str, Sequence[str]]) -> list[str]:

@@ -185,7 +185,7 @@ class TestReaders:
         tree = Tree(tmp_path)
         with pytest.raises(TreeError, match="absent"):
             topology.read(tree)
-        assert state.read(tree) == state.State(governor="", smt="", turbo="")
+        assert state.read(tree) == state.PreparedState(governor="", smt="", turbo="")
         assert tsc.khz(tree) is None
 
     def test_an_endless_file_is_not_read_to_its_end(self):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from mustherd.definition import Experiment
-from mustherd.learn.base import Observation, Point, Problem
+from mustherd.learn.base import Observation, Problem, Settings
 
 
 class Colder:
@@ -23,7 +23,7 @@ class Colder:
                 self._left.remove(seen.point["dvfs"])
             self._broke |= not all(limit.met_by(seen.metrics[limit.metric]) for limit in self._limits)
 
-    def propose(self, pending: Sequence[Point]) -> Point | None:
+    def propose(self, pending: Sequence[Settings]) -> Settings | None:
         if self._broke or pending or not self._left:
             return None
         return {"dvfs": self._left[0]}
