@@ -15,7 +15,8 @@ from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.terms import KnobInfo
 
 if TYPE_CHECKING:
-    from mustherd.definition.model import Experiment, Simulated
+    from mustherd.definition.herd import Simulated
+    from mustherd.definition.model import Experiment
 
 LARGEST_SPACE = 20_000
 """Settings that several loads may be learnt over together, as mustherd.learn.contextual has it."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from mustherd.definition.model import Workload
+from mustherd.definition.workload import Workload
 from mustherd.load.base import GeneratorSource, LoadSource
 from mustherd.load.errors import LoadError, Reason
 from mustherd.load.generator.options import GeneratorOptions

@@ -93,7 +93,7 @@ def installed() -> dict[str, EntryPoint]:
 
 
 def check(experiment: Experiment) -> None:
-    """Raise DefinitionError, with its line, for options that the experiment's policy refuses, where it says so beforehand.
+    """Raise DefinitionError, with its line, for options that the policy refuses, where it can say so beforehand.
 
     A policy says so by a static method `check(experiment)` that raises ValueError.
     """

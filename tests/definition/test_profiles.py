@@ -5,8 +5,9 @@ from typing import get_args
 import msgspec
 import pytest
 
-from mustherd.definition.model import Faults, Simulated, Workload
+from mustherd.definition.herd import Faults, Simulated
 from mustherd.definition.profiles import PROFILES
+from mustherd.definition.workload import Workload
 from mustherd.load.presets import PRESETS, load
 from mustherd.node.twin import TwinFaults, TwinNode, TwinOptions
 from mustherd.node.twin.model import PRESETS as MIXES

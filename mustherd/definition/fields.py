@@ -1,0 +1,271 @@
+"""The kinds of values that keys of a definition have: how each is read, written and described."""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    WithJsonSchema,
+)
+
+from mustherd.definition import curves as curve_values
+from mustherd.definition import knobs as knob_values
+from mustherd.definition.errors import Finding, refusal, shown
+from mustherd.definition.limits import AIMS, check_metric, limit, limit_text
+from mustherd.definition.units import QuantityError, kind_of, number_text, quantity
+from mustherd.learn.base import Constraint
+from mustherd.load import curve as curves
+from mustherd.load.mutilate.command import MutilateOptions
+
+MAX_TRIALS = 10_000
+MAX_SECONDS = 86_400.0
+MAX_QPS = 1e9
+MAX_LOADS = 32
+RATE_FORM = "a number above 0, up to 1e9; 600k is 600000"
+OBJECTIVES_FORM = "two metrics, as in [energy_joules, read_p99_us]"
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+PLUGIN_PATTERN = r"^[a-z][a-z0-9_.-]{0,63}$"
+
+
+def refused(check: Any) -> Any:
+    """Let pydantic see our own errors, each with its place."""
+
+    def checked(raw: object) -> Any:
+        try:
+            return check(raw)
+        except knob_values.FindingsError as error:
+            raise refusal(error.findings) from None
+        except QuantityError as error:
+            raise refusal([Finding((), str(error), error.allowed, error.suggestion)]) from None
+
+    return checked
+
+
+def _described(**schema: Any) -> Any:
+    return WithJsonSchema(schema)
+
+
+def as_tuple(raw: object) -> object:
+    """A list as a tuple; anything else as it is, for the type itself to refuse."""
+    return tuple(raw) if isinstance(raw, list) else raw
+
+
+def _rates(raw: object) -> float | tuple[float, ...]:
+    """One load, or several, in requests per second."""
+    if not isinstance(raw, list | tuple):
+        return _rate(raw)
+    findings: list[Finding] = []
+    found: list[float] = []
+    for index, item in enumerate(raw):
+        try:
+            rate = _rate(item)
+        except QuantityError as error:
+            findings.append(Finding((index,), str(error), error.allowed, error.suggestion))
+            continue
+        if rate != int(rate):
+            findings.append(Finding((index,), f"{shown(item)} is no whole number of qps", "whole numbers in a list"))
+        if rate in found:
+            findings.append(Finding((index,), f"{number_text(rate)} is there twice, first at [{found.index(rate)}]"))
+        found.append(rate)
+    if not 1 <= len(raw) <= MAX_LOADS:
+        findings.append(Finding((), f"a list of {len(raw)} loads", f"1..{MAX_LOADS} loads"))
+    if findings:
+        raise knob_values.FindingsError(findings)
+    return tuple(found)
+
+
+def _rate(raw: object) -> float:
+    if isinstance(raw, bool) or not isinstance(raw, int | float | str):
+        raise QuantityError(f"should be a number, found {kind_of(raw)}", RATE_FORM)
+    rate = float(quantity(raw, "qps") if isinstance(raw, str) else raw)
+    if not 0 < rate <= MAX_QPS:
+        raise QuantityError(f"{shown(raw)} is too {'small' if rate <= 0 else 'large'}", RATE_FORM)
+    return rate
+
+
+def _level(raw: object) -> object:
+    return float(quantity(raw, "qps")) if isinstance(raw, str) else raw
+
+
+def _objectives(raw: object) -> tuple[str, ...]:
+    if not isinstance(raw, list | tuple):
+        raise QuantityError(f"should be a list, found {kind_of(raw)}", OBJECTIVES_FORM, f"[{shown(raw)}, read_p99_us]")
+    findings: list[Finding] = []
+    for index, item in enumerate(raw):
+        try:
+            check_metric(item, objective=True)
+        except QuantityError as error:
+            findings.append(Finding((index,), str(error), error.allowed, error.suggestion))
+    if not findings and (len(raw) not in (0, 2) or len(set(raw)) != len(raw)):
+        findings.append(Finding((), f"{len(set(raw))} different metrics", OBJECTIVES_FORM))
+    if findings:
+        raise knob_values.FindingsError(findings)
+    return tuple(raw)
+
+
+def _baseline_settings(raw: object) -> dict[str, int]:
+    if raw in ("default", {}):
+        return {}
+    if isinstance(raw, str):
+        raise QuantityError(
+            f"unknown settings '{shown(raw)}'", "default, or a mapping of knobs to a value each", "default"
+        )
+    return knob_values.settings(raw)
+
+
+def _options(raw: object) -> dict[str, Any]:
+    """Options of somebody else's: any JSON, finite and named by text."""
+    if not isinstance(raw, Mapping):
+        raise QuantityError(f"should be a mapping of options, found {kind_of(raw)}")
+    return {str(key): _json(value) for key, value in raw.items()}
+
+
+def _mutilate(raw: object) -> MutilateOptions:
+    if isinstance(raw, MutilateOptions):
+        return raw
+    try:
+        return msgspec.convert(_options(raw), MutilateOptions)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at ")
+        place = where.strip("`").removeprefix("$.")
+        names = ", ".join(MutilateOptions.__struct_fields__)
+        raise QuantityError(f"{place}: {what}" if place else what, "" if place else names) from None
+
+
+def _changed(options: MutilateOptions) -> dict[str, Any]:
+    """Options that are not what they are by default."""
+    default = msgspec.structs.asdict(MutilateOptions())
+    return {name: value for name, value in msgspec.structs.asdict(options).items() if value != default[name]}
+
+
+def _json(raw: object) -> Any:
+    if isinstance(raw, Mapping):
+        return {str(key): _json(value) for key, value in raw.items()}
+    if isinstance(raw, list | tuple):
+        return [_json(value) for value in raw]
+    if isinstance(raw, float) and not math.isfinite(raw):
+        raise QuantityError("a number is out of range", "finite numbers")
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        return int(raw)
+    if raw is None or isinstance(raw, str | float | bool):
+        return raw
+    raise QuantityError(f"{kind_of(raw)} is no option's value", "text, numbers, true, false, lists and mappings")
+
+
+VALUE_SCHEMA = {
+    "anyOf": [
+        {"type": "integer", "minimum": 0},
+        {"type": "number", "minimum": 0},
+        {"type": "string", "pattern": r"^\s*(0x[0-9a-fA-F]+|[0-9.]+.*|[A-Za-z]+)\s*$"},
+    ]
+}
+RANGE_SCHEMA = {
+    "type": "object",
+    "properties": dict.fromkeys(("low", "high", "step"), VALUE_SCHEMA),
+    "required": ["low", "high"],
+    "additionalProperties": False,
+}
+SPACE_SCHEMA = {
+    "anyOf": [
+        {"type": "array", "minItems": 1, "items": {"anyOf": [*VALUE_SCHEMA["anyOf"], RANGE_SCHEMA]}},
+        RANGE_SCHEMA,
+    ]
+}
+SETTINGS_SCHEMA = {"type": "object", "minProperties": 1, "additionalProperties": VALUE_SCHEMA}
+
+Knobs = Annotated[
+    dict[str, knob_values.KnobValues],
+    PlainValidator(refused(knob_values.spaces)),
+    PlainSerializer(lambda knobs: {key: space.plain() for key, space in knobs.items()}),
+    _described(type="object", minProperties=1, additionalProperties=SPACE_SCHEMA),
+]
+Settings = Annotated[dict[str, int], PlainValidator(refused(knob_values.settings)), _described(**SETTINGS_SCHEMA)]
+BaselineSettings = Annotated[
+    dict[str, int],
+    PlainValidator(refused(_baseline_settings)),
+    PlainSerializer(lambda settings: settings or "default"),
+    _described(anyOf=[{"const": "default"}, SETTINGS_SCHEMA]),
+]
+Limit = Annotated[
+    Constraint,
+    PlainValidator(refused(limit)),
+    PlainSerializer(limit_text),
+    _described(
+        type="string", pattern=r"^\s*[a-z0-9_]+\s*(<=|>=|\u2264|\u2265)\s*[0-9.].*$", examples=["read_p99_us <= 500"]
+    ),
+]
+Limits = Annotated[tuple[Limit, ...], BeforeValidator(as_tuple)]
+Names = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
+KNOB_NAMES = "a list of knobs that the profile has"
+Delays = dict[str, Annotated[float, Field(ge=0, le=MAX_SECONDS)]]
+Objective = Annotated[
+    str,
+    PlainValidator(refused(lambda raw: check_metric(raw, objective=True))),
+    _described(type="string", enum=list(AIMS)),
+]
+RATE_TEXT = {"type": "string", "pattern": r"^\s*[0-9._]+\s*(k|M)?(qps)?\s*$"}
+RATE_SCHEMA = {"anyOf": [{"type": "number", "exclusiveMinimum": 0, "maximum": MAX_QPS}, RATE_TEXT]}
+Rates = Annotated[
+    float | tuple[float, ...],
+    BeforeValidator(refused(_rates)),
+    _described(
+        anyOf=[*RATE_SCHEMA["anyOf"], {"type": "array", "items": RATE_SCHEMA, "minItems": 1, "maxItems": MAX_LOADS}]
+    ),
+]
+Level = Annotated[
+    float,
+    Field(ge=0, le=curves.MAX_QPS),
+    BeforeValidator(refused(_level)),
+    _described(anyOf=[{"type": "number", "minimum": 0, "maximum": curves.MAX_QPS}, RATE_TEXT]),
+]
+Mutilate = Annotated[
+    MutilateOptions,
+    PlainValidator(refused(_mutilate)),
+    PlainSerializer(_changed),
+    _described(type="object"),
+]
+PAIRS_SCHEMA = {"type": "array", "minItems": 1, "items": {"type": "array", "minItems": 2, "maxItems": 2}}
+Steps = Annotated[
+    curve_values.Pairs,
+    PlainValidator(refused(curve_values.steps)),
+    PlainSerializer(curve_values.plain),
+    _described(**PAIRS_SCHEMA),
+]
+Trace = Annotated[
+    curve_values.Pairs,
+    PlainValidator(refused(curve_values.trace)),
+    PlainSerializer(curve_values.plain),
+    _described(anyOf=[{"type": "string"}, PAIRS_SCHEMA]),
+]
+Objectives = Annotated[
+    tuple[str, ...],
+    BeforeValidator(refused(_objectives)),
+    _described(
+        type="array",
+        items={"type": "string", "enum": list(AIMS)},
+        maxItems=2,
+    ),
+]
+Options = Annotated[dict[str, Any], PlainValidator(refused(_options)), _described(type="object")]
+
+
+class Section(BaseModel):
+    """What all parts of a definition have in common: they don't change, and know no key that isn't theirs."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def key(default: Any, description: str, unit: str = "", allowed: str = "", **limits: Any) -> Any:
+    """A key of the file: what it says, its unit and what it may be, for people and for editors."""
+    extra: dict[str, Any] = {name: text for name, text in (("x-unit", unit), ("x-allowed", allowed)) if text}
+    if default is dict:
+        extra["default"] = {}
+    kind = "default_factory" if isinstance(default, type) else "default"
+    return Field(**{kind: default}, description=description, json_schema_extra=extra or None, **limits)
