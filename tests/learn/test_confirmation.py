@@ -7,7 +7,7 @@ import pytest
 
 from mustherd.learn.base import Constraint, Problem, Settings
 from mustherd.learn.confirmation import Confirmation, RankingResult, Repeat, interval
-from tests.learn.contract import PROBLEM
+from mustherd.testing.search import PROBLEM
 
 DEFAULT = {"itr-delay": 1, "dvfs": 1800}
 CHEAP = {"itr-delay": 200, "dvfs": 1200}

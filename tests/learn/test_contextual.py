@@ -6,7 +6,7 @@ import pytest
 from mustherd.learn.base import Dimension, Observation, Problem, Settings
 from mustherd.learn.contextual import ContextSearch
 from mustherd.learn.history import feasible
-from tests.learn.contract import PROBLEM, measured
+from mustherd.testing.search import PROBLEM, measured
 
 LOADS = (100_000, 200_000, 400_000)
 

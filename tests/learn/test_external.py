@@ -3,7 +3,7 @@
 import pytest
 
 from mustherd.learn import external
-from tests.learn.contract import PROBLEM, measured
+from mustherd.testing.search import PROBLEM, measured
 
 
 def test_the_penalty_proposes_points_of_the_space_and_learns() -> None:

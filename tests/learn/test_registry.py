@@ -8,7 +8,7 @@ import pytest
 from mustherd.learn.base import Dimension, Problem, Search
 from mustherd.learn.registry import make
 from mustherd.learn.worker import SearchProcess
-from tests.learn.contract import PROBLEM, SIZE, SearchContract, measured
+from mustherd.testing.search import PROBLEM, SIZE, SearchContract, measured
 
 SETTINGS = {"settings": {"itr-delay": 200, "dvfs": 1400}}
 

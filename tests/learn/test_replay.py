@@ -10,7 +10,7 @@ from mustherd.learn.base import Constraint, Observation, Settings
 from mustherd.learn.registry import make
 from mustherd.learn.replay import Table, msr_megahertz, read_csv, replay, summarize
 from mustherd.learn.sensitivity import effects, idle_knobs
-from tests.learn.contract import measured
+from mustherd.testing.search import measured
 from tests.recorded import problem, table
 
 CSV = "day,qps,done,clock,delay,joules\n0,100,99,0x1a00,2,10\n0,100,50,0xc00,2,8\n1,100,99,0xc00,2,7\n"

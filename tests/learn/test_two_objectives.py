@@ -9,7 +9,7 @@ from mustherd.learn.gp import GaussianProcessSearch
 from mustherd.learn.models import Incumbent, hypervolume_gain
 from mustherd.learn.pareto import front, hypervolume
 from mustherd.learn.surrogate import Surrogate
-from tests.learn.contract import PROBLEM, measured
+from mustherd.testing.search import PROBLEM, measured
 
 BOTH = msgspec.structs.replace(PROBLEM, second="read_p99_us")
 

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from mustherd.learn.worker import SearchError, SearchProcess
-from tests.learn.contract import PROBLEM, measured
+from mustherd.testing.search import PROBLEM, measured
 
 pytestmark = pytest.mark.process
 
@@ -85,7 +85,7 @@ def test_a_killed_parent_leaves_no_worker_behind() -> None:
     program = (
         "import sys, time\n"
         "from mustherd.learn.worker import SearchProcess\n"
-        "from tests.learn.contract import PROBLEM\n"
+        "from mustherd.testing.search import PROBLEM\n"
         "search = SearchProcess('grid', PROBLEM)\n"
         "search.ask()\n"
         "print(search.pid, flush=True)\n"

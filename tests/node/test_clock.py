@@ -5,7 +5,7 @@ import time
 import pytest
 
 from mustherd.node.clock import MonotonicClock
-from tests.node.contract import ClockContract
+from mustherd.testing.clock import ClockContract
 
 
 class TestMonotonic(ClockContract):

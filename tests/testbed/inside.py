@@ -23,8 +23,10 @@ from mustherd.node.linux.msr import Msr
 from mustherd.node.linux.tree import Tree, TreeError
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.terms import Setting
+from mustherd.testing.clock import ClockContract
+from mustherd.testing.knob import KnobContract
+from mustherd.testing.node import NodeContract
 from mustherd.wire.endpoints import ShepherdEndpoint
-from tests.node.contract import ClockContract, KnobContract, NodeContract
 
 EFER, APIC_BASE = 0xC0000080, 0x1B
 CPUFREQ = Path("/sys/devices/system/cpu")

@@ -7,7 +7,10 @@ import pytest
 
 from mustherd.node.linux import LinuxNode, LinuxOptions
 from mustherd.node.linux import msr as m
-from tests.node.contract import ClockContract, KnobContract, MeterContract, NodeContract
+from mustherd.testing.clock import ClockContract
+from mustherd.testing.knob import KnobContract
+from mustherd.testing.meter import MeterContract
+from mustherd.testing.node import NodeContract
 from tests.node.linux.kinds import ACPI, AMD, BARE, KINDS, LAB, PSTATE
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from mustherd.node.linux import intlog
 from mustherd.node.linux.tree import Tree
-from tests.node.contract import TextLoggerContract
+from mustherd.testing.logger import TextLoggerContract
 
 ROWS = 1500
 

@@ -24,8 +24,8 @@ from mustherd.node.linux.niclog import (
 from mustherd.node.linux.node import NodeError
 from mustherd.node.linux.perf import EVENTS, Counters
 from mustherd.node.linux.tree import Tree
+from mustherd.testing.logger import LoggerContract
 from mustherd.wire.messages import MAX_COLUMNS
-from tests.node.contract import LoggerContract
 from tests.node.linux.kinds import BARE, LAB
 
 STATISTICS = "sys/class/net/enp3s0f0/statistics"

@@ -9,8 +9,8 @@ from mustherd.load.local_server import Server
 from mustherd.node.knob import KnobError, check
 from mustherd.node.server.knobs import CpuQuota, ServerCores, ServerThreads, Sysctl
 from mustherd.node.server.process import ServerError
+from mustherd.testing.knob import KnobContract
 from tests.load.stand import served
-from tests.node.contract import KnobContract
 from tests.node.server.test_group import Machine
 
 CORES = tuple(sorted(os.sched_getaffinity(0)))

@@ -11,8 +11,9 @@ from mustherd.load.presets import load
 from mustherd.muster.window import Window
 from mustherd.node.knob import check
 from mustherd.terms import Load
+from mustherd.testing.clock import ClockContract
+from mustherd.testing.node import NodeContract
 from mustherd.wire.messages import Measure
-from tests.node.contract import ClockContract, NodeContract
 
 pytestmark = pytest.mark.memcached
 

@@ -5,14 +5,11 @@ import pytest
 
 from mustherd.node.twin import TwinFaults, TwinNode, TwinOptions
 from mustherd.terms import Load
-from tests.node.contract import (
-    ClockContract,
-    KnobContract,
-    LoggerContract,
-    MeterContract,
-    NodeContract,
-    TextLoggerContract,
-)
+from mustherd.testing.clock import ClockContract
+from mustherd.testing.knob import KnobContract
+from mustherd.testing.logger import LoggerContract, TextLoggerContract
+from mustherd.testing.meter import MeterContract
+from mustherd.testing.node import NodeContract
 from tests.node.twin.stand import Stand
 
 

@@ -10,7 +10,7 @@ from mustherd.node.intlog import CAPACITY, COLUMNS
 from mustherd.node.twin import TwinFaults, TwinNode, TwinOptions, history
 from mustherd.node.twin.history import History, Stretch
 from mustherd.terms import Load
-from tests.node.contract import TextLoggerContract
+from mustherd.testing.logger import TextLoggerContract
 from tests.node.twin.stand import Stand
 
 SECONDS = 10.0

@@ -1,0 +1,119 @@
+"""What every knob does, whatever machine is behind it."""
+
+from collections.abc import Callable
+
+import pytest
+
+from mustherd.node.knob import Knob, KnobError, check
+from mustherd.terms import KnobInfo
+
+
+def some_values(info: KnobInfo) -> list[int]:
+    """Allowed values worth trying: those with names of their own, both ends of the range, its middle and neighbours."""
+    values = list(info.values)
+    if info.low <= info.high:
+        steps = (info.high - info.low) // info.step
+        values += [info.low + k * info.step for k in sorted({0, min(1, steps), steps // 2, max(0, steps - 1), steps})]
+    return values
+
+
+def refused_values(info: KnobInfo) -> list[int]:
+    """Values just outside what is allowed."""
+    around = {-1, info.low - 1, info.high + 1, info.high + info.step, *(v + 1 for v in info.values), 10**9}
+    if info.step > 1:
+        around.add(info.low + 1)
+    return sorted(v for v in around if not info.allows(v))
+
+
+class KnobContract:
+    """One setting of one sheep."""
+
+    @pytest.fixture
+    def knob(self) -> Knob:
+        """The knob of a fresh node; what a test does to it must not outlive the test."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def same_knob(self, knob: Knob) -> Knob:
+        """Another object for the same knob of the same node, as another process would have it."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def settle(self, knob: Knob) -> Callable[[], None]:
+        """Lets the knob's settle time pass."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def overwrite(self, knob: Knob) -> Callable[[int], None]:
+        """Puts an allowed value into the register behind the knob's back."""
+        raise NotImplementedError
+
+    def test_says_what_it_is(self, knob: Knob) -> None:
+        info = knob.info
+        assert info.name
+        assert info.sheep
+        assert info.unit
+        assert info.step >= 1
+        assert info.settle_seconds >= 0
+        assert some_values(info), "a knob without values can't be set"
+        assert info.names.keys() <= set(some_values(info))
+        assert knob.tolerance() >= 0
+
+    def test_reading_changes_nothing(self, knob: Knob) -> None:
+        assert [knob.read(), knob.running(), knob.read()] == [knob.read(), knob.running(), knob.read()]
+
+    def test_what_is_there_holds_when_nothing_is_asked(self, knob: Knob) -> None:
+        reading = check(knob, None)
+        assert reading.held
+        assert reading.asked is None
+        assert reading.applied == knob.read()
+        assert (reading.sheep, reading.knob) == (knob.info.sheep, knob.info.name)
+
+    def test_a_write_lands_where_it_says(self, knob: Knob, settle: Callable[[], None]) -> None:
+        for value in some_values(knob.info):
+            knob.write(value)
+            settle()
+            assert knob.read() == knob.lands_on(value)
+
+    def test_a_written_value_is_held(self, knob: Knob, settle: Callable[[], None]) -> None:
+        for value in some_values(knob.info):
+            knob.write(value)
+            settle()
+            reading = check(knob, value)
+            assert reading.held, reading
+            assert reading.error == ""
+            if reading.running is not None:
+                assert abs(reading.running - knob.read()) <= knob.tolerance()
+
+    def test_where_a_value_lands_is_allowed_and_lands_on_itself(self, knob: Knob) -> None:
+        for value in some_values(knob.info):
+            landed = knob.lands_on(value)
+            assert knob.info.allows(landed)
+            assert knob.lands_on(landed) == landed
+
+    def test_refuses_what_is_not_allowed_before_it_touches_the_node(self, knob: Knob) -> None:
+        before = knob.read()
+        for value in refused_values(knob.info):
+            with pytest.raises(KnobError, match=knob.info.name):
+                knob.write(value)
+            assert knob.read() == before
+
+    def test_keeps_no_state_of_its_own(self, knob: Knob, same_knob: Knob, settle: Callable[[], None]) -> None:
+        for value in some_values(knob.info):
+            same_knob.write(value)
+            settle()
+            assert knob.read() == knob.lands_on(value)
+            assert check(knob, value).held
+
+    def test_notices_that_something_overwrote_it(
+        self, knob: Knob, settle: Callable[[], None], overwrite: Callable[[int], None]
+    ) -> None:
+        first, *_, last = (v for v in some_values(knob.info) if knob.lands_on(v) == v)
+        knob.write(first)
+        settle()
+        assert check(knob, first).held
+        overwrite(last)
+        settle()
+        reading = check(knob, first)
+        assert not reading.held
+        assert (reading.asked, reading.applied) == (first, last)
