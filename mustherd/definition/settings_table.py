@@ -1,13 +1,13 @@
 """A table of settings by load: what an experiment over several loads leaves behind for others to use."""
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from mustherd import files
 from mustherd.definition.digest import to_yaml
 from mustherd.definition.errors import DefinitionError, Finding, shown
 from mustherd.definition.knobs import FindingsError, settings
@@ -43,9 +43,7 @@ def write(path: Path, rows: Sequence[Row], *, experiment: str, constraints: Sequ
         "constraints": list(constraints),
         "table": [_plain(row) for row in sorted(rows, key=lambda row: row.qps)],
     }
-    draft = path.with_name(f".{path.name}.{os.getpid()}.new")
-    draft.write_text(HEAD + to_yaml(table), encoding="utf-8")
-    draft.replace(path)
+    files.replace(path, HEAD + to_yaml(table))
     return path
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from mustherd import files
 from mustherd.definition import Experiment, problem
 from mustherd.definition.check import TWIN
 from mustherd.experiment.goal import Goal
@@ -13,7 +14,6 @@ from mustherd.experiment.window_metrics import metrics
 from mustherd.learn.base import Observation, Problem
 from mustherd.node.twin.model import predict
 from mustherd.node.twin.profiles import profile
-from mustherd.store.database import write_durably
 from mustherd.store.errors import StoreError
 from mustherd.store.store import Store
 from mustherd.terms import Energy, LoadReport
@@ -33,7 +33,7 @@ def prior_of(store: Store, experiment: Experiment, task: Problem) -> tuple[Obser
     if file.exists():
         return msgspec.json.decode(file.read_bytes(), type=tuple[Observation, ...])
     found = read_prior(experiment, task)
-    write_durably(file, msgspec.json.encode(found).decode())
+    files.replace(file, msgspec.json.encode(found), durable=True)
     return found
 
 

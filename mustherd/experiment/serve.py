@@ -7,6 +7,7 @@ import os
 import threading
 from pathlib import Path
 
+from mustherd import files
 from mustherd.definition import loads
 from mustherd.experiment.external_load import outside_load
 from mustherd.experiment.loop import Conductor
@@ -78,17 +79,12 @@ def serve(
 
 
 def _announce(file: Path, host: str, ports: Ports) -> None:
-    draft = file.with_suffix(".new")
-    draft.write_text(
-        json.dumps(
-            {
-                "pid": os.getpid(),
-                "host": host,
-                "pulse": ports.pulse,
-                "log": ports.log,
-                "control": ports.control,
-                "coordinate": ports.coordinate,
-            }
-        )
-    )
-    draft.replace(file)
+    told = {
+        "pid": os.getpid(),
+        "host": host,
+        "pulse": ports.pulse,
+        "log": ports.log,
+        "control": ports.control,
+        "coordinate": ports.coordinate,
+    }
+    files.replace(file, json.dumps(told))

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from mustherd import files
 from mustherd.errors import UserError
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -89,14 +90,9 @@ class Journal:
     def _store(self, entries: dict[tuple[str, str], int]) -> None:
         """Make `entries` durable, then hold them: what isn't on disk is never taken for journalled."""
         rows = [{"sheep": s, "knob": k, "value": v} for (s, k), v in sorted(entries.items())]
-        draft = self._file.with_suffix(".new")
+        content = json.dumps({"boot_id": self._boot_id, "originals": rows})
         try:
-            with draft.open("w", encoding="utf-8") as file:
-                json.dump({"boot_id": self._boot_id, "originals": rows}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self._file)
-            os.fsync(self._folder)
+            files.replace(self._file, content, durable=True, shared=False)
         except OSError as error:
             raise JournalError(f"{self._file}: cannot write: {error.strerror or error}") from None
         self._entries = entries

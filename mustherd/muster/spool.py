@@ -20,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from mustherd import files
 from mustherd.terms import MAX_VALUE
 
 SEGMENT_BYTES = 4 * 1024 * 1024
@@ -321,9 +322,7 @@ def _identity(file: Path) -> int:
     if file.exists():
         return int(json.loads(file.read_text())["spool"])
     number = secrets.randbelow(MAX_VALUE) + 1
-    draft = file.with_suffix(".new")
-    draft.write_text(json.dumps({"spool": number}))
-    draft.replace(file)
+    files.replace(file, json.dumps({"spool": number}), shared=False)
     return number
 
 

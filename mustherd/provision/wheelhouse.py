@@ -8,7 +8,6 @@ import argparse
 import hashlib
 import importlib.metadata
 import json
-import os
 import re
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from mustherd import files
 from mustherd.errors import UserError
 
 MUSTER = ("msgspec", "pyzmq", "typer")
@@ -120,11 +120,9 @@ def make(project: Path, to: Path, python: str, machine: str, whole: bool) -> dic
         folder = Path(name)
         _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", name, str(project))
         _download(pins, to / f"wheels-{python}-{machine}", folder, python, machine)
-        part = archive.with_suffix(f".{os.getpid()}.part")
-        with tarfile.open(part, "w") as tar:
+        with files.draft(archive) as draft, tarfile.open(draft, "w") as tar:
             for wheel in sorted(folder.glob("*.whl")):
                 tar.add(wheel, arcname=wheel.name)
-        part.replace(archive)
     return {"archive": str(archive), "id": key, "made": True}
 
 
@@ -148,7 +146,7 @@ def _download(pins: str, cache: Path, folder: Path, python: str, machine: str) -
             wheels = sorted(path.name for path in Path(name).glob("*.whl"))
             for wheel in wheels:
                 (Path(name) / wheel).replace(cache / wheel)
-            listed.write_text(json.dumps(wheels), encoding="utf-8")
+            files.replace(listed, json.dumps(wheels))
     for wheel in json.loads(listed.read_text(encoding="utf-8")):
         (folder / wheel).hardlink_to(cache / wheel)
 

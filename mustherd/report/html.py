@@ -3,13 +3,13 @@
 It loads nothing and runs nothing: pictures are inline SVG, there is no script, and the page forbids both to itself.
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from mustherd import files
 from mustherd.experiment import wording
 from mustherd.experiment.verdict import AtLoad, Side
 from mustherd.learn.base import Observation
@@ -71,12 +71,9 @@ def write(store: Store, path: Path | None = None) -> Path:
     """
     target = path or store.folder / REPORT
     page = render(View.of(store))
-    draft = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
-        draft.write_text(page, encoding="utf-8")
-        draft.replace(target)
+        files.replace(target, page)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise StoreError(f"the report can't be written to {target}: {error}") from error
     return target
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
+from mustherd import files
 from mustherd.node.intlog import COLUMNS
 from mustherd.rowlog.parquet import safe_name
 from mustherd.rowlog.parse import as_text
@@ -35,14 +36,12 @@ def export(logs: Iterable[Log], into: Path, form: str, progress: Progress = lamb
                 + "; use csv or parquet, or leave it out with --stream"
             )
         file = into / safe_name(log.label) / safe_name(log.muster) / f"{safe_name(log.stream)}{suffix}"
-        draft = file.with_name(file.name + ".part")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             if file.exists():
                 raise DataError(f"{file} is there already; give another folder")
-            with draft.open("wb") as out:
+            with files.draft(file) as draft, draft.open("wb") as out:
                 write(log, out)
-            draft.rename(file)
         except OSError as error:
             raise DataError(f"{file} can't be written: {os.strerror(error.errno or 0)}") from None
         progress(file, log.rows)

@@ -11,19 +11,18 @@ Lines that are no rows lie beside it as `...malformed`, byte for byte.
 """
 
 import json
-import os
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mustherd import files
 from mustherd.node.intlog import core_of
 from mustherd.rowlog import parse
 from mustherd.rowlog.accounting import GAP, StreamPosition
@@ -150,7 +149,7 @@ class _Writer:
             write_statistics=[name for name in ("row", "timestamp") if name in table.column_names],
         )
         with file.open("rb") as written:
-            os.fsync(written.fileno())
+            files.sync(written)
         self._add(file, int(rows[0]), len(rows))
 
     def aside(self, lines: Sequence[bytes]) -> None:
@@ -163,10 +162,10 @@ class _Writer:
             file = self._file(f"{self._first.seq:012d}{MALFORMED}")
             with file.open("wb") as out:
                 out.writelines(self._aside)
-                _sync(out)
+                files.sync(out)
             self._add(file, -1, 0)
         if self._made:
-            _sync_folder(self._logs / self._folder)
+            files.sync_folder(self._logs / self._folder)
         return self._parts
 
     def _file(self, name: str) -> Path:
@@ -176,7 +175,7 @@ class _Writer:
             if not folder.exists():
                 folder.mkdir(parents=True)
                 for parent in (folder.parent, folder.parent.parent, self._logs):
-                    _sync_folder(parent)
+                    files.sync_folder(parent)
         return folder / f"{name}{DRAFT}"
 
     def _add(self, file: Path, first_row: int, rows: int) -> None:
@@ -385,16 +384,3 @@ def _without_repeats(found: parse.Lines, place: StreamPosition) -> parse.Lines:
     # What was left out counts neither as arrived nor as a gap's filling.
     offset = int(kept[0]) if len(kept) else found.lines
     return parse.Lines(found.table.filter(pa.array(new)), kept - offset, found.lines - offset, found.bad)
-
-
-def _sync(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

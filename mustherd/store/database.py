@@ -1,4 +1,4 @@
-"""The file under the store: how it's opened, and how files come to be on disk for certain."""
+"""The file under the store: how it is made and how it is opened."""
 
 import contextlib
 import os
@@ -87,20 +87,3 @@ def open_database(path: Path, *, read_only: bool) -> sqlite3.Connection:
             raise StoreError(f"{path} can't be read: {error}") from error
         on_error.pop_all()
         return database
-
-
-def write_durably(path: Path, text: str) -> None:
-    """Write `text` as it is, on disk when this returns."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Put the names in `folder` on disk: a file is durable only when its name is too."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

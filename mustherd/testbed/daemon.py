@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mustherd import files
+from mustherd.daemon import on_stop_signal
 from mustherd.testbed.hosts import RELEASES, Bed, BedError, cache, refuse_without_means
 
 NAMESPACE = "mustherd-bed"
@@ -137,15 +139,13 @@ def _clear() -> None:
 def main(hosts: int, releases: Sequence[str]) -> None:
     """Keep a bed up until SIGTERM."""
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    on_stop_signal(stop.set)
     with Bed(folder(), hosts, releases=releases, namespace=NAMESPACE, sockets=SOCKETS) as bed:
         own = os.getpid()
         addresses = {name: host.address for name, host in bed.hosts.items()}
         keys = (str(bed.key), str(bed.known_hosts))
-        part = folder() / "state.part"
-        part.write_text(json.dumps(asdict(BedState(own, _born(own), NAMESPACE, bed.control, addresses, *keys))))
-        part.replace(folder() / "state.json")
+        up_now = BedState(own, _born(own), NAMESPACE, bed.control, addresses, *keys)
+        files.replace(folder() / "state.json", json.dumps(asdict(up_now)), shared=False)
         stop.wait()
         (folder() / "state.json").unlink()
 

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mustherd import files
 from mustherd.errors import UserError
 from mustherd.testbed.mirror import Mirror
 
@@ -122,10 +123,10 @@ def _keyring() -> Path:
                 raise BedError(f"{address}: {error}; fix: reach it from this machine") from None
             if hashlib.sha256(content).hexdigest() != UBUNTU_KEYS_SHA256:
                 raise BedError(f"{address}: not the file that it should be; fix: install ubuntu-archive-keyring.gpg")
-            package, part = folder.with_suffix(".deb"), folder.with_suffix(".part")
+            package = folder.with_suffix(".deb")
             package.write_bytes(content)
-            run("dpkg-deb", "--extract", str(package), str(part))
-            part.rename(folder)
+            with files.draft(folder, shared=False) as draft:
+                run("dpkg-deb", "--extract", str(package), str(draft))
     return folder / KEYRING
 
 
@@ -138,18 +139,16 @@ def root_file_system(release: str) -> Path:
     with _alone(name):
         if folder.is_dir():
             return folder
-        part = cache() / f"{name}.part"
-        shutil.rmtree(part, ignore_errors=True)
         keyring = (f"--keyring={_keyring()}",) if about.archive == UBUNTU else ()
-        command = [
-            *("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={packages}"),
-            *(*keyring, release, str(part)),
-            *(f"deb {about.archive} {suite} {about.components}" for suite in (release, about.updates) if suite),
-        ]
-        answer = subprocess.run(command, capture_output=True, text=True, check=False)
-        if answer.returncode:
-            raise BedError(f"mmdebstrap: {answer.stderr[-2000:].strip()}; fix: reach {about.archive} from here")
-        part.rename(folder)
+        with files.draft(folder, shared=False) as draft:
+            command = [
+                *("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={packages}"),
+                *(*keyring, release, str(draft)),
+                *(f"deb {about.archive} {suite} {about.components}" for suite in (release, about.updates) if suite),
+            ]
+            answer = subprocess.run(command, capture_output=True, text=True, check=False)
+            if answer.returncode:
+                raise BedError(f"mmdebstrap: {answer.stderr[-2000:].strip()}; fix: reach {about.archive} from here")
     return folder
 
 
@@ -163,19 +162,17 @@ def package_lists(release: str) -> Path:
         if kept and now - int(kept[-1].name.removeprefix(prefix)) < FRESH_S:
             return kept[-1]
         folder = cache() / f"{prefix}{int(now)}"
-        part = folder.with_suffix(".part")
-        shutil.rmtree(part, ignore_errors=True)
-        lists = part / "var/lib/apt/lists"
-        (lists / "partial").mkdir(parents=True)
-        places = {
-            "": root,
-            "::State::Lists": lists,
-            "::State::status": root / "var/lib/dpkg/status",
-            "::Cache": scratch,
-        }
-        options = [word for name, place in places.items() for word in ("-o", f"Dir{name}={place}")]
-        run("apt-get", "--quiet=2", *options, "-o", "APT::Sandbox::User=root", "update")
-        part.rename(folder)
+        with files.draft(folder, shared=False) as draft:
+            lists = draft / "var/lib/apt/lists"
+            (lists / "partial").mkdir(parents=True)
+            places = {
+                "": root,
+                "::State::Lists": lists,
+                "::State::status": root / "var/lib/dpkg/status",
+                "::Cache": scratch,
+            }
+            options = [word for name, place in places.items() for word in ("-o", f"Dir{name}={place}")]
+            run("apt-get", "--quiet=2", *options, "-o", "APT::Sandbox::User=root", "update")
         # A bed that has been up for long may still use an older one.
         for old in kept:
             if now - int(old.name.removeprefix(prefix)) > KEPT_S:

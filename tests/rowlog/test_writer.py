@@ -287,7 +287,7 @@ def test_a_disk_that_is_full_loses_and_acknowledges_nothing(
 
     with LogWriter(tmp_path) as writer:
         blocks = Blocks(writer)
-        monkeypatch.setattr(parquet.os, "fsync", fsync)
+        monkeypatch.setattr(os, "fsync", fsync)
         blocks.text(rows(0, 10))
         blocks.flush()
     assert stored(tmp_path) == list(range(10))

@@ -1,10 +1,11 @@
 """The registers of a twin: what survives its process, as hardware registers survive one."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
+
+from mustherd import files
 
 
 class Registers:
@@ -37,7 +38,5 @@ class Registers:
         changed = {**self._values, name: value}
         if self._path is not None:
             # Whole or not at all: a process killed here leaves the old values or the new ones.
-            beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-            beside.write_bytes(msgspec.json.encode(changed))
-            beside.replace(self._path)
+            files.replace(self._path, msgspec.json.encode(changed))
         self._values = changed

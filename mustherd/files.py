@@ -1,0 +1,72 @@
+"""Files that are whole or not there at all, and on disk when their writer says so.
+
+Whoever writes what others read, or what must survive a kill, writes a draft beside the place and renames it: a process
+killed at any moment leaves the old content or the new one, and at most a draft whose name begins with a dot.
+"""
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+
+@contextlib.contextmanager
+def draft(path: Path, *, shared: bool = True) -> Iterator[Path]:
+    """A free name beside `path` for a file or a folder; when the block ends it takes the place of `path`.
+
+    When the block raises, what was made under that name goes and `path` stays as it was. `shared`: several processes
+    may write `path`, the last one wins. Otherwise one does, and what it left when it was killed is cleared first.
+    OSError when the place can't be taken: a folder takes no place but that of an empty folder.
+    """
+    name = path.with_name(f".{path.name}.{os.getpid()}.part" if shared else f".{path.name}.part")
+    _remove(name)
+    try:
+        yield name
+        name.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            _remove(name)
+        raise
+
+
+def replace(path: Path, content: str | bytes, *, durable: bool = False, shared: bool = True) -> None:
+    """Make `content` what `path` holds, at once; text as UTF-8, its line ends as they are. Raises OSError.
+
+    `durable`: on disk, its name too, when this returns. `shared` as in `draft`.
+    """
+    with draft(path, shared=shared) as beside:
+        write(beside, content, durable=durable)
+    if durable:
+        sync_folder(path.parent)
+
+
+def write(path: Path, content: str | bytes, *, durable: bool = False) -> None:
+    """Write `content` to `path` in place; `durable`: on disk when this returns. Raises OSError."""
+    with path.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        if durable:
+            sync(file)
+
+
+def sync(file: IO[Any]) -> None:
+    """Put what was written to `file` on disk. Raises OSError."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names in `folder` on disk: a file is durable only when its name is too. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,70 @@
+"""The experiment's own row: its definition, how it stands, how long it has run, and its verdict."""
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from mustherd.store import records
+from mustherd.store.opened import OpenDatabase
+from mustherd.store.records import ExperimentRecord
+
+Status = Literal["running", "stopped", "done", "failed"]
+
+
+class ExperimentRow(OpenDatabase):
+    """The experiment as a whole."""
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection, now: Callable[[], float]) -> None:
+        super().__init__(folder, connection, now)
+        self._runs = False
+
+    def experiment(self) -> ExperimentRecord:
+        """Name, definition, status, plan, verdict: the experiment's own row."""
+        [row] = self._read(records.SELECT_EXPERIMENT)
+        return records.experiment(row)
+
+    def set_status(self, status: Status, detail: str = "") -> None:
+        """Say how the experiment stands; the time while it's `running` adds up to its wall time."""
+        now = self._now()
+        with self._write() as database:
+            [[since]] = database.execute("SELECT running_since FROM experiment").fetchall()
+            if since is not None:
+                # A run that another process began, and never ended, lasted until its last sign of life.
+                end = now if self._runs else self._last_sign()
+                database.execute("UPDATE experiment SET wall_seconds = wall_seconds + ?", (max(0.0, end - since),))
+            database.execute(
+                "UPDATE experiment SET status = ?, status_detail = ?, status_at = ?, running_since = ?",
+                (status, detail, now, now if status == "running" else None),
+            )
+            self._runs = status == "running"
+
+    def wall_seconds(self) -> float:
+        """How long the experiment has run, over all its runs, the present one included."""
+        [[seconds, since]] = self._read("SELECT wall_seconds, running_since FROM experiment")
+        if since is None:
+            return float(seconds)
+        end = self._now() if self._runs or self.owner() is not None else self._last_sign()
+        return float(seconds) + max(0.0, end - float(since))
+
+    def _last_sign(self) -> float:
+        [[at]] = self._read(
+            "SELECT max(coalesce((SELECT max(max(queued_at, coalesce(started_at, 0), coalesce(ended_at, 0))) FROM"
+            " trial), 0), coalesce((SELECT max(at) FROM event), 0), (SELECT status_at FROM experiment))"
+        )
+        return float(at)
+
+    def set_phase(self, phase: str) -> None:
+        """Say in a word what the loop is at, for whoever watches."""
+        with self._write(durable=False) as database:
+            database.execute("UPDATE experiment SET phase = ?", (phase,))
+
+    def set_plan(self, plan: Mapping[str, int]) -> None:
+        """Say how many numbers of each kind of trial are meant to finish."""
+        with self._write() as database:
+            database.execute("UPDATE experiment SET plan = ?", (records.text(dict(plan)),))
+
+    def set_verdict(self, verdict: Mapping[str, Any]) -> None:
+        """Store the verdict as JSON types (`msgspec.to_builtins` of a mustherd.experiment.verdict.Verdict)."""
+        with self._write() as database:
+            database.execute("UPDATE experiment SET verdict = ?", (records.text(dict(verdict)),))

@@ -1,0 +1,57 @@
+"""The journal of what happened, and what is known of each muster."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mustherd.store import records
+from mustherd.store.opened import OpenDatabase
+from mustherd.store.records import Event, MusterRecord
+from mustherd.terms import KnobInfo
+
+
+class Journal(OpenDatabase):
+    """Events and musters. Both survive a kill; a power cut may take the last ones."""
+
+    def event(self, kind: str, text: str, data: Mapping[str, Any] | None = None) -> int:
+        """Append to the journal; gives the event's id. Events survive a kill; a power cut may take the last ones."""
+        with self._write(durable=False) as database:
+            made = database.execute(
+                "INSERT INTO event (at, kind, text, data) VALUES (?, ?, ?, ?)",
+                (self._now(), kind, text, records.text(dict(data or {}))),
+            )
+            return int(made.lastrowid or 0)
+
+    def events(self, since_id: int = 0) -> list[Event]:
+        """Events after `since_id`, oldest first."""
+        return [
+            records.event(row)
+            for row in self._read("SELECT id, at, kind, text, data FROM event WHERE id > ? ORDER BY id", (since_id,))
+        ]
+
+    def set_muster(
+        self,
+        name: str,
+        *,
+        state: str | None = None,
+        facts: Mapping[str, str] | None = None,
+        knobs: Sequence[KnobInfo] | None = None,
+    ) -> None:
+        """Store what is known of a muster; what isn't given stays as it was."""
+        with self._write(durable=False) as database:
+            database.execute("INSERT OR IGNORE INTO muster (name, changed_at) VALUES (?, ?)", (name, self._now()))
+            database.execute(
+                "UPDATE muster SET state = coalesce(?, state), facts = coalesce(?, facts),"
+                " knobs = coalesce(?, knobs), changed_at = ? WHERE name = ?",
+                (
+                    state,
+                    None if facts is None else records.text(dict(facts)),
+                    None if knobs is None else records.text(list(knobs)),
+                    self._now(),
+                    name,
+                ),
+            )
+
+    def musters(self) -> dict[str, MusterRecord]:
+        """Every muster that was ever part of the experiment, by name."""
+        found = self._read("SELECT name, state, facts, knobs, changed_at FROM muster ORDER BY name")
+        return {row[0]: records.muster(row) for row in found}

@@ -1,0 +1,77 @@
+"""An experiment's database as it is open here: one transaction a change, every error told as ours."""
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from mustherd.store import lock
+from mustherd.store.errors import StoreError
+
+
+class OpenDatabase:
+    """What the parts of a store share: the connection, the clock, and who runs the experiment."""
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection, now: Callable[[], float]) -> None:
+        self.folder = folder
+        self._db = connection
+        self._now = now
+        self._lock = threading.RLock()
+
+    def close(self) -> None:
+        """Close the database; harmless when it's closed already."""
+        with self._lock:
+            self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def own(self) -> Iterator[None]:
+        """Be the one who runs this experiment; OwnedError names the pid of whoever does already.
+
+        The kernel gives it back when the process dies, whatever it dies of.
+        """
+        with lock.own(self.folder):
+            yield
+
+    def owner(self) -> int | None:
+        """The pid of the process that runs this experiment, None when nobody does."""
+        return lock.owner_of(self.folder)
+
+    def data_version(self) -> int:
+        """A number that changes when another connection has changed anything: cheap to poll."""
+        [[version]] = self._read("PRAGMA data_version")
+        return int(version)
+
+    @contextlib.contextmanager
+    def _write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                # NORMAL may lose the last commits to a power cut, never to a kill; the next FULL commit saves them too.
+                self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+                self._db.execute("BEGIN IMMEDIATE")
+            except sqlite3.Error as error:
+                raise StoreError(f"{self.folder} can't be written: {error}") from error
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException as error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise StoreError(f"{self.folder} can't be written: {error}") from error
+                raise
+
+    def _read(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[tuple[Any, ...]]:
+        with self._lock:
+            try:
+                return self._db.execute(sql, values).fetchall()
+            except sqlite3.Error as error:
+                raise StoreError(f"{self.folder} can't be read: {error}") from error

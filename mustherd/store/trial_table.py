@@ -1,0 +1,154 @@
+"""The table of trials: every attempt, from the queue to its end."""
+
+import sqlite3
+
+import msgspec
+
+from mustherd.store import records
+from mustherd.store.errors import StoreError
+from mustherd.store.opened import OpenDatabase
+from mustherd.trial import Trial, TrialKind, TrialState
+
+INTERRUPTED = "interrupted"
+"""Reason of an attempt whose shepherd died under it."""
+
+
+class TrialTable(OpenDatabase):
+    """Attempts at trials. The table's index allows one at each number to be queued, running or finished."""
+
+    def add(self, trial: Trial) -> Trial:
+        """Queue `trial`, before anything of it happens; gives it back as it was stored.
+
+        StoreError when an attempt at that number is queued, running or finished.
+        """
+        queued = msgspec.structs.replace(trial, state=TrialState.QUEUED, queued_at=trial.queued_at or self._now())
+        with self._write() as database:
+            _insert(database, queued)
+        return queued
+
+    def start(self, trial: Trial, muster: str) -> Trial:
+        """Say that `trial` is about to be dispatched to `muster`; on disk when this returns."""
+        begun = msgspec.structs.replace(trial, state=TrialState.RUNNING, muster=muster, started_at=self._now())
+        with self._write() as database:
+            changed = database.execute(
+                "UPDATE trial SET state = 'running', muster = ?, started_at = ?"
+                " WHERE number = ? AND attempt = ? AND state = 'queued'",
+                (muster, begun.started_at, trial.number, trial.attempt),
+            ).rowcount
+            if changed != 1:
+                raise StoreError(f"trial {trial.number}-{trial.attempt} is not queued, so it can't be started")
+        return begun
+
+    def finish(self, trial: Trial, *, retry: bool = False) -> Trial | None:
+        """Store how `trial` ended (its state: finished, invalid or failed) with everything that was measured.
+
+        With `retry` the next attempt at its number is queued in the same transaction and given back.
+        """
+        if trial.state not in (TrialState.FINISHED, TrialState.INVALID, TrialState.FAILED):
+            raise StoreError(f"trial {trial.number}-{trial.attempt} is {trial.state}, which is not an end")
+        if retry and trial.state is TrialState.FINISHED:
+            raise StoreError(f"trial {trial.number}-{trial.attempt} is finished: it needs no other attempt")
+        with self._write() as database:
+            changed = database.execute(
+                "UPDATE trial SET state = ?, reason = ?, detail = ?, ended_at = ?, metrics = ?, readings = ?,"
+                " energies = ?, load = ? WHERE number = ? AND attempt = ? AND state IN ('running', ?)",
+                (
+                    trial.state.value,
+                    trial.reason,
+                    trial.detail,
+                    trial.ended_at or self._now(),
+                    *records.measured(trial),
+                    trial.number,
+                    trial.attempt,
+                    # What never ran can't have finished, but it may fail: no muster was left to run it.
+                    "running" if trial.state is TrialState.FINISHED else "queued",
+                ),
+            ).rowcount
+            if changed != 1:
+                raise StoreError(f"trial {trial.number}-{trial.attempt} is not running, so it can't end")
+            return _next_attempt(database, trial, self._now()) if retry else None
+
+    def requeue_running(self) -> list[Trial]:
+        """Mark trials found running as invalid, `interrupted`, and queue their next attempts, which are given back.
+
+        For resume, by the new owner: a trial found running belongs to a process that is gone.
+        """
+        now = self._now()
+        with self._write() as database:
+            lost = [records.trial(row) for row in database.execute(f"{records.SELECT_TRIAL} WHERE state = 'running'")]
+            database.execute(
+                "UPDATE trial SET state = 'invalid', reason = ?, detail = ?, ended_at = ? WHERE state = 'running'",
+                (INTERRUPTED, "the shepherd that ran it ended before the trial did", now),
+            )
+            return [_next_attempt(database, trial, now) for trial in lost]
+
+    def trials(self, kind: TrialKind | None = None, state: TrialState | None = None) -> list[Trial]:
+        """All attempts by number and attempt, or those of one kind or state."""
+        found = self._read(
+            f"{records.SELECT_TRIAL} WHERE (:kind IS NULL OR kind = :kind) AND (:state IS NULL OR state = :state)"
+            " ORDER BY number, attempt",
+            {"kind": kind and kind.value, "state": state and state.value},
+        )
+        return [records.trial(row) for row in found]
+
+    def trial(self, number: int, attempt: int | None = None) -> Trial:
+        """One attempt at a number, the last one unless told; StoreError when there is none."""
+        found = self._read(
+            f"{records.SELECT_TRIAL} WHERE number = :number AND (:attempt IS NULL OR attempt = :attempt)"
+            " ORDER BY attempt DESC LIMIT 1",
+            {"number": number, "attempt": attempt},
+        )
+        if not found:
+            raise StoreError(f"{self.folder} has no trial {number}" + (f"-{attempt}" if attempt else ""))
+        return records.trial(found[0])
+
+    def queued(self) -> list[Trial]:
+        """What is to be run, in order of number."""
+        return self.trials(state=TrialState.QUEUED)
+
+    def counts(self, kind: TrialKind | None = None) -> dict[str, int]:
+        """Attempts by state, every state named."""
+        found = dict(
+            self._read(
+                "SELECT state, count(*) FROM trial WHERE :kind IS NULL OR kind = :kind GROUP BY state", {"kind": kind}
+            )
+        )
+        return {state.value: found.get(state.value, 0) for state in TrialState}
+
+    def next_number(self) -> int:
+        """The number of the next new trial: 1 at first."""
+        [[last]] = self._read("SELECT coalesce(max(number), 0) FROM trial")
+        return int(last) + 1
+
+
+def _insert(database: sqlite3.Connection, trial: Trial) -> None:
+    try:
+        database.execute(
+            "INSERT INTO trial (number, attempt, kind, state, settings, demand, queued_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                trial.number,
+                trial.attempt,
+                trial.kind.value,
+                trial.state.value,
+                records.settings(trial),
+                records.asked_load(trial),
+                trial.queued_at,
+            ),
+        )
+    except sqlite3.IntegrityError as error:
+        raise StoreError(f"trial {trial.number}-{trial.attempt} can't be queued: {error}") from error
+
+
+def _next_attempt(database: sqlite3.Connection, trial: Trial, now: float) -> Trial:
+    # Made anew, so that nothing measured in the attempt that is over can leak into the next one.
+    again = Trial(
+        number=trial.number,
+        attempt=trial.attempt + 1,
+        kind=trial.kind,
+        settings=trial.settings,
+        load=trial.load,
+        queued_at=now,
+    )
+    _insert(database, again)
+    return again
