@@ -1,15 +1,19 @@
 """When two definitions are the same, and what differs when they aren't."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from mustherd.definition.errors import Path, dotted, shown
-from mustherd.definition.model import Experiment
 from mustherd.definition.yaml import resolve
+
+if TYPE_CHECKING:
+    from mustherd.definition.model import Experiment
 
 MAX_CHANGE = 200
 """Characters that a line of changes shows of a value."""
@@ -54,7 +58,7 @@ def dump(experiment: Experiment) -> str:
 
 def to_yaml(value: Any) -> str:
     """JSON types as YAML that our own reading gives back as they were."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=False, width=110)
+    return yaml.dump(value, Dumper=_Dumper, default_flow_style=None, sort_keys=False, allow_unicode=False, width=110)
 
 
 def digest(experiment: Experiment) -> str:

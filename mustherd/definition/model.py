@@ -4,17 +4,21 @@ Values are what the file means, not how it wrote them: knobs in their canonical 
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
     Field,
+    ModelWrapValidatorHandler,
     PrivateAttr,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 
 from mustherd.definition import check
+from mustherd.definition.built import marked
+from mustherd.definition.digest import to_yaml
 from mustherd.definition.errors import refusal
 from mustherd.definition.fields import (
     MAX_TRIALS,
@@ -187,10 +191,16 @@ class PolicyOptions(Section):
 
 
 class Experiment(Section):
-    """A definition of an experiment, complete and sound.
+    """A definition of an experiment, complete and sound: read from a file, or built from the file's keys as keywords.
 
-    `name`, `herd`, `knobs` and `workload`'s `qps` or `curve` have no default.
+    `name`, `herd`, `knobs` and `workload`'s `qps` or `curve` have no default. Values are written as in the file, with
+    Python's dicts and lists for its mappings and lists. Raises DefinitionError, which names the key.
     """
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **keys: Any) -> None:
+            """Take the file's keys: their types are what a file may hold, not what the experiment keeps of it."""
 
     name: str = key(
         ..., "What the experiment is called; its folder is named after it.",
@@ -267,13 +277,30 @@ class Experiment(Section):
             raise refusal(findings)
         return self
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _placed(cls, raw: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        """Say where something is wrong: in the file that the context names, or else at the keyword."""
+        from mustherd.definition.findings import findings  # noqa: PLC0415 (what is allowed is read off this class)
+
+        source = info.context
+        if not isinstance(source, Source):
+            if not isinstance(raw, Mapping):
+                return handler(raw)
+            root = marked(raw)
+            source, raw = Source("", root), root.plain()
+        try:
+            made = handler(raw)
+        except ValidationError as error:
+            raise source.error(findings(error)) from None
+        made._source = source
+        return made
+
     @property
     def source(self) -> Source:
-        """The file that the definition came from; of no file for one that was made in code."""
+        """Where the definition was written: a file, or the keywords that it was built from."""
         return self._source
 
-    def from_source(self, source: Source) -> Self:
-        """The same definition, knowing where it was written."""
-        copy = self.model_copy()
-        copy._source = source
-        return copy
+    def to_yaml(self) -> str:
+        """The definition as a file that reads back as the same experiment; defaults are left out."""
+        return to_yaml(self.model_dump(mode="json", exclude_none=True, exclude_unset=True))

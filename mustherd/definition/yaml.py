@@ -83,7 +83,7 @@ Keys = dict[str, Spot]
 
 
 class Source:
-    """The text that a definition came from, kept to say where in it something is wrong."""
+    """What a definition came from, a file's text or Python's values, kept to say where in it something is wrong."""
 
     def __init__(self, file: str = "", root: YamlNode | None = None) -> None:
         self.file = file
@@ -103,7 +103,7 @@ class Source:
             first.problem,
             file=self.file,
             line=spot.line,
-            column=spot.column,
+            column=spot.column if spot.line else 0,
             key=dotted(first.path),
             value=value,
             allowed=first.allowed,
