@@ -47,7 +47,7 @@ class FakeKnob:
     def lands_on(self, value: int) -> int:
         return value
 
-    def tolerance(self) -> int:
+    def tolerance(self, applied: int, running: int) -> int:
         return 0
 
 

@@ -40,9 +40,34 @@ class Knob(Protocol):
         """What the driver makes of an allowed value: 151 us becomes 150 us on ixgbe. Pure."""
         ...
 
-    def tolerance(self) -> int:
-        """How far `running` may be from what was applied and still count as held."""
+    def tolerance(self, applied: int, running: int) -> int:
+        """How far `running` may be from `applied` and still count as held, for these two values. Pure."""
         ...
+
+
+class BaseKnob:
+    """What most knobs have in common: a value lands on itself, and what runs is exactly what was applied."""
+
+    def __init__(self, info: KnobInfo) -> None:
+        self._info = info
+
+    @property
+    def info(self) -> KnobInfo:
+        return self._info
+
+    def lands_on(self, value: int) -> int:
+        return value
+
+    def tolerance(self, applied: int, running: int) -> int:  # noqa: ARG002
+        return 0
+
+    def _refuse(self, value: int) -> None:
+        """Raise KnobError for a value that isn't allowed."""
+        if not self._info.allows(value):
+            raise self._error(f"{value} is not allowed, only {self._info.allowed_text()}")
+
+    def _error(self, why: object) -> KnobError:
+        return KnobError(f"{self._info.name} of {self._info.sheep}: {why}")
 
 
 def check(knob: Knob, asked: int | None) -> Reading:
@@ -61,5 +86,5 @@ def check(knob: Knob, asked: int | None) -> Reading:
         )
     held = asked is None or applied == knob.lands_on(asked)
     if held and running is not None and asked is not None:
-        held = abs(running - applied) <= knob.tolerance()
+        held = abs(running - applied) <= knob.tolerance(applied, running)
     return Reading(sheep=info.sheep, knob=info.name, asked=asked, applied=applied, running=running, held=held)

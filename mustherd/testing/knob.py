@@ -57,10 +57,25 @@ class KnobContract:
         assert info.settle_seconds >= 0
         assert some_values(info), "a knob without values can't be set"
         assert info.names.keys() <= set(some_values(info))
-        assert knob.tolerance() >= 0
 
-    def test_reading_changes_nothing(self, knob: Knob) -> None:
+    def test_reading_changes_nothing(self, knob: Knob, same_knob: Knob) -> None:
+        there, remembered = (same_knob.read(), same_knob.running()), dict(getattr(knob, "__dict__", {}))
         assert [knob.read(), knob.running(), knob.read()] == [knob.read(), knob.running(), knob.read()]
+        for value in some_values(knob.info):
+            check(knob, value)
+        assert (same_knob.read(), same_knob.running()) == there
+        assert getattr(knob, "__dict__", {}) == remembered, "a knob remembers nothing of what it read"
+
+    def test_a_tolerance_is_that_of_the_values_given(self, knob: Knob, settle: Callable[[], None]) -> None:
+        values = some_values(knob.info)
+        pairs = [(applied, running) for applied in values for running in (*values, 0)]
+        tolerances = [knob.tolerance(*pair) for pair in pairs]
+        assert min(tolerances) >= 0
+        for value in values:
+            knob.write(value)
+            settle()
+            check(knob, value)
+            assert [knob.tolerance(*pair) for pair in pairs] == tolerances, f"it answers otherwise after {value}"
 
     def test_what_is_there_holds_when_nothing_is_asked(self, knob: Knob) -> None:
         reading = check(knob, None)
@@ -83,7 +98,7 @@ class KnobContract:
             assert reading.held, reading
             assert reading.error == ""
             if reading.running is not None:
-                assert abs(reading.running - knob.read()) <= knob.tolerance()
+                assert abs(reading.running - knob.read()) <= knob.tolerance(knob.read(), reading.running)
 
     def test_where_a_value_lands_is_allowed_and_lands_on_itself(self, knob: Knob) -> None:
         for value in some_values(knob.info):

@@ -30,7 +30,7 @@ class Scripted:
     def lands_on(self, value):
         return value - value % 2
 
-    def tolerance(self):
+    def tolerance(self, applied, running):
         return self.allowed
 
     @staticmethod

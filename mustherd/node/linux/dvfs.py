@@ -46,25 +46,12 @@ class Dvfs(LinuxKnob):
         self._tree = tree
         self._speed = speed
         self._nominal = nominal
-        self._judged: tuple[int, int | None] = (0, None)
 
-    def tolerance(self) -> int:
-        """For what `read` and `running` last answered, which is what is being judged."""
-        applied, running = self._judged
+    def tolerance(self, applied: int, running: int) -> int:
         if applied in self.info.names and applied < m.MHZ_PER_RATIO:
             return ANY_MHZ
         turbo = 0 < self._nominal < applied
-        return ANY_MHZ if turbo and running is not None and running >= self._nominal - SLACK_MHZ else SLACK_MHZ
-
-    def read(self) -> int:
-        value = super().read()
-        self._judged = (value, self._judged[1])
-        return value
-
-    def running(self) -> int | None:
-        value = super().running()
-        self._judged = (self._judged[0], value)
-        return value
+        return ANY_MHZ if turbo and running >= self._nominal - SLACK_MHZ else SLACK_MHZ
 
     def _cpus(self) -> tuple[int, ...]:
         # Looked up each time: a CPU that has come back to life must be set too.

@@ -3,10 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
-from mustherd.node.knob import KnobError
+from mustherd.node.knob import BaseKnob
 from mustherd.node.linux.ethtool import EthtoolError
 from mustherd.node.linux.tree import TreeError
-from mustherd.terms import KnobInfo
 
 SHEEP = "node-0"
 
@@ -15,19 +14,12 @@ class UnfitError(Exception):
     """What is set is nothing that one canonical value says, so it couldn't be put back; the message says what it is."""
 
 
-class LinuxKnob(ABC):
+class LinuxKnob(BaseKnob, ABC):
     """A knob over files, registers or ethtool. Subclasses raise what these raise, or KnobError.
 
     The allowed values come from what the machine *can* do and never from what is set at the moment: after a crash the
     next life must be allowed to write the original back, whatever it finds.
     """
-
-    def __init__(self, info: KnobInfo) -> None:
-        self._info = info
-
-    @property
-    def info(self) -> KnobInfo:
-        return self._info
 
     def read(self) -> int:
         try:
@@ -42,18 +34,11 @@ class LinuxKnob(ABC):
             raise self._error(error) from None
 
     def write(self, value: int) -> None:
-        if not self._info.allows(value):
-            raise self._error(f"{value} is not allowed, only {self._info.allowed_text()}")
+        self._refuse(value)
         try:
             self._write(value)
         except (TreeError, EthtoolError, UnfitError) as error:
             raise self._error(error) from None
-
-    def lands_on(self, value: int) -> int:
-        return value
-
-    def tolerance(self) -> int:
-        return 0
 
     @abstractmethod
     def _read(self) -> int: ...
@@ -63,9 +48,6 @@ class LinuxKnob(ABC):
 
     @abstractmethod
     def _write(self, value: int) -> None: ...
-
-    def _error(self, why: object) -> KnobError:
-        return KnobError(f"{self._info.name} of {self._info.sheep}: {why}")
 
 
 def agreed(values: Iterable[tuple[str, int]], unit: str) -> int:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mustherd.node.knob import KnobError
+from mustherd.node.knob import BaseKnob
 from mustherd.node.server.group import UNLIMITED, CpuGroup, GroupError
 from mustherd.node.server.process import Server, ServerError
 from mustherd.terms import KnobInfo
@@ -20,31 +20,7 @@ MAX_POLL_US = 1000
 WORKERS_PER_CORE = 2
 
 
-class ServerKnob:
-    """What all knobs of a process share: what is written is what is held, exactly."""
-
-    def __init__(self, info: KnobInfo) -> None:
-        self._info = info
-
-    @property
-    def info(self) -> KnobInfo:
-        return self._info
-
-    def lands_on(self, value: int) -> int:
-        return value
-
-    def tolerance(self) -> int:
-        return 0
-
-    def _allowed(self, value: int) -> None:
-        if not self._info.allows(value):
-            raise self._error(f"{value} is not allowed, only {self._info.allowed_text()}")
-
-    def _error(self, what: object) -> KnobError:
-        return KnobError(f"{self._info.name} of {self._info.sheep}: {what}")
-
-
-class ServerCores(ServerKnob):
+class ServerCores(BaseKnob):
     """`server-cores`: how many cores all threads of the server may run on, the first ones of a list."""
 
     def __init__(self, server: Server, cores: Sequence[int]) -> None:
@@ -64,7 +40,7 @@ class ServerCores(ServerKnob):
         return len(set().union(*self._masks()))
 
     def write(self, value: int) -> None:
-        self._allowed(value)
+        self._refuse(value)
         try:
             self._server.pin(self._cores[:value])
         except ServerError as error:
@@ -85,7 +61,7 @@ class ServerCores(ServerKnob):
         return masks
 
 
-class ServerThreads(ServerKnob):
+class ServerThreads(BaseKnob):
     """`memcached-threads`: worker threads of the server, which is started again to change them."""
 
     def __init__(self, server: Server, cores: int, restarted: Callable[[], None]) -> None:
@@ -119,7 +95,7 @@ class ServerThreads(ServerKnob):
 
     def write(self, value: int) -> None:
         """Restart the server, unless it has that many already; what it held is lost."""
-        self._allowed(value)
+        self._refuse(value)
         try:
             if self._server.asked_workers() != value:
                 self._server.restart(value)
@@ -128,7 +104,7 @@ class ServerThreads(ServerKnob):
             raise self._error(error) from None
 
 
-class CpuQuota(ServerKnob):
+class CpuQuota(BaseKnob):
     """`cpu-quota`: time on cores that the server may use, in percent of one core; all cores' worth is no limit."""
 
     def __init__(self, group: CpuGroup, cores: int) -> None:
@@ -159,14 +135,14 @@ class CpuQuota(ServerKnob):
         return
 
     def write(self, value: int) -> None:
-        self._allowed(value)
+        self._refuse(value)
         try:
             self._group.limit(UNLIMITED if value == self._unlimited else value * US_PER_PERCENT)
         except GroupError as error:
             raise self._error(error) from None
 
 
-class Sysctl(ServerKnob):
+class Sysctl(BaseKnob):
     """A number of microseconds under /proc/sys: `busy-poll` and `busy-read`, how long sockets poll a network card.
 
     On loopback there is no card to poll, and they have no effect.
@@ -186,7 +162,7 @@ class Sysctl(ServerKnob):
         return self.read()
 
     def write(self, value: int) -> None:
-        self._allowed(value)
+        self._refuse(value)
         try:
             self._file.write_text(f"{value}\n", encoding="ascii")
         except OSError as error:

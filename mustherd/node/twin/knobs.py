@@ -1,6 +1,6 @@
 """A twin's knobs: interrupt moderation as ixgbe keeps it, and the clock as IA32_PERF_CTL asks for it."""
 
-from mustherd.node.knob import KnobError
+from mustherd.node.knob import BaseKnob
 from mustherd.node.twin.faults import DVFS, ITR
 from mustherd.node.twin.machine import Machine
 from mustherd.node.twin.model import ADAPTIVE
@@ -9,16 +9,12 @@ from mustherd.terms import KnobInfo
 SHEEP = "node-0"
 
 
-class TwinKnob:
+class TwinKnob(BaseKnob):
     """One register of the machine."""
 
     def __init__(self, machine: Machine, info: KnobInfo) -> None:
+        super().__init__(info)
         self._machine = machine
-        self._info = info
-
-    @property
-    def info(self) -> KnobInfo:
-        return self._info
 
     def read(self) -> int:
         self._machine.advance()
@@ -28,24 +24,13 @@ class TwinKnob:
         return self.read()
 
     def write(self, value: int) -> None:
-        if not self._info.allows(value):
-            raise KnobError(
-                f"{self._info.name} of {self._info.sheep}: {value} is not allowed, only {self._info.allowed_text()}"
-            )
+        self._refuse(value)
         if self._info.name in self._machine.options.faults.write_error:
-            raise KnobError(
-                f"{self._info.name} of {self._info.sheep}: the twin refuses every write (fault write_error)"
-            )
+            raise self._error("the twin refuses every write (fault write_error)")
         try:
             self._machine.write(self._info.name, self.lands_on(value))
         except OSError as error:
-            raise KnobError(f"{self._info.name} of {self._info.sheep}: the twin's registers: {error}") from error
-
-    def lands_on(self, value: int) -> int:
-        return value
-
-    def tolerance(self) -> int:
-        return 0
+            raise self._error(f"the twin's registers: {error}") from error
 
 
 class ItrDelay(TwinKnob):
@@ -94,7 +79,6 @@ class Dvfs(TwinKnob):
         self._machine.advance()
         return self._machine.running_mhz()
 
-    def tolerance(self) -> int:
-        """What turbo runs at differs from what asks for it."""
-        profile = self._machine.profile
-        return abs(profile.shown_mhz(profile.turbo_ask_mhz) - profile.turbo_ask_mhz)
+    def tolerance(self, applied: int, running: int) -> int:  # noqa: ARG002
+        """What turbo runs at differs from what asks for it; any other clock runs as it is asked for."""
+        return abs(self._machine.profile.shown_mhz(applied) - applied)
