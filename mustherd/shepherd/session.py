@@ -14,10 +14,6 @@ from mustherd.shepherd.events import HerdError, MusterView
 from mustherd.terms import Reading
 from mustherd.wire import messages as m
 
-MAX_MUSTERS = 1024
-"""Names that a shepherd takes into its book: bounds what strangers can make it remember."""
-
-
 WINDOWS_BYTES = 256 * 1024 * 1024
 """Log rows of all musters together that are taken and not yet durable: bounds this process's memory."""
 

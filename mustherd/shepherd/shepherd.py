@@ -54,7 +54,7 @@ class Shepherd:
         self.events: queue.SimpleQueue[HerdEvent] = queue.SimpleQueue()
         self._end = end
         self._now = now
-        self._keeper = ShepherdServer(end, experiment=experiment, folder=folder, sink=sink, tell=self._tell, now=now)
+        self._server = ShepherdServer(end, experiment=experiment, folder=folder, sink=sink, tell=self._tell, now=now)
         self._measures = 0
         self._next_complaint = -float("inf")
         self._asked: deque[tuple[Future[Any], Callable[[], None]]] = deque()
@@ -82,7 +82,7 @@ class Shepherd:
 
     def musters(self) -> dict[str, MusterView]:
         """Every muster that ever said hello, as of now."""
-        return self._keeper.views()
+        return self._server.views()
 
     def decide(self, muster: str, settings: tuple[Setting, ...]) -> Future[m.Applied]:
         """Want `settings` of a muster; none gives the node back.
@@ -96,7 +96,7 @@ class Shepherd:
         except (TypeError, OverflowError) as error:
             raise ValueError(str(error)) from None
         future: Future[m.Applied] = Future()
-        self._ask(future, lambda: self._keeper.decide(muster, settings, future))
+        self._ask(future, lambda: self._server.orders.decide(muster, settings, future))
         return future
 
     def measure(
@@ -117,7 +117,7 @@ class Shepherd:
         """
         order = self._measure_order(settle_s, ramp_s, window_s, load, seed, label, outside=False)
         future: Future[m.Measured] = Future()
-        self._ask(future, lambda: self._keeper.measure(muster, order, future))
+        self._ask(future, lambda: self._server.orders.measure(muster, order, future))
         return future
 
     def window(self, muster: str, *, settle_s: float, window_s: float, label: str = "") -> "OutsideWindow":
@@ -127,7 +127,7 @@ class Shepherd:
         """
         order = self._measure_order(settle_s, 0.0, window_s, None, 0, label, outside=True)
         future: Future[m.Measured] = Future()
-        self._ask(future, lambda: self._keeper.measure(muster, order, future))
+        self._ask(future, lambda: self._server.orders.measure(muster, order, future))
         return OutsideWindow(self, muster, order.measure, future)
 
     def _measure_order(  # noqa: PLR0917
@@ -183,13 +183,13 @@ class Shepherd:
         except (TypeError, OverflowError) as error:
             raise ValueError(str(error)) from None
         future: Future[m.Logged] = Future()
-        self._ask(future, lambda: self._keeper.log_order(muster, order, future))
+        self._ask(future, lambda: self._server.orders.log_order(muster, order, future))
         return future
 
     def _durable(self, muster: str, spool: int, number: int) -> None:
         """Blocks are safe: the muster may forget them. From any thread."""
         nobody: Future[None] = Future()
-        self._ask(nobody, lambda: self._keeper.durable(muster, spool, number))
+        self._ask(nobody, lambda: self._server.intake.durable(muster, spool, number))
 
     def _run(self) -> None:
         last, held_up = self._now(), False
@@ -197,7 +197,7 @@ class Shepherd:
             while not self._stopping.is_set():
                 for received in self._end.receive(self._pause()):
                     try:
-                        self._keeper.handle(received)
+                        self._server.handle(received)
                     except Exception as error:  # one muster's odd message must not end everybody's shepherd
                         self._complain(received.sender, error)
                 while self._asked:
@@ -211,9 +211,9 @@ class Shepherd:
                 # has arrived meanwhile before it judges.
                 before, held_up = held_up, now - last > LATE_AFTER_S / 2
                 if before or not held_up:
-                    self._keeper.judge(now)
+                    self._server.judge(now)
                 last = now
-                self._keeper.tick(now)
+                self._server.tick(now)
         except Exception:
             log.exception("the shepherd's loop broke")
         finally:
@@ -228,7 +228,7 @@ class Shepherd:
         for future, _ in self._asked:
             reject(future, error)
         self._asked.clear()
-        self._keeper.fail(error)
+        self._server.fail(error)
         self._end.close()
 
     def _complain(self, sender: str, error: Exception) -> None:
@@ -255,7 +255,7 @@ class Shepherd:
         reject(future, HerdError("shepherd-stopped", "the shepherd has stopped"))
 
     def _pause(self) -> float:
-        return 0.0 if self._asked else min(IDLE_S, max(0.0, self._keeper.next_tick() - self._now()))
+        return 0.0 if self._asked else min(IDLE_S, max(0.0, self._server.next_tick() - self._now()))
 
 
 class OutsideWindow:
@@ -270,10 +270,10 @@ class OutsideWindow:
     def open(self) -> Future[m.Opened]:
         """Open it now; the future holds when it began, on the node's clock. HerdError when it can't be."""
         future: Future[m.Opened] = Future()
-        self._shepherd._ask(future, lambda: self._shepherd._keeper.open(self._muster, self._number, future))
+        self._shepherd._ask(future, lambda: self._shepherd._server.orders.open(self._muster, self._number, future))
         return future
 
     def cancel(self) -> None:
         """Give it up; harmless when it has ended."""
         nobody: Future[None] = Future()
-        self._shepherd._ask(nobody, lambda: self._shepherd._keeper.cancel(self._muster, self._number))
+        self._shepherd._ask(nobody, lambda: self._shepherd._server.orders.cancel(self._muster, self._number))

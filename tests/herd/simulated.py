@@ -1,4 +1,4 @@
-"""A herd of the real keeper and real musters on a simulated network, with clocks of their own, in no real time.
+"""A herd of the real shepherd and real musters on a simulated network, with clocks of their own, in no real time.
 
 The network loses, repeats, delays and reorders; processes die, start again and stand still. `World` watches over the
 herd's promises at every step, with the true times that no process knows.
@@ -59,7 +59,7 @@ class World:
         self.network = network
         self.now = 0.0
         self.shepherd_ahead_s = self.random.uniform(-1e6, 1e6)
-        self.keeper: ShepherdServer | None = None
+        self.shepherd: ShepherdServer | None = None
         self.shepherd_epoch = 0
         self.events: list[HerdEvent] = []
         self.futures: list[Future[m.Applied]] = []
@@ -86,7 +86,7 @@ class World:
         self.shepherd_epoch += 1
         self.fail_futures()
         self.events.clear()
-        self.keeper = ShepherdServer(
+        self.shepherd = ShepherdServer(
             _ShepherdEnd(self, self.shepherd_epoch),
             experiment="",
             folder="",
@@ -97,7 +97,7 @@ class World:
 
     def stop_shepherd(self) -> None:
         self.fail_futures()
-        self.keeper = None
+        self.shepherd = None
 
     def fail_futures(self) -> None:
         self.futures = [f for f in self.futures if f.done()]
@@ -132,11 +132,11 @@ class World:
         self.processes[name].still_until = self.now + seconds
 
     def decide(self, name: str, settings: tuple[Setting, ...]) -> "Future[m.Applied] | None":
-        if self.keeper is None:
+        if self.shepherd is None:
             return None
         future: Future[m.Applied] = Future()
         self.futures.append(future)
-        self.keeper.decide(name, settings, future)
+        self.shepherd.orders.decide(name, settings, future)
         return future
 
     def run(self, seconds: float) -> None:
@@ -144,10 +144,10 @@ class World:
         while self.now < end:
             self.now += STEP_S
             self._deliver()
-            if self.keeper is not None:
+            if self.shepherd is not None:
                 now = self.now + self.shepherd_ahead_s
-                self.keeper.judge(now)
-                self.keeper.tick(now)
+                self.shepherd.judge(now)
+                self.shepherd.tick(now)
             for process in self.processes.values():
                 self._live(process)
                 self._check(process)
@@ -158,8 +158,8 @@ class World:
         while self._flying and self._flying[0][0] <= self.now:
             _, _, to, life, message = heapq.heappop(self._flying)
             if to == "shepherd":
-                if self.keeper is not None and life == self.shepherd_epoch:
-                    self.keeper.handle(message)
+                if self.shepherd is not None and life == self.shepherd_epoch:
+                    self.shepherd.handle(message)
                 continue
             process = self.processes[to]
             if process.muster is not None:
@@ -204,7 +204,7 @@ class World:
         """After the network has been sound for long: what is wanted is in force, and nothing waits."""
         assert all(future.done() for future in self.futures), "somebody waits for ever"
         for name, process in self.processes.items():
-            wanted = self.keeper.wanted(name) if self.keeper is not None else ()
+            wanted = self.shepherd.wanted(name) if self.shepherd is not None else ()
             expected = ORIGINALS | {s.knob: s.value for s in wanted}
             assert process.node.values == expected, f"{name}: {process.node.values} instead of {expected}"
             assert bool(process.journal.entries) == bool(wanted)
@@ -244,7 +244,7 @@ class _MusterEnd:
         self.name = name
 
     def send_pulse(self, message: m.Up) -> bool:
-        if self.world.keeper is None:
+        if self.world.shepherd is None:
             return False
         self.world.transmit("shepherd", self.world.shepherd_epoch, Received(self.name, None, message))
         return True

@@ -59,7 +59,7 @@ def test_promises_hold_through_anything_and_the_herd_comes_right_again(seed, net
     for _ in range(steps):
         anything(world, dice)
     world.network = Network()
-    if world.keeper is None:
+    if world.shepherd is None:
         world.start_shepherd()
     for name, process in world.processes.items():
         if process.muster is None:
@@ -146,7 +146,7 @@ def test_a_decision_that_ends_on_the_node_is_told():
     world.run(0.2)
     world.decide("m0", setting(100, 1300))
     world.run(0.5)
-    world.keeper._decisions.wanted = lambda _name: 0  # a shepherd that says by mistake that it wants nothing
+    world.shepherd._decisions.wanted = lambda _name: 0  # a shepherd that says by mistake that it wants nothing
     world.run(1.0)
     assert any(isinstance(e, DecisionLost) for e in world.events)
 
@@ -164,7 +164,7 @@ def test_a_beat_that_is_overtaken_by_an_answer_does_not_make_the_answered_decisi
     assert future.result(0).outcome == "applied"
     for beat in beats:
         assert beat.message.in_force == 0
-        world.keeper.handle(beat)
+        world.shepherd.handle(beat)
     world.run(1.0)
     assert not world.lost("m0")
 
@@ -179,7 +179,7 @@ def test_a_hello_of_a_dead_life_that_nobody_met_keeps_the_living_one_out_for_a_m
     world.kill_muster("m0")
     world.start_muster("m0")
     world.run(0.5)
-    world.keeper.handle(hello[0])
+    world.shepherd.handle(hello[0])
     world.run(7.0)
     future = world.decide("m0", setting(100, 1300))
     world.run(0.5)

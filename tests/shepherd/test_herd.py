@@ -13,7 +13,7 @@ from mustherd.muster.reports import BLOCK_VALUES
 from mustherd.node.logger import Rows
 from mustherd.node.twin.faults import TwinOptions
 from mustherd.node.twin.node import TwinNode
-from mustherd.shepherd import server
+from mustherd.shepherd import roster
 from mustherd.shepherd.events import HerdError, PresenceChanged, PutBack, StopAsked
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.terms import Load, Setting
@@ -348,7 +348,7 @@ def test_no_knobs_by_hand_while_an_experiment_runs(tmp_path):
 
 def test_the_herd_is_bounded(monkeypatch):
 
-    monkeypatch.setattr(server, "MAX_MUSTERS", 0)
+    monkeypatch.setattr(roster, "MAX_MUSTERS", 0)
     with shepherd() as (running, ports):
         one = MusterEndpoint("muster-1", "127.0.0.1", ports)
         try:

@@ -1,0 +1,159 @@
+"""Who is in the herd: hellos answered, silence noticed, and every muster as others see it."""
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
+from mustherd.herd.decisions import Decisions
+from mustherd.herd.link import Link, LinkFullError
+from mustherd.herd.membership import Change, Membership, Presence
+from mustherd.herd.timing import BEAT_PERIOD_S
+from mustherd.shepherd.events import HerdError, HerdEvent, MusterView, PresenceChanged
+from mustherd.shepherd.session import MusterSession, objection
+from mustherd.shepherd.sink import LogSink
+from mustherd.wire import messages as m
+from mustherd.wire.endpoints import Received, ShepherdEndpoint
+
+log = logging.getLogger(__name__)
+
+MAX_MUSTERS = 1024
+"""Names that a shepherd takes in: bounds what strangers can make it remember."""
+
+
+class Roster:
+    """Every muster that ever said hello. For one thread, except `views`."""
+
+    def __init__(
+        self,
+        end: ShepherdEndpoint,
+        decisions: Decisions,
+        shepherd_epoch: int,
+        *,
+        sink: LogSink | None,
+        tell: Callable[[HerdEvent], None],
+        now: Callable[[], float],
+    ) -> None:
+        self.sessions: dict[str, MusterSession] = {}
+        """The life of each muster that the shepherd talks to."""
+        self._end = end
+        self._decisions = decisions
+        self._shepherd_epoch = shepherd_epoch
+        self._sink = sink
+        self._tell = tell
+        self._now = now
+        self._membership = Membership()
+        self._refused: dict[str, str] = {}
+        self._lock = threading.Lock()
+        self._views: dict[str, MusterView] = {}
+
+    def views(self) -> dict[str, MusterView]:
+        """Every muster that ever said hello, as of now; callable from any thread."""
+        with self._lock:
+            views = dict(self._views)
+        now = self._now()
+        return {name: replace(view, silent_s=self._membership.silent_s(name, now)) for name, view in views.items()}
+
+    def show(self, name: str) -> None:
+        """Let others see what has changed about a muster."""
+        view = self.sessions[name].view(self._membership.presence(name), 0.0)
+        with self._lock:
+            self._views[name] = view
+
+    def present(self, name: str) -> MusterSession:
+        """A muster that can be asked for something. HerdError when it is missing, or isn't in the herd."""
+        presence = self._membership.presence(name)
+        if presence not in (Presence.ALIVE, Presence.LATE):
+            raise HerdError(f"muster-{presence or 'unknown'}", f"muster {name} is {presence or 'not in the herd'}")
+        return self.sessions[name]
+
+    def known(self, name: str, muster_epoch: int) -> MusterSession | None:
+        """A muster in that life of it, None when it isn't the one that the shepherd talks to."""
+        return self.sessions.get(name) if self._membership.knows(name, muster_epoch) else None
+
+    def heard(self, name: str, muster_epoch: int) -> None:
+        """A sign of life."""
+        for change in self._membership.heard(name, muster_epoch, self._now()):
+            self._changed(change)
+
+    def left(self, name: str, muster_epoch: int) -> None:
+        """A muster said goodbye."""
+        for change in self._membership.left(name, muster_epoch, self._now()):
+            self._changed(change)
+
+    def judge(self, now: float) -> None:
+        """See who has fallen silent."""
+        for change in self._membership.tick(now):
+            self._changed(change)
+
+    def hello(self, received: Received, hello: m.Hello | m.Stranger) -> None:
+        """Welcome a muster, or refuse it and say why."""
+        name = received.sender
+        reason, ended = self._objection(received, hello)
+        if reason or isinstance(hello, m.Stranger):
+            if self._refused.get(name) != reason and len(self._refused) < MAX_MUSTERS:
+                self._refused[name] = reason
+                log.warning("muster %r refused: %s", name, reason)
+            self._end.send_pulse(name, m.Refusal(version=m.PROTOCOL_VERSION, reason=reason[:2000], ended=ended))
+            return
+        now = self._now()
+        self._refused.pop(name, None)
+        known = self.sessions.get(name)
+        if known is None or not self._membership.knows(name, hello.muster_epoch):
+            if known is not None:
+                known.fail("muster-restarted", f"muster {name} started again")
+            self._decisions.forget(name)
+            late = known.times_late + 1 if known is not None else 0
+            self.sessions[name] = MusterSession(hello, times_late=late)
+        for change in self._membership.hello(name, hello.muster_epoch, now):
+            self._changed(change)
+        self.sessions[name].next_beat = now + BEAT_PERIOD_S
+        welcome = m.Welcome(
+            version=m.PROTOCOL_VERSION,
+            muster_epoch=hello.muster_epoch,
+            shepherd_epoch=self._shepherd_epoch,
+            sent_s=now,
+            hello_s=hello.sent_s,
+            log=self._sink.log if self._sink is not None else 0,
+        )
+        if self._sink is not None:
+            self._sink.met(hello)
+        self._end.send_pulse(name, welcome)
+
+    def _objection(self, received: Received, hello: m.Hello | m.Stranger) -> tuple[str, int]:
+        """Why a muster can't be taken in ("": it can), and the life of it that is over for good (0: none)."""
+        name = received.sender
+        if hello.version != m.PROTOCOL_VERSION or isinstance(hello, m.Stranger):
+            return (
+                f"it speaks protocol version {hello.version}, this shepherd {m.PROTOCOL_VERSION}; "
+                "install the same version of mustherd on both"
+            ), 0
+        if hello.muster != name:
+            return f"it calls itself {hello.muster} but connected as {name}", 0
+        if received.key_name is not None and received.key_name != name:
+            return f"its key was accepted for {received.key_name!r}, not for {name}", 0
+        if self._membership.ended(name, hello.muster_epoch):
+            return f"another process has joined as {name} since; do two nodes use one name?", hello.muster_epoch
+        if name not in self.sessions and len(self.sessions) >= MAX_MUSTERS:
+            return f"the herd is full: {MAX_MUSTERS} musters", 0
+        return objection(hello), 0
+
+    def _changed(self, change: Change) -> None:
+        muster = self.sessions[change.muster]
+        if change.after is not Presence.ALIVE:
+            muster.times_late += 1
+        if change.after in (Presence.MISSING, Presence.DEAD, Presence.LEFT):
+            self._decisions.forget(change.muster)
+            # Should it come back, it must not go on with what nobody waits for.
+            for measure in muster.measuring:
+                with suppress(LinkFullError):
+                    muster.link.send(m.Cancel(measure=measure), self._now())
+            muster.fail(
+                f"muster-{change.after}", f"muster {change.muster} is {change.after} ({change.silent_s:.1f} s silent)"
+            )
+        if change.after is Presence.LEFT:
+            muster.link = Link()
+            muster.next_beat = float("inf")
+        self.show(change.muster)
+        self._tell(PresenceChanged(change))
