@@ -1,5 +1,6 @@
 """The tool for settings that a boot forgets, over trees of files as a kernel shows them."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -227,3 +228,75 @@ def test_every_core_must_have_statistics(root: Path, capsys: pytest.CaptureFixtu
 def test_an_unknown_setting_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(root, "apply", "smtt=off") == 1
     assert "smtt" in capsys.readouterr().err
+
+
+def amd(root: Path, *, boost: bool, nominal: str) -> None:
+    (root / CPU / "cpufreq/boost").unlink()
+    for core in range(4):
+        folder = f"{CPU}/cpu{core}/cpufreq"
+        put(root, **{f"{folder}/scaling_driver": "amd-pstate-epp", f"{folder}/cpuinfo_max_freq": "5700000"})
+        put(root, **{f"{folder}/scaling_max_freq": "5700000"})
+        if boost:
+            put(root, **{f"{folder}/boost": "1"})
+        if nominal:
+            put(root, **{f"{CPU}/cpu{core}/acpi_cppc/nominal_freq": nominal})
+
+
+def test_turbo_has_a_switch_for_each_policy_on_some_machines(root: Path) -> None:
+    amd(root, boost=True, nominal="4300")
+    assert call(root, "apply", "turbo=off") == 0
+    assert {text(root, f"{CPU}/cpu{core}/cpufreq/boost") for core in range(4)} == {"0"}
+    assert text(root, f"{CPU}/cpu0/cpufreq/scaling_max_freq") == "5700000"
+    assert call(root, "restore", "turbo") == 0
+    assert {text(root, f"{CPU}/cpu{core}/cpufreq/boost") for core in range(4)} == {"1"}
+
+
+def test_without_a_switch_the_nominal_clock_is_the_highest(root: Path) -> None:
+    amd(root, boost=False, nominal="4300")
+    assert call(root, "apply", "turbo=off") == 0
+    assert {text(root, f"{CPU}/cpu{core}/cpufreq/scaling_max_freq") for core in range(4)} == {"4300000"}
+    assert call(root, "restore", "turbo") == 0
+    assert {text(root, f"{CPU}/cpu{core}/cpufreq/scaling_max_freq") for core in range(4)} == {"5700000"}
+
+
+def test_turbo_that_cannot_be_switched_off_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    amd(root, boost=False, nominal="")
+    assert call(root, "apply", "turbo=off") == 1
+    assert "amd-pstate-epp has no switch for turbo" in capsys.readouterr().err
+    assert {text(root, f"{CPU}/cpu{core}/cpufreq/scaling_max_freq") for core in range(4)} == {"5700000"}
+
+
+def test_an_interrupt_that_the_kernel_places_itself_is_told_and_left(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_there = tool.Node.put
+
+    def managed(node: object, path: Path, value: str) -> None:
+        if "/41/" in str(path):
+            raise OSError(errno.EIO, "Input/output error")
+        put_there(node, path, value)
+
+    monkeypatch.setattr(tool.Node, "put", managed)
+    assert call(root, "apply", "affinity=all") == 0
+    said = capsys.readouterr()
+    assert "irq/41/smp_affinity: stays at f: the kernel places this interrupt itself" in said.err
+    assert "irq/41" not in said.out
+    assert [text(root, f"proc/irq/{irq}/smp_affinity") for irq in (40, 41)] == ["1", "f"]
+    assert call(root, "plan", "affinity=all") == 0
+    assert capsys.readouterr().out == "", "what can't be done is not planned again"
+    assert call(root, "restore") == 0
+    assert text(root, "proc/irq/40/smp_affinity") == "f"
+
+
+def test_an_address_on_a_vlan_of_the_card_is_where_it_belongs(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = root / "sys/class/net"
+    for name, below in (("vlan264", "bond0"), ("bond0", "enp3s0f0")):
+        (net / name).mkdir()
+        (net / name / f"lower_{below}").symlink_to(net / below)
+    monkeypatch.setattr(tool, "addresses", lambda _interface=None: {"10.10.1.2": "vlan264", "10.10.1.3": "eno1"})
+    assert call(root, "plan-up", "--address", "10.10.1.2/24") == 0
+    assert capsys.readouterr().out == ""
+    assert call(root, "plan-up", "--address", "10.10.1.3/24") == 1
+    assert "already on eno1" in capsys.readouterr().err

@@ -1,12 +1,12 @@
 """NICs: which one is measured, and which CPU each of its queues interrupts."""
 
 import ipaddress
-import re
 
 import msgspec
 
+from mustherd.node.linux import vectors
 from mustherd.node.linux.ethtool import Coalesce, Ethtool, EthtoolError
-from mustherd.node.linux.tree import Tree, TreeError
+from mustherd.node.linux.tree import INTERRUPTS, Tree, TreeError
 
 NET = "sys/class/net"
 
@@ -20,6 +20,8 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
 
     irq: int
     name: str
+    queue: int | None
+    """The queue that it serves; None: it tells of the link, of commands, or of anything else but packets."""
     cpus: str
     """CPUs that it may go to, as the kernel lists them; "" when it doesn't tell."""
 
@@ -65,9 +67,15 @@ def choose(tree: Tree, ethtool: Ethtool, wanted: str) -> Interface:
     """The interface that `wanted` means: see LinuxOptions.interface. Raises InterfaceError."""
     there = physical(tree, ethtool)
     listed = ", ".join(" ".join((i.name, f"({i.driver})", *i.addresses)) for i in there) or "none"
-    fitting = [i for i in there if _fits(i, wanted)] if wanted else [i for i in there if _moderates(ethtool, i.name)]
+    above = _above(tree, ethtool, {i.name for i in there}) if wanted else {}
+    fitting = (
+        [i for i in there if _fits(i, wanted, above.get(i.name, ()))]
+        if wanted
+        else [i for i in there if _moderates(ethtool, i.name)]
+    )
     # One that has an address is in use; ports without one are mostly unplugged.
-    chosen = fitting if len(fitting) == 1 else [i for i in fitting if i.addresses] if wanted else fitting
+    with_address = [i for i in fitting if i.addresses or above.get(i.name)]
+    chosen = fitting if len(fitting) == 1 else with_address if wanted else fitting
     if len(chosen) == 1:
         return chosen[0]
     what = f"is {wanted!r}" if wanted else "has interrupt moderation"
@@ -79,33 +87,30 @@ def choose(tree: Tree, ethtool: Ethtool, wanted: str) -> Interface:
 
 
 def queues(tree: Tree, name: str) -> tuple[Queue, ...]:
-    """The interrupts of an interface: its device's MSI vectors, else the lines of /proc/interrupts with its name."""
-    names = _interrupt_names(tree)
-    numbers = [int(n) for n in tree.listed(f"{NET}/{name}/device/msi_irqs") if n.isdecimal() and n.isascii()]
-    if not numbers:
-        own = re.compile(rf"{re.escape(name)}(-.*)?")
-        numbers = [irq for irq, called in names.items() if own.fullmatch(called)]
+    """The interrupts of an interface, those that serve its queues first and in their order; see `is_queue`."""
+    device = f"{NET}/{name}/device"
+    driver, own_device = _link(tree, f"{device}/driver"), _link(tree, device)
+    own = [int(n) for n in tree.listed(f"{device}/msi_irqs") if n.isdecimal() and n.isascii()]
+    names = vectors.interrupt_names(tree.peek(INTERRUPTS))
+    serving = vectors.queue_vectors(names, driver, name, own_device, own)
+    found = [(irq, queue) for queue, irqs in serving.items() for irq in irqs]
+    others = sorted(set(own) & set(names) - {irq for irq, _ in found})
     return tuple(
-        Queue(irq=n, name=names[n], cpus=tree.peek(f"proc/irq/{n}/smp_affinity_list"))
-        for n in sorted(numbers)
-        if n in names
+        Queue(irq=irq, name=names[irq], queue=queue, cpus=tree.peek(f"proc/irq/{irq}/smp_affinity_list"))
+        for irq, queue in (*found, *((irq, None) for irq in others))
     )
 
 
 def is_queue(queue: Queue) -> bool:
     """Whether an interrupt serves packets, not the link's state."""
-    return re.search(r"-(TxRx|tx-?rx|rx|tx|input|output|comp\d*)[-.@\d]*", queue.name, re.IGNORECASE) is not None
+    return queue.queue is not None
 
 
-def _interrupt_names(tree: Tree) -> dict[int, str]:
-    """Interrupt number to the last word of its line."""
-    found = {}
-    for line in tree.peek("proc/interrupts").splitlines():
-        number, colon, rest = line.partition(":")
-        words = rest.split()
-        if colon and words and number.strip().isdecimal() and number.strip().isascii() and len(number) < 12:
-            found[int(number)] = words[-1]
-    return found
+def _link(tree: Tree, path: str) -> str:
+    try:
+        return tree.link(path)
+    except TreeError:
+        return ""
 
 
 def _moderates(ethtool: Ethtool, name: str) -> bool:
@@ -115,12 +120,44 @@ def _moderates(ethtool: Ethtool, name: str) -> bool:
         return False
 
 
-def _fits(interface: Interface, wanted: str) -> bool:
+def _above(tree: Tree, ethtool: Ethtool, cards: set[str]) -> dict[str, tuple[str, ...]]:
+    """Card to the addresses of the VLANs, bonds, bridges and teams that stand on it, whatever is between."""
+    try:
+        addresses = ethtool.addresses()
+    except EthtoolError:
+        return {}
+    found: dict[str, tuple[str, ...]] = {}
+    for name in tree.listed(NET):
+        if name in cards:
+            continue
+        try:
+            own = addresses.get(tree.number(f"{NET}/{name}/ifindex", 2**31), ())
+        except TreeError:
+            continue
+        for card in lower_cards(tree, name, cards) if own else ():
+            found[card] = (*found.get(card, ()), *own)
+    return found
+
+
+def lower_cards(tree: Tree, name: str, cards: set[str]) -> set[str]:
+    """The cards below an interface, through any number of VLANs, bonds, bridges and teams."""
+    seen: set[str] = set()
+    waiting = [name]
+    while waiting:
+        here = waiting.pop()
+        if here in seen:
+            continue
+        seen.add(here)
+        waiting += [n.removeprefix("lower_") for n in tree.listed(f"{NET}/{here}") if n.startswith("lower_")]
+    return seen & cards
+
+
+def _fits(interface: Interface, wanted: str, above: tuple[str, ...]) -> bool:
     if wanted in (interface.name, interface.driver) or wanted.lower() == interface.mac:
         return True
     try:
         network = ipaddress.ip_network(wanted)
     except ValueError:
         return False
-    own = (ipaddress.ip_interface(a).ip for a in interface.addresses)
+    own = (ipaddress.ip_interface(a).ip for a in (*interface.addresses, *above))
     return any(a.version == network.version and a in network for a in own)

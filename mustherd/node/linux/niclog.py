@@ -20,7 +20,7 @@ from functools import lru_cache
 from mustherd.node.energy import EnergyMeter, MeterError, Tally
 from mustherd.node.linux.ethtool import EthtoolError
 from mustherd.node.linux.perf import EVENTS, Counters
-from mustherd.node.linux.tree import OpenFile, Tree
+from mustherd.node.linux.tree import INTERRUPTS, OpenFile, Tree
 from mustherd.node.logger import Rows
 
 log = logging.getLogger(__name__)
@@ -236,7 +236,7 @@ class NicLog:
         own = [_sum(file) for file in self._irqs]
         if None in own:
             # An older kernel; the whole table costs more the larger the machine.
-            table = interrupts(self._tree.peek("proc/interrupts"), self._queues)
+            table = interrupts(self._tree.peek(INTERRUPTS), self._queues)
             own = [table.get(number) for number in self._queues]
         found: dict[str, float] = {
             f"queue_{k}_interrupts": count for k, count in enumerate(own) if count is not None and k < QUEUES_SHOWN

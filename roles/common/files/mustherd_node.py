@@ -14,6 +14,7 @@ says what is wrong and the fix. Only the standard library: it runs on a bare nod
 """
 
 import argparse
+import errno
 import json
 import os
 import re
@@ -24,9 +25,52 @@ from pathlib import Path
 ORDER = ("smt", "pstate", "turbo", "governor", "affinity", "xps")
 """Threads go first, since they decide which CPUs are left; the frequency driver before what it offers."""
 
+_PAIRS = r"(?P<owner>\S+?)-(?:TxRx|Tx-Rx|tx-rx|txrx|rxtx|rx|tx)-(?P<queue>\d+)"
+_PLAIN = r"(?P<owner>\S+?)(?:-(?:rx|tx))?-(?P<queue>\d+)"
+_INTEL = r"(?:i40e|iavf|ice)-(?P<owner>[^\s:]+)-(?:TxRx|rx|tx)-(?P<queue>\d+)"
+
+QUEUES = {
+    "ixgbe": _PAIRS,
+    "ixgbevf": _PAIRS,
+    "igb": _PAIRS,
+    "igbvf": _PAIRS,
+    "igc": _PAIRS,
+    "e1000e": _PAIRS,
+    "bnxt_en": _PAIRS,
+    "tg3": _PAIRS,
+    "vmxnet3": _PAIRS,
+    "nfp": _PAIRS,
+    "i40e": _INTEL,
+    "iavf": _INTEL,
+    "ice": _INTEL,
+    "mlx5_core": r"mlx5_comp(?P<queue>\d+)(?:@pci:(?P<owner>\S+))?",
+    "mlx4_core": r"(?:mlx4-(?P<queue>\d+)@(?:pci:)?(?P<owner>\S+)|(?P<owner_2>\S+?)-(?P<queue_2>\d+))",
+    "ena": _PAIRS,
+    "virtio_net": r"(?P<owner>virtio\d+)-(?:input|output)\.(?P<queue>\d+)",
+    "sfc": _PLAIN,
+    "atlantic": _PLAIN,
+    "r8169": r"(?P<owner>[^\s-]+)(?:-(?P<queue>\d+))?",
+    "cxgb4": r"(?P<owner>\S+?)(?: \(queue (?P<queue>\d+)\)|-Rx(?P<queue_2>\d+))",
+    "gve": r"gve-ntfy-blk\.?(?P<queue>\d+)(?:@pci:(?P<owner>\S+))?",
+    "mana": r"mana_q(?P<queue>\d+)(?:@pci:(?P<owner>\S+))?",
+}
+"""Driver to the names of its queues' interrupts; the muster has the same table (mustherd/node/linux/vectors.py)."""
+
+NO_QUEUE = r"async|cmd|config|control|ctrl|event|fdir|fwevtq|hwc|link|lsc|mbox|mgmnt|mgmt|misc|other|pages|ptp"
+"""Words in the name of an interrupt that serves no queue, for drivers that are not in the table."""
+
+_FLOW = re.compile(r"(?:\S*?\d+-)?(?:edge|level|fasteoi)", re.IGNORECASE)
+
+MANAGED = "managed"
+"""Where the interrupts that the kernel places itself are remembered, beside the originals."""
+
 
 class RefusedError(Exception):
     """What is wrong and the fix, as one line."""
+
+
+class ManagedError(Exception):
+    """The kernel places this interrupt itself, and lets nobody else do it."""
 
 
 class Node:
@@ -46,10 +90,16 @@ class Node:
 
     def write(self, path, value):
         try:
-            with path.open("w", encoding="ascii") as file:
-                file.write(value)
+            self.put(path, value)
         except OSError as error:
+            if error.errno == errno.EIO and path.name == "smp_affinity":
+                raise ManagedError from None
             raise RefusedError(f"{path}: cannot write {value!r}: {error.strerror}") from None
+
+    def put(self, path, value):
+        """One write to an existing file. Raises OSError."""
+        with path.open("w", encoding="ascii") as file:
+            file.write(value)
 
     def online(self):
         text = self.read(self.cpu / "online")
@@ -120,15 +170,41 @@ def smt(node, value, _options, _planned):
 
 
 def turbo(node, value, _options, _planned):
-    """Turbo: the switch of whichever frequency driver there is."""
+    """Turbo: the switch of whichever frequency driver there is, else the nominal clock as the highest one."""
     on = choice("turbo", value, ("on", "off")) == "on"
     pstate, boost = node.cpu / "intel_pstate/no_turbo", node.cpu / "cpufreq/boost"
     if pstate.exists():
         return [(pstate, "0" if on else "1")]
     if boost.exists():
         return [(boost, "1" if on else "0")]
-    # Neither driver: nothing asks for turbo but a write to the register itself.
-    return []
+    folders = [folder for core in node.online() if (folder := node.cpu / f"cpu{core}/cpufreq").is_dir()]
+    found = []
+    for folder in folders:
+        nominal = nominal_khz(folder)
+        highest = node.read(folder / "cpuinfo_max_freq")
+        if (folder / "boost").exists():
+            found.append((folder / "boost", "1" if on else "0"))
+        elif nominal is not None and highest is not None:
+            found.append((folder / "scaling_max_freq", highest if on else str(min(nominal, int(highest)))))
+        elif not on and (node.read(folder / "scaling_driver") or "") != "acpi-cpufreq":
+            driver = node.read(folder / "scaling_driver") or "no driver"
+            raise RefusedError(
+                f"turbo=off: {driver} has no switch for turbo in {folder} and does not tell the nominal clock. "
+                "Fix: switch it off in the firmware and leave turbo out here"
+            )
+    # Without a frequency driver nothing asks for turbo but a write to the register itself; acpi-cpufreq without the
+    # switch runs on a CPU that has no turbo.
+    return found
+
+
+def nominal_khz(folder):
+    """The clock above which turbo begins, None where the kernel does not tell."""
+    for path, khz in ((folder / "base_frequency", 1), (folder.parent / "acpi_cppc/nominal_freq", 1000)):
+        try:
+            return int(path.read_text(encoding="ascii")) * khz
+        except (OSError, ValueError):
+            continue
+    return None
 
 
 def pstate(node, value, _options, _planned):
@@ -225,6 +301,18 @@ def addresses(interface=None):
     return found
 
 
+def lower_interfaces(node, interface):
+    """What an interface stands on, through any number of VLANs, bonds, bridges and teams."""
+    seen = []
+    waiting = [interface]
+    while waiting:
+        folder = node.net / waiting.pop()
+        below = [path.name[6:] for path in folder.glob("lower_*")]
+        waiting += [name for name in below if name not in seen]
+        seen += [name for name in below if name not in seen]
+    return seen
+
+
 def chosen_cores(node, interface, value):
     """The cores that queues go to, by mode, in the order of queues; only cores that are online."""
     mode, _, listed = value.partition(":")
@@ -246,27 +334,74 @@ def chosen_cores(node, interface, value):
     return chosen or online
 
 
+def interrupt_names(text):
+    """Interrupt number to what it is called, out of the text of /proc/interrupts; spaces in a name are kept."""
+    found = {}
+    for line in text.splitlines():
+        number, colon, rest = line.partition(":")
+        number = number.strip()
+        if not colon or len(number) > 10 or not (number.isdecimal() and number.isascii()):
+            continue
+        words = rest.split()
+        counts = next((n for n, word in enumerate(words) if not word.isdecimal()), len(words))
+        words = words[counts:]
+        flow = next((n for n, word in enumerate(words) if _FLOW.fullmatch(word)), None)
+        name = " ".join(words[flow + 1 :]) if flow is not None else "".join(words[-1:])
+        if name:
+            found[int(number)] = name
+    return found
+
+
+def queue_vectors(names, driver, interface, device, own):
+    """Queue number to its interrupts; a driver that is not in the table is guessed at."""
+    mine = set(own)
+    found = {}
+    guessed = 0
+    for irq in sorted(names):
+        if mine and irq not in mine:
+            continue
+        # Interrupts that several devices share are called by all of them.
+        for name in names[irq].split(", "):
+            if driver in QUEUES:
+                match = re.fullmatch(QUEUES[driver], name)
+                groups = match.groupdict() if match else {}
+                owner = groups.get("owner") or groups.get("owner_2") or ""
+                queue = groups.get("queue") or groups.get("queue_2")
+                # Without a list of the device's own vectors, and where a name is all there is, it must name the card.
+                if match is None or ((not mine or queue is None) and owner not in (interface, device)):
+                    continue
+                found.setdefault(int(queue or 0), []).append(irq)
+            elif re.search(NO_QUEUE, name, re.IGNORECASE) is None and (mine or interface in re.split(r"[-@:. ]", name)):
+                if name == interface and len(mine) > 1:
+                    continue  # the one vector of several that has no number is the link's
+                found.setdefault(guessed, []).append(irq)
+                guessed += 1
+    return dict(sorted(found.items()))
+
+
 def queue_interrupts(node, interface):
-    """Interrupt numbers of each queue, from /proc/interrupts; several where a queue has one for each direction."""
-    named = re.compile(rf"^\s*(\d+):.*\s{re.escape(interface)}-(?:[A-Za-z]+-)*(\d+)\s*$")
-    queues = {}
-    for line in (node.read(node.root / "proc/interrupts") or "").splitlines():
-        match = named.match(line)
-        if match:
-            queues.setdefault(int(match[2]), []).append(int(match[1]))
+    """Interrupt numbers of each queue, in the queues' order; several where a queue has one for each direction."""
+    device = node.net / interface / "device"
+    driver = Path(os.path.realpath(device / "driver")).name
+    folder = device / "msi_irqs"
+    own = sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal()) if folder.is_dir() else []
+    names = interrupt_names(node.read(node.root / "proc/interrupts") or "")
+    queues = queue_vectors(names, driver, interface, Path(os.path.realpath(device)).name, own)
+    if queues and driver not in QUEUES:
+        print(f"affinity: guessed which interrupts of {driver} are queues", file=sys.stderr)  # noqa: T201
     if queues:
-        return [queues[queue] for queue in sorted(queues)]
-    folder = node.net / interface / "device/msi_irqs"
-    plain = sorted(int(path.name) for path in folder.iterdir()) if folder.is_dir() else []
-    if not plain:
-        raise RefusedError(f"{interface}: no interrupt found. Fix: bring the interface up, then run again")
-    return [[irq] for irq in plain]
+        return list(queues.values())
+    nameless = [irq for irq in own if irq not in names]
+    if not nameless:
+        raise RefusedError(f"{interface}: no interrupt of a queue found. Fix: bring the interface up, then run again")
+    return [[irq] for irq in nameless]
 
 
 def targets(node, settings, options):
     """(setting, file, wanted) of everything that differs from what is wanted."""
     differing = []
     planned = []
+    managed = load_found(options.found).get(MANAGED, {})
     for name in ORDER:
         if name not in settings:
             continue
@@ -274,7 +409,7 @@ def targets(node, settings, options):
             old = node.read(path)
             if old is None:
                 raise RefusedError(f"{path}: cannot be read. Fix: run as root on the node itself")
-            if not same(path, old, wanted):
+            if not same(path, old, wanted) and managed.get("/" + str(path.relative_to(node.root))) != wanted:
                 differing.append((name, path, wanted, old))
                 planned.append((path, wanted))
     return differing
@@ -313,7 +448,15 @@ def apply(node, settings, options):
             if place not in found.setdefault(name, {}):
                 found[name][place] = old
                 save_found(options.found, found)
-            node.write(path, wanted)
+            try:
+                node.write(path, wanted)
+            except ManagedError:
+                # Remembered, so that what can't be done is not planned again; there is nothing to put back.
+                del found[name][place]
+                found.setdefault(MANAGED, {})[place] = wanted
+                save_found(options.found, found)
+                print(f"{place}: stays at {old}: the kernel places this interrupt itself", file=sys.stderr)  # noqa: T201
+                continue
             now = node.read(path)
             if now is None or not same(path, now, wanted):
                 raise RefusedError(f"{path}: wrote {wanted!r}, reads {now!r}. Fix: see what else sets it")
@@ -336,6 +479,8 @@ def restore(node, names, options, dry):
                 lines.append(f"{name}: {place}: {now} -> {old}")
         if not dry:
             del found[name]
+            if name == "affinity":
+                found.pop(MANAGED, None)
             save_found(options.found, found)
     return lines
 
@@ -346,7 +491,7 @@ def up(node, options, dry):
     address, _, prefix = options.address.partition("/")
     lines = []
     held = addresses().get(address)
-    if held not in (None, interface):
+    if held is not None and interface not in (held, *lower_interfaces(node, held)):
         raise RefusedError(f"address {address} is already on {held}. Fix: take it off there, or correct herd_address")
     flags = int(node.read(node.net / interface / "flags") or "0", 16)
     steps = [] if flags & 1 else [["ip", "link", "set", "dev", interface, "up"]]
