@@ -124,7 +124,7 @@ def read_csv(
         ValueError: a column is missing or a cell is no number; the message has the file and the line.
     """
     found = []
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         for row in (reader := csv.DictReader(file)):
             try:
                 if any(float(row[column]) != wanted for column, wanted in (where or {}).items()):

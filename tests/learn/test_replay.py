@@ -38,6 +38,12 @@ def test_reads_a_file_by_its_columns(tmp_path: Path) -> None:
         read_csv(file, knobs={"itr-delay": "delay"}, metrics={"achieved_ratio": "done/qps"})
 
 
+def test_a_mark_that_a_spreadsheet_writes_is_no_part_of_the_first_column(tmp_path: Path) -> None:
+    file = tmp_path / "grid.csv"
+    file.write_text(CSV, encoding="utf-8-sig")
+    assert len(read_csv(file, knobs={"itr-delay": "delay"}, metrics={"power_watts": "joules"}, where={"day": 0})) == 2
+
+
 def test_repeats_are_averaged_and_holes_refused() -> None:
     one = Observation(point={"a": 1, "b": 1}, metrics={"x": 1.0})
     other = Observation(point={"a": 1, "b": 1}, metrics={"x": 3.0})
