@@ -74,9 +74,11 @@ def differences(frame: pd.DataFrame) -> pd.DataFrame:
 def windows(frame: pd.DataFrame, seconds: float) -> pd.DataFrame:
     """Figures per window of `seconds` and stream, the windows of all streams counted from the frame's first row.
 
-    `rows`; of what is per row its median and its rate (`rx_bytes_median`, `rx_bytes_per_second`); of counters their
-    rate; `energy_joules` and `power_watts` of the core's package over the window: cores of one package all show the
-    same energy, so don't add them up. What a row counted belongs to the row's own window. Raises DataError for a frame
+    `rows`; `covered_seconds`, the part of the window between the stream's first and last row, by which every rate is
+    divided, since rows mostly end in the middle of a window; of what is per row its median and its rate
+    (`rx_bytes_median`, `rx_bytes_per_second`); of counters their rate; `energy_joules` and `power_watts` of the core's
+    package over the window: cores of one package all show the same energy, so don't add them up. What a row counted
+    belongs to the row's own window. A window of which nothing is covered has no rates. Raises DataError for a frame
     without times or a length that isn't above 0.
     """
     if not seconds > 0:
@@ -94,19 +96,34 @@ def windows(frame: pd.DataFrame, seconds: float) -> pd.DataFrame:
         [keys[name] for name in by], sort=True, dropna=False
     )
     result = groups.size().rename("rows").to_frame()
+    covered = _covered(result, times - times.min(), frame.get("stream"), seconds)
+    result["covered_seconds"] = covered
     for name in PER_ROW:
         if name in counted:
             result[f"{name}_median"] = groups[name].median()
-            result[f"{name}_per_second"] = groups[name].sum() / seconds
+            result[f"{name}_per_second"] = groups[name].sum() / covered
     for name in COUNTERS:
         if name in counted:
-            result[f"{name}_per_second"] = groups[name].sum(min_count=1) / seconds
+            result[f"{name}_per_second"] = groups[name].sum(min_count=1) / covered
     if "energy_joules" in counted:
         result["energy_joules"] = groups["energy_joules"].sum(min_count=1)
-        result["power_watts"] = result["energy_joules"] / seconds
+        result["power_watts"] = result["energy_joules"] / covered
     result = result.reset_index()
     result.insert(1, "begin_seconds", result["window"] * seconds)
     return result
+
+
+def _covered(windows: pd.DataFrame, times: pd.Series, streams: pd.Series | None, seconds: float) -> pd.Series:
+    """Seconds of each window between its stream's first and last row; NaN instead of 0."""
+    begins = windows.index.get_level_values("window") * seconds
+    if streams is None:
+        first, last = times.min(), times.max()
+    else:
+        spans = times.groupby(streams, sort=False).agg(["min", "max"])
+        names = windows.index.get_level_values("stream")
+        first, last = spans["min"].reindex(names).to_numpy(), spans["max"].reindex(names).to_numpy()
+    covered = np.minimum(begins + seconds, last) - np.maximum(begins, first)
+    return pd.Series(np.where(covered > 0, covered, np.nan), index=windows.index)
 
 
 def _steps(values: np.ndarray, bits: int | None) -> np.ndarray:

@@ -1,6 +1,7 @@
 """What went into a log comes out of it: byte for byte as text, in units as frames, and nothing assumed."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -181,6 +182,23 @@ def test_windows_give_medians_rates_and_energy(folder: Path) -> None:
     assert set(both["core"]) == set(CORES)
     with pytest.raises(DataError, match="longer than 0"):
         windows(log.frame(), 0)
+
+
+def test_rates_are_those_of_the_time_that_rows_cover() -> None:
+    def steady(stream: str, first: int, last: int) -> pd.DataFrame:
+        n = np.arange(first, last)
+        return pd.DataFrame(
+            {"stream": stream, "core": 0, "time_seconds": n * 1e-3, "energy_joules": n * 0.02, "rx_bytes": 100}
+        )
+
+    frame = pd.concat([steady("a", 0, 2101), steady("b", 700, 3350), steady("c", 2000, 2001)], ignore_index=True)
+    found = windows(frame, 1.0)
+    assert found["covered_seconds"].round(3).tolist()[:6] == [1.0, 0.3, 1.0, 1.0, 0.1, 1.0]
+    assert found.loc[found["stream"] != "c", "power_watts"].to_numpy() == pytest.approx(20.0, rel=0.01)
+    assert found.loc[found["stream"] != "c", "rx_bytes_per_second"].to_numpy() == pytest.approx(1e5, rel=0.01)
+    alone = found.loc[found["stream"] == "c"].iloc[0]
+    assert alone["rows"] == 1
+    assert math.isnan(alone["rx_bytes_per_second"])
 
 
 def test_export_gives_the_drivers_text_byte_for_byte(folder: Path, texts: dict[int, bytes], tmp_path: Path) -> None:
