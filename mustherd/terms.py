@@ -10,6 +10,9 @@ from typing import Annotated
 
 import msgspec
 
+NODE = "node-0"
+"""The sheep that is the node as a whole."""
+
 MAX_VALUE = 2**53 - 1
 """The largest knob value: beyond it JSON readers that use doubles would round."""
 

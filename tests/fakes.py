@@ -6,11 +6,9 @@ from dataclasses import dataclass, field
 from mustherd.node.clock import Clock, MonotonicClock
 from mustherd.node.knob import KnobError
 from mustherd.node.logger import Rows
-from mustherd.terms import KnobInfo, Load, LoadReport, Zone
+from mustherd.terms import NODE, KnobInfo, Load, LoadReport, Zone
 from mustherd.wire import codec
 from mustherd.wire import messages as m
-
-SHEEP = "node-0"
 
 
 @dataclass
@@ -115,8 +113,8 @@ class FakeNode:
     def __init__(self, clock: Clock | None = None) -> None:
         self.facts: dict[str, str] = {"kind": "fake"}
         self.clock: Clock = clock or MonotonicClock()
-        self.itr = FakeKnob(KnobInfo(name="itr-delay", sheep=SHEEP, unit="us", values=(1,), low=2, high=400), 1)
-        self.dvfs = FakeKnob(KnobInfo(name="dvfs", sheep=SHEEP, unit="MHz", low=1200, high=2600, step=100), 2600)
+        self.itr = FakeKnob(KnobInfo(name="itr-delay", sheep=NODE, unit="us", values=(1,), low=2, high=400), 1)
+        self.dvfs = FakeKnob(KnobInfo(name="dvfs", sheep=NODE, unit="MHz", low=1200, high=2600, step=100), 2600)
         self.knobs: list[FakeKnob] = [self.itr, self.dvfs]
         self.meter: FakeMeter | None = FakeMeter()
         self.loggers: list[FakeLogger] = [FakeLogger()]

@@ -79,6 +79,7 @@ from mustherd.daemon import log_to_stderr
 from mustherd.shepherd.events import HerdError
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.wire.endpoints import Ports, ShepherdEndpoint
+from mustherd.wire.messages import LogAction
 log_to_stderr(30)
 keep_pages()
 over = threading.Event()
@@ -100,14 +101,14 @@ with LogWriter(Path(sys.argv[1])) as logs:
         for name, view in herd.musters().items():
             if view.presence == "alive" and started.get(name) != view.muster_epoch:
                 try:
-                    if not herd.log(name, "start", label=sys.argv[6]).result(5).error:
+                    if not herd.log(name, LogAction(action="start", label=sys.argv[6])).result(5).error:
                         started[name] = view.muster_epoch
                         print("started", flush=True)
                 except (HerdError, TimeoutError):
                     pass
     for name in started:
         try:
-            print("stopped", herd.log(name, "stop", label=sys.argv[6]).result(20), flush=True)
+            print("stopped", herd.log(name, LogAction(action="stop", label=sys.argv[6])).result(20), flush=True)
         except (HerdError, TimeoutError):
             pass
     herd.stop()

@@ -134,8 +134,8 @@ def status(shepherd: Shepherd = LOCAL, keys: Keys = None, json: Json = False) ->
         table.add_column(column)
     for muster in herd.musters:
         knobs = ", ".join(sorted({knob.name for knob in muster.knobs}))
-        heard = f"{muster.heard_s_ago:.1f} s ago"
-        table.add_row(muster.muster, muster.state, heard, str(muster.in_force or "none"), knobs)
+        heard = f"{muster.silent_s:.1f} s ago"
+        table.add_row(muster.name, muster.presence, heard, str(muster.in_force or "none"), knobs)
     emit(console, table)
     if herd.malformed:
         console.print(f"{herd.malformed} malformed frames were dropped")

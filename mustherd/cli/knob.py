@@ -9,7 +9,7 @@ from mustherd.cli.operator import LOCAL, Keys, Shepherd
 
 if TYPE_CHECKING:
     from mustherd.terms import Reading, Setting
-    from mustherd.wire.messages import MusterStatus
+    from mustherd.wire.messages import MusterView
 
 app = typer.Typer(
     help="Knobs by hand, through a running shepherd (mustherd shepherd run).",
@@ -128,21 +128,21 @@ def _setting(sheep: str, knob: str, value: int) -> "Setting":
     return Setting(sheep, knob, value)
 
 
-def _find(muster: str, shepherd: str, keys: Path | None) -> "MusterStatus":
+def _find(muster: str, shepherd: str, keys: Path | None) -> "MusterView":
     from mustherd.cli.operator import status
 
-    musters = {m.muster: m for m in status(shepherd, keys).musters}
+    musters = {m.name: m for m in status(shepherd, keys).musters}
     if muster not in musters:
         raise typer.BadParameter(f"no muster {muster!r}; there are {', '.join(sorted(musters)) or 'none'}")
     return musters[muster]
 
 
-def _rows(muster: "MusterStatus") -> list[dict[str, Any]]:
+def _rows(muster: "MusterView") -> list[dict[str, Any]]:
     read = {(r.sheep, r.knob): r for r in muster.readings}
     rows = []
     for info in muster.knobs:
         reading = read.get((info.sheep, info.name))
-        row = {"muster": muster.muster, "sheep": info.sheep, "knob": info.name, "unit": info.unit}
+        row = {"muster": muster.name, "sheep": info.sheep, "knob": info.name, "unit": info.unit}
         values = {name: getattr(reading, name, None) for name in ("asked", "applied", "running", "held")}
         rows.append({**row, "allowed": info.allowed_text(), **values})
     return rows

@@ -112,9 +112,9 @@ def _ask(
 ) -> None:
     from mustherd.cli.operator import ask
     from mustherd.wire import codec
-    from mustherd.wire.messages import Call, LogAsk, Refused, Status
+    from mustherd.wire.messages import Call, LogAction, LogAsk, Refused, Status
 
-    body = LogAsk(muster=muster, action=action, streams=tuple(streams or ()), **more)
+    body = LogAsk(muster=muster, wanted=LogAction(action=action, streams=tuple(streams or ()), **more))
     try:
         codec.call(codec.encode(Call(number=1, body=body)))
     except ValueError as error:

@@ -21,11 +21,10 @@ from mustherd.load.memcached.counters import Address
 from mustherd.load.mutilate.source import MutilateSource
 from mustherd.load.placement import Layout, Place
 from mustherd.load.ssh_host import SshHost
-from mustherd.shepherd.events import MusterView
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.store.errors import StoreError
 from mustherd.terms import Load, LoadReport
-from mustherd.wire.messages import Measured
+from mustherd.wire.messages import Measured, MusterView
 
 OPEN_WAIT_S = 5.0
 """For a muster to say that its window is open; usually some milliseconds."""

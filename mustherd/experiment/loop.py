@@ -40,7 +40,6 @@ from mustherd.shepherd.events import (
     DecisionLost,
     HerdError,
     HerdEvent,
-    MusterView,
     PresenceChanged,
     PutBack,
     StopAsked,
@@ -49,6 +48,7 @@ from mustherd.shepherd.shepherd import Shepherd
 from mustherd.store.store import INTERRUPTED, Store
 from mustherd.terms import Load
 from mustherd.trial import Trial, TrialKind, TrialState
+from mustherd.wire.messages import MusterView
 
 log = logging.getLogger(__name__)
 

@@ -16,11 +16,11 @@ from mustherd.experiment.window_metrics import metrics
 from mustherd.load.errors import LoadError
 from mustherd.rowlog.medians import median_rx_bytes
 from mustherd.rowlog.writer import LogWriter
-from mustherd.shepherd.events import HerdError, MusterView
+from mustherd.shepherd.events import HerdError
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.terms import settings_of
 from mustherd.trial import Trial, TrialState, label_of
-from mustherd.wire.messages import Measured
+from mustherd.wire.messages import Measured, MusterView
 
 T = TypeVar("T")
 

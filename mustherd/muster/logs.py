@@ -201,16 +201,16 @@ class Logs:
 
     def order(self, order: m.LogOrder, now: float, *, in_use: bool) -> None:
         """Begin to carry an order out; `answer` says when it is."""
-        self._order, self._objection = order, ""
+        self._order, self._objection, wanted = order, "", order.wanted
         try:
             if in_use:
                 self._objection = "the streams are in use: a window is under way"
-            elif order.action == "start":
-                self.open(order.streams, order.label, now, order.every, order.columns)
-            elif order.action == "flush":
-                self.flush(order.streams, now)
+            elif wanted.action == "start":
+                self.open(wanted.streams, wanted.label, now, wanted.every, wanted.columns)
+            elif wanted.action == "flush":
+                self.flush(wanted.streams, now)
             else:
-                self.close(order.streams, now)
+                self.close(wanted.streams, now)
         except KeyError as error:
             self._objection = f"there is no text stream {error} on this node"
         except ValueError as error:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from mustherd.herd.membership import Change
-from mustherd.terms import KnobInfo, Reading, Zone
+from mustherd.terms import Reading
 
 
 class HerdError(Exception):
@@ -44,23 +44,3 @@ class StopAsked:
 
 
 HerdEvent = PresenceChanged | DecisionLost | PutBack | StopAsked
-
-
-@dataclass(frozen=True)
-class MusterView:
-    """One muster as the shepherd knows it now."""
-
-    name: str
-    presence: str
-    muster_epoch: int
-    knobs: tuple[KnobInfo, ...]
-    zones: tuple[Zone, ...]
-    streams: tuple[str, ...]
-    facts: dict[str, str]
-    in_force: int
-    times_late: int
-    """How often it has been late or worse: a trial compares it before and after."""
-    unrestored: int
-    answer_ms: float | None
-    readings: tuple[Reading, ...]
-    silent_s: float

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from mustherd.shepherd.events import HerdEvent, StopAsked
 from mustherd.shepherd.orders import Orders
 from mustherd.shepherd.roster import Roster
-from mustherd.shepherd.session import answer_of, log_order_of, logged_of, status_of
+from mustherd.shepherd.session import answer_of, logged_of
 from mustherd.wire import messages as m
 from mustherd.wire.endpoints import Received, ShepherdEndpoint
 
@@ -42,13 +42,12 @@ class Operators:
             return
         match call.body:
             case m.StatusAsk():
-                musters = tuple(status_of(view) for view in self._roster.views().values())
                 answer(
                     m.Status(
                         experiment=self._experiment,
                         folder=self._folder,
                         malformed=self._end.malformed,
-                        musters=musters,
+                        musters=tuple(self._roster.views().values()),
                     )
                 )
             case m.StopAsk():
@@ -64,5 +63,5 @@ class Operators:
                 future.add_done_callback(lambda done: answer(answer_of(done)))
             case m.LogAsk():
                 logged: Future[m.Logged] = Future()
-                self._orders.log_order(call.body.muster, log_order_of(call.number, call.body), logged)
+                self._orders.log_order(call.body.muster, m.LogOrder(order=call.number, wanted=call.body.wanted), logged)
                 logged.add_done_callback(lambda done: answer(logged_of(done)))

@@ -4,13 +4,14 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+
+import msgspec
 
 from mustherd.herd.decisions import Decisions
 from mustherd.herd.link import Link, LinkFullError
 from mustherd.herd.membership import Change, Membership, Presence
 from mustherd.herd.timing import BEAT_PERIOD_S
-from mustherd.shepherd.events import HerdError, HerdEvent, MusterView, PresenceChanged
+from mustherd.shepherd.events import HerdError, HerdEvent, PresenceChanged
 from mustherd.shepherd.session import MusterSession, objection
 from mustherd.shepherd.sink import LogSink
 from mustherd.wire import messages as m
@@ -46,14 +47,14 @@ class Roster:
         self._membership = Membership()
         self._refused: dict[str, str] = {}
         self._lock = threading.Lock()
-        self._views: dict[str, MusterView] = {}
+        self._views: dict[str, m.MusterView] = {}
 
-    def views(self) -> dict[str, MusterView]:
+    def views(self) -> dict[str, m.MusterView]:
         """Every muster that ever said hello, as of now; callable from any thread."""
         with self._lock:
             views = dict(self._views)
-        now = self._now()
-        return {name: replace(view, silent_s=self._membership.silent_s(name, now)) for name, view in views.items()}
+        now, silent_s = self._now(), self._membership.silent_s
+        return {name: msgspec.structs.replace(view, silent_s=silent_s(name, now)) for name, view in views.items()}
 
     def show(self, name: str) -> None:
         """Let others see what has changed about a muster."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from mustherd.herd.decisions import Decisions
 from mustherd.herd.timing import BEAT_PERIOD_S
-from mustherd.shepherd.events import HerdError, HerdEvent, MusterView
+from mustherd.shepherd.events import HerdError, HerdEvent
 from mustherd.shepherd.intake import Intake
 from mustherd.shepherd.operators import Operators
 from mustherd.shepherd.orders import Orders
@@ -42,7 +42,7 @@ class ShepherdServer:
         self.intake = Intake(end, self._roster, sink, epoch)
         self._operators = Operators(end, self._roster, self.orders, experiment=experiment, folder=folder, tell=tell)
 
-    def views(self) -> dict[str, MusterView]:
+    def views(self) -> dict[str, m.MusterView]:
         """Every muster that ever said hello, as of now; callable from any thread."""
         return self._roster.views()
 

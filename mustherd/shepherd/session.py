@@ -10,7 +10,7 @@ import msgspec
 from mustherd.herd.flow import Receiver
 from mustherd.herd.link import Link
 from mustherd.herd.membership import Presence
-from mustherd.shepherd.events import HerdError, MusterView
+from mustherd.shepherd.events import HerdError
 from mustherd.terms import Reading
 from mustherd.wire import messages as m
 
@@ -57,10 +57,10 @@ class MusterSession:
         for future in waiting:
             reject(future, HerdError(reason, text))
 
-    def view(self, presence: Presence | None, silent_s: float) -> MusterView:
+    def view(self, presence: Presence | None, silent_s: float) -> m.MusterView:
         """As others see it."""
         hello = self.hello
-        return MusterView(
+        return m.MusterView(
             name=hello.muster,
             presence=str(presence),
             muster_epoch=hello.muster_epoch,
@@ -90,20 +90,6 @@ def reject(future: Future[Any], error: HerdError) -> None:
     """Tell who waits that it won't come about; nothing for one that has been told already."""
     if not future.done():
         future.set_exception(error)
-
-
-def status_of(view: MusterView) -> m.MusterStatus:
-    """A view as an operator gets it."""
-    return m.MusterStatus(
-        muster=view.name,
-        state=view.presence,
-        heard_s_ago=view.silent_s,
-        in_force=view.in_force,
-        answer_ms=view.answer_ms,
-        knobs=view.knobs,
-        facts=view.facts,
-        readings=view.readings,
-    )
 
 
 def answer_of(done: Future[m.Applied]) -> m.Done | m.Refused:
@@ -139,11 +125,4 @@ def credit_of(muster: MusterSession, shepherd_epoch: int, all_musters: Collectio
         ack=muster.flow.durable,
         got=muster.flow.got,
         window=window,
-    )
-
-
-def log_order_of(number: int, ask: m.LogAsk) -> m.LogOrder:
-    """An operator's wish as a muster gets it."""
-    return m.LogOrder(
-        order=number, action=ask.action, streams=ask.streams, label=ask.label, every=ask.every, columns=ask.columns
     )

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from mustherd.herd.timing import LATE_AFTER_S
-from mustherd.shepherd.events import HerdError, HerdEvent, MusterView
+from mustherd.shepherd.events import HerdError, HerdEvent
 from mustherd.shepherd.server import ShepherdServer
 from mustherd.shepherd.session import reject
 from mustherd.shepherd.sink import LogSink
@@ -80,7 +80,7 @@ class Shepherd:
         else:
             self._finish()
 
-    def musters(self) -> dict[str, MusterView]:
+    def musters(self) -> dict[str, m.MusterView]:
         """Every muster that ever said hello, as of now."""
         return self._server.views()
 
@@ -160,24 +160,15 @@ class Shepherd:
             raise ValueError(str(error)) from None
         return order
 
-    def log(
-        self,
-        muster: str,
-        action: str,
-        *,
-        label: str,
-        streams: tuple[str, ...] = (),
-        every: int = 1,
-        columns: tuple[str, ...] = (),
-    ) -> Future[m.Logged]:
-        """Start, stop or flush text streams of a muster outside windows (none named: all).
+    def log(self, muster: str, wanted: m.LogAction) -> Future[m.Logged]:
+        """Start, stop or flush text streams of a muster outside windows.
 
         HerdError when it can't be had; ValueError for what can't be told to a muster.
         """
         with self._lock:
             self._measures += 1
             number = self._measures
-        order = m.LogOrder(order=number, action=action, streams=streams, label=label, every=every, columns=columns)
+        order = m.LogOrder(order=number, wanted=wanted)
         try:
             codec.order(codec.encode(order))
         except (TypeError, OverflowError) as error:

@@ -232,18 +232,24 @@ class Cancel(msgspec.Struct, frozen=True, kw_only=True, tag="cancel"):
     measure: Session
 
 
-class LogOrder(msgspec.Struct, frozen=True, kw_only=True, tag="logorder"):
-    """Streams outside a window: read on from now, throw away what has piled up, or read to the end and stop."""
+class LogAction(msgspec.Struct, frozen=True, kw_only=True):
+    """Of streams outside a window: read on from now, throw away what has piled up, or read to the end and stop."""
 
-    order: Session
     action: Annotated[str, msgspec.Meta(pattern="^(start|stop|flush)$(?!\n)")]
-    streams: Streams
+    streams: Streams = ()
     """None: all of the node's."""
-    label: Label
+    label: Label = "by-hand"
     every: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
     """Of text streams, keep one row in so many."""
     columns: Columns = ()
     """Of text streams, keep these columns (and the row's number); none: all."""
+
+
+class LogOrder(msgspec.Struct, frozen=True, kw_only=True, tag="logorder"):
+    """Do something with streams; answered with Logged."""
+
+    order: Session
+    wanted: LogAction
 
 
 # --- control --------------------------------------------------------------------------------------------------------
@@ -339,27 +345,29 @@ class KnobsAsk(msgspec.Struct, frozen=True, kw_only=True, tag="knobs?"):
 
 
 class LogAsk(msgspec.Struct, frozen=True, kw_only=True, tag="log?"):
-    """Start, stop or flush log streams of one muster by hand; see LogOrder."""
+    """Start, stop or flush log streams of one muster by hand."""
 
     muster: Name
-    action: Annotated[str, msgspec.Meta(pattern="^(start|stop|flush)$(?!\n)")]
-    streams: Streams = ()
-    label: Label = "by-hand"
-    every: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
-    columns: Columns = ()
+    wanted: LogAction
 
 
-class MusterStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One muster as the shepherd sees it."""
+class MusterView(msgspec.Struct, frozen=True, kw_only=True):
+    """One muster as the shepherd knows it now. `mustherd herd status --json` prints it under the names given here."""
 
-    muster: str
-    state: str
-    heard_s_ago: float
+    name: str = msgspec.field(name="muster")
+    presence: str = msgspec.field(name="state")
+    silent_s: float = msgspec.field(name="heard_s_ago")
+    muster_epoch: int
+    facts: dict[str, str]
+    knobs: tuple[KnobInfo, ...]
+    zones: tuple[Zone, ...]
+    streams: tuple[str, ...]
     in_force: int
+    times_late: int
+    """How often it has been late or worse: a trial compares it before and after."""
+    unrestored: int
     answer_ms: float | None
     """From the newest decision to its answer with the values read back."""
-    knobs: tuple[KnobInfo, ...]
-    facts: dict[str, str]
     readings: tuple[Reading, ...]
 
 
@@ -368,7 +376,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status"):
 
     experiment: str
     folder: str
-    musters: tuple[MusterStatus, ...]
+    musters: tuple[MusterView, ...]
     malformed: int
 
 

@@ -18,10 +18,9 @@ from pathlib import Path
 import zmq
 
 from mustherd.shepherd.shepherd import Shepherd
-from mustherd.terms import Setting
+from mustherd.terms import NODE, Setting
 from mustherd.wire import keys
 from mustherd.wire.endpoints import Ports, ShepherdEndpoint
-from tests.fakes import SHEEP
 
 ROUNDS = {1: 300, 32: 60, 128: 25}
 LIMIT_P99_MS = {1: 20.0, 32: 150.0, 128: 250.0}
@@ -85,7 +84,7 @@ def _herd(count: int, folder: Path | None) -> dict[str, object]:
                 time.sleep(0.05)
             time.sleep(1.0)
             for number in range(-3, ROUNDS[count]):
-                settings = (Setting(SHEEP, "dvfs", 1200 + 100 * (number % 10)), Setting(SHEEP, "itr-delay", 100))
+                settings = (Setting(NODE, "dvfs", 1200 + 100 * (number % 10)), Setting(NODE, "itr-delay", 100))
                 began = time.perf_counter()
                 took = _round(shepherd, count, settings)
                 if number >= 0:

@@ -18,10 +18,10 @@ from mustherd.muster.muster import Muster
 from mustherd.muster.pasture import Pasture
 from mustherd.shepherd.events import DecisionLost, HerdEvent, PutBack
 from mustherd.shepherd.server import ShepherdServer
-from mustherd.terms import Setting
+from mustherd.terms import NODE, Setting
 from mustherd.wire import messages as m
 from mustherd.wire.endpoints import Received
-from tests.fakes import ORIGINALS, SHEEP, FakeNode, MemoryJournal
+from tests.fakes import ORIGINALS, FakeNode, MemoryJournal
 
 STEP_S = 0.02
 SLACK_S = WELCOME_MAX_S + 2 * STEP_S
@@ -263,4 +263,4 @@ class _MusterEnd:
 
 
 def setting(itr: int, mhz: int) -> tuple[Setting, ...]:
-    return (Setting(SHEEP, "dvfs", mhz), Setting(SHEEP, "itr-delay", itr))
+    return (Setting(NODE, "dvfs", mhz), Setting(NODE, "itr-delay", itr))

@@ -7,8 +7,8 @@ from mustherd.muster.config import Range
 from mustherd.muster.journal import Journal, JournalError
 from mustherd.muster.pasture import MAX_ERROR_CHARACTERS, Pasture
 from mustherd.node.knob import KnobError
-from mustherd.terms import Setting
-from tests.fakes import ORIGINALS, SHEEP, FakeNode, MemoryJournal
+from mustherd.terms import NODE, Setting
+from tests.fakes import ORIGINALS, FakeNode, MemoryJournal
 from tests.herding import RANGES
 
 
@@ -20,7 +20,7 @@ class Stand:
         self.pasture = Pasture(self.node.knobs, ranges, self.journal)
 
     def apply(self, **values: int):
-        return self.pasture.apply([Setting(SHEEP, name.replace("_", "-"), value) for name, value in values.items()])
+        return self.pasture.apply([Setting(NODE, name.replace("_", "-"), value) for name, value in values.items()])
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_applied_read_back_and_put_back(stand: Stand):
     ],
 )
 def test_out_of_range_is_refused_before_anything_is_touched(stand: Stand, settings, why: str):
-    outcome = stand.pasture.apply([Setting(SHEEP, k, v) for k, v in settings])
+    outcome = stand.pasture.apply([Setting(NODE, k, v) for k, v in settings])
     assert outcome.word == "refused"
     assert why in outcome.detail
     assert all(knob.writes == [] for knob in stand.node.knobs)
@@ -150,7 +150,7 @@ def test_a_knob_that_is_gone_is_shouted_about_and_stays_journalled(caplog):
 
 def test_a_former_lifes_knob_is_put_back_even_if_it_is_not_in_the_configuration_any_more():
     journal = MemoryJournal()
-    journal.record({(SHEEP, "itr-delay"): 1})
+    journal.record({(NODE, "itr-delay"): 1})
     stand = Stand({"dvfs": RANGES["dvfs"]}, journal)
     stand.node.itr.value = 100
     stand.pasture.restore()

@@ -265,7 +265,7 @@ def test_orders_by_hand_are_answered_with_what_became_of_them(tmp_path: Path) ->
     logs.welcome(5, 0.0)
 
     def ask(action: str, in_use: bool = False, **more: object) -> m.Logged:
-        order = m.LogOrder(order=1, action=action, streams=more.pop("streams", ()), label="x", **more)
+        order = m.LogOrder(order=1, wanted=m.LogAction(action=action, label="x", **more))
         logs.order(order, 0.0, in_use=in_use)
         finish(logs)
         answer = logs.answer(0.0)

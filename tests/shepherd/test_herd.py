@@ -16,15 +16,15 @@ from mustherd.node.twin.node import TwinNode
 from mustherd.shepherd import roster
 from mustherd.shepherd.events import HerdError, PresenceChanged, PutBack, StopAsked
 from mustherd.shepherd.shepherd import Shepherd
-from mustherd.terms import Load, Setting
+from mustherd.terms import NODE, Load, Setting
 from mustherd.wire import keys
 from mustherd.wire import messages as m
 from mustherd.wire.endpoints import MusterEndpoint, OperatorEndpoint, ShepherdEndpoint
-from tests.fakes import ORIGINALS, SHEEP, FakeNode, MemorySink
+from tests.fakes import ORIGINALS, FakeNode, MemorySink
 from tests.herding import ANY, PATIENCE_S, muster, shepherd, wait_for
 from tests.wire.test_codec import HELLO
 
-SLOW = (Setting(SHEEP, "dvfs", 1300), Setting(SHEEP, "itr-delay", 100))
+SLOW = (Setting(NODE, "dvfs", 1300), Setting(NODE, "itr-delay", 100))
 SLOW_VALUES = {"dvfs": 1300, "itr-delay": 100}
 WINDOW = {"settle_s": 0.0, "ramp_s": 0.0, "window_s": 0.05, "load": None}
 
@@ -76,7 +76,7 @@ def test_what_was_refused_says_why_and_leaves_the_node_as_it_was_found(tmp_path)
     with shepherd() as (running, ports), muster(ports, tmp_path, node=node):
         wait_for(running.musters)
         running.decide("muster-1", SLOW).result(PATIENCE_S)
-        refused = running.decide("muster-1", (Setting(SHEEP, "dvfs", 99),)).result(PATIENCE_S)
+        refused = running.decide("muster-1", (Setting(NODE, "dvfs", 99),)).result(PATIENCE_S)
         assert refused.outcome == "refused"
         assert "99 is not allowed" in refused.detail
         assert node.values == ORIGINALS
@@ -87,7 +87,7 @@ def test_a_newer_decision_takes_the_place_of_an_older_one(tmp_path):
     node = FakeNode()
     with shepherd() as (running, ports), muster(ports, tmp_path, node=node):
         wait_for(running.musters)
-        futures = [running.decide("muster-1", (Setting(SHEEP, "dvfs", 1200 + 100 * k),)) for k in range(10)]
+        futures = [running.decide("muster-1", (Setting(NODE, "dvfs", 1200 + 100 * k),)) for k in range(10)]
         wait(futures, PATIENCE_S)
         assert futures[-1].result().outcome == "applied"
         assert node.values == {"dvfs": 2100, "itr-delay": 1}
@@ -222,7 +222,7 @@ def test_a_muster_restores_what_its_former_life_left_and_says_so(tmp_path):
 
     node = FakeNode()
     journal = Journal(tmp_path)
-    journal.record({(SHEEP, "dvfs"): 2600})
+    journal.record({(NODE, "dvfs"): 2600})
     journal.close()
     node.dvfs.value = 1300
     with shepherd() as (running, ports), muster(ports, tmp_path, node=node):
@@ -281,7 +281,7 @@ def test_windows_that_make_no_sense_are_refused_at_once():
             with pytest.raises(ValueError, match="Expected"):
                 running.measure("muster-1", **WINDOW | wrong)
         with pytest.raises(ValueError, match="Expected"):
-            running.decide("muster-1", (Setting(SHEEP, "dvfs", 1.5),))
+            running.decide("muster-1", (Setting(NODE, "dvfs", 1.5),))
 
 
 def test_a_driver_of_blocks_that_fails_does_not_end_the_shepherd(tmp_path, caplog):
@@ -318,10 +318,10 @@ def test_operators_ask_and_set_knobs_by_hand(tmp_path):
             assert {r.knob: r.applied for r in done.readings} == SLOW_VALUES
             status = operator.call(m.StatusAsk(), PATIENCE_S)
             (one,) = status.musters
-            assert (one.muster, one.state) == ("muster-1", "alive")
+            assert (one.name, one.presence) == ("muster-1", "alive")
             assert one.in_force > 0
             assert {r.knob: r.applied for r in one.readings} == SLOW_VALUES
-            refused = operator.call(m.KnobsAsk(muster="muster-1", settings=(Setting(SHEEP, "dvfs", 7),)), PATIENCE_S)
+            refused = operator.call(m.KnobsAsk(muster="muster-1", settings=(Setting(NODE, "dvfs", 7),)), PATIENCE_S)
             assert "7 is not allowed" in refused.reason
             unknown = operator.call(m.KnobsAsk(muster="muster-9", settings=()), PATIENCE_S)
             assert "not in the herd" in unknown.reason

@@ -351,7 +351,7 @@ def test_a_key_stands_for_one_name_only(tmp_path, caplog):
             assert other.public != own.public
             say(false, BEAT)
             status = wait_for(lambda: operator.call(m.StatusAsk()).malformed and operator.call(m.StatusAsk()))
-            assert [x.muster for x in status.musters] == ["muster-1"]
+            assert [x.name for x in status.musters] == ["muster-1"]
             assert "not an operator's" in muster.call(m.StopAsk()).reason
             assert list(running.musters()) == ["muster-1"]
         finally:

@@ -9,11 +9,11 @@ import re
 from mustherd.node.knob import KnobError
 from mustherd.node.linux import msr as m
 from mustherd.node.linux import topology
-from mustherd.node.linux.knob import SHEEP, LinuxKnob, UnfitError, agreed
+from mustherd.node.linux.knob import LinuxKnob, UnfitError, agreed
 from mustherd.node.linux.msr import Msr
 from mustherd.node.linux.speed import Speedometer
 from mustherd.node.linux.tree import Tree, TreeError
-from mustherd.terms import KnobInfo
+from mustherd.terms import NODE, KnobInfo
 
 NAME = "dvfs"
 
@@ -85,7 +85,7 @@ class MsrDvfs(Dvfs):
         step = m.MHZ_PER_RATIO
         info = KnobInfo(
             name=NAME,
-            sheep=SHEEP,
+            sheep=NODE,
             unit="MHz",
             values=tuple(r * step for r in range(nominal + 1, top + 1)),
             low=low * step,
@@ -129,7 +129,7 @@ class UserspaceDvfs(Dvfs):
         if nominal < max(self._khz):
             # acpi-cpufreq says turbo as the nominal clock plus 1 MHz.
             names[nominal + 1] = "turbo"
-        info = KnobInfo(name=NAME, sheep=SHEEP, unit="MHz", values=tuple(sorted({*names, *self._khz})), names=names)
+        info = KnobInfo(name=NAME, sheep=NODE, unit="MHz", values=tuple(sorted({*names, *self._khz})), names=names)
         super().__init__(tree, speed, info, nominal)
         self._codes = {governor: code for code, governor in names.items()}
 
@@ -176,7 +176,7 @@ class BoundsDvfs(Dvfs):
             raise KnobError(f"{NAME}: cpufreq names no range of clocks ({low}..{high} MHz)")
         info = KnobInfo(
             name=NAME,
-            sheep=SHEEP,
+            sheep=NODE,
             unit="MHz",
             values=(FREE,),
             low=low,

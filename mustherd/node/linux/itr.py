@@ -7,8 +7,8 @@ Drivers differ in what the number means, so each kind has a dialect; all of them
 from typing import Protocol
 
 from mustherd.node.linux.ethtool import Coalesce, Ethtool
-from mustherd.node.linux.knob import SHEEP, LinuxKnob, UnfitError
-from mustherd.terms import KnobInfo
+from mustherd.node.linux.knob import LinuxKnob, UnfitError
+from mustherd.terms import NODE, KnobInfo
 
 NAME = "itr-delay"
 OFF, ADAPTIVE = 0, 1
@@ -44,7 +44,7 @@ def _info(
 ) -> KnobInfo:
     return KnobInfo(
         name=NAME,
-        sheep=SHEEP,
+        sheep=NODE,
         unit="us",
         values=values,
         low=low,

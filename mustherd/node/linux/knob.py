@@ -7,8 +7,6 @@ from mustherd.node.knob import BaseKnob
 from mustherd.node.linux.ethtool import EthtoolError
 from mustherd.node.linux.tree import TreeError
 
-SHEEP = "node-0"
-
 
 class UnfitError(Exception):
     """What is set is nothing that one canonical value says, so it couldn't be put back; the message says what it is."""

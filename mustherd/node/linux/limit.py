@@ -5,11 +5,11 @@ import math
 from mustherd.node.knob import KnobError
 from mustherd.node.linux import msr as m
 from mustherd.node.linux import topology
-from mustherd.node.linux.knob import SHEEP, LinuxKnob, UnfitError, agreed
+from mustherd.node.linux.knob import LinuxKnob, UnfitError, agreed
 from mustherd.node.linux.msr import Msr
 from mustherd.node.linux.powercap import PowerZone, package_zones
 from mustherd.node.linux.tree import Cause, Tree, TreeError
-from mustherd.terms import KnobInfo
+from mustherd.terms import NODE, KnobInfo
 
 NAME = "rapl-limit"
 
@@ -42,7 +42,7 @@ class RaplLimit(LinuxKnob):
         low = min(_lowest(tree, registers), high)
         if low <= 0:
             raise KnobError(f"{NAME}: the CPU names no range of limits")
-        super().__init__(KnobInfo(name=NAME, sheep=SHEEP, unit="W", low=low, high=high))
+        super().__init__(KnobInfo(name=NAME, sheep=NODE, unit="W", low=low, high=high))
 
     def _read(self) -> int:
         return agreed(((zone.name, self._of(zone)) for zone in package_zones(self._tree)), "W")

@@ -22,6 +22,7 @@ from mustherd.node.linux.ethtool import EthtoolError
 from mustherd.node.linux.perf import EVENTS, Counters
 from mustherd.node.linux.tree import INTERRUPTS, OpenFile, Tree
 from mustherd.node.logger import Rows
+from mustherd.terms import NODE
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +62,9 @@ QUEUE_NAMES = tuple(
 
 
 class NicLog:
-    """Stream `nic-log-node-0`; keeps the contract of mustherd.node.logger.NativeLogger. `close` ends it."""
+    """Keeps the contract of mustherd.node.logger.NativeLogger. `close` ends it."""
 
-    stream = "nic-log-node-0"
+    stream = f"nic-log-{NODE}"
 
     def __init__(
         self,

@@ -2,8 +2,8 @@
 
 from mustherd.node.knob import KnobError
 from mustherd.node.linux.ethtool import Ethtool, Rings
-from mustherd.node.linux.knob import SHEEP, LinuxKnob, UnfitError
-from mustherd.terms import KnobInfo
+from mustherd.node.linux.knob import LinuxKnob, UnfitError
+from mustherd.terms import NODE, KnobInfo
 
 LOWEST = 64
 
@@ -25,13 +25,13 @@ class RingSize(LinuxKnob):
         name = f"ring-size-{direction}"
         most = _of(ethtool.rings(interface), f"{direction}_max")
         if most is None or most < LOWEST:
-            raise KnobError(f"{name} of {SHEEP}: the driver names no largest size")
+            raise KnobError(f"{name} of {NODE}: the driver names no largest size")
         step = STEPS.get(driver, 0)
         powers = tuple(2**n for n in range(LOWEST.bit_length() - 1, min(most, 2**20).bit_length()))
         super().__init__(
             KnobInfo(
                 name=name,
-                sheep=SHEEP,
+                sheep=NODE,
                 unit="descriptors",
                 values=() if step else powers,
                 low=LOWEST if step else 0,

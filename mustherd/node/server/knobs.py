@@ -7,9 +7,7 @@ from pathlib import Path
 from mustherd.node.knob import BaseKnob
 from mustherd.node.server.group import UNLIMITED, CpuGroup, GroupError
 from mustherd.node.server.process import Server, ServerError
-from mustherd.terms import KnobInfo
-
-SHEEP = "node-0"
+from mustherd.terms import NODE, KnobInfo
 
 SETTLE_S = 0.2
 """For threads to move to other cores, and a restarted server to be listening."""
@@ -26,7 +24,7 @@ class ServerCores(BaseKnob):
     def __init__(self, server: Server, cores: Sequence[int]) -> None:
         """`cores` are those that the server may be given, in that order."""
         super().__init__(
-            KnobInfo(name="server-cores", sheep=SHEEP, unit="cores", low=1, high=len(cores), settle_seconds=SETTLE_S)
+            KnobInfo(name="server-cores", sheep=NODE, unit="cores", low=1, high=len(cores), settle_seconds=SETTLE_S)
         )
         self._server = server
         self._cores = tuple(cores)
@@ -69,7 +67,7 @@ class ServerThreads(BaseKnob):
         super().__init__(
             KnobInfo(
                 name="memcached-threads",
-                sheep=SHEEP,
+                sheep=NODE,
                 unit="threads",
                 low=1,
                 high=max(8, WORKERS_PER_CORE * cores),
@@ -112,7 +110,7 @@ class CpuQuota(BaseKnob):
         super().__init__(
             KnobInfo(
                 name="cpu-quota",
-                sheep=SHEEP,
+                sheep=NODE,
                 unit="%",
                 low=MIN_QUOTA,
                 high=self._unlimited,
@@ -149,7 +147,7 @@ class Sysctl(BaseKnob):
     """
 
     def __init__(self, name: str, file: Path) -> None:
-        super().__init__(KnobInfo(name=name, sheep=SHEEP, unit="us", low=0, high=MAX_POLL_US))
+        super().__init__(KnobInfo(name=name, sheep=NODE, unit="us", low=0, high=MAX_POLL_US))
         self._file = file
 
     def read(self) -> int:

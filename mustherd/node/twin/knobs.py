@@ -4,9 +4,7 @@ from mustherd.node.knob import BaseKnob
 from mustherd.node.twin.faults import DVFS, ITR
 from mustherd.node.twin.machine import Machine
 from mustherd.node.twin.model import ADAPTIVE
-from mustherd.terms import KnobInfo
-
-SHEEP = "node-0"
+from mustherd.terms import NODE, KnobInfo
 
 
 class TwinKnob(BaseKnob):
@@ -41,7 +39,7 @@ class ItrDelay(TwinKnob):
             machine,
             KnobInfo(
                 name=ITR,
-                sheep=SHEEP,
+                sheep=NODE,
                 unit="us",
                 values=(0, ADAPTIVE),
                 low=2,
@@ -65,7 +63,7 @@ class Dvfs(TwinKnob):
             machine,
             KnobInfo(
                 name=DVFS,
-                sheep=SHEEP,
+                sheep=NODE,
                 unit="MHz",
                 values=(turbo,),
                 low=low,

@@ -3,12 +3,13 @@
 from mustherd.node.logger import Rows
 from mustherd.node.twin.machine import Machine, TwinRow
 from mustherd.node.twin.meter import TwinMeter
+from mustherd.terms import NODE
 
 
 class PowerLog:
-    """Stream `power-node-0`: counters, knobs and work at every whole second."""
+    """Counters, knobs and work at every whole second."""
 
-    stream = "power-node-0"
+    stream = f"power-{NODE}"
 
     def __init__(self, machine: Machine, meter: TwinMeter) -> None:
         self._machine = machine
