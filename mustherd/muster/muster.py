@@ -7,22 +7,21 @@ from pathlib import Path
 
 import msgspec
 
-from mustherd.herd.lease import Act, GiveBack, Ignore, Lease
+from mustherd.herd.lease import Act, Ignore, Lease
 from mustherd.herd.link import Link, LinkFullError
 from mustherd.herd.timing import (
     BEAT_PERIOD_S,
     CONNECT_PERIOD_S,
     HELLO_PERIOD_S,
     REFUSED_PERIOD_S,
-    RESTORE_RETRY_MAX_S,
-    RESTORE_RETRY_S,
     UNHEARD_HELLOS,
 )
 from mustherd.muster.config import Config, ConfigError
+from mustherd.muster.enforcement import Enforcement
 from mustherd.muster.logs import Logs
 from mustherd.muster.pasture import Pasture
-from mustherd.muster.reports import fitting
-from mustherd.muster.window import Window
+from mustherd.muster.reports import fitting, introduction
+from mustherd.muster.windows import Windows
 from mustherd.node.node import Node
 from mustherd.wire import codec
 from mustherd.wire import messages as m
@@ -52,18 +51,18 @@ class Muster:
         self._pasture = pasture
         self._end = end
         self._now = now
-        self._late_report: m.Restored | None = None
-        self._next_restore = float("inf")
-        self._restore_pause = RESTORE_RETRY_S
         self._refusal = ""
         self._unheard = 0
         self._stopping = False
-        self._window: Window | None = None
         self._logs = Logs(node.text_loggers, config.logs, Path(config.state))
+        self._windows = Windows(
+            node, pasture, self._logs, report=self._report, in_force=lambda: self._lease.in_force, now=now
+        )
+        self._enforcement = Enforcement(pasture, drop_window=self._windows.drop, report=self._report, now=now)
         self._no_room = False  # for log blocks, until the network has taken some
         self._begin_life()
         try:
-            codec.up(codec.encode(self._introduction(0.0)))
+            codec.up(codec.encode(self._hello_at(0.0)))
         except ValueError as error:
             raise ConfigError(f"{config.muster}: what this node offers can't be told to a shepherd: {error}") from None
 
@@ -76,6 +75,10 @@ class Muster:
         """Ask `run` to return soon."""
         self._stopping = True
         self._end.wake()
+
+    def begin(self) -> None:
+        """Put back what a former life left changed; before anything else."""
+        self._enforcement.begin()
 
     def run(self) -> None:
         """Serve until stopped."""
@@ -90,21 +93,11 @@ class Muster:
         finally:
             self._leave()
 
-    def begin(self) -> None:
-        """Put back what a former life left changed; before anything else."""
-        if self._pasture.changed:
-            log.warning("a former life of this muster left knobs changed; putting them back")
-            readings = self._pasture.restore()
-            self._late_report = m.Restored(reason="a former life left the node changed", readings=readings)
-            self._retry_later()
-
     def _begin_life(self) -> None:
         """Belong to no shepherd, and be somebody whom none has met."""
         self._muster_epoch = new_session()
         self._lease = Lease(self._config.lease_s)
         self._link: Link[m.Report, msgspec.Raw] = Link()
-        self._next_step: float | None = None
-        self._unkept: dict[str, int] = {}
         self._next_beat = -float("inf")
         self._next_hello = -float("inf")
 
@@ -114,40 +107,28 @@ class Muster:
         deadline = min(
             self._next_beat if self._lease.shepherd_epoch else self._next_hello,
             self._link.next_due(),
-            self._logs.next_due() if not self._no_room else float("inf"),
+            self._logs.outbox.next_due() if not self._no_room else float("inf"),
             self._logs.next_work(),
             self._lease.next_tick(),
-            self._next_restore,
+            self._enforcement.next_attempt,
         )
-        pause = max(0.0, deadline - now)
-        if self._next_step is not None and not self._logs.busy(now):
-            pause = min(pause, self._node.clock.wall_seconds_until(self._next_step))
-        return pause
+        return min(max(0.0, deadline - now), self._windows.pause(now))
 
     def tick(self) -> None:
         """Do what the time has made due."""
         now = self._now()
-        self._give_back(self._lease.tick(now))
-        if now >= self._next_restore:
-            self._next_restore = float("inf")
-            if self._pasture.changed and not self._lease.in_force:
-                self._restore("another attempt", again=True)
+        self._enforcement.give_back(self._lease.tick(now))
+        self._enforcement.tick(now, self._lease)
         self._logs.work(now)
         self._answer_log_orders(now)
-        while (
-            self._window is not None
-            and self._next_step is not None
-            and not self._logs.busy(now)
-            and self._node.clock.wall_seconds_until(self._next_step) <= 0
-        ):
-            self._step(self._window)
+        self._windows.work(now)
         if not self._lease.shepherd_epoch:
             if now >= self._next_hello:
                 self._hello(now)
             return
         for numbered in self._link.due(now):
             self._transmit(numbered.seq, numbered.body)
-        self._no_room = not self._logs.ship(self._end, self._muster_epoch, self._lease.shepherd_epoch, now)
+        self._no_room = not self._logs.outbox.ship(self._end, self._muster_epoch, self._lease.shepherd_epoch, now)
         if now >= self._next_beat:
             self._beat(now)
 
@@ -157,7 +138,7 @@ class Muster:
         match message:
             case m.ShepherdBeat(muster_epoch=self._muster_epoch, shepherd_epoch=self._lease.shepherd_epoch):
                 self._link.acknowledged(message.ack, now)
-                self._give_back(
+                self._enforcement.give_back(
                     self._lease.beat(
                         shepherd_epoch=message.shepherd_epoch, sent_s=message.sent_s, wanted=message.wanted, now=now
                     )
@@ -189,23 +170,12 @@ class Muster:
             case _:
                 log.debug("ignored %s of another life", type(message).__name__)
 
-    def _introduction(self, now: float) -> m.Hello:
-        node = self._node
-        return m.Hello(
-            version=m.PROTOCOL_VERSION,
-            muster=self._config.muster,
-            muster_epoch=self._muster_epoch,
-            facts=dict(node.facts),
-            knobs=self._pasture.infos,
-            zones=tuple(node.meter.zones) if node.meter is not None else (),
-            streams=(*(logger.stream for logger in node.loggers), *self._logs.streams()),
-            groups=self._config.groups,
-            lease_s=self._config.lease_s,
-            sent_s=now,
-        )
+    def _hello_at(self, now: float) -> m.Hello:
+        streams = (*(logger.stream for logger in self._node.loggers), *self._logs.taps.streams())
+        return introduction(self._config, self._node, self._pasture.infos, streams, self._muster_epoch, now)
 
     def _hello(self, now: float) -> None:
-        sent = self._end.send_pulse(self._introduction(now))
+        sent = self._end.send_pulse(self._hello_at(now))
         self._next_hello = now + (HELLO_PERIOD_S if sent else CONNECT_PERIOD_S)
         self._unheard += not sent
         if self._unheard == UNHEARD_HELLOS and not sent:
@@ -219,19 +189,17 @@ class Muster:
             log.info("a welcome came too late to be of use: %s", taken.reason)
             return
         if not taken.another:
-            self._give_back(taken.given_back)
+            self._enforcement.give_back(taken.given_back)
             return
         log.info("welcomed by the shepherd")
         self._refusal, self._unheard = "", 0
         # What was under way with the shepherd of before dies with it.
         self._link = Link()
-        self._drop_window("the shepherd changed")
-        self._logs.stop()
-        self._logs.welcome(message.log, now)
-        self._give_back(taken.given_back)
-        if self._late_report is not None:
-            self._report(self._late_report)
-            self._late_report = None
+        self._windows.drop("the shepherd changed")
+        self._logs.taps.stop()
+        self._logs.outbox.welcome(message.log, now)
+        self._enforcement.give_back(taken.given_back)
+        self._enforcement.welcomed()
         self._beat(now)
 
     def _beat(self, now: float) -> None:
@@ -260,120 +228,24 @@ class Muster:
         if not isinstance(verdict, Act):
             log.debug("decision %d not acted on: %s", message.seq, verdict.reason)
             return
-        self._drop_window("superseded by a decision")
-        word, detail = "restored", ""
-        if verdict.settings:
-            outcome = self._pasture.apply(verdict.settings)
-            word, detail, readings = outcome.word, outcome.detail, outcome.readings
-            if word != "applied":
-                log.error("decision %d %s: %s", verdict.seq, word, detail)
-        self._lease.carried_out(verdict.seq, changed=word == "applied")
-        if word != "applied" and self._pasture.changed:
-            # Given back, or what was wanted can't be: what was in force before is over as well.
-            readings = self._pasture.restore()
-        elif word == "restored":
-            readings = self._pasture.readings()
-        if not self._lease.in_force:
-            self._retry_later()
-        self._report(m.Applied(seq=verdict.seq, outcome=word, readings=readings, detail=detail[:2000]))
+        self._enforcement.carry_out(verdict, self._lease)
 
     def _order(self, order: m.Order) -> None:
-        if isinstance(order, m.Cancel):
-            if self._window is not None and self._window.order.measure == order.measure:
-                self._drop_window("cancelled")
-            return
-        if isinstance(order, m.Open):
-            if self._window is not None and self._window.order.measure == order.measure:
-                self._window.open()
-                self._next_step = self._node.clock.now()
-            return
-        if isinstance(order, m.LogOrder):
-            self._logs.order(order, self._now(), in_use=self._window is not None)
-            self._answer_log_orders(self._now())
-            return
-        self._drop_window("superseded by another window")
-        self._window = Window(self._node, order)
-        self._step(self._window)
-
-    def _step(self, window: Window) -> None:
-        try:
-            progress = window.step()
-        except Exception as error:  # a node's driver may raise anything; the muster lives on
-            log.exception("the window could not be measured")
-            self._drop_window(f"{type(error).__name__}: {error}", "node-error")
-            return
-        if progress.opened:
-            if window.order.outside:
-                self._report(m.Opened(measure=window.order.measure, t0_s=window.t0_s))
-            window.before = self._pasture.readings()
-        self._next_step = progress.next_step
-        for stream, rows in progress.rows:
-            self._unkept[stream] = self._unkept.get(stream, 0) + self._logs.keep(window.order.label, stream, rows)
-        if progress.wanted is not None:
-            self._logs.direct(progress.wanted, window.order.label, self._now())
-        result = window.result
-        if result is None:
-            return
-        self._window = None
-        unkept, self._unkept = self._unkept, {}
-        produced, losses = self._logs.counts()
-        result.rows.update(produced)
-        for stream, number in (*unkept.items(), *losses.items()):
-            result.rows_lost[stream] = result.rows_lost.get(stream, 0) + number
-        self._report(
-            m.Measured(
-                measure=window.order.measure,
-                in_force=self._lease.in_force,
-                t0_s=result.t0_s,
-                t1_s=result.t1_s,
-                energies=result.energies,
-                before=window.before,
-                after=self._pasture.readings(),
-                load=result.load,
-                rows=result.rows,
-                rows_lost=result.rows_lost,
-                last_block=self._logs.last,
-                spool=self._logs.spool,
-                meter_error=result.meter_error[:2000],
-            )
-        )
+        match order:
+            case m.Measure():
+                self._windows.begin(order)
+            case m.Open():
+                self._windows.open(order.measure)
+            case m.Cancel():
+                self._windows.cancel(order.measure)
+            case m.LogOrder():
+                self._logs.taps.order(order, self._now(), in_use=self._windows.under_way)
+                self._answer_log_orders(self._now())
 
     def _answer_log_orders(self, now: float) -> None:
         answer = self._logs.answer(now)
         if answer is not None:
             self._report(answer)
-
-    def _drop_window(self, detail: str, reason: str = "interrupted") -> None:
-        window, self._window, self._next_step = self._window, None, None
-        self._unkept = {}
-        if window is None:
-            return
-        self._logs.stop()
-        try:
-            window.close()
-        except Exception:
-            log.exception("the window did not end cleanly")
-        self._report(m.NotMeasured(measure=window.order.measure, reason=reason, detail=detail[:2000]))
-
-    def _give_back(self, ended: GiveBack | None) -> None:
-        if ended is not None:
-            self._drop_window(ended.reason)
-            self._restore(ended.reason)
-
-    def _restore(self, reason: str, *, again: bool = False) -> None:
-        before = self._pasture.unrestored
-        log.warning("putting the node back as it was found: %s", reason)
-        readings = self._pasture.restore()
-        if not again or self._pasture.unrestored != before:
-            self._report(m.Restored(reason=reason, readings=readings))
-        self._retry_later()
-
-    def _retry_later(self) -> None:
-        if not self._pasture.changed:
-            self._restore_pause = RESTORE_RETRY_S
-            return
-        self._next_restore = self._now() + self._restore_pause
-        self._restore_pause = min(2 * self._restore_pause, RESTORE_RETRY_MAX_S)
 
     def _report(self, report: m.Report) -> None:
         if not self._lease.shepherd_epoch:
@@ -389,9 +261,7 @@ class Muster:
     def _start_over(self, reason: str) -> None:
         """Leave the shepherd without a word and be somebody else, on a node as it was found."""
         self._begin_life()
-        self._drop_window(reason)
-        self._pasture.restore()
-        self._retry_later()
+        self._enforcement.start_over(reason)
 
     def _transmit(self, seq: int, report: m.Report) -> None:
         self._end.send_pulse(
@@ -405,11 +275,7 @@ class Muster:
         )
 
     def _leave(self) -> None:
-        self._drop_window("the muster stops")
-        if self._pasture.changed:
-            self._pasture.restore()
-        if self._pasture.changed:
-            log.error("%d knobs could NOT be put back; they stay in the journal", self._pasture.unrestored)
+        self._enforcement.leave()
         self._report(m.Bye(muster_epoch=self._muster_epoch))
         self._logs.leave()
         self._end.close(linger_s=0.5)

@@ -1,15 +1,36 @@
-"""Making reports and log rows fit into messages."""
+"""What a muster says of itself, and how reports and log rows fit into messages."""
 
 from collections.abc import Iterator
 
 import msgspec
 
+from mustherd.muster.config import Config
 from mustherd.node.logger import Rows
+from mustherd.node.node import Node
+from mustherd.terms import KnobInfo
 from mustherd.wire import codec
 from mustherd.wire import messages as m
 
 BLOCK_VALUES = 8192
 """Numbers in one block of log rows at most: some 70 KiB on the wire."""
+
+
+def introduction(  # noqa: PLR0917
+    config: Config, node: Node, knobs: tuple[KnobInfo, ...], streams: tuple[str, ...], muster_epoch: int, now: float
+) -> m.Hello:
+    """Who a muster is, in this life of it, and what its node offers."""
+    return m.Hello(
+        version=m.PROTOCOL_VERSION,
+        muster=config.muster,
+        muster_epoch=muster_epoch,
+        facts=dict(node.facts),
+        knobs=knobs,
+        zones=tuple(node.meter.zones) if node.meter is not None else (),
+        streams=streams,
+        groups=config.groups,
+        lease_s=config.lease_s,
+        sent_s=now,
+    )
 
 
 def fitting(report: m.Report) -> m.Report:

@@ -161,7 +161,7 @@ def test_a_source_that_cannot_be_read_says_so_and_is_tried_again(stand: Stand) -
 
 def finish(logs: Logs, now: float = 0.0) -> None:
     for _ in range(10_000):
-        if not logs.busy(now):
+        if not logs.taps.busy(now):
             return
         logs.work(now)
     raise AssertionError("it did not come to its end")
@@ -170,46 +170,46 @@ def finish(logs: Logs, now: float = 0.0) -> None:
 def test_flush_open_close_keep_just_what_came_in_between(tmp_path: Path) -> None:
     source = Source()
     logs = Logs((source,), LogsTable(), tmp_path)
-    logs.welcome(5, 0.0)
+    logs.outbox.welcome(5, 0.0)
     source.held = lines(0, 5_000)
-    logs.flush((), 0.0)
+    logs.taps.flush((), 0.0)
     finish(logs)
     assert source.held == b""
-    logs.open((), "0001-1", 0.0)
+    logs.taps.open((), "0001-1", 0.0)
     source.held = lines(0, 300)
-    logs.close((), 0.0)
+    logs.taps.close((), 0.0)
     finish(logs)
-    assert logs.counts() == ({source.stream: 300}, {})
-    assert logs.last == 1
+    assert logs.taps.counts() == ({source.stream: 300}, {})
+    assert logs.outbox.last == 1
     assert logs.next_work() == float("inf")
-    assert logs.keep("0001-1", "power", Rows(first=0, columns={"a": (1.0,)})) == 0
-    assert logs.last == 2
+    assert logs.outbox.keep("0001-1", "power", Rows(first=0, columns={"a": (1.0,)})) == 0
+    assert logs.outbox.last == 2
 
 
 def test_rows_are_not_kept_for_nobody_and_are_kept_for_a_log_until_it_comes_back(tmp_path: Path) -> None:
     source = Source()
     logs = Logs((source,), LogsTable(), tmp_path)
-    logs.welcome(0, 0.0)
-    logs.open((), "x", 0.0)
+    logs.outbox.welcome(0, 0.0)
+    logs.taps.open((), "x", 0.0)
     source.held = lines(0, 10)
-    logs.close((), 0.0)
+    logs.taps.close((), 0.0)
     finish(logs)
-    assert logs.last == 0
+    assert logs.outbox.last == 0
     assert not (tmp_path / "spool").exists()
     numbers = []
     for log, count in ((5, 10), (6, 20), (5, 30)):
-        logs.welcome(log, 0.0)
-        logs.open((), "x", 0.0)
+        logs.outbox.welcome(log, 0.0)
+        logs.taps.open((), "x", 0.0)
         source.held = lines(0, count)
-        logs.close((), 0.0)
+        logs.taps.close((), 0.0)
         finish(logs)
-        numbers.append((logs.spool, logs.last))
+        numbers.append((logs.outbox.spool, logs.outbox.last))
     assert numbers[0][0] == numbers[2][0] != numbers[1][0]
     assert [last for _, last in numbers] == [1, 1, 2]
     logs.leave()
     again = Logs((source,), LogsTable(), tmp_path)
-    again.welcome(5, 0.0)
-    assert (again.spool, again.last) == numbers[2]
+    again.outbox.welcome(5, 0.0)
+    assert (again.outbox.spool, again.outbox.last) == numbers[2]
     offers: list[m.Offer] = []
 
     class End:
@@ -217,9 +217,9 @@ def test_rows_are_not_kept_for_nobody_and_are_kept_for_a_log_until_it_comes_back
             offers.append(offer)
             return True
 
-    again.ship(End(), 1, 1, 0.0)  # type: ignore[arg-type]
+    again.outbox.ship(End(), 1, 1, 0.0)  # type: ignore[arg-type]
     assert [(o.spool, o.first) for o in offers] == [(numbers[0][0], 1)]
-    again.credit(m.Credit(muster_epoch=1, shepherd_epoch=1, spool=again.spool, ack=2, got=2, window=0), 0.0)
+    again.credit(m.Credit(muster_epoch=1, shepherd_epoch=1, spool=again.outbox.spool, ack=2, got=2, window=0), 0.0)
     again.leave()
     assert [f.name for f in (tmp_path / "spool").iterdir()] == [f"{6:014x}"]
 
@@ -262,11 +262,11 @@ def test_what_came_before_an_end_was_asked_for_belongs_to_it_even_in_mid_pass(st
 def test_orders_by_hand_are_answered_with_what_became_of_them(tmp_path: Path) -> None:
     source = Source()
     logs = Logs((source,), LogsTable(), tmp_path)
-    logs.welcome(5, 0.0)
+    logs.outbox.welcome(5, 0.0)
 
     def ask(action: str, in_use: bool = False, **more: object) -> m.Logged:
         order = m.LogOrder(order=1, wanted=m.LogAction(action=action, label="x", **more))
-        logs.order(order, 0.0, in_use=in_use)
+        logs.taps.order(order, 0.0, in_use=in_use)
         finish(logs)
         answer = logs.answer(0.0)
         assert answer is not None
@@ -332,12 +332,12 @@ def test_a_shepherd_that_is_slower_than_a_source_leaves_rows_there_while_it_can_
     monkeypatch.setattr("mustherd.muster.logs.HELD_BYTES", 200_000)
     source = Endless(waits=waits)
     logs = Logs((source,), LogsTable(), tmp_path)
-    logs.welcome(5, 0.0)
-    logs.open((), "x", 0.0)
+    logs.outbox.welcome(5, 0.0)
+    logs.taps.open((), "x", 0.0)
     now = 1.0
     for _ in range(5):
         logs.work(now)
-    held = m.Credit(muster_epoch=1, shepherd_epoch=1, spool=logs.spool, ack=0, got=0, window=0)
+    held = m.Credit(muster_epoch=1, shepherd_epoch=1, spool=logs.outbox.spool, ack=0, got=0, window=0)
     logs.credit(held, now)
     read = source.next
     assert read * 60 > 200_000
@@ -345,7 +345,7 @@ def test_a_shepherd_that_is_slower_than_a_source_leaves_rows_there_while_it_can_
         now = max(now, logs.next_work())
         logs.work(now)
     assert source.next == read, "nothing more is read while the shepherd takes some and the source can hold it"
-    logs._taps[source.stream]._rows_per_s = CAPACITY
+    logs.taps._taps[source.stream]._rows_per_s = CAPACITY
     now += 0.6  # more than half of a buffer has filled up since
     for _ in range(3):
         now = max(now, logs.next_work())
@@ -353,7 +353,15 @@ def test_a_shepherd_that_is_slower_than_a_source_leaves_rows_there_while_it_can_
     assert (source.next > read) == (not waits)
     read = source.next
     logs.credit(
-        m.Credit(muster_epoch=1, shepherd_epoch=1, spool=logs.spool, ack=logs.last, got=logs.last, window=2**20), now
+        m.Credit(
+            muster_epoch=1,
+            shepherd_epoch=1,
+            spool=logs.outbox.spool,
+            ack=logs.outbox.last,
+            got=logs.outbox.last,
+            window=2**20,
+        ),
+        now,
     )
     logs.work(now)
     assert source.next > read

@@ -1,0 +1,107 @@
+"""What is in force on the node: decisions carried out, and the node put back where one ends or can't be."""
+
+import logging
+from collections.abc import Callable
+
+from mustherd.herd.lease import Act, GiveBack, Lease
+from mustherd.herd.timing import RESTORE_RETRY_MAX_S, RESTORE_RETRY_S
+from mustherd.muster.pasture import Pasture
+from mustherd.wire import messages as m
+
+log = logging.getLogger(__name__)
+
+
+class Enforcement:
+    """Acts on the node for the muster's lease; a knob that won't go back is tried again, ever more slowly."""
+
+    def __init__(
+        self,
+        pasture: Pasture,
+        *,
+        drop_window: Callable[[str], None],
+        report: Callable[[m.Report], None],
+        now: Callable[[], float],
+    ) -> None:
+        self._pasture = pasture
+        self._drop_window = drop_window
+        self._report = report
+        self._now = now
+        self._late_report: m.Restored | None = None
+        self._pause_s = RESTORE_RETRY_S
+        self.next_attempt = float("inf")
+        """When a knob that would not go back is to be tried again."""
+
+    def begin(self) -> None:
+        """Put back what a former life left changed; before anything else."""
+        if self._pasture.changed:
+            log.warning("a former life of this muster left knobs changed; putting them back")
+            readings = self._pasture.restore()
+            self._late_report = m.Restored(reason="a former life left the node changed", readings=readings)
+            self._retry_later()
+
+    def welcomed(self) -> None:
+        """There is a shepherd to tell what a former life left."""
+        if self._late_report is not None:
+            self._report(self._late_report)
+            self._late_report = None
+
+    def carry_out(self, verdict: Act, lease: Lease) -> None:
+        """Do what a decision says, and report what became of it."""
+        self._drop_window("superseded by a decision")
+        word, detail = "restored", ""
+        if verdict.settings:
+            outcome = self._pasture.apply(verdict.settings)
+            word, detail, readings = outcome.word, outcome.detail, outcome.readings
+            if word != "applied":
+                log.error("decision %d %s: %s", verdict.seq, word, detail)
+        lease.carried_out(verdict.seq, changed=word == "applied")
+        if word != "applied" and self._pasture.changed:
+            # Given back, or what was wanted can't be: what was in force before is over as well.
+            readings = self._pasture.restore()
+        elif word == "restored":
+            readings = self._pasture.readings()
+        if not lease.in_force:
+            self._retry_later()
+        self._report(m.Applied(seq=verdict.seq, outcome=word, readings=readings, detail=detail[:2000]))
+
+    def give_back(self, ended: GiveBack | None) -> None:
+        """A lease ended, if one did: what was in force is put back."""
+        if ended is not None:
+            self._drop_window(ended.reason)
+            self._restore(ended.reason)
+
+    def tick(self, now: float, lease: Lease) -> None:
+        """Try again what would not go back, where it is time."""
+        if now >= self.next_attempt:
+            self.next_attempt = float("inf")
+            if self._pasture.changed and not lease.in_force:
+                self._restore("another attempt", again=True)
+
+    def start_over(self, reason: str) -> None:
+        """Put the node back for nobody to be told."""
+        self._drop_window(reason)
+        self._pasture.restore()
+        self._retry_later()
+
+    def leave(self) -> None:
+        """Put the node back at the end of this life, as far as it can be."""
+        self._drop_window("the muster stops")
+        if self._pasture.changed:
+            self._pasture.restore()
+        if self._pasture.changed:
+            log.error("%d knobs could NOT be put back; they stay in the journal", self._pasture.unrestored)
+
+    def _restore(self, reason: str, *, again: bool = False) -> None:
+        before = self._pasture.unrestored
+        log.warning("putting the node back as it was found: %s", reason)
+        readings = self._pasture.restore()
+        if not again or self._pasture.unrestored != before:
+            self._report(m.Restored(reason=reason, readings=readings))
+        self._retry_later()
+
+    def _retry_later(self) -> None:
+        if not self._pasture.changed:
+            self._pause_s = RESTORE_RETRY_S
+            return
+        self.next_attempt = self._now() + self._pause_s
+        self._pause_s = min(2 * self._pause_s, RESTORE_RETRY_MAX_S)
