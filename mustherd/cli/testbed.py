@@ -86,8 +86,9 @@ def run(
     """Run a command of this machine inside the bed's network, where the hosts can reach it."""
     import os
 
+    from mustherd.testbed.bed import refuse_without_means
     from mustherd.testbed.daemon import state as read
-    from mustherd.testbed.hosts import BedError, refuse_without_means
+    from mustherd.testbed.images import BedError
 
     refuse_without_means()
     state = read()

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from mustherd import files
 from mustherd.daemon import on_stop_signal
-from mustherd.testbed.hosts import RELEASES, Bed, BedError, cache, refuse_without_means
+from mustherd.testbed.bed import Bed, refuse_without_means
+from mustherd.testbed.images import RELEASES, BedError, cache
 
 NAMESPACE = "mustherd-bed"
 SOCKETS = Path("/run/mustherd-bed")

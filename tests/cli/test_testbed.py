@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from mustherd.cli.app import app
 from mustherd.errors import UserError
 from mustherd.testbed import daemon
+from mustherd.testbed.bed import DEPENDENCIES
 from mustherd.testbed.daemon import BedState
-from mustherd.testbed.hosts import DEPENDENCIES
 from mustherd.testbed.inventory import write
 from tests.roles.scripts import load
 

@@ -13,7 +13,9 @@ from typing import Any
 import yaml
 
 from mustherd.provision import wheelhouse
-from mustherd.testbed.hosts import CORES, NETWORK, RELEASES, Bed, cache, run
+from mustherd.testbed.bed import Bed
+from mustherd.testbed.hosts import CORES, NETWORK
+from mustherd.testbed.images import RELEASES, cache, run
 
 PROJECT = Path(__file__).parents[2]
 PARTS = (

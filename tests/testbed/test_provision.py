@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from mustherd.testbed import daemon
+from mustherd.testbed.bed import Bed
 from mustherd.testbed.daemon import NAMESPACE
-from mustherd.testbed.hosts import CORES, Bed, cache
+from mustherd.testbed.hosts import CORES
+from mustherd.testbed.images import cache
 from tests.docs.test_commands import read
 from tests.testbed.rehearsal import OPEN_FILES, PROJECT, Rehearsal, copy_project
 
