@@ -6,7 +6,7 @@ exactly, on the node, in the store and in a search.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import msgspec
 
@@ -53,6 +53,58 @@ class KnobInfo(msgspec.Struct, frozen=True, kw_only=True):
             step = f" step {self.step}" if self.step != 1 else ""
             parts.append(f"{self.low}..{self.high}{step}")
         return f"{', '.join(parts)} {self.unit}"
+
+
+Word: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
+MAX_TEXT = 2000
+Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
+Watts: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a node is, stored with every experiment: typed what others act on or compare, the rest as text for people.
+
+    None or empty: the node doesn't tell.
+    """
+
+    kind: Word
+    """The kind of node, called as its table in the muster's configuration: `linux`, `twin`, `process`, ..."""
+    cpu: Text = ""
+    cores: Annotated[int, msgspec.Meta(ge=1, le=MAX_VALUE)] | None = None
+    packages: Annotated[int, msgspec.Meta(ge=1, le=MAX_VALUE)] | None = None
+    kernel: Text = ""
+    interface: Text = ""
+    """The network interface whose interrupts are moderated."""
+    nic_driver: Text = ""
+    tsc_khz: Annotated[int, msgspec.Meta(ge=1, le=MAX_VALUE)] | None = None
+    """What the timestamps of its native logs count."""
+    plausible_watts: tuple[Watts, Watts | None] | None = None
+    """From what to what its packages can draw; without the second nobody knows the most."""
+    loads_itself: bool = False
+    """Its load is part of it, and can't come from elsewhere."""
+    address: tuple[Text, Annotated[int, msgspec.Meta(ge=1, le=65535)]] | None = None
+    """Host and port at which its server can be loaded from elsewhere."""
+    text: Annotated[dict[Word, Text], msgspec.Meta(max_length=256)] = {}
+    """What else it says of itself, by name. No part of the program reads a value in here."""
+
+    def rows(self) -> dict[str, str]:
+        """Every fact that the node tells, as a person reads it, by name."""
+        low, high = self.plausible_watts or (0.0, None)
+        host, port = self.address or ("", 0)
+        typed = {
+            "kind": self.kind,
+            "cpu": self.cpu,
+            "cores": str(self.cores or ""),
+            "packages": str(self.packages or ""),
+            "kernel": self.kernel,
+            "interface": self.interface,
+            "nic_driver": self.nic_driver,
+            "tsc_khz": str(self.tsc_khz or ""),
+            "plausible_watts": f"{low:.1f}..{'' if high is None else f'{high:.1f}'}" if self.plausible_watts else "",
+            "loads_itself": "yes" if self.loads_itself else "",
+            "address": f"{host}:{port}" if self.address else "",
+        }
+        return {**{name: text for name, text in typed.items() if text}, **self.text}
 
 
 class Setting(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from mustherd.node.clock import Clock, MonotonicClock
 from mustherd.node.knob import KnobError
 from mustherd.node.logger import Rows
-from mustherd.terms import NODE, KnobInfo, Load, LoadReport, Zone
+from mustherd.terms import NODE, Facts, KnobInfo, Load, LoadReport, Zone
 from mustherd.wire import codec
 from mustherd.wire import messages as m
 
@@ -111,7 +111,7 @@ class FakeNode:
     """Two knobs, `itr-delay` at 1 and `dvfs` at 2600."""
 
     def __init__(self, clock: Clock | None = None) -> None:
-        self.facts: dict[str, str] = {"kind": "fake"}
+        self.facts = Facts(kind="fake")
         self.clock: Clock = clock or MonotonicClock()
         self.itr = FakeKnob(KnobInfo(name="itr-delay", sheep=NODE, unit="us", values=(1,), low=2, high=400), 1)
         self.dvfs = FakeKnob(KnobInfo(name="dvfs", sheep=NODE, unit="MHz", low=1200, high=2600, step=100), 2600)

@@ -29,9 +29,6 @@ from mustherd.wire.messages import Measured, MusterView
 OPEN_WAIT_S = 5.0
 """For a muster to say that its window is open; usually some milliseconds."""
 
-SERVER = "memcached"
-"""The fact by which a node says where its server listens."""
-
 LASTING = (Reason.TOOL_MISSING, Reason.VERSION_MISMATCH, Reason.SERVER_MISMATCH)
 """What another attempt would find unchanged."""
 
@@ -120,12 +117,11 @@ class OutsideLoad:
     def _servers(self, view: MusterView) -> Sequence[Address]:
         if view.name in self._layout.servers:
             return self._layout.servers[view.name]
-        host, _, port = view.facts.get(SERVER, "").rpartition(":")
-        if not port.isdecimal():
+        if view.facts.address is None:
             raise LoadError(
                 Reason.SERVER_UNREACHABLE, f"it is not known where the server of muster {view.name} listens"
             )
-        return [Address(host, int(port))]
+        return [Address(*view.facts.address)]
 
     def _make(self, servers: Sequence[Address]) -> LoadSource:
         load, layout = self._workload, self._layout

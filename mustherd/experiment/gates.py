@@ -4,13 +4,12 @@ A setting under which the server answers too little of the offered load is not a
 is a constraint of the problem (`achieved_ratio`), so that the search learns where it happens.
 """
 
-import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mustherd.definition.model import Gates
 from mustherd.load.saturation import why
-from mustherd.terms import Reading, Setting
+from mustherd.terms import Facts, Reading, Setting
 from mustherd.wire.messages import Measured
 
 KNOB_NOT_HELD = "knob-not-held"
@@ -41,7 +40,7 @@ def judge(
     *,
     settings: Sequence[Setting],
     seq: int,
-    facts: Mapping[str, str],
+    facts: Facts,
     window_seconds: float,
     times_late: int,
     log_complete: bool,
@@ -107,13 +106,11 @@ def _not_held(settings: Sequence[Setting], readings: Sequence[Reading]) -> str:
     return ""
 
 
-def band_watts(gates: Gates, facts: Mapping[str, str]) -> tuple[float, float]:
+def band_watts(gates: Gates, facts: Facts) -> tuple[float, float]:
     """Power that is believed: within the definition's band and, where the node knows its own, within that too."""
     low, high = gates.energy_watts.low, gates.energy_watts.high
-    own_low, _, own_high = facts.get("plausible_watts", "").partition("..")
-    with contextlib.suppress(ValueError):
-        low, high = max(low, float(own_low)), min(high, float(own_high))
-    return low, high
+    own_low, own_high = facts.plausible_watts or (low, high)
+    return max(low, own_low), high if own_high is None else min(high, own_high)
 
 
 def _energy(band: tuple[float, float], measured: Measured, seconds: float) -> Fired | None:

@@ -33,9 +33,6 @@ LOG_WAIT_S = 15.0
 DECISION_WAIT_S = 30.0
 """Longer than the shepherd itself tries."""
 
-TWIN = "twin"
-"""The kind, among a node's facts, of one that can only load itself."""
-
 UNKNOWN_KNOB = "unknown-knob"
 NO_ANSWER = "no-answer"
 STOPPED = "stopped"
@@ -121,7 +118,7 @@ class TrialRunner:
     def _measure(self, trial: Trial, view: MusterView, settle_s: float) -> Measured:
         load = self._experiment.workload
         offered, label = trial.load or load.load(), label_of(trial.number, trial.attempt)
-        if self._outside is not None and view.facts.get("kind") != TWIN:
+        if self._outside is not None and not view.facts.loads_itself:
             return self._outside.measure(
                 self._shepherd,
                 view,

@@ -32,13 +32,14 @@ def node(table: Mapping[str, Any], meter: EnergyMeter | None = None) -> ProcessN
     """Start a memcached and make it a node. ValueError for options that can't be read; LoadError, ServerError."""
     options = msgspec.convert(table, LocalOptions)
     memcached = Memcached(options.memcached)
+    address = memcached.address
 
     def loader(load: Load, seed: int) -> Generator:
-        return Generator(options.generator, [memcached.address], load, seed, counters=memcached.counters)
+        return Generator(options.generator, [address], load, seed, counters=memcached.counters)
 
     try:
         memcached.start()
-        return ProcessNode(Server(memcached), loader, options.memcached.cores, meter, str(memcached.address))
+        return ProcessNode(Server(memcached), loader, options.memcached.cores, meter, (address.host, address.port))
     except (LoadError, ServerError):
         memcached.close()
         raise

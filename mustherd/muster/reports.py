@@ -23,7 +23,7 @@ def introduction(  # noqa: PLR0917
         version=m.PROTOCOL_VERSION,
         muster=config.muster,
         muster_epoch=muster_epoch,
-        facts=dict(node.facts),
+        facts=node.facts,
         knobs=knobs,
         zones=tuple(node.meter.zones) if node.meter is not None else (),
         streams=streams,

@@ -1,13 +1,13 @@
 """A node as its muster sees it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from mustherd.node.clock import Clock
 from mustherd.node.energy import EnergyMeter
 from mustherd.node.knob import Knob
 from mustherd.node.logger import NativeLogger, TextLogger
-from mustherd.terms import Load, LoadReport
+from mustherd.terms import Facts, Load, LoadReport
 
 
 class RunningLoad(Protocol):
@@ -26,7 +26,7 @@ class Node(Protocol):
     """Everything a muster may touch."""
 
     @property
-    def facts(self) -> Mapping[str, str]:
+    def facts(self) -> Facts:
         """What the machine is: stored with every experiment."""
         ...
 

@@ -105,6 +105,7 @@ def _content(view: View) -> dict[str, Any]:
     measured = any(view.objective(t) is not None and t.state is TrialState.FINISHED for t in view.trials)
     metrics = view.metrics()
     saving = verdict.saving_percent
+    facts = [muster.facts.rows() for muster in view.musters]
     return {
         "name": view.experiment.name,
         "status": view.status,
@@ -138,7 +139,7 @@ def _content(view: View) -> dict[str, Any]:
         "counts": {state: n for state, n in view.counts.items() if n},
         "method": list(_method(view)),
         "musters": view.musters,
-        "facts": sorted({name for muster in view.musters for name in muster.facts}),
+        "facts": [(name, [of.get(name, "") for of in facts]) for name in sorted({n for of in facts for n in of})],
         "knob_infos": [(k.name, k.allowed_text()) for k in view.knobs],
         "events": [(labels.clock(e.at), e.kind, e.text) for e in view.events[-MOST_EVENTS:]],
         "events_left_out": max(0, len(view.events) - MOST_EVENTS),

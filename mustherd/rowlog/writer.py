@@ -86,8 +86,8 @@ class LogWriter:
 
     def met(self, hello: m.Hello) -> None:
         units: dict[str, float] = {}
-        if hello.facts.get("tsc_khz", "").isdecimal():
-            units["tsc_khz"] = int(hello.facts["tsc_khz"])
+        if hello.facts.tsc_khz is not None:
+            units["tsc_khz"] = hello.facts.tsc_khz
         zone = packages(hello.zones)
         if zone is not None:
             units |= {"joules_per_count": zone.joules_per_count, "counts_per_wrap": zone.counts_per_wrap}

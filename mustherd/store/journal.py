@@ -6,7 +6,7 @@ from typing import Any
 from mustherd.store import records
 from mustherd.store.opened import OpenDatabase
 from mustherd.store.records import Event, MusterRecord
-from mustherd.terms import KnobInfo
+from mustherd.terms import Facts, KnobInfo
 
 
 class Journal(OpenDatabase):
@@ -33,7 +33,7 @@ class Journal(OpenDatabase):
         name: str,
         *,
         state: str | None = None,
-        facts: Mapping[str, str] | None = None,
+        facts: Facts | None = None,
         knobs: Sequence[KnobInfo] | None = None,
     ) -> None:
         """Store what is known of a muster; what isn't given stays as it was."""
@@ -44,7 +44,7 @@ class Journal(OpenDatabase):
                 " knobs = coalesce(?, knobs), changed_at = ? WHERE name = ?",
                 (
                     state,
-                    None if facts is None else records.text(dict(facts)),
+                    None if facts is None else records.text(facts),
                     None if knobs is None else records.text(list(knobs)),
                     self._now(),
                     name,

@@ -1,10 +1,12 @@
 """Between the store's rows and our values: the one place that knows the order of columns."""
 
+import math
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
-from mustherd.terms import Energy, KnobInfo, Load, LoadReport, Reading
+from mustherd.terms import Energy, Facts, KnobInfo, Load, LoadReport, Reading
 from mustherd.trial import Trial, TrialKind, TrialState
 
 SELECT_TRIAL = (
@@ -53,7 +55,7 @@ class MusterRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     state: str
-    facts: dict[str, str]
+    facts: Facts
     knobs: tuple[KnobInfo, ...]
     changed_at: float
 
@@ -130,12 +132,34 @@ def event(row: tuple[Any, ...]) -> Event:
     return Event(id=row[0], at=row[1], kind=row[2], text=row[3], data=msgspec.json.decode(row[4]))
 
 
+def facts(stored: str) -> Facts:
+    """Facts from their JSON, which is text throughout in a folder that was written before they had types."""
+    found: dict[str, Any] = msgspec.json.decode(stored)
+    if not all(isinstance(value, str) for value in found.values()):
+        return msgspec.convert(found, Facts)
+    typed: dict[str, Any] = {"kind": found.pop("kind", "")}
+    typed |= {name: found.pop(name) for name in ("cpu", "kernel", "interface", "nic_driver") if name in found}
+    typed["loads_itself"] = typed["kind"] == "twin"
+    for name in ("cores", "packages", "tsc_khz"):
+        if found.get(name, "").isdecimal():
+            typed[name] = int(found.pop(name))
+    low, _, high = found.get("plausible_watts", "").partition("..")
+    with suppress(ValueError):
+        typed["plausible_watts"] = (float(low), float(high) if math.isfinite(float(high)) else None)
+        del found["plausible_watts"]
+    host, _, port = found.get("memcached", "").rpartition(":")
+    if port.isdecimal():
+        typed["address"] = (host, int(port))
+        del found["memcached"]
+    return Facts(**typed, text=found)
+
+
 def muster(row: tuple[Any, ...]) -> MusterRecord:
     """A row of name, state, facts, knobs, changed_at as a muster's record."""
     return MusterRecord(
         name=row[0],
         state=row[1],
-        facts=msgspec.json.decode(row[2], type=dict[str, str]),
+        facts=facts(row[2]),
         knobs=msgspec.json.decode(row[3], type=tuple[KnobInfo, ...]),
         changed_at=row[4],
     )

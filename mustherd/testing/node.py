@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from mustherd.node.node import Node
-from mustherd.terms import Load
+from mustherd.terms import Facts, Load
 
 
 class NodeContract:
@@ -20,9 +21,10 @@ class NodeContract:
         """Lets this many seconds of the node's clock pass."""
         raise NotImplementedError
 
-    def test_facts_are_text(self, node: Node) -> None:
-        assert node.facts["kind"]
-        assert all(isinstance(k, str) and isinstance(v, str) for k, v in node.facts.items())
+    def test_facts_can_be_told_to_a_shepherd(self, node: Node) -> None:
+        assert node.facts.kind
+        assert msgspec.msgpack.decode(msgspec.msgpack.encode(node.facts), type=Facts) == node.facts
+        assert all(text for text in node.facts.rows().values())
 
     def test_knobs_and_streams_have_names_of_their_own(self, node: Node) -> None:
         knobs = [(knob.info.sheep, knob.info.name) for knob in node.knobs]

@@ -8,7 +8,19 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
-from mustherd.terms import MAX_VALUE, Energy, KnobInfo, Load, LoadReport, Reading, Setting, Zone
+from mustherd.terms import (
+    MAX_VALUE,
+    Energy,
+    Facts,
+    KnobInfo,
+    Load,
+    LoadReport,
+    Reading,
+    Setting,
+    Text,
+    Word,
+    Zone,
+)
 
 PROTOCOL_VERSION = 4
 """Raised whenever a message changes; a muster of another version is refused at hello with both numbers."""
@@ -25,8 +37,6 @@ NAME_PATTERN = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$(?!\n)"
 pass at the end."""
 
 Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
-Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=2000)]
-Word: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_VALUE)]
 Session: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=MAX_VALUE)]
 """A random number that tells one life of a process from the next."""
@@ -41,7 +51,6 @@ MAX_COLUMNS = 256
 
 Columns: TypeAlias = Annotated[tuple[Word, ...], msgspec.Meta(max_length=MAX_COLUMNS)]
 Streams: TypeAlias = Annotated[tuple[Word, ...], msgspec.Meta(max_length=1024)]
-Facts: TypeAlias = Annotated[dict[Word, Text], msgspec.Meta(max_length=256)]
 Settings: TypeAlias = Annotated[tuple[Setting, ...], msgspec.Meta(max_length=2048)]
 Readings: TypeAlias = Annotated[tuple[Reading, ...], msgspec.Meta(max_length=2048)]
 
@@ -358,7 +367,7 @@ class MusterView(msgspec.Struct, frozen=True, kw_only=True):
     presence: str = msgspec.field(name="state")
     silent_s: float = msgspec.field(name="heard_s_ago")
     muster_epoch: int
-    facts: dict[str, str]
+    facts: Facts
     knobs: tuple[KnobInfo, ...]
     zones: tuple[Zone, ...]
     streams: tuple[str, ...]

@@ -36,7 +36,7 @@ def test_a_definition_s_node_can_be_made() -> None:
     assert simulated is not None
     options = msgspec.convert(simulated.model_dump(mode="json", exclude={"musters"}), TwinOptions)
     assert options.faults.write_error == ("dvfs",)
-    assert TwinNode(options).facts["noise"] == "0"
+    assert TwinNode(options).facts.text["noise"] == "0"
 
 
 def test_the_presets_are_those_of_the_load() -> None:

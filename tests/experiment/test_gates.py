@@ -1,6 +1,5 @@
 """Every gate fires on what it is for, says the value found and the value wanted, and on nothing else."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -11,7 +10,7 @@ from mustherd.experiment import gates
 from mustherd.experiment.gates import Fired, band_watts, judge
 from mustherd.experiment.window_metrics import metrics
 from mustherd.load.saturation import SaturationLimits, why
-from mustherd.terms import Energy, LoadReport, Reading, Setting
+from mustherd.terms import Energy, Facts, LoadReport, Reading, Setting
 from mustherd.wire.messages import Measured
 from tests.definition.make import made
 
@@ -28,10 +27,10 @@ GOOD = Measured(
 
 
 def fired(
-    measured: Measured = GOOD, facts: Mapping[str, str] | None = None, limits: Gates | None = None, **changes: Any
+    measured: Measured = GOOD, facts: Facts | None = None, limits: Gates | None = None, **changes: Any
 ) -> Fired | None:
     given = {"settings": SETTINGS, "seq": 7, "window_seconds": 30.0, "times_late": 0, "log_complete": True, **changes}
-    return judge(limits or Gates(), measured, facts=facts or {}, **given)
+    return judge(limits or Gates(), measured, facts=facts or Facts(kind="linux"), **given)
 
 
 def but(**changes: Any) -> Measured:
@@ -139,11 +138,15 @@ def test_a_generator_that_is_within_the_file_s_limits_is_believed_though_the_usu
 
 def test_the_nodes_own_band_narrows_the_definitions() -> None:
     wide = Gates(energy_watts=Band(low=5.0, high=2000.0))
-    assert band_watts(wide, {}) == (5.0, 2000.0)
-    assert band_watts(wide, {"plausible_watts": "30.0..250.5"}) == (30.0, 250.5)
-    assert band_watts(wide, {"plausible_watts": "1.0..inf"}) == (5.0, 2000.0)
-    assert band_watts(wide, {"plausible_watts": "who knows"}) == (5.0, 2000.0)
-    found = fired(facts={"plausible_watts": "70.0..250.0"})
+    own = Facts(kind="linux")
+    assert band_watts(wide, own) == (5.0, 2000.0)
+    for told, believed in (
+        ((30.0, 250.5), (30.0, 250.5)),
+        ((30.0, None), (30.0, 2000.0)),
+        ((1.0, 9000.0), (5.0, 2000.0)),
+    ):
+        assert band_watts(wide, msgspec.structs.replace(own, plausible_watts=told)) == believed
+    found = fired(facts=Facts(kind="linux", plausible_watts=(70.0, 250.0)))
     assert found is not None
     assert found.reason == gates.ENERGY_IMPLAUSIBLE
 

@@ -13,6 +13,7 @@ from mustherd.experiment.verdict import decide
 from mustherd.rowlog.accounting import RowAccounting, StreamPosition
 from mustherd.rowlog.ledger import Ledger
 from mustherd.store.store import Store
+from mustherd.terms import Facts
 from mustherd.trial import Trial, TrialKind, TrialState, label_of
 from tests.experiment import physics
 
@@ -72,7 +73,8 @@ def make(tmp_path: Path):
         )
         stores.append(store)
         for muster in ("muster-0", "muster-1"):
-            store.set_muster(muster, state="alive", facts={"cpu": "E5-2650 v2", "cores": "16"}, knobs=physics.KNOBS)
+            facts = Facts(kind="twin", cpu="E5-2650 v2", cores=16)
+            store.set_muster(muster, state="alive", facts=facts, knobs=physics.KNOBS)
         store.set_status("running")
         store.set_plan({"baseline": 4, "search": 30, "confirm": 6})
         store.event("muster-joined", "muster-0 joined")

@@ -55,7 +55,7 @@ def test_forms_are_json_and_complete(make: Make) -> None:
     assert {"folder", "verdict", "default", "best", "saving_percent", "trials", "wall_seconds", "reason"} <= set(shown)
     assert shown["attempts"][0]["metrics"]["read_p99_us"] is None
     assert shown["attempts"][0]["feasible"] is False
-    assert shown["musters"][0]["facts"]["cores"] == "16"
+    assert shown["musters"][0]["facts"]["cores"] == 16
     [listed] = list_form(store.folder.parent)
     assert json.loads(json.dumps(listed)) == listed
     assert (listed["name"], listed["status"], listed["trials"]["finished"]) == ("odd", "done", len(shown["attempts"]))

@@ -15,6 +15,7 @@ from mustherd.report import html
 from mustherd.report.view import View
 from mustherd.store.errors import StoreError
 from mustherd.store.store import Store
+from mustherd.terms import Facts
 from mustherd.trial import Trial, TrialKind, TrialState
 from tests.experiment import physics
 from tests.report.conftest import Make, book
@@ -131,7 +132,7 @@ def test_text_from_files_and_from_the_wire_stays_text(make: Make) -> None:
     bad.detail = EVIL
     resolved: dict[str, Any] = {"search": {"method": EVIL}, "gates": {EVIL: EVIL}}
     store = make(name=EVIL, trials=[trial, other, bad], resolved=resolved, definition=EVIL)
-    store.set_muster(EVIL, state=EVIL, facts={EVIL: EVIL})
+    store.set_muster(EVIL, state=EVIL, facts=Facts(kind=EVIL, text={EVIL: EVIL}))
     store.event(EVIL, EVIL)
     text, page = rendered(store)
     assert "alert(1)" in "".join(page.words)

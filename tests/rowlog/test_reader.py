@@ -19,7 +19,7 @@ from mustherd.node.intlog import COLUMNS
 from mustherd.rowlog.reader import unwrapped
 from mustherd.rowlog.writer import LogWriter
 from mustherd.store.store import Store
-from mustherd.terms import Zone
+from mustherd.terms import Facts, Zone
 from mustherd.trial import Trial, TrialKind
 from mustherd.wire import messages as m
 from tests.log_herd import TSC_KHZ, render, rows
@@ -40,7 +40,7 @@ def write(
 ) -> None:
     zone = Zone(name="package-0", kind="package", package=0, joules_per_count=JOULES_PER_COUNT, counts_per_wrap=2**32)
     with LogWriter(folder) as writer:
-        writer.met(hello(facts={"tsc_khz": str(TSC_KHZ)} if units else {}, zones=(zone,) if units else ()))
+        writer.met(hello(facts=Facts(kind="twin", tsc_khz=TSC_KHZ if units else None), zones=(zone,) if units else ()))
         for number, (core, text) in enumerate(texts.items(), start=1):
             block = m.Block(
                 muster_epoch=1,

@@ -15,7 +15,7 @@ from mustherd.rowlog.accounting import BUFFER_FULL, GAP, OTHER_READER, RowAccoun
 from mustherd.rowlog.ledger import DRAFT, Ledger
 from mustherd.rowlog.parse import BLANK, CUT, LONG, NOT_A_NUMBER, SHORT, TOO_LARGE
 from mustherd.rowlog.writer import LogWriter
-from mustherd.terms import Zone
+from mustherd.terms import Facts, Zone
 from mustherd.wire import codec
 from mustherd.wire import messages as m
 from tests.wire.test_codec import HELLO
@@ -97,7 +97,7 @@ def test_rows_are_in_files_by_trial_muster_and_stream_once_they_are_durable(bloc
             **{
                 **{f: getattr(HELLO, f) for f in HELLO.__struct_fields__},
                 "muster": "m0",
-                "facts": {"tsc_khz": "2899999"},
+                "facts": Facts(kind="twin", tsc_khz=2899999),
                 "zones": (
                     Zone(name="package-0", kind="package", package=0, joules_per_count=2**-16, counts_per_wrap=2**32),
                 ),

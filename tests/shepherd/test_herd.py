@@ -16,7 +16,7 @@ from mustherd.node.twin.node import TwinNode
 from mustherd.shepherd import roster
 from mustherd.shepherd.events import HerdError, PresenceChanged, PutBack, StopAsked
 from mustherd.shepherd.shepherd import Shepherd
-from mustherd.terms import NODE, Load, Setting
+from mustherd.terms import NODE, Facts, Load, Setting
 from mustherd.wire import keys
 from mustherd.wire import messages as m
 from mustherd.wire.endpoints import MusterEndpoint, OperatorEndpoint, ShepherdEndpoint
@@ -43,7 +43,7 @@ def test_decide_read_back_measure_and_release(tmp_path):
         with muster(ports, tmp_path, node=node):
             view = wait_for(lambda: running.musters().get("muster-1"))
             assert [k.name for k in view.knobs] == ["itr-delay", "dvfs"]
-            assert view.facts["kind"] == "twin"
+            assert view.facts.kind == "twin"
             applied = running.decide("muster-1", SLOW).result(PATIENCE_S)
             assert applied.outcome == "applied"
             assert {r.knob: r.running for r in applied.readings} == SLOW_VALUES
@@ -373,7 +373,7 @@ def test_a_node_that_offers_too_much_is_said_so_at_the_start(tmp_path):
     from mustherd.muster.config import ConfigError
 
     node = FakeNode()
-    node.facts = {"k" * 200: "v"}
+    node.facts = Facts(kind="fake", text={"k" * 200: "v"})
     with (
         shepherd() as (_, ports),
         pytest.raises(ConfigError, match="can't be told to a shepherd"),

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from mustherd.store.catalog import list_experiments, summary_of
-from mustherd.store.store import INTERRUPTED, OwnedError, Store, StoreError
-from mustherd.terms import Energy, KnobInfo, LoadReport, Reading
+from mustherd.store.store import DATABASE, INTERRUPTED, OwnedError, Store, StoreError
+from mustherd.terms import Energy, Facts, KnobInfo, LoadReport, Reading
 from mustherd.trial import Trial, TrialKind, TrialState
 
 
@@ -317,10 +317,40 @@ def test_the_journal_keeps_order(store: Store, now: Time) -> None:
 
 def test_what_is_known_of_a_muster_adds_up(store: Store) -> None:
     knob = KnobInfo(name="itr-delay", sheep="node-0", unit="us", values=(1,), names={1: "adaptive"})
-    store.set_muster("m0", state="alive", facts={"cpu": "E5-2650 v2"}, knobs=[knob])
+    facts = Facts(kind="linux", cpu="E5-2650 v2", plausible_watts=(30.0, None), text={"smt": "on"})
+    store.set_muster("m0", state="alive")
+    assert store.musters()["m0"].facts.rows() == {}
+    store.set_muster("m0", state="alive", facts=facts, knobs=[knob])
     store.set_muster("m0", state="late")
     found = store.musters()["m0"]
-    assert (found.state, found.facts, found.knobs) == ("late", {"cpu": "E5-2650 v2"}, (knob,))
+    assert (found.state, found.facts, found.knobs) == ("late", facts, (knob,))
+
+
+@pytest.mark.parametrize(
+    ("stored", "facts"),
+    [
+        (
+            {"kind": "twin", "cpu": "2 x E5-2650 v2", "cores": "16", "tsc_khz": "2600000", "x": "7"},
+            Facts(kind="twin", cpu="2 x E5-2650 v2", cores=16, tsc_khz=2_600_000, loads_itself=True, text={"x": "7"}),
+        ),
+        (
+            {"kind": "linux", "nic_driver": "ixgbe", "plausible_watts": "33.5..273.6", "tsc_khz": "", "packages": "2"},
+            Facts(kind="linux", nic_driver="ixgbe", packages=2, plausible_watts=(33.5, 273.6), text={"tsc_khz": ""}),
+        ),
+        ({"kind": "linux", "plausible_watts": "1.0..inf"}, Facts(kind="linux", plausible_watts=(1.0, None))),
+        (
+            {"kind": "linux", "plausible_watts": "who knows"},
+            Facts(kind="linux", text={"plausible_watts": "who knows"}),
+        ),
+        ({"kind": "process", "memcached": "127.0.0.1:4711"}, Facts(kind="process", address=("127.0.0.1", 4711))),
+    ],
+)
+def test_facts_that_are_all_text_are_read(store: Store, stored: dict[str, str], facts: Facts) -> None:
+    """As the version before wrote them."""
+    store.set_muster("m0", state="alive")
+    with sqlite3.connect(store.folder / DATABASE) as database:
+        database.execute("UPDATE muster SET facts = ?", [json.dumps(stored)])
+    assert store.musters()["m0"].facts == facts
 
 
 def test_threads_may_share_a_store(store: Store) -> None:

@@ -148,15 +148,15 @@ class TestNode(NodeContract):
         return time.sleep
 
     def test_facts(self, node):
-        facts = node.facts
-        assert facts["nic_driver"] == "e1000e"
-        assert facts["interface_address"].startswith("10.10.1.2/24")
-        assert "eth0-rx-0" in facts["nic_interrupts"]
-        assert (facts["cores"], facts["threads_per_core"], facts["smt"]) == ("2", "2", "on")
-        assert facts["frequency_driver"] == "acpi-cpufreq"
-        assert facts["nic_firmware"]
-        assert int(facts["tsc_khz"]) > 100_000
-        assert facts["energy"].startswith("none: powercap has no package zone; package 0's energy register")
+        facts, text = node.facts, node.facts.text
+        assert facts.nic_driver == "e1000e"
+        assert text["interface_address"].startswith("10.10.1.2/24")
+        assert "eth0-rx-0" in text["nic_interrupts"]
+        assert (facts.cores, text["threads_per_core"], text["smt"]) == (2, "2", "on")
+        assert text["frequency_driver"] == "acpi-cpufreq"
+        assert text["nic_firmware"]
+        assert facts.tsc_khz > 100_000
+        assert text["energy"].startswith("none: powercap has no package zone; package 0's energy register")
         assert node.meter is None
 
     def test_a_node_is_chosen_by_its_address(self):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mustherd.terms import KnobInfo, Setting
+from mustherd.terms import Facts, KnobInfo, Setting
 from mustherd.wire import codec
 from mustherd.wire import messages as m
 
@@ -28,7 +28,7 @@ HELLO = m.Hello(
     version=m.PROTOCOL_VERSION,
     muster="muster-1",
     muster_epoch=1,
-    facts={"kind": "twin"},
+    facts=Facts(kind="twin"),
     knobs=(KnobInfo(name="dvfs", sheep="node-0", unit="MHz", low=1200, high=2600),),
     zones=(),
     streams=("power-node-0",),
@@ -112,8 +112,13 @@ def test_what_is_too_large_is_refused_before_it_is_read():
         {"muster_epoch": 0},
         {"muster_epoch": -1},
         {"muster_epoch": 2**53},
-        {"facts": {"k": "v" * 2001}},
-        {"facts": {str(k): "" for k in range(257)}},
+        {"facts": Facts(kind="twin", text={"k": "v" * 2001})},
+        {"facts": Facts(kind="twin", text={str(k): "" for k in range(257)})},
+        {"facts": Facts(kind="twin", plausible_watts=(float("nan"), None))},
+        {"facts": Facts(kind="twin", plausible_watts=(1.0, float("inf")))},
+        {"facts": Facts(kind="twin", tsc_khz=0)},
+        {"facts": Facts(kind="twin", address=("localhost", 65536))},
+        {"facts": Facts(kind="")},
         {"lease_s": float("nan")},
         {"lease_s": float("inf")},
         {"sent_s": float("nan")},

@@ -1,26 +1,33 @@
-"""What the machine is, as text that is stored with every experiment."""
+"""What the machine is."""
 
+import math
 import platform
+from collections.abc import Mapping
 
 from mustherd.node.linux import dvfs, interfaces, state, topology, tsc
 from mustherd.node.linux.ethtool import Ethtool, EthtoolError
 from mustherd.node.linux.interfaces import Interface
 from mustherd.node.linux.options import LinuxOptions
+from mustherd.node.linux.power import Power
 from mustherd.node.linux.tree import Tree, TreeError, cpu_list
-
-MAX_TEXT = 2000
-"""What the wire takes of one fact."""
+from mustherd.terms import MAX_TEXT, Facts
 
 MAX_QUEUES = 64
 """Queues whose interrupts are listed one by one."""
 
 
-def collect(tree: Tree, ethtool: Ethtool, interface: Interface | None, options: LinuxOptions) -> dict[str, str]:
-    """Facts by name; what the machine doesn't tell is left out. Never raises."""
+def collect(
+    tree: Tree,
+    ethtool: Ethtool,
+    interface: Interface | None,
+    options: LinuxOptions,
+    *,
+    power: Power,
+    told: Mapping[str, str],
+) -> Facts:
+    """What the machine tells, and with it what its node has `told` about itself. Never raises."""
     found = {
-        "kind": "linux",
         "hostname": tree.peek("proc/sys/kernel/hostname"),
-        "kernel": tree.peek("proc/sys/kernel/osrelease"),
         "kernel_build": tree.peek("proc/sys/kernel/version"),
         "kernel_command_line": tree.peek("proc/cmdline"),
         "machine": platform.machine() if tree.is_this_machine else "",
@@ -30,16 +37,38 @@ def collect(tree: Tree, ethtool: Ethtool, interface: Interface | None, options: 
         **_clocks(tree),
         **_state(tree, options),
         **_network(tree, ethtool, interface),
+        **_power(power),
+        "reserved_cpus": cpu_list(options.reserved),
+        **told,
     }
-    if options.reserved:
-        found["reserved_cpus"] = cpu_list(options.reserved)
-    return {name: text[:MAX_TEXT] for name, text in found.items() if text}
+    low, high = power.band
+    cores, packages = _counts(tree)
+    return Facts(
+        kind="linux",
+        cpu=dvfs.cpuinfo(tree).get("model name", "")[:MAX_TEXT],
+        cores=cores,
+        packages=packages,
+        kernel=tree.peek("proc/sys/kernel/osrelease")[:MAX_TEXT],
+        interface=interface.name[:MAX_TEXT] if interface is not None else "",
+        nic_driver=interface.driver[:MAX_TEXT] if interface is not None else "",
+        tsc_khz=tsc.khz(tree) or None,
+        plausible_watts=(low, high if math.isfinite(high) else None),
+        text={name: text[:MAX_TEXT] for name, text in found.items() if text},
+    )
+
+
+def _counts(tree: Tree) -> tuple[int | None, int | None]:
+    """Cores and packages."""
+    try:
+        found = topology.read(tree)
+    except TreeError:
+        return None, None
+    return len(found.cores), len(found.packages)
 
 
 def _cpu(tree: Tree) -> dict[str, str]:
     info = dvfs.cpuinfo(tree)
     found = {
-        "cpu": info.get("model name", ""),
         "cpu_model": "-".join(info.get(k, "") for k in ("cpu family", "model", "stepping")).strip("-"),
         "microcode": tree.peek(f"{topology.CPU}/cpu0/microcode/version") or info.get("microcode", ""),
     }
@@ -59,10 +88,8 @@ def _cpu(tree: Tree) -> dict[str, str]:
 
 
 def _clocks(tree: Tree) -> dict[str, str]:
-    khz = tsc.khz(tree)
     return {
         "clock_source": tree.peek("sys/devices/system/clocksource/clocksource0/current_clocksource"),
-        "tsc_khz": str(khz) if khz else "",
         "frequency_driver": tree.peek(f"{topology.CPU}/cpu0/cpufreq/scaling_driver"),
     }
 
@@ -80,14 +107,19 @@ def _state(tree: Tree, options: LinuxOptions) -> dict[str, str]:
     }
 
 
+def _power(found: Power) -> dict[str, str]:
+    return {
+        "idle_watts": f"{found.idle:.1f}" if found.idle is not None else f"unknown: {found.note}",
+        "limit_watts": f"{found.limit:.1f}" if found.limit is not None else "",
+    }
+
+
 def _network(tree: Tree, ethtool: Ethtool, interface: Interface | None) -> dict[str, str]:
     if interface is None:
         return {}
     found = {
-        "interface": interface.name,
         "interface_address": ", ".join(interface.addresses),
         "interface_numa_node": interface.numa_node,
-        "nic_driver": interface.driver,
         "link": tree.peek(f"{interfaces.NET}/{interface.name}/operstate"),
         "link_mbps": tree.peek(f"{interfaces.NET}/{interface.name}/speed"),
     }

@@ -1,7 +1,7 @@
 """A Linux machine as its muster sees it."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mustherd.node.clock import Clock, MonotonicClock
@@ -16,7 +16,7 @@ from mustherd.node.linux.options import LinuxOptions
 from mustherd.node.linux.rings import RingSize
 from mustherd.node.linux.tree import Tree, TreeError
 from mustherd.node.logger import NativeLogger, TextLogger
-from mustherd.terms import Load
+from mustherd.terms import Facts, Load
 
 FACTS_S = 10.0
 """For how long facts are not looked up again."""
@@ -55,16 +55,17 @@ class LinuxNode:
         if missing:
             self._missing["no_intlog"] = missing
         self._nic_log = self._find_nic_log()
-        self._facts: dict[str, str] = {}
+        self._facts = Facts(kind="linux")
         self._facts_until = -1.0
 
     @property
-    def facts(self) -> Mapping[str, str]:
+    def facts(self) -> Facts:
         if self._clock.now() >= self._facts_until:
             self._facts_until = self._clock.now() + FACTS_S
-            collected = facts.collect(self._tree, self._ethtool, self._interface, self._options)
-            own = {**self._missing, "energy": self._meter_from, **_power_facts(self._power)}
-            self._facts = collected | {name: text[: facts.MAX_TEXT] for name, text in own.items()}
+            told = {**self._missing, "energy": self._meter_from}
+            self._facts = facts.collect(
+                self._tree, self._ethtool, self._interface, self._options, power=self._power, told=told
+            )
         return self._facts
 
     @property
@@ -169,13 +170,3 @@ class LinuxNode:
             except (EthtoolError, KnobError) as error:
                 self._missing[f"no_ring-size-{direction}"] = str(error)
         return found
-
-
-def _power_facts(found: power.Power) -> dict[str, str]:
-    low, high = found.band
-    named = {
-        "idle_watts": f"{found.idle:.1f}" if found.idle is not None else f"unknown: {found.note}",
-        "limit_watts": f"{found.limit:.1f}" if found.limit is not None else "",
-        "plausible_watts": f"{low:.1f}..{high:.1f}",
-    }
-    return {name: text for name, text in named.items() if text}

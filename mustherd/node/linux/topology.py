@@ -60,8 +60,6 @@ def online_cpus(tree: Tree) -> tuple[int, ...]:
 def describe(topology: Topology) -> dict[str, str]:
     """The topology as facts."""
     return {
-        "packages": str(len(topology.packages)),
-        "cores": str(len(topology.cores)),
         "threads_per_core": str(topology.threads),
         "cpus_online": cpu_list(topology.online),
         **{f"package_{p}_cpus": cpu_list(cpus) for p, cpus in list(topology.packages.items())[:16]},

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from mustherd.node.node import RunningLoad
 from mustherd.node.server.group import CpuGroup, GroupError
 from mustherd.node.server.knobs import CpuQuota, ServerCores, ServerThreads, Sysctl
 from mustherd.node.server.process import Server
-from mustherd.terms import Load
+from mustherd.terms import Facts, Load
 
 CPU_INFO = Path("/proc/cpuinfo")
 GROUP = "mustherd"
@@ -48,7 +48,7 @@ class ProcessNode:
         loader: Loader,
         cores: Sequence[int] = (),
         meter: EnergyMeter | None = None,
-        address: str = "",
+        address: tuple[str, int] | None = None,
     ) -> None:
         """`cores` are those that the server may be given; none: all that it may use now. Raises ServerError.
 
@@ -77,19 +77,21 @@ class ProcessNode:
             Sysctl(name, SYSCTL / file) for name, file in SYSCTLS.items() if os.access(SYSCTL / file, os.R_OK | os.W_OK)
         ]
         self._knobs = tuple(knobs)
-        self._facts = {
-            "kind": "process",
-            "cpu": _cpu(),
-            "cores": str(len(cores)),
-            "kernel": platform.release(),
-            "server": server.version,
-            "memcached": address,
-            "cpu-quota": quota,
-            "energy": NO_METER if meter is None else ", ".join(zone.name for zone in meter.zones),
-        }
+        self._facts = Facts(
+            kind="process",
+            cpu=_cpu(),
+            cores=len(cores),
+            kernel=platform.release(),
+            address=address,
+            text={
+                "server": server.version,
+                "cpu-quota": quota,
+                "energy": NO_METER if meter is None else ", ".join(zone.name for zone in meter.zones),
+            },
+        )
 
     @property
-    def facts(self) -> Mapping[str, str]:
+    def facts(self) -> Facts:
         return self._facts
 
     @property

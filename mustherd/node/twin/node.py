@@ -1,7 +1,7 @@
 """A node without hardware."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from mustherd.node.logger import TextLogger
@@ -15,7 +15,7 @@ from mustherd.node.twin.logger import PowerLog
 from mustherd.node.twin.machine import Machine
 from mustherd.node.twin.meter import TwinMeter
 from mustherd.node.twin.profiles import profile
-from mustherd.terms import Load
+from mustherd.terms import Facts, Load
 
 
 class TwinNode:
@@ -47,21 +47,24 @@ class TwinNode:
             self._text_loggers = tuple(
                 TwinIntlog(self._machine, history, self._meter, core) for core in range(options.intlog_cores)
             )
-        self._facts = {
-            "kind": "twin",
-            "profile": found.name,
-            "cpu": found.cpu,
-            "cores": str(found.cores),
-            "packages": str(found.packages),
-            "tsc_khz": str(found.tsc_khz),
-            "seed": str(options.seed),
-            "speed": f"{options.speed:g}",
-            "noise": f"{options.noise:g}",
-            "drift": f"{options.drift:g}",
-        }
+        self._facts = Facts(
+            kind="twin",
+            cpu=found.cpu,
+            cores=found.cores,
+            packages=found.packages,
+            tsc_khz=found.tsc_khz,
+            loads_itself=True,
+            text={
+                "profile": found.name,
+                "seed": str(options.seed),
+                "speed": f"{options.speed:g}",
+                "noise": f"{options.noise:g}",
+                "drift": f"{options.drift:g}",
+            },
+        )
 
     @property
-    def facts(self) -> Mapping[str, str]:
+    def facts(self) -> Facts:
         return self._facts
 
     @property

@@ -184,9 +184,9 @@ class TestPower:
         machine = make(LAB)
         options = LinuxOptions(idle_seconds=0.5)
         facts = LinuxNode(options, machine.tree, machine.ethtool, sleep=lambda _: machine.live(5, 20.0)).facts
-        assert facts["energy"] == "powercap"
-        assert facts["limit_watts"] == "228.0"
-        assert float(facts["idle_watts"]) > 0
+        assert facts.text["energy"] == "powercap"
+        assert facts.text["limit_watts"] == "228.0"
+        assert float(facts.text["idle_watts"]) > 0
 
     def test_offline_cpus_have_no_counters_to_miss(self, make):
         machine = make(LAB)

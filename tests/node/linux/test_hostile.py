@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from functools import partial
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -27,7 +28,7 @@ from mustherd.node.linux import (
     tsc,
 )
 from mustherd.node.linux.tree import Tree, TreeError, cpu_list, parse_cpus
-from mustherd.terms import Setting
+from mustherd.terms import Facts, Setting
 from tests.node.linux.kinds import ACPI, AMD, BARE, KINDS, LAB, PSTATE
 from tests.node.linux.machine import Machine
 
@@ -60,8 +61,7 @@ def use(machine: Machine) -> None:
         node = LinuxNode(LinuxOptions(idle_seconds=0.001), machine.tree, machine.ethtool, sleep=lambda _: None)
     except NodeError:
         return
-    assert all(isinstance(k, str) and isinstance(v, str) and len(v) <= 2000 for k, v in node.facts.items())
-    assert len(node.facts) <= 256
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(node.facts), type=Facts) == node.facts
     for knob in node.knobs:
         name = knob.info.name
         assert isinstance(said(knob.read, KnobError, name), int | None)
@@ -295,7 +295,7 @@ def test_files_on_a_disk_are_read_and_written_alike(make, tmp_path, kind):
 def test_recorded_files_never_reach_this_machine_s_nics(make, tmp_path):
     make(LAB).unpack(tmp_path)
     node = LinuxNode(LinuxOptions(idle_seconds=0, root=str(tmp_path), interface="ixgbe"))
-    assert "recorded files" in node.facts["no_itr-delay"]
+    assert "recorded files" in node.facts.text["no_itr-delay"]
     assert not [k for k in node.knobs if k.info.name in ("itr-delay", "ring-size-rx")]
 
 
@@ -305,6 +305,6 @@ def test_making_and_reading_a_node_writes_nothing(make):
         node = LinuxNode(LinuxOptions(), machine.tree, machine.ethtool, sleep=lambda _: None)
         for knob in node.knobs:
             check(knob, None)
-        assert dict(node.facts)
+        assert node.facts.rows()
         assert machine.tree.writes == []
         assert machine.ethtool.calls == []

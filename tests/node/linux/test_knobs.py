@@ -68,7 +68,7 @@ class TestItrDelay:
         machine = make(BARE)
         node = LinuxNode(LinuxOptions(idle_seconds=0, interface="eth0"), machine.tree, machine.ethtool)
         assert "itr-delay" not in [k.info.name for k in node.knobs]
-        assert "Operation not supported" in node.facts["no_itr-delay"]
+        assert "Operation not supported" in node.facts.text["no_itr-delay"]
 
 
 class TestChoice:

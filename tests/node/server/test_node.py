@@ -94,7 +94,7 @@ def test_a_restart_keeps_cores_and_quota_and_the_next_load_finds_its_records(nod
         knobs[name].write(value)
     assert all(check(knobs[name], value).held for name, value in settings.items())
     if "cpu-quota" in knobs:
-        group = Path(node.facts["cpu-quota"])
+        group = Path(node.facts.text["cpu-quota"])
         assert str(node._server.pid) in (group / "cgroup.procs").read_text().split()
     running = node.start_load(Load(qps=1000), seed=1)
     running.open_window()
@@ -105,13 +105,13 @@ def test_a_restart_keeps_cores_and_quota_and_the_next_load_finds_its_records(nod
 
 
 def test_facts_say_what_there_is_and_what_not(node):
-    assert node.facts["kind"] == "process"
-    assert node.facts["server"].startswith("memcached 1.")
-    assert "server_cpu_seconds" in node.facts["energy"]
+    assert node.facts.kind == "process"
+    assert node.facts.text["server"].startswith("memcached 1.")
+    assert "server_cpu_seconds" in node.facts.text["energy"]
     assert node.meter is None
     offered = {knob.info.name for knob in node.knobs}
     assert {"server-cores", "memcached-threads"} <= offered
-    assert ("cpu-quota" in offered) == (not node.facts["cpu-quota"].startswith("not offered"))
+    assert ("cpu-quota" in offered) == (not node.facts.text["cpu-quota"].startswith("not offered"))
 
 
 def test_closing_it_ends_all_that_it_started():
@@ -124,13 +124,13 @@ def test_closing_it_ends_all_that_it_started():
 
 
 def test_a_group_that_a_killed_owner_left_is_removed(node):
-    if node.facts["cpu-quota"].startswith("not offered"):
+    if node.facts.text["cpu-quota"].startswith("not offered"):
         pytest.fail("these tests want to make control groups: run them as root")
-    left = Path(node.facts["cpu-quota"]).with_name("mustherd-99999999-1")
+    left = Path(node.facts.text["cpu-quota"]).with_name("mustherd-99999999-1")
     left.mkdir()
     local_server.node(TABLE).close()
     assert not left.exists()
-    assert Path(node.facts["cpu-quota"]).exists()
+    assert Path(node.facts.text["cpu-quota"]).exists()
 
 
 @pytest.mark.parametrize(

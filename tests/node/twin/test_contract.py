@@ -115,5 +115,7 @@ class TestNode(OnTwin, NodeContract):
 
     def test_the_defaults_make_a_node_on_the_machines_own_clock(self):
         node = TwinNode()
-        assert node.facts == {**node.facts, "kind": "twin", "profile": "c6220", "cores": "16", "speed": "1"}
+        facts = node.facts
+        assert (facts.kind, facts.cores, facts.tsc_khz, facts.loads_itself) == ("twin", 16, 2_600_000, True)
+        assert facts.text == {**facts.text, "profile": "c6220", "speed": "1"}
         assert node.clock.now() >= 0
