@@ -8,21 +8,38 @@ A package adds a plug-in by one line of its `pyproject.toml`, such as
 Nothing is imported before its name is asked for.
 """
 
+import dataclasses
 import functools
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+import msgspec
+
 from mustherd.errors import UserError
 
 POLICIES = "mustherd.policies"
 SEARCHES = "mustherd.searches"
+PEERS = "mustherd.peers"
+"""Searches that are there to be compared with, in replays alone: they needn't keep the contract of a search."""
 KNOBS = "mustherd.knobs"
 NODES = "mustherd.nodes"
 LOADS = "mustherd.loads"
 METRICS = "mustherd.metrics"
-GROUPS = (POLICIES, SEARCHES, KNOBS, NODES, LOADS, METRICS)
+KINDS = {
+    POLICIES: "policy",
+    SEARCHES: "search",
+    PEERS: "search",
+    KNOBS: "knob",
+    NODES: "node",
+    LOADS: "load",
+    METRICS: "metric",
+}
+"""What a plug-in of each group is."""
+GROUPS = tuple(KINDS)
 
 OURS = "mustherd"
 
@@ -31,6 +48,43 @@ class PluginError(UserError):
     """A plug-in can't be had; the message names it, its package and what there is instead."""
 
     exit_code = 3
+
+
+class UnknownPluginError(PluginError):
+    """No plug-in of that name is installed."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The `Options` of a plug-in that takes none."""
+
+
+class OptionError(ValueError):
+    """A plug-in refuses an option. `path` is the option's place below the plug-in's options; () means all of them."""
+
+    def __init__(
+        self,
+        problem: str,
+        path: tuple[str | int, ...] = (),
+        *,
+        allowed: str = "",
+        suggestion: str = "",
+        unknown: bool = False,
+    ) -> None:
+        """`unknown`: the option's name is wrong, not its value."""
+        super().__init__(problem)
+        self.problem = problem
+        self.path = path
+        self.allowed = allowed
+        self.suggestion = suggestion
+        self.unknown = unknown
+
+    def __str__(self) -> str:
+        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path).lstrip(".")
+        found = ": ".join(filter(None, (place, self.problem)))
+        return f"{found}; allowed: {self.allowed}" if self.allowed else found
 
 
 @dataclass(frozen=True)
@@ -45,34 +99,110 @@ class Plugin:
     version: str
     entry: EntryPoint
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is a part of this project."""
+        return self.package == OURS
+
+    @property
+    def title(self) -> str:
+        """What it is, for a message: search 'annealing' of annealing 1.0."""
+        return f"{KINDS[self.group]} {self.name!r} of {self.package} {self.version}".rstrip()
+
     def load(self) -> Any:
         """The object itself. Raises PluginError where its package can't be imported or lacks it."""
         try:
             return self.entry.load()
         except Exception as error:
             raise PluginError(
-                f"{self.group}: {self.name} of {self.package} {self.version} ({self.target}) can't be loaded:"
-                f" {type(error).__name__}: {error}"
+                f"{self.title} ({self.target}) can't be loaded: {type(error).__name__}: {error}"
             ) from error
 
 
 @functools.cache
-def plugins(group: str) -> dict[str, Plugin]:
-    """The plug-ins of a group by name, sorted; of two with one name ours wins, so no package can take its place."""
-    found: dict[str, Plugin] = {}
+def installed(group: str) -> tuple[Plugin, ...]:
+    """Every plug-in of a group, also those whose name is taken: of two with one name the first one counts.
+
+    Ours come first, so that no package can take the place of one of them.
+    """
+    found = []
     for entry in entry_points(group=group):
         package = entry.dist.name if entry.dist is not None else entry.value.partition(".")[0]
         version = entry.dist.version if entry.dist is not None else ""
-        if entry.name not in found or package == OURS:
-            found[entry.name] = Plugin(group, entry.name, entry.value, package, version, entry)
+        found.append(Plugin(group, entry.name, entry.value, package, version, entry))
+    return tuple(sorted(found, key=lambda plugin: (not plugin.is_ours, plugin.name, plugin.package)))
+
+
+def plugins(group: str) -> dict[str, Plugin]:
+    """The plug-ins of a group by name, sorted."""
+    found: dict[str, Plugin] = {}
+    for each in installed(group):
+        found.setdefault(each.name, each)
     return dict(sorted(found.items()))
 
 
 def plugin(group: str, name: str) -> Plugin:
-    """The plug-in called `name`. Raises PluginError that lists what is installed."""
+    """The plug-in called `name`. Raises UnknownPluginError that lists what is installed."""
     there = plugins(group)
     if name not in there:
         near = get_close_matches(name, there, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise PluginError(f"{group}: no {name!r} is installed; there are: {', '.join(there) or 'none'}{hint}")
+        raise UnknownPluginError(
+            f"no {KINDS[group]} {name!r} is installed; there are: {', '.join(there) or 'none'}{hint}"
+        )
     return there[name]
+
+
+def lacking(kind: object, interface: type) -> list[str]:
+    """What a plug-in's class lacks of an interface, a Protocol: the names of methods and attributes."""
+    named = {
+        name
+        for base in interface.__mro__
+        if getattr(base, "_is_protocol", False)
+        for name in (*vars(base), *getattr(base, "__annotations__", ()))
+        if not name.startswith("_")
+    }
+    return sorted(name for name in named if not hasattr(kind, name))
+
+
+def options_of(kind: object, given: Mapping[str, object]) -> Any:
+    """The options for a plug-in, as its `Options`: a dataclass or a msgspec struct. One without takes none: None.
+
+    Raises OptionError for an option that is unknown or of another type than its field.
+    """
+    declared = getattr(kind, "Options", None)
+    names = [] if declared is None else _fields(declared)
+    for name in given:
+        if name not in names:
+            near = get_close_matches(str(name), names, 1)
+            raise OptionError(
+                f"unknown option {str(name)!r}",
+                (name,),
+                allowed=", ".join(names) or "no options",
+                suggestion=near[0] if near else "",
+                unknown=True,
+            )
+    if declared is None:
+        return None
+    try:
+        return msgspec.convert(dict(given), declared)
+    except msgspec.ValidationError as error:
+        raise _refusal(str(error)) from None
+
+
+def _fields(declared: Any) -> list[str]:
+    if dataclasses.is_dataclass(declared):
+        return [field.name for field in dataclasses.fields(declared)]
+    return list(declared.__struct_encode_fields__)
+
+
+def _refusal(said: str) -> OptionError:
+    """What msgspec says of a value, as an option's place and what is wrong there."""
+    what, _, where = said.partition(" - at ")
+    steps = re.findall(r"\.([^.\[\]]+)|\[(\d+)\]", where.strip("`"))
+    path: Sequence[str | int] = [name or int(index) for name, index in steps]
+    wanted = re.fullmatch(r"Expected `(.+?)`(.*?)(?:, got `(.+)`)?", what)
+    if wanted is None:
+        return OptionError(what[:1].lower() + what[1:], tuple(path))
+    kind, bound, got = wanted.groups()
+    return OptionError(f"should be {kind}{bound}" + (f", found {got}" if got else ""), tuple(path))

@@ -45,10 +45,11 @@ def start(
 ) -> None:
     """Run an experiment: set the knobs, measure, learn, confirm; ends with a verdict, a folder and an HTML report."""
     from mustherd.definition import content, digest
+    from mustherd.experiment.plug_ins import check_plugins
     from mustherd.store.store import Store
 
     text, experiment = _read(spec)
-    _check_policy(experiment)
+    check_plugins(experiment)
     _check_sources(experiment)
     folder = into if into is not None else _new_folder(experiment.name)
     store = Store.create(
@@ -94,10 +95,11 @@ def plan(
 ) -> None:
     """Say what an experiment would take, without starting anything: trials, time, energy, budget."""
     from mustherd.definition import plan as make_plan
+    from mustherd.experiment.plug_ins import check_plugins
     from mustherd.report.table import emit, new_table
 
     _, experiment = _read(spec)
-    _check_policy(experiment)
+    check_plugins(experiment)
     planned = make_plan(experiment, musters)
     if json:
         _print_json(planned.to_dict())
@@ -336,14 +338,6 @@ def _read(spec: Path | None) -> "tuple[str, Experiment]":
         return text, loads(text, "quickstart.yml")
     experiment = load(spec)
     return spec.read_text(encoding="utf-8"), experiment
-
-
-def _check_policy(experiment: "Experiment") -> None:
-    from mustherd.definition import check_policy
-    from mustherd.policy.base import check, installed
-
-    check_policy(experiment, sorted(installed()))
-    check(experiment)
 
 
 def _new_folder(name: str) -> Path:

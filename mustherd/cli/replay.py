@@ -21,7 +21,9 @@ def replay(
     source: Annotated[Path, typer.Argument(help="A CSV file with a header, or an experiment's folder.")],
     search: Annotated[
         list[str] | None,
-        typer.Option(help="Searches to compare: gp, random, grid, penalty; optuna-gp, optuna-tpe if installed."),
+        typer.Option(
+            help="Searches to compare: gp, random, grid, a package's own, and of others optuna-gp, optuna-tpe, penalty."
+        ),
     ] = None,
     limit: Annotated[list[str] | None, typer.Option(help="Limits, as in 'read_p99_us <= 500'.")] = None,
     objective: Annotated[
@@ -49,8 +51,7 @@ def replay(
 
     import msgspec
 
-    from mustherd.learn import external
-    from mustherd.learn.registry import METHODS, make
+    from mustherd.learn.registry import SearchError, check, make
     from mustherd.learn.replay import Table, summarize
     from mustherd.learn.replay import replay as run
 
@@ -64,23 +65,13 @@ def replay(
         noises = {name: _number(value, float) for name, value in _pairs(noise or [])}
         runs: dict[str, list[Run]] = {}
         for method in search or ["gp", "random"]:
-            ours = [m for m in METHODS if m != "one-shot"]
-            if method not in (*ours, *external.NEEDS):
-                raise ValueError(
-                    f"there is no search {method!r} to replay; there are {', '.join((*ours, *external.NEEDS))}"
-                )
-            if method in external.NEEDS and (absent := external.missing(method)):
-                raise ValueError(f"search {method!r} needs {' and '.join(absent)}: pip install 'mustherd[peers]'")
+            check(method, problem, {}, peers=True)
             typer.echo(f"replaying {method}: {seeds} seeds of at most {trials} trials", err=True)
             runs[method] = run(
-                lambda seed, method=method: (  # type: ignore[misc]
-                    external.make(method, problem, seed)
-                    if method in external.NEEDS
-                    else make(method, problem, seed=seed)
-                ),
+                lambda seed, method=method: make(method, problem, seed=seed, peers=True),  # type: ignore[misc]
                 table, problem, seeds=range(seeds), trials=trials, noise=noises,
             )  # fmt: skip
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, OSError, SearchError) as error:
         raise ReplayError(f"{source}: {error}") from None
     found = {method: summarize(of, optimum.metrics[objective]) for method, of in runs.items()}
     if plot is not None:

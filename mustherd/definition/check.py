@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 LARGEST_SPACE = 20_000
 """Settings that several loads may be learnt over together, as mustherd.learn.contextual has it."""
 
+UNBELIEVING = ("random", "grid", "one-shot")
+"""Searches of ours that learn nothing; of other packages' searches each says by itself whether it uses a prior."""
+
 TWIN = "twin"
 """The `search.prior` that is no folder."""
 
@@ -173,7 +176,7 @@ def _search(experiment: Experiment) -> Iterator[Finding]:
         elif search.initial > experiment.trials:
             allowed = f"1..{experiment.trials}"
             yield Finding(("search", "initial"), f"more initial points than the {experiment.trials} trials", allowed)
-    if search.prior is not None and search.method != "gp":
+    if search.prior is not None and search.method in UNBELIEVING:
         yield Finding(("search", "prior"), f"'{search.method}' believes nothing", "only with gp", at_key=True)
     if search.prior == TWIN:
         yield from _twin_prior(experiment)

@@ -10,19 +10,23 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     PlainSerializer,
     PlainValidator,
     WithJsonSchema,
 )
+from pydantic_core import CoreSchema, core_schema
 
 from mustherd.definition import curves as curve_values
 from mustherd.definition import knobs as knob_values
-from mustherd.definition.errors import Finding, refusal, shown
+from mustherd.definition.errors import Finding, listed, nearest, refusal, shown
 from mustherd.definition.limits import AIMS, check_metric, limit, limit_text
 from mustherd.definition.units import QuantityError, kind_of, number_text, quantity
 from mustherd.learn.base import Constraint
 from mustherd.load import curve as curves
 from mustherd.load.mutilate.command import MutilateOptions
+from mustherd.plugins import SEARCHES, plugins
 
 MAX_TRIALS = 10_000
 MAX_SECONDS = 86_400.0
@@ -46,6 +50,28 @@ def refused(check: Any) -> Any:
             raise refusal([Finding((), str(error), error.allowed, error.suggestion)]) from None
 
     return checked
+
+
+class Installed:
+    """A name of a plug-in that is installed, of one group; `what` is how a message calls it."""
+
+    def __init__(self, group: str, what: str) -> None:
+        self._group = group
+        self._what = what
+
+    def check(self, raw: object) -> str:
+        """The name. Raises QuantityError for any other."""
+        names = list(plugins(self._group))
+        if not isinstance(raw, str) or raw not in names:
+            raise QuantityError(f"unknown {self._what} {kind_of(raw)}", listed(names), nearest(raw, names))
+        return raw
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(refused(self.check))
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        # When it is asked for: which names there are depends on what is installed.
+        return {"type": "string", "enum": list(plugins(self._group))}
 
 
 def _described(**schema: Any) -> Any:
@@ -253,6 +279,7 @@ Objectives = Annotated[
         maxItems=2,
     ),
 ]
+SearchName = Annotated[str, Installed(SEARCHES, "method")]
 Options = Annotated[dict[str, Any], PlainValidator(refused(_options)), _described(type="object")]
 
 

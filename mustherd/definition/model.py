@@ -4,7 +4,7 @@ Values are what the file means, not how it wrote them: knobs in their canonical 
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import (
     BeforeValidator,
@@ -31,6 +31,7 @@ from mustherd.definition.fields import (
     Objective,
     Objectives,
     Options,
+    SearchName,
     Section,
     Settings,
     key,
@@ -52,8 +53,13 @@ def _policy(raw: object) -> object:
 class SearchOptions(Section):
     """How the next trial is chosen."""
 
-    method: Literal["gp", "random", "grid", "one-shot"] = key(
-        "gp", "Learned models (gp), chance, every combination in turn, or one given setting."
+    method: SearchName = key(
+        "gp",
+        "Learned models (gp), chance (random), every combination in turn (grid), one given setting (one-shot), or a"
+        " search that a package adds.",
+    )
+    options: Options | None = key(
+        None, "The search's own options, where it has no key below for them.", allowed="what the search knows"
     )
     seed: int = key(1, "Decides everything that is random in the search.", ge=0, le=2**32 - 1)
     initial: int | None = key(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from mustherd.definition import check, settings_table
-from mustherd.definition.errors import Finding, listed, nearest
+from mustherd.definition.errors import Finding
 from mustherd.definition.knobs import words_of
 from mustherd.definition.model import Experiment
 from mustherd.learn.base import Constraint, Dimension, Problem, Settings
@@ -69,14 +69,18 @@ def check_knobs(experiment: Experiment, knobs: Sequence[KnobInfo]) -> None:
         raise experiment.source.error(findings)
 
 
-def check_policy(experiment: Experiment, names: Sequence[str]) -> None:
-    """Raise DefinitionError, with its line, for a policy that is not among the `names` of those installed."""
-    name = experiment.policy.name
-    if name not in names:
-        known = sorted(names)
-        # `policy: tune` has no key below it; the error is then placed at the policy itself.
-        finding = Finding(("policy", "name"), f"unknown policy '{name}'", listed(known), nearest(name, known))
-        raise experiment.source.error([finding])
+def search_options(experiment: Experiment) -> dict[str, object]:
+    """What the definition's search is told: its `options`, and in their place what ours have keys of their own for.
+
+    DefinitionError as of `given_points`.
+    """
+    search = experiment.search
+    if search.method == "one-shot":
+        return {"settings": given_points(experiment)}
+    options = dict(search.options or {})
+    if search.method == "gp":
+        options |= {"initial": search.initial, "stop": search.stop}
+    return options
 
 
 def given_points(experiment: Experiment) -> list[Settings]:

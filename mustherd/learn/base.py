@@ -1,7 +1,7 @@
 """The search port: what every search can be asked and told."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -98,6 +98,24 @@ class Search(Protocol):
     def state(self) -> dict[str, object]:
         """What the search would say of itself now (JSON types only): method, seed, observations, its best guess."""
         ...
+
+
+class SearchKind(Protocol):
+    """Makes a search: what the name of a search stands for, an entry point of `mustherd.searches`.
+
+    A class whose instances are searches, or a function. It may have more:
+
+    `Options`: a dataclass or msgspec struct with the options that a definition may give it under `search.options`, of
+    which `options` is one; without it there are none, and `options` is None.
+    `check(problem, options)`, static: raises ValueError for what the types of Options don't say, or
+    mustherd.plugins.OptionError with the place of an option.
+    `believes_prior`: true of a search that uses the problem's prior.
+
+    It is imported where definitions are checked, so what takes long to import is imported where it is made: that
+    happens in a process of its own.
+    """
+
+    def __call__(self, problem: Problem, *, seed: int, options: Any) -> Search: ...
 
 
 @runtime_checkable

@@ -1,7 +1,7 @@
-"""Searches of other libraries behind our port, to be compared with in a replay.
+"""Searches of other libraries behind our port, to be compared with in a replay (`mustherd.peers`).
 
-None of them is a dependency: `missing` says what isn't installed (`pip install 'mustherd[peers]'` installs it all).
-They run at their own defaults; a discrete knob is an integer dimension to them, by the value's place among the others.
+None of them is a dependency (`pip install 'mustherd[peers]'` installs them all). They run at their own defaults, which
+lets them propose a point again; a discrete knob is an integer dimension to them, by the value's place among the others.
 """
 
 import importlib.util
@@ -10,27 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from mustherd.learn.base import Observation, Problem, Search, Settings
-
-NEEDS: dict[str, tuple[str, ...]] = {
-    "optuna-gp": ("optuna", "torch"),
-    "optuna-tpe": ("optuna",),
-    "penalty": (),
-}
-"""Every peer and the packages that it takes."""
-
-
-def missing(peer: str) -> tuple[str, ...]:
-    """The packages that a peer needs and that aren't installed."""
-    return tuple(name for name in NEEDS[peer] if importlib.util.find_spec(name) is None)
-
-
-def make(peer: str, problem: Problem, seed: int) -> Search:
-    """The peer called `peer`, one of NEEDS. ValueError when its packages are missing."""
-    if absent := missing(peer):
-        raise ValueError(f"search {peer!r} needs {' and '.join(absent)}: pip install {' '.join(absent)}")
-    if peer == "penalty":
-        return Penalty(problem, seed)
-    return Optuna(problem, peer.removeprefix("optuna-"), seed)
 
 
 class _Peer:
@@ -57,7 +36,9 @@ class Optuna(_Peer):
     """Optuna's samplers with `constraints_func`; the first trials are drawn at random, as they do it."""
 
     def __init__(self, problem: Problem, sampler: str, seed: int) -> None:
+        """ValueError when its packages are missing."""
         super().__init__(problem)
+        _need(sampler)
         import optuna  # noqa: PLC0415
         from optuna.samplers import GPSampler, TPESampler  # noqa: PLC0415
 
@@ -84,13 +65,37 @@ class Optuna(_Peer):
             self._study.tell(self._trial, self.problem.cost(observation))
 
 
+class _OptunaKind:
+    """Makes Optuna's search with one of its samplers."""
+
+    def __init__(self, sampler: str) -> None:
+        self._sampler = sampler
+
+    def check(self, problem: Problem, options: None) -> None:  # noqa: ARG002 - the interface's
+        """ValueError when its packages are missing."""
+        _need(self._sampler)
+
+    def __call__(self, problem: Problem, *, seed: int, options: None = None) -> Search:  # noqa: ARG002
+        return Optuna(problem, self._sampler, seed)
+
+
+optuna_gp = _OptunaKind("gp")
+optuna_tpe = _OptunaKind("tpe")
+
+
+def _need(sampler: str) -> None:
+    packages = ("optuna", "torch") if sampler == "gp" else ("optuna",)
+    if absent := [name for name in packages if importlib.util.find_spec(name) is None]:
+        raise ValueError(f"needs {' and '.join(absent)}: pip install 'mustherd[peers]'")
+
+
 class Penalty(_Peer):
     """The reference's way: scikit-optimize at its defaults, on joules x (p99 - limit + 1) above the limit.
 
     It knows of no throughput guard.
     """
 
-    def __init__(self, problem: Problem, seed: int) -> None:
+    def __init__(self, problem: Problem, *, seed: int = 0, options: None = None) -> None:  # noqa: ARG002 - the interface's
         super().__init__(problem)
         from skopt import Optimizer  # noqa: PLC0415
 

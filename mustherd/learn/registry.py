@@ -1,101 +1,141 @@
-"""The searches by name."""
+"""Searches by name: those of this project and those that other packages add (`mustherd.searches`)."""
 
-from collections.abc import Mapping
-from typing import Annotated
+import contextlib
+import operator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
-from mustherd.learn.base import Problem, Search, Settings
-from mustherd.learn.grid import GridSearch
-from mustherd.learn.oneshot import OneShotSearch
-from mustherd.learn.simple import RandomSearch
+from mustherd.learn.base import CalibratedSearch, Observation, Problem, Search, SearchKind, Settings
+from mustherd.learn.noise import Noise
 from mustherd.learn.space import Space
-
-METHODS: dict[str, tuple[str, ...]] = {
-    "gp": ("stop", "noise"),
-    "random": (),
-    "grid": (),
-    "one-shot": ("settings",),
-}
-"""Every method and the options it knows."""
+from mustherd.plugins import PEERS, SEARCHES, OptionError, Plugin, PluginError, lacking, options_of, plugin, plugins
 
 
-class ModelOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
-    """The options of `gp`, as they come from a definition or over a pipe."""
-
-    stop: bool = True
-    noise: dict[str, Annotated[float, msgspec.Meta(ge=0, lt=1)]] = {}
+class SearchError(Exception):
+    """A search or its process broke, ended or didn't answer in time; the message holds what it said."""
 
 
-def check(method: str, problem: Problem, *, initial: int | None, options: Mapping[str, object] | None) -> None:
-    """What `make` would refuse, without importing anything heavy: ValueError as there."""
-    if method not in METHODS:
-        raise ValueError(f"there is no search {method!r}; allowed are {', '.join(METHODS)}")
-    unknown = sorted(set(options or {}) - set(METHODS[method]))
-    if unknown:
-        allowed = ", ".join(METHODS[method]) or "none"
-        raise ValueError(f"search {method!r} has no option {', '.join(unknown)}; allowed are {allowed}")
-    if initial is not None and method != "gp":
-        raise ValueError(f"search {method!r} has no initial points; only gp has")
-    if initial is not None and initial < 1:
-        raise ValueError(f"initial is {initial}; it must be at least 1")
+def find(name: str, *, peers: bool = False) -> Plugin:
+    """The search called `name`; with `peers` also one that is only there to be compared with. Raises PluginError."""
+    return plugin(PEERS if peers and name not in plugins(SEARCHES) and name in plugins(PEERS) else SEARCHES, name)
+
+
+def kind_of(found: Plugin) -> SearchKind:
+    """What a search's name stands for. Raises PluginError when it can't be loaded or isn't a search."""
+    kind = found.load()
+    if absent := missing(kind):
+        raise PluginError(f"{found.title} ({found.target}) lacks {', '.join(absent)}: see mustherd.learn.base.Search")
+    made: SearchKind = kind
+    return made
+
+
+def missing(kind: object) -> list[str]:
+    """What an object lacks to make searches."""
+    if isinstance(kind, type):
+        return lacking(kind, Search)
+    return [] if callable(kind) else ["a way to call it"]
+
+
+def check(name: str, problem: Problem, options: Mapping[str, object], *, peers: bool = False) -> None:
+    """What `make` would refuse, before anything heavy is imported: OptionError, ValueError, PluginError as there."""
+    found = find(name, peers=peers)
+    kind = kind_of(found)
     space = Space(problem.dimensions)
     if problem.default is not None and not problem.context:
         space.index(problem.default)
-    if method == "one-shot":
-        for point in _settings(problem, options or {}):
-            space.index(point)
-    _model_options(options or {})
+    with _named(found):
+        given = options_of(kind, options)
+        look = getattr(kind, "check", None)
+        if look is not None:
+            look(problem, given)
 
 
 def make(
-    method: str,
+    name: str,
     problem: Problem,
     *,
     seed: int = 0,
-    initial: int | None = None,
     options: Mapping[str, object] | None = None,
+    peers: bool = False,
 ) -> Search:
-    """The search called `method`.
+    """The search called `name`.
 
     Args:
-        method: one of METHODS.
+        name: a plug-in of `mustherd.searches`; with `peers` also one of `mustherd.peers`.
         problem: what is searched.
         seed: decides everything that is random.
-        initial: how many points `gp` lays out before the model chooses; None: as many as it sees fit.
-        options: by method. `one-shot`: `settings`, the point or a list of points (without it the
-            problem's default). `gp`: `stop` and `noise` as mustherd.learn.gp.GaussianProcessSearch has them; for a
-            problem with a context it is a mustherd.learn.contextual.ContextSearch.
+        options: as the search's own `Options` describes them.
 
     Raises:
         ValueError: names what is wrong and what is allowed.
+        PluginError: there is no such search, or it can't be loaded.
+        SearchError: the search of another package broke when it was made.
     """
-    check(method, problem, initial=initial, options=options)
-    if method == "gp":
-        # scikit-optimize takes seconds to import, and only this search needs it.
-        from mustherd.learn.contextual import ContextSearch  # noqa: PLC0415
-        from mustherd.learn.gp import GaussianProcessSearch  # noqa: PLC0415
-
-        given = _model_options(options or {})
-        kind: type[GaussianProcessSearch | ContextSearch] = ContextSearch if problem.context else GaussianProcessSearch
-        return kind(problem, seed=seed, initial=initial, stop=given.stop, noise=given.noise)
-    if method == "one-shot":
-        return OneShotSearch(problem, _settings(problem, options or {}), seed)
-    return GridSearch(problem, seed) if method == "grid" else RandomSearch(problem, seed)
+    check(name, problem, options or {}, peers=peers)
+    found = find(name, peers=peers)
+    kind = kind_of(found)
+    if found.is_ours:
+        return kind(problem, seed=seed, options=options_of(kind, options or {}))
+    return GuardedSearch(found, kind, problem, seed, options_of(kind, options or {}))
 
 
-def _model_options(options: Mapping[str, object]) -> ModelOptions:
-    plain = msgspec.to_builtins({k: v for k, v in options.items() if k in METHODS["gp"]})
+@contextlib.contextmanager
+def _named(found: Plugin) -> Iterator[None]:
+    """Say of which search a complaint about options is; anything but a ValueError is the plug-in's own fault."""
     try:
-        return msgspec.convert(plain, ModelOptions)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"search 'gp': {error}") from error
+        yield
+    except OptionError:
+        raise
+    except ValueError as error:
+        raise ValueError(f"search {found.name!r}: {error}") from None
+    except Exception as error:
+        raise PluginError(f"{found.title} can't check its options: {type(error).__name__}: {error}") from error
 
 
-def _settings(problem: Problem, options: Mapping[str, object]) -> list[Settings]:
-    settings = options.get("settings") or problem.default
-    points = settings if isinstance(settings, list | tuple) else [settings]
-    found = [dict(point) for point in points if isinstance(point, dict)]
-    if len(found) < len(points) or not found:
-        raise ValueError("search 'one-shot' needs settings: a value for each dimension")
-    return found
+class GuardedSearch:
+    """A search of another package: what it answers is looked at before it is believed."""
+
+    def __init__(self, found: Plugin, kind: SearchKind, problem: Problem, seed: int, options: Any) -> None:
+        """SearchError when it can't be made; ValueError as its own."""
+        self._title = found.title
+        self._space = Space(problem.dimensions)
+        with self._guarded("be made"):
+            self._search = kind(problem, seed=seed, options=options)
+
+    def ask(self, pending: Sequence[Settings] = ()) -> Settings | None:
+        with self._guarded("propose"):
+            point = self._search.ask(pending)
+        if point is None:
+            return None
+        try:
+            whole = {name: operator.index(value) for name, value in point.items()}
+            self._space.index(whole)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise SearchError(f"{self._title} proposes {point!r}, which is no point of the space: {error}") from None
+        return whole
+
+    def tell(self, observations: Sequence[Observation]) -> None:
+        with self._guarded("learn"):
+            self._search.tell(observations)
+
+    def calibrate(self, noise: Mapping[str, Noise]) -> None:
+        if isinstance(self._search, CalibratedSearch):
+            with self._guarded("be calibrated"):
+                self._search.calibrate(noise)
+
+    def state(self) -> dict[str, object]:
+        with self._guarded("say its state"):
+            state = self._search.state()
+            plain: dict[str, object] = msgspec.convert(msgspec.to_builtins(state), dict[str, object])
+        return plain
+
+    @contextlib.contextmanager
+    def _guarded(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, SearchError):
+            raise
+        except Exception as error:
+            raise SearchError(f"{self._title} can't {what}: {type(error).__name__}: {error}") from error

@@ -1,10 +1,13 @@
-"""Random search: the points of the space in an order that the seed alone decides."""
+"""The searches that learn nothing: chance, the grid, and settings that were given."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import msgspec
 
 from mustherd.learn.base import Observation, Problem, Settings
 from mustherd.learn.history import History
+from mustherd.learn.space import Space
 
 
 class RandomSearch:
@@ -13,7 +16,7 @@ class RandomSearch:
     The n-th draw depends on the seed and n alone, so that a resumed search goes on as if it had never stopped.
     """
 
-    def __init__(self, problem: Problem, seed: int = 0) -> None:
+    def __init__(self, problem: Problem, *, seed: int = 0, options: None = None) -> None:  # noqa: ARG002 - the interface's
         self._history = History(problem)
         self._seed = seed
 
@@ -35,3 +38,69 @@ class RandomSearch:
 
     def state(self) -> dict[str, object]:
         return self._history.state("random", self._seed)
+
+
+class GridSearch:
+    """A `Search` that takes the points in the space's own order, the last dimension varying fastest.
+
+    It learns nothing; the seed changes nothing.
+    """
+
+    def __init__(self, problem: Problem, *, seed: int = 0, options: None = None) -> None:  # noqa: ARG002 - the interface's
+        self._history = History(problem)
+        self._seed = seed
+
+    def ask(self, pending: Sequence[Settings] = ()) -> Settings | None:
+        return self._history.propose(pending, self._first_free)
+
+    def _first_free(self, blocked: set[int]) -> int | None:
+        return next(i for i in range(self._history.space.size) if i not in blocked)
+
+    def tell(self, observations: Sequence[Observation]) -> None:
+        self._history.tell(observations)
+
+    def state(self) -> dict[str, object]:
+        return self._history.state("grid", self._seed)
+
+
+class OneShotSearch:
+    """A `Search` that proposes the points that it was given, in their order, and then nothing."""
+
+    class Options(msgspec.Struct, frozen=True, kw_only=True):
+        """What it tries."""
+
+        settings: Settings | tuple[Settings, ...] = ()
+        """A point or several; none: the problem's default."""
+
+    def __init__(self, problem: Problem, *, seed: int = 0, options: Options) -> None:
+        """ValueError for a point outside the space."""
+        self._history = History(problem)
+        self._indices = _given(problem, options)
+        self._seed = seed
+
+    @staticmethod
+    def check(problem: Problem, options: Options) -> None:
+        """ValueError for a point outside the space."""
+        _given(problem, options)
+
+    def ask(self, pending: Sequence[Settings] = ()) -> Settings | None:
+        done = self._history.told.keys() | self._history.proposed | self._history.pending(pending)
+        left = [index for index in self._indices if index not in done]
+        return self._history.propose(pending, lambda _: left[0]) if left else None
+
+    def tell(self, observations: Sequence[Observation]) -> None:
+        self._history.tell(observations)
+
+    def state(self) -> dict[str, object]:
+        done = all(index in self._history.told for index in self._indices)
+        count = "the one setting was" if len(self._indices) == 1 else "every given setting was"
+        return self._history.state("one-shot", self._seed, f"{count} tried" if done else "")
+
+
+def _given(problem: Problem, options: OneShotSearch.Options) -> list[int]:
+    given = options.settings or problem.default
+    points = [given] if isinstance(given, Mapping) else list(given or ())
+    if not points:
+        raise ValueError("needs settings: a value for each dimension")
+    space = Space(problem.dimensions)
+    return [space.index(point) for point in points]

@@ -22,7 +22,8 @@ import msgspec
 
 from mustherd.learn.base import CalibratedSearch, Observation, Problem, Search, Settings
 from mustherd.learn.noise import Noise
-from mustherd.learn.registry import check, make
+from mustherd.learn.registry import SearchError, check, make
+from mustherd.plugins import PluginError
 
 ANSWER_SECONDS = 120.0
 """How long an answer may take before the worker is given up; the first one waits for imports of a few seconds."""
@@ -33,17 +34,12 @@ ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 LENGTH = struct.Struct(">I")
 
 
-class SearchError(Exception):
-    """The search's process broke, ended or didn't answer in time; the message holds what it said."""
-
-
 class Start(msgspec.Struct, tag=True, frozen=True):
-    """The first request: which search to run."""
+    """The first request: which search to run, by its name among those installed."""
 
-    method: str
+    name: str
     problem: Problem
     seed: int
-    initial: int | None
     options: dict[str, object]
 
 
@@ -96,16 +92,15 @@ class SearchProcess:
 
     def __init__(
         self,
-        method: str,
+        name: str,
         problem: Problem,
         *,
         seed: int = 0,
-        initial: int | None = None,
         options: Mapping[str, object] | None = None,
         answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
-        """ValueError as mustherd.learn.registry.make; SearchError when no process can be started."""
-        check(method, problem, initial=initial, options=options)
+        """ValueError and PluginError as mustherd.learn.registry.make; SearchError when no process can be started."""
+        check(name, problem, options or {})
         self._answer_seconds = answer_seconds
         self._starting = True
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
@@ -122,7 +117,7 @@ class SearchProcess:
         except OSError as error:
             self._errors.close()
             raise SearchError(f"the search's process could not be started: {error}") from error
-        self._send(Start(method, problem, seed, initial, dict(options or {})))
+        self._send(Start(name, problem, seed, dict(options or {})))
 
     @property
     def pid(self) -> int:
@@ -223,8 +218,8 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
         answer: Done | Refused = Done()
         try:
             match _requests.decode(body):
-                case Start(method, problem, seed, initial, options):
-                    search = make(method, problem, seed=seed, initial=initial, options=options)
+                case Start(name, problem, seed, options):
+                    search = make(name, problem, seed=seed, options=options)
                 case _ if search is None:
                     answer = Refused("no search was started", broken=True)
                 case Ask(pending):
@@ -238,6 +233,8 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
                     answer = Done(state=search.state())
         except ValueError as error:
             answer = Refused(str(error))
+        except (SearchError, PluginError) as error:
+            answer = Refused(str(error), broken=True)
         except Exception as error:  # whatever broke in a search, the parent has to hear of it
             answer = Refused(f"{type(error).__name__}: {error}", broken=True)
         reply = _encoder.encode(answer)

@@ -1,17 +1,19 @@
-"""The interface of a policy, and where policies are found."""
+"""The interface of a policy, and how the one that an experiment names is made."""
 
-from collections.abc import Mapping, Sequence
-from importlib.metadata import EntryPoint, entry_points
-from typing import ClassVar, Protocol, runtime_checkable
+import contextlib
+import operator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from mustherd.definition import Experiment
-from mustherd.definition.errors import Finding
+from mustherd.definition.errors import Finding, listed, nearest
+from mustherd.definition.plugin_options import refusals
+from mustherd.definition.problem import CONTEXT
 from mustherd.errors import UserError
 from mustherd.learn.base import Observation, Problem, Settings
 from mustherd.learn.noise import Noise
+from mustherd.plugins import POLICIES, PluginError, lacking, options_of, plugin, plugins
 from mustherd.terms import Load
-
-GROUP = "mustherd.policies"
 
 
 class PolicyError(UserError):
@@ -29,8 +31,11 @@ class Policy(Protocol):
     heartbeat waits for it), and touches no node itself.
     """
 
-    compares: ClassVar[bool]
-    """Whether its trials are held against a baseline and its best one is confirmed: a search does, watching doesn't."""
+    @property
+    def compares(self) -> bool:
+        """Whether its trials are held against a baseline and its best one is confirmed: a search does, watching
+        doesn't. An attribute of the class."""
+        ...
 
     def observe(self, observations: Sequence[Observation]) -> None:
         """Learn from valid, finished trials of this policy, in the order they ended. Baselines are not among them."""
@@ -82,45 +87,126 @@ class CalibratedPolicy(Policy, Protocol):
         ...
 
 
-def installed() -> dict[str, EntryPoint]:
-    """Policies by name; of two with one name ours wins, so that a package can't take a built-in's place."""
-    found: dict[str, EntryPoint] = {}
-    for entry in entry_points(group=GROUP):
-        ours = entry.value.startswith("mustherd.")
-        if ours or entry.name not in found:
-            found[entry.name] = entry
-    return found
+def missing(kind: object) -> list[str]:
+    """What an object lacks to make policies."""
+    return lacking(kind, Policy)
 
 
 def check(experiment: Experiment) -> None:
-    """Raise DefinitionError, with its line, for options that the policy refuses, where it can say so beforehand.
+    """Look whether the policy that a definition names is there and takes its options, before anything is started.
 
-    A policy says so by a static method `check(experiment)` that raises ValueError.
+    A policy says what it takes by `Options`, a dataclass or msgspec struct, and by a static method `check(experiment)`
+    that raises ValueError, or mustherd.plugins.OptionError with the place of an option.
+
+    Raises DefinitionError, with its line, for the name or an option; PluginError for a policy that can't be loaded.
     """
-    entry = installed().get(experiment.policy.name)
-    look = getattr(entry.load(), "check", None) if entry is not None else None
-    if look is None:
-        return
-    try:
-        look(experiment)
-    except ValueError as error:
-        raise experiment.source.error([Finding(("policy", "options"), str(error))]) from None
+    name, known = experiment.policy.name, list(plugins(POLICIES))
+    if name not in known:
+        # `policy: tune` has no key below it; the error is then placed at the policy itself.
+        finding = Finding(("policy", "name"), f"unknown policy '{name}'", listed(known), nearest(name, known))
+        raise experiment.source.error([finding])
+    kind, look = _kind(name), None
+    with refusals(experiment, ("policy", "options")):
+        look = getattr(kind, "check", None)
+        if hasattr(kind, "Options"):
+            options_of(kind, experiment.policy.options)
+        try:
+            if look is not None:
+                look(experiment)
+        except (ValueError, UserError):
+            raise
+        except Exception as error:
+            title = plugin(POLICIES, name).title
+            raise PolicyError(f"{title} can't check its options: {type(error).__name__}: {error}") from error
 
 
 def make(experiment: Experiment, problem: Problem) -> Policy:
-    """The policy that an experiment names. Raises PolicyError."""
+    """The policy that an experiment names. Raises PolicyError; PluginError for one that can't be loaded."""
     name = experiment.policy.name
-    entry = installed().get(name)
-    if entry is None:
-        raise PolicyError(f"no policy {name!r} is installed; there are: {', '.join(sorted(installed()))}")
+    found, kind = plugin(POLICIES, name), _kind(name)
     try:
-        policy = entry.load()(experiment, problem)
+        policy: Policy = kind(experiment, problem)
     except ValueError as error:
         raise PolicyError(f"policy {name}: {error}") from None
     except Exception as error:
         raise PolicyError(
-            f"policy {name} ({entry.value}) could not be made: {type(error).__name__}: {error}"
+            f"{found.title} ({found.target}) could not be made: {type(error).__name__}: {error}"
         ) from error
-    if not isinstance(policy, Policy):
-        raise PolicyError(f"policy {name} ({entry.value}) lacks part of the interface: see mustherd.policy.base")
-    return policy
+    return policy if found.is_ours else GuardedPolicy(found.title, policy, experiment)
+
+
+def _kind(name: str) -> Any:
+    found = plugin(POLICIES, name)
+    kind = found.load()
+    if absent := missing(kind):
+        raise PluginError(f"{found.title} ({found.target}) lacks {', '.join(absent)}: see mustherd.policy.base.Policy")
+    return kind
+
+
+class GuardedPolicy:
+    """A policy of another package: what it answers is looked at before it is acted on.
+
+    Whatever it raises becomes one PolicyError that names it. What it hasn't does what a policy without it means.
+    """
+
+    def __init__(self, title: str, policy: Policy, experiment: Experiment) -> None:
+        self.compares = policy.compares
+        self._title = title
+        self._policy = policy
+        self._knobs = experiment.knobs
+        self._loads = experiment.workload.loads
+
+    def observe(self, observations: Sequence[Observation]) -> None:
+        with self._guarded("learn"):
+            self._policy.observe(observations)
+
+    def expect(self, load: Load) -> None:
+        if isinstance(self._policy, Follower):
+            with self._guarded("expect a load"):
+                self._policy.expect(load)
+
+    def calibrate(self, noise: Mapping[str, Noise]) -> None:
+        if isinstance(self._policy, CalibratedPolicy):
+            with self._guarded("be calibrated"):
+                self._policy.calibrate(noise)
+
+    def propose(self, pending: Sequence[Settings]) -> Settings | None:
+        with self._guarded("propose"):
+            point = self._policy.propose(pending)
+        return None if point is None else self._believed(point)
+
+    def ranking(self) -> Sequence[Settings]:
+        if not isinstance(self._policy, Ranking):
+            return []
+        with self._guarded("rank"):
+            ranking = list(self._policy.ranking())
+        return [self._believed(point) for point in ranking]
+
+    def why_enough(self) -> str:
+        with self._guarded("say why it is over"):
+            return str(self._policy.why_enough())
+
+    def close(self) -> None:
+        with self._guarded("close"):
+            self._policy.close()
+
+    def _believed(self, point: Settings) -> Settings:
+        """A point of the experiment's knobs and loads, its values whole numbers. PolicyError."""
+        try:
+            whole = {str(key): operator.index(value) for key, value in point.items()}
+        except (TypeError, AttributeError):
+            raise PolicyError(f"{self._title} proposes {point!r}: a whole number for each knob is wanted") from None
+        for key, value in whole.items():
+            known = self._loads if key == CONTEXT else self._knobs.get(key, ())
+            if value not in known:
+                raise PolicyError(f"{self._title} proposes {key} {value}, which is not among the experiment's values")
+        return whole
+
+    @contextlib.contextmanager
+    def _guarded(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except PolicyError:
+            raise
+        except Exception as error:
+            raise PolicyError(f"{self._title} can't {what}: {type(error).__name__}: {error}") from error

@@ -5,11 +5,13 @@ from typing import ClassVar
 
 from mustherd.definition import Experiment
 from mustherd.learn.base import Observation, Problem, Settings
+from mustherd.plugins import NoOptions
 
 
 class Nop:
     """Every trial leaves the node as it was found."""
 
+    Options = NoOptions
     compares: ClassVar[bool] = False
 
     def __init__(self, _experiment: Experiment, _problem: Problem) -> None:

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import msgspec
 from threadpoolctl import threadpool_limits
 
-from mustherd.learn import external
+from mustherd.learn import registry
 from mustherd.learn.base import Dimension, Observation, Problem, Search
 from mustherd.learn.confirmation import Confirmation, Repeat
 from mustherd.learn.registry import make
@@ -33,6 +33,7 @@ from mustherd.learn.replay import Run, Table, replay, summarize
 from mustherd.learn.sensitivity import idle_knobs
 from mustherd.node.twin.model import predict
 from mustherd.node.twin.profiles import profile
+from mustherd.plugins import PEERS, plugins
 from mustherd.terms import Load
 from tests.benchmarks import suggestion_time
 from tests.recorded import LOADS, OUTSTANDING, problem, table
@@ -108,7 +109,7 @@ def searching(name: str, searched: Problem) -> Callable[[int], Search]:
         return lambda seed: make("gp", searched, seed=seed, options={"stop": False})
     if name == "random":
         return lambda seed: make("random", searched, seed=seed)
-    return lambda seed: external.make(name, searched, seed)
+    return lambda seed: make(name, searched, seed=seed, peers=True)
 
 
 def runs_of(name: str, case: Case, seeds: Sequence[int]) -> list[Run]:
@@ -280,17 +281,25 @@ class Pool:
 def trials_to(pool: Pool, cases: Sequence[Case], names: Sequence[str], seeds: int) -> dict[str, Any]:
     """Each search on each case: trials until within 5 % of the optimum."""
     found: dict[str, Any] = {}
-    able = [name for name in names if name not in external.NEEDS or not external.missing(name)]
+    peers = [name for name in names if name in plugins(PEERS)]
+    absent = {name: why for name in peers if (why := _why_not(name, solved(cases[0])[1]))}
+    able = [name for name in names if name not in absent]
     jobs = [(name, case) for name in able for case in cases]
     for (name, case), runs in zip(jobs, pool.spread(runs_of, jobs, seeds), strict=True):
         answers, searched = solved(case)
         summary = summarize(runs, answers.optimum(searched).metrics["energy_joules"])
         row = {**summary.trials_to["5 %"], "suggestion_ms_median": round(summary.suggestion_ms_median, 1)}
         found.setdefault(name, {})[_label(case)] = row
-    for name in names:
-        if name not in able:
-            found[name] = f"not available: pip install {' '.join(external.missing(name))}"
-    return found
+    return found | {name: f"not available: {why}" for name, why in absent.items()}
+
+
+def _why_not(name: str, searched: Problem) -> str:
+    """Why that peer can't be run here; '' where it can."""
+    try:
+        registry.check(name, searched, {}, peers=True)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _label(case: Case) -> str:

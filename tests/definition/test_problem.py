@@ -3,7 +3,6 @@ import pytest
 from mustherd.definition import (
     DefinitionError,
     check_knobs,
-    check_policy,
     default_settings,
     loads,
     problem,
@@ -13,7 +12,7 @@ from mustherd.learn.base import Constraint, Dimension
 from mustherd.learn.space import Space
 from mustherd.node.twin import TwinNode
 from mustherd.terms import KnobInfo
-from tests.definition.make import made, text
+from tests.definition.make import made
 
 THREADS = KnobInfo(name="threads", sheep="node-0", unit="threads", low=1, high=16)
 INVENTORY = {"herd": {"inventory": "inventory/local"}}
@@ -125,15 +124,3 @@ def test_one_sheep_may_be_named() -> None:
     check_knobs(made(**INVENTORY, knobs={"dvfs@node-0": [2600]}), [core, node])
     with pytest.raises(DefinitionError, match="core-3 does not allow 2600 MHz"):
         check_knobs(made(**INVENTORY, knobs={"dvfs@core-3": [2600]}), [core, node])
-
-
-def test_a_policy_that_is_not_installed_has_a_line() -> None:
-    check_policy(made(), ["nop", "tune"])
-    experiment = loads(text() + "policy: tuen\n", "test.yml")
-    with pytest.raises(DefinitionError) as caught:
-        check_policy(experiment, ["nop", "tune"])
-    line = text().count("\n") + 1
-    assert (
-        str(caught.value)
-        == f"test.yml:{line}: policy.name: unknown policy 'tuen'; allowed: nop, tune; did you mean 'tune'?"
-    )

@@ -3,11 +3,13 @@
 import pytest
 
 from mustherd.learn import external
+from mustherd.learn.registry import check, make
+from mustherd.plugins import PEERS, SEARCHES, UnknownPluginError, plugins
 from mustherd.testing.search import PROBLEM, measured
 
 
 def test_the_penalty_proposes_points_of_the_space_and_learns() -> None:
-    search = external.make("penalty", PROBLEM, seed=1)
+    search = make("penalty", PROBLEM, seed=1, peers=True)
     for _ in range(12):
         point = search.ask()
         assert point is not None
@@ -19,6 +21,13 @@ def test_the_penalty_proposes_points_of_the_space_and_learns() -> None:
 
 def test_a_peer_that_is_missing_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(external.importlib.util, "find_spec", lambda name: None)
-    assert external.missing("optuna-gp") == ("optuna", "torch")
-    with pytest.raises(ValueError, match="needs optuna and torch: pip install optuna torch"):
-        external.make("optuna-gp", PROBLEM, seed=1)
+    for act in (check, lambda *args, **more: make(*args[:2], **more)):
+        with pytest.raises(ValueError, match=r"'optuna-gp': needs optuna and torch: pip install 'mustherd\[peers\]'"):
+            act("optuna-gp", PROBLEM, {}, peers=True)
+
+
+def test_peers_are_for_replays_alone() -> None:
+    assert set(plugins(PEERS)) >= {"optuna-gp", "optuna-tpe", "penalty"}
+    assert not set(plugins(PEERS)) & set(plugins(SEARCHES))
+    with pytest.raises(UnknownPluginError, match="no search 'penalty' is installed; there are: gp, grid"):
+        make("penalty", PROBLEM)

@@ -6,15 +6,18 @@ import subprocess
 import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mustherd.definition import DefinitionError, Experiment, check_policy, loads, problem
-from mustherd.policy import base as policies
-from mustherd.policy.base import Policy, PolicyError, installed, make
+from mustherd.definition import DefinitionError, Experiment, loads, problem
+from mustherd.learn.base import Settings
+from mustherd.plugins import POLICIES, OptionError, PluginError, plugin, plugins
+from mustherd.policy.base import CalibratedPolicy, Follower, Policy, PolicyError, Ranking, check, make
 from mustherd.policy.nop import Nop
 from mustherd.policy.tune import Tune
 from tests import running
+from tests.plugged import found
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,7 +27,7 @@ def experiment(policy: str = "tune", method: str = "random") -> Experiment:
 
 
 def test_the_projects_own_policies_are_installed() -> None:
-    assert {"nop", "tune"} <= set(installed())
+    assert {"follow", "nop", "tune"} <= set(plugins(POLICIES))
 
 
 @pytest.mark.parametrize("name", ["nop", "tune"])
@@ -57,34 +60,44 @@ def test_tune_says_why_it_is_over() -> None:
 
 
 def test_an_unknown_policy_has_its_line() -> None:
-    with pytest.raises(DefinitionError, match=r"unknown policy 'tuna'.*did you mean 'tune'"):
-        check_policy(experiment("tuna"), sorted(installed()))
+    text = running.definition()
+    check(loads(text, "test.yml"))
+    with pytest.raises(DefinitionError) as caught:
+        check(loads(text + "policy: tuen\n", "test.yml"))
+    line = text.count("\n") + 1
+    said = "policy.name: unknown policy 'tuen'; allowed: follow, nop, tune; did you mean 'tune'?"
+    assert str(caught.value) == f"test.yml:{line}: {said}"
+
+
+@pytest.mark.parametrize("name", ["nop", "tune"])
+def test_options_that_nobody_reads_have_their_line(name: str) -> None:
+    text = running.definition() + f"policy:\n  name: {name}\n  options:\n    speed: 3\n"
+    with pytest.raises(DefinitionError, match="unknown option 'speed'; allowed: no options") as caught:
+        check(loads(text, "test.yml"))
+    assert caught.value.line == text.count("\n")
 
 
 def test_a_package_cannot_take_a_built_ins_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [
-        EntryPoint("tune", "mustherd.policy.tune:Tune", policies.GROUP),
-        EntryPoint("tune", "stranger:Tune", policies.GROUP),
-    ]
-    for order in (found, found[::-1]):
-        monkeypatch.setattr(policies, "entry_points", lambda group, order=order: order)
-        assert installed()["tune"].value == "mustherd.policy.tune:Tune"
+    found(monkeypatch, EntryPoint("tune", "stranger:Tune", POLICIES))
+    assert plugin(POLICIES, "tune").target == "mustherd.policy.tune:Tune"
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("no_such_module:Policy", "could not be made"),
-        ("collections:OrderedDict", "could not be made"),
-        ("tests.policy.test_policy:Half", "lacks part of the interface"),
+        ("no_such_module:Policy", "can't be loaded: ModuleNotFoundError"),
+        ("collections:OrderedDict", "lacks close, compares, observe, propose, why_enough"),
+        ("tests.policy.test_policy:Half", "lacks close, compares, observe, why_enough"),
+        ("tests.policy.test_policy:Unmakable", "could not be made: ZeroDivisionError"),
     ],
 )
 def test_a_broken_package_is_named(monkeypatch: pytest.MonkeyPatch, value: str, message: str) -> None:
-    monkeypatch.setattr(policies, "entry_points", lambda group: [EntryPoint("bad", value, group)])
+    found(monkeypatch, EntryPoint("bad", value, POLICIES))
     defined = experiment("bad")
-    with pytest.raises(PolicyError, match=message) as caught:
+    with pytest.raises((PolicyError, PluginError), match=message) as caught:
         make(defined, problem(defined))
     assert value in str(caught.value)
+    assert "'bad'" in str(caught.value)
 
 
 class Half:
@@ -95,6 +108,111 @@ class Half:
 
     def propose(self, pending: object) -> None:
         pass
+
+
+class Whole:
+    """A policy that can be told what to answer."""
+
+    compares = False
+    answer: Any = None
+
+    def __init__(self, experiment: Experiment, _problem: object) -> None:
+        self.options = experiment.policy.options
+
+    def observe(self, observations: object) -> None:
+        raise KeyError("nothing can be observed")
+
+    def propose(self, pending: object) -> Any:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    def why_enough(self) -> str:
+        return ""
+
+    def close(self) -> None:
+        pass
+
+
+class Unmakable(Whole):
+    def __init__(self, *_: object) -> None:
+        print(1 / 0)
+
+
+class Picky(Whole):
+    @staticmethod
+    def check(experiment: Experiment) -> None:
+        if experiment.policy.options["steps"][1] > 5:
+            raise OptionError("is too many", ("steps", 1), allowed="up to 5")
+        if experiment.policy.options["steps"][0] > 5:
+            raise ValueError("the first step is too many")
+        print(experiment.policy.options["nothing"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"dvfs": 1250}, "proposes dvfs 1250, which is not among the experiment's values"),
+        ({"dvfs": 1200, "volume": 11}, "proposes volume 11"),
+        ({"qps": 5}, "proposes qps 5"),
+        ({"dvfs": float("nan")}, "proposes {'dvfs': nan}: a whole number for each knob is wanted"),
+        ({"dvfs": "fast"}, "proposes {'dvfs': 'fast'}: a whole number for each knob is wanted"),
+        (["dvfs", 1200], "proposes ['dvfs', 1200]: a whole number for each knob is wanted"),
+        (ZeroDivisionError("by zero"), "can't propose: ZeroDivisionError: by zero"),
+    ],
+)
+def test_what_a_package_proposes_is_looked_at(monkeypatch: pytest.MonkeyPatch, answer: Any, said: str) -> None:
+    found(monkeypatch, EntryPoint("odd", "tests.policy.test_policy:Whole", POLICIES))
+    monkeypatch.setattr(Whole, "answer", answer)
+    defined = experiment("odd")
+    policy = make(defined, problem(defined))
+    with pytest.raises(PolicyError) as caught:
+        policy.propose([])
+    assert str(caught.value).startswith(f"policy 'odd' of tests {said}")
+
+
+def test_a_package_s_policy_that_only_proposes_can_be_told_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    found(monkeypatch, EntryPoint("odd", "tests.policy.test_policy:Whole", POLICIES))
+    point: Settings = {"dvfs": 1200}
+    monkeypatch.setattr(Whole, "answer", point)
+    defined = experiment("odd")
+    policy = make(defined, problem(defined))
+    assert isinstance(policy, Policy)
+    assert policy.propose([]) == point
+    assert policy.compares is False
+    assert isinstance(policy, Follower)
+    assert isinstance(policy, CalibratedPolicy)
+    assert isinstance(policy, Ranking)
+    policy.expect(defined.workload.load())
+    policy.calibrate({})
+    assert list(policy.ranking()) == []
+    with pytest.raises(PolicyError, match="can't learn: KeyError: 'nothing can be observed'"):
+        policy.observe([])
+
+
+@pytest.mark.parametrize(
+    ("steps", "said", "lines_below"),
+    [
+        ([1, 6], "policy.options.steps[1]: is too many; allowed: up to 5", 4),
+        ([6, 1], "policy.options: the first step is too many", 2),
+    ],
+)
+def test_options_that_a_package_refuses_have_their_line(
+    monkeypatch: pytest.MonkeyPatch, steps: list[int], said: str, lines_below: int
+) -> None:
+    found(monkeypatch, EntryPoint("picky", "tests.policy.test_policy:Picky", POLICIES))
+    head = running.definition() + "policy:\n  name: picky\n"
+    text = head + f"  options:\n    steps:\n      - {steps[0]}\n      - {steps[1]}\n"
+    with pytest.raises(DefinitionError) as caught:
+        check(loads(text, "test.yml"))
+    assert said in str(caught.value)
+    assert caught.value.line == head.count("\n") + lines_below
+
+
+def test_a_check_that_breaks_is_the_package_s_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    found(monkeypatch, EntryPoint("picky", "tests.policy.test_policy:Picky", POLICIES))
+    with pytest.raises(PolicyError, match="policy 'picky' of tests can't check its options: KeyError: 'nothing'"):
+        check(loads(running.definition() + "policy: {name: picky, options: {steps: [1, 2]}}\n", "test.yml"))
 
 
 def test_the_example_is_the_one_that_the_documentation_shows() -> None:

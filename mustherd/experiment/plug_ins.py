@@ -1,0 +1,14 @@
+"""The plug-ins that an experiment names, looked at before anything is started."""
+
+from mustherd.definition import Experiment
+from mustherd.definition.plugin_options import check_search
+from mustherd.policy.base import check as check_policy
+
+
+def check_plugins(experiment: Experiment) -> None:
+    """Look whether every plug-in that the definition names is there and takes its options.
+
+    Raises DefinitionError, with its line, for a name or an option; PluginError for a plug-in that can't be loaded.
+    """
+    check_policy(experiment)
+    check_search(experiment)

@@ -1,0 +1,38 @@
+"""Packages with plug-ins, as far as Python has to find them: modules and what an installer writes beside them."""
+
+import textwrap
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from mustherd import plugins
+
+
+def site(folder: Path, package: str, module: str, entries: Mapping[str, Mapping[str, str]]) -> Path:
+    """A folder for sys.path with an installed package of one module; `entries` by group, name to attribute."""
+    name = package.replace("-", "_")
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.py").write_text(textwrap.dedent(module))
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    lines = [
+        line
+        for group, names in entries.items()
+        for line in (f"[{group}]", *(f"{each} = {name}:{attribute}" for each, attribute in names.items()), "")
+    ]
+    (info / "entry_points.txt").write_text("\n".join(lines))
+    return folder
+
+
+def found(monkeypatch: pytest.MonkeyPatch, *entries: EntryPoint) -> None:
+    """Let these entry points be what is installed, beside our own."""
+    everywhere = plugins.entry_points
+    plugins.installed.cache_clear()
+
+    def those(*, group: str) -> list[EntryPoint]:
+        return [*(e for e in entries if e.group == group), *everywhere(group=group)]
+
+    monkeypatch.setattr(plugins, "entry_points", those)
+    monkeypatch.setattr(plugins, "installed", plugins.installed.__wrapped__)
