@@ -20,7 +20,7 @@ from mustherd.load.host import Host, LocalHost
 from mustherd.load.memcached.counters import Address
 from mustherd.load.mutilate.source import MutilateSource
 from mustherd.load.placement import Layout, Place
-from mustherd.load.ssh_host import SshHost
+from mustherd.load.ssh import SshHost
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.store.errors import StoreError
 from mustherd.terms import Load, LoadReport

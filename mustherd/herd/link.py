@@ -51,11 +51,6 @@ class Link(Generic[Out, In]):
         """Number of the last message sent."""
         return self._last_sent
 
-    @property
-    def unacked(self) -> int:
-        """Messages sent that the peer has not acknowledged."""
-        return len(self._unacked)
-
     def send(self, body: Out, now: float) -> Numbered[Out]:
         """Number a message; the caller transmits what is returned. Raises LinkFullError."""
         if len(self._unacked) >= WINDOW:

@@ -191,9 +191,6 @@ class ContextSearch:
             return None
         return self._join(load, found[load][0])
 
-    def _has_kept(self, load: int) -> bool:
-        return any(feasible(self._problem, o) for rows in self._told(load).values() for o in rows)
-
     def _carried(self, load: int, taken: set[int]) -> int | None:
         """The best point of the nearest load that has one, where it isn't unlikely to hold at `load` too."""
         for near in sorted(self._loads, key=lambda one: abs(math.log(one / load))):

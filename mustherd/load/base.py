@@ -6,7 +6,7 @@ from typing import Protocol
 from mustherd.load.errors import LoadError
 from mustherd.load.generator.generator import Generator
 from mustherd.load.generator.options import GeneratorOptions
-from mustherd.load.memcached.counters import Address, Counters, read, total
+from mustherd.load.memcached.counters import Address, read
 from mustherd.node.node import RunningLoad
 from mustherd.terms import Load
 
@@ -59,11 +59,6 @@ class GeneratorSource:
 
     def check(self) -> Sequence[str]:
         return unreachable(self._servers, binary=self._options.protocol == "binary")
-
-
-def counters_of(servers: Sequence[Address], *, binary: bool) -> Counters:
-    """The sum of the servers' counters now. LoadError."""
-    return total(read(server, binary) for server in servers)
 
 
 def unreachable(servers: Sequence[Address], *, binary: bool) -> list[str]:

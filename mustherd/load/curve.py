@@ -72,11 +72,6 @@ class Curve:
         """How long it lasts."""
         return self._segments[-1].start_s + self._segments[-1].seconds
 
-    @property
-    def peak_qps(self) -> float:
-        """The highest load in it."""
-        return max(max(s.qps, s.end_qps) for s in self._segments)
-
     def qps(self, at_s: float) -> float:
         """The load `at_s` seconds after its start; where it jumps, the value after the jump."""
         if at_s >= self.seconds:

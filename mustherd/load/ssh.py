@@ -1,20 +1,25 @@
-"""One node by ssh, for what needs a live channel: a command whose output is followed, and files fetched with resume."""
+"""A machine of the load that is reached by ssh: the login, and the programs that run there."""
 
+import contextlib
 import shlex
 import socket
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import paramiko  # type: ignore[import-untyped]
 
 from mustherd.errors import UserError
+from mustherd.load.errors import LoadError, Reason
+from mustherd.load.placement import Place
 
 CONNECT_S = 15.0
 KEEPALIVE_S = 15
-BLOCK = 256 * 1024
-"""Bytes read at once; large enough to fill a fast link, small enough for progress to be seen."""
+ANSWER_S = 30.0
+"""For a small command there."""
+DIGEST = 'sha256sum "$(command -v "$0")"'
+"""For a shell there, which gets the program's name as an argument."""
 
 
 class ChannelError(UserError):
@@ -58,51 +63,8 @@ class Channel:
             raise ChannelError(f"{self._target.host}: lost while starting {command[0]}: {error}") from None
         return channel
 
-    def run(self, command: list[str], on_line: Callable[[str], None] = lambda _line: None) -> int:
-        """Run a command, its output handed over line by line as it comes; returns its exit code.
 
-        The command gets a terminal, so that it ends when the connection does.
-        """
-        try:
-            _, output, _ = self._client.exec_command(shlex.join(command), get_pty=True)
-            for line in output:
-                on_line(line.rstrip("\r\n"))
-            return int(output.channel.recv_exit_status())
-        except (paramiko.SSHException, OSError) as error:
-            raise ChannelError(f"{self._target.host}: lost while running {command[0]}: {error}") from None
-
-    def fetch(self, remote: str, local: Path, on_bytes: Callable[[int, int], None] = lambda _have, _of: None) -> None:
-        """Fetch a file; an interrupted fetch goes on where it stopped. `on_bytes` gets bytes had and in all.
-
-        What has come so far is beside `local` with `.part` appended; `local` itself is whole or not there.
-        """
-        part = local.with_name(local.name + ".part")
-        try:
-            with self._client.open_sftp() as sftp, sftp.open(remote, "rb") as source:
-                whole = source.stat().st_size or 0
-                have = part.stat().st_size if part.exists() else 0
-                if have > whole:
-                    part.unlink()
-                    have = 0
-                source.seek(have)
-                with part.open("ab") as file:
-                    while have < whole:
-                        block = source.read(BLOCK)
-                        if not block:
-                            break
-                        file.write(block)
-                        have += len(block)
-                        on_bytes(have, whole)
-        except FileNotFoundError:
-            raise ChannelError(f"{self._target.host}: {remote}: no such file") from None
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            raise ChannelError(f"{self._target.host}: {remote}: {error}; fix: fetch again, it goes on") from None
-        if have != whole:
-            raise ChannelError(f"{self._target.host}: {remote}: {have} of {whole} bytes; fix: fetch again, it goes on")
-        part.replace(local)
-
-
-@contextmanager
+@contextlib.contextmanager
 def connect(target: Target) -> Iterator[Channel]:
     """Log in; raises ChannelError, never accepting a host key that is not known."""
     with paramiko.SSHClient() as client:
@@ -137,3 +99,114 @@ def connect(target: Target) -> Iterator[Channel]:
         if transport is not None:
             transport.set_keepalive(KEEPALIVE_S)
         yield Channel(target, client)
+
+
+class SshHost:
+    """Keeps the contract of mustherd.load.host.Host. One login serves all its programs; a lost one is renewed."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._login = contextlib.ExitStack()
+        self._channel: Channel | None = None
+        self._digests: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> str:
+        return self._place.address
+
+    @property
+    def is_here(self) -> bool:
+        return False
+
+    def start(self, argv: Sequence[str]) -> "SshJob":
+        try:
+            return SshJob(self._connected().open(argv), self.name)
+        except ChannelError as error:
+            self.close()
+            raise LoadError(Reason.LOAD_FAILED, str(error)) from None
+
+    def digest(self, program: str) -> str:
+        if program not in self._digests:
+            code, text = self._run(["sh", "-c", DIGEST, program])
+            if code:
+                raise LoadError(Reason.TOOL_MISSING, f"{program} is not installed on {self.name}, or not executable")
+            self._digests[program] = text.split()[0]
+        return self._digests[program]
+
+    def new_file(self) -> str:
+        code, text = self._run(["mktemp", "--tmpdir", "mustherd-XXXXXXXX.samples"])
+        if code:
+            raise LoadError(Reason.LOAD_FAILED, f"no file for samples can be made on {self.name}: {text.strip()}")
+        return text.strip()
+
+    def take(self, file: str) -> str:
+        code, text = self._run(["cat", "--", file])
+        self._run(["rm", "-f", "--", file])
+        if code:
+            raise LoadError(Reason.LOAD_FAILED, f"{file} on {self.name} can't be read: {text.strip()[:200]}")
+        return text
+
+    def close(self) -> None:
+        """Log out; what still runs there ends."""
+        with self._lock:
+            self._channel = None
+            self._login.close()
+
+    def _connected(self) -> Channel:
+        with self._lock:
+            if self._channel is None or not self._channel.alive:
+                self._login.close()
+                place = self._place
+                target = Target(place.host, place.user, place.port, Path(place.key) if place.key else None)
+                try:
+                    self._channel = self._login.enter_context(connect(target))
+                except ChannelError:
+                    # A busy sshd drops some who knock at the same time (MaxStartups).
+                    self._channel = self._login.enter_context(connect(target))
+            return self._channel
+
+    def _run(self, argv: Sequence[str]) -> tuple[int, str]:
+        job = self.start(argv)
+        try:
+            return job.wait(ANSWER_S), job.output()
+        finally:
+            job.end()
+
+
+class SshJob:
+    """A program on another machine. It has a terminal there, so that it ends when its connection does."""
+
+    def __init__(self, channel: paramiko.Channel, where: str) -> None:
+        self._channel = channel
+        self._where = where
+        self._said: list[bytes] = []
+        self._code: int | None = None
+        self._reader = threading.Thread(target=self._listen, name=f"ssh-{where}", daemon=True)
+        self._reader.start()
+
+    def ended(self) -> int | None:
+        return None if self._reader.is_alive() else self._code
+
+    def output(self) -> str:
+        return b"".join(self._said).decode("utf-8", "replace").replace("\r\n", "\n")
+
+    def wait(self, seconds: float) -> int:
+        """Its exit code. LoadError when it takes longer."""
+        self._reader.join(seconds)
+        code = self.ended()
+        if code is None:
+            raise LoadError(Reason.TIMEOUT, f"a command on {self._where} takes longer than {seconds:g} s")
+        return code
+
+    def end(self) -> None:
+        self._channel.close()
+        self._reader.join(ANSWER_S)
+
+    def _listen(self) -> None:
+        code = -1
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            while data := self._channel.recv(65536):
+                self._said.append(data)
+            code = self._channel.recv_exit_status()
+        self._code = code

@@ -124,11 +124,6 @@ class Spool:
         """Number of the newest block."""
         return self._last
 
-    @property
-    def bytes_used(self) -> int:
-        """On disk."""
-        return (len(self._segments) + len(self._spare)) * SEGMENT_BYTES
-
     def begin(self, description: Description, start: bytes = b"") -> bool:
         """Prepare the next block, whose rows begin with `start`; False when disk or budget have no room."""
         told = _encoder.encode(description)

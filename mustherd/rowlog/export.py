@@ -74,5 +74,3 @@ _FORMS: dict[str, tuple[Callable[[Log, IO[bytes]], None], str]] = {
     "csv": (_csv, ".csv"),
     "parquet": (_parquet, ".parquet"),
 }
-FORMS = tuple(_FORMS)
-"""What there is to choose from."""

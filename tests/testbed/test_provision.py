@@ -241,27 +241,16 @@ def test_the_page_on_rehearsing_does_what_it_shows(tmp_path: Path) -> None:
         ran("mustherd testbed down")
 
 
-FETCH = """
+LOGIN = """
 import sys, pathlib
-from mustherd.load.ssh import Channel, ChannelError, Target, connect
+from mustherd.load.ssh import ChannelError, SshJob, Target, connect
 address, key, known, here = sys.argv[1:]
 target = Target(address, "root", key=pathlib.Path(key), known_hosts=pathlib.Path(known))
-local = pathlib.Path(here)
 with connect(target) as channel:
-    lines = []
-    assert channel.run(["sh", "-c", "echo one; echo two; exit 3"], lines.append) == 3, lines
-    assert lines == ["one", "two"], lines
-    assert channel.run(["sh", "-c", "seq 200000 > /tmp/big"]) == 0
-    seen = []
-    local.with_name(local.name + ".part").write_bytes(b"1\\n2\\n3\\n4\\n5\\n")
-    channel.fetch("/tmp/big", local, lambda have, whole: seen.append((have, whole)))
-    assert local.read_text().split() == [str(n) for n in range(1, 200001)]
-    assert seen[-1][0] == seen[-1][1] and seen[0][0] > 10, seen
-    try:
-        channel.fetch("/tmp/absent", local)
-    except ChannelError as error:
-        assert "no such file" in str(error), error
-empty = local.with_name("empty")
+    job = SshJob(channel.open(["sh", "-c", "echo one; seq 200000; exit 3"]), address)
+    assert job.wait(60) == 3
+    assert job.output().split() == ["one", *(str(n) for n in range(1, 200001))]
+empty = pathlib.Path(here)
 empty.touch()
 try:
     with connect(Target(address, "root", key=pathlib.Path(key), known_hosts=empty)):
@@ -271,11 +260,11 @@ except ChannelError as error:
 """
 
 
-def test_one_node_by_ssh_with_output_followed_and_files_resumed(herd: Rehearsal, tmp_path: Path) -> None:
+def test_one_node_by_ssh_and_no_unknown_one(herd: Rehearsal, tmp_path: Path) -> None:
     bed = herd.bed
-    words = (bed.hosts["node1"].address, str(bed.key), str(bed.known_hosts), str(tmp_path / "fetched"))
+    words = (bed.hosts["node1"].address, str(bed.key), str(bed.known_hosts), str(tmp_path / "empty"))
     answer = subprocess.run(
-        bed.inside(sys.executable, "-c", FETCH, *words), cwd=herd.folder, capture_output=True, text=True, check=False
+        bed.inside(sys.executable, "-c", LOGIN, *words), cwd=herd.folder, capture_output=True, text=True, check=False
     )
     assert answer.returncode == 0, answer.stderr
     assert "not found in known_hosts" in answer.stdout

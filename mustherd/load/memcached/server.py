@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -68,20 +68,6 @@ class MemcachedOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         if self.protocol != "auto":
             argv += ["-B", self.protocol]
         return argv
-
-
-def per_socket(options: MemcachedOptions, sockets: Mapping[int, Sequence[int]]) -> tuple[MemcachedOptions, ...]:
-    """One server for each socket (number to its cores) on ports that follow each other, threads shared out evenly."""
-    return tuple(
-        msgspec.structs.replace(
-            options,
-            socket=number,
-            cores=tuple(cores),
-            port=options.port + index,
-            threads=max(1, options.threads // len(sockets)),
-        )
-        for index, (number, cores) in enumerate(sorted(sockets.items()))
-    )
 
 
 class Memcached:

@@ -73,13 +73,10 @@ def leader(
     warmup_s: int = 0,
     agents: Sequence[str] = (),
     save: str = "",
-    search: tuple[int, int] | None = None,
-    scan: tuple[int, int, int] | None = None,
 ) -> list[str]:
     """Offer a load, by itself or through agents, and measure it. KeyError for an unknown preset.
 
-    `search` is (percentile, limit in us): bisect for the highest load within it; `scan` is (lowest, highest, step) of
-    the load; either takes the place of the load's own qps. `seconds` and `warmup_s` are whole, as mutilate has them.
+    `seconds` and `warmup_s` are whole, as mutilate has them.
     """
     preset = PRESETS[load.preset]
     argv = [options.program, *_server(options, servers), "--noload", *_sizes(options, load)]
@@ -96,12 +93,7 @@ def leader(
                 "measure_qps": options.measure_qps,
             }
         )
-    if search is not None:
-        argv += [f"--search={search[0]}:{search[1]}"]
-    elif scan is not None:
-        argv += ["--scan={}:{}:{}".format(*scan)]
-    else:
-        argv += [f"--qps={round(load.qps)}"]
+    argv += [f"--qps={round(load.qps)}"]
     argv += _given(
         {
             "warmup": warmup_s or None,

@@ -14,33 +14,15 @@ from mustherd.load.errors import LoadError, Reason
 
 NUMBER = r"(-?\d+(?:\.\d+)?)"
 TOTAL = re.compile(rf"^Total QPS = {NUMBER} \((-?\d+) / {NUMBER}s\)", re.M)
-PEAK = re.compile(rf"^Peak QPS\s*= {NUMBER}", re.M)
 LOCAL = re.compile(rf"Local QPS = {NUMBER} \((-?\d+) / {NUMBER}s\)")
 MISSES = re.compile(r"^Misses = (\d+)", re.M)
 SKIPPED = re.compile(r"^Skipped TXs = (\d+)", re.M)
 TRAFFIC = re.compile(r"^(RX|TX)\s+(\d+) bytes", re.M)
 STARTED = re.compile(rf"started at {NUMBER}")
-STEP = re.compile(rf"cur_qps = (\d+), get_qps = {NUMBER}, nth = {NUMBER}")
 
 ORDINAL = re.compile(r"(\d+)(?:\.(\d+))?(?:st|nd|rd|th)")
 WRAP = 2**32
 """mutilate counts operations in a C int."""
-
-
-class Step(msgspec.Struct, frozen=True):
-    """One run of a search: the load asked for, the load carried, and the percentile searched for (us)."""
-
-    asked_qps: float
-    achieved_qps: float
-    nth_us: float
-
-
-class Scanned(msgspec.Struct, frozen=True):
-    """One run of a scan, with the latencies of its reads (us)."""
-
-    target_qps: float
-    achieved_qps: float
-    read_us: dict[str, float]
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,9 +41,6 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     local_requests: int | None = None
     """What the leader itself sent, with agents."""
     local_qps: float | None = None
-    peak_qps: float | None = None
-    """The load of a search's first run, without a limit on latency."""
-    steps: tuple[Step, ...] = ()
 
 
 def parse(text: str, expected: float = 0.0) -> Output:
@@ -75,7 +54,7 @@ def parse(text: str, expected: float = 0.0) -> Output:
         raise LoadError(Reason.OUTPUT_UNREADABLE, f"no 'Total QPS' in mutilate's output: {_tail(text)}")
     seconds = float(total[3])
     requests = _unwrapped(int(total[2]), expected)
-    misses, skipped, peak, local = MISSES.search(text), SKIPPED.search(text), PEAK.search(text), LOCAL.search(text)
+    misses, skipped, local = MISSES.search(text), SKIPPED.search(text), LOCAL.search(text)
     traffic = {kind: int(size) for kind, size in TRAFFIC.findall(text)}
     return Output(
         read_us=_row(text, "read", columns),
@@ -89,27 +68,7 @@ def parse(text: str, expected: float = 0.0) -> Output:
         tx_bytes=traffic.get("TX", 0),
         local_requests=int(local[2]) if local else None,
         local_qps=float(local[1]) if local else None,
-        peak_qps=float(peak[1]) if peak else None,
-        steps=tuple(Step(float(a), float(b), float(c)) for a, b, c in STEP.findall(text)),
     )
-
-
-def parse_scan(text: str) -> tuple[Scanned, ...]:
-    """The rows of a scan. LoadError when there is none.
-
-    Its header says `min 1st` where its rows have the standard deviation and the minimum: neither is read.
-    """
-    columns = _columns(text)
-    if "qps" not in columns or "target" not in columns:
-        raise LoadError(Reason.OUTPUT_UNREADABLE, f"no scan in mutilate's output: {_tail(text)}")
-    rows = []
-    for values in _rows(text, "read"):
-        named = _named("read", columns, values)
-        latencies = {k: v for k, v in named.items() if k not in ("qps", "target", "min", "std", "p1")}
-        rows.append(Scanned(named["target"], named["qps"], latencies))
-    if not rows:
-        raise LoadError(Reason.OUTPUT_UNREADABLE, "mutilate's scan has no rows")
-    return tuple(rows)
 
 
 def started_at(text: str) -> float | None:

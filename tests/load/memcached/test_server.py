@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from mustherd.load.errors import LoadError, Reason
-from mustherd.load.memcached.server import Memcached, MemcachedOptions, check, counters, per_socket
+from mustherd.load.memcached.server import Memcached, MemcachedOptions, check, counters
 from tests.load.stand import served
 
 
@@ -26,13 +26,6 @@ def test_the_reference_experiments_command():
         "taskset -c 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15 memcached -u nobody -l 10.10.1.2 -p 11211 -t 16 -m 32768 "
         "-c 8192 -b 8192 -B binary"
     )
-
-
-def test_one_server_per_socket():
-    first, second = per_socket(MemcachedOptions(threads=16), {0: range(8), 1: range(8, 16)})
-    assert (first.port, first.threads, first.socket, first.cores) == (11211, 8, 0, tuple(range(8)))
-    assert (second.port, second.threads, second.socket) == (11212, 8, 1)
-    assert second.argv()[:3] == ["numactl", "--cpunodebind=1", "--membind=1"]
 
 
 def test_a_program_that_is_not_there():

@@ -56,14 +56,6 @@ def test_without_agents_nothing_is_measured_apart():
     assert not [word for word in argv if word.startswith(("--measure", "--agent"))]
 
 
-def test_search_and_scan_take_the_place_of_a_load():
-    etc = load("etc", 10)
-    assert "--search=99:500" in command.leader(MutilateOptions(), SERVER, etc, seconds=1, search=(99, 500))
-    argv = command.leader(MutilateOptions(), SERVER, etc, seconds=1, scan=(100, 500, 100))
-    assert "--scan=100:500:100" in argv
-    assert not [word for word in argv if word.startswith("--qps")]
-
-
 def test_every_switch_and_number():
     options = MutilateOptions(
         program="/opt/mutilate",

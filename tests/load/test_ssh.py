@@ -17,7 +17,7 @@ from mustherd.load.mutilate import source
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.placement import Place
 from mustherd.load.presets import load
-from mustherd.load.ssh_host import SshHost
+from mustherd.load.ssh import SshHost
 from tests.load.mutilate import pretend
 from tests.sshd import Sshd, listening
 
