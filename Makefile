@@ -13,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 
-.PHONY: help setup experiment test check lint types layers unit test-system test-memcached test-vm test-testbed test-machine test-kernel test-pythons bench peers picture lock clean
+.PHONY: help setup experiment test check lint types layers unit test-system test-memcached test-vm test-testbed test-root test-machine test-kernel test-pythons bench peers picture lock clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ test-testbed: setup  ## as root: provisioning, on hosts with systemd and sshd
 
 test-pythons: setup  ## the tests that start no processes, on each newer Python that this machine has
 	tests/pythons.sh
+
+test-root: setup  ## as root: what another user of the machine can't do, and what the kernel's own tools show
+	$(BIN)/pytest -m root
 
 test-machine: setup  ## as root, on a machine that is there for it: provision it by ansible-runner, and put it back
 	$(BIN)/pytest -m machine

@@ -31,20 +31,25 @@ def draft(path: Path, *, shared: bool = True) -> Iterator[Path]:
         raise
 
 
-def replace(path: Path, content: str | bytes, *, durable: bool = False, shared: bool = True) -> None:
+def replace(path: Path, content: str | bytes, *, durable: bool = False, shared: bool = True, mode: int = 0o666) -> None:
     """Make `content` what `path` holds, at once; text as UTF-8, its line ends as they are. Raises OSError.
 
-    `durable`: on disk, its name too, when this returns. `shared` as in `draft`.
+    `durable`: on disk, its name too, when this returns. `shared` as in `draft`. `mode` is the new file's, less what the
+    umask takes away. A link at `path` is replaced, never followed.
     """
     with draft(path, shared=shared) as beside:
-        write(beside, content, durable=durable)
+        write(beside, content, durable=durable, mode=mode)
     if durable:
         sync_folder(path.parent)
 
 
-def write(path: Path, content: str | bytes, *, durable: bool = False) -> None:
-    """Write `content` to `path` in place; `durable`: on disk when this returns. Raises OSError."""
-    with path.open("wb") as file:
+def write(path: Path, content: str | bytes, *, durable: bool = False, mode: int = 0o666) -> None:
+    """Write `content` to a new file; `durable`: on disk when this returns. Raises OSError, FileExistsError too.
+
+    Whatever has the name already, a link that somebody has put there for instance, is not written to.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, not a path)
         file.write(content.encode() if isinstance(content, str) else content)
         if durable:
             sync(file)
@@ -66,7 +71,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir():
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)

@@ -1,15 +1,30 @@
 """The journal of original values: written to disk before the first write to a knob, kept until it is put back."""
 
-import fcntl
-import json
+import contextlib
+import hashlib
+import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import Annotated
 
-from mustherd import files
+import msgspec
+
+from mustherd import files, guard, locks
 from mustherd.errors import UserError
+from mustherd.terms import MAX_VALUE
+
+log = logging.getLogger(__name__)
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+LOCK_NAME = "muster.lock"
+
+MOST_BYTES = 1024 * 1024
+"""Of a journal: a thousand knobs take a tenth of it."""
+
+PATIENCE_S = 0.3
+"""A look at who holds the folder takes its lock for some microseconds; that is waited out."""
 
 
 class JournalError(UserError):
@@ -18,32 +33,64 @@ class JournalError(UserError):
     exit_code = 3
 
 
+class Original(msgspec.Struct, frozen=True):
+    """A knob's value before this software touched it, in the knob's canonical unit."""
+
+    sheep: str
+    knob: str
+    value: Annotated[int, msgspec.Meta(ge=0, le=MAX_VALUE)]
+
+
+class _Content(msgspec.Struct, frozen=True):
+    """A file of the journal. Version 0.1 wrote neither a number nor a check."""
+
+    boot_id: str
+    originals: tuple[Original, ...]
+    generation: int = 0
+    """Rises with each change, so that of two files the newer one is known."""
+    check: str = ""
+    """SHA-256 of all the rest."""
+
+    def checked(self) -> "_Content":
+        """With its check filled in."""
+        content = msgspec.json.encode((self.boot_id, self.generation, self.originals))
+        return msgspec.structs.replace(self, check=hashlib.sha256(content).hexdigest())
+
+
+_decoder = msgspec.json.Decoder(_Content)
+
+
 class Journal:
     """Knob (sheep, name) to the value it had before this software touched it, durable before `record` returns.
 
-    A machine that has rebooted since has its own values again: entries of an earlier boot are dropped at opening. One
-    process at a time has the folder, until `close`.
+    Kept twice, `originals.json` and `originals.copy.json`, each with a check: where one is damaged the other counts,
+    and the log says so. A machine that has rebooted since has its own values again: entries of an earlier boot are
+    dropped at opening. One process at a time has the folder, until `close`.
     """
 
     def __init__(self, folder: Path) -> None:
+        """Raises JournalError: for a folder or file that somebody else could have written, too."""
         self._file = folder / "originals.json"
+        self._copy = folder / "originals.copy.json"
+        self._generation = 0
+        self._lock: locks.FileLock | None = None
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            raise JournalError(f"{folder}: {error.strerror or error}") from None
-        try:
-            fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._trusted = guard.own_folder(folder)
+            self._owner = folder.stat()
+            self._lock = locks.FileLock(folder / LOCK_NAME, self._trusted, patience_s=PATIENCE_S)
+            self._give(folder / LOCK_NAME)
             self._boot_id = BOOT_ID.read_text(encoding="ascii").strip() if BOOT_ID.exists() else ""
             self._entries = self._load()
-        except BlockingIOError:
-            self.close()
+        except locks.LockedError as error:
             raise JournalError(
-                f"{folder}: another muster uses this state folder; stop it, or give this one its own"
+                f"{folder}: another muster uses this state folder, {error}; stop it, or give this one its own"
             ) from None
+        except guard.GuardError as error:
+            self.close()
+            raise JournalError(str(error)) from None
         except OSError as error:
             self.close()
-            raise JournalError(f"{self._file}: {error.strerror or error}") from None
+            raise JournalError(f"{error.filename or self._file}: {error.strerror or error}") from None
         except JournalError:
             self.close()
             raise
@@ -69,30 +116,60 @@ class Journal:
 
     def close(self) -> None:
         """Let another process have the folder."""
-        folder, self._folder = self._folder, -1
-        if folder >= 0:
-            os.close(folder)
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            lock.close()
 
     def _load(self) -> dict[tuple[str, str], int]:
-        try:
-            text = self._file.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return {}
-        try:
-            content = json.loads(text)
-            entries = {(str(e["sheep"]), str(e["knob"])): int(e["value"]) for e in content["originals"]}
-            return entries if content["boot_id"] == self._boot_id else {}
-        except (ValueError, KeyError, TypeError, RecursionError):
+        found: list[_Content] = []
+        damaged: list[tuple[Path, str]] = []
+        for path in (self._file, self._copy):
+            try:
+                found.append(_read(path, self._trusted))
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError, RecursionError, guard.GuardError) as error:
+                damaged.append((path, str(error)))
+        if damaged and not found:
+            path, why = damaged[0]
             raise JournalError(
-                f"{self._file}: damaged; put the node's knobs right by hand, then remove the file"
-            ) from None
+                f"{path}: damaged; put the node's knobs right by hand, then remove the file (and its copy): {why}"
+            )
+        for path, why in damaged:
+            log.error("%s is damaged and its other copy is used: %s", path, why)
+            # What stands in the way of the next one is kept for whoever wants to see it.
+            with contextlib.suppress(OSError):
+                path.replace(path.with_name(path.name + ".damaged"))
+        if found and not damaged and not self._file.exists():
+            log.error("%s is gone and its copy is used", self._file)
+        newest = max(found, key=lambda content: content.generation, default=_Content(self._boot_id, ()))
+        self._generation = newest.generation
+        if newest.boot_id != self._boot_id:
+            return {}
+        return {(entry.sheep, entry.knob): entry.value for entry in newest.originals}
 
     def _store(self, entries: dict[tuple[str, str], int]) -> None:
         """Make `entries` durable, then hold them: what isn't on disk is never taken for journalled."""
-        rows = [{"sheep": s, "knob": k, "value": v} for (s, k), v in sorted(entries.items())]
-        content = json.dumps({"boot_id": self._boot_id, "originals": rows})
-        try:
-            files.replace(self._file, content, durable=True, shared=False)
-        except OSError as error:
-            raise JournalError(f"{self._file}: cannot write: {error.strerror or error}") from None
+        originals = tuple(Original(sheep, knob, value) for (sheep, knob), value in sorted(entries.items()))
+        self._generation += 1
+        content = _Content(self._boot_id, originals, self._generation).checked()
+        for path in (self._copy, self._file):
+            try:
+                files.replace(path, msgspec.json.encode(content), durable=True, shared=False, mode=0o600)
+                self._give(path)
+            except OSError as error:
+                raise JournalError(f"{path}: cannot write: {error.strerror or error}") from None
         self._entries = entries
+
+    def _give(self, path: Path) -> None:
+        """What root writes in the folder of a service is that service's to read and replace."""
+        if os.geteuid() == guard.ROOT and self._owner.st_uid != guard.ROOT:
+            os.chown(path, self._owner.st_uid, self._owner.st_gid, follow_symlinks=False)
+
+
+def _read(path: Path, trusted: Collection[int]) -> _Content:
+    """What a file of the journal holds. Raises ValueError for one that is damaged, GuardError and OSError."""
+    content = _decoder.decode(guard.read(path, MOST_BYTES, trusted))
+    if (content.check or content.generation) and content.check != content.checked().check:
+        raise ValueError("its check does not fit its content")
+    return content

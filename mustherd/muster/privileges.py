@@ -2,12 +2,13 @@
 
 import ctypes
 import os
-import stat
 import struct
 from collections.abc import Collection
 from enum import IntEnum
 from pathlib import Path
 
+from mustherd import guard
+from mustherd.guard import ROOT
 from mustherd.muster.config import ConfigError
 
 # linux/prctl.h, linux/securebits.h, linux/capability.h
@@ -16,8 +17,6 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 SECUREBITS = 0x2F
 """NOROOT and NO_SETUID_FIXUP, and both and KEEP_CAPS locked: being root brings no capability back."""
 _CAPABILITY_VERSION_3 = 0x20080522
-
-ROOT = 0
 
 
 class Capability(IntEnum):
@@ -78,20 +77,12 @@ def stay_on(cpus: Collection[int]) -> None:
 
 
 def require_guarded(file: Path, owners: Collection[int] = (ROOT,)) -> None:
-    """ConfigError unless nobody but `owners` can change `file`, by itself or by a folder on the way to it."""
+    """ConfigError unless nobody but `owners` can change `file`, by itself or by a folder or link on the way to it."""
+    why = "the ranges of a real machine must be in a file that only root can change (chown root, chmod go-w)"
     try:
-        resolved = file.resolve(strict=True)
-        for path in (resolved, *resolved.parents):
-            found = path.stat()
-            # In a folder with the sticky bit (/tmp), only an owner may replace what is in it.
-            loose = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not (
-                path != resolved and found.st_mode & stat.S_ISVTX
-            )
-            if found.st_uid not in owners or loose:
-                raise ConfigError(
-                    f"{file}: {path} belongs to user {found.st_uid} with mode {stat.S_IMODE(found.st_mode):o}: "
-                    "the ranges of a real machine must be in a file that only root can change (chown root, chmod go-w)"
-                )
+        guard.require(file, owners, whole=True, why=why)
+    except guard.GuardError as error:
+        raise ConfigError(str(error)) from None
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from None
 

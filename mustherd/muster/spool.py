@@ -10,6 +10,7 @@ a word each), the description, the rows. Size 0 is a block being filled; its row
 """
 
 import contextlib
+import errno
 import json
 import mmap
 import os
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 
-from mustherd import files
+from mustherd import files, guard
 from mustherd.terms import MAX_VALUE
 
 SEGMENT_BYTES = 4 * 1024 * 1024
@@ -113,10 +114,10 @@ class Spool:
         self._safe = 0
         """Number of the newest block that is safe elsewhere."""
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self.number = _identity(folder / "spool.json")
+            self._trusted = guard.own_folder(folder)
+            self.number = self._identity(folder / "spool.json")
             self._recover()
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, guard.GuardError) as error:
             raise SpoolError(f"{folder}: the spool of log rows can't be used: {error}") from None
 
     @property
@@ -178,7 +179,7 @@ class Spool:
         mapped = self._maps.get(stored.segment)
         if mapped is not None:
             return memoryview(mapped)[stored.offset : stored.offset + stored.size]
-        descriptor = os.open(self._path(stored.segment), os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = self._open(self._path(stored.segment), os.O_RDONLY)
         try:
             return os.pread(descriptor, stored.size, stored.offset)
         finally:
@@ -227,7 +228,7 @@ class Spool:
                 spare.rename(path)
             if mapped is None:
                 self._unmap_one()
-                mapped = _map(path)
+                mapped = self._map(path)
         except OSError:
             if self._segments:
                 path.unlink(missing_ok=True)
@@ -255,7 +256,7 @@ class Spool:
         first = self._segments[0]
         self._path(first).rename(path)
         self._segments.pop()
-        return self._maps.pop(first, None) or _map(path)
+        return self._maps.pop(first, None) or self._map(path)
 
     def _unmap_one(self) -> None:
         """Make room for another file."""
@@ -274,7 +275,7 @@ class Spool:
         for path in sorted(self.folder.glob("*" + SUFFIX)):
             first = int(path.name.removesuffix(SUFFIX))
             self._last = max(self._last, first - 1)
-            with path.open("r+b") as file:
+            with open(self._open(path, os.O_RDWR), "r+b") as file:  # noqa: PTH123 (a descriptor, not a path)
                 content = file.read(SEGMENT_BYTES)
                 found = _blocks(content, first)
                 if found and not found[-1][2]:
@@ -289,19 +290,34 @@ class Spool:
             else:
                 path.unlink()
 
+    def _map(self, path: Path) -> mmap.mmap:
+        """A file of SEGMENT_BYTES, made where there is none, with room on the disk. Raises OSError."""
+        descriptor = self._open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            os.posix_fallocate(descriptor, 0, SEGMENT_BYTES)
+            mapped = mmap.mmap(descriptor, SEGMENT_BYTES)
+        finally:
+            os.close(descriptor)
+        # An older kernel doesn't know it: there the pages come one by one.
+        with contextlib.suppress(OSError, ValueError):
+            mapped.madvise(MADV_POPULATE_WRITE)
+        return mapped
 
-def _map(path: Path) -> mmap.mmap:
-    """A file of SEGMENT_BYTES, made where there is none, with room on the disk. Raises OSError."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        os.posix_fallocate(descriptor, 0, SEGMENT_BYTES)
-        mapped = mmap.mmap(descriptor, SEGMENT_BYTES)
-    finally:
-        os.close(descriptor)
-    # An older kernel doesn't know it: there the pages come one by one.
-    with contextlib.suppress(OSError, ValueError):
-        mapped.madvise(MADV_POPULATE_WRITE)
-    return mapped
+    def _open(self, path: Path, flags: int) -> int:
+        """A file of the spool that nobody else could have put there. Raises OSError."""
+        try:
+            return guard.open_file(path, flags, self._trusted)
+        except guard.GuardError as error:
+            raise OSError(errno.EPERM, str(error)) from None
+
+    def _identity(self, file: Path) -> int:
+        """Who this spool is; made up where nobody has said so yet."""
+        try:
+            return int(json.loads(guard.read(file, 1024, self._trusted))["spool"])
+        except FileNotFoundError:
+            number = secrets.randbelow(MAX_VALUE) + 1
+            files.replace(file, json.dumps({"spool": number}), shared=False, mode=0o600)
+            return number
 
 
 def _let_go(mapped: mmap.mmap) -> None:
@@ -310,15 +326,6 @@ def _let_go(mapped: mmap.mmap) -> None:
     They stay in the kernel's page cache, from where a block that is still read gets its own again.
     """
     mapped.madvise(mmap.MADV_DONTNEED)
-
-
-def _identity(file: Path) -> int:
-    """Who this spool is; made up where nobody has said so yet."""
-    if file.exists():
-        return int(json.loads(file.read_text())["spool"])
-    number = secrets.randbelow(MAX_VALUE) + 1
-    files.replace(file, json.dumps({"spool": number}), shared=False)
-    return number
 
 
 def _aligned(offset: int) -> int:

@@ -120,7 +120,7 @@ def make(project: Path, to: Path, python: str, machine: str, whole: bool) -> dic
         folder = Path(name)
         _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", name, str(project))
         _download(pins, to / f"wheels-{python}-{machine}", folder, python, machine)
-        with files.draft(archive) as draft, tarfile.open(draft, "w") as tar:
+        with files.draft(archive) as draft, tarfile.open(draft, "x") as tar:
             for wheel in sorted(folder.glob("*.whl")):
                 tar.add(wheel, arcname=wheel.name)
     return {"archive": str(archive), "id": key, "made": True}

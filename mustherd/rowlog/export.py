@@ -40,7 +40,7 @@ def export(logs: Iterable[Log], into: Path, form: str, progress: Progress = lamb
             file.parent.mkdir(parents=True, exist_ok=True)
             if file.exists():
                 raise DataError(f"{file} is there already; give another folder")
-            with files.draft(file) as draft, draft.open("wb") as out:
+            with files.draft(file) as draft, draft.open("xb") as out:
                 write(log, out)
         except OSError as error:
             raise DataError(f"{file} can't be written: {os.strerror(error.errno or 0)}") from None

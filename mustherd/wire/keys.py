@@ -5,19 +5,25 @@ public keys that a shepherd lets in. The name of an accepted key is the name of 
 """
 
 import ipaddress
-import os
 import re
-import shutil
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import zmq.auth
+import zmq
 
+from mustherd import files, guard
 from mustherd.errors import UserError
 from mustherd.wire.messages import NAME_PATTERN
 
 ACCEPTED = "accepted"
+
+MOST_BYTES = 64 * 1024
+"""Of a key file; one takes some hundred."""
+
+_ENTRY = re.compile(r"""^\s*(public|secret)-key\s*=\s*["']?([0-9A-Za-z.:+=^!/*?&<>()\[\]{}@%$#-]{40})["']?\s*$""", re.M)
+"""A key of 32 bytes as Z85 text (ZeroMQ RFC 32)."""
 
 
 class KeysError(UserError):
@@ -39,27 +45,31 @@ class Keys:
 def create(folder: Path, names: Sequence[str], *, accept: bool = True) -> list[str]:
     """Make a pair for every name that has none, and accept its public key; returns the names that were made.
 
-    An existing pair is never overwritten. Keys are made before any ZeroMQ context exists (libzmq #4241), so call this
-    from a process that does nothing else.
+    An existing pair is never overwritten, and nothing is written through a link. Keys are made before any ZeroMQ
+    context exists (libzmq #4241), so call this from a process that does nothing else.
     """
     for name in names:
         if not re.match(NAME_PATTERN, name):
             raise KeysError(f"key name {name!r}: use lower-case letters, digits, '.' and '-', at most 63")
-    before = os.umask(0o077)
     try:
-        (folder / ACCEPTED).mkdir(parents=True, exist_ok=True)
+        guard.own_folder(folder)
+        guard.own_folder(folder / ACCEPTED)
         made = []
         for name in names:
-            public = folder / f"{name}.key"
-            if not (folder / f"{name}.key_secret").exists():
-                zmq.auth.create_certificates(folder, name)
+            secret = _place(folder / f"{name}.key_secret")
+            if not secret.exists():
+                pair = zmq.curve_keypair()
+                # The public key first: with the secret one the pair is there.
+                files.replace(_place(folder / f"{name}.key"), _certificate(pair[0]), durable=True, mode=0o600)
+                files.replace(secret, _certificate(*pair), durable=True, mode=0o600)
                 made.append(name)
             if accept:
-                shutil.copyfile(public, folder / ACCEPTED / public.name)
+                public, _ = _load(folder / f"{name}.key")
+                files.replace(folder / ACCEPTED / f"{name}.key", _certificate(public), durable=True, mode=0o600)
+    except guard.GuardError as error:
+        raise KeysError(str(error)) from None
     except OSError as error:
         raise KeysError(f"{folder}: cannot write keys: {error.strerror or error}") from None
-    finally:
-        os.umask(before)
     return made
 
 
@@ -67,6 +77,13 @@ def for_shepherd(folder: Path, name: str = "shepherd") -> Keys:
     """The listening side's keys, with everything in `accepted/`."""
     public, secret = _pair(folder, name)
     accepted: dict[bytes, str] = {}
+    try:
+        guard.require(folder / ACCEPTED)
+    except guard.GuardError as error:
+        raise KeysError(str(error)) from None
+    except OSError:
+        # Said below: there are none.
+        pass
     for file in sorted((folder / ACCEPTED).glob("*.key")):
         accepted[_load(file)[0]] = file.stem
     if not accepted:
@@ -97,17 +114,40 @@ def _is_loopback(host: str) -> bool:
 
 def _pair(folder: Path, name: str) -> tuple[bytes, bytes]:
     file = folder / f"{name}.key_secret"
-    public, secret = _load(file)
-    mode = file.stat().st_mode & 0o077
-    if mode:
-        raise KeysError(f"{file}: readable by others (mode {file.stat().st_mode & 0o777:o}); fix: chmod 600 {file}")
+    public, secret = _load(file, private=True)
     if secret is None:
         raise KeysError(f"{file}: holds no secret key")
     return public, secret
 
 
-def _load(file: Path) -> tuple[bytes, bytes | None]:
+def _place(file: Path) -> Path:
+    """Where a key may be written. Raises KeysError for what is no file, a link first of all."""
     try:
-        return zmq.auth.load_certificate(file)
-    except (OSError, ValueError) as error:
-        raise KeysError(f"{file}: not a readable key file ({error}); make one: mustherd keys create") from None
+        found = file.lstat()
+    except FileNotFoundError:
+        return file
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a link" if stat.S_ISLNK(found.st_mode) else "not a regular file"
+        raise KeysError(f"{file}: {kind}, which no key is written to; remove it")
+    return file
+
+
+def _certificate(public: bytes, secret: bytes | None = None) -> str:
+    """A key as a file (ZPL, as ZeroMQ's own tools read it)."""
+    told = f'curve\n    public-key = "{public.decode()}"\n'
+    return told if secret is None else f'{told}    secret-key = "{secret.decode()}"\n'
+
+
+def _load(file: Path, *, private: bool = False) -> tuple[bytes, bytes | None]:
+    """Public and secret key of a file that nobody else can change. Raises KeysError."""
+    try:
+        guard.require(file)
+        text = guard.read(file.resolve(), MOST_BYTES, private=private).decode("ascii", "replace")
+    except guard.GuardError as error:
+        raise KeysError(str(error)) from None
+    except OSError as error:
+        raise KeysError(f"{file}: {error.strerror or error}; make one: mustherd keys create") from None
+    found = dict(_ENTRY.findall(text))
+    if "public" not in found:
+        raise KeysError(f"{file}: not a key file; make one: mustherd keys create")
+    return found["public"].encode(), found["secret"].encode() if "secret" in found else None

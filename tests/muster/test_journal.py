@@ -44,7 +44,7 @@ def test_originals_outlive_the_process_and_the_first_one_counts(opened):
 
 
 def test_record_is_durable_before_it_returns(opened, monkeypatch):
-    """File, then name, then folder: in this order and all of them."""
+    """File, then name, then folder, in this order and all of them, for each of the two copies."""
     done = []
     real_fsync, real_replace = os.fsync, Path.replace
 
@@ -60,7 +60,7 @@ def test_record_is_durable_before_it_returns(opened, monkeypatch):
     monkeypatch.setattr(module.os, "fsync", fsync)
     monkeypatch.setattr(Path, "replace", replace)
     opened().record({DVFS: 2600})
-    assert done == ["fsync file", "rename", "fsync folder"]
+    assert done == ["fsync file", "rename", "fsync folder"] * 2
 
 
 def test_what_could_not_be_stored_is_not_taken_for_journalled(opened, monkeypatch):
@@ -94,6 +94,107 @@ def test_a_damaged_file_is_refused_with_what_to_do(tmp_path, text: str):
     with pytest.raises(JournalError, match=r"originals.json: damaged; put the node's knobs right by hand"):
         Journal(tmp_path)
     assert (tmp_path / "originals.json").read_text() == text
+
+
+FULL = {DVFS: 2600, ITR: 1}
+
+
+def spoil(path: Path, how: str) -> None:
+    """Damage one file as a disk, an editor or somebody else could."""
+    text = path.read_text()
+    edits = {
+        "truncated": text[:40],
+        "empty": "",
+        "zeros": "\0" * 200,
+        "infinity": text.replace("2600", "Infinity"),
+        "nan": text.replace("2600", "NaN"),
+        "bignum": text.replace("2600", "9" * 5000),
+        "another value": text.replace("2600", "1200"),
+        "another boot": text.replace('"boot_id":"', '"boot_id":"x'),
+        "deep": "[" * 100_000,
+        "huge": text + " " * 2_000_000,
+    }
+    if how in edits:
+        path.write_text(edits[how])
+        return
+    path.unlink()
+    if how == "folder":
+        path.mkdir()
+    elif how == "pipe":
+        os.mkfifo(path)
+    elif how == "link":
+        path.symlink_to(path)
+
+
+WAYS = [
+    *("truncated", "empty", "zeros", "infinity", "nan", "bignum", "another value", "another boot", "deep", "huge"),
+    *("folder", "pipe", "link", "gone"),
+]
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("name", ["originals.json", "originals.copy.json"])
+def test_where_one_copy_is_damaged_the_other_counts_and_a_line_says_so(opened, tmp_path, caplog, name: str, how: str):
+    journal = opened()
+    journal.record(FULL)
+    journal.close()
+    spoil(tmp_path / name, how)
+    journal = opened()
+    assert journal.originals() == FULL
+    assert (f"{tmp_path / name} is" in caplog.text) == (name == "originals.json" or how != "gone")
+    # And it is whole again at the next change.
+    journal.forget([ITR])
+    assert again(opened, journal).originals() == {DVFS: 2600}
+    assert json.loads((tmp_path / name).read_text())["originals"] == [
+        {"sheep": "node-0", "knob": "dvfs", "value": 2600}
+    ]
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("how", sorted(set(WAYS) - {"gone"}))
+def test_where_both_are_damaged_no_knob_may_be_touched(opened, tmp_path, how: str):
+    journal = opened()
+    journal.record(FULL)
+    journal.close()
+    for name in ("originals.json", "originals.copy.json"):
+        spoil(tmp_path / name, how)
+    with pytest.raises(JournalError, match=r"originals.json: damaged; put the node's knobs right by hand"):
+        opened()
+
+
+@pytest.mark.parametrize("dies", ["copy", "main"])
+def test_of_two_copies_the_newer_counts(opened, tmp_path, dies: str):
+    """A crash between the two writes leaves one of them behind."""
+    journal = opened()
+    journal.record({DVFS: 2600})
+    older = tmp_path / ("originals.json" if dies == "main" else "originals.copy.json")
+    before = older.read_bytes()
+    journal.record({ITR: 1})
+    older.write_bytes(before)
+    assert again(opened, journal).originals() == FULL
+
+
+def test_a_journal_of_the_version_before_is_read(opened, tmp_path):
+    boot = module.BOOT_ID.read_text().strip() if module.BOOT_ID.exists() else ""
+    (tmp_path / "originals.json").write_text(
+        json.dumps({"boot_id": boot, "originals": [{"sheep": "node-0", "knob": "dvfs", "value": 2600}]})
+    )
+    assert opened().originals() == {DVFS: 2600}
+
+
+def test_what_others_could_have_written_is_not_believed(opened, tmp_path):
+    journal = opened()
+    journal.record(FULL)
+    journal.close()
+    tmp_path.chmod(0o777)
+    with pytest.raises(JournalError, match="mode 777: only"):
+        opened()
+    tmp_path.chmod(0o700)
+    for name in ("originals.json", "originals.copy.json"):
+        (tmp_path / name).chmod(0o666)
+    with pytest.raises(JournalError, match="mode 666"):
+        opened()
 
 
 def test_a_folder_that_cannot_be_made_is_said_so(tmp_path):

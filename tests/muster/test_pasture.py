@@ -1,3 +1,4 @@
+import json
 import logging
 from pathlib import Path
 
@@ -181,11 +182,16 @@ def test_originals_are_on_disk_at_the_first_write(tmp_path: Path):
     stand = Stand(journal=journal)
     seen = []
     for knob in stand.node.knobs:
-        knob.on_write = lambda _value: seen.append((tmp_path / "originals.json").read_text())
+        knob.on_write = lambda _value: seen.append(
+            [
+                json.loads((tmp_path / name).read_text())["originals"]
+                for name in ("originals.json", "originals.copy.json")
+            ]
+        )
     stand.apply(dvfs=1300, itr_delay=100)
     journal.close()
-    assert all('"value": 2600' in text and '"value": 1}' in text for text in seen)
-    assert len(seen) == 2
+    originals = [{"sheep": "node-0", "knob": k, "value": v} for k, v in (("dvfs", 2600), ("itr-delay", 1))]
+    assert seen == [[originals, originals]] * 2
 
 
 def test_a_range_for_a_knob_that_the_node_lacks_is_a_warning(caplog):

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from mustherd.muster import journal
 from mustherd.muster import restore as restoring
 from mustherd.muster.config import Range
 from mustherd.muster.journal import Journal, JournalError
@@ -150,9 +151,9 @@ class TestByHand:
             restoring.restore(file)
         journal.close()
 
-    def test_after_a_reboot_the_machine_has_its_own_values(self, tmp_path, machine, file):
+    def test_after_a_reboot_the_machine_has_its_own_values(self, tmp_path, machine, file, monkeypatch):
         self.change(machine, tmp_path).close()
-        kept = tmp_path / "state/originals.json"
-        kept.write_text(kept.read_text().replace('"boot_id": "', '"boot_id": "another-'))
+        (tmp_path / "boot_id").write_text("another\n")
+        monkeypatch.setattr(journal, "BOOT_ID", tmp_path / "boot_id")
         assert restoring.restore(file).readings == ()
         assert machine.tree.peep(0, 0x199) >> 8 == 15

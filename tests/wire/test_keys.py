@@ -37,6 +37,50 @@ def test_a_key_that_is_not_accepted_is_made_all_the_same(tmp_path: Path):
     assert not (tmp_path / "accepted" / "guest.key").exists()
 
 
+@pytest.mark.parametrize("place", ["muster-1.key", "muster-1.key_secret", "accepted/muster-1.key"])
+def test_no_key_is_written_through_a_link(tmp_path: Path, place: str):
+    folder, target = tmp_path / "keys", tmp_path / "target"
+    keys.create(folder, ["shepherd"])
+    (folder / place).symlink_to(target)
+    if place.startswith("accepted"):
+        # The name is ours: what was there is replaced.
+        keys.create(folder, ["muster-1"])
+        assert not (folder / place).is_symlink()
+    else:
+        with pytest.raises(KeysError, match=rf"{folder / place}: a link, which no key is written to; remove it"):
+            keys.create(folder, ["muster-1"])
+    assert not target.exists()
+
+
+def test_a_secret_behind_a_link_of_one_s_own_is_read(tmp_path: Path):
+    """As container platforms hand secrets out."""
+    keys.create(tmp_path / "kept", ["shepherd", "muster-1"])
+    (tmp_path / "used").mkdir()
+    for name in ("shepherd.key", "muster-1.key_secret"):
+        (tmp_path / "used" / name).symlink_to(tmp_path / "kept" / name)
+    assert keys.for_member(tmp_path / "used", "muster-1") == keys.for_member(tmp_path / "kept", "muster-1")
+
+
+def test_zeromq_s_own_tools_read_the_files(tmp_path: Path):
+    import zmq.auth
+
+    keys.create(tmp_path, ["shepherd", "muster-1"])
+    found = keys.for_member(tmp_path, "muster-1")
+    assert zmq.auth.load_certificate(tmp_path / "muster-1.key_secret") == (found.public, found.secret)
+    assert zmq.auth.load_certificate(tmp_path / "shepherd.key") == (found.shepherd, None)
+
+
+def test_accepted_keys_that_others_could_add_to_are_refused(tmp_path: Path):
+    keys.create(tmp_path, ["shepherd", "muster-1"])
+    (tmp_path / "accepted" / "muster-1.key").chmod(0o666)
+    with pytest.raises(KeysError, match=r"muster-1.key belongs to user .* with mode 666"):
+        keys.for_shepherd(tmp_path)
+    (tmp_path / "accepted" / "muster-1.key").chmod(0o600)
+    (tmp_path / "accepted").chmod(0o777)
+    with pytest.raises(KeysError, match=r"accepted belongs to user .* with mode 777"):
+        keys.for_shepherd(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["../x", "A", "", "x\n", "a/b", ".hidden"])
 def test_names_that_are_no_file_names_are_refused(tmp_path: Path, name: str):
     with pytest.raises(KeysError, match="key name"):

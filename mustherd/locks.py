@@ -1,0 +1,139 @@
+"""Locks on files, which the kernel takes back when their holder dies, by kill -9 too."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+from mustherd import guard
+
+PAUSE_S = 0.01
+"""Between two attempts to get a lock that somebody holds."""
+
+_held: set[int] = set()
+"""Descriptors of the locks that this process holds."""
+
+
+def _let_go_in_child() -> None:
+    # A forked child shares the lock with its parent and would keep it after the parent's death.
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)
+
+
+class LockedError(Exception):
+    """Somebody holds the lock; `pid` says which process (0: nobody knows)."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        super().__init__(describe(pid))
+
+
+class FileLock:
+    """An exclusive lock on a file that this user alone may open, held from the constructor until `close`."""
+
+    def __init__(self, path: Path, trusted: Collection[int] | None = None, *, patience_s: float = 0.0) -> None:
+        """Wait `patience_s` for it. Raises LockedError, GuardError for a file of somebody else's, and OSError."""
+        self._descriptor = -1
+        descriptor = _open(path, trusted)
+        try:
+            until = time.monotonic() + patience_s
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > until:
+                        raise LockedError(holder(path) or _pid_in(descriptor)) from None
+                    time.sleep(PAUSE_S)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        _held.add(descriptor)
+        self._descriptor = descriptor
+        # For people; the lock itself needs no room on the disk.
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+
+    def close(self) -> None:
+        """Let somebody else have it; harmless in a child that was forked."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor in _held:
+            _held.discard(descriptor)
+            os.close(descriptor)
+
+
+def locked_by(path: Path) -> int | None:
+    """The pid of the process that holds the lock at `path`; 0 where that isn't known, None when nobody holds it.
+
+    Any user may ask, and no one is kept from the lock by it for more than some microseconds.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except PermissionError:
+        return holder(path) or None
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return holder(path) or _pid_in(descriptor)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def holder(path: Path) -> int:
+    """The pid of a process that holds a lock on that file by the kernel's own list (proc_locks(5)); 0: none known."""
+    try:
+        number = path.stat().st_ino
+        lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    for line in lines:
+        # 1: FLOCK  ADVISORY  WRITE 1234 08:01:123456 0 EOF
+        words = line.split()
+        if len(words) == 8 and words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(number):
+            return max(0, int(words[4]))
+    return 0
+
+
+def describe(pid: int) -> str:
+    """A process as an error names it: `process 1234 (python -m mustherd.muster --config m.toml)`."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") if pid else []
+    except OSError:
+        words = []
+    line = " ".join(" ".join(word.decode("utf-8", "replace") for word in words).split())
+    who = f"process {pid}" if pid else "another process"
+    return f"{who} ({line[:200]})" if line.isprintable() and line else who
+
+
+def _open(path: Path, trusted: Collection[int] | None) -> int:
+    try:
+        descriptor = guard.open_file(path, os.O_RDWR | os.O_CREAT, trusted)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        return guard.open_file(path, os.O_RDONLY, trusted)
+    found = os.fstat(descriptor)
+    # Who may read it may hold a lock on it.
+    if found.st_mode & 0o077 and found.st_uid == os.geteuid():
+        os.fchmod(descriptor, 0o600)
+    return descriptor
+
+
+def _pid_in(descriptor: int) -> int:
+    try:
+        return int(os.pread(descriptor, 20, 0))
+    except (OSError, ValueError):
+        return 0

@@ -1,0 +1,86 @@
+"""One holder at a time, known by name, gone with its process."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mustherd import locks
+from mustherd.guard import GuardError
+from mustherd.locks import FileLock, LockedError
+
+HOLD = """
+import os, sys, time
+from pathlib import Path
+from mustherd.locks import FileLock
+lock = FileLock(Path(sys.argv[1]))
+if len(sys.argv) > 2 and os.fork() == 0:
+    os.write(1, b"%d\\n" % os.getpid())
+    time.sleep(60)
+os.write(1, b"%d\\n" % os.getpid())
+time.sleep(60)
+"""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("children", [False, True])
+def test_it_is_held_by_one_named_process_and_ends_with_it(tmp_path: Path, children: bool) -> None:
+    path = tmp_path / "lock"
+    more = ["fork"] if children else []
+    child = subprocess.Popen([sys.executable, "-c", HOLD, str(path), *more], stdout=subprocess.PIPE, text=True)
+    assert child.stdout
+    pids = {int(child.stdout.readline()) for _ in range(1 + children)}
+    try:
+        assert locks.locked_by(path) == child.pid
+        assert locks.holder(path) == child.pid
+        with pytest.raises(LockedError, match=rf"process {child.pid} \(.*FileLock") as caught:
+            FileLock(path)
+        assert caught.value.pid == child.pid
+        child.kill()
+        child.wait()
+        assert locks.locked_by(path) is None
+        FileLock(path, patience_s=5).close()
+    finally:
+        child.kill()
+        child.wait()
+        child.stdout.close()
+        for pid in pids - {child.pid}:
+            os.kill(pid, 9)
+
+
+def test_a_lock_that_others_could_open_is_closed_to_them(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.write_text("")
+    path.chmod(0o644)
+    FileLock(path).close()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_what_is_no_file_is_no_lock(tmp_path: Path, kind: str) -> None:
+    path, target = tmp_path / "lock", tmp_path / "target"
+    target.write_text("content")
+    if kind == "link":
+        path.symlink_to(target)
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    with pytest.raises((GuardError, OSError)):
+        FileLock(path)
+    assert target.read_text() == "content"
+    assert locks.locked_by(path) is None
+
+
+def test_who_may_not_open_it_is_told_who_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    path = tmp_path / "lock"
+    lock = FileLock(path)
+    monkeypatch.setattr(locks.os, "open", refused)
+    assert locks.locked_by(path) == os.getpid()
+    lock.close()
+    assert locks.locked_by(path) is None
