@@ -43,7 +43,8 @@ class Trial(msgspec.Struct, kw_only=True):
     """The load to offer, where trials have loads of their own; None: the experiment's one load."""
     state: TrialState = TrialState.QUEUED
     reason: str = ""
-    """Reason code of an invalid or failed trial, such as `knob-not-held`; see mustherd.experiment.gates."""
+    """Reason code of an invalid or failed trial, such as `knob-not-held`; see mustherd.reasons. Text, because a folder
+    may hold a code of another version."""
     detail: str = ""
     """The reason in a sentence, with the value found and the value wanted."""
     muster: str = ""

@@ -14,13 +14,14 @@ import msgspec
 
 from mustherd.definition.workload import Workload
 from mustherd.load.base import GeneratorSource, LoadSource
-from mustherd.load.errors import LoadError, Reason
+from mustherd.load.errors import LoadError
 from mustherd.load.generator.options import GeneratorOptions
 from mustherd.load.host import Host, LocalHost
 from mustherd.load.memcached.counters import Address
 from mustherd.load.mutilate.source import MutilateSource
 from mustherd.load.placement import Layout, Place
 from mustherd.load.ssh import SshHost
+from mustherd.reasons import Reason
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.store.errors import StoreError
 from mustherd.terms import Load, LoadReport
@@ -28,9 +29,6 @@ from mustherd.wire.messages import Measured, MusterView
 
 OPEN_WAIT_S = 5.0
 """For a muster to say that its window is open; usually some milliseconds."""
-
-LASTING = (Reason.TOOL_MISSING, Reason.VERSION_MISMATCH, Reason.SERVER_MISMATCH)
-"""What another attempt would find unchanged."""
 
 MOST_SAVED = 2_000_000
 """Samples that are worth fetching for exact percentiles."""

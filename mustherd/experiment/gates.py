@@ -9,28 +9,16 @@ from dataclasses import dataclass
 
 from mustherd.definition.model import Gates
 from mustherd.load.saturation import why
+from mustherd.reasons import Reason
 from mustherd.terms import Facts, Reading, Setting
 from mustherd.wire.messages import Measured
-
-KNOB_NOT_HELD = "knob-not-held"
-DECISION_NOT_IN_FORCE = "decision-not-in-force"
-MUSTER_LATE = "muster-late"
-ENERGY_UNREADABLE = "energy-unreadable"
-ENERGY_IMPLAUSIBLE = "energy-implausible"
-MISSES = "misses"
-GENERATOR_SATURATED = "generator-saturated"
-NO_LOAD = "no-load"
-LOG_ROWS_LOST = "log-rows-lost"
-LOG_INCOMPLETE = "log-incomplete"
-WINDOW_LENGTH = "window-length"
-WINDOW_MISMATCH = "window-mismatch"
 
 
 @dataclass(frozen=True)
 class Fired:
     """A gate fired: its reason code, and a sentence with the value found and the value wanted."""
 
-    reason: str
+    reason: Reason
     detail: str
 
 
@@ -52,25 +40,26 @@ def judge(
     """
     if times_late > gates.times_late:
         return Fired(
-            MUSTER_LATE,
+            Reason.MUSTER_LATE,
             f"the muster's heartbeats were late {times_late} times during the trial, allowed {gates.times_late}, so it"
             " may not have run freely",
         )
     if measured.in_force != seq:
         return Fired(
-            DECISION_NOT_IN_FORCE, f"decision {measured.in_force} was in force at the window's end instead of {seq}"
+            Reason.DECISION_NOT_IN_FORCE,
+            f"decision {measured.in_force} was in force at the window's end instead of {seq}",
         )
     for when, readings in (("before", measured.before), ("after", measured.after)):
         lost = _not_held(settings, readings)
         if lost:
-            return Fired(KNOB_NOT_HELD, f"{when} the window {lost}")
+            return Fired(Reason.KNOB_NOT_HELD, f"{when} the window {lost}")
     seconds = measured.t1_s - measured.t0_s
     if abs(seconds - window_seconds) > gates.window_tolerance * window_seconds:
-        return Fired(WINDOW_LENGTH, f"the window lasted {seconds:.2f} s instead of {window_seconds:g} s")
+        return Fired(Reason.WINDOW_LENGTH, f"the window lasted {seconds:.2f} s instead of {window_seconds:g} s")
     apart = _apart(measured)
     if apart > gates.window_tolerance * window_seconds:
         return Fired(
-            WINDOW_MISMATCH,
+            Reason.WINDOW_MISMATCH,
             f"energy and load were measured over windows up to {apart:.3f} s apart,"
             f" allowed {gates.window_tolerance * window_seconds:.3g} s",
         )
@@ -115,13 +104,13 @@ def band_watts(gates: Gates, facts: Facts) -> tuple[float, float]:
 
 def _energy(band: tuple[float, float], measured: Measured, seconds: float) -> Fired | None:
     if measured.meter_error:
-        return Fired(ENERGY_UNREADABLE, measured.meter_error)
+        return Fired(Reason.ENERGY_UNREADABLE, measured.meter_error)
     joules = sum(e.joules for e in measured.energies if e.kind == "package")
     if not any(e.kind == "package" for e in measured.energies):
         return None
     watts = joules / seconds
     if not band[0] <= watts <= band[1]:
-        return Fired(ENERGY_IMPLAUSIBLE, f"{watts:.1f} W lies outside {band[0]:g}..{band[1]:g} W")
+        return Fired(Reason.ENERGY_IMPLAUSIBLE, f"{watts:.1f} W lies outside {band[0]:g}..{band[1]:g} W")
     return None
 
 
@@ -130,14 +119,17 @@ def _load(gates: Gates, measured: Measured) -> Fired | None:
     if load is None:
         return None
     if load.requests == 0:
-        return Fired(NO_LOAD, "not one request was answered in the window")
+        return Fired(Reason.NO_LOAD, "not one request was answered in the window")
     if bottleneck := why(load, gates.generator.limits()):
         return Fired(
-            GENERATOR_SATURATED, f"the load generator ({load.generator}) was itself the bottleneck: {bottleneck}"
+            Reason.GENERATOR_SATURATED, f"the load generator ({load.generator}) was itself the bottleneck: {bottleneck}"
         )
     ratio = load.misses / load.requests
     if ratio > gates.miss_ratio:
-        return Fired(MISSES, f"{load.misses} of {load.requests} requests were misses, more than {gates.miss_ratio:g}")
+        return Fired(
+            Reason.CACHE_MISSES,
+            f"{load.misses} of {load.requests} requests were misses, more than {gates.miss_ratio:g}",
+        )
     return None
 
 
@@ -145,7 +137,9 @@ def _log(gates: Gates, measured: Measured, complete: bool) -> Fired | None:
     lost = sum(measured.rows_lost.values())
     if lost > gates.log_rows_lost:
         streams = ", ".join(f"{name} {n}" for name, n in measured.rows_lost.items() if n)
-        return Fired(LOG_ROWS_LOST, f"{lost} rows were lost at the source ({streams}), allowed {gates.log_rows_lost}")
+        return Fired(
+            Reason.LOG_ROWS_LOST, f"{lost} rows were lost at the source ({streams}), allowed {gates.log_rows_lost}"
+        )
     if not complete:
-        return Fired(LOG_INCOMPLETE, f"the log's blocks up to {measured.last_block} did not all arrive")
+        return Fired(Reason.LOG_INCOMPLETE, f"the log's blocks up to {measured.last_block} did not all arrive")
     return None

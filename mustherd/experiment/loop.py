@@ -18,6 +18,7 @@ from enum import IntEnum
 
 import msgspec
 
+from mustherd import reasons
 from mustherd.definition import Experiment, check_knobs, default_settings, plan, problem
 from mustherd.definition.problem import CONTEXT
 from mustherd.definition.settings_table import TABLE
@@ -27,7 +28,7 @@ from mustherd.experiment.observed import watched
 from mustherd.experiment.prior import prior_of
 from mustherd.experiment.repeats import candidates, standing
 from mustherd.experiment.results import write_table
-from mustherd.experiment.trial_runner import STOPPED, Ended, TrialRunner
+from mustherd.experiment.trial_runner import Ended, TrialRunner
 from mustherd.experiment.verdict import ORDER, SEARCH_OVER, Verdict, order_of, verdict_of
 from mustherd.herd.membership import Presence
 from mustherd.learn.base import Observation, Settings
@@ -35,6 +36,7 @@ from mustherd.learn.noise import pooled
 from mustherd.learn.sensitivity import idle_knobs
 from mustherd.policy.base import CalibratedPolicy, Follower, Policy, Ranking
 from mustherd.policy.base import make as make_policy
+from mustherd.reasons import Reason
 from mustherd.rowlog.writer import LogWriter
 from mustherd.shepherd.events import (
     DecisionLost,
@@ -45,7 +47,7 @@ from mustherd.shepherd.events import (
     StopAsked,
 )
 from mustherd.shepherd.shepherd import Shepherd
-from mustherd.store.store import INTERRUPTED, Store
+from mustherd.store.store import Store
 from mustherd.terms import Load
 from mustherd.trial import Trial, TrialKind, TrialState
 from mustherd.wire.messages import MusterView
@@ -368,7 +370,7 @@ class Conductor:
     def _ended(self, begun: Trial, ended: Ended) -> None:
         trial, gates = ended.trial, self._experiment.gates
         retry = trial.state is TrialState.INVALID
-        if retry and not _the_musters_fault(trial.reason) and trial.attempt >= gates.attempts:
+        if retry and reasons.of(trial.reason).fault.counts and trial.attempt >= gates.attempts:
             retry = False
             detail = f"invalid {trial.attempt} times, the last time because {trial.detail}"
             trial = msgspec.structs.replace(trial, state=TrialState.FAILED, detail=detail)
@@ -485,7 +487,10 @@ class Conductor:
         """Trials in flight are run again by resume."""
         for trial in self._under_way.values():
             ended = msgspec.structs.replace(
-                trial, state=TrialState.INVALID, reason=STOPPED, detail="the experiment ended before the trial did"
+                trial,
+                state=TrialState.INVALID,
+                reason=Reason.RUN_ENDED,
+                detail="the experiment ended before the trial did",
             )
             self._store.finish(ended, retry=True)
         self._under_way.clear()
@@ -496,8 +501,3 @@ class Conductor:
         for future in pending:
             with contextlib.suppress(HerdError, TimeoutError):
                 future.result(RESTORE_WAIT_S)
-
-
-def _the_musters_fault(reason: str) -> bool:
-    """Whether an attempt says nothing about its trial: its muster went away, or the run ended under it."""
-    return reason.startswith("muster-") or reason in (INTERRUPTED, STOPPED, "no-answer", "superseded")

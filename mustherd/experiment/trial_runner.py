@@ -11,9 +11,10 @@ import msgspec
 
 from mustherd.definition import Experiment
 from mustherd.experiment import gates
-from mustherd.experiment.external_load import LASTING, OutsideLoad
+from mustherd.experiment.external_load import OutsideLoad
 from mustherd.experiment.window_metrics import metrics
 from mustherd.load.errors import LoadError
+from mustherd.reasons import Reason
 from mustherd.rowlog.medians import median_rx_bytes
 from mustherd.rowlog.writer import LogWriter
 from mustherd.shepherd.events import HerdError
@@ -33,9 +34,8 @@ LOG_WAIT_S = 15.0
 DECISION_WAIT_S = 30.0
 """Longer than the shepherd itself tries."""
 
-UNKNOWN_KNOB = "unknown-knob"
-NO_ANSWER = "no-answer"
-STOPPED = "stopped"
+_NOT_TAKEN = {"refused": Reason.DECISION_REFUSED, "failed": Reason.DECISION_FAILED}
+"""How a node did not take a decision."""
 
 
 @dataclass(frozen=True)
@@ -64,24 +64,23 @@ class TrialRunner:
             view = self._shepherd.musters()[muster]
             return self._run(trial, view)
         except KeyError as error:
-            return Ended(_end(trial, TrialState.FAILED, UNKNOWN_KNOB, f"muster {muster} offers no knob {error}"))
+            return Ended(_broken(trial, Reason.UNKNOWN_KNOB, f"muster {muster} offers no knob {error}"))
         except HerdError as error:
-            return Ended(_end(trial, TrialState.INVALID, error.reason, str(error)))
+            return Ended(_broken(trial, error.reason, str(error)))
         except LoadError as error:
-            state = TrialState.FAILED if error.reason in LASTING else TrialState.INVALID
-            return Ended(_end(trial, state, str(error.reason), error.message))
+            return Ended(_broken(trial, error.reason, error.message))
         except FutureTimeoutError:
-            return Ended(_end(trial, TrialState.INVALID, NO_ANSWER, f"muster {muster} gave no answer in time"))
+            return Ended(_broken(trial, Reason.NO_ANSWER, f"muster {muster} gave no answer in time"))
         except CancelledError:
-            return Ended(_end(trial, TrialState.INVALID, STOPPED, "the experiment was stopped"))
+            return Ended(_broken(trial, Reason.RUN_ENDED, "the experiment was stopped"))
 
     def _run(self, trial: Trial, view: MusterView) -> Ended:
         settings = settings_of(trial.settings, view.knobs)
         load = self._experiment.workload
         applied = self._shepherd.decide(view.name, settings).result(DECISION_WAIT_S)
-        if applied.outcome in ("refused", "failed"):
+        if applied.outcome in _NOT_TAKEN:
             trial = msgspec.structs.replace(trial, readings=applied.readings)
-            return Ended(_end(trial, TrialState.FAILED, f"decision-{applied.outcome}", applied.detail))
+            return Ended(_broken(trial, _NOT_TAKEN[applied.outcome], applied.detail))
         moved = [k.settle_seconds for k in view.knobs if any((s.sheep, s.knob) == (k.sheep, k.name) for s in settings)]
         settle_s = max([load.settle_seconds, *(moved or [k.settle_seconds for k in view.knobs])])
         measured = self._measure(trial, view, settle_s)
@@ -112,8 +111,8 @@ class TrialRunner:
             log_complete=complete,
         ) or self._missing(trial)
         if fired is not None:
-            return Ended(_end(trial, TrialState.INVALID, fired.reason, fired.detail))
-        return Ended(_end(trial, TrialState.FINISHED))
+            return Ended(_broken(trial, fired.reason, fired.detail))
+        return Ended(msgspec.structs.replace(trial, state=TrialState.FINISHED, ended_at=time.time()))
 
     def _measure(self, trial: Trial, view: MusterView, settle_s: float) -> Measured:
         load = self._experiment.workload
@@ -155,7 +154,9 @@ class TrialRunner:
             needed.append("achieved_ratio")
         for metric in needed:
             if metric not in trial.metrics:
-                return gates.Fired("metric-missing", f"{metric} was not measured: the node or the load doesn't give it")
+                return gates.Fired(
+                    Reason.METRIC_MISSING, f"{metric} was not measured: the node or the load doesn't give it"
+                )
         return None
 
     def _seed(self, trial: Trial) -> int:
@@ -163,5 +164,7 @@ class TrialRunner:
         return zlib.crc32(f"{self._experiment.search.seed}/{trial.number}/{trial.attempt}".encode())
 
 
-def _end(trial: Trial, state: TrialState, reason: str = "", detail: str = "") -> Trial:
+def _broken(trial: Trial, reason: Reason, detail: str) -> Trial:
+    """The trial without a measurement that counts: invalid where another attempt may do better, else failed."""
+    state = TrialState.INVALID if reason.again else TrialState.FAILED
     return msgspec.structs.replace(trial, state=state, reason=reason, detail=detail, ended_at=time.time())

@@ -11,8 +11,9 @@ from pathlib import Path
 import paramiko  # type: ignore[import-untyped]
 
 from mustherd.errors import UserError
-from mustherd.load.errors import LoadError, Reason
+from mustherd.load.errors import LoadError
 from mustherd.load.placement import Place
+from mustherd.reasons import Reason
 
 CONNECT_S = 15.0
 KEEPALIVE_S = 15
@@ -196,7 +197,7 @@ class SshJob:
         self._reader.join(seconds)
         code = self.ended()
         if code is None:
-            raise LoadError(Reason.TIMEOUT, f"a command on {self._where} takes longer than {seconds:g} s")
+            raise LoadError(Reason.LOAD_TIMEOUT, f"a command on {self._where} takes longer than {seconds:g} s")
         return code
 
     def end(self) -> None:

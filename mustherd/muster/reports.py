@@ -7,6 +7,7 @@ import msgspec
 from mustherd.muster.config import Config
 from mustherd.node.logger import Rows
 from mustherd.node.node import Node
+from mustherd.reasons import Reason
 from mustherd.terms import KnobInfo
 from mustherd.wire import codec
 from mustherd.wire import messages as m
@@ -38,7 +39,9 @@ def fitting(report: m.Report) -> m.Report:
     if len(codec.encode(report)) < m.MAX_PULSE_BYTES // 2:
         return report
     if isinstance(report, m.Measured):
-        return m.NotMeasured(measure=report.measure, reason="report-too-large", detail="it doesn't fit into a message")
+        return m.NotMeasured(
+            measure=report.measure, reason=Reason.REPORT_TOO_LARGE, detail="it doesn't fit into a message"
+        )
     if isinstance(report, m.Applied | m.Restored):
         return msgspec.structs.replace(report, readings=())
     return report

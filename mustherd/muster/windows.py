@@ -7,6 +7,7 @@ from mustherd.muster.logs import Logs
 from mustherd.muster.pasture import Pasture
 from mustherd.muster.window import Window
 from mustherd.node.node import Node
+from mustherd.reasons import Reason
 from mustherd.wire import messages as m
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ class Windows:
         if self._window is not None and self._window.order.measure == measure:
             self.drop("cancelled")
 
-    def drop(self, detail: str, reason: str = "interrupted") -> None:
+    def drop(self, detail: str, reason: Reason = Reason.WINDOW_DROPPED) -> None:
         """Give up the window under way, if there is one."""
         window, self._window, self._next_step = self._window, None, None
         self._unkept = {}
@@ -86,7 +87,7 @@ class Windows:
             progress = window.step()
         except Exception as error:  # a node's driver may raise anything; the muster lives on
             log.exception("the window could not be measured")
-            self.drop(f"{type(error).__name__}: {error}", "node-error")
+            self.drop(f"{type(error).__name__}: {error}", Reason.NODE_ERROR)
             return
         label = window.order.label
         if progress.opened:

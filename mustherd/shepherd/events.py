@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 from mustherd.herd.membership import Change
+from mustherd.reasons import Reason
 from mustherd.terms import Reading
 
 
 class HerdError(Exception):
-    """What was asked of a muster did not come about; `reason` is a code, the message a sentence."""
+    """What was asked of a muster did not come about; the message is a sentence."""
 
-    def __init__(self, reason: str, message: str) -> None:
+    def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
         self.reason = reason
 

@@ -5,9 +5,11 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any
 
+from mustherd import reasons
 from mustherd.herd.decisions import Action, Decisions, GaveUp, Lost, Publish
 from mustherd.herd.link import LinkFullError
 from mustherd.herd.timing import DECISION_TTL_S
+from mustherd.reasons import Reason
 from mustherd.shepherd.events import DecisionLost, HerdError, HerdEvent, PutBack
 from mustherd.shepherd.roster import Roster
 from mustherd.shepherd.session import MusterSession, reject
@@ -46,7 +48,7 @@ class Orders:
             return
         now = self._now()
         for waiting, _ in muster.deciding.values():
-            reject(waiting, HerdError("superseded", f"a newer decision for muster {name} took its place"))
+            reject(waiting, HerdError(Reason.DECISION_SUPERSEDED, f"a newer decision for muster {name} took its place"))
         muster.deciding.clear()
         action = self._decisions.decide(name, settings, now)
         muster.deciding[action.seq] = (future, now)
@@ -99,7 +101,9 @@ class Orders:
                 if opened is not None:
                     opened.set_result(report)
             case m.NotMeasured():
-                error = HerdError(report.reason, f"muster {name}: {report.detail}")
+                reason = reasons.of(report.reason)
+                code = f"{report.reason}: " if reason is Reason.UNKNOWN_CODE else ""
+                error = HerdError(reason, f"muster {name}: {code}{report.detail}")
                 for books in (muster.measuring, muster.opening):
                     future = books.pop(report.measure, None)
                     if future is not None:
@@ -137,7 +141,7 @@ class Orders:
                     waiting = self._roster.sessions[action.muster].deciding.pop(action.seq, None)
                     if waiting is not None:
                         text = f"muster {action.muster} did not answer decision {action.seq} in {action.tries} tries"
-                        reject(waiting[0], HerdError("no-answer", text))
+                        reject(waiting[0], HerdError(Reason.NO_ANSWER, text))
 
     def resend(self, name: str, muster: MusterSession, now: float) -> None:
         """Send again what a muster has not acknowledged in time."""
@@ -153,7 +157,7 @@ class Orders:
             reject(future, error)
             return None
         except LinkFullError as error:
-            reject(future, HerdError("link-full", f"muster {name}: {error}"))
+            reject(future, HerdError(Reason.LINK_FULL, f"muster {name}: {error}"))
             return None
         self._transmit(name, muster, numbered.seq, numbered.body)
         return muster

@@ -11,6 +11,7 @@ from mustherd.herd.decisions import Decisions
 from mustherd.herd.link import Link, LinkFullError
 from mustherd.herd.membership import Change, Membership, Presence
 from mustherd.herd.timing import BEAT_PERIOD_S
+from mustherd.reasons import Reason
 from mustherd.shepherd.events import HerdError, HerdEvent, PresenceChanged
 from mustherd.shepherd.session import MusterSession, objection
 from mustherd.shepherd.sink import LogSink
@@ -21,6 +22,13 @@ log = logging.getLogger(__name__)
 
 MAX_MUSTERS = 1024
 """Names that a shepherd takes in: bounds what strangers can make it remember."""
+
+GONE = {
+    Presence.MISSING: Reason.MUSTER_MISSING,
+    Presence.DEAD: Reason.MUSTER_DEAD,
+    Presence.LEFT: Reason.MUSTER_LEFT,
+}
+"""Why nobody waits for a muster's answer any more."""
 
 
 class Roster:
@@ -66,7 +74,8 @@ class Roster:
         """A muster that can be asked for something. HerdError when it is missing, or isn't in the herd."""
         presence = self._membership.presence(name)
         if presence not in (Presence.ALIVE, Presence.LATE):
-            raise HerdError(f"muster-{presence or 'unknown'}", f"muster {name} is {presence or 'not in the herd'}")
+            reason = Reason.MUSTER_UNKNOWN if presence is None else GONE[presence]
+            raise HerdError(reason, f"muster {name} is {presence or 'not in the herd'}")
         return self.sessions[name]
 
     def known(self, name: str, muster_epoch: int) -> MusterSession | None:
@@ -103,7 +112,7 @@ class Roster:
         known = self.sessions.get(name)
         if known is None or not self._membership.knows(name, hello.muster_epoch):
             if known is not None:
-                known.fail("muster-restarted", f"muster {name} started again")
+                known.fail(Reason.MUSTER_RESTARTED, f"muster {name} started again")
             self._decisions.forget(name)
             late = known.times_late + 1 if known is not None else 0
             self.sessions[name] = MusterSession(hello, times_late=late)
@@ -144,14 +153,14 @@ class Roster:
         muster = self.sessions[change.muster]
         if change.after is not Presence.ALIVE:
             muster.times_late += 1
-        if change.after in (Presence.MISSING, Presence.DEAD, Presence.LEFT):
+        if change.after in GONE:
             self._decisions.forget(change.muster)
             # Should it come back, it must not go on with what nobody waits for.
             for measure in muster.measuring:
                 with suppress(LinkFullError):
                     muster.link.send(m.Cancel(measure=measure), self._now())
             muster.fail(
-                f"muster-{change.after}", f"muster {change.muster} is {change.after} ({change.silent_s:.1f} s silent)"
+                GONE[change.after], f"muster {change.muster} is {change.after} ({change.silent_s:.1f} s silent)"
             )
         if change.after is Presence.LEFT:
             muster.link = Link()

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from mustherd.herd.decisions import Decisions
 from mustherd.herd.timing import BEAT_PERIOD_S
+from mustherd.reasons import Reason
 from mustherd.shepherd.events import HerdError, HerdEvent
 from mustherd.shepherd.intake import Intake
 from mustherd.shepherd.operators import Operators
@@ -101,7 +102,7 @@ class ShepherdServer:
             except ValueError as error:
                 self._end.report_malformed("pulse", name, str(error))
                 # It may have been what somebody waits for.
-                muster.fail("bad-report", f"muster {name} sent a report that can't be read: {error}")
+                muster.fail(Reason.BAD_REPORT, f"muster {name} sent a report that can't be read: {error}")
                 continue
             self.orders.reported(name, muster, report)
 

@@ -10,6 +10,7 @@ import msgspec
 from mustherd.herd.flow import Receiver
 from mustherd.herd.link import Link
 from mustherd.herd.membership import Presence
+from mustherd.reasons import Reason
 from mustherd.shepherd.events import HerdError
 from mustherd.terms import Reading
 from mustherd.wire import messages as m
@@ -44,7 +45,7 @@ class MusterSession:
     opening: dict[int, Future[m.Opened]] = field(default_factory=dict)
     logging: dict[int, Future[m.Logged]] = field(default_factory=dict)
 
-    def fail(self, reason: str, text: str) -> None:
+    def fail(self, reason: Reason, text: str) -> None:
         """Nobody waits for this muster any more."""
         waiting: list[Future[Any]] = [future for future, _ in self.deciding.values()]
         waiting.extend(self.measuring.values())

@@ -14,6 +14,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from mustherd.herd.timing import LATE_AFTER_S
+from mustherd.reasons import Reason
 from mustherd.shepherd.events import HerdError, HerdEvent
 from mustherd.shepherd.server import ShepherdServer
 from mustherd.shepherd.session import reject
@@ -196,7 +197,7 @@ class Shepherd:
                     try:
                         ask()
                     except Exception as error:
-                        reject(future, HerdError("shepherd-error", f"{type(error).__name__}: {error}"))
+                        reject(future, HerdError(Reason.SHEPHERD_ERROR, f"{type(error).__name__}: {error}"))
                 now = self._now()
                 # A shepherd that was itself held up must not take its own absence for the herd's silence: it hears what
                 # has arrived meanwhile before it judges.
@@ -215,7 +216,7 @@ class Shepherd:
         self._stopping.set()
         with self._lock:
             self._over = True
-        error = HerdError("shepherd-stopped", "the shepherd has stopped")
+        error = HerdError(Reason.SHEPHERD_STOPPED, "the shepherd has stopped")
         for future, _ in self._asked:
             reject(future, error)
         self._asked.clear()
@@ -243,7 +244,7 @@ class Shepherd:
                 self._asked.append((future, what))
                 self._end.wake()
                 return
-        reject(future, HerdError("shepherd-stopped", "the shepherd has stopped"))
+        reject(future, HerdError(Reason.SHEPHERD_STOPPED, "the shepherd has stopped"))
 
     def _pause(self) -> float:
         return 0.0 if self._asked else min(IDLE_S, max(0.0, self._server.next_tick() - self._now()))

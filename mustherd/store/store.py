@@ -18,9 +18,9 @@ from mustherd.store.database import make_database, open_database, versions
 from mustherd.store.errors import OwnedError, StoreError
 from mustherd.store.experiment_row import ExperimentRow, Status
 from mustherd.store.journal import Journal
-from mustherd.store.trial_table import INTERRUPTED, TrialTable
+from mustherd.store.trial_table import TrialTable
 
-__all__ = ["DATABASE", "DEFINITION", "INTERRUPTED", "LOGS", "OwnedError", "Status", "Store", "StoreError"]
+__all__ = ["DATABASE", "DEFINITION", "LOGS", "OwnedError", "Status", "Store", "StoreError"]
 
 DEFINITION = "experiment.yml"
 DATABASE = "store.sqlite"

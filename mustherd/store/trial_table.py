@@ -4,13 +4,11 @@ import sqlite3
 
 import msgspec
 
+from mustherd.reasons import Reason
 from mustherd.store import records
 from mustherd.store.errors import StoreError
 from mustherd.store.opened import OpenDatabase
 from mustherd.trial import Trial, TrialKind, TrialState
-
-INTERRUPTED = "interrupted"
-"""Reason of an attempt whose shepherd died under it."""
 
 
 class TrialTable(OpenDatabase):
@@ -69,7 +67,7 @@ class TrialTable(OpenDatabase):
             return _next_attempt(database, trial, self._now()) if retry else None
 
     def requeue_running(self) -> list[Trial]:
-        """Mark trials found running as invalid, `interrupted`, and queue their next attempts, which are given back.
+        """Mark trials found running as invalid, `shepherd-died`, and queue their next attempts, which are given back.
 
         For resume, by the new owner: a trial found running belongs to a process that is gone.
         """
@@ -78,7 +76,7 @@ class TrialTable(OpenDatabase):
             lost = [records.trial(row) for row in database.execute(f"{records.SELECT_TRIAL} WHERE state = 'running'")]
             database.execute(
                 "UPDATE trial SET state = 'invalid', reason = ?, detail = ?, ended_at = ? WHERE state = 'running'",
-                (INTERRUPTED, "the shepherd that ran it ended before the trial did", now),
+                (Reason.SHEPHERD_DIED, "the shepherd that ran it ended before the trial did", now),
             )
             return [_next_attempt(database, trial, now) for trial in lost]
 

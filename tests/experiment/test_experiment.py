@@ -191,7 +191,7 @@ def test_no_process_outlives_its_command(tmp_path: Path) -> None:
         ("lost_rows: 7", "log-rows-lost"),
         ("energy_stuck: true", "energy-implausible"),
         ("energy_error: true", "energy-unreadable"),
-        ("misses: 0.1", "misses"),
+        ("misses: 0.1", "cache-misses"),
         ("generator_saturated: true", "generator-saturated"),
     ],
 )

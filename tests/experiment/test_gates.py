@@ -1,5 +1,7 @@
 """Every gate fires on what it is for, says the value found and the value wanted, and on nothing else."""
 
+import inspect
+import re
 from typing import Any
 
 import msgspec
@@ -10,6 +12,7 @@ from mustherd.experiment import gates
 from mustherd.experiment.gates import Fired, band_watts, judge
 from mustherd.experiment.window_metrics import metrics
 from mustherd.load.saturation import SaturationLimits, why
+from mustherd.reasons import Reason
 from mustherd.terms import Energy, Facts, LoadReport, Reading, Setting
 from mustherd.wire.messages import Measured
 from tests.definition.make import made
@@ -57,43 +60,43 @@ def test_a_good_window_passes() -> None:
 
 
 CASES: list[tuple[Measured, dict[str, Any], str, str]] = [
-    (GOOD, {"times_late": 2}, gates.MUSTER_LATE, "late 2 times during the trial, allowed 0"),
-    (but(in_force=0), {}, gates.DECISION_NOT_IN_FORCE, "decision 0 was in force at the window's end instead of 7"),
-    (but(after=reading(held=False, applied=2800)), {}, gates.KNOB_NOT_HELD, "asked 1200, the node keeps 2800"),
-    (but(before=reading(asked=1300)), {}, gates.KNOB_NOT_HELD, "before the window"),
-    (but(before=()), {}, gates.KNOB_NOT_HELD, "was not read back"),
-    (but(after=reading(error="EIO")), {}, gates.KNOB_NOT_HELD, "EIO"),
-    (but(t1_s=25.0), {}, gates.WINDOW_LENGTH, "25.00 s instead of 30 s"),
-    (load(t0_s=-0.7), {}, gates.WINDOW_MISMATCH, "up to 0.700 s apart, allowed 0.6 s"),
-    (load(t1_s=30.7), {}, gates.WINDOW_MISMATCH, "up to 0.700 s apart"),
-    (load(t0_s=0.4, counters={"clock_uncertainty_s": 0.3}), {}, gates.WINDOW_MISMATCH, "up to 0.700 s apart"),
-    (but(meter_error="permission denied"), {}, gates.ENERGY_UNREADABLE, "permission denied"),
+    (GOOD, {"times_late": 2}, Reason.MUSTER_LATE, "late 2 times during the trial, allowed 0"),
+    (but(in_force=0), {}, Reason.DECISION_NOT_IN_FORCE, "decision 0 was in force at the window's end instead of 7"),
+    (but(after=reading(held=False, applied=2800)), {}, Reason.KNOB_NOT_HELD, "asked 1200, the node keeps 2800"),
+    (but(before=reading(asked=1300)), {}, Reason.KNOB_NOT_HELD, "before the window"),
+    (but(before=()), {}, Reason.KNOB_NOT_HELD, "was not read back"),
+    (but(after=reading(error="EIO")), {}, Reason.KNOB_NOT_HELD, "EIO"),
+    (but(t1_s=25.0), {}, Reason.WINDOW_LENGTH, "25.00 s instead of 30 s"),
+    (load(t0_s=-0.7), {}, Reason.WINDOW_MISMATCH, "up to 0.700 s apart, allowed 0.6 s"),
+    (load(t1_s=30.7), {}, Reason.WINDOW_MISMATCH, "up to 0.700 s apart"),
+    (load(t0_s=0.4, counters={"clock_uncertainty_s": 0.3}), {}, Reason.WINDOW_MISMATCH, "up to 0.700 s apart"),
+    (but(meter_error="permission denied"), {}, Reason.ENERGY_UNREADABLE, "permission denied"),
     (
         but(energies=(Energy(zone="p", kind="package", joules=1.0),)),
         {},
-        gates.ENERGY_IMPLAUSIBLE,
+        Reason.ENERGY_IMPLAUSIBLE,
         "outside 5..2000",
     ),
-    (load(requests=0), {}, gates.NO_LOAD, "not one request"),
-    (load(saturated=True), {}, gates.GENERATOR_SATURATED, "(twin) was itself the bottleneck: it says so itself"),
-    (told(generator_busy=0.97), {}, gates.GENERATOR_SATURATED, "busy for 97.0% of the window, allowed 95.0%"),
-    (told(generator_wait_share=0.6), {}, gates.GENERATOR_SATURATED, "for a core for 60.0%"),
-    (told(generator_unsent_share=0.011), {}, gates.GENERATOR_SATURATED, "1.1% of what was due was left unsent"),
-    (told(generator_late_share=0.51), {}, gates.GENERATOR_SATURATED, "51.0% of the mean latency"),
+    (load(requests=0), {}, Reason.NO_LOAD, "not one request"),
+    (load(saturated=True), {}, Reason.GENERATOR_SATURATED, "(twin) was itself the bottleneck: it says so itself"),
+    (told(generator_busy=0.97), {}, Reason.GENERATOR_SATURATED, "busy for 97.0% of the window, allowed 95.0%"),
+    (told(generator_wait_share=0.6), {}, Reason.GENERATOR_SATURATED, "for a core for 60.0%"),
+    (told(generator_unsent_share=0.011), {}, Reason.GENERATOR_SATURATED, "1.1% of what was due was left unsent"),
+    (told(generator_late_share=0.51), {}, Reason.GENERATOR_SATURATED, "51.0% of the mean latency"),
     (
         told(leader_shortfall=0.03, leader_slots_in_use=0.2),
         {},
-        gates.GENERATOR_SATURATED,
+        Reason.GENERATOR_SATURATED,
         "the leader sent 3.0% less than it was asked to, allowed 2.0%, with 20.0% of its places in flight in use",
     ),
-    (load(misses=1000), {}, gates.MISSES, "1000 of 29970"),
-    (but(rows_lost={"power": 2}), {}, gates.LOG_ROWS_LOST, "2 rows"),
-    (GOOD, {"log_complete": False}, gates.LOG_INCOMPLETE, "up to 3"),
+    (load(misses=1000), {}, Reason.CACHE_MISSES, "1000 of 29970"),
+    (but(rows_lost={"power": 2}), {}, Reason.LOG_ROWS_LOST, "2 rows"),
+    (GOOD, {"log_complete": False}, Reason.LOG_INCOMPLETE, "up to 3"),
 ]
 
 
 @pytest.mark.parametrize(("measured", "changes", "reason", "says"), CASES)
-def test_a_gate_fires(measured: Measured, changes: dict[str, Any], reason: str, says: str) -> None:
+def test_a_gate_fires(measured: Measured, changes: dict[str, Any], reason: Reason, says: str) -> None:
     found = fired(measured, **changes)
     assert found is not None
     assert found.reason == reason
@@ -101,7 +104,7 @@ def test_a_gate_fires(measured: Measured, changes: dict[str, Any], reason: str, 
 
 
 def test_every_gate_has_a_case_in_which_it_fires() -> None:
-    reasons = {value for name, value in vars(gates).items() if name.isupper() and isinstance(value, str)}
+    reasons = {Reason[name] for name in re.findall(r"\bReason\.([A-Z_]+)", inspect.getsource(gates))}
     assert {reason for _, _, reason, _ in CASES} == reasons
 
 
@@ -148,7 +151,7 @@ def test_the_nodes_own_band_narrows_the_definitions() -> None:
         assert band_watts(wide, msgspec.structs.replace(own, plausible_watts=told)) == believed
     found = fired(facts=Facts(kind="linux", plausible_watts=(70.0, 250.0)))
     assert found is not None
-    assert found.reason == gates.ENERGY_IMPLAUSIBLE
+    assert found.reason == Reason.ENERGY_IMPLAUSIBLE
 
 
 def test_metrics_have_only_what_was_measured() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mustherd.load.errors import LoadError, Reason
+from mustherd.load.errors import LoadError
 from mustherd.load.host import Host, Job, LocalHost
 from mustherd.load.memcached.counters import Counters
 from mustherd.load.memcached.server import free_port
@@ -18,6 +18,7 @@ from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.placement import Place
 from mustherd.load.presets import load
 from mustherd.load.ssh import SshHost
+from mustherd.reasons import Reason
 from tests.load.mutilate import pretend
 from tests.sshd import Sshd, listening
 

@@ -92,7 +92,7 @@ def test_a_newer_decision_takes_the_place_of_an_older_one(tmp_path):
         assert futures[-1].result().outcome == "applied"
         assert node.values == {"dvfs": 2100, "itr-delay": 1}
         for future in futures[:-1]:
-            assert future.exception() is None or future.exception().reason == "superseded"
+            assert future.exception() is None or future.exception().reason == "decision-superseded"
 
 
 def test_nobody_waits_for_a_muster_that_is_not_there():
@@ -149,7 +149,7 @@ def test_many_threads_may_ask_at_once(tmp_path):
         for thread in threads:
             thread.join()
     assert len(outcomes) == 160
-    assert set(outcomes) <= {"applied", "superseded"}
+    assert set(outcomes) <= {"applied", "decision-superseded"}
 
 
 def test_a_decision_that_was_published_before_anybody_listened_still_arrives(tmp_path):
@@ -271,7 +271,7 @@ def test_a_decision_interrupts_a_window(tmp_path):
         running.decide("muster-1", SLOW).result(PATIENCE_S)
         with pytest.raises(HerdError) as caught:
             future.result(PATIENCE_S)
-        assert caught.value.reason == "interrupted"
+        assert caught.value.reason == "window-dropped"
         assert not node.loaded
 
 

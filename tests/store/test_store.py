@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mustherd.reasons import Reason
 from mustherd.store.catalog import list_experiments, summary_of
-from mustherd.store.store import DATABASE, INTERRUPTED, OwnedError, Store, StoreError
+from mustherd.store.store import DATABASE, OwnedError, Store, StoreError
 from mustherd.terms import Energy, Facts, KnobInfo, LoadReport, Reading
 from mustherd.trial import Trial, TrialKind, TrialState
 
@@ -173,7 +174,7 @@ def test_running_trials_of_a_dead_run_are_queued_again(store: Store) -> None:
     again = store.requeue_running()
     assert [(t.number, t.attempt, t.state) for t in again] == [(2, 2, "queued"), (3, 2, "queued")]
     assert [t.number for t in store.queued()] == [2, 3, 4]
-    assert store.trial(2, 1).reason == INTERRUPTED
+    assert store.trial(2, 1).reason == Reason.SHEPHERD_DIED
     assert store.counts() == {"queued": 3, "running": 0, "finished": 1, "invalid": 2, "failed": 0}
     assert store.requeue_running() == []
     assert store.next_number() == 5

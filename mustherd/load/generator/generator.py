@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from mustherd.load.curve import Curve, of
-from mustherd.load.errors import LoadError, Reason
+from mustherd.load.errors import LoadError
 from mustherd.load.generator.merge import merge
 from mustherd.load.generator.options import (
     Close,
@@ -30,6 +30,7 @@ from mustherd.load.generator.options import (
 )
 from mustherd.load.memcached.counters import Address, Counters, read, total
 from mustherd.load.presets import PRESETS
+from mustherd.reasons import Reason
 from mustherd.terms import Load, LoadReport
 
 READY_TIMEOUT_S = 20.0
@@ -225,14 +226,14 @@ class _Process:
         output = self._process.stdout.fileno()
         while not self._bodies:
             if not select.select([output], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                raise LoadError(Reason.TIMEOUT, f"worker {self.pid} of the load generator does not answer")
+                raise LoadError(Reason.LOAD_TIMEOUT, f"worker {self.pid} of the load generator does not answer")
             data = os.read(output, 65536)
             if not data:
                 raise LoadError(Reason.LOAD_FAILED, f"worker {self.pid} of the load generator ended by itself")
             self._bodies += self._frames.feed(data)
         message = _UP.decode(self._bodies.pop(0))
         if isinstance(message, Failed):
-            raise LoadError(Reason(message.reason), message.message)
+            raise LoadError(message.reason, message.message)
         if not isinstance(message, kind):
             raise LoadError(Reason.LOAD_FAILED, f"worker {self.pid} said {type(message).__name__} out of turn")
         return message

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from mustherd.load.memcached.counters import Address
+from mustherd.reasons import Reason
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
@@ -91,9 +92,9 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """The worker can't go on; `reason` is a code of mustherd.load.errors."""
+    """The worker can't go on."""
 
-    reason: str
+    reason: Reason
     message: str
 
 

@@ -18,12 +18,13 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from mustherd.load.errors import LoadError, Reason
+from mustherd.load.errors import LoadError
 from mustherd.load.generator.answers import Parser, ProtocolError, parser
 from mustherd.load.generator.options import Close, Counted, Down, Failed, Frames, Open, Ready, SendPlan, Up, frame
 from mustherd.load.generator.requests import Requests, preload
 from mustherd.load.generator.schedule import Schedule
 from mustherd.load.generator.tally import Tally
+from mustherd.reasons import Reason
 
 SENDS_PER_PASS = 128
 """At most, before answers are taken: a backlog doesn't keep answers waiting."""

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from mustherd.load.errors import LoadError, Reason
+from mustherd.load.errors import LoadError
+from mustherd.reasons import Reason
 
 ANSWER_TIMEOUT_S = 2.0
 """A server that takes longer to say how it is, is not well."""

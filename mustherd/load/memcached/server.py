@@ -15,9 +15,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from mustherd.load.errors import LoadError, Reason
+from mustherd.load.errors import LoadError
 from mustherd.load.memcached import counters
 from mustherd.load.memcached.counters import Address, Counters
+from mustherd.reasons import Reason
 
 START_TIMEOUT_S = 15.0
 """Usually some milliseconds; a machine that others keep busy may need seconds."""

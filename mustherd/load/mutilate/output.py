@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from mustherd.load.errors import LoadError, Reason
+from mustherd.load.errors import LoadError
+from mustherd.reasons import Reason
 
 NUMBER = r"(-?\d+(?:\.\d+)?)"
 TOTAL = re.compile(rf"^Total QPS = {NUMBER} \((-?\d+) / {NUMBER}s\)", re.M)

@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from mustherd.load import saturation
-from mustherd.load.errors import LoadError, Reason
+from mustherd.load.errors import LoadError
 from mustherd.load.host import Host, Job
 from mustherd.load.memcached.counters import Address, Counters, read, total
 from mustherd.load.mutilate import command, output
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.mutilate.output import Output
+from mustherd.reasons import Reason
 from mustherd.terms import Load, LoadReport
 
 AGENT_START_TIMEOUT_S = 15.0
@@ -286,7 +287,7 @@ class MutilateLoad:
         self.end()
         if dead:
             raise LoadError(Reason.AGENT_DEAD, f"{what}: no agent answers on {', '.join(dead)}")
-        raise LoadError(Reason.TIMEOUT, what)
+        raise LoadError(Reason.LOAD_TIMEOUT, what)
 
 
 def report(
@@ -348,7 +349,7 @@ def _wait(job: Job, seconds: float, what: str, dead_agents: Callable[[], list[st
             dead = dead_agents()
             if dead:
                 raise LoadError(Reason.AGENT_DEAD, f"{what}: no agent answers on {', '.join(dead)}")
-            raise LoadError(Reason.TIMEOUT, f"{what} takes longer than {seconds:.0f} s")
+            raise LoadError(Reason.LOAD_TIMEOUT, f"{what} takes longer than {seconds:.0f} s")
         time.sleep(POLL_S)
     _alive(job)
     return job.output()

@@ -11,13 +11,14 @@ import pytest
 
 from mustherd.load import curve
 from mustherd.load.base import GeneratorSource
-from mustherd.load.errors import LoadError, Reason
+from mustherd.load.errors import LoadError
 from mustherd.load.generator.generator import Generator, plans
 from mustherd.load.generator.options import Frames, GeneratorOptions, Ready, frame
 from mustherd.load.generator.worker import take_precedence
 from mustherd.load.memcached.counters import Address
 from mustherd.load.memcached.server import Memcached
 from mustherd.load.presets import load
+from mustherd.reasons import Reason
 from tests import running
 from tests.load.stand import served
 

@@ -3,9 +3,10 @@ import threading
 
 import pytest
 
-from mustherd.load.errors import LoadError, Reason
+from mustherd.load.errors import LoadError
 from mustherd.load.memcached.counters import Address, Counters
 from mustherd.load.memcached.server import counters
+from mustherd.reasons import Reason
 
 STATS = {"rusage_user": "1.5", "rusage_system": "0.25", "curr_connections": "3", "cmd_get": "10", "get_hits": "9"}
 

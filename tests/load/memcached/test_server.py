@@ -7,8 +7,9 @@ import time
 import psutil
 import pytest
 
-from mustherd.load.errors import LoadError, Reason
+from mustherd.load.errors import LoadError
 from mustherd.load.memcached.server import Memcached, MemcachedOptions, check, counters
+from mustherd.reasons import Reason
 from tests.load.stand import served
 
 

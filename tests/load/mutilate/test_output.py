@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mustherd.load.errors import LoadError, Reason
+from mustherd.load.errors import LoadError
 from mustherd.load.mutilate import output
+from mustherd.reasons import Reason
 from tests.shared_data import path
 
 TAIL = """

@@ -2,7 +2,7 @@ import msgspec
 import pytest
 
 from mustherd.load.curve import steps, under
-from mustherd.load.errors import LoadError, Reason
+from mustherd.load.errors import LoadError
 from mustherd.load.host import LocalHost
 from mustherd.load.memcached.counters import Counters
 from mustherd.load.memcached.server import free_port
@@ -10,6 +10,7 @@ from mustherd.load.mutilate import command, output, source
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.mutilate.source import MutilateSource, report
 from mustherd.load.presets import load
+from mustherd.reasons import Reason
 from tests.load.mutilate import pretend
 from tests.load.mutilate.test_output import FORK
 
@@ -117,7 +118,7 @@ def test_a_load_that_changes_within_a_window_is_refused(made):
         ("refused", 0, Reason.SERVER_UNREACHABLE),
         ("out-of-sync", 0, Reason.VERSION_MISMATCH),
         ("nothing-sampled", 0, Reason.NO_SAMPLES),
-        ("hangs-later", 0, Reason.TIMEOUT),
+        ("hangs-later", 0, Reason.LOAD_TIMEOUT),
         ("agent-dies", 1, Reason.AGENT_DEAD),
     ],
 )
@@ -130,7 +131,7 @@ def test_each_failure_has_a_reason(made, monkeypatch, mode, agents, reason):
 
 def test_a_leader_that_never_begins_is_a_time_out(made, monkeypatch):
     monkeypatch.setattr(source, "SYNC_S", 0.0)
-    assert reason_of(made("hangs")) == Reason.TIMEOUT
+    assert reason_of(made("hangs")) == Reason.LOAD_TIMEOUT
 
 
 def test_an_agent_that_left_is_named_instead_of_a_time_out(made):

@@ -1,17 +1,18 @@
-"""The table of every key in docs/reference/experiment.md, made from the model.
+"""The tables in docs/reference that are made from the code.
 
-`python -m tests.definition.reference` writes it anew between the file's marks.
+`python -m tests.docs.reference` writes them anew between the files' marks.
 """
 
 import json
 from pathlib import Path
 
+from mustherd import reasons
 from mustherd.definition.limits import METRICS
 from mustherd.definition.schema import Key, keys
 from mustherd.definition.units import number_text
 from mustherd.metrics import MAXIMIZED
 
-DOCUMENT = Path(__file__).parents[2] / "docs/reference/experiment.md"
+FOLDER = Path(__file__).parents[2] / "docs/reference"
 
 
 def key_table() -> str:
@@ -33,12 +34,17 @@ def metric_table() -> str:
     return "\n".join(lines)
 
 
-TABLES = {"keys": key_table, "metrics": metric_table}
+TABLES = {
+    "experiment.md": {"keys": key_table, "metrics": metric_table},
+    "reasons.md": {"reasons": reasons.table},
+}
+"""File to the tables between its marks."""
 
 
-def filled(text: str) -> str:
-    """The document with its tables made anew."""
-    for name, table in TABLES.items():
+def filled(file: str) -> str:
+    """A file's text with its tables made anew."""
+    text = (FOLDER / file).read_text(encoding="utf-8")
+    for name, table in TABLES[file].items():
         begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
         head, _, rest = text.partition(begin)
         tail = rest.partition(end)[2]
@@ -63,4 +69,5 @@ def _cell(text: str) -> str:
 
 
 if __name__ == "__main__":
-    DOCUMENT.write_text(filled(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
+    for file in TABLES:
+        (FOLDER / file).write_text(filled(file), encoding="utf-8")
