@@ -136,6 +136,46 @@ def test_the_most_telling_words_are_taken(result: dict[str, object], message: st
     assert failure.fix
 
 
+@pytest.mark.parametrize(
+    ("event", "result", "fix"),
+    [
+        (
+            "failed",
+            {
+                "failed_modules": {"ansible.legacy.setup": {"msg": "The module interpreter '/opt/py' was not found."}},
+                "msg": "The following modules failed to execute: ansible.legacy.setup.",
+            },
+            "install Python 3",
+        ),
+        ("failed", {"msg": "MODULE FAILURE", "module_stderr": "/bin/sh: 1: /usr/bin/python3: not found"}, "Python 3"),
+        ("failed", {"msg": "Missing sudo password"}, "without a password"),
+        ("failed", {"module_stderr": "sudo: a password is required\n", "msg": "MODULE FAILURE"}, "without a password"),
+        ("failed", {"module_stderr": "/bin/sh: 1: sudo: not found\n", "msg": "MODULE FAILURE"}, "install sudo"),
+        ("unreachable", {"msg": "Host key verification failed."}, "ssh-keygen -R"),
+        ("unreachable", {"msg": "ann@10.0.0.1: Permission denied (publickey)."}, "ansible_user"),
+        ("failed", {"msg": "non-zero return code", "stderr": "cp: x: No space left on device"}, "free space"),
+        ("failed", {"msg": "Timed out waiting for last boot time check (timeout=900)"}, "console"),
+        ("unreachable", {"msg": "Failed to connect: Connection timed out"}, "see that the host is up"),
+        ("failed", {"msg": "something new"}, "artifacts"),
+    ],
+)
+def test_what_is_known_has_a_fix_of_its_own(event: str, result: dict[str, object], fix: str) -> None:
+    failure = failure_of({"event": f"runner_on_{event}", "event_data": {"host": "h", "task": "t", "res": result}})
+    assert failure is not None
+    assert fix in failure.fix
+    assert "failed to execute" not in failure.message
+
+
+def test_a_host_without_python_says_so(project: Path) -> None:
+    (project / "bare").write_text(
+        "[all]\nbare ansible_connection=local ansible_python_interpreter=/nonexistent/python3\n"
+    )
+    (project / "facts.yml").write_text("- hosts: all\n  gather_facts: true\n")
+    [failure] = run("facts.yml", project / "bare", project=project).failures
+    assert "'/nonexistent/python3' was not found" in failure.message
+    assert "install Python 3" in failure.fix
+
+
 def test_a_check_that_finds_more_than_one_thing_names_each_with_its_mend() -> None:
     result = {"msg": "no shepherd. Where: groups. Fix: add one\nno account. Where: host h. Fix: give ansible_user"}
     failure = failure_of({"event": "runner_on_failed", "event_data": {"host": "h", "task": "t", "res": result}})
