@@ -1,0 +1,46 @@
+"""An inventory that gives no herd is an error of its own, whichever playbook is asked for: never a green run."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+INVENTORIES = {
+    "empty": ("", "there is no host at all"),
+    "no group": ("all: {hosts: {one: {ansible_connection: local}}}", "other hosts: one"),
+    "no yaml": ("all: [", "parse"),
+    "not there": (None, "parse"),
+}
+
+
+@pytest.mark.parametrize("kind", INVENTORIES)
+@pytest.mark.parametrize("playbook", ["provision.yml", "playbooks/restore.yml"])
+def test_a_run_without_hosts_fails_and_says_why(kind: str, playbook: str, tmp_path: Path) -> None:
+    text, said = INVENTORIES[kind]
+    inventory = tmp_path / "hosts.yml"
+    if text is not None:
+        inventory.write_text(text)
+    done = subprocess.run(
+        [Path(sys.executable).with_name("ansible-playbook"), playbook, "-i", inventory],
+        cwd=ROOT,
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode not in (0, 250), done.stdout
+    assert said in " ".join((done.stdout + done.stderr).split())
+    assert "ok=1" not in done.stdout
+
+
+def test_every_playbook_looks_for_a_herd_first() -> None:
+    for playbook in (ROOT / "playbooks").glob("*.yml"):
+        if playbook.name not in ("check_inventory.yml", "check.yml"):
+            imports = [line for line in playbook.read_text().splitlines() if "import_playbook" in line]
+            assert imports[:1] in (
+                ["  ansible.builtin.import_playbook: check_inventory.yml"],
+                ["  ansible.builtin.import_playbook: check.yml"],
+            ), playbook
