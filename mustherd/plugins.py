@@ -32,7 +32,7 @@ METRICS = "mustherd.metrics"
 KINDS = {
     POLICIES: "policy",
     SEARCHES: "search",
-    PEERS: "search",
+    PEERS: "peer",
     KNOBS: "knob",
     NODES: "node",
     LOADS: "load",
@@ -113,10 +113,13 @@ class Plugin:
         """The object itself. Raises PluginError where its package can't be imported or lacks it."""
         try:
             return self.entry.load()
-        except Exception as error:
-            raise PluginError(
-                f"{self.title} ({self.target}) can't be loaded: {type(error).__name__}: {error}"
-            ) from error
+        except (Exception, SystemExit) as error:
+            raise PluginError(f"{self.title} ({self.target}) can't be loaded: {said(error)}") from error
+
+
+def said(error: BaseException) -> str:
+    """What another package's code raised, in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mustherd import __version__
-from mustherd.cli import experiment, herd, keys, knob, load, log, muster, replay, shepherd, testbed
+from mustherd.cli import experiment, herd, keys, knob, load, log, muster, plugins, replay, shepherd, testbed
 from mustherd.errors import UserError
 
 INTERRUPTED = 130
@@ -31,6 +31,7 @@ app.add_typer(muster.app, name="muster")
 app.add_typer(shepherd.app, name="shepherd")
 app.add_typer(keys.app, name="keys")
 app.add_typer(testbed.app, name="testbed")
+app.add_typer(plugins.app, name="plugins")
 app.command("replay")(replay.replay)
 
 

@@ -10,7 +10,18 @@ import msgspec
 from mustherd.learn.base import CalibratedSearch, Observation, Problem, Search, SearchKind, Settings
 from mustherd.learn.noise import Noise
 from mustherd.learn.space import Space
-from mustherd.plugins import PEERS, SEARCHES, OptionError, Plugin, PluginError, lacking, options_of, plugin, plugins
+from mustherd.plugins import (
+    PEERS,
+    SEARCHES,
+    OptionError,
+    Plugin,
+    PluginError,
+    lacking,
+    options_of,
+    plugin,
+    plugins,
+    said,
+)
 
 
 class SearchError(Exception):
@@ -25,17 +36,12 @@ def find(name: str, *, peers: bool = False) -> Plugin:
 def kind_of(found: Plugin) -> SearchKind:
     """What a search's name stands for. Raises PluginError when it can't be loaded or isn't a search."""
     kind = found.load()
-    if absent := missing(kind):
+    # A function that makes searches shows nothing of them beforehand.
+    absent = lacking(kind, Search) if isinstance(kind, type) else [] if callable(kind) else ["a way to call it"]
+    if absent:
         raise PluginError(f"{found.title} ({found.target}) lacks {', '.join(absent)}: see mustherd.learn.base.Search")
     made: SearchKind = kind
     return made
-
-
-def missing(kind: object) -> list[str]:
-    """What an object lacks to make searches."""
-    if isinstance(kind, type):
-        return lacking(kind, Search)
-    return [] if callable(kind) else ["a way to call it"]
 
 
 def check(name: str, problem: Problem, options: Mapping[str, object], *, peers: bool = False) -> None:
@@ -91,7 +97,7 @@ def _named(found: Plugin) -> Iterator[None]:
     except ValueError as error:
         raise ValueError(f"search {found.name!r}: {error}") from None
     except Exception as error:
-        raise PluginError(f"{found.title} can't check its options: {type(error).__name__}: {error}") from error
+        raise PluginError(f"{found.title} can't check its options: {said(error)}") from error
 
 
 class GuardedSearch:
@@ -138,4 +144,4 @@ class GuardedSearch:
         except (ValueError, SearchError):
             raise
         except Exception as error:
-            raise SearchError(f"{self._title} can't {what}: {type(error).__name__}: {error}") from error
+            raise SearchError(f"{self._title} can't {what}: {said(error)}") from error

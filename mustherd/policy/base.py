@@ -12,7 +12,7 @@ from mustherd.definition.problem import CONTEXT
 from mustherd.errors import UserError
 from mustherd.learn.base import Observation, Problem, Settings
 from mustherd.learn.noise import Noise
-from mustherd.plugins import POLICIES, PluginError, lacking, options_of, plugin, plugins
+from mustherd.plugins import POLICIES, Plugin, PluginError, lacking, options_of, plugin, plugins, said
 from mustherd.terms import Load
 
 
@@ -87,9 +87,12 @@ class CalibratedPolicy(Policy, Protocol):
         ...
 
 
-def missing(kind: object) -> list[str]:
-    """What an object lacks to make policies."""
-    return lacking(kind, Policy)
+def kind_of(found: Plugin) -> Any:
+    """What a policy's name stands for: its class. Raises PluginError when it can't be loaded or isn't a policy."""
+    kind = found.load()
+    if absent := lacking(kind, Policy):
+        raise PluginError(f"{found.title} ({found.target}) lacks {', '.join(absent)}: see mustherd.policy.base.Policy")
+    return kind
 
 
 def check(experiment: Experiment) -> None:
@@ -105,9 +108,10 @@ def check(experiment: Experiment) -> None:
         # `policy: tune` has no key below it; the error is then placed at the policy itself.
         finding = Finding(("policy", "name"), f"unknown policy '{name}'", listed(known), nearest(name, known))
         raise experiment.source.error([finding])
-    kind, look = _kind(name), None
+    found = plugin(POLICIES, name)
+    kind = kind_of(found)
+    look = getattr(kind, "check", None)
     with refusals(experiment, ("policy", "options")):
-        look = getattr(kind, "check", None)
         if hasattr(kind, "Options"):
             options_of(kind, experiment.policy.options)
         try:
@@ -116,31 +120,21 @@ def check(experiment: Experiment) -> None:
         except (ValueError, UserError):
             raise
         except Exception as error:
-            title = plugin(POLICIES, name).title
-            raise PolicyError(f"{title} can't check its options: {type(error).__name__}: {error}") from error
+            raise PolicyError(f"{found.title} can't check its options: {said(error)}") from error
 
 
 def make(experiment: Experiment, problem: Problem) -> Policy:
     """The policy that an experiment names. Raises PolicyError; PluginError for one that can't be loaded."""
     name = experiment.policy.name
-    found, kind = plugin(POLICIES, name), _kind(name)
+    found = plugin(POLICIES, name)
+    kind = kind_of(found)
     try:
         policy: Policy = kind(experiment, problem)
     except ValueError as error:
         raise PolicyError(f"policy {name}: {error}") from None
     except Exception as error:
-        raise PolicyError(
-            f"{found.title} ({found.target}) could not be made: {type(error).__name__}: {error}"
-        ) from error
+        raise PolicyError(f"{found.title} ({found.target}) could not be made: {said(error)}") from error
     return policy if found.is_ours else GuardedPolicy(found.title, policy, experiment)
-
-
-def _kind(name: str) -> Any:
-    found = plugin(POLICIES, name)
-    kind = found.load()
-    if absent := missing(kind):
-        raise PluginError(f"{found.title} ({found.target}) lacks {', '.join(absent)}: see mustherd.policy.base.Policy")
-    return kind
 
 
 class GuardedPolicy:
@@ -209,4 +203,4 @@ class GuardedPolicy:
         except PolicyError:
             raise
         except Exception as error:
-            raise PolicyError(f"{self._title} can't {what}: {type(error).__name__}: {error}") from error
+            raise PolicyError(f"{self._title} can't {what}: {said(error)}") from error

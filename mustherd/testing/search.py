@@ -1,12 +1,14 @@
-"""The contract of every search, as a suite: subclass `SearchContract` and give it a `make`."""
+"""What every search does: the contract of mustherd.learn.base, as a suite."""
 
 import json
 import math
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import ClassVar
 
 import pytest
 
+from mustherd.learn import registry
 from mustherd.learn.base import Constraint, Dimension, Observation, Problem, Search, Settings
 
 PROBLEM = Problem(
@@ -37,11 +39,15 @@ def measured(point: Settings) -> Observation:
 class SearchContract:
     """What mustherd.learn.base promises."""
 
+    name: ClassVar[str] = ""
+    """The search's name among those installed."""
+    options: ClassVar[Mapping[str, object]] = {}
     exhausts = True
     """Whether the search goes on until nothing of the space is left."""
 
     def make(self, seed: int = 1) -> AbstractContextManager[Search]:
-        raise NotImplementedError
+        """The search over PROBLEM; what it holds is let go at the context's end."""
+        return nullcontext(registry.make(self.name, PROBLEM, seed=seed, options=self.options))
 
     @pytest.fixture
     def search(self) -> Iterator[Search]:

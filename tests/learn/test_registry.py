@@ -1,7 +1,6 @@
 """Every search is run through the contract, once in this process and once in its own."""
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 
 import pytest
 
@@ -11,17 +10,11 @@ from mustherd.learn.worker import SearchProcess
 from mustherd.plugins import PluginError
 from mustherd.testing.search import PROBLEM, SIZE, SearchContract, measured
 
-SETTINGS = {"settings": {"itr-delay": 200, "dvfs": 1400}}
-
-
-@contextmanager
-def here(method: str, seed: int, options: dict[str, object] | None = None) -> Iterator[Search]:
-    yield make(method, PROBLEM, seed=seed, options=options)
+SETTINGS: dict[str, object] = {"settings": {"itr-delay": 200, "dvfs": 1400}}
 
 
 class TestGrid(SearchContract):
-    def make(self, seed: int = 1) -> AbstractContextManager[Search]:
-        return here("grid", seed)
+    name = "grid"
 
     def test_goes_through_the_space_in_order(self) -> None:
         with self.make() as search:
@@ -31,8 +24,7 @@ class TestGrid(SearchContract):
 
 
 class TestRandom(SearchContract):
-    def make(self, seed: int = 1) -> AbstractContextManager[Search]:
-        return here("random", seed)
+    name = "random"
 
     def test_seeds_differ(self) -> None:
         with self.make(1) as one, self.make(2) as other:
@@ -51,10 +43,7 @@ class TestRandom(SearchContract):
 
 
 class TestOneShot(SearchContract):
-    exhausts = False
-
-    def make(self, seed: int = 1) -> AbstractContextManager[Search]:
-        return here("one-shot", seed, SETTINGS)
+    name, options, exhausts = "one-shot", SETTINGS, False
 
     def test_a_forgotten_trial_stops_nothing(self, search: Search) -> None:
         assert search.ask() == SETTINGS["settings"]
@@ -62,8 +51,7 @@ class TestOneShot(SearchContract):
 
 
 class TestGaussianProcess(SearchContract):
-    def make(self, seed: int = 1) -> AbstractContextManager[Search]:
-        return here("gp", seed, {"stop": False})
+    name, options = "gp", {"stop": False}
 
     def test_finds_the_best_in_a_quarter_of_the_space(self, search: Search) -> None:
         self.run(search, 6)
@@ -73,10 +61,7 @@ class TestGaussianProcess(SearchContract):
 
 
 class TestGaussianProcessThatStops(SearchContract):
-    exhausts = False
-
-    def make(self, seed: int = 1) -> AbstractContextManager[Search]:
-        return here("gp", seed)
+    name, exhausts = "gp", False
 
     def test_says_why_it_stopped(self, search: Search) -> None:
         points = self.run(search, SIZE)

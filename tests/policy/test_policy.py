@@ -16,6 +16,7 @@ from mustherd.plugins import POLICIES, OptionError, PluginError, plugin, plugins
 from mustherd.policy.base import CalibratedPolicy, Follower, Policy, PolicyError, Ranking, check, make
 from mustherd.policy.nop import Nop
 from mustherd.policy.tune import Tune
+from mustherd.testing.policy import DEFINITION, PolicyContract
 from tests import running
 from tests.plugged import found
 
@@ -28,6 +29,19 @@ def experiment(policy: str = "tune", method: str = "random") -> Experiment:
 
 def test_the_projects_own_policies_are_installed() -> None:
     assert {"follow", "nop", "tune"} <= set(plugins(POLICIES))
+
+
+class TestNop(PolicyContract):
+    definition = DEFINITION + "policy: nop"
+
+
+@pytest.mark.process
+class TestTune(PolicyContract):
+    definition = DEFINITION
+
+
+class TestFollow(PolicyContract):
+    definition = DEFINITION + "policy: {name: follow, options: {load: measured, table: {400k: {dvfs: 1600}}}}"
 
 
 @pytest.mark.parametrize("name", ["nop", "tune"])

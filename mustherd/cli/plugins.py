@@ -1,0 +1,77 @@
+"""`mustherd plugins`: what is installed under a name that a definition or a node may use."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from mustherd.plugins import Plugin
+
+app = typer.Typer(
+    help="Policies, searches, loads and more that are installed, ours and other packages'.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
+
+BROKEN = 3
+"""Exit code where a plug-in can't be used: as that of a command that needs it."""
+
+
+@app.command("list")
+def list_(json: Json = False) -> None:
+    """List every plug-in with its package, and say which can't be used and why: with one of these exit code 3."""
+    from json import dumps
+
+    from rich.console import Console
+
+    from mustherd.plugins import GROUPS, installed
+    from mustherd.report.table import emit, new_table
+
+    rows = [_row(found) for group in GROUPS for found in installed(group)]
+    if json:
+        typer.echo(dumps({"plugins": rows}, indent=2))
+    else:
+        console = Console(highlight=False)
+        table = new_table(console)
+        for column in ("kind", "name", "package", "version", "where", "state"):
+            table.add_column(column)
+        for row in rows:
+            table.add_row(*(str(row[key]) for key in ("kind", "name", "package", "version", "where")), _state(row))
+        emit(console, table)
+    if any(row["problem"] for row in rows):
+        raise typer.Exit(BROKEN)
+
+
+def _row(found: "Plugin") -> dict[str, Any]:
+    from mustherd.plugins import KINDS, plugins
+
+    used = plugins(found.group)[found.name]
+    return {
+        "group": found.group,
+        "kind": KINDS[found.group],
+        "name": found.name,
+        "package": found.package,
+        "version": found.version,
+        "where": found.target,
+        "problem": _problem(found) if used is found else f"not used: {used.package} has one of that name",
+    }
+
+
+def _state(row: dict[str, Any]) -> str:
+    return row["problem"] or "ok"
+
+
+def _problem(found: "Plugin") -> str:
+    """Why it can't be used; '' where it can, as far as can be said without running it."""
+    from mustherd.learn import registry
+    from mustherd.plugins import PEERS, POLICIES, SEARCHES, PluginError
+    from mustherd.policy import base as policy
+
+    checks = {POLICIES: policy.kind_of, SEARCHES: registry.kind_of, PEERS: registry.kind_of}
+    try:
+        checks[found.group](found)
+    except PluginError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,105 @@
+"""What is installed by name, and how one that is broken is told."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import running
+from tests.plugged import site
+
+pytestmark = pytest.mark.process
+
+ROOT = Path(__file__).resolve().parents[2]
+
+WHOLE = """
+class Ice:
+    compares = False
+    def __init__(self, experiment, problem): pass
+    def observe(self, observations): pass
+    def propose(self, pending): return {}
+    def why_enough(self): return ""
+    def close(self): pass
+
+class Half:
+    def propose(self, pending): return {}
+
+def walk(problem, *, seed, options):
+    raise NotImplementedError
+"""
+
+
+def listed(*folders: Path, json_: bool = True) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "mustherd", "plugins", "list", *(["--json"] if json_ else [])],
+        env={**os.environ, "PYTHONPATH": ":".join(map(str, [*folders, ROOT]))},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_all_of_ours_can_be_used() -> None:
+    code, out, err = running.run("plugins", "list", "--json")
+    assert (code, err) == (0, "")
+    rows = json.loads(out)["plugins"]
+    names = {(row["group"], row["name"]) for row in rows}
+    assert {("mustherd.policies", "tune"), ("mustherd.searches", "gp"), ("mustherd.peers", "penalty")} <= names
+    for row in rows:
+        assert row.keys() == {"group", "kind", "name", "package", "version", "where", "problem"}
+        assert row["package"] == "mustherd"
+        assert row["problem"] == ""
+
+
+def test_another_package_s_are_told_from_ours(tmp_path: Path) -> None:
+    folder = site(
+        tmp_path, "ice-age", WHOLE, {"mustherd.policies": {"ice": "Ice"}, "mustherd.searches": {"walk": "walk"}}
+    )
+    code, out, err = listed(folder)
+    assert (code, err) == (0, "")
+    found = [row for row in json.loads(out)["plugins"] if row["package"] != "mustherd"]
+    assert [(row["kind"], row["name"], row["package"], row["version"], row["where"]) for row in found] == [
+        ("policy", "ice", "ice-age", "1.0", "ice_age:Ice"),
+        ("search", "walk", "ice-age", "1.0", "ice_age:walk"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("module", "attribute", "said"),
+    [
+        (WHOLE, "Half", "lacks close, compares, observe, why_enough"),
+        (WHOLE, "Missing", "can't be loaded: AttributeError"),
+        ("raise OSError('no\\ndisk')", "Ice", "can't be loaded: OSError: no disk"),
+        ("import sys; sys.exit(0)", "Ice", "can't be loaded: SystemExit: 0"),
+        ("def :", "Ice", "can't be loaded: SyntaxError"),
+    ],
+)
+def test_a_broken_one_is_one_line_and_the_others_stay(tmp_path: Path, module: str, attribute: str, said: str) -> None:
+    broken = site(tmp_path / "broken", "broken", module, {"mustherd.policies": {"bad": attribute}})
+    whole = site(tmp_path / "whole", "ice-age", WHOLE, {"mustherd.policies": {"ice": "Ice"}})
+    code, out, err = listed(broken, whole)
+    assert (code, err) == (3, "")
+    problems = {row["name"]: row["problem"] for row in json.loads(out)["plugins"] if row["problem"]}
+    assert problems.keys() == {"bad"}
+    assert problems["bad"].startswith(f"policy 'bad' of broken 1.0 (broken:{attribute}) {said}")
+    code, out, _ = listed(broken, whole, json_=False)
+    assert code == 3
+    [line] = [line for line in out.splitlines() if " bad " in line]
+    assert said in line
+
+
+def test_a_name_that_is_taken_is_told(tmp_path: Path) -> None:
+    ours = site(tmp_path / "a", "usurper", WHOLE, {"mustherd.policies": {"tune": "Ice", "ice": "Ice"}})
+    other = site(tmp_path / "b", "earlier", WHOLE, {"mustherd.policies": {"ice": "Ice"}})
+    code, out, _ = listed(ours, other)
+    assert code == 3
+    problems = {(row["package"], row["name"]): row["problem"] for row in json.loads(out)["plugins"]}
+    assert problems["usurper", "tune"] == "not used: mustherd has one of that name"
+    assert problems["mustherd", "tune"] == ""
+    assert problems["usurper", "ice"] == "not used: earlier has one of that name"
+    assert problems["earlier", "ice"] == ""
