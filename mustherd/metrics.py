@@ -1,33 +1,343 @@
-"""Which way a metric is better. Everything that chooses makes a *cost* small.
+"""The catalogue of metrics: what is measured in a window, how it is called, and which way it is better.
 
-Of a metric that is maximized the cost is the reciprocal: a gain of 10 % is then as far in its logarithm as for any
-other metric, so that models, noise and hypervolumes in logarithms need no sign.
+A package adds a metric by an entry point of `mustherd.metrics` that names a `Metric` of its own:
+
+    [project.entry-points."mustherd.metrics"]
+    joules_per_megabyte = "megabytes:METRIC"
+
+A definition may then name it as objective or limit, and reports show it like any other. Everything that chooses makes a
+*cost* small: of a metric of which more is better that is the reciprocal, so that a gain of 10 % is as far in its
+logarithm as for any other metric, and models, noise and hypervolumes in logarithms need no sign.
 """
 
-MAXIMIZED = frozenset({"achieved_qps", "achieved_ratio"})
-"""Metrics of which more is better; of all others less is."""
+import logging
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
 
-_LEAST = 1e-12
+from mustherd import plugins
+from mustherd.plugins import Plugin, PluginError
+from mustherd.terms import Energy, LoadReport
 
+log = logging.getLogger(__name__)
 
-def better(metric: str) -> str:
-    """What a better value is: `more` or `less`."""
-    return "more" if metric in MAXIMIZED else "less"
+LEAST_VALUE = 1e-12
+"""Of a metric of which more is better: nothing at all costs 1e12."""
 
-
-def improvement(metric: str) -> str:
-    """How a better value is called."""
-    return "gain" if metric in MAXIMIZED else "saving"
-
-
-def cost(metric: str, value: float) -> float:
-    """What is to be made small for `value` of `metric` to become better; its own inverse: the cost's cost is the value.
-
-    Nothing answered at all costs 1e12.
-    """
-    return 1 / max(value, _LEAST) if metric in MAXIMIZED else value
+NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 
-def better_percent(metric: str, value: float, than: float) -> float:
-    """By how many per cent of `than`, which isn't 0, `value` is better: less, or of a maximized metric more."""
-    return 100 * (value / than - 1) * (1 if metric in MAXIMIZED else -1)
+class Direction(StrEnum):
+    """Which way a metric is better."""
+
+    LESS = "less"
+    MORE = "more"
+
+    @property
+    def sense(self) -> Literal["least", "most"]:
+        """What is wanted of an objective."""
+        return "most" if self is Direction.MORE else "least"
+
+    @property
+    def improvement(self) -> str:
+        """What a better value is called."""
+        return "gain" if self is Direction.MORE else "saving"
+
+    def as_cost(self, value: float) -> float:
+        """What is made small for `value` to become better; its own inverse: the cost's cost is the value."""
+        return 1 / max(value, LEAST_VALUE) if self is Direction.MORE else value
+
+    def better_percent(self, value: float, than: float) -> float:
+        """By how many per cent of `than`, which isn't 0, `value` is better."""
+        return 100 * (value / than - 1) * (1 if self is Direction.MORE else -1)
+
+
+class Use(StrEnum):
+    """How a definition may use a metric."""
+
+    OBJECTIVE = "objective"
+    """As objective or limit."""
+    LIMIT = "limit"
+    REPORT = "report"
+    """Not at all: it is shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowMeasurement:
+    """What was measured over one window, which metrics are computed from."""
+
+    seconds: float
+    energies: Sequence[Energy] = ()
+    load: LoadReport | None = None
+
+    @property
+    def joules(self) -> float | None:
+        """Energy of all packages; None without a meter. Core and DRAM zones are parts of them, or of another meter."""
+        packages = [e.joules for e in self.energies if e.kind == "package"]
+        return math.fsum(packages) if packages and self.seconds > 0 else None
+
+    def counter(self, name: str) -> float | None:
+        """A counter of the load's report (mustherd.terms.LoadReport); None where nobody counted it."""
+        return None if self.load is None else self.load.counters.get(name)
+
+    def per_request(self, amount: float | None) -> float | None:
+        """An amount's share of each answered request; None where it is None or nothing was answered."""
+        if amount is None or self.load is None or self.load.requests <= 0:
+            return None
+        return amount / self.load.requests
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A measured outcome. Nothing but its name and meaning is needed."""
+
+    name: str
+    """Small letters, digits and `_`; its unit is the last part where it has one."""
+    meaning: str
+    """What it is, without a full stop."""
+    unit: str = ""
+    """Empty for a count; `ratio` is shown in per cent."""
+    direction: Direction = Direction.LESS
+    use: Use = Use.OBJECTIVE
+    over_windows: Literal["sum", "mean"] = "mean"
+    """What several windows come to."""
+    verb: Literal["uses", "has"] = "uses"
+    """What a setting does with it: energy is used, a latency or a load is had."""
+    label: str = ""
+    """How a person calls it, without its unit; made from the name where it is not given."""
+    compute: Callable[[WindowMeasurement], float | None] | None = None
+    """Its value in a window; None, and what is not finite, means that it was not measured. Without it the value comes
+    from elsewhere: a latency from the load's report, one of a log from the log."""
+
+    def __post_init__(self) -> None:
+        if not self.label:
+            object.__setattr__(self, "label", _label(self.name))
+
+    @property
+    def maximized(self) -> bool:
+        """Whether more is better."""
+        return self.direction is Direction.MORE
+
+    def as_cost(self, value: float) -> float:
+        """What is made small for `value` to become better; its own inverse: the cost's cost is the value."""
+        return self.direction.as_cost(value)
+
+    def better_percent(self, value: float, than: float) -> float:
+        """By how many per cent of `than`, which isn't 0, `value` is better."""
+        return self.direction.better_percent(value, than)
+
+    @property
+    def shown_unit(self) -> str:
+        """The unit in which people read it."""
+        return "%" if self.unit == "ratio" else self.unit
+
+    @property
+    def title(self) -> str:
+        """Label and unit: `read p99 (us)`."""
+        return f"{self.label} ({self.shown_unit})" if self.shown_unit else self.label
+
+    @property
+    def used(self) -> str:
+        """The verb's past."""
+        return "had" if self.verb == "has" else "used"
+
+
+_UNITS = {"joules": "J", "watts": "W", "us": "us", "qps": "qps", "seconds": "s", "ratio": "ratio"}
+"""A name's last part, and the unit that it stands for."""
+
+_PARTS = {"p999": "p99.9", "avg": "mean"}
+
+_PERCENTILES = {
+    "avg": "mean",
+    "p50": "median",
+    "p90": "90th percentile",
+    "p95": "95th percentile",
+    "p99": "99th percentile",
+    "p999": "99.9th percentile",
+}
+
+
+def _label(name: str) -> str:
+    """A name without its unit, in words."""
+    stem, _, last = name.rpartition("_")
+    words = stem if stem and last in _UNITS else name
+    return " ".join(_PARTS.get(part, part) for part in words.split("_"))
+
+
+def _unit(name: str) -> str:
+    stem, _, last = name.rpartition("_")
+    return _UNITS.get(last, "") if stem else ""
+
+
+def _watts(window: WindowMeasurement) -> float | None:
+    return None if window.joules is None else window.joules / window.seconds
+
+
+def _offered(window: WindowMeasurement) -> float | None:
+    return None if window.load is None else window.load.offered_qps
+
+
+def _achieved(window: WindowMeasurement) -> float | None:
+    return None if window.load is None else window.load.achieved_qps
+
+
+def _answered_share(window: WindowMeasurement) -> float | None:
+    load = window.load
+    return None if load is None or load.offered_qps <= 0 else load.achieved_qps / load.offered_qps
+
+
+def _misses(window: WindowMeasurement) -> float | None:
+    return None if window.load is None else float(window.load.misses)
+
+
+def _latency(kind: Literal["read", "update"], part: str, text: str) -> Metric:
+    def compute(window: WindowMeasurement) -> float | None:
+        return None if window.load is None else _latencies(window.load)[kind].get(part)
+
+    meaning = f"{text} of the latency of {kind}s"
+    return Metric(name=f"{kind}_{part}_us", unit="us", verb="has", meaning=meaning, compute=compute)
+
+
+def _latencies(load: LoadReport) -> dict[str, dict[str, float]]:
+    return {"read": load.read_us, "update": load.update_us}
+
+
+ENERGY = "energy_joules"
+ACHIEVED_RATIO = "achieved_ratio"
+RX_BYTES_PER_ROW = "rx_bytes_per_row"
+
+OURS = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            name=ENERGY, unit="J", over_windows="sum", meaning="energy of all packages over the window",
+            compute=lambda window: window.joules,
+        ),
+        Metric(name="power_watts", unit="W", meaning="mean power of all packages over the window", compute=_watts),
+        Metric(
+            name="joules_per_request", unit="J", label="energy per request",
+            meaning="energy of all packages per answered request",
+            compute=lambda window: window.per_request(window.joules),
+        ),
+        Metric(
+            name="server_cpu_seconds", unit="s", over_windows="sum",
+            meaning="CPU time of the server over the window, where its node counts it",
+            compute=lambda window: window.counter("server_cpu_seconds"),
+        ),
+        Metric(
+            name="cpu_seconds_per_request", unit="s", label="cpu per request",
+            meaning="CPU time of the server per answered request",
+            compute=lambda window: window.per_request(window.counter("server_cpu_seconds")),
+        ),
+        *(_latency("read", part, text) for part, text in _PERCENTILES.items()),
+        *(_latency("update", part, text) for part, text in _PERCENTILES.items()),
+        Metric(name="offered_qps", unit="qps", use=Use.LIMIT, meaning="load that was to be sent", compute=_offered),
+        Metric(
+            name="achieved_qps", unit="qps", direction=Direction.MORE, verb="has", meaning="load that was answered",
+            compute=_achieved,
+        ),
+        Metric(
+            name=ACHIEVED_RATIO, unit="ratio", direction=Direction.MORE, verb="has",
+            meaning="answered of offered load", compute=_answered_share,
+        ),
+        Metric(
+            name="window_seconds", unit="s", use=Use.LIMIT, meaning="length of the window",
+            compute=lambda window: window.seconds,
+        ),
+        Metric(name="misses", use=Use.LIMIT, verb="has", meaning="reads that found no value", compute=_misses),
+        Metric(
+            name=RX_BYTES_PER_ROW, label="received per log row", unit="B", use=Use.REPORT,
+            meaning="median of the bytes that the network card received between two rows of its log",
+        ),
+    )
+}  # fmt: skip
+"""The metrics of this project by name."""
+
+
+def catalogue() -> dict[str, Metric]:
+    """Every metric by name: ours, then those of installed packages. One that can't be loaded is left out, and said."""
+    found = dict(OURS)
+    for name, plugin in plugins.plugins(plugins.METRICS).items():
+        if name in OURS:
+            continue
+        try:
+            found[name] = _loaded(plugin)
+        except PluginError as error:
+            _complain(str(error))
+    return found
+
+
+def of(name: str) -> Metric:
+    """The metric called `name`; one that nobody here knows, such as one of a package that is gone, as its name says."""
+    if name in OURS:
+        return OURS[name]
+    plugin = plugins.plugins(plugins.METRICS).get(name)
+    if plugin is not None:
+        try:
+            return _loaded(plugin)
+        except PluginError as error:
+            _complain(str(error))
+    verb: Literal["uses", "has"] = "has" if _unit(name) == "us" else "uses"
+    return Metric(name=name, unit=_unit(name), use=Use.REPORT, verb=verb, meaning="not known here")
+
+
+def unusable(name: str) -> str | None:
+    """What is wrong with an installed package's metric of that name; None where nothing is, or there is none."""
+    plugin = None if name in OURS else plugins.plugins(plugins.METRICS).get(name)
+    if plugin is not None:
+        try:
+            _loaded(plugin)
+        except PluginError as error:
+            return str(error)
+    return None
+
+
+def measured(window: WindowMeasurement) -> dict[str, float]:
+    """Every metric that one window gives; what was not measured is not in it, and nothing in it is NaN or infinite."""
+    found: dict[str, float] = {}
+    for name, metric in catalogue().items():
+        value = _computed(metric, window)
+        if value is not None and math.isfinite(value):
+            found[name] = value
+    if window.load is not None:
+        # A generator may tell of more percentiles than have a place in the catalogue.
+        for kind, latencies in _latencies(window.load).items():
+            for part, value in latencies.items():
+                if math.isfinite(value):
+                    found.setdefault(f"{kind}_{part}_us", value)
+    return found
+
+
+def _computed(metric: Metric, window: WindowMeasurement) -> float | None:
+    if metric.compute is None or metric.name in OURS:
+        return None if metric.compute is None else metric.compute(window)
+    try:
+        value = metric.compute(window)
+        return None if value is None else float(value)
+    except Exception as error:  # another package's code must not cost us the window
+        _complain(f"the metric {metric.name} can't be computed: {type(error).__name__}: {error}")
+        return None
+
+
+def _loaded(plugin: Plugin) -> Metric:
+    metric = plugin.load()
+    if not isinstance(metric, Metric):
+        raise PluginError(f"{plugin.title} ({plugin.target}) is no mustherd.metrics.Metric")
+    if not NAME.fullmatch(metric.name):
+        raise PluginError(f"{plugin.title}: {metric.name!r} is not made of small letters, digits and '_'")
+    if metric.name != plugin.name:
+        raise PluginError(f"{plugin.title} ({plugin.target}) calls itself {metric.name!r}: both names must be the same")
+    return metric
+
+
+_said: set[str] = set()
+
+
+def _complain(text: str) -> None:
+    """Say once what is wrong with another package's metric."""
+    if text not in _said:
+        _said.add(text)
+        log.warning("%s", text)

@@ -21,7 +21,7 @@ from pydantic_core import CoreSchema, core_schema
 from mustherd.definition import curves as curve_values
 from mustherd.definition import knobs as knob_values
 from mustherd.definition.errors import Finding, listed, nearest, refusal, shown
-from mustherd.definition.limits import AIMS, check_metric, limit, limit_text
+from mustherd.definition.limits import check_metric, limit, limit_text, objectives
 from mustherd.definition.units import QuantityError, kind_of, number_text, quantity
 from mustherd.learn.base import Constraint
 from mustherd.load import curve as curves
@@ -72,6 +72,18 @@ class Installed:
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         # When it is asked for: which names there are depends on what is installed.
         return {"type": "string", "enum": list(plugins(self._group))}
+
+
+class _ObjectiveNames:
+    """Describes a metric that can be an objective, or a list of `most` of them."""
+
+    def __init__(self, most: int = 1) -> None:
+        self._most = most
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        # When it is asked for: which metrics there are depends on what is installed.
+        one = {"type": "string", "enum": objectives()}
+        return one if self._most == 1 else {"type": "array", "items": one, "maxItems": self._most}
 
 
 def _described(**schema: Any) -> Any:
@@ -234,7 +246,7 @@ Delays = dict[str, Annotated[float, Field(ge=0, le=MAX_SECONDS)]]
 Objective = Annotated[
     str,
     PlainValidator(refused(lambda raw: check_metric(raw, objective=True))),
-    _described(type="string", enum=list(AIMS)),
+    _ObjectiveNames(),
 ]
 RATE_TEXT = {"type": "string", "pattern": r"^\s*[0-9._]+\s*(k|M)?(qps)?\s*$"}
 RATE_SCHEMA = {"anyOf": [{"type": "number", "exclusiveMinimum": 0, "maximum": MAX_QPS}, RATE_TEXT]}
@@ -273,11 +285,7 @@ Trace = Annotated[
 Objectives = Annotated[
     tuple[str, ...],
     BeforeValidator(refused(_objectives)),
-    _described(
-        type="array",
-        items={"type": "string", "enum": list(AIMS)},
-        maxItems=2,
-    ),
+    _ObjectiveNames(most=2),
 ]
 SearchName = Annotated[str, Installed(SEARCHES, "method")]
 Options = Annotated[dict[str, Any], PlainValidator(refused(_options)), _described(type="object")]

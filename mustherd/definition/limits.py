@@ -1,47 +1,16 @@
-"""What is measured in a trial: the metrics that an objective or a constraint may name."""
+"""Metrics and limits on them, as a definition spells them."""
 
 import math
 import re
-from typing import NamedTuple
 
+from mustherd import metrics
 from mustherd.definition.errors import nearest, shown
 from mustherd.definition.units import QuantityError, kind_of, number_text, quantity
 from mustherd.learn.base import Constraint
+from mustherd.metrics import Use
 
 MAX_LIMIT = 1e15
 
-
-class Metric(NamedTuple):
-    """A measured outcome: its unit, what it means, and whether it can be what a user is after."""
-
-    unit: str
-    meaning: str
-    is_aim: bool = True
-
-
-def _latencies(verb: str) -> dict[str, Metric]:
-    parts = {"avg": "mean", "p50": "median", "p90": "90th percentile", "p95": "95th percentile"}
-    parts |= {"p99": "99th percentile", "p999": "99.9th percentile"}
-    return {f"{verb}_{part}_us": Metric("us", f"{text} of the latency of {verb}s") for part, text in parts.items()}
-
-
-METRICS: dict[str, Metric] = {
-    "energy_joules": Metric("J", "energy of all packages over the window"),
-    "power_watts": Metric("W", "mean power of all packages over the window"),
-    "joules_per_request": Metric("J", "energy of all packages per answered request"),
-    "server_cpu_seconds": Metric("s", "CPU time of the server over the window, where its node counts it"),
-    "cpu_seconds_per_request": Metric("s", "CPU time of the server per answered request"),
-    **_latencies("read"),
-    **_latencies("update"),
-    "offered_qps": Metric("qps", "load that was to be sent", is_aim=False),
-    "achieved_qps": Metric("qps", "load that was answered"),
-    "achieved_ratio": Metric("ratio", "answered of offered load"),
-    "window_seconds": Metric("s", "length of the window", is_aim=False),
-    "misses": Metric("", "reads that found no value", is_aim=False),
-}
-
-AIMS = tuple(name for name, metric in METRICS.items() if metric.is_aim)
-"""The metrics that an objective may name."""
 
 LIMIT = re.compile(r"\s*([^\s<>=!]*)\s*(<=|>=|<|>|==|=|!=|\u2264|\u2265)\s*(.*)", re.DOTALL)
 LIMIT_FORM = "'METRIC <= AMOUNT' or 'METRIC >= AMOUNT', as in 'read_p99_us <= 500' or 'read_p99_us <= 0.5 ms'"
@@ -51,15 +20,23 @@ class MetricError(QuantityError):
     """A metric or a limit that can't be read."""
 
 
+def objectives() -> list[str]:
+    """The metrics that an objective may name, those of installed packages among them."""
+    return [name for name, metric in metrics.catalogue().items() if metric.use is Use.OBJECTIVE]
+
+
 def check_metric(name: object, *, objective: bool = False) -> str:
-    """`name` if it is a metric (and, with `objective`, one that can be that); else MetricError."""
-    names = list(AIMS if objective else METRICS)
+    """`name` if it is a metric that a limit may be on or, with `objective`, one that can be that; else MetricError."""
+    limited = [name for name, metric in metrics.catalogue().items() if metric.use is not Use.REPORT]
+    names = objectives() if objective else limited
     if isinstance(name, str) and name in names:
         return name
-    if isinstance(name, str) and name in METRICS:
-        raise MetricError(f"'{name}' is no aim; it can be a constraint", ", ".join(names))
+    if isinstance(name, str) and name in limited:
+        raise MetricError(f"'{name}' is no objective; it can be a constraint", ", ".join(names))
     if not isinstance(name, str):
         raise MetricError(f"should be the name of a metric, found {kind_of(name)}", ", ".join(names))
+    if (why := metrics.unusable(name)) is not None:
+        raise MetricError(why, ", ".join(names))
     raise MetricError(f"unknown metric '{shown(name)}'", ", ".join(names), nearest(name, names))
 
 
@@ -82,7 +59,7 @@ def limit(raw: object) -> Constraint:
         better = {"<": "<=", "=": "<=", "==": "<="}.get(sign, ">=" if sign == ">" else "")
         raise MetricError(f"'{sign}' is no limit", LIMIT_FORM, shown(f"{name} {better} {amount}") if better else "")
     try:
-        value = float(quantity(amount, METRICS[name].unit))
+        value = float(quantity(amount, metrics.of(name).unit))
     except QuantityError as error:
         better = f"{name} {sign} {error.suggestion}" if error.suggestion else ""
         raise MetricError(str(error), error.allowed, better) from None

@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from mustherd import metrics
 from mustherd.definition import check
 from mustherd.definition.built import marked
 from mustherd.definition.digest import to_yaml
@@ -43,7 +44,6 @@ from mustherd.definition.yaml import Source
 from mustherd.load.curve import CurveError
 from mustherd.load.saturation import DEFAULT as USUAL
 from mustherd.load.saturation import SaturationLimits
-from mustherd.metrics import MAXIMIZED
 
 
 def _policy(raw: object) -> object:
@@ -273,7 +273,7 @@ class Experiment(Section):
             return raw
         two, gates = raw.get("objectives"), raw.get("gates", {})
         aims = [raw.get("objective"), *(two if isinstance(two, list | tuple) else ())]
-        if "achieved_ratio" in gates or not any(isinstance(aim, str) and aim in MAXIMIZED for aim in aims):
+        if "achieved_ratio" in gates or not any(isinstance(aim, str) and metrics.of(aim).maximized for aim in aims):
             return raw
         return {**raw, "gates": {**gates, "achieved_ratio": 0.0}}
 

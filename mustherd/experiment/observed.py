@@ -4,13 +4,11 @@ import math
 import statistics
 from collections.abc import Sequence
 
+from mustherd import metrics
 from mustherd.experiment import wording
 from mustherd.experiment.goal import Goal, keeps
 from mustherd.experiment.verdict import Verdict
 from mustherd.trial import Trial, TrialState
-
-ADDS_UP = ("energy_joules", "server_cpu_seconds")
-"""Metrics of which windows have a sum; of the others the mean is told."""
 
 
 def watched(trials: Sequence[Trial], goal: Goal) -> Verdict:
@@ -21,7 +19,7 @@ def watched(trials: Sequence[Trial], goal: Goal) -> Verdict:
     met = bool(measured) and kept == len(measured)
     reason = f"{'met' if met else 'not met'}: {kept} of {len(measured)} windows kept {limits}"
     values = [t.metrics[goal.objective] for t in measured if math.isfinite(t.metrics.get(goal.objective, math.nan))]
-    if values and goal.objective in ADDS_UP:
+    if values and metrics.of(goal.objective).over_windows == "sum":
         reason += f"; {goal.objective} {wording.number(math.fsum(values), 5)} in all"
     elif values:
         reason += f"; {goal.objective} {wording.number(statistics.fmean(values))} on average"

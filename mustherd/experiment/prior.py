@@ -6,12 +6,12 @@ from pathlib import Path
 
 import msgspec
 
-from mustherd import files
+from mustherd import files, metrics
 from mustherd.definition import Experiment, problem
 from mustherd.definition.check import TWIN
 from mustherd.experiment.goal import Goal
-from mustherd.experiment.window_metrics import metrics
 from mustherd.learn.base import Observation, Problem
+from mustherd.metrics import WindowMeasurement
 from mustherd.node.twin.model import predict
 from mustherd.node.twin.profiles import profile
 from mustherd.store.errors import StoreError
@@ -81,10 +81,9 @@ def _of_twin(experiment: Experiment, task: Problem) -> tuple[Observation, ...]:
             )  # fmt: skip
             joules = here.power_watts * load.window_seconds
             energies = (Energy(zone="packages", kind="package", joules=joules),)
+            window = WindowMeasurement(seconds=load.window_seconds, energies=energies, load=report)
             context = {task.context: int(offered.qps)} if task.context else {}
-            found.append(
-                Observation(point={**point, **context}, metrics=metrics(load.window_seconds, energies, report))
-            )
+            found.append(Observation(point={**point, **context}, metrics=metrics.measured(window)))
     return tuple(found)
 
 

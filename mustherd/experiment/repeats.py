@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from mustherd import metrics
 from mustherd.experiment.goal import Goal, keeps
 from mustherd.learn.base import Problem, Settings
 from mustherd.learn.confirmation import Confirmation, Repeat
-from mustherd.metrics import cost
 from mustherd.trial import Trial, TrialKind, TrialState
 
 Key = tuple[tuple[str, int], ...]
@@ -34,12 +34,12 @@ def key_of(settings: dict[str, int]) -> Key:
     return tuple(sorted(settings.items()))
 
 
-def finished(trials: Iterable[Trial], *metrics: str) -> list[Trial]:
-    """The finished trials that have `metrics`, in the order of their numbers."""
+def finished(trials: Iterable[Trial], *names: str) -> list[Trial]:
+    """The finished trials that have the metrics called `names`, in the order of their numbers."""
     return [
         trial
         for trial in sorted(trials, key=lambda t: (t.number, t.attempt))
-        if trial.state is TrialState.FINISHED and all(math.isfinite(trial.metrics.get(m, math.nan)) for m in metrics)
+        if trial.state is TrialState.FINISHED and all(math.isfinite(trial.metrics.get(m, math.nan)) for m in names)
     ]
 
 
@@ -76,7 +76,7 @@ def candidates(trials: Sequence[Trial], goal: Goal) -> list[Settings]:
     for group in by_settings(t for t in finished(trials, goal.objective) if t.kind is TrialKind.SEARCH).values():
         mean = means(group)
         if keeps(mean, goal.constraints):
-            found.append((cost(goal.objective, mean[goal.objective]), dict(group[0].settings)))
+            found.append((metrics.of(goal.objective).as_cost(mean[goal.objective]), dict(group[0].settings)))
     return [settings for _, settings in sorted(found, key=lambda item: item[0])]
 
 

@@ -1,16 +1,15 @@
 """What an experiment found, as files and picks that others use: the table of settings by load, a pick off the front."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
+from mustherd import metrics
 from mustherd.definition.settings_table import Row, write
 from mustherd.experiment.goal import Goal
 from mustherd.experiment.repeats import by_settings, finished, means
 from mustherd.experiment.verdict import Verdict
 from mustherd.learn.base import Constraint, Observation
 from mustherd.learn.pareto import front, hypervolumes, pick
-from mustherd.metrics import MAXIMIZED, cost
 from mustherd.trial import Trial, TrialKind
 
 SHOWN = ("energy_joules", "read_p99_us", "achieved_ratio")
@@ -45,10 +44,10 @@ def write_table(path: Path, verdict: Verdict, experiment: str) -> Path:
     )
 
 
-def measured(trials: Sequence[Trial], metrics: Sequence[str]) -> list[Observation]:
+def measured(trials: Sequence[Trial], names: Sequence[str]) -> list[Observation]:
     """Every setting that was tried, once, in the order of first trials: means over all of its finished trials."""
     found = []
-    for group in by_settings(finished((t for t in trials if t.settings), *metrics)).values():
+    for group in by_settings(finished((t for t in trials if t.settings), *names)).values():
         if any(t.kind is not TrialKind.BASELINE for t in group):
             found.append(Observation(point=dict(group[0].settings), metrics=means(group)))
     return found
@@ -77,16 +76,21 @@ def volumes(trials: Sequence[Trial], goal: Goal, second: str) -> tuple[list[tupl
         return [], (0.0, 0.0)
     observations = [Observation(point=t.settings, metrics=t.metrics) for t in searched]
     reference = (_worst(observations, goal, goal.objective), _worst(observations, goal, second))
-    corner = (cost(goal.objective, reference[0]), cost(second, reference[1]))
+    corner = (
+        metrics.of(goal.objective).as_cost(reference[0]),
+        metrics.of(second).as_cost(reference[1]),
+    )
     grown = hypervolumes(observations, goal.objective, second, corner, guards(goal, goal.objective, second))
     return [(t.number, volume) for t, volume in zip(searched, grown, strict=True)], reference
 
 
 def _worst(observations: Sequence[Observation], goal: Goal, metric: str) -> float:
-    limits = [c.limit for c in goal.constraints if c.metric == metric and c.at_least == (metric in MAXIMIZED)]
-    price = partial(cost, metric)
+    known = metrics.of(metric)
+    limits = [c.limit for c in goal.constraints if c.metric == metric and c.at_least == known.maximized]
     # Of several limits the strictest counts.
-    return min(limits, key=price) if limits else max((o.metrics[metric] for o in observations), key=price)
+    return (
+        min(limits, key=known.as_cost) if limits else max((o.metrics[metric] for o in observations), key=known.as_cost)
+    )
 
 
 def picked(trials: Sequence[Trial], goal: Goal, limits: Sequence[Constraint]) -> Observation | None:

@@ -9,11 +9,12 @@ from typing import TypeVar
 
 import msgspec
 
+from mustherd import metrics
 from mustherd.definition import Experiment
 from mustherd.experiment import gates
 from mustherd.experiment.external_load import OutsideLoad
-from mustherd.experiment.window_metrics import metrics
 from mustherd.load.errors import LoadError
+from mustherd.metrics import WindowMeasurement
 from mustherd.reasons import Reason
 from mustherd.rowlog.medians import median_rx_bytes
 from mustherd.rowlog.writer import LogWriter
@@ -93,12 +94,14 @@ class TrialRunner:
             readings=measured.after,
             energies=measured.energies,
             load_report=measured.load,
-            metrics=metrics(seconds, measured.energies, measured.load),
+            metrics=metrics.measured(
+                WindowMeasurement(seconds=seconds, energies=measured.energies, load=measured.load)
+            ),
         )
         if complete and measured.last_block:
             received = median_rx_bytes(self._logs.folder, label_of(trial.number, trial.attempt), view.name)
             if received is not None:
-                trial.metrics["rx_bytes_per_row"] = received
+                trial.metrics[metrics.RX_BYTES_PER_ROW] = received
         after = self._shepherd.musters()[view.name]
         fired = gates.judge(
             self._experiment.gates,

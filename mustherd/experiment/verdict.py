@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from mustherd import metrics
 from mustherd.experiment import wording
 from mustherd.experiment.goal import Goal, excess, keeps
 from mustherd.experiment.repeats import (
@@ -37,7 +38,6 @@ from mustherd.experiment.repeats import (
 )
 from mustherd.learn.base import Settings
 from mustherd.learn.confirmation import Estimate, Judged, Word
-from mustherd.metrics import better, better_percent, improvement
 from mustherd.store.store import Store
 from mustherd.terms import KnobInfo
 from mustherd.trial import Trial, TrialKind, TrialState
@@ -157,7 +157,7 @@ def decide(trials: Sequence[Trial], goal: Goal, knobs: Sequence[KnobInfo] = (), 
         verdict=word,
         reason=f"{word}: {_over_loads(rows, goal.objective)}",
         objective=goal.objective,
-        sense=wording.sense(goal.objective),
+        sense=metrics.of(goal.objective).direction.sense,
         constraints=tuple(wording.limit(c) for c in goal.constraints),
         margin=goal.margin,
         loads=tuple(rows),
@@ -178,7 +178,7 @@ def _over_loads(rows: Sequence[AtLoad], objective: str) -> str:
         span = wording.number(min(saved), 3)
         if len(saved) > 1:
             span += f" to {wording.number(max(saved), 3)}"
-        parts.append(f"{improvement(objective)} {span} %")
+        parts.append(f"{metrics.of(objective).direction.improvement} {span} %")
     return "; ".join(parts)
 
 
@@ -242,7 +242,7 @@ class _Decision:
                 " so it's not confirmed"
             )
         objective = self.goal.objective
-        uses, more = wording.uses(objective), better(objective)
+        uses, more = metrics.of(objective).verb, metrics.of(objective).direction
         how_much = f"{wording.comparison(objective, saved.mean)} than the default"
         if (interval := _interval(saved)) is not None:
             how_much += f" (95 % interval {_span(interval, 3)} %)"
@@ -264,7 +264,7 @@ class _Decision:
             if said == "not certain"
         ]
         if saved.low <= 0:
-            name = f"the {improvement(objective)}"
+            name = f"the {metrics.of(objective).direction.improvement}"
             open_.append(f"{name} ({_span(interval, 3)} %)" if interval is not None else name)
         return (
             f"not certain: {what} {uses} {how_much}, but after {best.n} repeats the 95 % interval reaches beyond the"
@@ -280,10 +280,10 @@ class _Decision:
         what = wording.settings(chosen[0].settings, self.knobs)
         kept = [f"{wording.limit(c)} ({wording.number(best.metrics[c.metric])})" for c in self.goal.constraints]
         objective = self.goal.objective
-        uses, more = wording.uses(objective), better(objective)
+        uses, more = metrics.of(objective).verb, metrics.of(objective).direction
         percent = None
         if default is not None and default.metrics.get(objective, 0.0) > 0:
-            percent = better_percent(objective, best.metrics[objective], default.metrics[objective])
+            percent = metrics.of(objective).better_percent(best.metrics[objective], default.metrics[objective])
         word: Word = "not certain"
         if asked:
             reason = f"not certain: {what} looked best, but it was not measured again, so it's not confirmed"
@@ -299,7 +299,7 @@ class _Decision:
             )
         else:
             word, measured = "met", "one measurement" if best.n == 1 else f"{best.n} trials"
-            had = "had" if uses == "has" else "used"
+            had = metrics.of(objective).used
             reason = (
                 f"met: {what} {had} {wording.comparison(objective, percent)} than the default and"
                 f" kept {wording.together(kept) or 'the limits'} in {measured}; no repeats were asked for, so it's"
@@ -311,7 +311,7 @@ class _Decision:
         judged = [] if self.goal.repeats == 0 else self.outcome.judged
         return Verdict(
             objective=self.goal.objective,
-            sense=wording.sense(self.goal.objective),
+            sense=metrics.of(self.goal.objective).direction.sense,
             constraints=tuple(wording.limit(c) for c in self.goal.constraints),
             margin=self.goal.margin,
             rounds=self.outcome.rounds,

@@ -2,10 +2,9 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
 
+from mustherd import metrics
 from mustherd.learn.base import Constraint
-from mustherd.metrics import MAXIMIZED
 from mustherd.terms import KnobInfo
 
 AS_FOUND = "as found"
@@ -30,20 +29,10 @@ def limit(constraint: Constraint) -> str:
     return f"{constraint.metric} {'>=' if constraint.at_least else '<='} {number(constraint.limit, 6)}"
 
 
-def sense(objective: str) -> Literal["least", "most"]:
-    """What is wanted of an objective."""
-    return "most" if objective in MAXIMIZED else "least"
-
-
 def comparison(objective: str, better_percent: float, digits: int = 3) -> str:
     """How much better or worse than another an objective is, in a phrase: `20 % less energy_joules`."""
-    more = (better_percent >= 0) == (objective in MAXIMIZED)
+    more = (better_percent >= 0) == (metrics.of(objective).maximized)
     return f"{number(abs(better_percent), digits)} % {'more' if more else 'less'} {objective}"
-
-
-def uses(objective: str) -> str:
-    """The verb for what a setting makes of an objective: energy is used, a latency or a load is had."""
-    return "has" if objective in MAXIMIZED or objective.endswith("_us") else "uses"
 
 
 def value(key: str, setting: int, knobs: Iterable[KnobInfo] = ()) -> str:

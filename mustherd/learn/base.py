@@ -5,8 +5,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
+from mustherd import metrics
 from mustherd.learn.noise import Noise
-from mustherd.metrics import cost
 
 Settings = dict[str, int]
 """One candidate: a knob's key (`itr-delay`, `dvfs`, `dvfs@core-3`) to its value in the knob's canonical unit."""
@@ -73,7 +73,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
     def cost(self, observation: Observation) -> float:
         """What the objective's cost is there."""
-        return cost(self.objective, observation.metrics[self.objective])
+        return metrics.of(self.objective).as_cost(observation.metrics[self.objective])
 
 
 class Search(Protocol):

@@ -13,8 +13,8 @@ from typing import Literal
 
 import msgspec
 
+from mustherd import metrics
 from mustherd.learn.base import Constraint, Problem, Settings
-from mustherd.metrics import MAXIMIZED, cost, improvement
 
 Word = Literal["met", "not met", "not certain"]
 Metrics = Mapping[str, float]
@@ -124,6 +124,7 @@ class Confirmation:
         if least < 1 or rounds < 1 or parallel < 1 or not 0 <= margin < 1:
             raise ValueError("least, rounds and abreast are at least 1, and margin is a share from 0 to 1")
         self._problem = problem
+        self._objective = metrics.of(problem.objective)
         self._candidates = [c for c in candidates if c != default]
         self._default = default
         self._least = least
@@ -190,7 +191,7 @@ class Confirmation:
             limits=limits,
             words=words,
             saving_percent=saving,
-            cost=cost(objective, math.exp(mean) if self._log(objective) else mean),
+            cost=self._objective.as_cost(math.exp(mean) if self._log(objective) else mean),
         )
 
     def _held(self, constraint: Constraint, estimate: Estimate) -> Word:
@@ -217,7 +218,7 @@ class Confirmation:
         """The lower end of the interval of the objective's cost."""
         objective = self._problem.objective
         found = self.estimate(point, objective)
-        return cost(objective, found.high) if objective in MAXIMIZED else found.low
+        return self._objective.as_cost(found.high) if self._objective.maximized else found.low
 
     def _surely_worse(self, point: Settings, best: float) -> bool:
         return len(self._values(point)) >= self._least and self._low(point) > best
@@ -299,7 +300,7 @@ class Confirmation:
                 variance * float(np.sum((contrast @ inverse) ** 2))
             )
         mean = float(contrast @ weights)
-        if self._problem.objective in MAXIMIZED:
+        if self._objective.maximized:
             return Estimate(
                 mean=100 * (math.exp(mean) - 1),
                 low=100 * (math.exp(mean - half) - 1),
@@ -316,7 +317,7 @@ class Confirmation:
         parts = [f"{metric} {e.mean:.4g} ({e.low:.4g} to {e.high:.4g})" for metric, e in winner.limits.items()]
         if winner.saving_percent is not None:
             s = winner.saving_percent
-            parts.append(f"{improvement(self._problem.objective)} {s.mean:.1f} % ({s.low:.1f} to {s.high:.1f})")
+            parts.append(f"{self._objective.direction.improvement} {s.mean:.1f} % ({s.low:.1f} to {s.high:.1f})")
         settings = ", ".join(f"{k}={v}" for k, v in sorted(winner.point.items()))
         return f"{word}: {settings} in {rounds}: {'; '.join(parts)}"
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 from skopt.acquisition import gaussian_pi
 
+from mustherd import metrics
 from mustherd.learn.base import Constraint
 from mustherd.learn.noise import Noise
 from mustherd.learn.surrogate import Array, Surrogate, Trend
-from mustherd.metrics import cost
 
 NOISE = 0.01
 """Relative noise expected of a metric before it is measured: recorded repeats vary by 0.1..1.4 %."""
@@ -48,7 +48,7 @@ class OutcomeModel:
 
     def value(self, metric: float) -> float:
         """What is modelled of a measured value, and the other way round."""
-        return cost(self.metric, metric) if self.constraint is None else metric
+        return metrics.of(self.metric).as_cost(metric) if self.constraint is None else metric
 
     def learn(self, x: Array, values: Sequence[float], points: Sequence[int], tune: bool) -> None:
         """Fit to measured values at `x`; `points` says which of them are repeats of the same point."""

@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterable, Sequence
 
+from mustherd import metrics
 from mustherd.learn.base import Constraint, Observation
-from mustherd.metrics import cost
 
 Pair = tuple[float, float]
 
@@ -64,8 +64,9 @@ def hypervolumes(
 def pick(observations: Iterable[Observation], objective: str, limits: Sequence[Constraint]) -> Observation | None:
     """The observation with the best objective within limits that may be other ones than were searched with."""
     met = [o for o in observations if all(c.met_by(o.metrics[c.metric]) for c in limits)]
-    return min(met, key=lambda o: cost(objective, o.metrics[objective]), default=None)
+    return min(met, key=lambda o: metrics.of(objective).as_cost(o.metrics[objective]), default=None)
 
 
 def _costs(observation: Observation, first: str, second: str) -> Pair:
-    return cost(first, observation.metrics[first]), cost(second, observation.metrics[second])
+    one, other = (metrics.of(name).as_cost(observation.metrics[name]) for name in (first, second))
+    return one, other

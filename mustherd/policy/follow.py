@@ -11,10 +11,11 @@ from mustherd.definition.settings_table import read
 from mustherd.definition.units import QuantityError, quantity
 from mustherd.learn.base import Observation, Problem, Settings
 from mustherd.learn.load_estimate import C6220, guess
+from mustherd.metrics import RX_BYTES_PER_ROW
 from mustherd.terms import Load
 
 OPTIONS = ("table", "load")
-ITR_DELAY, RECEIVED = "itr-delay", "rx_bytes_per_row"
+ITR_DELAY = "itr-delay"
 ORACLE, MEASURED, GUESSED = "oracle", "measured", "guessed"
 WAYS = (ORACLE, MEASURED, GUESSED)
 ADAPTIVE_US = 1
@@ -50,7 +51,7 @@ class Follow:
         if self._by == MEASURED and observations:
             self._qps = observations[-1].metrics["achieved_qps"]
         for seen in observations if self._by == GUESSED else ():
-            received = seen.metrics.get(RECEIVED)
+            received = seen.metrics.get(RX_BYTES_PER_ROW)
             if received is not None:
                 # A window's median rests on many frames: one guess is enough.
                 self._qps = guess(C6220, seen.point.get(ITR_DELAY, ADAPTIVE_US), received)

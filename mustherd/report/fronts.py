@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mustherd import metrics
 from mustherd.experiment import wording
 from mustherd.experiment.results import volumes
-from mustherd.metrics import MAXIMIZED
 from mustherd.report import labels
 from mustherd.report.plots import Marks, drawable, look_of, scale, shown
 from mustherd.report.svg import BEST, INK, draw
@@ -31,12 +31,12 @@ def front_plot(view: View) -> str:
             )
         places = sorted((shown(second, o.metrics[second]), shown(first, o.metrics[first])) for o in front)
         # The stair stands where a setting of the front is beaten: on the side where `second` is worse.
-        where = "pre" if second in MAXIMIZED else "post"
+        where = "pre" if metrics.of(second).maximized else "post"
         [line] = left.step(
             [x for x, _ in places], [y for _, y in places], where=where, color=BEST, linewidth=1.8, zorder=2
         )
-        left.set_xlabel(labels.title(second))
-        left.set_ylabel(labels.title(first))
+        left.set_xlabel(metrics.of(second).title)
+        left.set_ylabel(metrics.of(first).title)
         scale(left, "x", [shown(second, t.metrics[second]) for t in trials])
         scale(left, "y", [shown(first, t.metrics[first]) for t in trials])
         last = grown[-1][1] if grown else 0.0
@@ -52,7 +52,8 @@ def front_plot(view: View) -> str:
 
     ends = f"{labels.quantity(first, reference[0])} and {labels.quantity(second, reference[1])}"
     description = (
-        f"{labels.title(first)} against {labels.title(second)} of {len(trials)} trials; {len(front)} settings are on"
-        f" the front. The hypervolume below {ends} came to {wording.number(grown[-1][1] if grown else 0.0)}."
+        f"{metrics.of(first).title} against {metrics.of(second).title} of {len(trials)} trials; {len(front)}"
+        f" settings are on the front. The hypervolume below {ends} came to"
+        f" {wording.number(grown[-1][1] if grown else 0.0)}."
     )
-    return draw("front", f"{labels.metric(first)[0]} and {labels.metric(second)[0]}", description, 4.2, paint)
+    return draw("front", f"{metrics.of(first).label} and {metrics.of(second).label}", description, 4.2, paint)

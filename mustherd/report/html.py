@@ -9,11 +9,10 @@ from typing import Any
 
 import msgspec
 
-from mustherd import files
+from mustherd import files, metrics
 from mustherd.experiment import wording
 from mustherd.experiment.verdict import AtLoad, Side
 from mustherd.learn.base import Observation
-from mustherd.metrics import MAXIMIZED, improvement
 from mustherd.report import labels
 from mustherd.report.labels import clean
 from mustherd.report.table import log_cells, number_of, result_of, side_value
@@ -103,7 +102,7 @@ def _content(view: View) -> dict[str, Any]:
 
     verdict = view.verdict()
     measured = any(view.objective(t) is not None and t.state is TrialState.FINISHED for t in view.trials)
-    metrics = view.metrics()
+    names = view.metrics()
     saving = verdict.saving_percent
     facts = [muster.facts.rows() for muster in view.musters]
     return {
@@ -115,9 +114,9 @@ def _content(view: View) -> dict[str, Any]:
         "verdict": verdict,
         "sentence": verdict.reason,
         "saving": None if saving is None else labels.percent(abs(saving)),
-        "more": saving is not None and (saving > 0) == (view.goal.objective in MAXIMIZED),
-        "improvement": improvement(view.goal.objective),
-        "objective": labels.metric(view.goal.objective)[0],
+        "more": saving is not None and (saving > 0) == (metrics.of(view.goal.objective).maximized),
+        "improvement": metrics.of(view.goal.objective).direction.improvement,
+        "objective": metrics.of(view.goal.objective).label,
         "interval": _interval(verdict.saving_ci_percent),
         "comparison": list(_comparison(view, verdict.default, verdict.best or verdict.closest)),
         "other": "best" if verdict.best or not verdict.closest else "closest",
@@ -128,7 +127,7 @@ def _content(view: View) -> dict[str, Any]:
         "trade_plot": Markup(trade_off(view)) if measured else None,  # noqa: S704
         "surface_plot": Markup(plot) if (plot := surface(view)) else None,  # noqa: S704
         "knobs": [(key, _unit(key, view)) for key in view.knob_keys()],
-        "columns": [Column(name, labels.metric(name)[0], labels.metric(name)[1]) for name in metrics],
+        "columns": [Column(name, metrics.of(name).label, metrics.of(name).shown_unit) for name in names],
         "rows": [_row(trial, view) for trial in view.trials if trial.state is not TrialState.QUEUED],
         "logged": bool(view.logged),
         "loads": [_at_load(row, view) for row in verdict.loads],
@@ -153,7 +152,7 @@ def _content(view: View) -> dict[str, Any]:
 
 def _front_columns(view: View) -> list[Column]:
     names = dict.fromkeys((view.goal.objective, view.goal.second, *view.metrics())) if view.goal.second else {}
-    return [Column(name, *labels.metric(name)) for name in names]
+    return [Column(name, metrics.of(name).label, metrics.of(name).shown_unit) for name in names]
 
 
 def _on_front(one: Observation, view: View) -> list[str]:
@@ -192,7 +191,7 @@ def _comparison(view: View, default: Side | None, best: Side | None) -> Iterator
         if name in limits:
             limit = f"{'≥' if limits[name].at_least else '≤'} {labels.quantity(name, limits[name].limit, 6)}"
         texts = [_with_interval(side, name) for side in sides]
-        yield Comparison(name=labels.metric(name)[0], default=texts[0], best=texts[1], limit=limit)
+        yield Comparison(name=metrics.of(name).label, default=texts[0], best=texts[1], limit=limit)
     yield Comparison(name="trials", default=str(default.n) if default else "", best=str(best.n) if best else "")
 
 
@@ -201,17 +200,17 @@ def _with_interval(side: Side | None, name: str) -> str:
         return ""
     text = labels.amount(name, side.metrics[name])
     interval = side.intervals.get(name)
-    if interval and interval[0] != interval[1] and labels.metric(name)[1] != "%":
+    if interval and interval[0] != interval[1] and metrics.of(name).shown_unit != "%":
         text += f" ± {wording.number((interval[1] - interval[0]) / 2, 2)}"
-    return f"{text} {labels.metric(name)[1]}".rstrip()
+    return f"{text} {metrics.of(name).shown_unit}".rstrip()
 
 
 def _row(trial: Trial, view: View) -> KnobRow:
     finished = trial.state is TrialState.FINISHED
     broken = {c.metric for c in view.broken(trial)} if finished else set()
-    metrics = view.metrics()
+    names = view.metrics()
     rows = [t for t in view.trials if t.state is not TrialState.QUEUED]
-    places = {m: labels.decimals(m, [t.metrics[m] for t in rows if m in t.metrics]) for m in metrics}
+    places = {m: labels.decimals(m, [t.metrics[m] for t in rows if m in t.metrics]) for m in names}
     best = view.winner()
     css = "best" if trial is best else "" if finished else "void"
     if finished and view.of_default(trial):
@@ -221,7 +220,7 @@ def _row(trial: Trial, view: View) -> KnobRow:
         kind=trial.kind.value,
         muster=trial.muster,
         knobs=[_knob(trial, key, view) for key in view.knob_keys()],
-        metrics=[(labels.aligned(m, trial.metrics.get(m), places[m]), m in broken) for m in metrics],
+        metrics=[(labels.aligned(m, trial.metrics.get(m), places[m]), m in broken) for m in names],
         log_rows=_log_rows(view.account(trial)),
         result=result_of(trial, view, SIGNS, best).plain,
         css=css,
@@ -283,8 +282,8 @@ def _method(view: View) -> Iterator[tuple[str, str]]:
         )
     yield (
         "intervals",
-        f"95 % confidence, Student's t; the {improvement(view.goal.objective)}'s net of what a round or a node"
-        " has in common, so that drift cancels."
+        f"95 % confidence, Student's t; the {metrics.of(view.goal.objective).direction.improvement}'s net of what a"
+        " round or a node has in common, so that drift cancels."
         " A limit is kept when its whole interval keeps it"
         + (f", with {100 * view.goal.margin:g} % of it left free for drift" if view.goal.margin else ""),
     )

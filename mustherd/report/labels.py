@@ -1,39 +1,19 @@
-"""How metrics, kinds and states are called where people read them."""
+"""Values, times and text as people read them."""
 
 import math
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from mustherd import metrics
 from mustherd.experiment import wording
-
-_UNITS = {"joules": "J", "watts": "W", "us": "us", "qps": "qps", "seconds": "s"}
-_NAMES = {"p999": "p99.9", "avg": "mean", "joules_per_request": "energy per request"}
-
-
-def metric(name: str) -> tuple[str, str]:
-    """A metric's name without its unit, and the unit: `read_p99_us` is ("read p99", "us"); a ratio is in percent."""
-    stem, _, last = name.rpartition("_")
-    if name in _NAMES:
-        return _NAMES[name], "J"
-    if stem and last == "ratio":
-        return stem.replace("_", " "), "%"
-    if stem and last in _UNITS:
-        return " ".join(_NAMES.get(part, part) for part in stem.split("_")), _UNITS[last]
-    return name.replace("_", " "), ""
-
-
-def title(name: str) -> str:
-    """A metric's name and unit in one: `read p99 (us)`."""
-    text, unit = metric(name)
-    return f"{text} ({unit})" if unit else text
 
 
 def amount(name: str, value: float | None, digits: int = 4) -> str:
     """A metric's value without its unit; a ratio as a percentage."""
     if value is None or not math.isfinite(value):
         return ""
-    if metric(name)[1] != "%":
+    if metrics.of(name).shown_unit != "%":
         return wording.number(value, digits)
     # 97.96 % must not read as 98 % beside a limit of 98 %.
     return wording.number(math.floor(value * 1000 + 1e-6) / 10)
@@ -42,7 +22,7 @@ def amount(name: str, value: float | None, digits: int = 4) -> str:
 def decimals(name: str, values: Iterable[float]) -> int:
     """How many decimals a column of a metric's values needs for four digits of the middle one."""
     finite = sorted(abs(value) for value in values if math.isfinite(value) and value)
-    if metric(name)[1] == "%":
+    if metrics.of(name).shown_unit == "%":
         return 1
     return max(0, min(6, 3 - math.floor(math.log10(finite[len(finite) // 2])))) if finite else 0
 
@@ -51,14 +31,14 @@ def aligned(name: str, value: float | None, places: int) -> str:
     """A metric's value without its unit, with so many decimals: for columns, where points stand below points."""
     if value is None or not math.isfinite(value):
         return ""
-    if metric(name)[1] == "%":
+    if metrics.of(name).shown_unit == "%":
         value = math.floor(value * 10 ** (places + 2) + 1e-6) / 10**places
     return f"{value:.{places}f}"
 
 
 def quantity(name: str, value: float | None, digits: int = 4) -> str:
     """A metric's value with its unit."""
-    text, unit = amount(name, value, digits), metric(name)[1]
+    text, unit = amount(name, value, digits), metrics.of(name).shown_unit
     return f"{text} {unit}".rstrip() if text else "not measured"
 
 

@@ -11,8 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from mustherd import metrics
 from mustherd.experiment import wording
-from mustherd.metrics import better, better_percent
 from mustherd.report import labels
 from mustherd.report.labels import clean
 from mustherd.report.table import STATUS_STYLES, emit, is_plain, marks, number_of, result_of, trials_table
@@ -86,7 +86,7 @@ def line_of(trial: Trial, view: View, console: Console) -> str:
     """An ended trial in one line; one that was the best when it ended is called so for good."""
     where = f" on {trial.muster}" if trial.muster else ""
     values = ", ".join(
-        f"{labels.metric(name)[0]} {labels.quantity(name, trial.metrics[name])}"
+        f"{metrics.of(name).label} {labels.quantity(name, trial.metrics[name])}"
         for name in view.metrics()
         if name in trial.metrics
     )
@@ -127,7 +127,7 @@ def _header(view: View) -> Text:
     return _one_line(
         (view.experiment.name, "bold"),
         (f"  {state}", STATUS_STYLES.get(view.status, "")),
-        (f"  {wording.sense(objective)} {objective}{f' with {limits}' if limits else ''}", "dim"),
+        (f"  {metrics.of(objective).direction.sense} {objective}{f' with {limits}' if limits else ''}", "dim"),
     )
 
 
@@ -159,10 +159,12 @@ def _best(view: View) -> Text:
     saving = ""
     if value is not None and defaults:
         mean = sum(defaults) / len(defaults)
-        percent = better_percent(objective, value, mean) if mean else 0.0
-        saving = f", {labels.percent(percent)} {better(objective)} than the default" if percent > 0 else ""
+        percent = metrics.of(objective).better_percent(value, mean) if mean else 0.0
+        saving = (
+            f", {labels.percent(percent)} {metrics.of(objective).direction} than the default" if percent > 0 else ""
+        )
     values = ", ".join(
-        labels.metric(c.metric)[0] + " " + labels.quantity(c.metric, best.metrics.get(c.metric))
+        metrics.of(c.metric).label + " " + labels.quantity(c.metric, best.metrics.get(c.metric))
         for c in view.goal.constraints
     )
     return _one_line(

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
+from mustherd import metrics
 from mustherd.experiment import wording
 from mustherd.experiment.goal import GUARD as LOAD
 from mustherd.learn.base import Constraint
-from mustherd.metrics import MAXIMIZED
 from mustherd.report import labels
 from mustherd.report.labels import clean
 from mustherd.report.svg import BEST, BREAKS, DEFAULT, GUARD, INK, KEEPS, MUTED, PAPER, draw
@@ -63,19 +63,19 @@ def limit_of(view: View) -> tuple[str, Constraint | None]:
     return ("read_p99_us" if view.goal.objective != "read_p99_us" else "energy_joules"), None
 
 
-def drawable(view: View, *metrics: str) -> list[Trial]:
-    """Finished trials that have every one of `metrics`, in the order of their numbers."""
+def drawable(view: View, *names: str) -> list[Trial]:
+    """Finished trials that have every one of the metrics called `names`, in the order of their numbers."""
     return [
         t
         for t in view.trials
-        if t.state is TrialState.FINISHED and all(math.isfinite(t.metrics.get(m, math.nan)) for m in metrics)
+        if t.state is TrialState.FINISHED and all(math.isfinite(t.metrics.get(m, math.nan)) for m in names)
     ]
 
 
 def describe(trial: Trial, view: View) -> str:
     """A trial in a line, for whoever points at its mark."""
     values = [
-        f"{labels.metric(m)[0]} {labels.quantity(m, trial.metrics[m])}" for m in view.metrics() if m in trial.metrics
+        f"{metrics.of(m).label} {labels.quantity(m, trial.metrics[m])}" for m in view.metrics() if m in trial.metrics
     ]
     where = f" on {trial.muster}" if trial.muster else ""
     return (
@@ -147,7 +147,7 @@ def scale(axes: Any, which: str, values: Sequence[float]) -> None:
 
 def shown(metric: str, value: float) -> float:
     """A value as its axis shows it: ratios in percent."""
-    return value * 100 if labels.metric(metric)[1] == "%" else value
+    return value * 100 if metrics.of(metric).shown_unit == "%" else value
 
 
 def over_time(view: View) -> str:
@@ -176,8 +176,8 @@ def over_time(view: View) -> str:
                 markeredgewidth=1.4, color=MUTED, transform=lower.get_xaxis_transform(), clip_on=False,
             )  # fmt: skip
             lines.append((line, "invalid or failed attempt"))
-        upper.set_ylabel(labels.title(objective))
-        lower.set_ylabel(labels.title(other))
+        upper.set_ylabel(metrics.of(objective).title)
+        lower.set_ylabel(metrics.of(other).title)
         lower.set_xlabel("trial")
         lower.set_xlim(0, max((t.number for t in view.trials), default=0) + 1)
         scale(upper, "y", [shown(objective, t.metrics[objective]) for t in trials])
@@ -190,7 +190,7 @@ def over_time(view: View) -> str:
     first = f" It began at {labels.quantity(objective, view.objective(improvements[0]))}" if improvements else ""
     last = f" and ended at {labels.quantity(objective, view.objective(improvements[-1]))}." if improvements else ""
     description = (
-        f"{labels.title(objective)} and {labels.title(other)} of {len(trials)} finished trials by number."
+        f"{metrics.of(objective).title} and {metrics.of(other).title} of {len(trials)} finished trials by number."
         f" The line of the best so far among those that keep the limits has {len(improvements)} steps.{first}{last}"
     )
     return draw("time", "Trials over time", description, 5.0, paint)
@@ -211,7 +211,7 @@ def _levels(view: View, axes: Any, trials: Sequence[Trial], improvements: Sequen
         values = [shown(objective, t.metrics[objective]) for t in improvements]
         # In order of numbers: two musters may end trials in another order than they began them.
         order = sorted(zip(numbers, values, strict=True))
-        best = max if objective in MAXIMIZED else min
+        best = max if metrics.of(objective).maximized else min
         stair = list(itertools.accumulate((v for _, v in order), best))
         [line] = axes.step(
             [*(n for n, _ in order), end], [*stair, stair[-1]], where="post", color=BEST, linewidth=1.8,
@@ -227,7 +227,7 @@ def _limit(axes: Any, which: str, constraint: Constraint) -> None:
     low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
     low, high = min(low, at * 0.97), max(high, at * 1.03)
     beyond = (low, at) if constraint.at_least else (at, high)
-    text = f"limit {wording.number(at, 6)} {labels.metric(constraint.metric)[1]}".rstrip()
+    text = f"limit {wording.number(at, 6)} {metrics.of(constraint.metric).shown_unit}".rstrip()
     if which == "x":
         axes.axvspan(*beyond, color=BREAKS, alpha=0.08, linewidth=0, zorder=0)
         axes.axvline(at, color=BREAKS, linewidth=1.1, linestyle=(0, (5, 3)), zorder=1)
@@ -272,8 +272,8 @@ def trade_off(view: View) -> str:
             axes.annotate(
                 "default", defaults[0], xytext=(9, 0), textcoords="offset points", va="center", fontsize=8.5, color=INK
             )
-        axes.set_xlabel(labels.title(other))
-        axes.set_ylabel(labels.title(objective))
+        axes.set_xlabel(metrics.of(other).title)
+        axes.set_ylabel(metrics.of(objective).title)
         axes.margins(0.06, 0.1)
         scale(axes, "x", [shown(other, t.metrics[other]) for t in trials])
         scale(axes, "y", [shown(objective, t.metrics[objective]) for t in trials])
@@ -285,10 +285,10 @@ def trade_off(view: View) -> str:
     kept = sum(view.feasible(t) for t in trials)
     limit = f" The limit is {wording.limit(constraint)}." if constraint else ""
     description = (
-        f"{labels.title(objective)} against {labels.title(other)} for {len(trials)} finished trials,"
+        f"{metrics.of(objective).title} against {metrics.of(other).title} for {len(trials)} finished trials,"
         f" {kept} of which keep every limit.{limit}"
     )
-    return draw("trade", f"{labels.metric(objective)[0]} against {labels.metric(other)[0]}", description, 4.4, paint)
+    return draw("trade", f"{metrics.of(objective).label} against {metrics.of(other).label}", description, 4.4, paint)
 
 
 def _place(trial: Trial, x: str, y: str) -> tuple[float, float]:

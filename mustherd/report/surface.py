@@ -4,10 +4,9 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mustherd import metrics
 from mustherd.experiment import wording
 from mustherd.experiment.repeats import key_of
-from mustherd.metrics import cost
-from mustherd.report import labels
 from mustherd.report.labels import clean
 from mustherd.report.plots import Marks, describe, drawable, legend, limit_of, look_of, scale, shown
 from mustherd.report.svg import BEST, BREAKS, FAINT, MUTED, PAPER, draw
@@ -67,7 +66,7 @@ def _axis(key: str, view: View) -> str:
 
 
 def _title(view: View, keys: Sequence[str]) -> str:
-    return f"{labels.metric(view.goal.objective)[0]} over {wording.together(keys)}"
+    return f"{metrics.of(view.goal.objective).label} over {wording.together(keys)}"
 
 
 def _best_is(view: View) -> str:
@@ -92,7 +91,7 @@ def _bar(figure: Any, axes: Any, scale_and_colours: tuple[Any, Any], metric: str
     from matplotlib.cm import ScalarMappable  # noqa: PLC0415
 
     mappable = ScalarMappable(*scale_and_colours)
-    bar = figure.colorbar(mappable, ax=axes, pad=0.015, fraction=0.04, label=labels.title(metric))
+    bar = figure.colorbar(mappable, ax=axes, pad=0.015, fraction=0.04, label=metrics.of(metric).title)
     bar.outline.set_visible(False)
     # Drawn, not as an embedded image; its edges close the seams between the steps.
     bar.solids.set(rasterized=False, edgecolor="face", linewidth=0.3)
@@ -129,7 +128,10 @@ class _Map:
         objective = self.view.goal.objective
         return min(
             settings.values(),
-            key=lambda trials: (not self.view.feasible(trials[0]), cost(objective, _mean(trials, objective))),
+            key=lambda trials: (
+                not self.view.feasible(trials[0]),
+                metrics.of(objective).as_cost(_mean(trials, objective)),
+            ),
         )
 
     def _empty(self) -> Iterator[Place]:
@@ -145,7 +147,7 @@ class _Map:
             if key not in self.keys and any(key in group[0].settings for group in self.cells.values())
         ]
         description = (
-            f"{labels.title(self.view.goal.objective)} as measured for {len(self.cells)} of"
+            f"{metrics.of(self.view.goal.objective).title} as measured for {len(self.cells)} of"
             f" {len(self.values[0]) * len(self.values[1])} combinations of {wording.together(self.keys)};"
             f" combinations that break a limit are hatched.{_best_is(self.view)}"
             + (f" Each cell has the best over {wording.together(others)}." if others else "")
@@ -248,7 +250,7 @@ def _marks(view: View, keys: tuple[str, str], trials: Sequence[Trial]) -> str:
         return hints
 
     description = (
-        f"{labels.title(objective)} of {len(trials)} trials by {wording.together(keys)},"
+        f"{metrics.of(objective).title} of {len(trials)} trials by {wording.together(keys)},"
         f" darker is less.{_best_is(view)}"
     )
     return draw("surface", _title(view, keys), description, 4.6, paint)
@@ -272,7 +274,7 @@ def _curve(view: View, key: str, trials: Sequence[Trial]) -> str:
             line = [(value, shown(metric, _mean(groups[value], metric))) for value in sorted(groups)]
             axes.plot([x for x, _ in line], [y for _, y in line], color=FAINT, linewidth=1.4, zorder=1)
             axes.set_xlabel(_axis(key, view))
-            axes.set_ylabel(labels.title(metric))
+            axes.set_ylabel(metrics.of(metric).title)
             scale(axes, "y", [y for _, y in line])
         best = view.winner()
         if best is not None and key in best.settings:
@@ -283,6 +285,6 @@ def _curve(view: View, key: str, trials: Sequence[Trial]) -> str:
         return marks.hints
 
     description = (
-        f"{labels.title(objective)} and {labels.title(other)} of {len(trials)} trials by {key}.{_best_is(view)}"
+        f"{metrics.of(objective).title} and {metrics.of(other).title} of {len(trials)} trials by {key}.{_best_is(view)}"
     )
     return draw("surface", _title(view, [key]), description, 3.4, paint)

@@ -11,10 +11,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from mustherd import metrics
 from mustherd.experiment import wording
 from mustherd.experiment.goal import GUARD
 from mustherd.experiment.verdict import Side, Verdict
-from mustherd.metrics import improvement
 from mustherd.report import labels
 from mustherd.report.labels import clean
 from mustherd.report.view import View
@@ -98,12 +98,12 @@ def trials_table(view: View, console: Console, trials: Sequence[Trial] | None = 
     with_muster = not is_narrow(console) and len({t.muster for t in view.trials if t.muster}) > 1
     if with_muster:
         table.add_column("muster", no_wrap=True, overflow="ellipsis", max_width=24)
-    keys, metrics = view.knob_keys(), view.metrics()
-    places = {name: labels.decimals(name, [t.metrics[name] for t in rows if name in t.metrics]) for name in metrics}
+    keys, names = view.knob_keys(), view.metrics()
+    places = {name: labels.decimals(name, [t.metrics[name] for t in rows if name in t.metrics]) for name in names}
     for key in keys:
         table.add_column(_title(clean(key), _knob_unit(key, view), plain), justify="right", no_wrap=True)
-    for name in metrics:
-        table.add_column(_title(_short(name), labels.metric(name)[1], plain), justify="right", no_wrap=True)
+    for name in names:
+        table.add_column(_title(_short(name), metrics.of(name).shown_unit, plain), justify="right", no_wrap=True)
     with_rows = bool(view.logged) and not is_narrow(console)
     if with_rows:
         for name in ("written", "lost"):
@@ -121,7 +121,7 @@ def trials_table(view: View, console: Console, trials: Sequence[Trial] | None = 
         broken = {c.metric for c in view.broken(trial)} if trial.state is TrialState.FINISHED else set()
         cells += [
             Text(labels.aligned(name, trial.metrics.get(name), places[name]), "red" if name in broken else "")
-            for name in metrics
+            for name in names
         ]
         if with_rows:
             cells += log_cells(view.account(trial))
@@ -192,7 +192,7 @@ def result_of(trial: Trial, view: View, signs: Mapping[str, str], best: Trial | 
 
 
 def _short(metric: str) -> str:
-    return "load" if metric == GUARD else labels.metric(metric)[0]
+    return "load" if metric == GUARD else metrics.of(metric).label
 
 
 def experiments_table(summaries: Iterable[Summary], console: Console) -> Table:
@@ -248,7 +248,7 @@ def verdict_table(view: View, console: Console) -> Table:
         if name == GUARD and limit:
             sign, _, value = limit.partition(" ")
             limit = f"{sign} {labels.quantity(name, float(value))}"
-        table.add_row(labels.title(name), *(side_value(side, name) for side in (default, best)), limit)
+        table.add_row(metrics.of(name).title, *(side_value(side, name) for side in (default, best)), limit)
     table.add_row("trials", *(str(side.n) if side else "" for side in (default, best)), "")
     return table
 
@@ -296,9 +296,16 @@ def _loads_panel(view: View, found: Verdict, console: Console) -> RenderableType
 def loads_table(view: View, console: Console) -> Table:
     """Settings by load: what is announced at each, and what it saves."""
     table = new_table(console)
-    metrics = view.metrics()
-    better = improvement(view.goal.objective)
-    for name in ("load (qps)", "verdict", "settings", *map(labels.title, metrics), better, "95 % interval"):
+    names = view.metrics()
+    better = metrics.of(view.goal.objective).direction.improvement
+    for name in (
+        "load (qps)",
+        "verdict",
+        "settings",
+        *(metrics.of(name).title for name in names),
+        better,
+        "95 % interval",
+    ):
         table.add_column(name, justify="left" if name in ("verdict", "settings") else "right")
     for row in view.verdict().loads:
         side = row.best
@@ -307,7 +314,7 @@ def loads_table(view: View, console: Console) -> Table:
             f"{row.qps:,.0f}",
             Text(row.verdict, _verdict_style(row.verdict)),
             Text(clean(wording.settings(side.knobs, view.knobs)) if side else ""),
-            *(side_value(side, name) for name in metrics),
+            *(side_value(side, name) for name in names),
             "" if row.saving_percent is None else labels.percent(row.saving_percent),
             "" if span is None else f"{span[0]:.1f} to {span[1]:.1f} %",
         )
@@ -317,9 +324,9 @@ def loads_table(view: View, console: Console) -> Table:
 def front_table(view: View, console: Console) -> Table:
     """The front of two objectives: settings that none other beats in both."""
     goal = view.goal
-    table = new_table(console, f"Front of {labels.metric(goal.objective)[0]} and {labels.metric(goal.second)[0]}")
+    table = new_table(console, f"Front of {metrics.of(goal.objective).label} and {metrics.of(goal.second).label}")
     shown = dict.fromkeys((goal.objective, goal.second, *view.metrics()))
-    for name in ("settings", *map(labels.title, shown)):
+    for name in ("settings", *(metrics.of(name).title for name in shown)):
         table.add_column(name, justify="left" if name == "settings" else "right")
     for one in view.front():
         settings = Text(clean(wording.settings(one.point, view.knobs)))
@@ -329,11 +336,17 @@ def front_table(view: View, console: Console) -> Table:
 
 def picks_table(form: Mapping[str, Any], view: View, console: Console) -> Table:
     """What was picked within other limits (the form of mustherd.report.json), a row for each load."""
-    aim = f"{wording.sense(form['objective'])} {labels.metric(form['objective'])[0]}"
+    objective = metrics.of(form["objective"])
+    aim = f"{objective.direction.sense} {objective.label}"
     table = new_table(console, f"{aim} with {wording.together(form['limits'])}" if form["limits"] else aim)
-    metrics = view.metrics()
+    names = view.metrics()
     several = any(row["qps"] is not None for row in form["picks"])
-    for name in (*(("load (qps)",) if several else ()), "settings", *map(labels.title, metrics), "repeats"):
+    for name in (
+        *(("load (qps)",) if several else ()),
+        "settings",
+        *(metrics.of(name).title for name in names),
+        "repeats",
+    ):
         table.add_column(name, justify="left" if name == "settings" else "right")
     for row in form["picks"]:
         found = row["settings"]
@@ -341,7 +354,7 @@ def picks_table(form: Mapping[str, Any], view: View, console: Console) -> Table:
         table.add_row(
             *((f"{row['qps']:,.0f}",) if several else ()),
             Text(clean(text), "red" if found is None else ""),
-            *(labels.amount(name, (row["metrics"] or {}).get(name)) for name in metrics),
+            *(labels.amount(name, (row["metrics"] or {}).get(name)) for name in names),
             "" if found is None else str(row["repeats"]),
         )
     return table
@@ -370,8 +383,9 @@ def compare_table(rows: Sequence[Mapping[str, Any]], console: Console) -> Table:
     objective = next((str(row["objective"]) for row in rows), "energy_joules")
     lines: list[tuple[str, str]] = [
         ("status", "status"), ("verdict", "verdict"), ("best knobs", "best_text"),
-        (f"best {labels.title(objective)}", "best_text_objective"), ("default", "default_text_objective"),
-        (improvement(objective), "saving_text"), ("best read p99 (us)", "p99_text"), ("limits", "limits_text"),
+        (f"best {metrics.of(objective).title}", "best_text_objective"), ("default", "default_text_objective"),
+        (metrics.of(objective).direction.improvement, "saving_text"), ("best read p99 (us)", "p99_text"),
+        ("limits", "limits_text"),
         ("found at trial", "found_at_trial"), ("trials finished", "finished"), ("trials in all", "attempts"),
         ("wall time", "wall_text"),
     ]  # fmt: skip

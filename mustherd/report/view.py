@@ -5,12 +5,12 @@ from typing import Any, Self
 
 import msgspec
 
+from mustherd import metrics
 from mustherd.experiment.goal import Goal
 from mustherd.experiment.repeats import Key, default_settings, key_of
 from mustherd.experiment.results import front_of
 from mustherd.experiment.verdict import Verdict, knobs_known, verdict_of
 from mustherd.learn.base import Constraint, Observation
-from mustherd.metrics import cost
 from mustherd.rowlog.accounting import RowAccounting
 from mustherd.rowlog.ledger import accounts_by_label
 from mustherd.store.catalog import status_of
@@ -162,8 +162,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
             value = self.objective(trial)
             if trial.kind is not TrialKind.SEARCH or value is None or not self.feasible(trial):
                 continue
-            if cost(self.goal.objective, value) < least:
-                least = cost(self.goal.objective, value)
+            cost = metrics.of(self.goal.objective).as_cost(value)
+            if cost < least:
+                least = cost
                 steps.append(trial)
         return steps
 

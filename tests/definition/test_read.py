@@ -148,7 +148,7 @@ WRONG = [
     ({"knobs": {"itr-delay": [1024]}}, "knobs.itr-delay[0]", "does not allow 1024 us", ""),
     ({"objective": "energy"}, "objective", "unknown metric 'energy'", "energy_joules"),
     ({"objective": "energy_jouls"}, "objective", "unknown metric", "energy_joules"),
-    ({"objective": "offered_qps"}, "objective", "no aim", ""),
+    ({"objective": "offered_qps"}, "objective", "no objective", ""),
     ({"objective": ["energy_joules"]}, "objective", "should be the name of a metric, found a list", ""),
     ({"constraints": "read_p99_us <= 500"}, "constraints", "should be a list", "[read_p99_us <= 500]"),
     ({"constraints": ["read_p9_us <= 500"]}, "constraints[0]", "unknown metric", "read_p99_us"),

@@ -29,7 +29,7 @@ CHECKED = {
 }
 SAID = {"$schema", "$defs", "title", "description", "default", "examples", "x-unit", "x-allowed"}
 NOT_THE_SCHEMA_S = re.compile(
-    "name of a knob|unknown knob|does not allow|inventory|simulated|no aim|contradicts|already has|gates.achieved|"
+    "name of a knob|unknown knob|does not allow|inventory|simulated|no obj|contradicts|already has|gates.achieved|"
     "no updates|no reads|initial points|settings'|no value for|not among|takes no settings|not below|unknown metric|"
     "key 'qps' is needed"
 )

@@ -6,11 +6,10 @@
 import json
 from pathlib import Path
 
-from mustherd import reasons
-from mustherd.definition.limits import METRICS
+from mustherd import metrics, reasons
 from mustherd.definition.schema import Key, keys
 from mustherd.definition.units import number_text
-from mustherd.metrics import MAXIMIZED
+from mustherd.metrics import Use
 
 FOLDER = Path(__file__).parents[2] / "docs/reference"
 
@@ -27,9 +26,11 @@ def key_table() -> str:
 def metric_table() -> str:
     """Every metric with its unit and meaning."""
     lines = ["| metric | unit | objective | meaning |", "| --- | --- | --- | --- |"]
-    for name, metric in METRICS.items():
-        sense = "most" if name in MAXIMIZED else "least"
-        cells = (f"`{name}`", metric.unit or "count", sense if metric.is_aim else "no", metric.meaning)
+    for name, metric in metrics.OURS.items():
+        if metric.use is Use.REPORT:
+            continue
+        sense = metric.direction.sense if metric.use is Use.OBJECTIVE else "no"
+        cells = (f"`{name}`", metric.unit or "count", sense, metric.meaning)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

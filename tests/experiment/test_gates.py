@@ -10,7 +10,6 @@ import pytest
 from mustherd.definition.model import Band, Gates
 from mustherd.experiment import gates
 from mustherd.experiment.gates import Fired, band_watts, judge
-from mustherd.experiment.window_metrics import metrics
 from mustherd.load.saturation import SaturationLimits, why
 from mustherd.reasons import Reason
 from mustherd.terms import Energy, Facts, LoadReport, Reading, Setting
@@ -152,23 +151,3 @@ def test_the_nodes_own_band_narrows_the_definitions() -> None:
     found = fired(facts=Facts(kind="linux", plausible_watts=(70.0, 250.0)))
     assert found is not None
     assert found.reason == Reason.ENERGY_IMPLAUSIBLE
-
-
-def test_metrics_have_only_what_was_measured() -> None:
-    found = metrics(30.0, GOOD.energies, LOAD)
-    assert found["energy_joules"] == 1800
-    assert found["power_watts"] == 60
-    assert found["achieved_ratio"] == pytest.approx(0.999)
-    assert found["joules_per_request"] == pytest.approx(1800 / 29970)
-    assert found["read_p99_us"] == 400
-    assert "server_cpu_seconds" not in found
-    counted = msgspec.structs.replace(LOAD, counters={"server_cpu_seconds": 3.0})
-    assert metrics(30.0, (), counted)["cpu_seconds_per_request"] == pytest.approx(3 / 29970)
-    assert metrics(30.0, (), None) == {"window_seconds": 30.0}
-    nan = msgspec.structs.replace(LOAD, read_us={"p99": float("nan")})
-    assert "read_p99_us" not in metrics(30.0, (), nan)
-
-
-def test_core_and_dram_energy_are_not_added_twice() -> None:
-    zones = [Energy(zone=k, kind=k, joules=100.0) for k in ("package", "core", "dram")]
-    assert metrics(10.0, zones, None)["energy_joules"] == 100.0

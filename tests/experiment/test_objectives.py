@@ -12,15 +12,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from mustherd import metrics
 from mustherd.definition import content, problem
-from mustherd.definition.limits import AIMS, METRICS
 from mustherd.experiment.goal import Goal
 from mustherd.experiment.results import front_of, volumes
 from mustherd.experiment.verdict import Verdict, decide
-from mustherd.experiment.window_metrics import metrics
 from mustherd.learn.base import Observation
 from mustherd.learn.registry import make as make_search
-from mustherd.metrics import MAXIMIZED, better_percent, cost
+from mustherd.metrics import Use, WindowMeasurement
 from mustherd.node.twin.model import predict
 from mustherd.node.twin.profiles import profile
 from mustherd.report.html import render
@@ -32,6 +31,8 @@ from tests import running
 from tests.definition.make import made
 from tests.experiment import physics
 
+AIMS = [name for name, metric in metrics.OURS.items() if metric.use is Use.OBJECTIVE]
+LIMITED = [name for name, metric in metrics.OURS.items() if metric.use is not Use.REPORT]
 DELAYS, CLOCKS = (2, 50, 150, 300, 400), (1200, 1600, 2000, 2600)
 SECONDS = 30.0
 KNOBS = {"itr-delay": list(DELAYS), "dvfs": list(CLOCKS)}
@@ -52,7 +53,8 @@ def answer(itr: int, mhz: int) -> dict[str, float]:
     )  # fmt: skip
     energies = (Energy(zone="package-0", kind="package", joules=here.power_watts * SECONDS),)
     # The window's length and the offered load are the same everywhere but for the clock's and the arrivals' chance.
-    return metrics(SECONDS, energies, report) | {"window_seconds": SECONDS + itr / 1e6, "offered_qps": 6e5 + mhz}
+    window = WindowMeasurement(seconds=SECONDS, energies=energies, load=report)
+    return metrics.measured(window) | {"window_seconds": SECONDS + itr / 1e6, "offered_qps": 6e5 + mhz}
 
 
 GRID = {(itr, mhz): answer(itr, mhz) for itr, mhz in itertools.product(DELAYS, CLOCKS)}
@@ -84,7 +86,10 @@ def trials_of(confirmed: tuple[int, int] | None = None) -> list[Trial]:
 
 
 def best_of(objective: str, kept: Callable[[dict[str, float]], bool] = lambda _: True) -> tuple[int, int]:
-    return min((at for at in GRID if kept(GRID[at])), key=lambda at: cost(objective, GRID[at][objective]))
+    return min(
+        (at for at in GRID if kept(GRID[at])),
+        key=lambda at: metrics.of(objective).as_cost(GRID[at][objective]),
+    )
 
 
 def found_by_search(**changes: Any) -> dict[str, int]:
@@ -99,7 +104,7 @@ def test_the_list_of_aims_is_what_the_field_asks_for() -> None:
     wanted = {"energy_joules", "power_watts", "joules_per_request", "server_cpu_seconds", "achieved_qps"}
     wanted |= {f"{verb}_{p}_us" for verb in ("read", "update") for p in ("p50", "p90", "p95", "p99", "p999")}
     assert wanted <= set(AIMS)
-    assert set(METRICS) - set(AIMS) == {"offered_qps", "window_seconds", "misses"}
+    assert set(LIMITED) - set(AIMS) == {"offered_qps", "window_seconds", "misses"}
     assert set(AIMS) <= set(GRID[DEFAULT])
 
 
@@ -115,17 +120,17 @@ def test_as_objective(objective: str) -> None:
     assert found.default is not None
     assert found.best.knobs == dict(zip(KNOBS, truth, strict=True))
     assert found.saving_percent == pytest.approx(
-        better_percent(objective, GRID[truth][objective], GRID[DEFAULT][objective]), abs=0.1
+        metrics.of(objective).better_percent(GRID[truth][objective], GRID[DEFAULT][objective]), abs=0.1
     )
     # Where the grid leaves nothing to gain, the default is among the best.
     assert found.verdict == ("met" if found.saving_percent > 1 else found.verdict)
-    more = "more" if objective in MAXIMIZED else "less"
+    more = "more" if metrics.of(objective).maximized else "less"
     assert f"% {more} {objective} than the default" in found.reason or found.saving_percent < 1e-6
-    assert found.sense == ("most" if objective in MAXIMIZED else "least")
+    assert found.sense == ("most" if metrics.of(objective).maximized else "least")
 
 
 @pytest.mark.parametrize("at_least", [False, True], ids=["upper", "lower"])
-@pytest.mark.parametrize("metric", sorted(METRICS.keys() - {"achieved_ratio"}))
+@pytest.mark.parametrize("metric", sorted({*LIMITED} - {"achieved_ratio"}))
 def test_as_constraint(metric: str, at_least: bool) -> None:
     limit = statistics.median(GRID[at][metric] for at in GRID)
     text = f"{metric} {'>=' if at_least else '<='} {limit!r}"
@@ -178,7 +183,7 @@ def test_the_front_of_two(first: str, second: str) -> None:
     trials = trials_of()
 
     def costs(at: tuple[int, int]) -> tuple[float, float]:
-        return cost(first, GRID[at][first]), cost(second, GRID[at][second])
+        return metrics.of(first).as_cost(GRID[at][first]), metrics.of(second).as_cost(GRID[at][second])
 
     beaten = {
         at for at, one in itertools.product(GRID, GRID)
@@ -187,12 +192,14 @@ def test_the_front_of_two(first: str, second: str) -> None:
     front = front_of(trials, goal, second)
     points = [(o.point["itr-delay"], o.point["dvfs"]) for o in front]
     assert {costs(at) for at in points} == {costs(at) for at in GRID if at not in beaten}
-    assert [o.metrics[first] for o in front] == sorted((o.metrics[first] for o in front), reverse=first in MAXIMIZED)
+    assert [o.metrics[first] for o in front] == sorted(
+        (o.metrics[first] for o in front), reverse=metrics.of(first).maximized
+    )
     grown, reference = volumes(trials, goal, second)
     volume = [value for _, value in grown]
     assert volume == sorted(volume)
     assert volume[-1] > 0 or first != "energy_joules"
-    worst = min if first in MAXIMIZED else max
+    worst = min if metrics.of(first).maximized else max
     assert reference[0] == worst(GRID[at][first] for at in GRID)
 
 
@@ -202,7 +209,7 @@ def test_a_gain_is_told_as_one(tmp_path: Any) -> None:
     truth = best_of("achieved_qps")
     trials = trials_of(truth)
     # The default is one that leaves load unsent.
-    worst = max(GRID, key=lambda at: cost("achieved_qps", GRID[at]["achieved_qps"]))
+    worst = max(GRID, key=lambda at: metrics.of("achieved_qps").as_cost(GRID[at]["achieved_qps"]))
     trials = [
         t if t.settings else msgspec.structs.replace(t, metrics={**GRID[worst], "achieved_qps": 3e5 + t.number})
         for t in trials

@@ -87,23 +87,6 @@ def test_the_star_goes_to_the_setting_that_was_announced(make: Make) -> None:
     assert View.of(store).winner() == runner_up
 
 
-@pytest.mark.parametrize(
-    ("name", "title"),
-    [
-        ("read_p99_us", "read p99 (us)"),
-        ("read_p999_us", "read p99.9 (us)"),
-        ("update_avg_us", "update mean (us)"),
-        ("energy_joules", "energy (J)"),
-        ("joules_per_request", "energy per request (J)"),
-        ("achieved_ratio", "achieved (%)"),
-        ("achieved_qps", "achieved (qps)"),
-        ("misses", "misses"),
-    ],
-)
-def test_metrics_have_names_and_units(name: str, title: str) -> None:
-    assert labels.title(name) == title
-
-
 def test_values_in_words() -> None:
     assert labels.amount("achieved_ratio", 0.97999) == "97.9"
     assert labels.aligned("achieved_ratio", 0.98, 1) == "98.0"
