@@ -19,6 +19,41 @@ CONFIG_HZ=250
 """
 
 
+LOG = """  CC      drivers/scsi/scsi_error.o
+  CC      drivers/acpi/acpica/uterror.o
+"""
+
+
+@pytest.mark.parametrize(
+    ("lines", "cause"),
+    [
+        ("/bin/sh: 1: zstd: not found\nmake[2]: *** [x.zst] Error 127\n", "/bin/sh: 1: zstd: not found"),
+        ("/bin/bash: line 1: pahole: command not found\n", "/bin/bash: line 1: pahole: command not found"),
+        ("a.c:3:9: error: 'x' undeclared\nmake[1]: *** [a.o] Error 1\n", "a.c:3:9: error: 'x' undeclared"),
+        (
+            "a.c:1:10: fatal error: openssl/opensslv.h: No such file or directory\n",
+            "a.c:1:10: fatal error: openssl/opensslv.h: No such file or directory",
+        ),
+        ("a.c:3:9: error: y\nas: cannot write: No space left on device\n", "as: cannot write: No space left on device"),
+        (
+            "gcc: fatal error: Killed signal terminated program cc1\n",
+            "gcc: fatal error: Killed signal terminated program cc1",
+        ),
+        (
+            "make: *** No rule to make target 'debian/x.pem', needed by 'y'.  Stop.\n",
+            "make: *** No rule to make target 'debian/x.pem', needed by 'y'.  Stop.",
+        ),
+        ("  LD      vmlinux.o\n", ""),
+    ],
+)
+def test_a_builds_cause_is_no_name_of_a_file(lines: str, cause: str) -> None:
+    assert build.cause(LOG + lines) == cause
+
+
+def test_a_switch_without_quotes_is_the_switch() -> None:
+    assert [build.switch(v) for v in (True, False, "on", "off", "leave")] == ["on", "off", "on", "off", "leave"]
+
+
 def test_settings_become_arguments_of_the_kernels_own_tool() -> None:
     assert kernel.config_arguments({"A": "y", "B": "m", "C": "n", "D": "", "E": 250, "F": True}) == [
         *("--enable", "A", "--module", "B", "--disable", "C", "--set-str", "D", "", "--set-val", "E", "250"),

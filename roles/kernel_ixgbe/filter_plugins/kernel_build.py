@@ -29,6 +29,25 @@ def modules_in_use(texts: Sequence[str]) -> str:
     return "".join(["Module Size Used by\n", *(f"{name} 0 0\n" for name in sorted(names))])
 
 
+CAUSE = r"No space left|: not found$|: command not found$|: (fatal )?error: |^ld: |Killed|\*\*\*"
+"""What a line of a build's log looks like that says why it failed; names of files with `error` in them don't."""
+
+
+def switch(value: object) -> object:
+    """`on` or `off` where YAML made a truth value of it, as of `off` without quotes; anything else as it is."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
+def cause(lines: str) -> str:
+    """The first lines of a build's log that say why it failed, a full disk and what is missing before all else."""
+    found = [line.strip() for line in lines.splitlines() if re.search(CAUSE, line)]
+    for pattern in (r"No space left", r"(command )?not found$", r": (fatal )?error: |^ld: |Killed", r"\*\*\*"):
+        telling = [line for line in found if re.search(pattern, line)]
+        if telling:
+            return "; ".join(dict.fromkeys(telling[:3]))[:600]
+    return ""
+
+
 ENTRY = re.compile(r"^\s*(?P<kind>menuentry|submenu)\s.*?\$menuentry_id_option\s+'(?P<id>[^']+)'.*\{\s*$")
 KERNEL = re.compile(r"^\s*linux(?:16|efi)?\s+\S*/(?:vmlinuz|kernel)-(?P<release>\S+)")
 
@@ -78,4 +97,6 @@ class FilterModule:
             "kernel_ixgbe_modules_in_use": modules_in_use,
             "kernel_ixgbe_boot_entry": boot_entry,
             "kernel_ixgbe_boot_top": boot_top,
+            "kernel_ixgbe_cause": cause,
+            "kernel_ixgbe_switch": switch,
         }
