@@ -7,6 +7,7 @@ killed at any moment leaves the old content or the new one, and at most a draft 
 import contextlib
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -17,10 +18,10 @@ def draft(path: Path, *, shared: bool = True) -> Iterator[Path]:
     """A free name beside `path` for a file or a folder; when the block ends it takes the place of `path`.
 
     When the block raises, what was made under that name goes and `path` stays as it was. `shared`: several processes
-    may write `path`, the last one wins. Otherwise one does, and what it left when it was killed is cleared first.
-    OSError when the place can't be taken: a folder takes no place but that of an empty folder.
+    and threads may write `path`, the last one wins. Otherwise one does, and what it left when it was killed is cleared
+    first. OSError when the place can't be taken: a folder takes no place but that of an empty folder.
     """
-    name = path.with_name(f".{path.name}.{os.getpid()}.part" if shared else f".{path.name}.part")
+    name = path.with_name(f".{path.name}.{threading.get_native_id()}.part" if shared else f".{path.name}.part")
     _remove(name)
     try:
         yield name

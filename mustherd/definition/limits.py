@@ -2,9 +2,10 @@
 
 import math
 import re
+from collections.abc import Iterable
 
 from mustherd import metrics
-from mustherd.definition.errors import nearest, shown
+from mustherd.definition.errors import DefinitionError, nearest, shown
 from mustherd.definition.units import QuantityError, kind_of, number_text, quantity
 from mustherd.learn.base import Constraint
 from mustherd.metrics import Use
@@ -65,6 +66,23 @@ def limit(raw: object) -> Constraint:
         raise MetricError(str(error), error.allowed, better) from None
     _check_range(value)
     return Constraint(metric=name, limit=value, at_least=sign == ">=")
+
+
+def limits_of(texts: Iterable[str]) -> list[Constraint]:
+    """The constraints that a user gave outside any file. Raises DefinitionError, which repeats the text."""
+    found = []
+    for text in texts:
+        try:
+            found.append(limit(text))
+        except QuantityError as error:
+            raise DefinitionError(
+                str(error),
+                key=f"'{shown(text)}'",
+                value=shown(text),
+                allowed=error.allowed,
+                suggestion=error.suggestion,
+            ) from None
+    return found
 
 
 def limit_text(constraint: Constraint) -> str:

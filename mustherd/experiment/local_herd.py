@@ -1,18 +1,23 @@
 """A herd on this machine: one shepherd and its musters, as processes of their own on loopback."""
 
+import dataclasses
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import tomli_w
 
 from mustherd.errors import UserError
-from mustherd.experiment.serve import ADDRESS
+from mustherd.experiment.running import ADDRESS
+from mustherd.wire.endpoints import Ports
 
 if TYPE_CHECKING:
     from mustherd.definition import Experiment
@@ -30,21 +35,78 @@ END_S = 10.0
 """How long a daemon may take to end in good order before it is killed."""
 
 
+INVENTORYS_PORTS = Ports()
+FREE_PORTS = Ports(0, 0, 0, 0)
+"""A herd on this machine takes any free ports, so that two experiments can run beside each other."""
+
+
 class LocalHerdError(UserError):
     """A process of the herd could not be started or ended badly; the message names it and its log."""
 
     exit_code = 3
 
 
+class Operator(msgspec.Struct, frozen=True, kw_only=True):
+    """What the person who starts an experiment says of this run of it, which is no part of its definition."""
+
+    listen: str = "127.0.0.1"
+    """Where the shepherd listens; beyond loopback only with keys."""
+    keys: Path | None = None
+    """Key folder."""
+    musters: int | None = None
+    """How many musters of an inventory to wait for."""
+
+
+class Ending(msgspec.Struct, frozen=True, kw_only=True):
+    """How the shepherd's process ended."""
+
+    code: int
+    """Its exit code, as mustherd.experiment.loop has them; negative: the signal that killed it."""
+    words: str
+    """The last line of its log."""
+
+
+def run_here(
+    folder: Path,
+    experiment: "Experiment",
+    operator: Operator,
+    watch: Callable[[Path, Callable[[], bool]], None],
+    stop: threading.Event,
+) -> Ending:
+    """Run the experiment in `folder` with processes on this machine, in order to the end.
+
+    `watch(folder, is_over)` is called in this thread, and returns when `is_over()` says so; what it raises ends the
+    experiment in good order and is passed on. `stop` set, from any thread, ends it in good order too. LocalHerdError.
+    """
+    simulated = experiment.herd.simulated
+    expected = simulated.musters if simulated else 1 if experiment.herd.local else operator.musters or 1
+    asked = False
+
+    def is_over() -> bool:
+        nonlocal asked
+        if stop.is_set() and not asked:
+            asked = True
+            herd.interrupt()
+        return not herd.tend()
+
+    with LocalHerd(folder, experiment, operator) as herd:
+        herd.start(expected)
+        try:
+            watch(folder, is_over)
+        except BaseException:
+            herd.interrupt()
+            herd.result()
+            raise
+        return Ending(code=herd.result(), words=herd.last_words())
+
+
 class LocalHerd:
     """The processes of one run; a context manager that ends those still running. Logs lie in the folder."""
 
-    def __init__(self, folder: Path, experiment: "Experiment", *, listen: str, ports: str, keys: Path | None) -> None:
+    def __init__(self, folder: Path, experiment: "Experiment", operator: Operator) -> None:
         self.folder = folder
         self._experiment = experiment
-        self._listen = listen
-        self._ports = ports
-        self._keys = keys
+        self._operator = operator
         self._shepherd: subprocess.Popen[bytes] | None = None
         self._musters: dict[str, subprocess.Popen[bytes]] = {}
         self._restarts: dict[str, tuple[int, float]] = {}
@@ -54,9 +116,10 @@ class LocalHerd:
         address = self.folder / ADDRESS
         address.unlink(missing_ok=True)
         command = ["shepherd", "run", "--experiment", str(self.folder), "--musters", str(musters)]
-        command += ["--listen", self._listen, "--ports", self._ports]
-        if self._keys is not None:
-            command += ["--keys", str(self._keys)]
+        ports = INVENTORYS_PORTS if self._experiment.herd.inventory else FREE_PORTS
+        command += ["--listen", self._operator.listen, "--ports", ",".join(map(str, dataclasses.astuple(ports)))]
+        if self._operator.keys is not None:
+            command += ["--keys", str(self._operator.keys)]
         self._shepherd = self._spawn("shepherd", "mustherd", command)
         where = self._wait_for(address)
         if self._experiment.herd.inventory is not None:
@@ -122,6 +185,7 @@ class LocalHerd:
                 process.wait()
 
     def _spawn(self, name: str, module: str, arguments: list[str]) -> "subprocess.Popen[bytes]":
+        # The kernel tells a child when the *thread* ends that started it: that thread has to stay until the herd's end.
         with (self.folder / f"{name}.log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", module, *arguments, "--parent", str(os.getpid())],

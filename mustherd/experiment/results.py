@@ -1,7 +1,10 @@
 """What an experiment found, as files and picks that others use: the table of settings by load, a pick off the front."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from mustherd import metrics
 from mustherd.definition.settings_table import Row, write
@@ -10,10 +13,18 @@ from mustherd.experiment.repeats import by_settings, finished, means
 from mustherd.experiment.verdict import Verdict
 from mustherd.learn.base import Constraint, Observation
 from mustherd.learn.pareto import front, hypervolumes, pick
-from mustherd.trial import Trial, TrialKind
+from mustherd.trial import Trial, TrialKind, TrialState
 
 SHOWN = ("energy_joules", "read_p99_us", "achieved_ratio")
 """Metrics that a table's row tells besides the objective and what is limited."""
+
+
+def announced(stored: Mapping[str, Any] | None) -> Verdict | None:
+    """The verdict as it was stored; None where there is none, or one of a shape that only its policy knows."""
+    try:
+        return None if stored is None else msgspec.convert(stored, Verdict)
+    except msgspec.ValidationError:
+        return None
 
 
 def table_rows(verdict: Verdict) -> list[Row]:
@@ -91,6 +102,34 @@ def _worst(observations: Sequence[Observation], goal: Goal, metric: str) -> floa
     return (
         min(limits, key=known.as_cost) if limits else max((o.metrics[metric] for o in observations), key=known.as_cost)
     )
+
+
+class Pick(msgspec.Struct, frozen=True, kw_only=True):
+    """The setting that was picked at a load."""
+
+    qps: float | None
+    """Of several loads the one that it is for; None where there is one."""
+    settings: dict[str, int] | None
+    """None where nothing that was measured keeps the limits."""
+    metrics: dict[str, float] | None
+    """Means over all its trials, units in the names."""
+    repeats: int
+    """How often it was measured again to confirm it."""
+
+
+def picks(trials: Sequence[Trial], goal: Goal, limits: Sequence[Constraint]) -> list[Pick]:
+    """For each load what `picked` gives."""
+    found = []
+    for qps in goal.loads if len(goal.loads) > 1 else (None,):
+        there = [t for t in trials if qps is None or t.qps == qps]
+        one = picked(there, goal, limits)
+        if one is None:
+            found.append(Pick(qps=qps, settings=None, metrics=None, repeats=0))
+            continue
+        again = [t for t in there if t.settings == one.point and t.kind is TrialKind.CONFIRM]
+        repeats = sum(t.state is TrialState.FINISHED for t in again)
+        found.append(Pick(qps=qps, settings=dict(one.point), metrics=dict(one.metrics), repeats=repeats))
+    return found
 
 
 def picked(trials: Sequence[Trial], goal: Goal, limits: Sequence[Constraint]) -> Observation | None:

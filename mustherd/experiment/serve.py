@@ -1,16 +1,14 @@
 """Putting a shepherd together and running it: alone, or with an experiment to conduct."""
 
 import contextlib
-import json
 import logging
-import os
 import threading
 from pathlib import Path
 
-from mustherd import files
 from mustherd.definition import loads
 from mustherd.experiment.external_load import outside_load
 from mustherd.experiment.loop import Conductor
+from mustherd.experiment.running import announce
 from mustherd.load import placement
 from mustherd.rowlog.allocator import keep_pages
 from mustherd.rowlog.writer import LogWriter
@@ -20,9 +18,6 @@ from mustherd.wire.endpoints import Ports, ShepherdEndpoint
 from mustherd.wire.keys import for_shepherd
 
 log = logging.getLogger(__name__)
-
-ADDRESS = "shepherd.json"
-"""In an experiment's folder, while its shepherd runs: where it listens and its pid."""
 
 
 def serve(
@@ -67,24 +62,10 @@ def serve(
                 while not shepherd.events.empty():
                     log.info("%s", shepherd.events.get_nowait())
             return 0
-        address = store.folder / ADDRESS
-        _announce(address, listen, bound)
-        stack.callback(address.unlink, missing_ok=True)
+        stack.callback(announce(store.folder, listen, bound).unlink, missing_ok=True)
         experiment = loads(store.experiment().definition, str(store.folder / DEFINITION))
         outside = outside_load(experiment.workload, placement.read(store.folder))
         if outside is not None:
             stack.callback(outside.leave)
         conductor = Conductor(store, experiment, shepherd, logs, expected=expected, stop=stop, outside=outside)
         return int(conductor.run())
-
-
-def _announce(file: Path, host: str, ports: Ports) -> None:
-    told = {
-        "pid": os.getpid(),
-        "host": host,
-        "pulse": ports.pulse,
-        "log": ports.log,
-        "control": ports.control,
-        "coordinate": ports.coordinate,
-    }
-    files.replace(file, json.dumps(told))

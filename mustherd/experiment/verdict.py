@@ -441,22 +441,3 @@ def verdict_of(store: Store, goal: Goal | None = None) -> Verdict:
     found = decide(store.trials(), goal, knobs_known(store), order_of(store))
     ended = [event.text.partition(": ")[2] for event in store.events() if event.kind == SEARCH_OVER]
     return msgspec.structs.replace(found, search_ended=ended[-1] if ended else "")
-
-
-def summary(store: Store) -> dict[str, Any]:
-    """The experiment's result as JSON types: the object that `mustherd experiment start --json` ends with.
-
-    The verdict is the stored one, or what the trials say so far.
-    """
-    row = store.experiment()
-    verdict = row.verdict
-    if verdict is None:
-        verdict = msgspec.json.decode(msgspec.json.encode(verdict_of(store)))
-    return {
-        "experiment": row.name,
-        "folder": str(store.folder),
-        "status": row.status,
-        **verdict,
-        "trials": store.counts(),
-        "wall_seconds": round(store.wall_seconds(), 3),
-    }

@@ -1,19 +1,16 @@
 """What `--json` prints: experiments and trials as JSON types."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from mustherd.experiment import wording
-from mustherd.experiment.results import guards, picked, volumes
-from mustherd.experiment.verdict import summary
+from mustherd.experiment.results import guards, picks, volumes
 from mustherd.learn.base import Constraint
 from mustherd.report.view import View
-from mustherd.store.catalog import list_experiments
-from mustherd.store.store import Store
-from mustherd.trial import Trial, TrialKind, TrialState
+from mustherd.store.catalog import Summary
+from mustherd.trial import Trial, TrialState
 
 
 def _plain(value: object) -> Any:
@@ -44,45 +41,43 @@ def trial_form(trial: Trial, view: View) -> dict[str, Any]:
     return form
 
 
-def pick_form(store: Store, limits: Sequence[Constraint]) -> tuple[dict[str, Any], View]:
-    """What `experiment pick` says: for each load the setting of best objective within `limits`; and the view of it."""
-    view = View.of(store)
+def summary(view: View) -> dict[str, Any]:
+    """The experiment's result: the object that `mustherd experiment start --json` ends with.
+
+    The verdict is the stored one, or what the trials say so far.
+    """
+    return {
+        "experiment": view.experiment.name,
+        "folder": view.folder,
+        "status": view.experiment.status,
+        **(_plain(view.so_far) if view.experiment.verdict is None else view.experiment.verdict),
+        "trials": view.counts,
+        "wall_seconds": round(view.wall_seconds, 3),
+    }
+
+
+def pick_form(view: View, limits: Sequence[Constraint]) -> dict[str, Any]:
+    """What `experiment pick` says: for each load the setting of best objective within `limits`."""
     goal = view.goal
-    loads = goal.loads if len(goal.loads) > 1 else (None,)
-    picks = []
-    for qps in loads:
-        trials = [t for t in view.trials if qps is None or t.qps == qps]
-        found = picked(trials, goal, limits)
-        repeats = [t for t in trials if found is not None and t.settings == found.point and t.kind is TrialKind.CONFIRM]
-        picks.append(
-            {
-                "qps": qps,
-                "settings": None if found is None else found.point,
-                "metrics": None if found is None else _plain(found.metrics),
-                "repeats": sum(t.state is TrialState.FINISHED for t in repeats),
-            }
-        )
     kept = [*guards(goal, *(c.metric for c in limits)), *limits]
-    form = {
+    return {
         "folder": view.folder,
         "objective": goal.objective,
         "limits": [wording.limit(c) for c in kept],
-        "picks": picks,
+        "picks": _plain(picks(view.trials, goal, limits)),
     }
-    return form, view
 
 
-def list_form(parent: Path | str) -> list[dict[str, Any]]:
-    """Experiments below a folder, a summary each."""
-    return [msgspec.to_builtins(one) for one in list_experiments(parent)]
+def list_form(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
+    """Experiments, a summary each."""
+    return [msgspec.to_builtins(one) for one in summaries]
 
 
-def show_form(store: Store) -> dict[str, Any]:
+def show_form(view: View) -> dict[str, Any]:
     """The experiment's summary, and with it progress, definition, versions, musters, events and every trial."""
-    view = View.of(store)
     best = view.best_so_far()
     return {
-        **summary(store),
+        **summary(view),
         "status": view.status,
         "status_detail": view.detail,
         "phase": view.experiment.phase,

@@ -18,6 +18,7 @@ from mustherd.report.labels import clean
 from mustherd.report.table import STATUS_STYLES, emit, is_plain, marks, number_of, result_of, trials_table
 from mustherd.report.view import View
 from mustherd.store.errors import StoreError
+from mustherd.store.experiment_row import PHASE
 from mustherd.store.store import DATABASE, Store
 from mustherd.trial import Trial, TrialState
 
@@ -184,6 +185,7 @@ def _herd(view: View) -> list[Text]:
             shown.append((f" {state}   ", _MUSTER_STYLES.get(state, "red" if muster.state else "dim")))
         lines.append(_one_line(*shown))
     lines.extend(
-        _one_line((labels.clock(event.at)[11:19], "dim"), (f"  {event.text}", "")) for event in view.events[-_EVENTS:]
+        _one_line((labels.clock(event.at)[11:19], "dim"), (f"  {event.text}", ""))
+        for event in [event for event in view.events if event.kind != PHASE][-_EVENTS:]
     )
     return lines

@@ -6,9 +6,10 @@ from typing import Any, Self
 import msgspec
 
 from mustherd import metrics
+from mustherd.experiment.events import Pace, pace
 from mustherd.experiment.goal import Goal
 from mustherd.experiment.repeats import Key, default_settings, key_of
-from mustherd.experiment.results import front_of
+from mustherd.experiment.results import announced, front_of
 from mustherd.experiment.verdict import Verdict, knobs_known, verdict_of
 from mustherd.learn.base import Constraint, Observation
 from mustherd.rowlog.accounting import RowAccounting
@@ -19,15 +20,6 @@ from mustherd.store.records import Event, ExperimentRecord, MusterRecord
 from mustherd.store.store import LOGS, Store
 from mustherd.terms import KnobInfo
 from mustherd.trial import Trial, TrialKind, TrialState, label_of
-
-
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far an experiment is, in numbers of trials that are meant to finish."""
-
-    done: int
-    planned: int
-    eta_seconds: float | None
-    """At the pace so far; None before a trial has finished, and when nothing is under way."""
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,8 +62,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
             knobs=knobs_known(store),
             trials=tuple(store.trials()),
             counts=store.counts(),
-            stored=_stored(row.verdict),
-            so_far=_stored(row.verdict) or verdict_of(store, goal),
+            stored=announced(row.verdict),
+            so_far=announced(row.verdict) or verdict_of(store, goal),
             musters=tuple(store.musters().values()),
             events=tuple(store.events()),
             wall_seconds=store.wall_seconds(),
@@ -168,24 +160,14 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
                 steps.append(trial)
         return steps
 
-    def progress(self) -> Progress:
+    def progress(self) -> Pace:
         """How far the experiment is."""
         done = len({trial.number for trial in self.trials if trial.state is TrialState.FINISHED})
-        planned = max(done, sum(self.experiment.plan.values()))
-        under_way = self.status == "running" and 0 < done < planned
-        eta = self.wall_seconds / done * (planned - done) if under_way else None
-        return Progress(done=done, planned=planned, eta_seconds=eta)
+        planned = sum(self.experiment.plan.values())
+        return pace(done, planned, self.wall_seconds, running=self.status == "running")
 
     def latest(self, count: int) -> Sequence[Trial]:
         """The attempts that ended or began last, oldest first; what is only queued comes last of all."""
         begun = [t for t in self.trials if t.state is not TrialState.QUEUED]
         begun.sort(key=lambda t: (t.state is TrialState.RUNNING, t.ended_at or t.started_at, t.number))
         return begun[-count:] if count else []
-
-
-def _stored(verdict: dict[str, Any] | None) -> Verdict | None:
-    """The stored verdict; None where there is none, or one of a shape that only its policy knows."""
-    try:
-        return None if verdict is None else msgspec.convert(verdict, Verdict)
-    except msgspec.ValidationError:
-        return None

@@ -1,5 +1,7 @@
 """All experiments below a folder, whole or broken."""
 
+import itertools
+import time
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,29 @@ def summary_of(store: Store) -> Summary:
         created_at=row.created_at,
         wall_seconds=store.wall_seconds(),
     )
+
+
+def new_folder(parent: Path, name: str) -> Path:
+    """Make an empty folder below `parent` for a new experiment: its name and the time. StoreError when it can't."""
+    stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for n in itertools.count(1):
+        folder = parent / (stem if n == 1 else f"{stem}-{n}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue  # another experiment began in the same second
+        except OSError as error:
+            raise StoreError(f"{folder} can't be made: {error}") from error
+        return folder
+    raise AssertionError
+
+
+def newest(parent: Path) -> Path:
+    """The newest experiment's folder below `parent`. StoreError when there is none."""
+    found = list_experiments(parent)
+    if not found:
+        raise StoreError(f"there is no experiment in ./{parent}: name a folder, or start one")
+    return Path(found[0].folder)
 
 
 def list_experiments(parent: Path | str) -> list[Summary]:

@@ -11,6 +11,9 @@ from mustherd.store.records import ExperimentRecord
 
 Status = Literal["running", "stopped", "done", "failed"]
 
+PHASE = "phase"
+"""The kind of the journal's lines that say what the loop is at."""
+
 
 class ExperimentRow(OpenDatabase):
     """The experiment as a whole."""
@@ -55,9 +58,13 @@ class ExperimentRow(OpenDatabase):
         return float(at)
 
     def set_phase(self, phase: str) -> None:
-        """Say in a word what the loop is at, for whoever watches."""
+        """Say in a word what the loop is at, for whoever watches; the journal has it when it changes."""
         with self._write(durable=False) as database:
-            database.execute("UPDATE experiment SET phase = ?", (phase,))
+            if database.execute("UPDATE experiment SET phase = ? WHERE phase <> ?", (phase, phase)).rowcount:
+                database.execute(
+                    "INSERT INTO event (at, kind, text, data) VALUES (?, ?, ?, ?)",
+                    (self._now(), PHASE, f"the phase is {phase}", records.text({"phase": phase})),
+                )
 
     def set_plan(self, plan: Mapping[str, int]) -> None:
         """Say how many numbers of each kind of trial are meant to finish."""

@@ -113,6 +113,11 @@ class TrialTable(OpenDatabase):
         )
         return {state.value: found.get(state.value, 0) for state in TrialState}
 
+    def states(self) -> dict[tuple[int, int], TrialState]:
+        """The state of every attempt by number and attempt: cheap, for whoever looks what has changed."""
+        found = self._read("SELECT number, attempt, state FROM trial")
+        return {(number, attempt): TrialState(state) for number, attempt, state in found}
+
     def next_number(self) -> int:
         """The number of the next new trial: 1 at first."""
         [[last]] = self._read("SELECT coalesce(max(number), 0) FROM trial")

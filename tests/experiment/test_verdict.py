@@ -11,8 +11,10 @@ from scipy import stats
 from mustherd.experiment import wording
 from mustherd.experiment.goal import Goal
 from mustherd.experiment.repeats import candidates, standing
-from mustherd.experiment.verdict import Verdict, decide, summary
+from mustherd.experiment.verdict import Verdict, decide
 from mustherd.learn.base import Constraint
+from mustherd.report.json import summary
+from mustherd.report.view import View
 from mustherd.store.store import Store
 from mustherd.terms import Load, Reading
 from mustherd.trial import Trial, TrialKind, TrialState
@@ -275,7 +277,7 @@ def test_the_summary_is_the_object_of_the_command_line(tmp_path: Path) -> None:
         tmp_path / "e", name="toy", definition="", resolved={**RESOLVED, "repeats": 3}, digest=""
     ) as made:
         physics.fill(made, physics.experiment())
-        computed = summary(made)
+        computed = summary(View.of(made))
         assert msgspec.json.decode(msgspec.json.encode(computed)) == computed
         assert computed["experiment"] == "toy"
         assert computed["folder"] == str(tmp_path / "e")
@@ -287,7 +289,7 @@ def test_the_summary_is_the_object_of_the_command_line(tmp_path: Path) -> None:
         assert computed["wall_seconds"] == 0.0
         stored = msgspec.to_builtins(Verdict(verdict="not met", reason="x", objective="y", constraints=()))
         made.set_verdict(stored)
-        assert summary(made)["reason"] == "x"
+        assert summary(View.of(made))["reason"] == "x"
 
 
 @pytest.mark.parametrize(

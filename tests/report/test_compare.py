@@ -9,6 +9,7 @@ from mustherd.report import labels
 from mustherd.report.compare import compare
 from mustherd.report.json import list_form, show_form
 from mustherd.report.view import View
+from mustherd.store.catalog import list_experiments
 from mustherd.store.errors import StoreError
 from mustherd.trial import TrialKind
 from tests.experiment import physics
@@ -49,14 +50,14 @@ def test_forms_are_json_and_complete(make: Make) -> None:
     broken = physics.trial(1, TrialKind.SEARCH, {"itr-delay": 2, "dvfs": 2600})
     broken.metrics["read_p99_us"] = math.nan
     store = make("odd", trials=[broken, *physics.experiment(searches=5)[1:]])
-    shown = show_form(store)
+    shown = show_form(View.of(store))
     assert json.loads(json.dumps(shown, allow_nan=False)) == shown
     assert shown["experiment"] == "odd"
     assert {"folder", "verdict", "default", "best", "saving_percent", "trials", "wall_seconds", "reason"} <= set(shown)
     assert shown["attempts"][0]["metrics"]["read_p99_us"] is None
     assert shown["attempts"][0]["feasible"] is False
     assert shown["musters"][0]["facts"]["cores"] == 16
-    [listed] = list_form(store.folder.parent)
+    [listed] = list_form(list_experiments(store.folder.parent))
     assert json.loads(json.dumps(listed)) == listed
     assert (listed["name"], listed["status"], listed["trials"]["finished"]) == ("odd", "done", len(shown["attempts"]))
 

@@ -146,7 +146,7 @@ def test_where_log_rows_went_is_shown_by_trial(make: Make, spoilt: list[Trial]) 
     assert lines[2].split()[-5:] == ["100.0", "190", "12", "invalid:", "knob-not-held"]
     # A trial without rows says nothing of any.
     assert lines[1].split()[-2:] == ["100.0", "default"]
-    attempts = {form["number"]: form for form in show_form(store)["attempts"]}
+    attempts = {form["number"]: form for form in show_form(View.of(store))["attempts"]}
     assert attempts[2]["log_rows"]["lost"] == {"gap": 7, "buffer-full": 5}
     assert attempts[2]["log_rows"]["malformed"] == {"blank": 3}
     assert attempts[1]["log_rows"] is None

@@ -1,0 +1,338 @@
+"""Experiments from Python: what the command line and notebooks call.
+
+Whatever a user can cause is a UserError whose message says what to do. Paths may be text.
+"""
+
+import os
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mustherd.errors import UserError
+from mustherd.result import Result
+
+if TYPE_CHECKING:
+    from mustherd.definition import Experiment, Plan
+    from mustherd.experiment.events import Event
+    from mustherd.experiment.local_herd import Operator
+    from mustherd.store.catalog import Summary
+    from mustherd.store.store import Store
+
+EXPERIMENTS = Path("experiments")
+"""Where new experiments go unless they are told where, in the current folder."""
+
+File = str | os.PathLike[str]
+Watch = Callable[[Path, Callable[[], bool]], None]
+T = TypeVar("T")
+
+
+class ExperimentFailedError(UserError):
+    """The herd failed under an experiment, or its shepherd was killed; `resume` goes on with what was kept."""
+
+    def __init__(self, reason: str, result: Result, *, signal: int = 0, exit_code: int = 3) -> None:
+        super().__init__(f"{reason}; its logs: {result.folder}/*.log; go on: mustherd.resume({str(result.folder)!r})")
+        self.exit_code = exit_code
+        self.reason = reason
+        self.result = result
+        self.signal = signal
+        """What killed the shepherd; 0 where it said itself why it ended."""
+
+
+def check(definition: "Experiment | File | None" = None) -> "Experiment":
+    """The experiment that a definition says: a file, its text (more than one line), or one that was built.
+
+    Without a definition the quickstart's. Raises DefinitionError, which names the file, the line and what is allowed.
+    """
+    return _read(definition)[1]
+
+
+def plan(definition: "Experiment | File | None" = None, *, musters: int | None = None) -> "Plan":
+    """What an experiment would take, without starting anything: trials, time, energy, budget.
+
+    `musters`: how many nodes of an inventory. Raises DefinitionError.
+    """
+    from mustherd.definition import plan as make_plan
+    from mustherd.experiment.plug_ins import check_plugins
+
+    experiment = check(definition)
+    check_plugins(experiment)
+    return make_plan(experiment, musters)
+
+
+def run(
+    definition: "Experiment | File | None" = None,
+    *,
+    into: File | None = None,
+    on_event: "Callable[[Event], object] | None" = None,
+    stop: threading.Event | None = None,
+    musters: int | None = None,
+    listen: str = "127.0.0.1",
+    keys: File | None = None,
+    watch: Watch | None = None,
+) -> Result:
+    """Run an experiment to its end, in a new folder `into` or one named after it in ./experiments.
+
+    `definition` is a file, its text (more than one line), or an Experiment; without one the quickstart's. It may be
+    called from any thread, and more than once at the same time; it sets no signal handlers.
+
+    `on_event` is called in this thread with what happens, as mustherd.experiment.events has it, while the experiment
+    goes on. What it raises doesn't touch the experiment: the first such error is raised when it is over.
+
+    `stop`, set from any thread, ends the experiment in good order: nodes are put back, what was found is kept. Ctrl-C
+    does the same and is then passed on. `musters` (how many to wait for), `listen` and `keys` (a key folder) are for
+    inventories. `watch` is called instead of watching for `on_event`, with the folder and a function that says whether
+    it's over.
+
+    Raises, before anything is started, DefinitionError, StoreError and other UserErrors; afterwards
+    ExperimentFailedError, which has the result too.
+    """
+    from mustherd.definition import content, digest
+    from mustherd.experiment.preflight import check as check_all
+    from mustherd.store.catalog import new_folder
+    from mustherd.store.store import Store
+
+    text, experiment = _read(definition)
+    check_all(experiment)
+    folder = Path(into) if into is not None else new_folder(EXPERIMENTS, experiment.name)
+    store = Store.create(
+        folder, name=experiment.name, definition=text, resolved=content(experiment), digest=digest(experiment)
+    )
+    with store:
+        return _conduct(
+            store, experiment, _operator(musters, listen, keys), _Told(on_event, watch), stop or threading.Event()
+        )
+
+
+def resume(
+    folder: File,
+    *,
+    definition: "Experiment | File | None" = None,
+    on_event: "Callable[[Event], object] | None" = None,
+    stop: threading.Event | None = None,
+    musters: int | None = None,
+    listen: str = "127.0.0.1",
+    keys: File | None = None,
+    watch: Watch | None = None,
+) -> Result:
+    """Go on with an experiment that was stopped, killed or failed: finished trials are kept, the rest runs again.
+
+    `on_event` is told what happens from now on; mustherd.watch(folder) tells it from the beginning. The other
+    arguments, and what is raised, are as in `run`. StoreError where it is done, where somebody runs it already, and
+    where its definition, or `definition`, isn't what it was started with.
+    """
+    from mustherd.definition import loads
+    from mustherd.store.store import DEFINITION, Store, StoreError
+
+    with Store.open(Path(folder)) as store:
+        row = store.experiment()
+        if row.status == "done":
+            raise StoreError(f"{folder} is done; there is nothing to resume: see mustherd experiment show {folder}")
+        file = Path(folder) / DEFINITION
+        experiment = loads(row.definition, str(file))
+        _refuse_changed(experiment, file, folder)
+        if definition is not None:
+            _refuse_changed(experiment, definition, folder)
+        told = _Told(on_event, watch, from_now=True)
+        return _conduct(store, experiment, _operator(musters, listen, keys), told, stop or threading.Event())
+
+
+async def arun(
+    definition: "Experiment | File | None" = None,
+    *,
+    on_event: "Callable[[Event], Awaitable[object] | object] | None" = None,
+    **options: Any,
+) -> Result:
+    """`run` in a thread of its own, awaited; `options` are those of `run`.
+
+    `on_event` is called in the event loop, and awaited where it is a coroutine. Cancelling the task stops the
+    experiment in good order, and ends when it has.
+    """
+    return await _in_thread(run, definition, on_event, options)
+
+
+async def aresume(
+    folder: File, *, on_event: "Callable[[Event], Awaitable[object] | object] | None" = None, **options: Any
+) -> Result:
+    """`resume`, awaited as in `arun`."""
+    return await _in_thread(resume, folder, on_event, options)
+
+
+def open(folder: File | None = None) -> Result:
+    """The experiment in a folder, finished or running, here or elsewhere; without one the newest in ./experiments.
+
+    Raises StoreError.
+    """
+    from mustherd.store.catalog import newest
+
+    return Result(newest(EXPERIMENTS) if folder is None else Path(folder))
+
+
+def watch(folder: File) -> "Iterator[Event]":
+    """What happens in an experiment, from its beginning on, as it happens, until nobody runs it any longer.
+
+    Whoever runs it: the events are read off its folder. One that is over gives all of them at once. StoreError.
+    """
+    from mustherd.experiment.events import events_of
+
+    return events_of(Path(folder))
+
+
+def stop(folder: File, *, keys: File | None = None) -> None:
+    """Ask whoever runs an experiment to end it in good order: nodes put back, all kept. Gives back at once.
+
+    StoreError where it isn't running; WireError where its shepherd doesn't answer.
+    """
+    from mustherd.experiment.running import stop as ask_to_stop
+
+    ask_to_stop(Path(folder), None if keys is None else Path(keys))
+
+
+def list_experiments(parent: File = EXPERIMENTS) -> "list[Summary]":
+    """The experiments right below a folder, a line each, oldest first; one that can't be read is listed as broken."""
+    from mustherd.store.catalog import list_experiments as found_in
+
+    return found_in(Path(parent))
+
+
+class _Told:
+    """Whom a run tells what happens, and what came of telling."""
+
+    def __init__(
+        self, on_event: "Callable[[Event], object] | None", watch: Watch | None, *, from_now: bool = False
+    ) -> None:
+        self._on_event = on_event
+        self._watch = watch
+        self._from_now = from_now
+        self.error: Exception | None = None
+        self.errors = 0
+
+    def watch(self, folder: Path, is_over: Callable[[], bool]) -> None:
+        """Watch in this thread until it's over."""
+        from mustherd.experiment.events import follow
+
+        if self._watch is not None:
+            self._watch(folder, is_over)
+        else:
+            follow(folder, self._tell, is_over, from_now=self._from_now)
+
+    def _tell(self, event: "Event") -> None:
+        if self._on_event is None:
+            return
+        try:
+            self._on_event(event)
+        except Exception as error:
+            self.errors += 1
+            self.error = self.error or error
+
+
+def _conduct(
+    store: "Store", experiment: "Experiment", operator: "Operator", told: _Told, stop: threading.Event
+) -> Result:
+    """Run the processes, tell what happens, write the report."""
+    from mustherd.experiment.local_herd import run_here
+    from mustherd.experiment.preflight import lay_out_load
+    from mustherd.store.errors import OwnedError
+
+    if (owner := store.owner()) is not None:
+        raise OwnedError(store.folder, owner)
+    lay_out_load(store.folder, experiment)
+    result = Result(store.folder)
+    try:
+        ending = run_here(store.folder, experiment, operator, told.watch, stop)
+    except KeyboardInterrupt as interrupted:
+        result.report()
+        interrupted.add_note(f"{result.folder} is {result.status}; go on: mustherd.resume({str(result.folder)!r})")
+        raise
+    result.report()
+    if (failed := _failure(ending.code, ending.words, store, result)) is not None:
+        if told.error is not None:
+            failed.add_note(_note(told, result))
+        raise failed
+    if told.error is not None:
+        told.error.add_note(_note(told, result))
+        raise told.error
+    return result
+
+
+def _failure(code: int, words: str, store: "Store", result: Result) -> ExperimentFailedError | None:
+    """The error of a run that ended badly."""
+    row = store.experiment()
+    if code < 0:
+        return ExperimentFailedError(f"the shepherd was killed by signal {-code}", result, signal=-code)
+    if row.status in ("done", "stopped"):
+        return None
+    reason = row.status_detail if row.status == "failed" and row.status_detail else words
+    # 2: the nodes can't do what the definition asks.
+    return ExperimentFailedError(reason, result, exit_code=2 if code == 2 else 3)
+
+
+def _note(told: _Told, result: Result) -> str:
+    times = "once" if told.errors == 1 else f"{told.errors} times"
+    return f"on_event raised {times}; the experiment went on without it: mustherd.open({str(result.folder)!r})"
+
+
+def _read(definition: "Experiment | File | None") -> "tuple[str, Experiment]":
+    """A definition's text and meaning."""
+    from mustherd.definition import Experiment, load, loads, quickstart
+
+    if definition is None:
+        text = quickstart()
+        return text, loads(text, "quickstart.yml")
+    if isinstance(definition, Experiment):
+        text = definition.to_yaml()
+        # Read again: a copy with other values was never checked.
+        return text, loads(text, definition.source.file or "experiment.yml")
+    if isinstance(definition, str) and "\n" in definition:
+        return definition, loads(definition, "the definition")
+    file = Path(definition)
+    experiment = load(file)
+    return file.read_text(encoding="utf-8"), experiment
+
+
+def _refuse_changed(experiment: "Experiment", now: "Experiment | File", folder: File) -> None:
+    from mustherd.definition import Experiment, changes
+    from mustherd.store.errors import StoreError
+
+    differences = changes(experiment, check(now))
+    if differences:
+        named = "the definition" if isinstance(now, Experiment) or "\n" in str(now) else now
+        what = "; ".join(differences)
+        raise StoreError(f"{named} isn't what {folder} was started with ({what}): start a new experiment with it")
+
+
+def _operator(musters: int | None, listen: str, keys: File | None) -> "Operator":
+    from mustherd.experiment.local_herd import Operator
+
+    return Operator(listen=listen, keys=None if keys is None else Path(keys), musters=musters)
+
+
+async def _in_thread(
+    call: Callable[..., T], what: object, on_event: "Callable[[Event], object] | None", options: dict[str, Any]
+) -> T:
+    """`call` in a thread, its events told in this loop; when this is cancelled, it is stopped and waited for."""
+    import asyncio
+    import inspect
+
+    loop = asyncio.get_running_loop()
+    stop = options.pop("stop", None) or threading.Event()
+
+    async def told(event: "Event") -> None:
+        answer = on_event(event) if on_event is not None else None
+        if inspect.isawaitable(answer):
+            await answer
+
+    def tell(event: "Event") -> None:
+        asyncio.run_coroutine_threadsafe(told(event), loop).result()
+
+    running = asyncio.ensure_future(
+        asyncio.to_thread(call, what, on_event=tell if on_event is not None else None, stop=stop, **options)
+    )
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait([running])
+        if not running.cancelled():
+            running.exception()  # seen, so that nobody complains that it never was
+        raise

@@ -1,0 +1,44 @@
+"""What must hold before an experiment's folder is made: all that can be told without touching a node."""
+
+from pathlib import Path
+
+from mustherd.definition import Experiment, given_points
+from mustherd.experiment.plug_ins import check_plugins
+from mustherd.experiment.prior import read_prior
+from mustherd.load.placement import LAYOUT, Layout, write
+
+
+def check(experiment: Experiment) -> None:
+    """Raise what is wrong with a definition's plug-ins, or with what it reads from elsewhere.
+
+    DefinitionError, with its line, for a plug-in that isn't installed, options that it refuses, and a table of settings
+    that can't be used; PluginError for one that can't be loaded; StoreError for a prior that says nothing.
+    """
+    check_plugins(experiment)
+    if experiment.search.method == "one-shot":
+        given_points(experiment)
+    if experiment.search.prior is not None:
+        read_prior(experiment)
+
+
+def lay_out_load(folder: Path, experiment: Experiment) -> None:
+    """Say in the experiment's folder which machines make the load, where it doesn't come from the nodes themselves.
+
+    InventoryError where the inventory can't be read or has nobody for it.
+    """
+    generator, inventory = experiment.workload.generator, experiment.herd.inventory
+    layout = None
+    if inventory is not None:
+        # Ansible takes a while to import, and most experiments have no inventory.
+        from mustherd.provision.inventory import InventoryError  # noqa: PLC0415
+        from mustherd.provision.placement import read  # noqa: PLC0415
+
+        layout = read(Path(inventory))
+        if layout is None and generator is not None:
+            raise InventoryError(f"{inventory}: nobody leads the load; fix: put one host into loadgen_leader")
+    elif generator is not None:
+        layout = Layout()
+    if layout is None:
+        (folder / LAYOUT).unlink(missing_ok=True)
+    else:
+        write(layout, folder)
