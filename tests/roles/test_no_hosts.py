@@ -44,3 +44,16 @@ def test_every_playbook_looks_for_a_herd_first() -> None:
                 ["  ansible.builtin.import_playbook: check_inventory.yml"],
                 ["  ansible.builtin.import_playbook: check.yml"],
             ), playbook
+
+
+def test_playbooks_work_from_any_folder(tmp_path: Path) -> None:
+    (tmp_path / "hosts.yml").write_text("all: {hosts: {}}")
+    for playbook in (ROOT / "provision.yml", ROOT / "playbooks/restore.yml"):
+        done = subprocess.run(
+            [Path(sys.executable).with_name("ansible-playbook"), playbook, "-i", "hosts.yml"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "there is no host at all" in done.stdout, done.stdout + done.stderr
