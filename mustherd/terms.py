@@ -6,7 +6,7 @@ exactly, on the node, in the store and in a search.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
@@ -21,22 +21,73 @@ MAX_PIECES = 4096
 """Pieces of a load curve in one window: with them an order still fits into one message."""
 
 
-class KnobInfo(msgspec.Struct, frozen=True, kw_only=True):
+class KnobKind(msgspec.Struct, frozen=True, kw_only=True):
+    """What a knob is on every machine that has it: how its values are written, and what they do to performance."""
+
+    name: str
+    unit: str
+    names: dict[int, str] = {}
+    """Values that mean something other than a number: {1: "adaptive"}. A definition may write these words."""
+    modes: tuple[int, ...] = ()
+    """Values that are no amounts, and so have no order towards the others."""
+    range_step: int = 1
+    """The step of a range of values that a definition gives without one."""
+    scale: Literal["linear", "log"] = "linear"
+    """How equal steps look by their effect."""
+    role: Literal["", "delay", "clock"] = ""
+    """What it does to performance, where a search can make use of it.
+
+    `delay`, in us: it holds requests back, so any percentile of latency is at least about the delay, energy falls with
+    it because fewer interrupts are taken, and the packets that fit into the queues within one delay cap the throughput.
+    `clock`, in MHz: power rises with it everywhere, and below some clock the load no longer fits.
+    """
+    hex_scale: int = 0
+    """Where hex means the word of a register: how many units one count of its field is; 0: hex is a plain number."""
+    hex_shift: int = 0
+    """The bit at which that field begins."""
+
+    def value_of_word(self, word: int) -> int:
+        """What a register's word means, in `unit`: 0x1a00 is 2600 MHz. ValueError for a word that is none."""
+        count, rest = divmod(word, 1 << self.hex_shift)
+        if rest or not 0 < count < 256 or not self.hex_scale:
+            raise ValueError(f"{word:#x} is no register word of '{self.name}'")
+        return count * self.hex_scale
+
+    def offer(
+        self,
+        sheep: str = NODE,
+        *,
+        values: tuple[int, ...] = (),
+        low: int = 0,
+        high: int = -1,
+        step: int = 1,
+        names: Mapping[int, str] | None = None,
+        settle_seconds: float = 0.0,
+    ) -> "KnobInfo":
+        """The knob on a sheep that allows these values; `names` are those that only this machine has."""
+        kind = {field: getattr(self, field) for field in KnobKind.__struct_fields__}
+        info = KnobInfo(
+            **kind, sheep=sheep, values=values, low=low, high=high, step=step, settle_seconds=settle_seconds
+        )
+        return msgspec.structs.replace(
+            info,
+            names={value: word for value, word in {**self.names, **(names or {})}.items() if info.allows(value)},
+            modes=tuple(mode for mode in self.modes if info.allows(mode)),
+        )
+
+
+class KnobInfo(KnobKind, frozen=True, kw_only=True):
     """What a sheep offers to be set, and the values that the node itself allows.
 
     A value is allowed when it is in `values`, or when `low <= value <= high` and it lies on the grid
     `low + k * step`. A knob without a range has `low > high`.
     """
 
-    name: str
     sheep: str
-    unit: str
     values: tuple[int, ...] = ()
     low: int = 0
     high: int = -1
     step: int = 1
-    names: dict[int, str] = {}
-    """Values that mean something other than a number: {1: "adaptive"}."""
     settle_seconds: float = 0.0
     """How long after a write the node may still be moving to it, on the node's clock."""
 

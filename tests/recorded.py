@@ -3,7 +3,8 @@
 import msgspec
 
 from mustherd.learn.base import Constraint, Problem
-from mustherd.learn.replay import Table, msr_megahertz, read_csv
+from mustherd.learn.replay import Table, read_csv
+from mustherd.node.kinds import DVFS, ITR_DELAY
 from tests.shared_data import path
 
 LOADS = (100_000, 200_000, 400_000, 600_000, 800_000, 1_200_000)
@@ -16,7 +17,7 @@ def table(qps: int, campaign: int = 0) -> Table:
     return Table(
         read_csv(
             path("c6220_memcached_grid.csv"),
-            knobs={"itr-delay": "itr_delay_us", "dvfs": ("dvfs", msr_megahertz)},
+            knobs={"itr-delay": "itr_delay_us", "dvfs": ("dvfs", lambda text: DVFS.value_of_word(int(text, 16)))},
             metrics={
                 "energy_joules": "pkg_joules",
                 "read_p99_us": "read_p99",
@@ -37,7 +38,6 @@ def problem(recorded: Table, qps: int, limit_us: float = 500.0, outstanding: int
         "energy_joules",
         (Constraint("read_p99_us", limit_us), Constraint("achieved_ratio", 0.98, at_least=True)),
         default=DEFAULT,
-        categories={"itr-delay": (1,)},
-        scales={"itr-delay": "log"},
+        kinds={"itr-delay": ITR_DELAY, "dvfs": DVFS},
     )
     return msgspec.structs.replace(searched, in_flight_us=outstanding / qps * 1e6)

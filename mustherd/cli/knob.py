@@ -8,7 +8,7 @@ import typer
 from mustherd.cli.operator import LOCAL, Keys, Shepherd
 
 if TYPE_CHECKING:
-    from mustherd.terms import Reading, Setting
+    from mustherd.terms import KnobInfo, Reading, Setting
     from mustherd.wire.messages import MusterView
 
 app = typer.Typer(
@@ -53,7 +53,7 @@ def set_(
     found = _find(muster, shepherd, keys)
     wanted = {(r.sheep, r.knob): r.asked for r in found.readings if r.asked is not None}
     try:
-        wanted |= {(s.sheep, s.knob): s.value for s in settings_of(_values(values), found.knobs)}
+        wanted |= {(s.sheep, s.knob): s.value for s in settings_of(_values(values, found.knobs), found.knobs)}
     except KeyError as error:
         offered = ", ".join(sorted({knob.name for knob in found.knobs}))
         raise typer.BadParameter(f"{muster} offers no knob {error}; it offers {offered}") from None
@@ -106,7 +106,7 @@ def _carry_out(muster: str, settings: "tuple[Setting, ...]", shepherd: str, keys
     _print([_reading(muster, r) for r in answer.readings], json)
 
 
-def _values(texts: list[str]) -> dict[str, int]:
+def _values(texts: list[str], knobs: "tuple[KnobInfo, ...]") -> dict[str, int]:
     from mustherd.definition.knobs import value
     from mustherd.definition.units import QuantityError
 
@@ -116,7 +116,9 @@ def _values(texts: list[str]) -> dict[str, int]:
         if not equals:
             raise typer.BadParameter(f"{text!r}: write KNOB=VALUE, as in itr-delay=100")
         try:
-            found[key] = value(key, int(raw) if raw.isdecimal() else raw)
+            # As the node itself describes the knob: it may know more words, or no package here know the knob.
+            info = next((knob for knob in knobs if knob.name == key.partition("@")[0]), None)
+            found[key] = value(key, int(raw) if raw.isdecimal() else raw, info)
         except QuantityError as error:
             raise typer.BadParameter(f"{text}: {error}; allowed: {error.allowed}") from None
     return found

@@ -1,6 +1,6 @@
 """`mustherd replay`: any search, on measurements that were made once, over many seeds."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -123,26 +123,31 @@ def _observations(folder: Path) -> list[Any]:
 
 
 def _rows(file: Path, knobs: list[str], metrics: list[str], where: list[str]) -> list[Any]:
-    from mustherd.learn.replay import msr_megahertz, read_csv
+    from mustherd.learn.replay import read_csv
 
     columns: dict[str, Any] = {}
     for name, value in _pairs(knobs):
-        column, colon, kind = value.partition(":")
-        if colon and kind != "msr":
+        column, colon, form = value.partition(":")
+        if colon and form != "msr":
             raise ValueError(f"{value!r}: a column's values are whole numbers, or with ':msr' words for MSR 0x199")
-        columns[name] = (column, msr_megahertz) if colon else column
+        columns[name] = (column, _of_word(name)) if colon else column
     if not columns or not metrics:
         raise ValueError("name the columns of a CSV file: --knob NAME=COLUMN ... --metric NAME=COLUMN ...")
     conditions = {name: _number(value, float) for name, value in _pairs(where)}
     return read_csv(file, knobs=columns, metrics=dict(_pairs(metrics)), where=conditions)
 
 
-def _problem(table: "Table", objective: str, limits: tuple[Any, ...], default: dict[str, int]) -> "Problem":
-    from mustherd.definition.knobs import words_of
+def _of_word(knob: str) -> Callable[[str], int]:
+    from mustherd.definition.knobs import kind_of_knob
 
-    modes = {name: tuple(v for v in words_of(name).modes if v in table.values(name)) for name in table.knobs}
-    scales = {name: words_of(name).scale for name in table.knobs}
-    return table.problem(objective, limits, default or None, modes, scales)
+    kind = kind_of_knob(knob)
+    return lambda text: kind.value_of_word(int(text, 16))
+
+
+def _problem(table: "Table", objective: str, limits: tuple[Any, ...], default: dict[str, int]) -> "Problem":
+    from mustherd.definition.knobs import kind_of_knob
+
+    return table.problem(objective, limits, default or None, {name: kind_of_knob(name) for name in table.knobs})
 
 
 def _print(found: dict[str, Any], point: dict[str, int], value: float, objective: str) -> None:

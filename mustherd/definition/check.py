@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING
 from mustherd.definition.errors import Finding, Path, listed, nearest, shown
 from mustherd.definition.knobs import KnobValues, disallowed, value_text
 from mustherd.definition.limits import limit_text
-from mustherd.definition.profiles import PROFILES
 from mustherd.load.curve import CurveError
 from mustherd.load.mutilate.command import MutilateOptions
+from mustherd.node.server import knobs as server
+from mustherd.node.twin import knobs as twin
+from mustherd.node.twin.faults import KNOBS
+from mustherd.node.twin.model import PRESETS
+from mustherd.node.twin.profiles import profile
 from mustherd.terms import KnobInfo
 
 if TYPE_CHECKING:
@@ -23,6 +27,9 @@ LARGEST_SPACE = 20_000
 
 UNBELIEVING = ("random", "grid", "one-shot")
 """Searches of ours that learn nothing; of other packages' searches each says by itself whether it uses a prior."""
+
+MOST_CORES = 4096
+"""Cores of a machine that nothing is known of: what its own turn out to be decides when the experiment starts."""
 
 TWIN = "twin"
 """The `search.prior` that is no folder."""
@@ -37,7 +44,9 @@ def broken(experiment: Experiment) -> list[Finding]:
     if experiment.herd.simulated is not None:
         found += _faults(experiment.herd.simulated)
         found += _simulated_load(experiment)
-        found += offered(experiment, PROFILES[experiment.herd.simulated.profile].knobs)
+        found += offered(experiment, twin.offers(profile(experiment.herd.simulated.profile)))
+    if experiment.herd.local is not None:
+        found += offered(experiment, server.offers(len(experiment.herd.local.server_cores) or MOST_CORES))
     return found
 
 
@@ -109,16 +118,14 @@ def _workload(experiment: Experiment) -> Iterator[Finding]:
 
 
 def _simulated_load(experiment: Experiment) -> Iterator[Finding]:
-    known = PROFILES[experiment.herd.simulated.profile].presets if experiment.herd.simulated else ()
     preset = experiment.workload.preset
-    if preset not in known:
-        yield Finding(
-            ("workload", "preset"), f"nothing is known of '{preset}' on a simulated node", listed(list(known)), known[0]
-        )
+    if preset not in PRESETS:
+        problem = f"nothing is known of '{preset}' on a simulated node"
+        yield Finding(("workload", "preset"), problem, listed(list(PRESETS)), PRESETS[0])
 
 
 def _faults(simulated: Simulated) -> Iterator[Finding]:
-    known = [info.name for info in PROFILES[simulated.profile].knobs]
+    known = list(KNOBS)
     path = ("herd", "simulated", "faults")
     faults = simulated.faults
     named: list[tuple[Path, str, bool]] = []
@@ -211,13 +218,13 @@ def _search(experiment: Experiment) -> Iterator[Finding]:
 
 
 def _twin_prior(experiment: Experiment) -> Iterator[Finding]:
-    known = [info.name for info in PROFILES["c6220"].knobs]
+    known = list(KNOBS)
     for knob in experiment.knobs:
         if knob not in known:
             yield Finding(("search", "prior"), f"the twin knows nothing of '{knob}'", f"knobs {listed(known)}")
-    if experiment.workload.preset not in PROFILES["c6220"].presets:
-        presets = listed(list(PROFILES["c6220"].presets))
-        yield Finding(("search", "prior"), f"the twin knows nothing of '{experiment.workload.preset}'", presets)
+    if experiment.workload.preset not in PRESETS:
+        problem = f"the twin knows nothing of '{experiment.workload.preset}'"
+        yield Finding(("search", "prior"), problem, listed(list(PRESETS)))
 
 
 def _known(experiment: Experiment, path: Path, settings: Mapping[str, int]) -> Iterator[Finding]:

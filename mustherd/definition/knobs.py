@@ -4,12 +4,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import msgspec
-
 from mustherd.definition.errors import Finding, Path, listed, nearest, shown
 from mustherd.definition.units import QuantityError, kind_of, quantity
 from mustherd.definition.yaml import Hex
-from mustherd.terms import MAX_VALUE, KnobInfo
+from mustherd.node.catalog import knob_kind, knob_names
+from mustherd.terms import MAX_VALUE, KnobInfo, KnobKind
 
 MAX_VALUES = 10_000
 """Values of one knob that a search may be given."""
@@ -17,32 +16,6 @@ MAX_VALUES = 10_000
 KEY = re.compile(r"[a-z][a-z0-9-]{0,62}(@[a-z][a-z0-9-]{0,62})?")
 KEY_FORM = "a knob's name such as 'itr-delay', for one sheep 'dvfs@core-3'"
 RANGE_KEYS = ("low", "high", "step")
-
-
-class KnobWords(msgspec.Struct, frozen=True, kw_only=True):
-    """How the values of a knob are written, wherever they are set."""
-
-    unit: str
-    step: int = 1
-    """The step of a range that doesn't say."""
-    words: dict[str, int] = {}
-    modes: tuple[int, ...] = ()
-    """Values that are no amounts, and so have no order towards the others."""
-    hex_scale: int = 0
-    """How many units one count of the register's field is, where hex means the register's word."""
-    hex_shift: int = 0
-    """The bit at which that field begins."""
-    scale: str = "linear"
-
-
-KNOBS: dict[str, KnobWords] = {
-    # ixgbe keeps the delay in steps of 2 us; 0 and 1 are modes of its driver.
-    "itr-delay": KnobWords(unit="us", step=2, words={"off": 0, "adaptive": 1}, modes=(0, 1), scale="log"),
-    # MSR 0x199 holds the ratio to 100 MHz in bits 15:8.
-    "dvfs": KnobWords(unit="MHz", step=100, hex_scale=100, hex_shift=8),
-    "rapl-limit": KnobWords(unit="W"),
-}
-"""The knobs whose values have units, words or registers of their own; values of any other knob are whole numbers."""
 
 
 @dataclass(frozen=True)
@@ -78,55 +51,60 @@ class FindingsError(Exception):
         self.findings = list(findings)
 
 
-def words_of(key: str) -> KnobWords:
-    """How values of the knob that `key` names are written."""
-    return KNOBS.get(key.partition("@")[0], KnobWords(unit=""))
+def kind_of_knob(key: str) -> KnobKind:
+    """What the knob that `key` names is, as the package says that adds it. Raises PluginError where it can't be had.
+
+    Values of a knob that no installed package describes are whole numbers in the knob's own unit.
+    """
+    name = key.partition("@")[0]
+    return knob_kind(name) or KnobKind(name=name, unit="")
 
 
 def value_text(key: str, value: int) -> str:
     """A value with its unit, or the word for it: '2600 MHz', 'adaptive'."""
-    words = words_of(key)
-    named = next((word for word, meant in words.words.items() if meant == value), "")
-    return named or f"{value} {words.unit}".rstrip()
+    kind = kind_of_knob(key)
+    return kind.names.get(value) or f"{value} {kind.unit}".rstrip()
 
 
-def value(key: str, raw: object) -> int:
+def value(key: str, raw: object, kind: KnobKind | None = None) -> int:
     """The value that `raw` means for a knob, in the knob's unit. Raises QuantityError.
 
-    Numbers and amounts with units are taken by what they say; hex is the register's word where the knob has one.
+    Numbers and amounts with units are taken by what they say; hex is the register's word where the knob has one. A
+    node's own `kind` knows more words than what is known of the knob everywhere.
     """
-    words = words_of(key)
-    if isinstance(raw, str) and raw.strip().lower() in words.words:
-        return words.words[raw.strip().lower()]
+    kind = kind or kind_of_knob(key)
+    words = {word: number for number, word in kind.names.items()}
+    if isinstance(raw, str) and raw.strip().lower() in words:
+        return words[raw.strip().lower()]
     if isinstance(raw, str) and re.fullmatch(r"0x[0-9a-fA-F]{1,16}", raw.strip()):
         raw = Hex(raw.strip(), 16)
-    if isinstance(raw, Hex) and words.hex_scale:
-        return _from_word(key, raw, words)
-    if not words.unit and not isinstance(raw, int) and not (isinstance(raw, str) and raw.strip().isdecimal()):
+    if isinstance(raw, Hex) and kind.hex_scale:
+        return _of_word(raw, kind)
+    if not kind.unit and not isinstance(raw, int) and not (isinstance(raw, str) and raw.strip().isdecimal()):
         raise QuantityError(f"{kind_of(raw)} is no value of '{shown(key)}'", "a whole number in the knob's own unit")
     try:
-        amount = quantity(raw, words.unit)
+        amount = quantity(raw, kind.unit)
     except QuantityError as error:
-        better = error.suggestion or nearest(raw, list(words.words))
-        allowed = ", ".join((*words.words, error.allowed)) if error.allowed else ", ".join(words.words)
+        better = error.suggestion or nearest(raw, list(words))
+        allowed = ", ".join((*words, error.allowed)) if error.allowed else ", ".join(words)
         raise QuantityError(str(error), allowed, better) from None
     if amount.denominator != 1:
-        better = f"{raw} GHz" if words.unit == "MHz" and isinstance(raw, float) and amount < 10 else ""
-        raise QuantityError(f"{shown(raw)} is no whole number of {words.unit}", f"whole {words.unit}", better)
+        better = f"{raw} GHz" if kind.unit == "MHz" and isinstance(raw, float) and amount < 10 else ""
+        raise QuantityError(f"{shown(raw)} is no whole number of {kind.unit}", f"whole {kind.unit}", better)
     if not 0 <= amount <= MAX_VALUE:
         raise QuantityError(f"{shown(raw)} is out of range", f"0..{MAX_VALUE}")
     return int(amount)
 
 
-def _from_word(key: str, word: Hex, words: KnobWords) -> int:
-    count, rest = divmod(word, 1 << words.hex_shift)
-    if rest or not 0 < count < 256:
-        example = value_text(key, words.hex_scale * 26)
+def _of_word(word: Hex, kind: KnobKind) -> int:
+    try:
+        return kind.value_of_word(word)
+    except ValueError as error:
+        least = 1 << kind.hex_shift
         raise QuantityError(
-            f"{word:#x} is no register word of '{shown(key)}'",
-            f"hex is a multiple of {1 << words.hex_shift:#x}, as in {26 << words.hex_shift:#x} for {example}",
-        )
-    return count * words.hex_scale
+            str(error),
+            f"hex is a multiple of {least:#x}, as in {26 * least:#x} for {26 * kind.hex_scale} {kind.unit}",
+        ) from None
 
 
 def space(key: str, raw: object) -> KnobValues:
@@ -180,7 +158,8 @@ def _range(key: str, raw: Mapping[str, object]) -> KnobValues:
         for name in raw
         if name not in RANGE_KEYS
     ]
-    parts: dict[str, int] = {"step": words_of(key).step}
+    kind = kind_of_knob(key)
+    parts: dict[str, int] = {"step": kind.range_step}
     for name in RANGE_KEYS:
         if name in raw:
             try:
@@ -192,14 +171,14 @@ def _range(key: str, raw: Mapping[str, object]) -> KnobValues:
     if findings:
         raise FindingsError(findings)
     low, high, step = parts["low"], parts["high"], parts["step"]
-    modes = [m for m in words_of(key).modes if m >= low]
+    modes = [m for m in kind.modes if m >= low]
     if step < 1:
         raise FindingsError([Finding(("step",), "a step is at least 1", "1 or more")])
     if low >= high:
         raise FindingsError([Finding(("low",), f"{low} is not below high, {high}", "low below high")])
     if modes:
         problem = f"{value_text(key, low)} is a mode, where no range can begin"
-        example = f"[{value_text(key, low)}, {{low: {max(words_of(key).modes) + 1}, high: {high}}}]"
+        example = f"[{value_text(key, low)}, {{low: {max(kind.modes) + 1}, high: {high}}}]"
         raise FindingsError([Finding(("low",), problem, f"a list of modes and ranges, as in {example}")])
     if (high - low) // step + 1 > MAX_VALUES:
         raise FindingsError([Finding((), f"a range of {(high - low) // step + 1} values", f"{MAX_VALUES} values")])
@@ -249,7 +228,7 @@ def settings(raw: object) -> dict[str, int]:
 
 def _bad_key(key: object, among: Mapping[str, object]) -> Finding | None:
     if not isinstance(key, str) or not KEY.fullmatch(key):
-        better = nearest(key, list(KNOBS))
+        better = nearest(key, knob_names())
         return Finding((str(key),), f"'{shown(key)}' is no name of a knob", KEY_FORM, better, at_key=True)
     name, _, sheep = key.partition("@")
     if sheep and name in among:
@@ -270,6 +249,12 @@ def disallowed(path: Path, key: str, asked: Iterator[tuple[Path, int]], infos: S
         yield Finding(
             path, f"unknown knob '{key}'", listed(names) or "none: no node offers a knob", nearest(key, names), True
         )
+        return
+    unit = kind_of_knob(key).unit
+    other = next((info for info in offered if unit and info.unit != unit), None)
+    if other is not None:
+        problem = f"{other.sheep} counts '{key}' in {other.unit}, and what is installed here counts it in {unit}"
+        yield Finding(path, problem, "the same version of its package here and on the node", at_key=True)
         return
     for place, asked_value in asked:
         refusing = next((info for info in offered if not info.allows(asked_value)), None)

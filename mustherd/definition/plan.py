@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 
 from mustherd.definition.model import Experiment
-from mustherd.definition.profiles import PROFILES
+from mustherd.node.twin import knobs as twin
+from mustherd.node.twin.profiles import profile
 
 TRIAL_OVERHEAD_SECONDS = 0.25
 """Wall time of a trial besides its load: decision, read-back, flush, storing. An estimate."""
@@ -95,7 +96,7 @@ def plan(experiment: Experiment, musters: int | None = None) -> Plan:
     choosing = search * SUGGESTION_SECONDS if searches else 0.0
     per_round = per_trial / speed + TRIAL_OVERHEAD_SECONDS
     trials = search + baseline + confirm
-    joules = PROFILES[simulated.profile].watts * load.window_seconds * trials if simulated else None
+    joules = profile(simulated.profile).busy_watts * load.window_seconds * trials if simulated else None
     budget = experiment.budget
     in_time = budget.minutes is None or rounds * per_trial <= budget.minutes * 60
     in_energy = budget.joules is None or joules is None or joules <= budget.joules
@@ -122,7 +123,8 @@ def plan(experiment: Experiment, musters: int | None = None) -> Plan:
 
 def _settle_seconds(experiment: Experiment) -> float:
     """The wait before the load: what the definition asks for, or the slowest knob that is known to need longer."""
-    known = PROFILES[experiment.herd.simulated.profile].knobs if experiment.herd.simulated else ()
+    simulated = experiment.herd.simulated
+    known = twin.offers(profile(simulated.profile)) if simulated else ()
     slowest = max((k.settle_seconds for k in known if k.name in experiment.knobs), default=0.0)
     return max(experiment.workload.settle_seconds, slowest)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mustherd.definition import check, settings_table
 from mustherd.definition.errors import Finding
-from mustherd.definition.knobs import words_of
+from mustherd.definition.knobs import kind_of_knob
 from mustherd.definition.model import Experiment
 from mustherd.learn.base import Constraint, Dimension, Problem, Settings
 from mustherd.terms import KnobInfo
@@ -26,18 +26,8 @@ def problem(experiment: Experiment, default: Settings | None = None) -> Problem:
     if len(loads) > 1:
         dimensions.append(Dimension(name=CONTEXT, values=tuple(sorted(int(qps) for qps in loads)), scale="log"))
     for key, space in sorted(experiment.knobs.items()):
-        words = words_of(key)
-        dimensions.append(
-            Dimension(
-                name=key,
-                values=space.values,
-                low=space.low,
-                high=space.high,
-                step=space.step,
-                categories=tuple(mode for mode in words.modes if mode in space),
-                scale=words.scale,
-            )
-        )
+        given = {"values": space.values, "low": space.low, "high": space.high, "step": space.step}
+        dimensions.append(Dimension.of(key, kind_of_knob(key), space, **given))
     margin = experiment.confirmation.margin
     constraints = [c if c.at_least else Constraint(c.metric, c.limit * (1 - margin)) for c in experiment.constraints]
     if experiment.gates.achieved_ratio > 0:

@@ -12,8 +12,8 @@ from mustherd.definition.check import TWIN
 from mustherd.experiment.goal import Goal
 from mustherd.learn.base import Observation, Problem
 from mustherd.metrics import WindowMeasurement
-from mustherd.node.twin.model import predict
-from mustherd.node.twin.profiles import profile
+from mustherd.node.twin.model import predict_at
+from mustherd.node.twin.profiles import DEFAULT
 from mustherd.store.errors import StoreError
 from mustherd.store.store import Store
 from mustherd.terms import Energy, LoadReport
@@ -64,7 +64,7 @@ def _of_folder(folder: Path, experiment: Experiment, task: Problem) -> tuple[Obs
 
 
 def _of_twin(experiment: Experiment, task: Problem) -> tuple[Observation, ...]:
-    known, load = profile("c6220"), experiment.workload
+    load = experiment.workload
     offers = [load.load(qps=qps) for qps in load.loads] or [load.load()]
     share = max(2, int((TWIN_POINTS / len(offers)) ** (1 / len(experiment.knobs))))
     axes = {key: _spread(list(space), share) for key, space in experiment.knobs.items()}
@@ -72,7 +72,7 @@ def _of_twin(experiment: Experiment, task: Problem) -> tuple[Observation, ...]:
     for offered in offers:
         for values in product(*axes.values()):
             point = dict(zip(axes, values, strict=True))
-            here = predict(known, point.get("itr-delay", 1), point.get("dvfs", known.turbo_ask_mhz), offered)
+            here = predict_at(DEFAULT, point, offered)
             report = LoadReport(
                 generator=TWIN, t0_s=0.0, t1_s=load.window_seconds, offered_qps=offered.qps,
                 achieved_qps=here.achieved_qps, requests=round(here.achieved_qps * load.window_seconds), misses=0,

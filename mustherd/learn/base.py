@@ -1,12 +1,13 @@
 """The search port: what every search can be asked and told."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
 from mustherd import metrics
 from mustherd.learn.noise import Noise
+from mustherd.terms import KnobKind
 
 Settings = dict[str, int]
 """One candidate: a knob's key (`itr-delay`, `dvfs`, `dvfs@core-3`) to its value in the knob's canonical unit."""
@@ -27,6 +28,14 @@ class Dimension(msgspec.Struct, frozen=True, kw_only=True):
     categories: tuple[int, ...] = ()
     scale: str = "linear"
     """`linear` or `log`: how the physics suggests that equal steps look."""
+    role: str = ""
+    """What the knob does to performance, where that is known; see mustherd.terms.KnobKind."""
+
+    @classmethod
+    def of(cls, key: str, kind: KnobKind, among: Collection[int], **given: Any) -> "Dimension":
+        """The dimension of a knob; a search chooses `among` values, which `given` says as fields of this struct."""
+        modes = tuple(mode for mode in kind.modes if mode in among)
+        return cls(name=key, categories=modes, scale=kind.scale, role=kind.role, **given)
 
 
 class Constraint(msgspec.Struct, frozen=True):

@@ -3,15 +3,8 @@
 import math
 from collections.abc import Iterator
 
-from mustherd.learn.base import Dimension, Problem, Settings
+from mustherd.learn.base import Problem, Settings
 from mustherd.learn.space import Space
-
-DELAYS = ("itr-delay",)
-"""Knobs that hold a request back, in us: any percentile of latency is at least about the delay, energy falls with it
-because fewer interrupts are taken, and the packets that fit into the queues within one delay cap the throughput."""
-CLOCKS = ("dvfs",)
-"""Knobs that set the clock, in MHz: power rises with it everywhere, and below some clock the load no longer fits."""
-
 
 KNEE_US = 45.0
 """Wire and stack take about 45 us whatever the delay (fitted to a 2 x E5-2690 node under memcached), so delays far
@@ -29,15 +22,9 @@ DELAYS_IN_FLIGHT = 1.36
 188.8e6 / delay requests per second, and 256e6 / 188.8e6 is 1.36."""
 
 
-def role(dimension: Dimension) -> str:
-    """`delay`, `clock` or, for a knob that nothing is known about, an empty string."""
-    name = dimension.name.partition("@")[0]
-    return "delay" if name in DELAYS else "clock" if name in CLOCKS else ""
-
-
 def knees(problem: Problem) -> dict[str, float]:
     """Where each log scale bends, by dimension; see mustherd.learn.space.Axis."""
-    return {d.name: KNEE_US for d in problem.dimensions if role(d) == "delay"}
+    return {d.name: KNEE_US for d in problem.dimensions if d.role == "delay"}
 
 
 def latency_limit(problem: Problem) -> float | None:
@@ -69,17 +56,17 @@ def corners(problem: Problem, space: Space) -> Iterator[Settings]:
     cheap: dict[str, float] = {}
     for axis, dimension in zip(space.axes, problem.dimensions, strict=True):
         low, high = (axis.ordered[0], axis.ordered[-1]) if axis.ordered else (axis.values[0], axis.values[0])
-        match role(dimension):
+        match dimension.role:
             case "clock":
                 cheap[axis.name] = low
             case "delay":
                 cheap[axis.name] = min(high, delay)
             case _:
                 cheap[axis.name] = (low + high) / 2 if default is None else default[axis.name]
-    if any(role(d) for d in problem.dimensions):
+    if any(d.role for d in problem.dimensions):
         yield space.nearest(cheap)
         between = {
-            a.name: (cheap[a.name] + (a.ordered[-1] if role(d) == "clock" else cheap[a.name])) / 2
+            a.name: (cheap[a.name] + (a.ordered[-1] if d.role == "clock" else cheap[a.name])) / 2
             for a, d in zip(space.axes, problem.dimensions, strict=True)
             if a.ordered
         }

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from mustherd.learn.base import Constraint, Dimension, Observation, Problem, Search, Settings
+from mustherd.terms import KnobKind
 
 WITHIN = (0.01, 0.05, 0.10)
 """How near to the optimum a trial has to come, as a share of it, to be counted."""
@@ -65,27 +66,22 @@ class Table:
         objective: str,
         constraints: Sequence[Constraint],
         default: Settings | None = None,
-        categories: Mapping[str, tuple[int, ...]] | None = None,
-        scales: Mapping[str, str] | None = None,
+        kinds: Mapping[str, KnobKind] | None = None,
     ) -> Problem:
         """The search problem over the table's own values, knobs in alphabetical order.
 
+        `kinds` says what some knobs are; nothing is known of the others.
         ValueError where the table has holes: a search could ask for what was never measured.
         """
-        size = 1
+        size, known = 1, kinds or {}
         for knob in self.knobs:
             size *= len(self.values(knob))
         if size != len(self):
             raise ValueError(f"{len(self)} of the {size} combinations of the knobs' values were measured")
         return Problem(
             dimensions=tuple(
-                Dimension(
-                    name=knob,
-                    values=self.values(knob),
-                    categories=(categories or {}).get(knob, ()),
-                    scale=(scales or {}).get(knob, "linear"),
-                )
-                for knob in self.knobs
+                Dimension.of(knob, known.get(knob) or KnobKind(name=knob, unit=""), values, values=values)
+                for knob, values in ((knob, self.values(knob)) for knob in self.knobs)
             ),
             objective=objective,
             constraints=tuple(constraints),
@@ -98,11 +94,6 @@ class Table:
         if not met:
             raise ValueError("no point of the table meets the constraints")
         return min(met, key=problem.cost)
-
-
-def msr_megahertz(text: str) -> int:
-    """MHz of a word for MSR 0x199 in hexadecimal: its bits 15:8 count 100 MHz (0x1a00 is 2600)."""
-    return int(text, 16) // 0x100 * 100
 
 
 def read_csv(

@@ -12,14 +12,12 @@ from mustherd.definition.units import QuantityError, quantity
 from mustherd.learn.base import Observation, Problem, Settings
 from mustherd.learn.load_estimate import C6220, guess
 from mustherd.metrics import RX_BYTES_PER_ROW
+from mustherd.node.kinds import ADAPTIVE, ITR_DELAY
 from mustherd.terms import Load
 
 OPTIONS = ("table", "load")
-ITR_DELAY = "itr-delay"
 ORACLE, MEASURED, GUESSED = "oracle", "measured", "guessed"
 WAYS = (ORACLE, MEASURED, GUESSED)
-ADAPTIVE_US = 1
-"""The delay of a node as it is found."""
 
 
 class Follow:
@@ -54,7 +52,7 @@ class Follow:
             received = seen.metrics.get(RX_BYTES_PER_ROW)
             if received is not None:
                 # A window's median rests on many frames: one guess is enough.
-                self._qps = guess(C6220, seen.point.get(ITR_DELAY, ADAPTIVE_US), received)
+                self._qps = guess(C6220, seen.point.get(ITR_DELAY.name, ADAPTIVE), received)
 
     def propose(self, pending: Sequence[Settings]) -> Settings | None:  # noqa: ARG002
         # Before anything was measured, the highest load's settings: the ones that keep limits at every load.

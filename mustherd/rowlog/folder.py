@@ -1,10 +1,12 @@
 """An experiment's folder, opened to be read: its trials as a frame, its logs by trial, muster and stream."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from mustherd.definition.knobs import words_of
+from mustherd.definition.knobs import kind_of_knob
+from mustherd.definition.units import scale_of
 from mustherd.rowlog.ledger import FILE, Ledger
 from mustherd.rowlog.reader import DataError, Log
 from mustherd.store.store import DATABASE, LOGS, Store
@@ -26,6 +28,7 @@ class ExperimentFolder:
         """
         with Store.open(self.folder, read_only=True) as store:
             trials = store.trials()
+            units = {knob.name: knob.unit for muster in store.musters().values() for knob in muster.knobs}
         rows = []
         for t in trials:
             row: dict[str, object] = {
@@ -37,7 +40,7 @@ class ExperimentFolder:
                 "muster": t.muster,
             }
             row |= {name: pd.to_datetime(getattr(t, name) or None, unit="s", utc=True) for name in TIMES}
-            row |= {setting_column(key): value for key, value in t.settings.items()}
+            row |= {setting_column(key, units): value for key, value in t.settings.items()}
             rows.append(row | t.metrics)
         return pd.DataFrame(rows)
 
@@ -109,8 +112,12 @@ def account_row(log: Log) -> dict[str, object]:
     }
 
 
-def setting_column(key: str) -> str:
-    """A knob's key as a column: `itr-delay` is `itr_delay_us`, `dvfs@node-0` is `dvfs_mhz@node-0`."""
+def setting_column(key: str, units: Mapping[str, str]) -> str:
+    """A knob's key as a column: `itr-delay` is `itr_delay_us`, `dvfs@node-0` is `dvfs_mhz@node-0`.
+
+    `units` are those that the nodes told; a unit that is a count of something (threads) says nothing beside the name.
+    """
     name, at, sheep = key.partition("@")
-    unit = words_of(name).unit.lower()
+    unit = units.get(name) or kind_of_knob(name).unit
+    unit = unit.lower() if unit.isalpha() and len(scale_of(unit)) > 1 else ""
     return f"{name.replace('-', '_')}{f'_{unit}' if unit else ''}{at}{sheep}"

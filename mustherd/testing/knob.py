@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from mustherd.node.knob import Knob, KnobError, check
-from mustherd.terms import KnobInfo
+from mustherd.terms import KnobInfo, KnobKind
 
 
 def some_values(info: KnobInfo) -> list[int]:
@@ -57,6 +57,20 @@ class KnobContract:
         assert info.settle_seconds >= 0
         assert some_values(info), "a knob without values can't be set"
         assert info.names.keys() <= set(some_values(info))
+
+    def test_is_described_by_its_kind(self, knob: Knob) -> None:
+        kind, info = getattr(type(knob), "kind", None), knob.info
+        assert isinstance(kind, KnobKind), "its class says by a `kind` what it is on every machine"
+        told = {name: getattr(info, name) for name in KnobKind.__struct_fields__}
+        described = {name: getattr(kind, name) for name in KnobKind.__struct_fields__}
+        words = {value: word for value, word in kind.names.items() if info.allows(value)}
+        modes = tuple(mode for mode in kind.modes if info.allows(mode))
+        assert told == {**described, "names": info.names, "modes": modes}
+        assert words.items() <= info.names.items(), "a word means the same on every machine"
+
+    def test_words_stand_for_one_value_each(self, knob: Knob) -> None:
+        words = [word.lower() for word in knob.info.names.values()]
+        assert len(set(words)) == len(words)
 
     def test_reading_changes_nothing(self, knob: Knob, same_knob: Knob) -> None:
         there, remembered = (same_knob.read(), same_knob.running()), dict(getattr(knob, "__dict__", {}))

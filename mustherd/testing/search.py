@@ -13,8 +13,8 @@ from mustherd.learn.base import Constraint, Dimension, Observation, Problem, Sea
 
 PROBLEM = Problem(
     dimensions=(
-        Dimension(name="itr-delay", values=(1, 2, 50, 100, 200, 350), categories=(1,), scale="log"),
-        Dimension(name="dvfs", low=1200, high=1800, step=200),
+        Dimension(name="itr-delay", values=(1, 2, 50, 100, 200, 350), categories=(1,), scale="log", role="delay"),
+        Dimension(name="dvfs", low=1200, high=1800, step=200, role="clock"),
     ),
     objective="energy_joules",
     constraints=(Constraint("read_p99_us", 300.0), Constraint("achieved_ratio", 0.98, at_least=True)),

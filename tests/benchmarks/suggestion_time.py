@@ -19,8 +19,8 @@ COUNTS = (10, 50, 100)
 ROUNDS = 12
 PROBLEM = Problem(
     dimensions=(
-        Dimension(name="itr-delay", low=2, high=400, step=2, scale="log"),
-        Dimension(name="dvfs", low=1200, high=2600, step=100),
+        Dimension(name="itr-delay", low=2, high=400, step=2, scale="log", role="delay"),
+        Dimension(name="dvfs", low=1200, high=2600, step=100, role="clock"),
     ),
     objective="energy_joules",
     constraints=(Constraint("read_p99_us", 500.0), Constraint("achieved_ratio", 0.98, at_least=True)),

@@ -32,7 +32,7 @@ def test_the_quickstart_s_problem() -> None:
 def test_modes_have_no_order() -> None:
     found = problem(made(knobs={"itr-delay": ["off", "adaptive", {"low": 2, "high": 10}], "dvfs": [1200]}))
     assert found.dimensions[1] == Dimension(
-        name="itr-delay", values=(0, 1, 2, 4, 6, 8, 10), categories=(0, 1), scale="log"
+        name="itr-delay", values=(0, 1, 2, 4, 6, 8, 10), categories=(0, 1), scale="log", role="delay"
     )
     assert Space(found.dimensions).axes[1].values == (0, 1, 2, 4, 6, 8, 10)
 
@@ -44,7 +44,7 @@ def test_one_load_says_how_long_requests_may_be_under_way() -> None:
 
 def test_a_range_stays_one() -> None:
     found = problem(made(knobs={"dvfs": {"low": 1200, "high": 2600, "step": 200}}))
-    assert found.dimensions == (Dimension(name="dvfs", low=1200, high=2600, step=200),)
+    assert found.dimensions == (Dimension(name="dvfs", low=1200, high=2600, step=200, role="clock"),)
 
 
 def test_the_guard_s_limit_is_the_gate_s() -> None:
@@ -124,3 +124,37 @@ def test_one_sheep_may_be_named() -> None:
     check_knobs(made(**INVENTORY, knobs={"dvfs@node-0": [2600]}), [core, node])
     with pytest.raises(DefinitionError, match="core-3 does not allow 2600 MHz"):
         check_knobs(made(**INVENTORY, knobs={"dvfs@core-3": [2600]}), [core, node])
+
+
+def test_a_node_that_counts_in_another_unit_than_what_is_installed_here_is_refused() -> None:
+    seconds = KnobInfo(name="itr-delay", sheep="node-0", unit="ns", low=0, high=10**6)
+    with pytest.raises(DefinitionError) as caught:
+        check_knobs(made(**INVENTORY, knobs={"itr-delay": [2]}), [seconds])
+    said = "test.yml:7: knobs.itr-delay: node-0 counts 'itr-delay' in ns, and what is installed here counts it in us"
+    assert str(caught.value) == f"{said}; allowed: the same version of its package here and on the node"
+
+
+@pytest.mark.parametrize(
+    ("local", "knobs", "said"),
+    [
+        ({}, {"memcached-treads": [1]}, "7: knobs.memcached-treads: unknown knob 'memcached-treads'"),
+        ({}, {"server-cores": [0, 1]}, "8: knobs.server-cores[0]: node-0 does not allow 0 cores"),
+        (
+            {"server_cores": [0, 1]},
+            {"server-cores": [2, 3]},
+            "12: knobs.server-cores[1]: node-0 does not allow 3 cores",
+        ),
+        ({"server_cores": [0]}, {"cpu-quota": ["100 %", 105]}, "11: knobs.cpu-quota[1]: node-0 does not allow 105 %"),
+        ({}, {"busy-poll": ["2 ms"]}, "8: knobs.busy-poll[0]: node-0 does not allow 2000 us"),
+    ],
+)
+def test_what_no_server_of_this_machine_would_allow_is_said_before_one_is_started(
+    local: dict[str, object], knobs: dict[str, object], said: str
+) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        made(herd={"local": local}, knobs=knobs)
+    assert str(caught.value).startswith(f"test.yml:{said}")
+
+
+def test_what_some_machine_allows_is_left_to_the_one_that_is_there() -> None:
+    made(herd={"local": {}}, knobs={"server-cores": [1, 512], "memcached-threads": [1, 1024], "busy-read": [0, 50]})

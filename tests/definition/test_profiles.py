@@ -6,23 +6,22 @@ import msgspec
 import pytest
 
 from mustherd.definition.herd import Faults, Simulated
-from mustherd.definition.profiles import PROFILES
 from mustherd.definition.workload import Workload
 from mustherd.load.presets import PRESETS, load
 from mustherd.node.twin import TwinFaults, TwinNode, TwinOptions
-from mustherd.node.twin.model import PRESETS as MIXES
-from mustherd.node.twin.profiles import PROFILES as TWINS
+from mustherd.node.twin.knobs import offers
+from mustherd.node.twin.profiles import PROFILES
 from mustherd.terms import Load
 from tests.definition.make import made, refused
 
 
 def test_there_are_the_same_profiles() -> None:
-    assert set(PROFILES) == set(TWINS) == set(get_args(Simulated.model_fields["profile"].annotation))
+    assert set(PROFILES) == set(get_args(Simulated.model_fields["profile"].annotation))
 
 
 @pytest.mark.parametrize("name", sorted(PROFILES))
 def test_the_knobs_are_those_of_the_node(name: str) -> None:
-    assert PROFILES[name].knobs == tuple(knob.info for knob in TwinNode(TwinOptions(profile=name)).knobs)
+    assert offers(PROFILES[name]) == tuple(knob.info for knob in TwinNode(TwinOptions(profile=name)).knobs)
 
 
 def test_the_faults_are_those_of_the_node() -> None:
@@ -51,11 +50,6 @@ def test_a_preset_fills_in_the_share_of_updates() -> None:
     )
     with pytest.raises(KeyError):
         load("sys", 1000)
-
-
-@pytest.mark.parametrize("name", sorted(PROFILES))
-def test_the_mixes_of_requests_are_those_that_the_twin_knows(name: str) -> None:
-    assert PROFILES[name].presets == MIXES
 
 
 def test_a_mix_that_no_twin_knows_is_refused() -> None:

@@ -12,6 +12,7 @@ from mustherd.definition.units import SCALES, QuantityError, number_text, quanti
 from mustherd.definition.yaml import Hex
 from mustherd.learn.base import Constraint
 from mustherd.metrics import OURS, Use
+from mustherd.node.catalog import knob_names
 
 
 @pytest.mark.parametrize(
@@ -91,6 +92,12 @@ def test_every_unit_of_a_family_means_the_same_amount(unit: str, number: int) ->
         ("itr-delay", "off", 0),
         ("itr-delay", Hex(0x32), 50),
         ("rapl-limit", "35 W", 35),
+        ("dvfs", "performance", 1),
+        ("dvfs", "free", 0),
+        ("memcached-threads", "4 threads", 4),
+        ("cpu-quota", "50 %", 50),
+        ("busy-poll", "0.1 ms", 100),
+        ("ring-size-rx@node-0", 512, 512),
         ("threads", 4, 4),
         ("threads", "4", 4),
         ("threads", Hex(0x10), 16),
@@ -130,7 +137,7 @@ def test_no_values(key: str, raw: object, suggestion: str) -> None:
     assert caught.value.suggestion == suggestion
 
 
-@given(st.sampled_from(["itr-delay", "dvfs", "rapl-limit", "threads"]), st.integers(0, 2**53 - 1))
+@given(st.sampled_from([*knob_names(), "threads"]), st.integers(0, 2**53 - 1))
 def test_a_value_reads_back_from_its_text(key: str, number: int) -> None:
     assert value(key, value_text(key, number)) == number
 
@@ -155,6 +162,7 @@ def test_a_range_stays_a_range() -> None:
 def test_a_range_has_the_knob_s_own_step() -> None:
     assert space("dvfs", {"low": 1200, "high": 2600}).step == 100
     assert space("itr-delay", {"low": 2, "high": 400}).step == 2
+    assert space("cpu-quota", {"low": 20, "high": 400}).step == 5
     assert space("threads", {"low": 2, "high": 400}).step == 1
 
 

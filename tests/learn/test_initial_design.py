@@ -9,8 +9,8 @@ from mustherd.learn.space import Space
 
 PROBLEM = Problem(
     dimensions=(
-        Dimension(name="dvfs", low=1200, high=2800, step=400),
-        Dimension(name="itr-delay", values=(1, 2, 100, 150, 200, 400), categories=(1,), scale="log"),
+        Dimension(name="dvfs", low=1200, high=2800, step=400, role="clock"),
+        Dimension(name="itr-delay", values=(1, 2, 100, 150, 200, 400), categories=(1,), scale="log", role="delay"),
     ),
     objective="energy_joules",
     constraints=(Constraint("read_p99_us", 500.0),),

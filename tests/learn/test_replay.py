@@ -8,8 +8,9 @@ import pytest
 
 from mustherd.learn.base import Constraint, Observation, Settings
 from mustherd.learn.registry import make
-from mustherd.learn.replay import Table, msr_megahertz, read_csv, replay, summarize
+from mustherd.learn.replay import Table, read_csv, replay, summarize
 from mustherd.learn.sensitivity import effects, idle_knobs
+from mustherd.node.kinds import DVFS
 from mustherd.testing.search import measured
 from tests.recorded import problem, table
 
@@ -25,7 +26,7 @@ def test_reads_a_file_by_its_columns(tmp_path: Path) -> None:
     file.write_text(CSV)
     found = read_csv(
         file,
-        knobs={"itr-delay": "delay", "dvfs": ("clock", msr_megahertz)},
+        knobs={"itr-delay": "delay", "dvfs": ("clock", lambda text: DVFS.value_of_word(int(text, 16)))},
         metrics={"energy_joules": "joules", "achieved_ratio": "done/qps"},
         where={"day": 0},
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from mustherd.node.kinds import DVFS, ITR_DELAY
 from mustherd.node.knob import KnobError
 from mustherd.node.linux import dvfs, interfaces, meters, state, topology
 from mustherd.node.linux import msr as m
@@ -99,7 +100,7 @@ class _Doctor:
             self._check("nic driver", w.driver, "driver", self._driver),
             self._check("intlog", w.intlog and "a log of every online CPU", "driver", self._intlog),
             self._check("link", "up, with an address", "interface", self._link),
-            self._check("itr-delay", w.itr_delay and "readable", "driver", self._itr_delay),
+            self._check(ITR_DELAY.name, w.itr_delay and "readable", "driver", self._itr_delay),
             self._check("one CPU per queue", w.one_cpu_per_queue and "every queue on a CPU of its own", "affinity",
                         self._affinity),
             self._check("irqbalance", w.irqbalance, "irqbalance", self._irqbalance),
@@ -108,7 +109,7 @@ class _Doctor:
             self._check("governor", w.governor, "governor", self._governor),
             self._check("registers", w.dvfs and "readable on every online CPU", "msr", self._msr),
             self._check("register writes", w.dvfs and "allowed", "msr", self._msr_writes),
-            self._check("dvfs", w.dvfs and "settable", "governor", self._dvfs),
+            self._check(DVFS.name, w.dvfs and "settable", "governor", self._dvfs),
             self._check("energy counters", w.energy and "readable", "msr", self._energy),
             self._check("clock source", w.clock_source, "kernel", self._clock_source),
             *(self._check(f"module {name}", "absent", "mlx4", lambda n=name: self._module(n))  # type: ignore[misc]

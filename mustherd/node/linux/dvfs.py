@@ -6,6 +6,7 @@ Active cores of a package run at the highest request among them, so every means 
 import contextlib
 import re
 
+from mustherd.node.kinds import DVFS, FREE, GOVERNORS
 from mustherd.node.knob import KnobError
 from mustherd.node.linux import msr as m
 from mustherd.node.linux import topology
@@ -13,9 +14,9 @@ from mustherd.node.linux.knob import LinuxKnob, UnfitError, agreed
 from mustherd.node.linux.msr import Msr
 from mustherd.node.linux.speed import Speedometer
 from mustherd.node.linux.tree import Tree, TreeError
-from mustherd.terms import NODE, KnobInfo
+from mustherd.terms import KnobInfo
 
-NAME = "dvfs"
+NAME = DVFS.name
 
 SLACK_MHZ = 50
 """Half a ratio: the bus clock is not quite 100 MHz, and an average is never exact."""
@@ -26,12 +27,6 @@ ANY_MHZ = 100_000
 SANDY_BRIDGE = 0x2A
 """Model number from which ratios count 100 MHz (family 6)."""
 
-FREE = 0
-"""scaling_min_freq and scaling_max_freq as wide as the machine: its governor decides."""
-
-GOVERNORS = {1: "performance", 2: "powersave", 3: "ondemand", 4: "conservative", 5: "schedutil"}
-"""Values of the knob, below any clock, that hand the clock to one of the kernel's governors."""
-
 
 class Dvfs(LinuxKnob):
     """What all means have in common: the CPUs, the clock that runs, and the tolerance for turbo.
@@ -39,6 +34,8 @@ class Dvfs(LinuxKnob):
     A value above the nominal clock asks for turbo, and how much of it there is the CPU decides from moment to moment:
     any clock from nominal on holds.
     """
+
+    kind = DVFS
 
     def __init__(self, tree: Tree, speed: Speedometer, info: KnobInfo, nominal: int) -> None:
         """`nominal` is 0 where the machine doesn't tell."""
@@ -83,10 +80,7 @@ class MsrDvfs(Dvfs):
         except TreeError:
             top = nominal
         step = m.MHZ_PER_RATIO
-        info = KnobInfo(
-            name=NAME,
-            sheep=NODE,
-            unit="MHz",
+        info = DVFS.offer(
             values=tuple(r * step for r in range(nominal + 1, top + 1)),
             low=low * step,
             high=nominal * step,
@@ -129,7 +123,7 @@ class UserspaceDvfs(Dvfs):
         if nominal < max(self._khz):
             # acpi-cpufreq says turbo as the nominal clock plus 1 MHz.
             names[nominal + 1] = "turbo"
-        info = KnobInfo(name=NAME, sheep=NODE, unit="MHz", values=tuple(sorted({*names, *self._khz})), names=names)
+        info = DVFS.offer(values=tuple(sorted({*names, *self._khz})), names=names)
         super().__init__(tree, speed, info, nominal)
         self._codes = {governor: code for code, governor in names.items()}
 
@@ -174,15 +168,11 @@ class BoundsDvfs(Dvfs):
         high = min(most // 100_000 * 100 for _, most in limits)
         if not 0 < low <= high:
             raise KnobError(f"{NAME}: cpufreq names no range of clocks ({low}..{high} MHz)")
-        info = KnobInfo(
-            name=NAME,
-            sheep=NODE,
-            unit="MHz",
+        info = DVFS.offer(
             values=(FREE,),
             low=low,
             high=high,
-            step=100,
-            names={FREE: "free"},
+            step=m.MHZ_PER_RATIO,
         )
         super().__init__(tree, speed, info, nominal)
 

@@ -6,12 +6,10 @@ Drivers differ in what the number means, so each kind has a dialect; all of them
 
 from typing import Protocol
 
+from mustherd.node.kinds import ADAPTIVE, ITR_DELAY, OFF
 from mustherd.node.linux.ethtool import Coalesce, Ethtool
 from mustherd.node.linux.knob import LinuxKnob, UnfitError
-from mustherd.terms import NODE, KnobInfo
-
-NAME = "itr-delay"
-OFF, ADAPTIVE = 0, 1
+from mustherd.terms import KnobInfo
 
 RESET_S = 3.0
 """How long an ixgbe adapter's link is down after a change that crosses 10 us."""
@@ -42,16 +40,7 @@ def _usecs(found: Coalesce) -> int:
 def _info(
     values: tuple[int, ...], low: int, high: int, names: dict[int, str] | None = None, settle: float = 0.0
 ) -> KnobInfo:
-    return KnobInfo(
-        name=NAME,
-        sheep=NODE,
-        unit="us",
-        values=values,
-        low=low,
-        high=high,
-        names=names or {OFF: "off", ADAPTIVE: "adaptive"},
-        settle_seconds=settle,
-    )
+    return ITR_DELAY.offer(values=values, low=low, high=high, names=names, settle_seconds=settle)
 
 
 class Ixgbe:
@@ -82,7 +71,7 @@ class E1000e:
     """
 
     def info(self) -> KnobInfo:
-        names = {OFF: "off", ADAPTIVE: "adaptive", 3: "adaptive-conservative", 4: "balanced"}
+        names = {3: "adaptive-conservative", 4: "balanced"}
         return _info((OFF, ADAPTIVE, 3, 4), 10, 10000, names)
 
     def read(self, found: Coalesce) -> int:
@@ -102,7 +91,7 @@ class Igb:
     """
 
     def info(self) -> KnobInfo:
-        names = {OFF: "off", ADAPTIVE: "adaptive", 3: "adaptive-conservative"}
+        names = {3: "adaptive-conservative"}
         return _info((OFF, ADAPTIVE, 3), 10, 10000, names)
 
     def read(self, found: Coalesce) -> int:
@@ -141,10 +130,10 @@ class Flagged:
 
 
 class Plain:
-    """Any other driver that has rx-usecs: a number, with no adaptive mode."""
+    """Any other driver that has rx-usecs: a number, with no adaptive mode. 1 us is not offered: 1 means adaptive."""
 
     def info(self) -> KnobInfo:
-        return _info((OFF,), 1, 1022, {OFF: "off"})
+        return _info((OFF,), 2, 1022)
 
     def read(self, found: Coalesce) -> int:
         return _usecs(found)
@@ -166,6 +155,8 @@ def dialect(driver: str, found: Coalesce) -> Dialect:
 
 class ItrDelay(LinuxKnob):
     """The knob of one interface."""
+
+    kind = ITR_DELAY
 
     def __init__(self, ethtool: Ethtool, interface: str, dialect: Dialect) -> None:
         super().__init__(dialect.info())

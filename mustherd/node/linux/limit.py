@@ -9,7 +9,7 @@ from mustherd.node.linux.knob import LinuxKnob, UnfitError, agreed
 from mustherd.node.linux.msr import Msr
 from mustherd.node.linux.powercap import PowerZone, package_zones
 from mustherd.node.linux.tree import Cause, Tree, TreeError
-from mustherd.terms import NODE, KnobInfo
+from mustherd.terms import KnobKind
 
 NAME = "rapl-limit"
 
@@ -24,6 +24,8 @@ class RaplLimit(LinuxKnob):
 
     A limit that is switched off or isn't a whole number of watts can't be put back, so it isn't touched.
     """
+
+    kind = KnobKind(name=NAME, unit="W")
 
     def __init__(self, tree: Tree, registers: Msr) -> None:
         """KnobError where powercap has no package with a long-term limit and a highest value for it."""
@@ -42,7 +44,7 @@ class RaplLimit(LinuxKnob):
         low = min(_lowest(tree, registers), high)
         if low <= 0:
             raise KnobError(f"{NAME}: the CPU names no range of limits")
-        super().__init__(KnobInfo(name=NAME, sheep=NODE, unit="W", low=low, high=high))
+        super().__init__(self.kind.offer(low=low, high=high))
 
     def _read(self) -> int:
         return agreed(((zone.name, self._of(zone)) for zone in package_zones(self._tree)), "W")

@@ -1,5 +1,6 @@
 """Model-specific registers through /dev/cpu/N/msr (the module msr, CAP_SYS_RAWIO)."""
 
+from mustherd.node.kinds import DVFS
 from mustherd.node.linux.tree import Cause, Tree, TreeError, wrapped
 
 # Numbers and fields as in Intel's Software Developer's Manual, volume 4.
@@ -22,8 +23,10 @@ PP0_ENERGY_STATUS = 0x639
 PKG_POWER_INFO = 0x614
 """Bits 14:0 thermal design power, 30:16 lowest, 46:32 highest power limit, in units of power."""
 
-MHZ_PER_RATIO = 100
+MHZ_PER_RATIO = DVFS.hex_scale
 """The bus clock of every Intel CPU since Sandy Bridge."""
+RATIO_SHIFT = DVFS.hex_shift
+"""Where PERF_CTL, PERF_STATUS and PLATFORM_INFO hold the ratio."""
 
 
 class Msr:
@@ -54,7 +57,7 @@ class Msr:
 
 def mhz_of_word(word: int) -> int:
     """The clock that a PERF_CTL or PERF_STATUS word names: 0x1a00 is 2600 MHz."""
-    return (word >> 8 & 0xFF) * MHZ_PER_RATIO
+    return (word >> RATIO_SHIFT & 0xFF) * MHZ_PER_RATIO
 
 
 def word_of_mhz(mhz: int) -> int:
@@ -62,4 +65,4 @@ def word_of_mhz(mhz: int) -> int:
     ratio, rest = divmod(mhz, MHZ_PER_RATIO)
     if rest or not 0 < ratio < 256:
         raise ValueError(f"{mhz} MHz is no ratio of {MHZ_PER_RATIO} MHz")
-    return ratio << 8
+    return ratio << RATIO_SHIFT

@@ -13,7 +13,7 @@ from mustherd.node.linux.interfaces import Interface, InterfaceError
 from mustherd.node.linux.itr import ItrDelay
 from mustherd.node.linux.msr import Msr
 from mustherd.node.linux.options import LinuxOptions
-from mustherd.node.linux.rings import RingSize
+from mustherd.node.linux.rings import RxRing, TxRing
 from mustherd.node.linux.tree import Tree, TreeError
 from mustherd.node.logger import NativeLogger, TextLogger
 from mustherd.terms import Facts, Load
@@ -164,9 +164,9 @@ class LinuxNode:
             found.append(ItrDelay(self._ethtool, interface.name, itr.dialect(interface.driver, coalesce)))
         except EthtoolError as error:
             self._missing["no_itr-delay"] = str(error)
-        for direction in ("rx", "tx"):
+        for ring in (RxRing, TxRing):
             try:
-                found.append(RingSize(self._ethtool, interface.name, interface.driver, direction))
+                found.append(ring(self._ethtool, interface.name, interface.driver))
             except (EthtoolError, KnobError) as error:
-                self._missing[f"no_ring-size-{direction}"] = str(error)
+                self._missing[f"no_{ring.kind.name}"] = str(error)
         return found

@@ -1,9 +1,11 @@
 """`ring-size-rx` and `ring-size-tx`: descriptors of each ring of a NIC."""
 
+from typing import ClassVar
+
 from mustherd.node.knob import KnobError
 from mustherd.node.linux.ethtool import Ethtool, Rings
 from mustherd.node.linux.knob import LinuxKnob, UnfitError
-from mustherd.terms import NODE, KnobInfo
+from mustherd.terms import NODE, KnobKind
 
 LOWEST = 64
 
@@ -15,24 +17,23 @@ STEPS = {"ixgbe": 8, "ixgbevf": 8, "igb": 8, "e1000e": 8}
 
 
 class RingSize(LinuxKnob):
-    """Rings of one direction, `rx` or `tx`, of one interface.
+    """Rings of one direction of one interface.
 
     A driver that isn't in STEPS is offered powers of two only, which every driver takes as they are. KnobError when the
     machine doesn't say how large a ring may be.
     """
 
-    def __init__(self, ethtool: Ethtool, interface: str, driver: str, direction: str) -> None:
-        name = f"ring-size-{direction}"
-        most = _of(ethtool.rings(interface), f"{direction}_max")
+    kind: ClassVar[KnobKind]
+    direction: ClassVar[str]
+
+    def __init__(self, ethtool: Ethtool, interface: str, driver: str) -> None:
+        most = _of(ethtool.rings(interface), f"{self.direction}_max")
         if most is None or most < LOWEST:
-            raise KnobError(f"{name} of {NODE}: the driver names no largest size")
+            raise KnobError(f"{self.kind.name} of {NODE}: the driver names no largest size")
         step = STEPS.get(driver, 0)
         powers = tuple(2**n for n in range(LOWEST.bit_length() - 1, min(most, 2**20).bit_length()))
         super().__init__(
-            KnobInfo(
-                name=name,
-                sheep=NODE,
-                unit="descriptors",
+            self.kind.offer(
                 values=() if step else powers,
                 low=LOWEST if step else 0,
                 high=most if step else -1,
@@ -42,10 +43,9 @@ class RingSize(LinuxKnob):
         )
         self._ethtool = ethtool
         self._interface = interface
-        self._direction = direction
 
     def _read(self) -> int:
-        value = _of(self._ethtool.rings(self._interface), self._direction)
+        value = _of(self._ethtool.rings(self._interface), self.direction)
         if value is None:
             raise UnfitError("the driver doesn't report it")
         return value
@@ -54,8 +54,22 @@ class RingSize(LinuxKnob):
         return self._read()
 
     def _write(self, value: int) -> None:
-        rx, tx = (value, None) if self._direction == "rx" else (None, value)
+        rx, tx = (value, None) if self.direction == "rx" else (None, value)
         self._ethtool.set_rings(self._interface, rx, tx)
+
+
+class RxRing(RingSize):
+    """`ring-size-rx`."""
+
+    kind = KnobKind(name="ring-size-rx", unit="descriptors")
+    direction = "rx"
+
+
+class TxRing(RingSize):
+    """`ring-size-tx`."""
+
+    kind = KnobKind(name="ring-size-tx", unit="descriptors")
+    direction = "tx"
 
 
 def _of(rings: Rings, name: str) -> int | None:

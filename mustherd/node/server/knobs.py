@@ -3,11 +3,12 @@
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from mustherd.node.knob import BaseKnob
 from mustherd.node.server.group import UNLIMITED, CpuGroup, GroupError
 from mustherd.node.server.process import Server, ServerError
-from mustherd.terms import NODE, KnobInfo
+from mustherd.terms import KnobInfo, KnobKind
 
 SETTLE_S = 0.2
 """For threads to move to other cores, and a restarted server to be listening."""
@@ -15,17 +16,23 @@ MIN_QUOTA, QUOTA_STEP = 20, 5
 """Percent of a core; the smallest quota that a kernel takes is 1 ms in each period of 5 ms."""
 US_PER_PERCENT = 10_000
 MAX_POLL_US = 1000
+SYSCTL = Path("/proc/sys/net/core")
 WORKERS_PER_CORE = 2
 
 
 class ServerCores(BaseKnob):
     """`server-cores`: how many cores all threads of the server may run on, the first ones of a list."""
 
+    kind = KnobKind(name="server-cores", unit="cores")
+
+    @classmethod
+    def offer(cls, cores: int) -> KnobInfo:
+        """What it allows where the server may be given so many cores."""
+        return cls.kind.offer(low=1, high=cores, settle_seconds=SETTLE_S)
+
     def __init__(self, server: Server, cores: Sequence[int]) -> None:
         """`cores` are those that the server may be given, in that order."""
-        super().__init__(
-            KnobInfo(name="server-cores", sheep=NODE, unit="cores", low=1, high=len(cores), settle_seconds=SETTLE_S)
-        )
+        super().__init__(self.offer(len(cores)))
         self._server = server
         self._cores = tuple(cores)
 
@@ -62,18 +69,16 @@ class ServerCores(BaseKnob):
 class ServerThreads(BaseKnob):
     """`memcached-threads`: worker threads of the server, which is started again to change them."""
 
+    kind = KnobKind(name="memcached-threads", unit="threads")
+
+    @classmethod
+    def offer(cls, cores: int) -> KnobInfo:
+        """What it allows where the server may be given so many cores."""
+        return cls.kind.offer(low=1, high=max(8, WORKERS_PER_CORE * cores), settle_seconds=SETTLE_S)
+
     def __init__(self, server: Server, cores: int, restarted: Callable[[], None]) -> None:
         """`restarted` is called after each restart: limits hold for a process, not for its successor."""
-        super().__init__(
-            KnobInfo(
-                name="memcached-threads",
-                sheep=NODE,
-                unit="threads",
-                low=1,
-                high=max(8, WORKERS_PER_CORE * cores),
-                settle_seconds=SETTLE_S,
-            )
-        )
+        super().__init__(self.offer(cores))
         self._server = server
         self._restarted = restarted
 
@@ -105,20 +110,19 @@ class ServerThreads(BaseKnob):
 class CpuQuota(BaseKnob):
     """`cpu-quota`: time on cores that the server may use, in percent of one core; all cores' worth is no limit."""
 
-    def __init__(self, group: CpuGroup, cores: int) -> None:
-        self._unlimited = 100 * cores
-        super().__init__(
-            KnobInfo(
-                name="cpu-quota",
-                sheep=NODE,
-                unit="%",
-                low=MIN_QUOTA,
-                high=self._unlimited,
-                step=QUOTA_STEP,
-                names={self._unlimited: "unlimited"},
-                settle_seconds=SETTLE_S,
-            )
+    kind = KnobKind(name="cpu-quota", unit="%", range_step=QUOTA_STEP)
+
+    @classmethod
+    def offer(cls, cores: int) -> KnobInfo:
+        """What it allows where the server may be given so many cores."""
+        most = 100 * cores
+        return cls.kind.offer(
+            low=MIN_QUOTA, high=most, step=QUOTA_STEP, names={most: "unlimited"}, settle_seconds=SETTLE_S
         )
+
+    def __init__(self, group: CpuGroup, cores: int) -> None:
+        super().__init__(self.offer(cores))
+        self._unlimited = self.info.high
         self._group = group
 
     def read(self) -> int:
@@ -141,14 +145,28 @@ class CpuQuota(BaseKnob):
 
 
 class Sysctl(BaseKnob):
-    """A number of microseconds under /proc/sys: `busy-poll` and `busy-read`, how long sockets poll a network card.
+    """A number of microseconds under /proc/sys: how long sockets poll a network card.
 
     On loopback there is no card to poll, and they have no effect.
     """
 
-    def __init__(self, name: str, file: Path) -> None:
-        super().__init__(KnobInfo(name=name, sheep=NODE, unit="us", low=0, high=MAX_POLL_US))
-        self._file = file
+    kind: ClassVar[KnobKind]
+    file: ClassVar[Path]
+
+    def __init__(self, file: Path | None = None) -> None:
+        """`file` stands in for the kernel's own."""
+        super().__init__(self.offer())
+        self._file = file or self.file
+
+    @classmethod
+    def offer(cls) -> KnobInfo:
+        """What it allows."""
+        return cls.kind.offer(low=0, high=MAX_POLL_US)
+
+    @classmethod
+    def is_there(cls) -> bool:
+        """Whether this process may set it."""
+        return os.access(cls.file, os.R_OK | os.W_OK)
 
     def read(self) -> int:
         try:
@@ -165,3 +183,28 @@ class Sysctl(BaseKnob):
             self._file.write_text(f"{value}\n", encoding="ascii")
         except OSError as error:
             raise self._error(f"{self._file}: {error.strerror}") from None
+
+
+class BusyPoll(Sysctl):
+    """`busy-poll`: in poll and select."""
+
+    kind = KnobKind(name="busy-poll", unit="us")
+    file = SYSCTL / "busy_poll"
+
+
+class BusyRead(Sysctl):
+    """`busy-read`: in reads."""
+
+    kind = KnobKind(name="busy-read", unit="us")
+    file = SYSCTL / "busy_read"
+
+
+def offers(cores: int) -> tuple[KnobInfo, ...]:
+    """What the knobs of a server that may be given so many cores allow; a machine may lack some of them."""
+    return (
+        ServerCores.offer(cores),
+        ServerThreads.offer(cores),
+        CpuQuota.offer(cores),
+        BusyPoll.offer(),
+        BusyRead.offer(),
+    )

@@ -12,14 +12,12 @@ from mustherd.node.energy import EnergyMeter
 from mustherd.node.knob import Knob
 from mustherd.node.node import RunningLoad
 from mustherd.node.server.group import CpuGroup, GroupError
-from mustherd.node.server.knobs import CpuQuota, ServerCores, ServerThreads, Sysctl
+from mustherd.node.server.knobs import BusyPoll, BusyRead, CpuQuota, ServerCores, ServerThreads
 from mustherd.node.server.process import Server
 from mustherd.terms import Facts, Load
 
 CPU_INFO = Path("/proc/cpuinfo")
 GROUP = "mustherd"
-SYSCTL = Path("/proc/sys/net/core")
-SYSCTLS = {"busy-poll": "busy_poll", "busy-read": "busy_read"}
 
 NO_METER = "none found: the objective is the server's CPU time (server_cpu_seconds)"
 
@@ -73,9 +71,7 @@ class ProcessNode:
         except GroupError as error:
             self._leave_group()
             quota = f"not offered: {error}"
-        knobs += [
-            Sysctl(name, SYSCTL / file) for name, file in SYSCTLS.items() if os.access(SYSCTL / file, os.R_OK | os.W_OK)
-        ]
+        knobs += [knob() for knob in (BusyPoll, BusyRead) if knob.is_there()]
         self._knobs = tuple(knobs)
         self._facts = Facts(
             kind="process",

@@ -4,7 +4,10 @@ import math
 
 import msgspec
 
-ITR, DVFS = "itr-delay", "dvfs"
+from mustherd.node.kinds import DVFS, ITR_DELAY
+from mustherd.node.twin.profiles import DEFAULT
+
+KNOBS = (ITR_DELAY.name, DVFS.name)
 """The names of a twin's knobs."""
 
 
@@ -41,8 +44,8 @@ class TwinFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def __post_init__(self) -> None:
         """ValueError for a fault that can't be."""
         named = {*self.knob_ignored, *self.knob_reverts_after_s, *self.write_error}
-        if unknown := named - {ITR, DVFS}:
-            raise ValueError(f"a twin has the knobs {ITR} and {DVFS}, no {', '.join(sorted(unknown))}")
+        if unknown := named.difference(KNOBS):
+            raise ValueError(f"a twin has the knobs {' and '.join(KNOBS)}, no {', '.join(sorted(unknown))}")
         _at_least(0, lost_rows=self.lost_rows, energy_factor=self.energy_factor, misses=self.misses)
         _at_least(0, **{f"knob_reverts_after_s[{k}]": s for k, s in self.knob_reverts_after_s.items()})
         if self.misses > 1:
@@ -52,7 +55,7 @@ class TwinFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class TwinOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What makes a twin."""
 
-    profile: str = "c6220"
+    profile: str = DEFAULT.name
     speed: float = 1.0
     """Seconds of the twin per real second."""
     seed: int = 1

@@ -1,10 +1,10 @@
 """A twin's knobs: interrupt moderation as ixgbe keeps it, and the clock as IA32_PERF_CTL asks for it."""
 
+from mustherd.node.kinds import ADAPTIVE, DVFS, ITR_DELAY, OFF
 from mustherd.node.knob import BaseKnob
-from mustherd.node.twin.faults import DVFS, ITR
 from mustherd.node.twin.machine import Machine
-from mustherd.node.twin.model import ADAPTIVE
-from mustherd.terms import NODE, KnobInfo
+from mustherd.node.twin.profiles import Profile
+from mustherd.terms import KnobInfo
 
 
 class TwinKnob(BaseKnob):
@@ -32,21 +32,18 @@ class TwinKnob(BaseKnob):
 
 
 class ItrDelay(TwinKnob):
-    """Interrupt moderation in us: 0 off, 1 adaptive, else static, which the adapter keeps in steps of 2 us."""
+    """Interrupt moderation, whose static delays the adapter keeps in steps of 2 us."""
+
+    kind = ITR_DELAY
 
     def __init__(self, machine: Machine) -> None:
-        super().__init__(
-            machine,
-            KnobInfo(
-                name=ITR,
-                sheep=NODE,
-                unit="us",
-                values=(0, ADAPTIVE),
-                low=2,
-                high=machine.profile.itr_highest_us,
-                names={0: "off", ADAPTIVE: "adaptive"},
-                settle_seconds=machine.profile.reset_seconds,
-            ),
+        super().__init__(machine, self.offer(machine.profile))
+
+    @classmethod
+    def offer(cls, profile: Profile) -> KnobInfo:
+        """What it allows on a machine of `profile`."""
+        return cls.kind.offer(
+            values=(OFF, ADAPTIVE), low=2, high=profile.itr_highest_us, settle_seconds=profile.reset_seconds
         )
 
     def lands_on(self, value: int) -> int:
@@ -54,24 +51,19 @@ class ItrDelay(TwinKnob):
 
 
 class Dvfs(TwinKnob):
-    """The clock of all cores in MHz; the value above the nominal clock asks for turbo."""
+    """The clock of all cores; the value above the nominal clock asks for turbo."""
+
+    kind = DVFS
 
     def __init__(self, machine: Machine) -> None:
-        low, high = machine.profile.nominal_mhz
-        turbo = machine.profile.turbo_ask_mhz
-        super().__init__(
-            machine,
-            KnobInfo(
-                name=DVFS,
-                sheep=NODE,
-                unit="MHz",
-                values=(turbo,),
-                low=low,
-                high=high,
-                step=100,
-                names={turbo: "turbo"},
-            ),
-        )
+        super().__init__(machine, self.offer(machine.profile))
+
+    @classmethod
+    def offer(cls, profile: Profile) -> KnobInfo:
+        """What it allows on a machine of `profile`."""
+        low, high = profile.nominal_mhz
+        turbo = profile.turbo_ask_mhz
+        return cls.kind.offer(values=(turbo,), low=low, high=high, step=cls.kind.range_step, names={turbo: "turbo"})
 
     def running(self) -> int | None:
         self._machine.advance()
@@ -80,3 +72,8 @@ class Dvfs(TwinKnob):
     def tolerance(self, applied: int, running: int) -> int:  # noqa: ARG002
         """What turbo runs at differs from what asks for it; any other clock runs as it is asked for."""
         return abs(self._machine.profile.shown_mhz(applied) - applied)
+
+
+def offers(profile: Profile) -> tuple[KnobInfo, ...]:
+    """What the knobs of a machine of `profile` allow."""
+    return ItrDelay.offer(profile), Dvfs.offer(profile)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import msgspec
 
+from mustherd.node.kinds import DVFS, ITR_DELAY
 from mustherd.node.twin import model
 from mustherd.node.twin.clock import TwinClock
-from mustherd.node.twin.faults import DVFS, ITR, TwinOptions
+from mustherd.node.twin.faults import TwinOptions
 from mustherd.node.twin.history import History, Stretch
 from mustherd.node.twin.profiles import Profile
 from mustherd.node.twin.registers import Registers
@@ -96,7 +97,7 @@ class Machine:
         self.profile = profile
         self.options = options
         self.clock = clock
-        self.originals = {ITR: model.ADAPTIVE, DVFS: profile.turbo_ask_mhz}
+        self.originals = profile.found_at
         self.registers = Registers(self.originals, state_file)
         self.joules = 0.0
         """Energy of both packages since the twin began."""
@@ -184,13 +185,13 @@ class Machine:
 
     def _store(self, name: str, value: int) -> None:
         border = self.profile.itr_reset_at_us
-        crosses = name == ITR and (self.registers[name] < border) != (value < border)
+        crosses = name == ITR_DELAY.name and (self.registers[name] < border) != (value < border)
         self.registers[name] = value
         if crosses:
             self._link_up_at = self._now + self.profile.reset_seconds
 
     def _effective_mhz(self) -> int:
-        return self.originals[DVFS] if self.options.faults.dvfs_without_effect else self.registers[DVFS]
+        return self.originals[DVFS.name] if self.options.faults.dvfs_without_effect else self.registers[DVFS.name]
 
     def _settled(self) -> TwinState:
         """What the machine does from now on, as its registers and its load are."""
@@ -202,7 +203,7 @@ class Machine:
         if self.options.faults.generator_saturated:
             qps *= 0.9
         load = msgspec.structs.replace(self.work.load, qps=qps)
-        found = model.predict(self.profile, self.registers[ITR], mhz, load)
+        found = model.predict(self.profile, self.registers[ITR_DELAY.name], mhz, load)
         return TwinState(
             power_watts=found.power_watts * self.work.energy_factor,
             busy_fraction=found.busy_fraction,
@@ -224,8 +225,8 @@ class Machine:
                     number=second - 1,
                     seconds=float(second),
                     package_joules=joules + state.power_watts * (second - began),
-                    itr_delay_us=self.registers[ITR],
-                    dvfs_mhz=self.registers[DVFS],
+                    itr_delay_us=self.registers[ITR_DELAY.name],
+                    dvfs_mhz=self.registers[DVFS.name],
                     busy_fraction=state.busy_fraction,
                     achieved_qps=state.achieved_qps,
                 )

@@ -14,13 +14,10 @@ from itertools import product
 
 import msgspec
 
-from mustherd.node.twin.faults import DVFS, ITR
+from mustherd.node.kinds import ADAPTIVE, DVFS, ITR_DELAY
 from mustherd.node.twin.latency import Latency
 from mustherd.node.twin.profiles import Profile
 from mustherd.terms import Load
-
-ADAPTIVE = 1
-"""The itr-delay that hands the moderation to the driver."""
 
 PRESETS = ("etc",)
 """Workloads that the constants were fitted to."""
@@ -199,6 +196,12 @@ def check_load(load: Load) -> None:
         raise ValueError(f"a load needs at least 1 request outstanding, not {load.outstanding}")
 
 
+def predict_at(profile: Profile, settings: Mapping[str, int], load: Load) -> Prediction:
+    """What a node does at `settings`, by knob; a knob that isn't among them is as it was found."""
+    values = {**profile.found_at, **settings}
+    return predict(profile, values[ITR_DELAY.name], values[DVFS.name], load)
+
+
 class Optimum(msgspec.Struct, frozen=True, kw_only=True):
     """The setting of least power that keeps the limits."""
 
@@ -219,10 +222,12 @@ def exhaustive_optimum(
     achieved / offered >= `achieved_ratio`.
     """
     best: Optimum | None = None
-    for itr_us, mhz in product(values.get(ITR, (ADAPTIVE,)), values.get(DVFS, (profile.turbo_ask_mhz,))):
-        found = predict(profile, itr_us, mhz, load)
+    names = list(profile.found_at)
+    for setting in product(*(values.get(name, (found,)) for name, found in profile.found_at.items())):
+        settings = dict(zip(names, setting, strict=True))
+        found = predict_at(profile, settings, load)
         if found.read_us["p99"] > limit_us or found.achieved_qps < achieved_ratio * load.qps:
             continue
         if best is None or found.power_watts < best.prediction.power_watts:
-            best = Optimum(values={ITR: itr_us, DVFS: mhz}, prediction=found)
+            best = Optimum(values=settings, prediction=found)
     return best

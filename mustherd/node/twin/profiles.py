@@ -6,6 +6,8 @@ which errors. `make bench NAME=twin_fidelity` prints the errors anew.
 
 import msgspec
 
+from mustherd.node.kinds import ADAPTIVE, DVFS, ITR_DELAY
+
 
 class PowerFit(msgspec.Struct, frozen=True, kw_only=True):
     """Constants of the power of both packages, see `model.power_watts`. f in GHz."""
@@ -144,6 +146,13 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     service: ServiceFit
     latency: LatencyFit
     loop: LoopFit
+    busy_watts: float
+    """Of its packages under load, as it is found: the most that the record has."""
+
+    @property
+    def found_at(self) -> dict[str, int]:
+        """Its knobs' values before anybody sets them."""
+        return {ITR_DELAY.name: ADAPTIVE, DVFS.name: self.turbo_ask_mhz}
 
     def ghz(self, mhz: int) -> float:
         """The clock that runs when `mhz` is asked for."""
@@ -224,6 +233,7 @@ C6220 = Profile(
         polling_us=75.0,
         sharpness=9.712,
     ),
+    busy_watts=103.0,  # 3103 J in 30 s
 )
 """CloudLab c6220: memcached with 16 threads under mutilate's ETC load with 256 requests outstanding.
 
@@ -249,6 +259,9 @@ Without load the power is an extrapolation: the record has no idle machine in it
 """
 
 PROFILES = {p.name: p for p in (C6220,)}
+
+DEFAULT = C6220
+"""What a twin is that nothing else is said of."""
 
 
 def profile(name: str) -> Profile:

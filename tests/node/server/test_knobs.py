@@ -7,7 +7,7 @@ import pytest
 
 from mustherd.load.local_server import Server
 from mustherd.node.knob import KnobError, check
-from mustherd.node.server.knobs import CpuQuota, ServerCores, ServerThreads, Sysctl
+from mustherd.node.server.knobs import BusyPoll, CpuQuota, ServerCores, ServerThreads
 from mustherd.node.server.process import ServerError
 from mustherd.testing.knob import KnobContract
 from tests.load.stand import served
@@ -92,11 +92,11 @@ class TestSysctl(KnobContract):
 
     @pytest.fixture
     def knob(self, file):
-        return Sysctl("busy-poll", file)
+        return BusyPoll(file)
 
     @pytest.fixture
     def same_knob(self, file):
-        return Sysctl("busy-poll", file)
+        return BusyPoll(file)
 
     @pytest.fixture
     def settle(self):

@@ -1,0 +1,35 @@
+"""Knobs that more than one kind of node has, so that each is described once. Any other knob's class has its own."""
+
+from mustherd.terms import KnobKind
+
+OFF, ADAPTIVE = 0, 1
+"""Values of `itr-delay` that are modes: no moderation, and the driver's own dynamic one."""
+
+ITR_DELAY = KnobKind(
+    name="itr-delay",
+    unit="us",
+    names={OFF: "off", ADAPTIVE: "adaptive"},
+    modes=(OFF, ADAPTIVE),
+    # ixgbe keeps the delay in steps of 2 us.
+    range_step=2,
+    scale="log",
+    role="delay",
+)
+
+FREE = 0
+"""The value of `dvfs` that leaves the machine's whole range to its driver."""
+
+GOVERNORS = {1: "performance", 2: "powersave", 3: "ondemand", 4: "conservative", 5: "schedutil"}
+"""Values of `dvfs`, below any clock, that hand the clock to one of the kernel's governors."""
+
+DVFS = KnobKind(
+    name="dvfs",
+    unit="MHz",
+    names={FREE: "free", **GOVERNORS},
+    modes=(FREE, *GOVERNORS),
+    range_step=100,
+    role="clock",
+    # MSR 0x199 holds the ratio to 100 MHz in bits 15:8, on every Intel CPU since Sandy Bridge.
+    hex_scale=100,
+    hex_shift=8,
+)
