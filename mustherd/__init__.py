@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mustherd.api import run as run
     from mustherd.api import stop as stop
     from mustherd.api import watch as watch
+    from mustherd.client import HerdClient as HerdClient
     from mustherd.definition import DefinitionError as DefinitionError
     from mustherd.definition import Experiment as Experiment
     from mustherd.definition import Plan as Plan
@@ -47,6 +48,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "mustherd.api": "run resume arun aresume plan check open watch stop list_experiments ExperimentFailedError",
+    "mustherd.client": "HerdClient",
     "mustherd.definition": "Experiment Plan DefinitionError",
     "mustherd.errors": "UserError",
     "mustherd.experiment.events": "Event PhaseChanged MusterChanged TrialStarted TrialEnded Progress VerdictReached"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mustherd.api import EXPERIMENTS
+from mustherd.cli.printing import console, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -76,15 +77,15 @@ def plan(
 
     planned = api.plan(definition, musters=musters)
     if json:
-        _print_json(planned.to_dict())
+        print_json(planned.to_dict())
         return
-    console = _console()
-    table = new_table(console)
+    terminal = console()
+    table = new_table(terminal)
     table.add_column("plan")
     table.add_column("")
     for row in planned.rows():
         table.add_row(*row)
-    emit(console, table)
+    emit(terminal, table)
 
 
 @app.command()
@@ -92,7 +93,7 @@ def schema() -> None:
     """Print the JSON schema of the definition, for editors."""
     from mustherd.definition import json_schema
 
-    _print_json(json_schema())
+    print_json(json_schema())
 
 
 @app.command("list")
@@ -107,10 +108,10 @@ def list_(
 
     found = api.list_experiments(parent)
     if json:
-        _print_json(list_form(found))
+        print_json(list_form(found))
         return
-    console = _console()
-    emit(console, experiments_table(found, console))
+    terminal = console()
+    emit(terminal, experiments_table(found, terminal))
 
 
 @app.command()
@@ -122,10 +123,10 @@ def show(folder: NewestFolder = None, json: Json = False) -> None:
 
     view = api.open(folder).view()
     if json:
-        _print_json(show_form(view))
+        print_json(show_form(view))
         return
-    console = _console()
-    emit(console, trials_table(view, console), *_front(view, console), verdict_panel(view, console))
+    terminal = console()
+    emit(terminal, trials_table(view, terminal), *_front(view, terminal), verdict_panel(view, terminal))
 
 
 @app.command()
@@ -143,10 +144,10 @@ def pick(
     view = api.open(folder).view()
     form = pick_form(view, limits_of(limit or []))
     if json:
-        _print_json(form)
+        print_json(form)
     else:
-        console = _console()
-        emit(console, picks_table(form, view, console))
+        terminal = console()
+        emit(terminal, picks_table(form, view, terminal))
     raise typer.Exit(0 if all(row["settings"] is not None for row in form["picks"]) else 1)
 
 
@@ -165,10 +166,10 @@ def table(
     result = api.open(folder)
     rows = result.table(to)
     if json:
-        _print_json({"folder": str(result.folder), "table": [msgspec.to_builtins(row) for row in rows]})
+        print_json({"folder": str(result.folder), "table": [msgspec.to_builtins(row) for row in rows]})
         return
-    console = _console()
-    emit(console, loads_table(result.view(), console))
+    terminal = console()
+    emit(terminal, loads_table(result.view(), terminal))
 
 
 @app.command()
@@ -183,7 +184,7 @@ def report(
     result = api.open(folder)
     written = result.report(to)
     if json:
-        _print_json({"folder": str(result.folder), "report": str(written)})
+        print_json({"folder": str(result.folder), "report": str(written)})
     else:
         typer.echo(written)
 
@@ -203,10 +204,10 @@ def compare(
         raise typer.BadParameter("name at least two experiments", param_hint="FOLDERS")
     views = [api.open(folder).view() for folder in folders]
     if json:
-        _print_json(compare_views(views))
+        print_json(compare_views(views))
         return
-    console = _console()
-    emit(console, compare_table([row_of(view) for view in views], console))
+    terminal = console()
+    emit(terminal, compare_table([row_of(view) for view in views], terminal))
 
 
 @app.command()
@@ -222,19 +223,19 @@ def status(folder: NewestFolder = None, keys: Keys = None, json: Json = False) -
     stands = "killed" if view.status == "interrupted" else view.status
     if json:
         found = {"experiment": result.name, "folder": str(result.folder), "trials": view.counts, "status": stands}
-        _print_json({**found, "phase": view.experiment.phase, "musters": [msgspec.to_builtins(x) for x in musters]})
+        print_json({**found, "phase": view.experiment.phase, "musters": [msgspec.to_builtins(x) for x in musters]})
         return
-    console = _console()
-    table = new_table(console)
+    terminal = console()
+    table = new_table(terminal)
     for column in ("muster", "state", "decision in force", "answer (ms)"):
         table.add_column(column)
     for x in musters:
         answer = f"{x.answer_ms:.1f}" if x.answer_ms else ""
         table.add_row(x.name, x.presence, str(x.in_force or ""), answer)
     counts = ", ".join(f"{n} {state}" for state, n in view.counts.items() if n)
-    console.print(f"{result.name}: {stands}, {counts or 'no trials yet'}", markup=False)
+    terminal.print(f"{result.name}: {stands}, {counts or 'no trials yet'}", markup=False)
     if musters:
-        emit(console, table)
+        emit(terminal, table)
 
 
 @app.command()
@@ -245,16 +246,16 @@ def stop(folder: NewestFolder = None, keys: Keys = None, json: Json = False) -> 
     where = folder if folder is not None else api.open().folder
     api.stop(where, keys=keys)
     if json:
-        _print_json({"folder": str(where), "status": "stopping"})
+        print_json({"folder": str(where), "status": "stopping"})
     else:
         typer.echo(f"{where}: stopping")
 
 
-def _front(view: "View", console: "Console") -> list[Any]:
+def _front(view: "View", terminal: "Console") -> list[Any]:
     """The front's table, where there is one."""
     from mustherd.report.table import front_table
 
-    return [front_table(view, console)] if view.goal.second else []
+    return [front_table(view, terminal)] if view.goal.second else []
 
 
 def _conduct(run: "Callable[[Watch], Result]", json: bool) -> None:
@@ -264,15 +265,15 @@ def _conduct(run: "Callable[[Watch], Result]", json: bool) -> None:
     from mustherd.report.live import follow
     from mustherd.report.table import emit, verdict_panel
 
-    console = _console(stderr=json)
+    terminal = console(stderr=json)
 
     interrupted: list[Path] = []
 
     def watch(folder: Path, is_over: Callable[[], bool]) -> None:
         try:
-            follow(folder, console, until=is_over)
+            follow(folder, terminal, until=is_over)
         except KeyboardInterrupt:
-            console.print("stopping: nodes are put back, what was found is kept")
+            terminal.print("stopping: nodes are put back, what was found is kept")
             interrupted.append(folder)
             raise
 
@@ -288,29 +289,17 @@ def _conduct(run: "Callable[[Watch], Result]", json: bool) -> None:
     view = result.view()
     go_on = f"go on: mustherd experiment resume {result.folder}"
     if failed is not None and failed.signal:
-        console.print(f"{failed.reason}; {go_on}")
+        terminal.print(f"{failed.reason}; {go_on}")
     elif failed is not None:
-        console.print(f"failed: {failed.reason}", markup=False, style="red")
-        console.print(f"logs: {result.folder}/*.log; {go_on}", markup=False)
+        terminal.print(f"failed: {failed.reason}", markup=False, style="red")
+        terminal.print(f"logs: {result.folder}/*.log; {go_on}", markup=False)
     elif view.status == "done":
-        emit(console, *_front(view, console), verdict_panel(view, console))
+        emit(terminal, *_front(view, terminal), verdict_panel(view, terminal))
     else:
-        console.print(f"{view.status}; {go_on}")
-    console.print(f"folder: {result.folder}", markup=False, soft_wrap=True)
-    console.print(f"report: {result.folder / REPORT}", markup=False, soft_wrap=True)
+        terminal.print(f"{view.status}; {go_on}")
+    terminal.print(f"folder: {result.folder}", markup=False, soft_wrap=True)
+    terminal.print(f"report: {result.folder / REPORT}", markup=False, soft_wrap=True)
     if json:
-        _print_json(result.summary())
+        print_json(result.summary())
     code = failed.exit_code if failed is not None else result.exit_code
     raise typer.Exit(0 if code is None else code)
-
-
-def _console(*, stderr: bool = False) -> "Console":
-    from rich.console import Console
-
-    return Console(stderr=stderr, highlight=False)
-
-
-def _print_json(value: Any) -> None:
-    import json
-
-    typer.echo(json.dumps(value, indent=2))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mustherd.cli.operator import LOCAL, Keys, Shepherd
+from mustherd.cli.printing import console, print_json
 
 if TYPE_CHECKING:
     from mustherd.provision.failures import Step
@@ -86,8 +87,6 @@ def make_inventory(
 
 def _play(playbook: str, inventory: Path, tags: list[str] | None, limit: str, check: bool, json: bool) -> None:
     """Run a playbook of the checkout in the current folder, a line for each task; exit 3 when a host isn't done."""
-    from json import dumps
-
     from mustherd.provision.runner import run
 
     def tell(step: "Step") -> None:
@@ -103,7 +102,7 @@ def _play(playbook: str, inventory: Path, tags: list[str] | None, limit: str, ch
         raise typer.Exit(130) from None
     if json:
         failures = [{"host": f.host, "task": f.task, "message": f.message, "fix": f.fix} for f in outcome.failures]
-        typer.echo(dumps({"code": outcome.code, "changed": outcome.changed, "failures": failures}, indent=2))
+        print_json({"code": outcome.code, "changed": outcome.changed, "failures": failures})
     else:
         for host, changed in sorted(outcome.changed.items()):
             typer.echo(f"{host}: {changed} changed")
@@ -116,29 +115,26 @@ def _play(playbook: str, inventory: Path, tags: list[str] | None, limit: str, ch
 @app.command()
 def status(shepherd: Shepherd = LOCAL, keys: Keys = None, json: Json = False) -> None:
     """Say who is in the herd of a running shepherd, and how it is."""
-    from json import dumps
-
     import msgspec
-    from rich.console import Console
 
-    from mustherd.cli.operator import status as ask_status
+    from mustherd.client import HerdClient
     from mustherd.report.table import emit, new_table
 
-    herd = ask_status(shepherd, keys)
+    herd = HerdClient(shepherd, keys).status()
     if json:
-        typer.echo(dumps(msgspec.to_builtins(herd), indent=2))
+        print_json(msgspec.to_builtins(herd))
         return
-    console = Console(highlight=False)
-    table = new_table(console)
+    terminal = console()
+    table = new_table(terminal)
     for column in ("muster", "state", "heard", "decision in force", "knobs"):
         table.add_column(column)
     for muster in herd.musters:
         knobs = ", ".join(sorted({knob.name for knob in muster.knobs}))
         heard = f"{muster.silent_s:.1f} s ago"
         table.add_row(muster.name, muster.presence, heard, str(muster.in_force or "none"), knobs)
-    emit(console, table)
+    emit(terminal, table)
     if herd.malformed:
-        console.print(f"{herd.malformed} malformed frames were dropped")
+        terminal.print(f"{herd.malformed} malformed frames were dropped")
 
 
 @app.command()
@@ -151,10 +147,7 @@ def doctor(
 
     Changes nothing. Exit code 1 when something is wrong; what can't be told doesn't fail.
     """
-    from json import dumps
-
     import msgspec
-    from rich.console import Console
     from rich.text import Text
 
     from mustherd.muster.config import ConfigError, load
@@ -170,15 +163,15 @@ def doctor(
         raise ConfigError(f"{wanted or config}: {error}") from None
     checks = examine(options, hold)
     if json:
-        typer.echo(dumps(msgspec.to_builtins(checks), indent=2))
+        print_json(msgspec.to_builtins(checks))
         raise typer.Exit(exit_code(checks))
-    console = Console(highlight=False)
+    terminal = console()
     styles = {Status.OK: "green", Status.WRONG: "red", Status.UNKNOWN: "yellow"}
-    table = new_table(console)
+    table = new_table(terminal)
     for column in ("", "check", "found", "wanted", "fixes it"):
         table.add_column(column)
     for check in checks:
         fix = "" if check.status is Status.OK else f"--tags {check.tag}"
         table.add_row(Text(check.status, style=styles[check.status]), check.name, check.found, check.wanted, fix)
-    emit(console, table)
+    emit(terminal, table)
     raise typer.Exit(exit_code(checks))

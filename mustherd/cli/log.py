@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mustherd.cli.operator import LOCAL, Keys, Shepherd
+from mustherd.cli.printing import print_rows
 
 if TYPE_CHECKING:
+    from mustherd.client import StreamRows
     from mustherd.data import Log
 
 app = typer.Typer(help="Rows of native logs.", no_args_is_help=True, rich_markup_mode=None)
@@ -33,7 +35,7 @@ def list_(
     if not json:
         # What a reader of the table needs; the rest is in the JSON.
         rows = [{k: v for k, v in row.items() if k not in ("received", "passes", "clears")} for row in rows]
-    _print(rows, json)
+    print_rows(rows, json)
 
 
 @app.command()
@@ -70,7 +72,7 @@ def export(
 
     write(logs, into, form, progress)
     if json:
-        _print(written, json)
+        print_rows(written, json)
 
 
 @app.command()
@@ -87,8 +89,11 @@ def start(
     json: Json = False,
 ) -> None:
     """Have a muster read its text streams from now on, outside any trial; its shepherd must write a log."""
-    chosen = tuple(name.strip() for name in columns.split(",") if name.strip())
-    _ask(muster, "start", streams, shepherd, keys, json, label=label, every=every, columns=chosen)
+    from mustherd.client import HerdClient
+
+    chosen = [name.strip() for name in columns.split(",") if name.strip()]
+    herd = HerdClient(shepherd, keys)
+    _counts(herd.start_logs(muster, streams or (), label=label, every=every, columns=chosen), json)
 
 
 @app.command()
@@ -96,7 +101,9 @@ def flush(
     muster: Muster, streams: Streams = None, shepherd: Shepherd = LOCAL, keys: Keys = None, json: Json = False
 ) -> None:
     """Throw away what has piled up in a node's sources; streams that were started stop."""
-    _ask(muster, "flush", streams, shepherd, keys, json)
+    from mustherd.client import HerdClient
+
+    _counts(HerdClient(shepherd, keys).flush_logs(muster, streams or ()), json)
 
 
 @app.command()
@@ -104,31 +111,15 @@ def stop(
     muster: Muster, streams: Streams = None, shepherd: Shepherd = LOCAL, keys: Keys = None, json: Json = False
 ) -> None:
     """Read streams to their end, close them, and print their rows since they were started, produced and lost."""
-    _ask(muster, "stop", streams, shepherd, keys, json)
+    from mustherd.client import HerdClient
+
+    _counts(HerdClient(shepherd, keys).stop_logs(muster, streams or ()), json)
 
 
-def _ask(
-    muster: str, action: str, streams: list[str] | None, shepherd: str, keys: Path | None, json: bool, **more: Any
-) -> None:
-    from mustherd.cli.operator import ask
-    from mustherd.wire import codec
-    from mustherd.wire.messages import Call, LogAction, LogAsk, Refused, Status
+def _counts(rows: "list[StreamRows]", json: bool) -> None:
+    import msgspec
 
-    body = LogAsk(muster=muster, wanted=LogAction(action=action, streams=tuple(streams or ()), **more))
-    try:
-        codec.call(codec.encode(Call(number=1, body=body)))
-    except ValueError as error:
-        raise typer.BadParameter(f"{error}") from None
-    answer = ask(body, shepherd, keys)
-    if isinstance(answer, Status | Refused):
-        reason = answer.reason if isinstance(answer, Refused) else "an answer that makes no sense"
-        typer.echo(f"mustherd: muster {muster}: {reason}", err=True)
-        raise typer.Exit(3)
-    rows = [
-        {"muster": muster, "stream": name, "produced": count, "lost": answer.rows_lost.get(name, 0)}
-        for name, count in answer.rows.items()
-    ]
-    _print(rows, json)
+    print_rows([msgspec.structs.asdict(row) for row in rows], json)
 
 
 def _logs(folder: Path, trial: int | None, muster: str | None, stream: str | None) -> "list[Log]":
@@ -138,24 +129,3 @@ def _logs(folder: Path, trial: int | None, muster: str | None, stream: str | Non
 
     found = data.open(folder).logs(trial=trial, muster=muster)
     return [log for log in found if stream is None or fnmatchcase(log.stream, stream)]
-
-
-def _print(rows: list[dict[str, Any]], json: bool) -> None:
-    from json import dumps
-
-    from rich.console import Console
-
-    from mustherd.report.table import emit, new_table
-
-    if json:
-        typer.echo(dumps(rows, indent=2))
-        return
-    if not rows:
-        return
-    console = Console(highlight=False)
-    table = new_table(console)
-    for column in rows[0]:
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    emit(console, table)
