@@ -13,7 +13,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 
-.PHONY: help setup experiment test check lint types layers unit test-system test-memcached test-vm test-testbed test-root test-machine test-kernel test-pythons bench peers picture lock clean
+# How many tests run at a time, and what a tier may take: seconds on two quiet cores, times TIMES for a machine that is
+# slower or has other work. The budget of each file of tests is in tests/budgets.toml.
+JOBS ?= 2
+NIGHTLY_BENCHMARKS := learning twin_fidelity
+TIMES ?= 2
+within = timeout --foreground --signal=INT --kill-after=30 $$(($(1) * $(TIMES))) $(2) || { code=$$?; \
+	[ $$code != 124 ] || echo "make $@: over its budget of $(1) s times $(TIMES); on a slower or busy machine: make $@ TIMES=4" >&2; exit $$code; }
+
+.PHONY: help setup experiment test check lint types layers unit test-system test-memcached test-vm test-testbed test-root test-machine test-kernel test-pythons test-nightly bench peers picture lock clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,9 +39,11 @@ $(STAMP): requirements.lock pyproject.toml
 experiment: setup  ## tune a simulated herd: a table, a verdict and an HTML report
 	@$(BIN)/mustherd experiment start
 
-test: check unit  ## every check that needs no root
+test: setup  ## every check that needs no root: some 5 minutes on two cores
+	@$(call within,360,$(MAKE) --no-print-directory check unit)
 
-check: lint types layers  ## static checks only
+check: setup  ## static checks only
+	@$(MAKE) --no-print-directory --output-sync=target -j $(JOBS) lint types layers
 
 lint: setup
 	$(BIN)/ruff check .
@@ -48,35 +58,40 @@ types: setup
 layers: setup
 	$(BIN)/lint-imports
 
-unit: setup
-	$(BIN)/pytest
+unit: setup  ## the tests that need no root; single ones: .venv/bin/pytest tests/herd
+	MUSTHERD_BUDGETS=1 $(BIN)/pytest -q -n $(JOBS) --dist worksteal
 
 test-system: test-memcached test-vm  ## as root on Debian: a real memcached, a real kernel; installs what they need
 
 test-memcached: setup
 	@command -v memcached >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends memcached; }
-	$(BIN)/pytest -m memcached
+	@$(call within,300,$(BIN)/pytest -m memcached)
 
 test-vm: setup  ## as root: the node on a real kernel, in a virtual machine
 	tests/testbed/install.sh
-	$(BIN)/pytest -m vm
+	@$(call within,900,$(BIN)/pytest -m vm)
 
 test-testbed: setup  ## as root: provisioning, on hosts with systemd and sshd
 	tests/testbed/install-nspawn.sh
-	$(BIN)/pytest -m testbed
+	@$(call within,3000,$(BIN)/pytest -m testbed)
 
 test-pythons: setup  ## the tests that start no processes, on each newer Python that this machine has
-	tests/pythons.sh
+	@$(call within,1800,tests/pythons.sh)
+
+# What takes longer than anybody waits for: once a night, on a machine of its own. As root all of it.
+test-nightly: setup test-pythons  ## what CI leaves out: other Pythons, the kernel (as root), the long benchmarks
+	@[ "$$(id -u)" != 0 ] || $(MAKE) --no-print-directory test-kernel
+	@for name in $(NIGHTLY_BENCHMARKS); do $(MAKE) --no-print-directory bench NAME=$$name; done
 
 test-root: setup  ## as root: what another user of the machine can't do, and what the kernel's own tools show
-	$(BIN)/pytest -m root
+	@$(call within,300,$(BIN)/pytest -m root)
 
 test-machine: setup  ## as root, on a machine that is there for it: provision it by ansible-runner, and put it back
-	$(BIN)/pytest -m machine
+	@$(call within,1800,$(BIN)/pytest -m machine)
 
 test-kernel: setup  ## as root on Debian 12: a kernel built from source, installed, booted, and taken back
 	tests/testbed/install-kernel.sh
-	$(BIN)/pytest -m kernel
+	@$(call within,7200,$(BIN)/pytest -m kernel)
 
 bench: setup  ## print one benchmark's JSON: make bench NAME=footprint
 	@$(BIN)/python -m tests.benchmarks $(NAME)

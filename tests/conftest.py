@@ -4,14 +4,15 @@ import os
 import socket
 import tomllib
 from collections.abc import Iterator
-from contextlib import ExitStack
 from importlib.metadata import distribution
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import running
+from tests import budgets, running
+from tests.marks import pytest_collection_modifyitems, pytest_runtest_call, pytest_runtest_setup  # noqa: F401 - hooks
 
 # How long an example takes is the machine's business; CI looks at the same examples each time, people at new ones.
 settings.register_profile(
@@ -20,8 +21,9 @@ settings.register_profile(
 settings.load_profile("mustherd")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Without the entry points of this checkout nothing of ours that has a name would be found."""
+    budgets.watch(config)
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = {(group, *entry) for group, entries in project["entry-points"].items() for entry in entries.items()}
     there = {(entry.group, entry.name, entry.value) for entry in distribution("mustherd").entry_points}
@@ -36,12 +38,20 @@ def _nothing_outlives_its_test() -> Iterator[None]:
     running.end_all()
 
 
+def _ports() -> Iterator[int]:
+    """Below those that the kernel gives away by itself, and not another worker's: free ones stay free."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for port in cycle(range(20_000 + 500 * (worker % 20), 20_500 + 500 * (worker % 20))):
+        with socket.socket() as probe:
+            free = probe.connect_ex(("127.0.0.1", port)) != 0
+        if free:
+            yield port
+
+
+PORTS = _ports()
+
+
 @pytest.fixture
 def free_ports() -> tuple[int, int, int, int]:
     """Four ports that nothing listens on."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(4)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        pulse, log, control, coordinate = (each.getsockname()[1] for each in sockets)
-    return pulse, log, control, coordinate
+    return next(PORTS), next(PORTS), next(PORTS), next(PORTS)

@@ -5,8 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,17 +23,6 @@ from tests.fakes import FakeNode
 RANGES = {"itr-delay": Range(values=(1,), low=2, high=400), "dvfs": Range(low=1200, high=2800)}
 ANY = Ports(0, 0, 0, 0)
 PATIENCE_S = 20.0
-
-
-def wait_for(what: Callable[[], Any], patience_s: float = PATIENCE_S) -> Any:
-    """The first true value of `what`; fails when there is none in time."""
-    deadline = time.monotonic() + patience_s
-    while time.monotonic() < deadline:
-        found = what()
-        if found:
-            return found
-        time.sleep(0.01)
-    raise AssertionError("it did not happen in time")
 
 
 @contextmanager

@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 from mustherd.node.intlog import COLUMNS
 from mustherd.rowlog.ledger import Booked, Ledger
 from mustherd.wire.endpoints import Ports
-from tests.herding import SERVE, shepherd, wait_for
+from tests.herding import SERVE, shepherd
+from tests.waiting import until
 
 LABEL = "0001-1"
 TSC_KHZ = 2_899_999
@@ -282,7 +283,7 @@ class LogHerd:
                 assert (account.lost, account.malformed, account.repeated) == ({}, {}, 0)
 
     def wait_for(self, count: int, patience_s: float = 60.0) -> None:
-        wait_for(lambda: self.written() >= count, patience_s)
+        until(lambda: self.written() >= count, patience_s)
 
 
 class Feeder(threading.Thread):

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import psutil
 from mustherd.definition import loads
 from mustherd.node.twin.model import exhaustive_optimum, predict
 from mustherd.node.twin.profiles import profile
+from tests.waiting import until
 
 DEFINITION = """\
 name: test
@@ -123,17 +123,6 @@ def complete(tmp_path: Path, text: str, name: str = "x", timeout_s: float = 120)
     code, out, err = start(tmp_path, text, name=name).finish(timeout_s)
     assert out, err
     return code, json.loads(out), err
-
-
-def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
-    """Wait for a condition to be true and give its value."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.01)
-    raise AssertionError("it did not come about in time")
 
 
 def end_all() -> None:

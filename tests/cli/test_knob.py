@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests import running
+from tests.waiting import until
 
 pytestmark = pytest.mark.process
 
@@ -36,7 +37,7 @@ def herd(tmp_path: Path, free_ports: tuple[int, int, int, int]) -> tuple[str, ..
     running.begin("shepherd", "run", "--ports", ",".join(map(str, free_ports)), folder=tmp_path)
     running.begin("muster", "run", "--config", config, folder=tmp_path)
     at = ("--shepherd", f"127.0.0.1:{ports['coordinate']}", "--json")
-    running.until(lambda: '"muster-1"' in running.run("herd", "status", *at)[1])
+    until(lambda: '"muster-1"' in running.run("herd", "status", *at)[1])
     return at
 
 

@@ -82,6 +82,7 @@ def test_what_is_left_out_is_said() -> None:
         Experiment(name="x")
 
 
+@pytest.mark.process
 def test_an_error_has_no_tail_of_the_checker_s() -> None:
     code = "from mustherd.definition import Experiment; Experiment(name='x y')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -11,9 +11,11 @@ import psutil
 import pytest
 
 from mustherd.definition import quickstart
+from mustherd.herd.timing import BEAT_PERIOD_S, LEASE_S
 from mustherd.store.store import Store
 from mustherd.trial import Trial, TrialKind, TrialState
 from tests import running
+from tests.waiting import until
 
 pytestmark = pytest.mark.process
 
@@ -98,18 +100,19 @@ def test_twenty_kills_of_the_shepherd_lose_no_finished_trial(tmp_path: Path) -> 
 def test_a_muster_that_falls_silent_is_noticed_and_the_rest_goes_on(tmp_path: Path, how: signal.Signals) -> None:
     # Slow enough for a trial to be under way whenever the muster is hit.
     run = running.start(tmp_path, running.definition(speed=40, trials=8, repeats=1))
-    running.until(lambda: (run.folder / "store.sqlite").exists() and len(finished(run.folder)) >= 2)
+    until(lambda: (run.folder / "store.sqlite").exists() and len(finished(run.folder)) >= 2)
     muster = run.child("muster-1", "muster.toml")
     assert muster is not None
     hit_at = time.time()
     running.kill(muster, how)
-    running.until(lambda: "muster-missing" in events(run.folder))
+    until(lambda: "muster-missing" in events(run.folder))
     with Store.open(run.folder, read_only=True) as store:
         spoilt = [t for t in store.trials(state=TrialState.INVALID) if t.reason == "muster-missing"]
     assert [t.muster for t in spoilt] == ["muster-1"]
     assert spoilt[0].ended_at - hit_at < 1.5
     if how is signal.SIGSTOP:
-        time.sleep(3.5)
+        # Its lease ends while it stands still.
+        until(lambda: time.time() - hit_at > LEASE_S + BEAT_PERIOD_S)
         running.kill(muster, signal.SIGCONT)
     code, out, err = run.finish()
     assert code in (0, 1), err
@@ -122,8 +125,8 @@ def test_a_muster_that_falls_silent_is_noticed_and_the_rest_goes_on(tmp_path: Pa
 
 
 def test_ctrl_c_stops_in_good_order_and_resume_goes_on(tmp_path: Path) -> None:
-    run = running.start(tmp_path, running.definition(speed=40, trials=8))
-    running.until(lambda: (run.folder / "store.sqlite").exists() and len(finished(run.folder)) >= 2)
+    run = running.start(tmp_path, running.definition(speed=100, trials=8))
+    until(lambda: (run.folder / "store.sqlite").exists() and len(finished(run.folder)) >= 2)
     run.process.send_signal(signal.SIGINT)
     code, out, err = run.finish()
     assert code == 4, err
@@ -141,7 +144,7 @@ def test_ctrl_c_stops_in_good_order_and_resume_goes_on(tmp_path: Path) -> None:
 
 def test_stop_and_status_from_another_terminal(tmp_path: Path) -> None:
     run = running.start(tmp_path, running.definition(speed=10, trials=8))
-    running.until(lambda: (run.folder / "store.sqlite").exists() and len(finished(run.folder)) >= 1)
+    until(lambda: (run.folder / "store.sqlite").exists() and len(finished(run.folder)) >= 1)
     code, out, err = running.run("experiment", "status", run.folder, "--json")
     assert code == 0, err
     status = json.loads(out)
@@ -160,7 +163,7 @@ def test_stop_and_status_from_another_terminal(tmp_path: Path) -> None:
 
 def test_resume_refuses_a_changed_definition(tmp_path: Path) -> None:
     run = running.start(tmp_path, running.definition(speed=40, trials=8))
-    running.until(lambda: (run.folder / "store.sqlite").exists() and len(finished(run.folder)) >= 1)
+    until(lambda: (run.folder / "store.sqlite").exists() and len(finished(run.folder)) >= 1)
     run.process.send_signal(signal.SIGINT)
     run.finish()
     spec = run.folder / "experiment.yml"
@@ -172,7 +175,7 @@ def test_resume_refuses_a_changed_definition(tmp_path: Path) -> None:
 
 def test_no_process_outlives_its_command(tmp_path: Path) -> None:
     run = running.start(tmp_path, running.definition(speed=40, trials=8, method="gp"))
-    running.until(lambda: (run.folder / "store.sqlite").exists() and len(finished(run.folder)) >= 1)
+    until(lambda: (run.folder / "store.sqlite").exists() and len(finished(run.folder)) >= 1)
     children = run.children
     assert len(children) >= 4, "a shepherd, two musters and a search"
     running.kill(psutil.Process(run.process.pid))

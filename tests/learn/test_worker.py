@@ -4,24 +4,19 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
 
 from mustherd.learn.worker import SearchError, SearchProcess
 from mustherd.testing.search import PROBLEM, measured
+from tests.waiting import until
 
 pytestmark = pytest.mark.process
 
 
-def gone(pid: int, seconds: float = 20.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
-            return True
-        time.sleep(0.02)
-    return False
+def gone(pid: int) -> bool:
+    return until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
 
 
 def test_learns_like_the_search_itself() -> None:

@@ -3,7 +3,6 @@
 import getpass
 import hashlib
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from mustherd.load.ssh import SshHost
 from mustherd.reasons import Reason
 from tests.load.mutilate import pretend
 from tests.sshd import Sshd, listening
+from tests.waiting import until
 
 pytestmark = pytest.mark.process
 
@@ -51,12 +51,9 @@ def host(request: pytest.FixtureRequest, sshd: Sshd, home: Path, monkeypatch: py
     far.close()
 
 
-def ended(job: Job) -> int:
-    deadline = time.monotonic() + 30
-    while (code := job.ended()) is None:
-        assert time.monotonic() < deadline, "it does not end"
-        time.sleep(0.01)
-    return code
+def ended(job: Job) -> int | None:
+    until(lambda: job.ended() is not None)
+    return job.ended()
 
 
 def test_its_name_is_its_address_in_the_herd(host: Host) -> None:
@@ -76,15 +73,10 @@ def test_arguments_arrive_as_they_are_and_both_outputs_come_back(host: Host) -> 
 def test_what_it_says_is_heard_while_it_runs_and_it_ends_when_told(host: Host, tmp_path: Path) -> None:
     mark = tmp_path / "ended"
     job = host.start(["sh", "-c", f"trap 'echo > {mark}; exit' HUP TERM; echo begun; while :; do sleep 0.05; done"])
-    deadline = time.monotonic() + 30
-    while "begun" not in job.output():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: "begun" in job.output())
     assert job.ended() is None
     job.end()
-    while not mark.exists():
-        assert time.monotonic() < deadline, "it outlived its job"
-        time.sleep(0.01)
+    until(mark.exists)
 
 
 def test_equal_programs_have_equal_digests(host: Host) -> None:

@@ -45,6 +45,7 @@ class TestFollow(PolicyContract):
 
 
 @pytest.mark.parametrize("name", ["nop", "tune"])
+@pytest.mark.process
 def test_a_policy_keeps_the_interface(name: str) -> None:
     defined = experiment(name)
     policy = make(defined, problem(defined))
@@ -59,6 +60,7 @@ def test_a_policy_keeps_the_interface(name: str) -> None:
         policy.close()
 
 
+@pytest.mark.process
 def test_tune_says_why_it_is_over() -> None:
     text = running.definition(method="one-shot").replace(
         "method: one-shot,", "method: one-shot, settings: {itr-delay: 300, dvfs: 1200},"

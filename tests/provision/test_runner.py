@@ -67,6 +67,7 @@ def test_each_host_that_is_not_done_has_one_message(project: Path) -> None:
     assert outcome.artifacts.is_relative_to(project / "artifacts")
 
 
+@pytest.mark.process
 def test_ctrl_c_stops_a_run_and_says_how_to_go_on(project: Path) -> None:
     (project / "playbooks").mkdir()
     (project / "playbooks/stop.yml").write_text(

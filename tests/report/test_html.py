@@ -105,6 +105,7 @@ def test_the_report_holds_everything(make: Make) -> None:
     assert "<title>trial 2, search on muster-1: itr-delay 20 us, dvfs 2000 MHz; energy 2639 J" in text
 
 
+@pytest.mark.process
 def test_the_report_is_written_whole_and_the_same_every_time(make: Make, tmp_path: Path) -> None:
     store = make()
     path = html.write(store)

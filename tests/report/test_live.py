@@ -118,6 +118,7 @@ def test_a_view_before_anything_has_happened(make: Make) -> None:
     )
 
 
+@pytest.mark.process
 def test_lists_and_views_start_without_the_heavy_libraries() -> None:
     code = (
         "import sys; import mustherd.report.table, mustherd.report.live, mustherd.report.json;"

@@ -79,7 +79,7 @@ def both_lives(herd: LogHerd, feeder: Feeder) -> dict[str, int]:
     herd.kill_shepherd()
     herd.start_shepherd()
     herd.start_muster()
-    time.sleep(1.5)
+    herd.wait_started()
     ballast.unlink()
     return found
 

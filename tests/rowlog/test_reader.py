@@ -257,6 +257,7 @@ def test_the_list_shows_where_rows_went(tmp_path: Path) -> None:
         (["log", "start", "m0", "--label", "../x"], "label"),
     ],
 )
+@pytest.mark.process
 def test_bad_input_gets_one_line(folder: Path, tmp_path: Path, words: list[str], says: str) -> None:
     words = [{"FOLDER": str(folder), "OUT": str(tmp_path / "out")}.get(w, w) for w in words]
     done = subprocess.run(

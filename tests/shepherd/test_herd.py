@@ -21,8 +21,11 @@ from mustherd.wire import keys
 from mustherd.wire import messages as m
 from mustherd.wire.endpoints import MusterEndpoint, OperatorEndpoint, ShepherdEndpoint
 from tests.fakes import ORIGINALS, FakeNode, MemorySink
-from tests.herding import ANY, PATIENCE_S, muster, shepherd, wait_for
+from tests.herding import ANY, PATIENCE_S, muster, shepherd
+from tests.waiting import until
 from tests.wire.test_codec import HELLO
+
+pytestmark = pytest.mark.herd
 
 SLOW = (Setting(NODE, "dvfs", 1300), Setting(NODE, "itr-delay", 100))
 SLOW_VALUES = {"dvfs": 1300, "itr-delay": 100}
@@ -41,7 +44,7 @@ def test_decide_read_back_measure_and_release(tmp_path):
     with shepherd(sink=sink) as (running, ports):
         node = TwinNode(TwinOptions(speed=200))
         with muster(ports, tmp_path, node=node):
-            view = wait_for(lambda: running.musters().get("muster-1"))
+            view = until(lambda: running.musters().get("muster-1"))
             assert [k.name for k in view.knobs] == ["itr-delay", "dvfs"]
             assert view.facts.kind == "twin"
             applied = running.decide("muster-1", SLOW).result(PATIENCE_S)
@@ -60,21 +63,21 @@ def test_decide_read_back_measure_and_release(tmp_path):
             assert all(r.held for r in (*measured.before, *measured.after))
             assert sum(e.joules for e in measured.energies if e.kind == "package") > 1000
             assert measured.rows["power-node-0"] >= 29
-            wait_for(lambda: sink.blocks and sink.blocks[-1].seq >= measured.last_block)
+            until(lambda: sink.blocks and sink.blocks[-1].seq >= measured.last_block)
             assert {b.spool for b in sink.blocks} == {measured.spool}
             assert [b.seq for b in sink.blocks] == list(range(1, len(sink.blocks) + 1))
             assert sum(len(c.columns["dvfs_mhz"]) for c in sink.columns()) == measured.rows["power-node-0"]
             released = running.decide("muster-1", ()).result(PATIENCE_S)
             assert released.outcome == "restored"
             assert {r.knob: r.applied for r in released.readings} == {"itr-delay": 1, "dvfs": 2800}
-        wait_for(lambda: running.musters()["muster-1"].presence == "left")
+        until(lambda: running.musters()["muster-1"].presence == "left")
         assert not [e for e in drained(running) if not isinstance(e, PresenceChanged)]
 
 
 def test_what_was_refused_says_why_and_leaves_the_node_as_it_was_found(tmp_path):
     node = FakeNode()
     with shepherd() as (running, ports), muster(ports, tmp_path, node=node):
-        wait_for(running.musters)
+        until(running.musters)
         running.decide("muster-1", SLOW).result(PATIENCE_S)
         refused = running.decide("muster-1", (Setting(NODE, "dvfs", 99),)).result(PATIENCE_S)
         assert refused.outcome == "refused"
@@ -86,7 +89,7 @@ def test_what_was_refused_says_why_and_leaves_the_node_as_it_was_found(tmp_path)
 def test_a_newer_decision_takes_the_place_of_an_older_one(tmp_path):
     node = FakeNode()
     with shepherd() as (running, ports), muster(ports, tmp_path, node=node):
-        wait_for(running.musters)
+        until(running.musters)
         futures = [running.decide("muster-1", (Setting(NODE, "dvfs", 1200 + 100 * k),)) for k in range(10)]
         wait(futures, PATIENCE_S)
         assert futures[-1].result().outcome == "applied"
@@ -104,10 +107,10 @@ def test_nobody_waits_for_a_muster_that_is_not_there():
 
 
 def test_nobody_waits_for_a_shepherd_that_has_stopped(tmp_path):
-    with shepherd() as (running, ports), muster(ports, tmp_path):
-        wait_for(running.musters)
+    with shepherd() as (running, ports), muster(ports, tmp_path) as one:
+        until(running.musters)
         pending = running.measure("muster-1", **WINDOW | {"window_s": 1000.0})
-        time.sleep(0.1)
+        until(lambda: one._windows.under_way)
         running.stop()
         later = running.decide("muster-1", SLOW)
         for future in (pending, later):
@@ -134,7 +137,7 @@ def test_futures_cannot_be_cancelled_under_the_shepherds_feet():
 def test_many_threads_may_ask_at_once(tmp_path):
     outcomes = []
     with shepherd() as (running, ports), muster(ports, tmp_path):
-        wait_for(running.musters)
+        until(running.musters)
 
         def ask() -> None:
             for _ in range(20):
@@ -152,16 +155,24 @@ def test_many_threads_may_ask_at_once(tmp_path):
     assert set(outcomes) <= {"applied", "decision-superseded"}
 
 
-def test_a_decision_that_was_published_before_anybody_listened_still_arrives(tmp_path):
+def test_a_decision_that_was_published_before_anybody_listened_still_arrives(tmp_path, monkeypatch):
     """The muster's hello comes before it subscribes: the first copies go to nobody."""
     node = FakeNode()
+    published = []
+    publish = ShepherdEndpoint.publish
+
+    def noted(self, target, decision) -> None:
+        publish(self, target, decision)
+        published.append(decision)
+
+    monkeypatch.setattr(ShepherdEndpoint, "publish", noted)
     with shepherd() as (running, ports):
         early = MusterEndpoint("muster-1", "127.0.0.1", ports.__class__(ports.pulse, ports.log, 1, 1))
         try:
-            wait_for(lambda: early.send_pulse(HELLO))
-            wait_for(running.musters)
+            until(lambda: early.send_pulse(HELLO))
+            until(running.musters)
             future = running.decide("muster-1", SLOW)
-            time.sleep(0.3)
+            until(lambda: len(published) >= 2)
             assert not future.done()
         finally:
             early.close()
@@ -186,7 +197,7 @@ def test_copies_are_sent_until_one_arrives(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ShepherdEndpoint, "publish", lossy)
     with shepherd() as (running, ports), muster(ports, tmp_path, node=node):
-        wait_for(running.musters)
+        until(running.musters)
         assert running.decide("muster-1", SLOW).result(PATIENCE_S).outcome == "applied"
         assert node.dvfs.writes == [1300]
         assert len({d.seq for d in lost}) == 1
@@ -196,13 +207,13 @@ def test_a_new_reign_takes_the_muster_in_and_ends_what_was_in_force(tmp_path):
     node = FakeNode()
     with shepherd() as (running, ports):
         with muster(ports, tmp_path, node=node, lease_s=60.0):
-            wait_for(running.musters)
+            until(running.musters)
             running.decide("muster-1", SLOW).result(PATIENCE_S)
             running.stop()
             assert node.values == SLOW_VALUES
             with shepherd(ports) as (successor, _):
-                wait_for(successor.musters)
-                wait_for(lambda: node.values == ORIGINALS)
+                until(successor.musters)
+                until(lambda: node.values == ORIGINALS)
                 assert successor.decide("muster-1", SLOW).result(PATIENCE_S).outcome == "applied"
                 assert successor.musters()["muster-1"].muster_epoch == running.musters()["muster-1"].muster_epoch
         assert node.values == ORIGINALS
@@ -211,10 +222,10 @@ def test_a_new_reign_takes_the_muster_in_and_ends_what_was_in_force(tmp_path):
 def test_a_lease_ends_when_the_shepherd_is_gone(tmp_path):
     node = FakeNode()
     with shepherd() as (running, ports), muster(ports, tmp_path, node=node, lease_s=1.0):
-        wait_for(running.musters)
+        until(running.musters)
         running.decide("muster-1", SLOW).result(PATIENCE_S)
         running.stop()
-        wait_for(lambda: node.values == ORIGINALS)
+        until(lambda: node.values == ORIGINALS)
 
 
 def test_a_muster_restores_what_its_former_life_left_and_says_so(tmp_path):
@@ -226,7 +237,7 @@ def test_a_muster_restores_what_its_former_life_left_and_says_so(tmp_path):
     journal.close()
     node.dvfs.value = 1300
     with shepherd() as (running, ports), muster(ports, tmp_path, node=node):
-        back = wait_for(lambda: [e for e in drained(running) if isinstance(e, PutBack)])
+        back = until(lambda: [e for e in drained(running) if isinstance(e, PutBack)])
         assert "former life" in back[0].reason
         assert [r.applied for r in back[0].readings] == [2600]
         assert node.values == ORIGINALS
@@ -236,13 +247,13 @@ def test_a_node_whose_knob_will_not_go_back_is_counted(tmp_path, caplog):
     node = FakeNode()
     with shepherd() as (running, ports):
         with muster(ports, tmp_path, node=node) as one:
-            wait_for(running.musters)
+            until(running.musters)
             running.decide("muster-1", SLOW).result(PATIENCE_S)
             node.dvfs.write_error = OSError("locked")
             with caplog.at_level(logging.ERROR):
                 released = running.decide("muster-1", ()).result(PATIENCE_S)
             assert [r.error for r in released.readings if r.error] == ["locked"]
-            wait_for(lambda: running.musters()["muster-1"].unrestored == 1)
+            until(lambda: running.musters()["muster-1"].unrestored == 1)
         assert one.unrestored == 1
     assert "NOT RESTORED" in caplog.text
 
@@ -255,7 +266,7 @@ def test_a_window_that_breaks_fails_alone(tmp_path):
 
     node.start_load = broken
     with shepherd() as (running, ports), muster(ports, tmp_path, node=node):
-        wait_for(running.musters)
+        until(running.musters)
         with pytest.raises(HerdError, match="no generator here") as caught:
             running.measure("muster-1", **WINDOW | {"load": Load(qps=1)}).result(PATIENCE_S)
         assert caught.value.reason == "node-error"
@@ -265,9 +276,9 @@ def test_a_window_that_breaks_fails_alone(tmp_path):
 def test_a_decision_interrupts_a_window(tmp_path):
     node = FakeNode()
     with shepherd() as (running, ports), muster(ports, tmp_path, node=node):
-        wait_for(running.musters)
+        until(running.musters)
         future = running.measure("muster-1", **WINDOW | {"window_s": 1000.0, "load": Load(qps=1)})
-        wait_for(lambda: node.loaded)
+        until(lambda: node.loaded)
         running.decide("muster-1", SLOW).result(PATIENCE_S)
         with pytest.raises(HerdError) as caught:
             future.result(PATIENCE_S)
@@ -289,11 +300,11 @@ def test_a_driver_of_blocks_that_fails_does_not_end_the_shepherd(tmp_path, caplo
     sink.error = OSError("disk full")
     node = TwinNode(TwinOptions(speed=500))
     with shepherd(sink=sink) as (running, ports), muster(ports, tmp_path, node=node):
-        wait_for(running.musters)
+        until(running.musters)
         with caplog.at_level(logging.ERROR):
             measured = running.measure("muster-1", **WINDOW | {"window_s": 5.0}).result(PATIENCE_S)
             assert measured.last_block > 0
-            wait_for(lambda: "disk full" in caplog.text)
+            until(lambda: "disk full" in caplog.text)
         assert running.decide("muster-1", ()).result(PATIENCE_S).outcome == "restored"
 
 
@@ -304,14 +315,14 @@ def test_the_herd_over_curve(tmp_path):
         shepherd(keys=keys.for_shepherd(tmp_path / "keys")) as (running, ports),
         muster(ports, tmp_path / "state", keys=own),
     ):
-        wait_for(running.musters)
+        until(running.musters)
         assert running.decide("muster-1", SLOW).result(PATIENCE_S).outcome == "applied"
 
 
 def test_operators_ask_and_set_knobs_by_hand(tmp_path):
     node = FakeNode()
     with shepherd() as (running, ports), muster(ports, tmp_path, node=node):
-        wait_for(running.musters)
+        until(running.musters)
         operator = OperatorEndpoint("127.0.0.1", ports.coordinate)
         try:
             done = operator.call(m.KnobsAsk(muster="muster-1", settings=SLOW), PATIENCE_S)
@@ -328,14 +339,14 @@ def test_operators_ask_and_set_knobs_by_hand(tmp_path):
             assert isinstance(operator.call(m.KnobsAsk(muster="muster-1", settings=()), PATIENCE_S), m.Done)
             assert node.values == ORIGINALS
             assert operator.call(m.StopAsk(), PATIENCE_S) == m.Done()
-            wait_for(lambda: any(isinstance(e, StopAsked) for e in drained(running)))
+            until(lambda: any(isinstance(e, StopAsked) for e in drained(running)))
         finally:
             operator.close()
 
 
 def test_no_knobs_by_hand_while_an_experiment_runs(tmp_path):
     with shepherd(experiment="sweep", folder="/somewhere") as (running, ports), muster(ports, tmp_path):
-        wait_for(running.musters)
+        until(running.musters)
         operator = OperatorEndpoint("127.0.0.1", ports.coordinate)
         try:
             refused = operator.call(m.KnobsAsk(muster="muster-1", settings=SLOW), PATIENCE_S)
@@ -352,8 +363,8 @@ def test_the_herd_is_bounded(monkeypatch):
     with shepherd() as (running, ports):
         one = MusterEndpoint("muster-1", "127.0.0.1", ports)
         try:
-            wait_for(lambda: one.send_pulse(HELLO))
-            (refusal,) = wait_for(lambda: list(one.receive(0.1)))
+            until(lambda: one.send_pulse(HELLO))
+            (refusal,) = until(lambda: list(one.receive(0.1)))
             assert "the herd is full" in refusal.reason
             assert running.musters() == {}
         finally:
@@ -361,8 +372,8 @@ def test_the_herd_is_bounded(monkeypatch):
 
 
 def test_a_muster_stops_soon_even_when_it_was_refused(tmp_path):
-    with shepherd() as (_, ports), muster(ports, tmp_path) as one:
-        time.sleep(0.1)
+    with shepherd() as (running, ports), muster(ports, tmp_path) as one:
+        until(running.musters)
         one.handle(m.Refusal(version=1, reason="x"))
         began = time.monotonic()
         one.stop()
@@ -392,16 +403,18 @@ def test_a_flood_of_rows_comes_in_blocks_in_order_and_what_does_not_fit_is_count
     sink = MemorySink(durable=False)
     with shepherd(sink=sink) as (running, ports):
         with muster(ports, tmp_path, node=node, logs=LogsTable(spool_mib=16)):
-            wait_for(running.musters)
+            until(running.musters)
+            before = node.meter.count
             future = running.measure("muster-1", **WINDOW | {"window_s": 0.5})
-            time.sleep(0.2)
+            # The meter is read first when the window opens, after the flush.
+            until(lambda: node.meter.count != before)
             node.loggers[0].waiting = [Rows(first=0, columns={"a": (1.0,) * many})]
             measured = future.result(PATIENCE_S)
             assert measured.rows == {"rows-node-0": many}
             lost = measured.rows_lost["rows-node-0"]
             # Nobody made anything durable, so it is the spool that was full: of 16 MiB less what lies unused in files.
             assert 13 * 2**20 <= 9 * lost <= 17 * 2**20
-            wait_for(lambda: sink.blocks and sink.blocks[-1].seq == measured.last_block)
+            until(lambda: sink.blocks and sink.blocks[-1].seq == measured.last_block)
         rows = sink.columns()
         firsts = [c.first for c in rows]
         assert firsts == sorted(set(firsts))

@@ -7,10 +7,11 @@ import time
 
 import pytest
 
-from mustherd.herd.timing import LEASE_S
+from mustherd.herd.timing import BEAT_PERIOD_S, LEASE_S
 from mustherd.shepherd.events import HerdError, PresenceChanged
-from mustherd.terms import Load, Setting
-from tests.herding import PATIENCE_S, MusterProcess, shepherd, wait_for
+from mustherd.terms import Setting
+from tests.herding import PATIENCE_S, MusterProcess, shepherd
+from tests.waiting import until
 
 pytestmark = pytest.mark.process
 
@@ -36,7 +37,7 @@ def process(tmp_path):
 
 
 def joined(running, name: str = "muster-1"):
-    return wait_for(lambda: running.musters().get(name))
+    return until(lambda: running.musters().get(name))
 
 
 def noticed(running, kind: str, began: float) -> None:
@@ -53,16 +54,16 @@ def test_a_killed_muster_is_noticed_its_window_fails_and_its_next_life_restores_
         one = process(ports)
         first = joined(running)
         running.decide("muster-1", SLOW).result(PATIENCE_S)
-        window = running.measure("muster-1", settle_s=0, ramp_s=0, window_s=1e6, load=Load(qps=100_000), seed=1)
-        time.sleep(0.2)
+        window = running.window("muster-1", settle_s=0, window_s=1e6)
+        window.open().result(PATIENCE_S)
         one.kill()
         noticed(running, "missing", time.monotonic())
         with pytest.raises(HerdError) as caught:
-            window.result(PATIENCE_S)
+            window.measured.result(PATIENCE_S)
         assert caught.value.reason == "muster-missing"
         assert one.registers == SLOW_VALUES
         one.start()
-        wait_for(lambda: running.musters()["muster-1"].presence == "alive")
+        until(lambda: running.musters()["muster-1"].presence == "alive")
         assert running.musters()["muster-1"].muster_epoch != first.muster_epoch
         assert running.musters()["muster-1"].times_late > first.times_late
         assert one.registers == ORIGINALS
@@ -80,11 +81,12 @@ def test_a_muster_that_stands_still_is_missed_and_comes_back_restored(process):
         noticed(running, "missing", time.monotonic())
         with pytest.raises(HerdError, match="missing"):
             running.decide("muster-1", ()).result(PATIENCE_S)
-        time.sleep(4.0 - NOTICED_S)
+        # Its lease ends while it stands still.
+        until(lambda: running.musters()["muster-1"].silent_s > LEASE_S + BEAT_PERIOD_S)
         assert one.registers == SLOW_VALUES
         one.send(signal.SIGCONT)
-        wait_for(lambda: running.musters()["muster-1"].presence == "alive")
-        wait_for(lambda: one.registers == ORIGINALS)
+        until(lambda: running.musters()["muster-1"].presence == "alive")
+        until(lambda: one.registers == ORIGINALS)
         view = running.musters()["muster-1"]
         assert view.muster_epoch == first.muster_epoch
         assert view.times_late > first.times_late
@@ -102,7 +104,7 @@ def test_a_terminated_muster_restores_leaves_and_says_goodbye(process):
         one.send(signal.SIGTERM)
         assert one.process.wait(PATIENCE_S) == 0
         assert one.registers == ORIGINALS
-        wait_for(lambda: running.musters()["muster-1"].presence == "left")
+        until(lambda: running.musters()["muster-1"].presence == "left")
 
 
 SHEPHERD = """
@@ -132,7 +134,7 @@ def test_a_killed_shepherds_lease_ends_and_its_successor_is_obeyed(process):
         assert one.registers == SLOW_VALUES
         killed.kill()
         killed.wait(PATIENCE_S)
-        wait_for(lambda: one.registers == ORIGINALS, LEASE_S + PATIENCE_S)
+        until(lambda: one.registers == ORIGINALS, LEASE_S + PATIENCE_S)
         with shepherd(ports) as (successor, _):
             joined(successor)
             assert successor.decide("muster-1", SLOW).result(PATIENCE_S).outcome == "applied"

@@ -441,6 +441,7 @@ def test_experiments_are_listed_broken_ones_too(store: Store, tmp_path: Path, no
         list_experiments(tmp_path / "half" / "experiment.yml")
 
 
+@pytest.mark.process
 def test_the_store_opens_without_the_heavy_libraries() -> None:
     code = (
         "import json, sys; import mustherd.store.store, mustherd.store.catalog;"

@@ -76,6 +76,7 @@ def test_a_tunnel_leads_to_the_ports_of_https_alone(tmp_path: Path, echo: int) -
         assert b" 403 " in asked(where, "CONNECT nothing")
 
 
+@pytest.mark.process
 def test_a_dialled_host_is_joined_to_standard_input_and_output(echo: int) -> None:
     command = [sys.executable, "-m", "mustherd.testbed.proxy_command", "127.0.0.1", str(echo)]
     sent = b"x" * 300_000
@@ -83,6 +84,7 @@ def test_a_dialled_host_is_joined_to_standard_input_and_output(echo: int) -> Non
     assert (answer.returncode, answer.stdout) == (0, sent)
 
 
+@pytest.mark.process
 def test_a_host_that_does_not_answer_is_named(free_ports: tuple[int, int, int, int]) -> None:
     command = [sys.executable, "-m", "mustherd.testbed.proxy_command", "127.0.0.1", str(free_ports[0])]
     answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)

@@ -25,12 +25,15 @@ from mustherd.wire.endpoints import (
     new_session,
 )
 from mustherd.wire.keys import KeysError
-from tests.herding import ANY, shepherd, wait_for
+from tests.herding import ANY, shepherd
+from tests.waiting import until
 from tests.wire.test_codec import BEAT, HELLO
 
 BLOCK = m.Block(
     muster_epoch=1, shepherd_epoch=1, spool=1, seq=1, label="0001-1", stream="s", form="text", columns=("a", "b")
 )
+
+pytestmark = pytest.mark.herd
 OFFER = m.Offer(muster_epoch=1, shepherd_epoch=1, spool=1, first=1)
 
 
@@ -65,7 +68,7 @@ def nothing_arrives(end, seconds: float = 0.4) -> None:
 
 
 def say(end: MusterEndpoint, message: m.Up) -> None:
-    wait_for(lambda: end.send_pulse(message))
+    until(lambda: end.send_pulse(message))
 
 
 def test_pulse_goes_both_ways_under_the_musters_name():
@@ -82,7 +85,7 @@ def test_pulse_goes_both_ways_under_the_musters_name():
 
 def test_log_goes_up_and_credit_down():
     with ends("muster-1") as (central, (one,)):
-        wait_for(lambda: one.send_block(BLOCK, b"1 2\n"))
+        until(lambda: one.send_block(BLOCK, b"1 2\n"))
         [received] = arrives(central)
         assert (received.sender, received.message, bytes(received.payload)) == ("muster-1", BLOCK, b"1 2\n")
         assert one.send_offer(OFFER)
@@ -96,7 +99,7 @@ def test_a_beat_does_not_wait_behind_credits_however_fast_they_come():
     credit = m.Credit(muster_epoch=1, shepherd_epoch=1, spool=1, ack=0, got=0, window=0)
     with ends("muster-1") as (central, [end]):
         say(end, BEAT)
-        wait_for(lambda: end.send_block(BLOCK, b"x"))
+        until(lambda: end.send_block(BLOCK, b"x"))
         arrives(central, 2)
         assert central.send_credit("muster-1", credit)
         before = 0
@@ -111,7 +114,7 @@ def test_a_beat_does_not_wait_behind_credits_however_fast_they_come():
             for _ in range(1 if before else 100):
                 assert central.send_credit("muster-1", credit)
             if not before:
-                time.sleep(0.3)
+                assert end._pulse.poll(10_000), "the beat and credits wait beside each other"
             before += 1
         assert before <= CREDITS_AT_MOST + 1
 
@@ -128,19 +131,20 @@ def test_a_decision_reaches_the_muster_or_group_that_it_is_for_and_no_other():
             ("rack-10", False, True),
             ("muster", False, False),
         ]:
-            decision = m.Decision(shepherd_epoch=1, seq=new_session(), issued_s=0, ttl_s=1, settings=())
+            decision, last = (
+                m.Decision(shepherd_epoch=1, seq=new_session(), issued_s=0, ttl_s=1, settings=()) for _ in range(2)
+            )
             got: dict[str, list] = {"one": [], "ten": []}
 
-            def both(target=target, decision=decision, got=got, for_one=for_one, for_ten=for_ten) -> bool:
+            def both(target=target, decision=decision, last=last, got=got) -> bool:
+                # The channel keeps its order: once both have the last one, nothing older is under way.
                 central.publish(target, decision)
+                central.publish("rack-1", last)
                 got["one"] += list(one.receive(0.01))
                 got["ten"] += list(ten.receive(0.01))
-                return (decision in got["one"]) >= for_one and (decision in got["ten"]) >= for_ten
+                return last in got["one"] and last in got["ten"]
 
-            wait_for(both)
-            time.sleep(0.1)
-            got["one"] += list(one.receive(0.01))
-            got["ten"] += list(ten.receive(0.01))
+            until(both)
             assert (decision in got["one"], decision in got["ten"]) == (for_one, for_ten), target
     finally:
         one.close()
@@ -239,7 +243,7 @@ def test_far_too_large_a_frame_ends_its_connection_and_nothing_else():
             found.extend(central.receive(0.1))
             return bool(found)
 
-        wait_for(arrived)
+        until(arrived)
         assert found[0] == Received("muster-1", None, BEAT)
 
 
@@ -257,7 +261,7 @@ def test_a_muster_survives_a_shepherd_that_talks_nonsense():
             sockets[0].send_multipart([sender, codec.encode(m.WhoAreYou())])
             assert arrives(one) == [m.WhoAreYou()]
             assert one.malformed == 3
-            wait_for(
+            until(
                 lambda: (sockets[2].send_multipart([b"muster-1;", b"x"]), list(one.receive(0.02)), one.malformed > 3)[2]
             )
         finally:
@@ -350,7 +354,7 @@ def test_a_key_stands_for_one_name_only(tmp_path, caplog):
             assert "its key was accepted for 'muster-1', not for muster-2" in refusal.reason
             assert other.public != own.public
             say(false, BEAT)
-            status = wait_for(lambda: operator.call(m.StatusAsk()).malformed and operator.call(m.StatusAsk()))
+            status = until(lambda: operator.call(m.StatusAsk()).malformed and operator.call(m.StatusAsk()))
             assert [x.name for x in status.musters] == ["muster-1"]
             assert "not an operator's" in muster.call(m.StopAsk()).reason
             assert list(running.musters()) == ["muster-1"]

@@ -144,6 +144,7 @@ def test_loopback_needs_none(host: str):
     keys.require_for(host, None)
 
 
+@pytest.mark.process
 def test_a_muster_process_loads_nothing_heavy():
     code = (
         "import sys; import mustherd.muster.muster, mustherd.muster.service, mustherd.node.twin.node;"

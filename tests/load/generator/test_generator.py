@@ -19,8 +19,8 @@ from mustherd.load.memcached.counters import Address
 from mustherd.load.memcached.server import Memcached
 from mustherd.load.presets import load
 from mustherd.reasons import Reason
-from tests import running
 from tests.load.stand import served
+from tests.waiting import until
 
 pytestmark = [pytest.mark.memcached, pytest.mark.process]
 
@@ -75,7 +75,7 @@ def stall(server: Memcached) -> None:
     os.kill(server.pid, signal.SIGSTOP)
     time.sleep(0.4)
     os.kill(server.pid, signal.SIGCONT)
-    running.until(lambda: (now := server.counters().since(before)).cmd_get + now.cmd_set > 500)
+    until(lambda: (now := server.counters().since(before)).cmd_get + now.cmd_set > 500)
 
 
 def test_a_stall_of_the_server_is_in_the_latency_of_all_it_delayed():
