@@ -30,13 +30,19 @@ T = TypeVar("T")
 class ExperimentFailedError(UserError):
     """The herd failed under an experiment, or its shepherd was killed; `resume` goes on with what was kept."""
 
+    reason: str
+    """Why, in a sentence."""
+    result: Result
+    """What was found until then."""
+    signal: int
+    """What killed the shepherd; 0 where it said itself why it ended."""
+
     def __init__(self, reason: str, result: Result, *, signal: int = 0, exit_code: int = 3) -> None:
         super().__init__(f"{reason}; its logs: {result.folder}/*.log; go on: mustherd.resume({str(result.folder)!r})")
         self.exit_code = exit_code
         self.reason = reason
         self.result = result
         self.signal = signal
-        """What killed the shepherd; 0 where it said itself why it ended."""
 
 
 def check(definition: "Experiment | File | None" = None) -> "Experiment":

@@ -1,4 +1,4 @@
-"""The tables in docs/reference that are made from the code.
+"""The parts of docs/reference that are made from the code.
 
 `python -m tests.docs.reference` writes them anew between the files' marks.
 """
@@ -10,6 +10,7 @@ from mustherd import metrics, reasons
 from mustherd.definition.schema import Key, keys
 from mustherd.definition.units import number_text
 from mustherd.metrics import Use
+from tests.docs import python_reference
 
 FOLDER = Path(__file__).parents[2] / "docs/reference"
 
@@ -38,6 +39,7 @@ def metric_table() -> str:
 TABLES = {
     "experiment.md": {"keys": key_table, "metrics": metric_table},
     "reasons.md": {"reasons": reasons.table},
+    "python.md": python_reference.TABLES,
 }
 """File to the tables between its marks."""
 
