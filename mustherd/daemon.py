@@ -1,14 +1,25 @@
 """A daemon as a process: its log, its signals, and ending with its parent. Shared with the shepherd."""
 
+import contextlib
 import ctypes
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 
 PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that a process gets when its parent ends."""
+
+# signal(7): what can't be caught; what doesn't end a process (Python ignores SIGPIPE and SIGXFSZ); and what a fault of
+# the process itself brings, which comes again when a handler returns.
+_NOT_CAUGHT = {signal.SIGKILL, signal.SIGSTOP}
+_NO_END = {
+    *(signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH, signal.SIGPIPE, signal.SIGXFSZ),
+    *(signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU),
+}
+_FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}
 
 
 def log_to_stderr(level: int) -> None:
@@ -16,14 +27,47 @@ def log_to_stderr(level: int) -> None:
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
 
-def on_stop_signal(stop: Callable[[], None]) -> None:
-    """Call `stop` at SIGTERM and SIGINT; from the main thread."""
+STOP_SIGNALS = tuple(
+    number
+    for number in sorted(signal.valid_signals())
+    if number not in _NOT_CAUGHT and number not in _NO_END and number not in _FAULTS
+)
+"""Every signal that would end a process and can be caught, real-time ones too."""
 
-    def handle(_signal: int, _frame: object) -> None:
-        stop()
 
-    signal.signal(signal.SIGTERM, handle)
-    signal.signal(signal.SIGINT, handle)
+class StopSignals:
+    """Which signal has stopped this process, and what it says about its exit."""
+
+    def __init__(self, stop: Callable[[], None], reread: Callable[[], None] | None = None) -> None:
+        """From the main thread: call `stop` at every signal that would end this process; `reread` at SIGHUP instead."""
+        self.number = 0
+
+        def handle(number: int, _frame: object) -> None:
+            self.number = self.number or number
+            stop()
+
+        for number in STOP_SIGNALS:
+            signal.signal(number, handle)
+        if reread is not None:
+            signal.signal(signal.SIGHUP, lambda *_: reread())
+
+    def exit_code(self, code: int) -> int:
+        """`code`, or where all went well after a signal that nobody stops a service with, 128 and its number.
+
+        systemd would take some of them for a clean end and not start the service again.
+        """
+        return code or (0 if self.number in (0, signal.SIGTERM, signal.SIGINT) else 128 + self.number)
+
+
+def notify(state: str) -> None:
+    """Tell systemd (sd_notify(3)): `READY=1`, `WATCHDOG=1`. Nothing where it doesn't wait for that."""
+    where = os.environ.get("NOTIFY_SOCKET", "")
+    if not where:
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as end:
+        end.setblocking(False)
+        end.connect("\0" + where[1:] if where.startswith("@") else where)
+        end.send(state.encode())
 
 
 def end_with(parent: int) -> None:

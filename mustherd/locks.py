@@ -5,7 +5,7 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from mustherd import guard
@@ -62,11 +62,21 @@ class FileLock:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
 
+    @contextlib.contextmanager
+    def shared_with_child(self) -> Iterator[None]:
+        """A child that is forked in the block holds the lock too, until it ends or either of them closes it."""
+        _held.discard(self._descriptor)
+        try:
+            yield
+        finally:
+            _held.add(self._descriptor)
+
     def close(self) -> None:
         """Let somebody else have it; harmless in a child that was forked."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor in _held:
             _held.discard(descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
 

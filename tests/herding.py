@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from mustherd.muster.config import Config, ConfigError, Range
 from mustherd.muster.journal import Journal
 from mustherd.muster.muster import Muster
@@ -79,7 +81,8 @@ class MusterProcess:
     name: str = "muster-1"
     process: "subprocess.Popen[bytes] | None" = None
 
-    def start(self) -> "MusterProcess":
+    def write(self) -> Path:
+        """Its configuration."""
         state = self.folder / self.name
         state.mkdir(parents=True, exist_ok=True)
         file = self.folder / f"{self.name}.toml"
@@ -90,18 +93,34 @@ class MusterProcess:
             "[ranges]\nitr-delay = {values = [1], low = 2, high = 400}\ndvfs = {low = 1200, high = 2800}\n"
             "[twin]\nspeed = 100\n"
         )
-        self.process = subprocess.Popen([sys.executable, "-c", SERVE, str(file)])
+        return file
+
+    def start(self) -> "MusterProcess":
+        self.process = subprocess.Popen([sys.executable, "-c", SERVE, str(self.write())])
         return self
 
     def send(self, number: int) -> None:
         assert self.process is not None
         os.kill(self.process.pid, number)
 
+    @property
+    def guardian(self) -> int:
+        """The process that watches over the muster."""
+        assert self.process is not None
+        [guardian] = psutil.Process(self.process.pid).children()
+        return guardian.pid
+
     def kill(self) -> None:
         """As a crash does."""
         assert self.process is not None
         self.process.kill()
         self.process.wait(PATIENCE_S)
+
+    def kill_both(self) -> None:
+        """As the end of a whole control group does: nobody is left to put the node back."""
+        self.send(signal.SIGSTOP)
+        os.kill(self.guardian, signal.SIGKILL)
+        self.kill()
 
     def end(self) -> None:
         if self.process is not None and self.process.poll() is None:

@@ -27,7 +27,7 @@ def run(
     import logging
     import threading
 
-    from mustherd.daemon import end_with, log_to_stderr, on_stop_signal
+    from mustherd.daemon import StopSignals, end_with, log_to_stderr
     from mustherd.experiment.serve import serve
     from mustherd.wire.endpoints import Ports
 
@@ -41,17 +41,16 @@ def run(
     except ValueError:
         raise typer.BadParameter(f"{ports!r}: give four ports, 0..65535, separated by commas") from None
     stop = threading.Event()
-    on_stop_signal(stop.set)
+    signals = StopSignals(stop.set)
     if parent:
         end_with(parent)
-    raise typer.Exit(
-        serve(
-            experiment,
-            logs_folder=logs,
-            listen=listen,
-            ports=Ports(*four),
-            keys_folder=keys,
-            expected=musters,
-            stop=stop,
-        )
+    code = serve(
+        experiment,
+        logs_folder=logs,
+        listen=listen,
+        ports=Ports(*four),
+        keys_folder=keys,
+        expected=musters,
+        stop=stop,
     )
+    raise typer.Exit(signals.exit_code(code))

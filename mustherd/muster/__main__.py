@@ -6,8 +6,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from mustherd.daemon import end_with, log_to_stderr, on_stop_signal
+from mustherd.daemon import StopSignals, end_with, log_to_stderr
 from mustherd.errors import UserError
+from mustherd.muster.restore import restore
 from mustherd.muster.service import serve
 
 
@@ -16,17 +17,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="mustherd muster run")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--parent", type=int, default=0)
+    parser.add_argument("--restore", action="store_true", help="only put back what a former life left changed")
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     log_to_stderr(logging.DEBUG if options.verbose else logging.INFO)
+    signals = None
 
     def ready(stop: Callable[[], None]) -> None:
-        on_stop_signal(stop)
+        nonlocal signals
+        signals = StopSignals(stop)
         if options.parent:
             end_with(options.parent)
 
     try:
-        return serve(options.config, ready)
+        if options.restore:
+            return restore(options.config).exit_code
+        code = serve(options.config, ready)
+        return signals.exit_code(code) if signals is not None else code
     except UserError as error:
         print(f"mustherd: {error}", file=sys.stderr)  # noqa: T201 (the one message of a command that can't start)
         return error.exit_code

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -68,8 +68,13 @@ class Journal:
     dropped at opening. One process at a time has the folder, until `close`.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Raises JournalError: for a folder or file that somebody else could have written, too."""
+    def __init__(self, folder: Path, *, patience_s: float = PATIENCE_S) -> None:
+        """Raises JournalError: for a folder or file that somebody else could have written, too.
+
+        `patience_s`: how long to wait for whoever has the folder.
+        """
+        self.tell: Callable[[Mapping[tuple[str, str], int]], None] = lambda _: None
+        """Gets the entries whenever they have changed, after they are on disk and before anything is done about it."""
         self._file = folder / "originals.json"
         self._copy = folder / "originals.copy.json"
         self._generation = 0
@@ -77,7 +82,7 @@ class Journal:
         try:
             self._trusted = guard.own_folder(folder)
             self._owner = folder.stat()
-            self._lock = locks.FileLock(folder / LOCK_NAME, self._trusted, patience_s=PATIENCE_S)
+            self._lock = locks.FileLock(folder / LOCK_NAME, self._trusted, patience_s=patience_s)
             self._give(folder / LOCK_NAME)
             self._boot_id = BOOT_ID.read_text(encoding="ascii").strip() if BOOT_ID.exists() else ""
             self._entries = self._load()
@@ -98,6 +103,11 @@ class Journal:
     def __len__(self) -> int:
         return len(self._entries)
 
+    @property
+    def closed(self) -> bool:
+        """Whether another process may have the folder."""
+        return self._lock is None
+
     def originals(self) -> dict[tuple[str, str], int]:
         """What is to be put back."""
         return dict(self._entries)
@@ -113,6 +123,17 @@ class Journal:
         gone = set(keys) & self._entries.keys()
         if gone:
             self._store({key: value for key, value in self._entries.items() if key not in gone})
+
+    @contextlib.contextmanager
+    def shared_with_child(self) -> Iterator[None]:
+        """A child that is forked in the block keeps the folder when this process is killed."""
+        with self._lock.shared_with_child() if self._lock is not None else contextlib.nullcontext():
+            yield
+
+    def take_up(self, restored: Iterable[tuple[str, str]]) -> None:
+        """Go on with what another process has written, and forget the knobs that are back. Raises JournalError."""
+        self._entries = self._load()
+        self.forget(restored)
 
     def close(self) -> None:
         """Let another process have the folder."""
@@ -160,6 +181,10 @@ class Journal:
             except OSError as error:
                 raise JournalError(f"{path}: cannot write: {error.strerror or error}") from None
         self._entries = entries
+        try:
+            self.tell(entries)
+        except ValueError as error:
+            raise JournalError(f"{self._file}: {error}") from None
 
     def _give(self, path: Path) -> None:
         """What root writes in the folder of a service is that service's to read and replace."""

@@ -29,6 +29,9 @@ from mustherd.wire.endpoints import MusterEndpoint, new_session
 
 log = logging.getLogger(__name__)
 
+ROUND_MOST_S = 1.0
+"""Between two rounds of the loop, so that who watches over it needs not wait longer."""
+
 
 class Muster:
     """Acts for one shepherd at a time on one node.
@@ -43,9 +46,15 @@ class Muster:
         node: Node,
         pasture: Pasture,
         end: MusterEndpoint,
+        *,
         now: Callable[[], float] = time.monotonic,
+        each_round: Callable[[], bool] = lambda: True,
     ) -> None:
-        """ConfigError when the node offers more than a message may hold."""
+        """ConfigError when the node offers more than a message may hold.
+
+        `each_round` is called whenever the loop comes round, every ROUND_MOST_S at least; when it gives False, `run`
+        returns as after `stop`.
+        """
         self._config = config
         self._node = node
         self._pasture = pasture
@@ -54,6 +63,7 @@ class Muster:
         self._refusal = ""
         self._unheard = 0
         self._stopping = False
+        self._each_round = each_round
         self._logs = Logs(node.text_loggers, config.logs, Path(config.state))
         self._windows = Windows(
             node, pasture, self._logs, report=self._report, in_force=lambda: self._lease.in_force, now=now
@@ -84,8 +94,8 @@ class Muster:
         """Serve until stopped."""
         try:
             self.begin()
-            while not self._stopping:
-                for message in self._end.receive(self.pause(), log_room=self._no_room):
+            while self._each_round() and not self._stopping:
+                for message in self._end.receive(min(self.pause(), ROUND_MOST_S), log_room=self._no_room):
                     # Whatever woke us may have waited long: what the time has ended ends before anything else happens.
                     self.tick()
                     self.handle(message)

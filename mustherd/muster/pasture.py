@@ -1,7 +1,7 @@
 """The pasture: all knobs of a node behind this muster's ranges, with their way back."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -42,6 +42,8 @@ class Pasture:
         self._knobs = {key: k for key, k in self._all.items() if k.info.name in ranges}
         self._infos = {key: ranges[k.info.name].narrow(k.info) for key, k in self._knobs.items()}
         self._asked: dict[tuple[str, str], int] = {}
+        self.on_step: Callable[[], None] = lambda: None
+        """Called before each write to a knob, which may take its time."""
 
     @property
     def infos(self) -> tuple[KnobInfo, ...]:
@@ -79,6 +81,7 @@ class Pasture:
         for key, value in wanted.items():
             if problem:
                 break
+            self.on_step()
             try:
                 self._knobs[key].write(value)
             except Exception as error:
@@ -133,25 +136,29 @@ class Pasture:
         return tuple(readings.values())
 
     def _put_one_back(self, key: tuple[str, str], original: int) -> Reading:
-        """Write one original; `error` says if it isn't back."""
-        sheep, name = key
-        knob = self._all.get(key)
-        reading = Reading(sheep=sheep, knob=name, asked=original, applied=None, running=None, held=False)
-        if knob is None:
-            error = f"knob {name} on {sheep} is gone; it was {original} before"
-        else:
-            try:
-                knob.write(original)
-                reading = _check(knob, original)
-                error = reading.error
-                if not error and reading.applied != knob.lands_on(original):
-                    error = f"it reads {reading.applied}"
-            except Exception as raised:
-                error = _text(raised)
-        if not error:
-            return reading
-        log.error("NOT RESTORED: %s on %s to %d: %s", name, sheep, original, error)
-        return msgspec.structs.replace(reading, held=False, error=error)
+        self.on_step()
+        reading = put_one_back(self._all.get(key), key, original)
+        if reading.error:
+            log.error("NOT RESTORED: %s on %s to %d: %s", key[1], key[0], original, reading.error)
+        return reading
+
+
+def put_one_back(knob: Knob | None, key: tuple[str, str], original: int) -> Reading:
+    """Write a knob's original and read it back; `error` says why it isn't there. None: the node has no such knob."""
+    sheep, name = key
+    reading = Reading(sheep=sheep, knob=name, asked=original, applied=None, running=None, held=False)
+    if knob is None:
+        error = f"knob {name} on {sheep} is gone; it was {original} before"
+    else:
+        try:
+            knob.write(original)
+            reading = _check(knob, original)
+            error = reading.error
+            if not error and reading.applied != knob.lands_on(original):
+                error = f"it reads {reading.applied}"
+        except Exception as raised:
+            error = _text(raised)
+    return msgspec.structs.replace(reading, held=False, error=error) if error else reading
 
 
 def _check(knob: Knob, asked: int | None) -> Reading:

@@ -10,6 +10,9 @@ from mustherd.muster.pasture import Pasture
 from mustherd.muster.service import UNRESTORED, open_node
 from mustherd.terms import Reading
 
+PATIENCE_S = 3.0
+"""How long the guardian of a muster that was killed may still be at it."""
+
 
 class Restoration(msgspec.Struct, frozen=True, kw_only=True):
     """Every knob that was to be put back, read back; `error` of a reading says why it isn't."""
@@ -29,7 +32,7 @@ def restore(file: Path) -> Restoration:
     its journal can't be read.
     """
     config = load(file)
-    journal = Journal(Path(config.state))
+    journal = Journal(Path(config.state), patience_s=PATIENCE_S)
     try:
         return Restoration(readings=Pasture(open_node(config, file).knobs, {}, journal).restore())
     finally:

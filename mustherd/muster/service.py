@@ -1,12 +1,15 @@
 """Putting a muster together from its configuration, and running it."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from mustherd.daemon import notify
 from mustherd.muster.config import Config, ConfigError, load
+from mustherd.muster.guardian import Guardian
 from mustherd.muster.journal import Journal
 from mustherd.muster.muster import Muster
 from mustherd.muster.pasture import Pasture
@@ -14,30 +17,59 @@ from mustherd.node.node import Node
 from mustherd.wire.endpoints import MusterEndpoint
 from mustherd.wire.keys import for_member
 
+log = logging.getLogger(__name__)
+
 UNRESTORED = 3
 """Exit code when a knob could not be put back."""
 
+UNGUARDED = 4
+"""Exit code when the guardian was killed and the muster stopped for that, the node put back."""
 
-def serve(file: Path, ready: Callable[[Callable[[], None]], None]) -> int:
+GUARDIAN_S = 10.0
+"""How long a former life's guardian may take to put the node back before this one gives up."""
+
+
+def serve(file: Path, ready: Callable[[Callable[[], None]], object]) -> int:
     """Run the muster that `file` describes until it is stopped; gives the exit code.
 
-    `ready` gets the function that stops it, to hang it on signals. Raises ConfigError, JournalError, KeysError.
+    `ready` gets the function that stops it, to hang it on signals. A guardian puts the node back when this process no
+    longer can. Raises ConfigError, JournalError, KeysError.
     """
     config = load(file)
     if config.linux is not None:
         config = _retire(file)
     node = open_node(config, file)
-    journal = Journal(Path(config.state))
+    # The guardian of a former life may still be putting the node back.
+    journal = Journal(Path(config.state), patience_s=GUARDIAN_S)
     keys = for_member(Path(config.keys), config.muster) if config.keys else None
-    pasture = Pasture(node.knobs, config.ranges, journal)
-    end = MusterEndpoint(config.muster, config.shepherd, config.ports.ports(), keys, config.groups)
-    muster = Muster(config, node, pasture, end)
-    ready(muster.stop)
+    guardian = Guardian(node.knobs, journal, config.lease_s, close=node.close)
+    guardian.start()
     try:
-        muster.run()
+        pasture = Pasture(node.knobs, config.ranges, journal)
+        pasture.on_step = guardian.alive
+        end = MusterEndpoint(config.muster, config.shepherd, config.ports.ports(), keys, config.groups)
+        muster = Muster(config, node, pasture, end, each_round=lambda: _round(guardian))
+        ready(muster.stop)
+        notify("READY=1")
+        try:
+            muster.run()
+        finally:
+            node.close()
     finally:
-        node.close()
-    return UNRESTORED if muster.unrestored else 0
+        lost = guardian.gone()
+        if journal.closed or not len(journal):
+            guardian.dismiss()
+    return UNRESTORED if muster.unrestored else UNGUARDED if lost else 0
+
+
+def _round(guardian: Guardian) -> bool:
+    """What is due whenever the muster comes round; False when it must not go on."""
+    guardian.alive()
+    notify("WATCHDOG=1")
+    if not guardian.gone():
+        return True
+    log.error("the guardian is gone, which would put the node back if this muster were killed: it stops")
+    return False
 
 
 def open_node(config: Config, file: Path) -> Node:

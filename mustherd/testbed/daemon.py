@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mustherd import files
-from mustherd.daemon import on_stop_signal
+from mustherd.daemon import StopSignals
 from mustherd.testbed.bed import Bed, refuse_without_means
 from mustherd.testbed.images import RELEASES, BedError, cache
 
@@ -140,7 +140,7 @@ def _clear() -> None:
 def main(hosts: int, releases: Sequence[str]) -> None:
     """Keep a bed up until SIGTERM."""
     stop = threading.Event()
-    on_stop_signal(stop.set)
+    StopSignals(stop.set)
     with Bed(folder(), hosts, releases=releases, namespace=NAMESPACE, sockets=SOCKETS) as bed:
         own = os.getpid()
         addresses = {name: host.address for name, host in bed.hosts.items()}

@@ -1,7 +1,8 @@
 """What a muster costs the node that it shares with the workload, at idle.
 
-One real muster process with a twin node, in the herd of a shepherd here, heartbeats both ways; over 20 s. The baseline
-in the same run: a Python process that has imported zmq and sleeps.
+One real muster process with a twin node and its guardian, in the herd of a shepherd here, heartbeats both ways; over
+20 s. The guardian shares the muster's memory: what counts is what it has of its own. The baseline in the same run: a
+Python process that has imported zmq and sleeps.
 """
 
 import subprocess
@@ -54,20 +55,27 @@ def run() -> dict[str, object]:
                     raise RuntimeError("the muster did not join")
                 time.sleep(0.05)
             time.sleep(2.0)
-            before = [_cpu_seconds(p) for p in processes]
+            [guardian] = psutil.Process(muster.pid).children()
+            pids = [muster.pid, bare.pid, guardian.pid]
+            before = [_cpu_seconds(pid) for pid in pids]
             time.sleep(SECONDS)
-            seconds = [_cpu_seconds(p) - b for p, b in zip(processes, before, strict=True)]
+            seconds = [_cpu_seconds(pid) - b for pid, b in zip(pids, before, strict=True)]
             sizes = [psutil.Process(p.pid).memory_info().rss / 2**20 for p in processes]
+            own = guardian.memory_full_info().uss / 2**20
             alive = shepherd.musters()["muster-1"].presence
     finally:
         for process in processes:
             process.kill()
             process.wait()
         shepherd.stop()
-    rss, cpu = round(sizes[0], 1), round(100 * seconds[0] / SECONDS, 3)
+    rss, cpu = round(sizes[0] + own, 1), round(100 * (seconds[0] + seconds[2]) / SECONDS, 3)
     return {
-        "muster_rss_mb": rss,
-        "muster_cpu_percent": cpu,
+        "muster_rss_mb": round(sizes[0], 1),
+        "muster_cpu_percent": round(100 * seconds[0] / SECONDS, 3),
+        "guardian_own_mb": round(own, 1),
+        "guardian_cpu_percent": round(100 * seconds[2] / SECONDS, 3),
+        "both_mb": rss,
+        "both_cpu_percent": cpu,
         "muster_presence": alive,
         "bare_rss_mb": round(sizes[1], 1),
         "bare_cpu_percent": round(100 * seconds[1] / SECONDS, 3),
@@ -78,9 +86,9 @@ def run() -> dict[str, object]:
     }
 
 
-def _cpu_seconds(process: "subprocess.Popen[bytes]") -> float:
+def _cpu_seconds(pid: int) -> float:
     """Of all its threads, from the scheduler's own nanoseconds: the clock tick is far too coarse here."""
     total = 0
-    for task in Path(f"/proc/{process.pid}/task").iterdir():
+    for task in Path(f"/proc/{pid}/task").iterdir():
         total += int((task / "schedstat").read_text().split()[0])
     return total / 1e9

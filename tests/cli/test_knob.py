@@ -1,8 +1,10 @@
 """Knobs by hand, through a running shepherd and without one."""
 
 import json
+import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests import running
@@ -67,11 +69,24 @@ def test_set_read_back_and_restore(herd: tuple[str, ...]) -> None:
 def test_restore_by_hand_with_no_shepherd(tmp_path: Path, herd: tuple[str, ...]) -> None:
     assert running.run("knob", "set", "muster-1", "dvfs=1200", *herd)[0] == 0
     muster = next(run for run in running.begun if "muster" in run.process.args)  # type: ignore[operator]
+    # Its guardian too, which would put the node back at once.
+    running.kill(psutil.Process(muster.process.pid), signal.SIGSTOP)
+    for guardian in muster.children:
+        guardian.kill()
     muster.process.kill()
     muster.process.wait()
     code, out, err = running.run("knob", "restore", "--config", tmp_path / "muster.toml", "--json")
     assert code == 0, err
     assert [(r["knob"], r["applied"]) for r in json.loads(out)] == [("dvfs", 2800)]
+
+
+def test_a_killed_muster_has_left_nothing_to_restore_by_hand(tmp_path: Path, herd: tuple[str, ...]) -> None:
+    assert running.run("knob", "set", "muster-1", "dvfs=1200", *herd)[0] == 0
+    muster = next(run for run in running.begun if "muster" in run.process.args)  # type: ignore[operator]
+    muster.process.kill()
+    muster.process.wait()
+    code, out, err = running.run("knob", "restore", "--config", tmp_path / "muster.toml")
+    assert (code, out, err) == (0, "nothing was changed, so there is nothing to put back\n", "")
 
 
 def test_no_shepherd_is_one_message() -> None:

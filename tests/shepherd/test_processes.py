@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from mustherd.herd.timing import BEAT_PERIOD_S, LEASE_S
+from mustherd.herd.timing import LEASE_S
 from mustherd.shepherd.events import HerdError, PresenceChanged
 from mustherd.terms import Setting
 from tests.herding import PATIENCE_S, MusterProcess, shepherd
@@ -49,19 +49,27 @@ def noticed(running, kind: str, began: float) -> None:
     assert time.monotonic() - began < NOTICED_S + BUSY_S
 
 
-def test_a_killed_muster_is_noticed_its_window_fails_and_its_next_life_restores_the_node(process):
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_killed_muster_is_noticed_its_window_fails_and_its_node_is_restored(process, alone: bool):
+    """By its guardian at once, and where that was killed too, by its next life."""
     with shepherd() as (running, ports):
         one = process(ports)
         first = joined(running)
         running.decide("muster-1", SLOW).result(PATIENCE_S)
         window = running.window("muster-1", settle_s=0, window_s=1e6)
         window.open().result(PATIENCE_S)
-        one.kill()
+        if alone:
+            one.kill()
+        else:
+            one.kill_both()
         noticed(running, "missing", time.monotonic())
         with pytest.raises(HerdError) as caught:
             window.measured.result(PATIENCE_S)
         assert caught.value.reason == "muster-missing"
-        assert one.registers == SLOW_VALUES
+        if alone:
+            until(lambda: one.registers == ORIGINALS)
+        else:
+            assert one.registers == SLOW_VALUES
         one.start()
         until(lambda: running.musters()["muster-1"].presence == "alive")
         assert running.musters()["muster-1"].muster_epoch != first.muster_epoch
@@ -70,7 +78,22 @@ def test_a_killed_muster_is_noticed_its_window_fails_and_its_next_life_restores_
         assert running.decide("muster-1", SLOW).result(PATIENCE_S).outcome == "applied"
 
 
-def test_a_muster_that_stands_still_is_missed_and_comes_back_restored(process):
+def test_a_muster_that_stands_still_within_its_lease_is_missed_and_comes_back(process):
+    with shepherd() as (running, ports):
+        one = process(ports)
+        first = joined(running)
+        running.decide("muster-1", SLOW).result(PATIENCE_S)
+        one.send(signal.SIGSTOP)
+        noticed(running, "missing", time.monotonic())
+        one.send(signal.SIGCONT)
+        until(lambda: running.musters()["muster-1"].presence == "alive")
+        view = running.musters()["muster-1"]
+        assert view.muster_epoch == first.muster_epoch
+        assert view.times_late > first.times_late
+        assert running.decide("muster-1", SLOW).result(PATIENCE_S).outcome == "applied"
+
+
+def test_a_muster_that_stands_still_beyond_its_lease_is_ended_and_its_node_restored(process):
     with shepherd() as (running, ports):
         one, two = process(ports), process(ports, "muster-2")
         first = joined(running)
@@ -81,14 +104,13 @@ def test_a_muster_that_stands_still_is_missed_and_comes_back_restored(process):
         noticed(running, "missing", time.monotonic())
         with pytest.raises(HerdError, match="missing"):
             running.decide("muster-1", ()).result(PATIENCE_S)
-        # Its lease ends while it stands still.
-        until(lambda: running.musters()["muster-1"].silent_s > LEASE_S + BEAT_PERIOD_S)
-        assert one.registers == SLOW_VALUES
-        one.send(signal.SIGCONT)
+        # It never comes round again: somebody else has to put its node back, and does.
+        until(lambda: one.registers == ORIGINALS, LEASE_S + PATIENCE_S)
+        assert one.process.wait(PATIENCE_S) == -signal.SIGKILL
+        one.start()
         until(lambda: running.musters()["muster-1"].presence == "alive")
-        until(lambda: one.registers == ORIGINALS)
         view = running.musters()["muster-1"]
-        assert view.muster_epoch == first.muster_epoch
+        assert view.muster_epoch != first.muster_epoch
         assert view.times_late > first.times_late
         # The rest of the herd is as it was.
         assert two.registers == SLOW_VALUES

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from mustherd.daemon import on_stop_signal
+from mustherd.daemon import StopSignals
 from mustherd.muster import service
 from mustherd.node.linux import LinuxNode, LinuxOptions, doctor
 from mustherd.node.linux import msr as m
@@ -287,7 +287,7 @@ def test_killed_in_mid_decision_and_restored_by_the_next_start():
 
 
 def live(dies_at: int = 0) -> None:
-    """A muster as its unit starts it; with `dies_at` it is killed at that write of a file."""
+    """A muster as its unit starts it; with `dies_at` it is killed at that write of a file, and its guardian with it."""
     write = Tree.write_bytes
     count = 0
 
@@ -295,11 +295,13 @@ def live(dies_at: int = 0) -> None:
         nonlocal count
         count += 1
         if count == dies_at:
+            for guardian in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+                os.kill(int(guardian), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
         write(tree, path, content)
 
     Tree.write_bytes = deadly
-    os._exit(service.serve(CONFIG, on_stop_signal))
+    os._exit(service.serve(CONFIG, StopSignals))
 
 
 def spawn(act) -> int:

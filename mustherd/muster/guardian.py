@@ -1,0 +1,200 @@
+"""The guardian: a process beside the muster that puts the node back when the muster no longer can.
+
+A muster puts its node back by itself whenever it still runs. What it can't survive (SIGKILL, a fault in a library, a
+file of the spool that shrinks under it) and what it can't get out of (a disk that hangs under it) ends with the
+guardian. It holds the node's knobs and their originals in memory; when the muster is gone, or has not come round its
+loop for as long as a decision may hold, it ends it for good and writes the originals back before it touches a disk.
+
+Otherwise it sleeps. It shares the muster's memory as a forked child does, hears no signal that it could ignore, and
+holds the lock of the state folder with the muster, so that no next life begins before it is done.
+"""
+
+import logging
+import os
+import select
+import signal
+import struct
+import time
+from collections.abc import Callable, Mapping, Sequence
+from mmap import mmap
+
+import msgspec
+
+from mustherd.daemon import STOP_SIGNALS
+from mustherd.muster.journal import Journal, Original
+from mustherd.muster.pasture import put_one_back
+from mustherd.node.knob import Knob
+from mustherd.terms import Reading
+
+log = logging.getLogger(__name__)
+
+PERIOD_S = 0.2
+"""Between two looks at the muster."""
+
+OVERSLEPT_S = 0.5
+"""A guardian that slept as long was held up itself, with the whole machine say."""
+
+KILLED_S = 0.2
+"""How long a muster that was killed may take to go; one whose disk hangs stays, and never runs again."""
+
+ROOM_BYTES = 256 * 1024
+"""For the originals of a thousand knobs, twice over."""
+
+_HEAD = struct.Struct("=d?Bxxxxxx")
+"""When the muster came round last, whether it has dismissed the guardian, which of the two slots counts."""
+_SIZE = struct.Struct("=Q")
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(tuple[Original, ...])
+
+
+class Shared:
+    """What muster and guardian have in common: memory that outlives either of them, and the disk."""
+
+    def __init__(self) -> None:
+        self._memory = mmap(-1, _HEAD.size + 2 * ROOM_BYTES)
+
+    def alive(self, now: float) -> None:
+        """The muster has come round its loop."""
+        struct.pack_into("=d", self._memory, 0, now)
+
+    def dismiss(self) -> None:
+        """The muster has put back what it could and ends."""
+        struct.pack_into("=?", self._memory, 8, True)
+
+    def keep(self, originals: Mapping[tuple[str, str], int]) -> None:
+        """What has to be put back from now on. Raises ValueError for what doesn't fit."""
+        content = _encoder.encode([Original(*key, value) for key, value in originals.items()])
+        if len(content) > ROOM_BYTES - _SIZE.size:
+            raise ValueError(f"{len(originals)} originals do not fit into {ROOM_BYTES} bytes")
+        slot = 1 - self._head()[2]
+        start = _HEAD.size + slot * ROOM_BYTES
+        _SIZE.pack_into(self._memory, start, len(content))
+        self._memory[start + _SIZE.size : start + _SIZE.size + len(content)] = content
+        # In one store, last: a muster that is killed before it leaves what was there.
+        self._memory[9] = slot
+
+    @property
+    def came_round(self) -> float:
+        """When the muster last did, on the monotonic clock."""
+        return float(self._head()[0])
+
+    @property
+    def dismissed(self) -> bool:
+        """Whether the muster needs no guardian any more."""
+        return bool(self._head()[1])
+
+    def originals(self) -> dict[tuple[str, str], int]:
+        """What has to be put back."""
+        start = _HEAD.size + self._head()[2] * ROOM_BYTES
+        size = _SIZE.unpack_from(self._memory, start)[0]
+        kept = _decoder.decode(self._memory[start + _SIZE.size : start + _SIZE.size + size]) if size else ()
+        return {(original.sheep, original.knob): original.value for original in kept}
+
+    def _head(self) -> tuple[float, bool, int]:
+        return _HEAD.unpack_from(self._memory)
+
+
+class Guardian:
+    """The muster's side: `start` it before there is another thread, say `alive` in each round, `dismiss` it at the end.
+
+    Whatever has to be put back goes through the journal, which tells the guardian before anything is written.
+    """
+
+    def __init__(self, knobs: Sequence[Knob], journal: Journal, lease_s: float, *, close: Callable[[], None]) -> None:
+        """`close` ends what the node holds, load and server, once its knobs are back."""
+        self._shared = Shared()
+        self._knobs = {(knob.info.sheep, knob.info.name): knob for knob in knobs}
+        self._journal = journal
+        self._patience_s = lease_s - PERIOD_S
+        self._close = close
+        self._pid = 0
+        self._muster = os.getpid()
+
+    @property
+    def pid(self) -> int:
+        """The guardian's process; 0 before `start`."""
+        return self._pid
+
+    def start(self) -> None:
+        """Fork it. OSError where the machine has no room for a process."""
+        self._shared.alive(time.monotonic())
+        self._shared.keep(self._journal.originals())
+        with self._journal.shared_with_child():
+            pid = os.fork()
+        if pid:
+            self._pid = pid
+            self._journal.tell = self._shared.keep
+            return
+        code = 1
+        try:
+            self._guard()
+            code = 0
+        except BaseException:
+            log.exception("the guardian broke")
+        finally:
+            # Not the way out of the muster whose copy this is.
+            os._exit(code)
+
+    def alive(self) -> None:
+        """The muster has come round its loop, or one knob further."""
+        self._shared.alive(time.monotonic())
+
+    def gone(self) -> bool:
+        """Whether the guardian has ended, which it never does by itself while its muster lives."""
+        if not self._pid:
+            return False
+        try:
+            return os.waitpid(self._pid, os.WNOHANG) != (0, 0)
+        except ChildProcessError:
+            return True
+
+    def dismiss(self) -> None:
+        """The muster ends, its node put back as far as it could be."""
+        self._shared.dismiss()
+
+    # --- the guardian's own process ---
+
+    def _guard(self) -> None:
+        os.setsid()
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        muster = os.pidfd_open(self._muster)
+        if os.getppid() != self._muster and not self._shared.dismissed:
+            # It died while it forked, and the number may be another process's by now.
+            self._put_back("its muster was killed")
+            return
+        waiting = select.poll()
+        waiting.register(muster, select.POLLIN)
+        looked = time.monotonic()
+        while True:
+            ended = bool(waiting.poll(int(PERIOD_S * 1000)))
+            now = time.monotonic()
+            if self._shared.dismissed:
+                # Whether it has ended already or is about to: nothing is left to do.
+                return
+            if ended:
+                self._put_back("its muster was killed")
+                return
+            # After a standstill of its own it lets the muster come round first.
+            slept, looked = now - looked, now
+            silent = now - self._shared.came_round
+            if slept < OVERSLEPT_S and silent > self._patience_s and self._shared.originals():
+                signal.pidfd_send_signal(muster, signal.SIGKILL)
+                waiting.poll(int(KILLED_S * 1000))
+                self._put_back(f"its muster has not come round for {silent:.1f} s and was ended")
+                return
+
+    def _put_back(self, why: str) -> None:
+        originals = self._shared.originals()
+        readings: dict[tuple[str, str], Reading] = {}
+        for key, value in originals.items():
+            readings[key] = put_one_back(self._knobs.get(key), key, value)
+        # From here on a disk that hangs keeps nothing from being put back.
+        left = [reading for reading in readings.values() if reading.error]
+        if originals:
+            log.warning("the guardian has put the node back as it was found: %s", why)
+        for reading in left:
+            log.error("NOT RESTORED: %s on %s to %d: %s", reading.knob, reading.sheep, reading.asked, reading.error)
+        self._journal.take_up([key for key, reading in readings.items() if not reading.error])
+        self._close()
