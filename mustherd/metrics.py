@@ -264,7 +264,7 @@ def catalogue() -> dict[str, Metric]:
         if name in OURS:
             continue
         try:
-            found[name] = _loaded(plugin)
+            found[name] = loaded(plugin)
         except PluginError as error:
             _complain(str(error))
     return found
@@ -277,7 +277,7 @@ def of(name: str) -> Metric:
     plugin = plugins.plugins(plugins.METRICS).get(name)
     if plugin is not None:
         try:
-            return _loaded(plugin)
+            return loaded(plugin)
         except PluginError as error:
             _complain(str(error))
     verb: Literal["uses", "has"] = "has" if _unit(name) == "us" else "uses"
@@ -289,7 +289,7 @@ def unusable(name: str) -> str | None:
     plugin = None if name in OURS else plugins.plugins(plugins.METRICS).get(name)
     if plugin is not None:
         try:
-            _loaded(plugin)
+            loaded(plugin)
         except PluginError as error:
             return str(error)
     return None
@@ -322,7 +322,8 @@ def _computed(metric: Metric, window: WindowMeasurement) -> float | None:
         return None
 
 
-def _loaded(plugin: Plugin) -> Metric:
+def loaded(plugin: Plugin) -> Metric:
+    """The metric that a plug-in names. Raises PluginError where it can't be loaded, or is none."""
     metric = plugin.load()
     if not isinstance(metric, Metric):
         raise PluginError(f"{plugin.title} ({plugin.target}) is no mustherd.metrics.Metric")

@@ -28,6 +28,7 @@ PEERS = "mustherd.peers"
 KNOBS = "mustherd.knobs"
 NODES = "mustherd.nodes"
 LOADS = "mustherd.loads"
+SERVERS = "mustherd.servers"
 METRICS = "mustherd.metrics"
 KINDS = {
     POLICIES: "policy",
@@ -36,6 +37,7 @@ KINDS = {
     KNOBS: "knob",
     NODES: "node",
     LOADS: "load",
+    SERVERS: "server",
     METRICS: "metric",
 }
 """What a plug-in of each group is."""
@@ -168,13 +170,23 @@ def lacking(kind: object, interface: type) -> list[str]:
     return sorted(name for name in named if not hasattr(kind, name))
 
 
+def keeps(found: Plugin, kind: object, interface: type) -> None:
+    """Raise PluginError where a plug-in's class lacks part of an interface.
+
+    A function that makes the objects shows nothing of them beforehand, and passes.
+    """
+    absent = lacking(kind, interface) if isinstance(kind, type) else [] if callable(kind) else ["a way to call it"]
+    if absent:
+        where = f"{interface.__module__}.{interface.__qualname__}"
+        raise PluginError(f"{found.title} ({found.target}) lacks {', '.join(absent)}: see {where}")
+
+
 def options_of(kind: object, given: Mapping[str, object]) -> Any:
     """The options for a plug-in, as its `Options`: a dataclass or a msgspec struct. One without takes none: None.
 
     Raises OptionError for an option that is unknown or of another type than its field.
     """
-    declared = getattr(kind, "Options", None)
-    names = [] if declared is None else _fields(declared)
+    names = option_names(kind)
     for name in given:
         if name not in names:
             near = get_close_matches(str(name), names, 1)
@@ -185,6 +197,7 @@ def options_of(kind: object, given: Mapping[str, object]) -> Any:
                 suggestion=near[0] if near else "",
                 unknown=True,
             )
+    declared = getattr(kind, "Options", None)
     if declared is None:
         return None
     try:
@@ -193,10 +206,12 @@ def options_of(kind: object, given: Mapping[str, object]) -> Any:
         raise _refusal(str(error)) from None
 
 
-def _fields(declared: Any) -> list[str]:
+def option_names(kind: object) -> list[str]:
+    """The names of the options that a plug-in takes."""
+    declared: Any = getattr(kind, "Options", None)
     if dataclasses.is_dataclass(declared):
         return [field.name for field in dataclasses.fields(declared)]
-    return list(declared.__struct_encode_fields__)
+    return [] if declared is None else list(declared.__struct_encode_fields__)
 
 
 def _refusal(said: str) -> OptionError:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,8 +11,8 @@ import typer
 from mustherd.errors import UserError
 
 if TYPE_CHECKING:
+    from mustherd.load.address import Address
     from mustherd.load.base import LoadSource
-    from mustherd.load.memcached.counters import Address
     from mustherd.load.peak import Step
     from mustherd.terms import Load, LoadReport
 
@@ -21,8 +22,16 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Servers = Annotated[list[str], typer.Argument(metavar="HOST:PORT ...", help="The memcached servers to load.")]
-Preset = Annotated[str, typer.Option(help="Mix of requests: etc or usr.")]
+Servers = Annotated[list[str], typer.Argument(metavar="HOST:PORT ...", help="The servers to load.")]
+Preset = Annotated[
+    str | None, typer.Option(help="Mix of requests, of those that are known for the server: etc or usr.")
+]
+Generator = Annotated[
+    str | None, typer.Option(help="The load: builtin, mutilate, or one that a package adds.", metavar="NAME")
+]
+Option = Annotated[
+    list[str] | None, typer.Option("--option", help="An option of the load, as in depth=4.", metavar="NAME=VALUE")
+]
 Seconds = Annotated[float, typer.Option(min=0.5, max=86_400, help="How long each load is measured.")]
 Ramp = Annotated[float, typer.Option(min=0, max=3600, help="Seconds of load before that, not counted.")]
 Mutilate = Annotated[
@@ -53,9 +62,11 @@ class LoadFailedError(UserError):
 def run(
     servers: Servers,
     qps: Annotated[str, typer.Option(help="Requests a second, as in 20000 or 20k.")],
-    preset: Preset = "etc",
+    preset: Preset = None,
     seconds: Seconds = 10.0,
     ramp: Ramp = 1.0,
+    generator: Generator = None,
+    option: Option = None,
     mutilate: Mutilate = None,
     agent: Agents = None,
     workers: Workers = 1,
@@ -70,9 +81,10 @@ def run(
 
     from mustherd.load.saturation import why
 
-    offered = _load(preset, _rate(qps))
-    with _source(servers, mutilate, agent, workers, connections, ascii_, ramp, seconds) as source:
-        report = _measured(source, offered, ramp, seconds)
+    by = _by_hand(generator, option, mutilate, agent, workers, connections, ascii_)
+    offered = _load(by, preset, _rate(qps))
+    with _source(servers, by, ramp, seconds) as source:
+        report = _measured(source, offered, seconds)
     if json:
         typer.echo(dumps(msgspec.to_builtins(report), indent=2))
         return
@@ -96,9 +108,11 @@ def peak(
     limit: Annotated[str, typer.Option(help="Latency to keep, as in 'read_p99_us <= 500' or 'read_p95_us <= 1 ms'.")],
     low: Annotated[str, typer.Option(help="The load to begin with.")] = "1k",
     high: Annotated[str, typer.Option(help="No load above this is tried.")] = "10M",
-    preset: Preset = "etc",
+    preset: Preset = None,
     seconds: Seconds = 3.0,
     ramp: Ramp = 1.0,
+    generator: Generator = None,
+    option: Option = None,
     mutilate: Mutilate = None,
     agent: Agents = None,
     workers: Workers = 1,
@@ -119,9 +133,10 @@ def peak(
     kind, percentile, limit_us = _limit(limit)
     low_qps, high_qps = _bounds(low, high)
 
-    with _source(servers, mutilate, agent, workers, connections, ascii_, ramp, seconds) as source:
+    by = _by_hand(generator, option, mutilate, agent, workers, connections, ascii_)
+    with _source(servers, by, ramp, seconds) as source:
         found = find(
-            lambda qps: _measured(source, _load(preset, qps), ramp, seconds),
+            lambda qps: _measured(source, _load(by, preset, qps), seconds),
             kind=kind,
             percentile=percentile,
             limit_us=limit_us,
@@ -144,7 +159,7 @@ def limit(
     ] = None,
     low: Annotated[str, typer.Option(help="The load to begin with.")] = "1k",
     high: Annotated[str, typer.Option(help="No load above this is tried.")] = "10M",
-    preset: Preset = "etc",
+    preset: Preset = None,
     seconds: Seconds = 2.0,
     ramp: Ramp = 1.0,
     workers: Workers = 1,
@@ -163,12 +178,10 @@ def limit(
     from mustherd.load.peak import generator_limit
 
     low_qps, high_qps = _bounds(low, high)
-    with (
-        _own_server(servers or []) as addresses,
-        _source(addresses, None, None, workers, connections, ascii_, ramp, seconds) as source,
-    ):
+    by = _by_hand(None, None, None, None, workers, connections, ascii_)
+    with _own_server(servers or []) as addresses, _source(addresses, by, ramp, seconds) as source:
         found = generator_limit(
-            lambda qps: _measured(source, _load(preset, qps), ramp, seconds),
+            lambda qps: _measured(source, _load(by, preset, qps), seconds),
             low_qps=low_qps,
             high_qps=high_qps,
             tell=lambda step: _tell(step, "read p99", err=json),
@@ -222,44 +235,84 @@ def _own_server(servers: list[str]) -> Iterator[list[str]]:
         memcached.close()
 
 
-@contextmanager
-def _source(
-    servers: list[str],
+@dataclass(frozen=True)
+class ByHand:
+    """What offers a load by hand, and how."""
+
+    name: str
+    options: dict[str, object]
+    agents: tuple[str, ...]
+
+    @property
+    def server(self) -> str:
+        """The server that it loads."""
+        from mustherd.load.registry import load_kind
+        from mustherd.plugins import LOADS, plugin
+
+        return load_kind(plugin(LOADS, self.name)).traits.servers[0]
+
+
+def _by_hand(
+    generator: str | None,
+    option: list[str] | None,
     mutilate: str | None,
     agents: list[str] | None,
     workers: int,
     connections: int,
     ascii_: bool,
-    ramp: float,
-    seconds: float,
-) -> "Iterator[LoadSource]":
-    from mustherd.load.base import GeneratorSource
-    from mustherd.load.errors import LoadError
-    from mustherd.load.generator.options import GeneratorOptions
-    from mustherd.load.host import LocalHost
-    from mustherd.load.mutilate.command import MutilateOptions
-    from mustherd.load.mutilate.source import MutilateSource
+) -> ByHand:
+    from mustherd.plugins import LOADS, plugins
 
-    if agents and mutilate is None:
+    name = generator or ("builtin" if mutilate is None else "mutilate")
+    if name not in plugins(LOADS):
+        raise ByHandError(f"--generator {name}: allowed: {', '.join(plugins(LOADS))}")
+    if mutilate is not None and name != "mutilate":
+        raise ByHandError("--mutilate: it is no program of another generator; leave --generator out")
+    if agents and name != "mutilate":
         raise ByHandError("--agent: agents are mutilate's; give --mutilate PROGRAM too")
-    addresses = [_address(text) for text in servers]
-    source: LoadSource
-    if mutilate is not None:
-        source = MutilateSource(
-            MutilateOptions(program=mutilate, binary=not ascii_, connections=connections),
-            addresses,
-            LocalHost(),
-            [LocalHost(name) for name in agents or ()],
-            ramp_s=ramp,
-            window_s=seconds,
-            start_agents=False,
-            save=not agents,
-        )
-    else:
-        options = GeneratorOptions(
-            workers=workers, connections=connections, protocol="ascii" if ascii_ else "binary", blocking=True
-        )
-        source = GeneratorSource(options, addresses)
+    options: dict[str, object] = {}
+    if name == "builtin":
+        options = {"workers": workers, "connections": connections, "protocol": "ascii" if ascii_ else "binary"}
+    elif name == "mutilate":
+        options = {"program": mutilate or name, "binary": not ascii_, "connections": connections}
+    for text in option or ():
+        key, equals, value = text.partition("=")
+        if not key or not equals:
+            raise ByHandError(f"--option {text!r}: write NAME=VALUE")
+        options[key] = _value(value)
+    return ByHand(name, options, tuple(agents or ()))
+
+
+def _value(text: str) -> object:
+    """An option's value: a number, true, false or a list as JSON writes it, else text."""
+    import msgspec
+
+    try:
+        value: object = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+    return value
+
+
+@contextmanager
+def _source(servers: list[str], by: ByHand, ramp: float, seconds: float) -> "Iterator[LoadSource]":
+    from mustherd.load.base import Site
+    from mustherd.load.errors import LoadError
+    from mustherd.load.host import LocalHost
+    from mustherd.load.registry import make
+
+    site = Site(
+        servers=tuple(_address(text) for text in servers),
+        leader=LocalHost(),
+        agents=tuple(LocalHost(name) for name in by.agents),
+        start_agents=False,
+        ramp_s=ramp,
+        window_s=seconds,
+    )
+    try:
+        source = make(by.name, site, by.options)
+    except ValueError as error:
+        raise ByHandError(f"--generator {by.name}: {error}") from None
     try:
         source.prepare()
         yield source
@@ -269,27 +322,25 @@ def _source(
         source.stop()
 
 
-def _measured(source: "LoadSource", load: "Load", ramp: float, seconds: float) -> "LoadReport":
+def _measured(source: "LoadSource", load: "Load", seconds: float) -> "LoadReport":
     import time
 
-    from mustherd.load.base import GeneratorSource
-
     running = source.start(load, 1)
-    itself = isinstance(source, GeneratorSource)  # mutilate keeps to times of its own
-    if itself:
-        time.sleep(ramp)
     running.open_window()
-    if itself:
-        time.sleep(seconds)
+    time.sleep(seconds)
     return running.close_window()
 
 
-def _load(preset: str, qps: float) -> "Load":
-    from mustherd.load.presets import PRESETS, load
+def _load(by: ByHand, preset: str | None, qps: float) -> "Load":
+    from mustherd.load.registry import server_kind
+    from mustherd.plugins import SERVERS, plugin
+    from mustherd.terms import Load
 
-    if preset not in PRESETS:
-        raise ByHandError(f"--preset {preset}: allowed: {', '.join(PRESETS)}")
-    return load(preset, qps)
+    presets = server_kind(plugin(SERVERS, by.server)).presets
+    name = preset if preset is not None else next(iter(presets), "")
+    if name not in presets and (preset is not None or presets):
+        raise ByHandError(f"--preset {name}: allowed: {', '.join(presets) or 'none'}")
+    return Load(qps=qps, preset=name, update_ratio=presets[name].update_ratio if name in presets else 0.0)
 
 
 def _rate(text: str) -> float:
@@ -316,7 +367,7 @@ def _amount(text: str, unit: str, most: float) -> float:
 
 
 def _address(text: str) -> "Address":
-    from mustherd.load.memcached.counters import Address
+    from mustherd.load.address import Address
 
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:

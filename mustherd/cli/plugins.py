@@ -1,5 +1,6 @@
 """`mustherd plugins`: what is installed under a name that a definition or a node may use."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -65,13 +66,24 @@ def _state(row: dict[str, Any]) -> str:
 
 def _problem(found: "Plugin") -> str:
     """Why it can't be used; '' where it can, as far as can be said without running it."""
-    from mustherd.learn import registry
-    from mustherd.plugins import PEERS, POLICIES, SEARCHES, PluginError
-    from mustherd.policy import base as policy
+    from mustherd.learn import registry as searches
+    from mustherd.load import registry as loads
+    from mustherd.metrics import loaded as metric
+    from mustherd.node.catalog import knob_class
+    from mustherd.plugins import KNOBS, LOADS, METRICS, PEERS, POLICIES, SEARCHES, SERVERS, Plugin, PluginError
+    from mustherd.policy import base as policies
 
-    checks = {POLICIES: policy.kind_of, SEARCHES: registry.kind_of, PEERS: registry.kind_of}
+    checks: dict[str, Callable[[Plugin], Any]] = {
+        POLICIES: policies.kind_of,
+        SEARCHES: searches.kind_of,
+        PEERS: searches.kind_of,
+        LOADS: loads.load_kind,
+        SERVERS: loads.server_kind,
+        METRICS: metric,
+        KNOBS: lambda found: knob_class(found.name),
+    }
     try:
-        checks[found.group](found)
+        checks.get(found.group, Plugin.load)(found)
     except PluginError as error:
         return str(error)
     return ""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mustherd.definition.errors import Finding, Path, listed, nearest, shown
 from mustherd.definition.knobs import KnobValues, disallowed, value_text
 from mustherd.definition.limits import limit_text
+from mustherd.definition.workload import MEMCACHED, MUTILATE
 from mustherd.load.curve import CurveError
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.node.server import knobs as server
@@ -87,13 +88,18 @@ def _herd(experiment: Experiment) -> Iterator[Finding]:
 
 def _workload(experiment: Experiment) -> Iterator[Finding]:
     load = experiment.workload
-    if experiment.herd.simulated is not None and load.generator is not None:
+    generator = load.generator.name if load.generator is not None else None
+    if experiment.herd.simulated is not None and generator not in (None, "twin"):
         yield Finding(("workload", "generator"), "simulated nodes load themselves", "leave it out", at_key=True)
-    by_mutilate = load.generator == "mutilate" or (load.generator is None and experiment.herd.inventory is not None)
-    if load.generator == "mutilate" and load.window_seconds != int(load.window_seconds):
-        yield Finding(("workload", "window_seconds"), "mutilate measures whole seconds", "a whole number from 1 on")
-    if load.mutilate != MutilateOptions() and not by_mutilate:
-        yield Finding(("workload", "mutilate"), "mutilate doesn't make this load", "generator: mutilate", at_key=True)
+    if experiment.herd.simulated is not None and load.server_name != MEMCACHED:
+        yield Finding(("workload", "server"), f"simulated nodes run {MEMCACHED}", "leave it out", at_key=True)
+    if load.mutilate != MutilateOptions():
+        if generator != MUTILATE and (generator is not None or experiment.herd.inventory is None):
+            allowed = f"generator: {MUTILATE}"
+            yield Finding(("workload", "mutilate"), "mutilate doesn't make this load", allowed, at_key=True)
+        elif load.generator is not None and load.generator.options:
+            said_twice = "mutilate's options are said in 'mutilate' and in 'generator'"
+            yield Finding(("workload", "mutilate"), said_twice, "one of the two", at_key=True)
     if load.curve is None:
         if load.qps is None:
             yield Finding(("workload", "qps"), "the key 'qps' is needed", "a number above 0, up to 1e9; or a 'curve'")
@@ -111,15 +117,14 @@ def _workload(experiment: Experiment) -> Iterator[Finding]:
         yield Finding((*path, "spans"), problem, "window, or policy: follow", "window")
     try:
         for part in range(max(1, min(load.parts, experiment.trials))):
-            if load.load(part).curve and load.generator == "mutilate":
-                raise CurveError("mutilate's load is constant within a window: use steps as long as windows")
+            load.load(part)
     except CurveError as error:
         yield Finding((*path, given[0]), str(error), "a load above 0 in every window")
 
 
 def _simulated_load(experiment: Experiment) -> Iterator[Finding]:
     preset = experiment.workload.preset
-    if preset not in PRESETS:
+    if preset not in PRESETS and experiment.workload.server_name == MEMCACHED:
         problem = f"nothing is known of '{preset}' on a simulated node"
         yield Finding(("workload", "preset"), problem, listed(list(PRESETS)), PRESETS[0])
 

@@ -26,7 +26,7 @@ from mustherd.definition.units import QuantityError, kind_of, number_text, quant
 from mustherd.learn.base import Constraint
 from mustherd.load import curve as curves
 from mustherd.load.mutilate.command import MutilateOptions
-from mustherd.plugins import SEARCHES, plugins
+from mustherd.plugins import LOADS, SEARCHES, SERVERS, plugins
 
 MAX_TRIALS = 10_000
 MAX_SECONDS = 86_400.0
@@ -177,7 +177,7 @@ def _mutilate(raw: object) -> MutilateOptions:
         raise QuantityError(f"{place}: {what}" if place else what, "" if place else names) from None
 
 
-def _changed(options: MutilateOptions) -> dict[str, Any]:
+def changed_options(options: MutilateOptions) -> dict[str, Any]:
     """Options that are not what they are by default."""
     default = msgspec.structs.asdict(MutilateOptions())
     return {name: value for name, value in msgspec.structs.asdict(options).items() if value != default[name]}
@@ -266,7 +266,7 @@ Level = Annotated[
 Mutilate = Annotated[
     MutilateOptions,
     PlainValidator(refused(_mutilate)),
-    PlainSerializer(_changed),
+    PlainSerializer(changed_options),
     _described(type="object"),
 ]
 PAIRS_SCHEMA = {"type": "array", "minItems": 1, "items": {"type": "array", "minItems": 2, "maxItems": 2}}
@@ -288,6 +288,8 @@ Objectives = Annotated[
     _ObjectiveNames(most=2),
 ]
 SearchName = Annotated[str, Installed(SEARCHES, "method")]
+LoadName = Annotated[str, Installed(LOADS, "generator")]
+ServerName = Annotated[str, Installed(SERVERS, "server")]
 Options = Annotated[dict[str, Any], PlainValidator(refused(_options)), _described(type="object")]
 
 

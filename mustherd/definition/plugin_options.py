@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mustherd.definition.errors import Finding, Path
+from mustherd.definition.errors import Finding, Path, listed
 from mustherd.definition.model import Experiment
 from mustherd.definition.problem import problem
 from mustherd.learn import registry
-from mustherd.plugins import OptionError
+from mustherd.load import registry as loads
+from mustherd.plugins import LOADS, SERVERS, OptionError, PluginError, plugin, plugins
 
 OWN_KEYS = {"gp": ("initial", "stop", "prior"), "one-shot": ("settings", "table")}
 """What of our searches is a key of `search` itself."""
@@ -32,6 +33,54 @@ def check_search(experiment: Experiment) -> None:
         return  # the definition's own rules say all
     with refusals(experiment, at):
         registry.check(search.method, problem(experiment), search.options or {})
+
+
+def check_load(experiment: Experiment) -> None:
+    """Raise DefinitionError, with its line, for what the definition's server or load refuses or can't do.
+
+    PluginError for a server or load that can't be loaded.
+    """
+    load, source = experiment.workload, experiment.source
+    if load.server is not None and load.server.options:
+        at: Path = ("workload", "server", "options")
+        if experiment.herd.local is None:
+            raise source.error([Finding(at, "only a local herd runs its server", "herd: {local: {}}", at_key=True)])
+        with refusals(experiment, at):
+            loads.check(plugin(SERVERS, load.server.name), load.server.options)
+    if load.generator is not None:
+        name, options = load.generator.name, load.options_of(load.generator.name)
+    elif load.offered_by is not None:
+        name, options = load.offered_by
+    else:
+        return
+    found = plugin(LOADS, name)
+    traits = loads.load_kind(found).traits
+    at = ("workload", "generator")
+    if load.server_name not in traits.servers:
+        allowed = listed([each for each in plugins(LOADS) if _can_load(each, load.server_name)])
+        raise source.error([Finding(at, f"'{name}' can't load {load.server_name}", allowed)])
+    if traits.on_node and experiment.herd.simulated is None:
+        raise source.error([Finding(at, f"'{name}' is a part of a simulated node", "herd: {simulated: {}}")])
+    if not traits.follows_curves and any(load.load(part).curve for part in range(max(1, load.parts))):
+        problem = f"{name}'s load is constant within a window"
+        raise source.error([Finding(("workload", "curve"), problem, "steps as long as windows, and spans: experiment")])
+    if traits.whole_seconds and load.window_seconds != int(load.window_seconds):
+        problem = f"{name} measures whole seconds"
+        raise source.error([Finding(("workload", "window_seconds"), problem, "a whole number from 1 on")])
+    if not traits.open_loop and experiment.gates.achieved_ratio > 0:
+        problem = f"{name} offers what is answered: its answered share says nothing"
+        raise source.error([Finding(("gates", "achieved_ratio"), problem, "0, no guard", "0")])
+    if load.generator is not None and load.generator.options:
+        at = (*at, "options")
+    with refusals(experiment, at):
+        loads.check(found, options)
+
+
+def _can_load(name: str, server: str) -> bool:
+    try:
+        return server in loads.load_kind(plugin(LOADS, name)).traits.servers
+    except PluginError:
+        return False
 
 
 @contextmanager

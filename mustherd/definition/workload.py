@@ -2,20 +2,49 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    BeforeValidator,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainSerializer,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
+from pydantic_core import CoreSchema, core_schema
 
 from mustherd.definition import curves as curve_values
-from mustherd.definition.fields import MAX_SECONDS, RATE_FORM, Level, Mutilate, Rates, Section, Steps, Trace, key
+from mustherd.definition.errors import Finding, listed, nearest, refusal
+from mustherd.definition.fields import (
+    MAX_SECONDS,
+    RATE_FORM,
+    Level,
+    LoadName,
+    Mutilate,
+    Options,
+    Rates,
+    Section,
+    ServerName,
+    Steps,
+    Trace,
+    changed_options,
+    key,
+)
+from mustherd.definition.units import kind_of
 from mustherd.load import curve as curves
+from mustherd.load import registry
 from mustherd.load.curve import Curve, CurveError
 from mustherd.load.mutilate.command import MutilateOptions
-from mustherd.load.presets import PRESETS, load
+from mustherd.load.server import Preset
+from mustherd.plugins import LOADS, SERVERS, PluginError, plugin, plugins
 from mustherd.terms import Load
+
+MEMCACHED = "memcached"
+"""The server where a definition names none."""
+MUTILATE = "mutilate"
+"""The load whose options have a key of their own."""
 
 
 class Sine(Section):
@@ -60,10 +89,78 @@ class LoadCurve(Section):
         raise CurveError("a curve needs 'steps', 'sine', 'step' or 'trace'")
 
 
+class Generator(Section):
+    """What offers the load."""
+
+    name: LoadName = key(MUTILATE, "A load's name.")
+    options: Options = key(dict, "The load's own options.", allowed="what the load knows")
+
+
+class Server(Section):
+    """What is loaded."""
+
+    name: ServerName = key(MEMCACHED, "A server's name.")
+    options: Options = key(
+        dict, "How it is run, where the definition's herd is local.", allowed="what the server knows"
+    )
+
+
+def _named(raw: object) -> object:
+    return {"name": raw} if isinstance(raw, str) else raw
+
+
+def _short(chosen: Generator | Server) -> Any:
+    """A choice as people write it: a name alone where there are no options."""
+    return {"name": chosen.name, "options": chosen.options} if chosen.options else chosen.name
+
+
+def presets_of(server: str) -> Mapping[str, Preset]:
+    """The mixes of requests that are known for a server; none for one that isn't installed. Raises PluginError."""
+    if server not in plugins(SERVERS):
+        return {}
+    presets: Mapping[str, Preset] = registry.server_kind(plugin(SERVERS, server)).presets
+    return presets
+
+
+class PresetName:
+    """The name of a mix of requests, of those that the server's kind knows."""
+
+    @staticmethod
+    def check(raw: object, info: ValidationInfo) -> str:
+        """The name."""
+        server = info.data.get("server")
+        known = list(presets_of(server.name if server is not None else MEMCACHED))
+        if not isinstance(raw, str) or (raw not in known and (known or raw)):
+            found = f"unknown preset {kind_of(raw)}"
+            raise refusal([Finding((), found, listed(known) or "none", nearest(raw, known))])
+        return raw
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.with_info_plain_validator_function(self.check)
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        known: list[str] = []
+        for server in plugins(SERVERS):
+            try:
+                known += presets_of(server)
+            except PluginError:
+                continue  # who names it is told
+        return {"type": "string", "enum": list(dict.fromkeys(known))}
+
+
 class Workload(Section):
     """The load that every trial offers."""
 
-    preset: Literal["etc", "usr"] = key("etc", "Mix of requests: sizes of keys and values, arrivals.")
+    server: Annotated[
+        Server,
+        BeforeValidator(_named, json_schema_input_type=ServerName | Server),
+        PlainSerializer(_short),
+    ] | None = key(
+        None, "What is loaded: a name, or {name, options}; without it memcached. Nodes of an inventory run it already."
+    )  # fmt: skip
+    preset: Annotated[str, PresetName()] = key(
+        "etc", "Mix of requests, of those that are known for the server: sizes of keys and values, arrivals."
+    )
     qps: Rates | None = key(
         None,
         "Requests offered a second; of a list every load, learnt together: settings for each come out. Needed where "
@@ -72,11 +169,15 @@ class Workload(Section):
         f"{RATE_FORM}, or a list of such",
     )
     curve: LoadCurve | None = key(None, "A load that changes, in the place of `qps`.")
-    generator: Literal["mutilate", "builtin"] | None = key(
+    generator: Annotated[
+        Generator,
+        BeforeValidator(_named, json_schema_input_type=LoadName | Generator),
+        PlainSerializer(_short),
+    ] | None = key(
         None,
-        "What offers the load from outside the nodes; without it mutilate where the inventory has a leader, and else "
-        "each node loads itself.",
-    )
+        "What offers the load from outside the nodes: a name, or {name, options}; without it mutilate where the"
+        " inventory has a leader, and else each node loads itself.",
+    )  # fmt: skip
     mutilate: Mutilate = key(
         MutilateOptions,
         "How mutilate is run, where it is.",
@@ -102,11 +203,16 @@ class Workload(Section):
     @model_validator(mode="before")
     @classmethod
     def _mix(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping):
+            return raw
+        server = _named(raw.get("server", MEMCACHED))
+        name = server.get("name", MEMCACHED) if isinstance(server, Mapping) else None
+        presets = presets_of(name) if isinstance(name, str) else {}
         # A preset that doesn't exist is left for its own check to name.
-        preset = raw.get("preset", "etc") if isinstance(raw, Mapping) else None
-        if isinstance(preset, str) and preset in PRESETS and "update_ratio" not in raw:
-            return {**raw, "update_ratio": PRESETS[preset].update_ratio}
-        return raw
+        preset = raw.get("preset", next(iter(presets), ""))
+        usual = presets[preset].update_ratio if isinstance(preset, str) and preset in presets else 0.0
+        filled = {"preset": preset} if presets or name in plugins(SERVERS) else {}
+        return {"update_ratio": usual, **filled, **raw}
 
     @model_validator(mode="before")
     @classmethod
@@ -131,6 +237,26 @@ class Workload(Section):
         """The loads that trials choose among, in requests per second; none where there is a curve."""
         return self.qps if isinstance(self.qps, tuple) else () if self.qps is None else (self.qps,)
 
+    @property
+    def server_name(self) -> str:
+        """What is loaded."""
+        return MEMCACHED if self.server is None else self.server.name
+
+    @property
+    def offered_by(self) -> tuple[str, dict[str, Any]] | None:
+        """The load from outside the nodes that the definition or else its server names, with its options, if any."""
+        if self.generator is not None:
+            name = self.generator.name
+            on_node = registry.load_kind(plugin(LOADS, name)).traits.on_node
+            return None if on_node else (name, self.options_of(name))
+        usual = registry.server_kind(plugin(SERVERS, self.server_name)).load
+        return (usual, {}) if usual else None
+
+    def options_of(self, load: str) -> dict[str, Any]:
+        """What the definition says of how a load is run."""
+        own = self.generator.options if self.generator is not None and self.generator.name == load else {}
+        return {**(changed_options(self.mutilate) if load == MUTILATE else {}), **own}
+
     def load(self, part: int = 0, qps: float | None = None) -> Load:
         """The load to offer in a window: `qps` of several, or the only one.
 
@@ -138,7 +264,12 @@ class Workload(Section):
 
         Raises CurveError.
         """
-        offered = load(self.preset, qps or next(iter(self.loads), 0.0), self.update_ratio, self.outstanding)
+        offered = Load(
+            qps=qps or next(iter(self.loads), 0.0),
+            preset=self.preset,
+            update_ratio=self.update_ratio,
+            outstanding=self.outstanding,
+        )
         if self.curve is None:
             return offered
         at_s = part * self.window_seconds if self.curve.spans == "experiment" else 0.0

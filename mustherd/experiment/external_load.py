@@ -13,14 +13,14 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from mustherd.definition.workload import Workload
-from mustherd.load.base import GeneratorSource, LoadSource
+from mustherd.load import registry
+from mustherd.load.address import Address
+from mustherd.load.base import LoadSource, Site
 from mustherd.load.errors import LoadError
-from mustherd.load.generator.options import GeneratorOptions
 from mustherd.load.host import Host, LocalHost
-from mustherd.load.memcached.counters import Address
-from mustherd.load.mutilate.source import MutilateSource
 from mustherd.load.placement import Layout, Place
 from mustherd.load.ssh import SshHost
+from mustherd.plugins import PluginError
 from mustherd.reasons import Reason
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.store.errors import StoreError
@@ -30,8 +30,8 @@ from mustherd.wire.messages import Measured, MusterView
 OPEN_WAIT_S = 5.0
 """For a muster to say that its window is open; usually some milliseconds."""
 
-MOST_SAVED = 2_000_000
-"""Samples that are worth fetching for exact percentiles."""
+MUTILATE = "mutilate"
+"""What loads where the layout has a leader and the definition names no generator."""
 
 
 class OutsideLoad:
@@ -73,8 +73,6 @@ class OutsideLoad:
             try:
                 time.sleep(settle_s)
                 running = source.start(load, seed)
-                if isinstance(source, GeneratorSource):
-                    time.sleep(self._workload.ramp_seconds)
                 running.open_window()
                 asked = time.monotonic()
                 opened = window.open().result(OPEN_WAIT_S)
@@ -107,7 +105,11 @@ class OutsideLoad:
             return self._source[1]
         self.close()
         source = self._make(self._servers(view))
-        source.prepare()
+        try:
+            source.prepare()
+        except LoadError:
+            source.stop()
+            raise
         self._spoilt = False
         self._source = (view.name, source)
         return source
@@ -123,21 +125,21 @@ class OutsideLoad:
 
     def _make(self, servers: Sequence[Address]) -> LoadSource:
         load, layout = self._workload, self._layout
-        if load.generator == "builtin":
-            return GeneratorSource(GeneratorOptions(blocking=True), servers)
-        options = load.mutilate
-        sampled_qps = options.measure_qps if layout.agents else load.load().qps
-        return MutilateSource(
-            options,
-            servers,
-            self._machine(layout.leader),
-            [self._machine(place) for place in layout.agents],
+        name, options = load.offered_by or (MUTILATE, load.options_of(MUTILATE))
+        site = Site(
+            servers=tuple(servers),
+            leader=self._machine(layout.leader),
+            agents=tuple(self._machine(place) for place in layout.agents),
+            start_agents=layout.start_agents,
+            qps=load.load().qps,
             ramp_s=load.ramp_seconds,
             window_s=load.window_seconds,
-            start_agents=layout.start_agents,
-            save=sampled_qps * load.window_seconds <= MOST_SAVED,
             spoilt=self._spoilt,
         )
+        try:
+            return registry.make(name, site, options)
+        except (ValueError, PluginError) as error:
+            raise LoadError(Reason.TOOL_MISSING, str(error)) from None
 
     def _machine(self, place: Place) -> Host:
         if place not in self._hosts:
@@ -161,7 +163,7 @@ def on_node_clock(report: LoadReport, node_t0_s: float, asked: float, answered: 
 
 def outside_load(workload: Workload, layout: Layout | None) -> OutsideLoad | None:
     """The load from outside that an experiment has, if it has one. StoreError when its layout is missing."""
-    if layout is None and workload.generator is not None:
+    if layout is None and workload.offered_by is not None:
         raise StoreError("it is not known which machines make the load: start the experiment by `experiment start`")
     return OutsideLoad(workload, layout) if layout is not None else None
 

@@ -17,6 +17,9 @@ import tomli_w
 
 from mustherd.errors import UserError
 from mustherd.experiment.running import ADDRESS
+from mustherd.load.registry import server_kind
+from mustherd.load.server import local_options
+from mustherd.plugins import SERVERS, plugin
 from mustherd.wire.endpoints import Ports
 
 if TYPE_CHECKING:
@@ -225,8 +228,15 @@ def muster_toml(name: str, home: Path, where: dict[str, int | str], experiment: 
         table["twin"] = {**options, "seed": herd.simulated.seed * 1000 + number}
     elif herd.local is not None:
         local = herd.local
+        server = experiment.workload.server
+        given = local_options(
+            server_kind(plugin(SERVERS, experiment.workload.server_name)),
+            port=0,
+            threads=local.server_threads,
+            cores=list(local.server_cores),
+        )
         table["process"] = {
-            "memcached": {"port": 0, "threads": local.server_threads, "cores": list(local.server_cores)},
+            experiment.workload.server_name: {**given, **(server.options if server is not None else {})},
             "generator": {
                 "workers": local.generator_processes,
                 "connections": local.connections,

@@ -1,7 +1,7 @@
 """The plug-ins that an experiment names, looked at before anything is started."""
 
 from mustherd.definition import Experiment
-from mustherd.definition.plugin_options import check_search
+from mustherd.definition.plugin_options import check_load, check_search
 from mustherd.policy.base import check as check_policy
 
 
@@ -12,3 +12,4 @@ def check_plugins(experiment: Experiment) -> None:
     """
     check_policy(experiment)
     check_search(experiment)
+    check_load(experiment)

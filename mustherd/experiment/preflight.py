@@ -26,7 +26,7 @@ def lay_out_load(folder: Path, experiment: Experiment) -> None:
 
     InventoryError where the inventory can't be read or has nobody for it.
     """
-    generator, inventory = experiment.workload.generator, experiment.herd.inventory
+    generator, inventory = experiment.workload.offered_by, experiment.herd.inventory
     layout = None
     if inventory is not None:
         # Ansible takes a while to import, and most experiments have no inventory.

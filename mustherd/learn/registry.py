@@ -10,18 +10,7 @@ import msgspec
 from mustherd.learn.base import CalibratedSearch, Observation, Problem, Search, SearchKind, Settings
 from mustherd.learn.noise import Noise
 from mustherd.learn.space import Space
-from mustherd.plugins import (
-    PEERS,
-    SEARCHES,
-    OptionError,
-    Plugin,
-    PluginError,
-    lacking,
-    options_of,
-    plugin,
-    plugins,
-    said,
-)
+from mustherd.plugins import PEERS, SEARCHES, OptionError, Plugin, PluginError, keeps, options_of, plugin, plugins, said
 
 
 class SearchError(Exception):
@@ -36,10 +25,7 @@ def find(name: str, *, peers: bool = False) -> Plugin:
 def kind_of(found: Plugin) -> SearchKind:
     """What a search's name stands for. Raises PluginError when it can't be loaded or isn't a search."""
     kind = found.load()
-    # A function that makes searches shows nothing of them beforehand.
-    absent = lacking(kind, Search) if isinstance(kind, type) else [] if callable(kind) else ["a way to call it"]
-    if absent:
-        raise PluginError(f"{found.title} ({found.target}) lacks {', '.join(absent)}: see mustherd.learn.base.Search")
+    keeps(found, kind, Search)
     made: SearchKind = kind
     return made
 

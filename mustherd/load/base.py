@@ -1,12 +1,12 @@
-"""The port behind which every load looks alike: the twin's, mutilate's and the built-in generator's."""
+"""The interface behind which every load looks alike: the twin's, mutilate's, the built-in generator's, a package's."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
-from mustherd.load.errors import LoadError
-from mustherd.load.generator.generator import Generator
-from mustherd.load.generator.options import GeneratorOptions
-from mustherd.load.memcached.counters import Address, read
+import msgspec
+
+from mustherd.load.address import Address
+from mustherd.load.host import Host
 from mustherd.node.node import RunningLoad
 from mustherd.terms import Load
 
@@ -14,9 +14,10 @@ from mustherd.terms import Load
 class LoadSource(Protocol):
     """Offers loads to a server, one at a time.
 
-    A trial goes: `start`, wait for the ramp, `open_window`, wait for the window, `close_window`; what lies between the
-    two is what the report is about, on CLOCK_MONOTONIC of this machine or, for a twin, on the twin's clock. Either may
-    wait: `open_window` until the load is under way, `close_window` until it has been counted up. `stop` at any time.
+    A trial goes: `start`, `open_window`, wait for the window, `close_window`; what lies between the two is what the
+    report is about, on CLOCK_MONOTONIC of this machine or, for a twin, on the twin's clock. Either may wait:
+    `open_window` until the ramp is over and the load is under way, `close_window` until it has been counted up. `stop`
+    at any time.
     """
 
     def prepare(self) -> None:
@@ -36,37 +37,52 @@ class LoadSource(Protocol):
         ...
 
 
-class GeneratorSource:
-    """The built-in generator on this machine, against servers that it reaches."""
+class LoadTraits(msgspec.Struct, frozen=True, kw_only=True):
+    """What is the same of all loads of a kind."""
 
-    def __init__(self, options: GeneratorOptions, servers: Sequence[Address]) -> None:
-        self._options = options
-        self._servers = tuple(servers)
-        self._running: Generator | None = None
-
-    def prepare(self) -> None:
-        pass
-
-    def start(self, load: Load, seed: int) -> Generator:
-        self.stop()
-        self._running = Generator(self._options, self._servers, load, seed)
-        return self._running
-
-    def stop(self) -> None:
-        running, self._running = self._running, None
-        if running is not None:
-            running.stop()
-
-    def check(self) -> Sequence[str]:
-        return unreachable(self._servers, binary=self._options.protocol == "binary")
+    servers: tuple[str, ...]
+    """The servers that it can load, by their names (`mustherd.servers`)."""
+    open_loop: bool
+    """Requests fall due at their times, whether or not earlier ones were answered. A closed loop waits for answers: it
+    offers what is answered, and a guard on the answered share says nothing."""
+    follows_curves: bool = False
+    """It can change within a window (`Load.curve`)."""
+    whole_seconds: bool = False
+    """Its windows last whole seconds."""
+    on_node: bool = False
+    """It is a part of its node, which starts it by itself; nobody makes a source of it for a site."""
 
 
-def unreachable(servers: Sequence[Address], *, binary: bool) -> list[str]:
-    """Servers that don't answer, each with why."""
-    problems = []
-    for server in servers:
-        try:
-            read(server, binary)
-        except LoadError as error:
-            problems.append(error.message)
-    return problems
+class Site(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a load goes, which machines make it, and how long it lasts."""
+
+    servers: tuple[Address, ...]
+    leader: Host
+    """The machine that leads the load and measures."""
+    agents: tuple[Host, ...] = ()
+    """Machines that load under its lead."""
+    start_agents: bool = True
+    """Agents are started by the source; else they run by themselves, as units of their machines."""
+    qps: float = 0.0
+    """About how many requests a second will be offered."""
+    ramp_s: float = 0.0
+    """Load before each window, not counted."""
+    window_s: float
+    spoilt: bool = False
+    """The window before ended badly: agents may still wait for their leader."""
+
+
+class LoadKind(Protocol):
+    """Makes sources of a kind of load: what an entry point of `mustherd.loads` names, a class or a function.
+
+    It may have more: `Options`, a dataclass or msgspec struct with the options that a definition may give it, of which
+    `options` is one; without it there are none, and `options` is None. `check_options(options)`, static: raises
+    ValueError for what the types of Options don't say, or mustherd.plugins.OptionError with the place of an option.
+    """
+
+    @property
+    def traits(self) -> LoadTraits:
+        """What is the same of all its loads. An attribute of the class or function."""
+        ...
+
+    def __call__(self, site: Site, options: Any) -> LoadSource: ...

@@ -1,100 +1,121 @@
-"""A whole experiment on one machine: a memcached, the built-in generator, and the node that both make.
+"""A whole experiment on one machine: a server of any kind, and the node that it makes.
 
-A muster's configuration chooses it with a table `[process]`, whose keys are those of `LocalOptions`.
+A muster's configuration chooses it with a table `[process]`. In that a table of the server's name (`mustherd.servers`)
+holds the server's options, as in `[process.memcached]`, and `[process.generator]` those of the built-in generator, by
+which a memcached's node loads itself; a node of another server is loaded from outside.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
+from mustherd.load import registry
 from mustherd.load.errors import LoadError
 from mustherd.load.generator.generator import Generator
 from mustherd.load.generator.options import GeneratorOptions
-from mustherd.load.memcached import counters
-from mustherd.load.memcached.server import Memcached, MemcachedOptions
+from mustherd.load.memcached.server import Memcached
+from mustherd.load.server import ServerKind, WorkerKind, local_options
 from mustherd.node.energy import EnergyMeter
-from mustherd.node.server.node import ProcessNode
+from mustherd.node.server.node import Loader, ProcessNode
 from mustherd.node.server.process import ServerError
+from mustherd.plugins import SERVERS, plugin, said
 from mustherd.terms import Load
 
-
-class LocalOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The table `[process]`. The cores of `memcached` are those that the server may be given."""
-
-    memcached: MemcachedOptions = MemcachedOptions(port=0)
-    generator: GeneratorOptions = GeneratorOptions()
+GENERATOR = "generator"
+MEMCACHED = "memcached"
 
 
 def node(table: Mapping[str, Any], meter: EnergyMeter | None = None) -> ProcessNode:
-    """Start a memcached and make it a node. ValueError for options that can't be read; LoadError, ServerError."""
-    options = msgspec.convert(table, LocalOptions)
-    memcached = Memcached(options.memcached)
-    address = memcached.address
+    """Start a server and make it a node.
 
-    def loader(load: Load, seed: int) -> Generator:
-        return Generator(options.generator, [address], load, seed, counters=memcached.counters)
-
+    Raises ValueError for options that can't be read, PluginError for a server that isn't installed or can't be loaded,
+    LoadError and ServerError for one that doesn't start.
+    """
+    named = [name for name in table if name != GENERATOR] or [MEMCACHED]
+    if len(named) > 1:
+        raise ValueError(f"{' and '.join(named)}: a node has one server")
+    found = plugin(SERVERS, named[0])
+    kind, given = registry.server_kind(found), msgspec.convert(table.get(named[0], {}), dict[str, Any])
+    options = registry.check(found, {**local_options(kind, port=0), **given})
+    generator = msgspec.convert(table.get(GENERATOR, {}), GeneratorOptions)
+    server: ServerKind = kind(options)
     try:
-        memcached.start()
-        return ProcessNode(Server(memcached), loader, options.memcached.cores, meter, (address.host, address.port))
+        server.start()
+        address = server.address
+        return ProcessNode(
+            WorkerServer(server) if isinstance(server, WorkerKind) else Server(server),
+            _loader(server, generator) if isinstance(server, Memcached) else None,
+            getattr(options, "cores", ()),
+            meter,
+            (address.host, address.port),
+        )
     except (LoadError, ServerError):
-        memcached.close()
+        server.close()
         raise
 
 
-class Server:
-    """A memcached behind the port of mustherd.node.server.process."""
+def _loader(memcached: Memcached, options: GeneratorOptions) -> Loader:
+    def start(load: Load, seed: int) -> Generator:
+        return Generator(options, [memcached.address], load, seed, counters=memcached.counters)
 
-    def __init__(self, memcached: Memcached) -> None:
-        self._memcached = memcached
+    return start
+
+
+class Server:
+    """A server of any kind behind the interface of mustherd.node.server.process."""
+
+    def __init__(self, server: ServerKind) -> None:
+        self._server = server
 
     @property
     def pid(self) -> int:
-        with _as_server_error():
-            return self._memcached.threads()[0]
+        return self.threads()[0]
 
     @property
     def version(self) -> str:
         with _as_server_error():
-            return f"memcached {counters.version(self._memcached.address, self._memcached.binary)}"
+            return self._server.version
 
     def threads(self) -> tuple[int, ...]:
         with _as_server_error():
-            return self._memcached.threads()
-
-    def asked_workers(self) -> int:
-        try:
-            words = Path(f"/proc/{self.pid}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
-            return int(words[words.index("-t") + 1])
-        except (OSError, ValueError, IndexError) as error:
-            raise ServerError(f"memcached's command line can't be read: {error}") from None
-
-    def workers(self) -> int:
-        with _as_server_error():
-            settings = counters.stats(self._memcached.address, "settings", self._memcached.binary)
-        try:
-            return int(settings["num_threads"])
-        except (KeyError, ValueError) as error:
-            raise ServerError(f"memcached's settings can't be read: {error}") from None
-
-    def restart(self, workers: int) -> None:
-        with _as_server_error():
-            self._memcached.restart(workers)
+            return self._server.threads()
 
     def pin(self, cores: Sequence[int]) -> None:
         with _as_server_error():
-            self._memcached.pin(cores)
+            self._server.pin(cores)
 
     def close(self) -> None:
-        self._memcached.close()
+        self._server.close()
+
+
+class WorkerServer(Server):
+    """One whose worker threads can be set."""
+
+    @property
+    def _workers(self) -> WorkerKind:
+        return cast(WorkerKind, self._server)
+
+    def asked_workers(self) -> int:
+        with _as_server_error():
+            return self._workers.asked_workers()
+
+    def workers(self) -> int:
+        with _as_server_error():
+            return self._workers.workers()
+
+    def restart(self, workers: int) -> None:
+        with _as_server_error():
+            self._workers.restart(workers)
 
 
 @contextmanager
 def _as_server_error() -> Iterator[None]:
+    """Whatever a server of another package raises is its own error, and not the muster's."""
     try:
         yield
     except LoadError as error:
         raise ServerError(str(error)) from None
+    except Exception as error:
+        raise ServerError(said(error)) from error

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from mustherd.load.memcached.counters import Address
+from mustherd.load.address import Address
 
 LAYOUT = "load.json"
 """In an experiment's folder: the layout of a load that comes from outside its nodes."""

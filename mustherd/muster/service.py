@@ -103,10 +103,11 @@ def _open_process(table: dict[str, Any], file: Path) -> Node:
     from mustherd.load.errors import LoadError  # noqa: PLC0415
     from mustherd.load.local_server import node  # noqa: PLC0415
     from mustherd.node.server.process import ServerError  # noqa: PLC0415
+    from mustherd.plugins import PluginError  # noqa: PLC0415
 
     try:
         return node(table)
-    except (msgspec.ValidationError, ValueError, LoadError, ServerError) as error:
+    except (msgspec.ValidationError, ValueError, LoadError, ServerError, PluginError) as error:
         raise ConfigError(f"{file}: process: {error}") from None
 
 

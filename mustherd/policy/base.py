@@ -12,7 +12,7 @@ from mustherd.definition.problem import CONTEXT
 from mustherd.errors import UserError
 from mustherd.learn.base import Observation, Problem, Settings
 from mustherd.learn.noise import Noise
-from mustherd.plugins import POLICIES, Plugin, PluginError, lacking, options_of, plugin, plugins, said
+from mustherd.plugins import POLICIES, Plugin, keeps, options_of, plugin, plugins, said
 from mustherd.terms import Load
 
 
@@ -90,8 +90,7 @@ class CalibratedPolicy(Policy, Protocol):
 def kind_of(found: Plugin) -> Any:
     """What a policy's name stands for: its class. Raises PluginError when it can't be loaded or isn't a policy."""
     kind = found.load()
-    if absent := lacking(kind, Policy):
-        raise PluginError(f"{found.title} ({found.target}) lacks {', '.join(absent)}: see mustherd.policy.base.Policy")
+    keeps(found, kind, Policy)
     return kind
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mustherd.load.memcached.counters import Address
+from mustherd.load.address import Address
 from mustherd.load.placement import Layout, Place
 from mustherd.provision.inventory import InventoryError
 

@@ -22,14 +22,15 @@ from typing import Any
 
 import msgspec
 
+from mustherd.load.base import Site
 from mustherd.load.generator.generator import Generator
 from mustherd.load.generator.options import GeneratorOptions
 from mustherd.load.host import LocalHost, LocalJob
+from mustherd.load.memcached.presets import load
 from mustherd.load.memcached.server import Memcached, MemcachedOptions
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.mutilate.source import MutilateSource
 from mustherd.load.peak import LEAST_RATIO, generator_limit
-from mustherd.load.presets import load
 from mustherd.terms import LoadReport
 
 CORES = sorted(os.sched_getaffinity(0))
@@ -131,7 +132,8 @@ def _carried(server: Memcached, program: str, calm: bool) -> dict[str, object]:
     """What both achieve when asked for the same load."""
     options = MutilateOptions(program=program, connections=CONNECTIONS, blocking=calm)
     host = PinnedHost(calm=calm)
-    source = MutilateSource(options, [server.address], host, ramp_s=RAMP_S, window_s=CARRIED_WINDOW_S)
+    site = Site(servers=(server.address,), leader=host, ramp_s=RAMP_S, window_s=CARRIED_WINDOW_S, qps=CARRIED_QPS)
+    source = MutilateSource(site, options)
     try:
         running = source.start(load("etc", CARRIED_QPS), 1)
         running.open_window()
@@ -180,9 +182,9 @@ def _against_mutilate(server: Memcached, program: str, qps: float, calm: bool) -
     """
     runs: dict[str, list[LoadReport]] = {"mutilate": [], "generator": [], "from_due": []}
     options = MutilateOptions(program=program, connections=CONNECTIONS, blocking=calm)
-    source = MutilateSource(
-        options, [server.address], PinnedHost(calm=calm), ramp_s=RAMP_S, window_s=COMPARED_WINDOW_S, save=True
-    )
+    host = PinnedHost(calm=calm)
+    site = Site(servers=(server.address,), leader=host, ramp_s=RAMP_S, window_s=COMPARED_WINDOW_S, qps=qps)
+    source = MutilateSource(site, options)
     due = GeneratorOptions(connections=CONNECTIONS, records=options.records, cores=(max(CORES),), blocking=calm)
     # mutilate doesn't wake up before it is time.
     sent = msgspec.structs.replace(due, count_from="sent", early_us=0)

@@ -7,7 +7,7 @@ import pytest
 
 from mustherd.definition.herd import Faults, Simulated
 from mustherd.definition.workload import Workload
-from mustherd.load.presets import PRESETS, load
+from mustherd.load.memcached.presets import PRESETS, load
 from mustherd.node.twin import TwinFaults, TwinNode, TwinOptions
 from mustherd.node.twin.knobs import offers
 from mustherd.node.twin.profiles import PROFILES
@@ -39,7 +39,7 @@ def test_a_definition_s_node_can_be_made() -> None:
 
 
 def test_the_presets_are_those_of_the_load() -> None:
-    assert set(PRESETS) == set(get_args(Workload.model_fields["preset"].annotation))
+    assert list(PRESETS) == Workload.model_json_schema()["properties"]["preset"]["enum"]
 
 
 def test_a_preset_fills_in_the_share_of_updates() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mustherd.load.memcached.server import free_port
+from mustherd.load.server import free_port
 from mustherd.store.store import Store
 from mustherd.trial import TrialState
 from tests import running

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from mustherd.load.base import Site
 from mustherd.load.errors import LoadError
 from mustherd.load.host import Host, Job, LocalHost
 from mustherd.load.memcached.counters import Counters
-from mustherd.load.memcached.server import free_port
+from mustherd.load.memcached.presets import load
 from mustherd.load.mutilate import source
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.placement import Place
-from mustherd.load.presets import load
+from mustherd.load.server import free_port
 from mustherd.load.ssh import SshHost
 from mustherd.reasons import Reason
 from tests.load.mutilate import pretend
@@ -127,7 +128,8 @@ def test_a_leader_by_ssh_leads_an_agent_here(
     program = str(pretend.install(tmp_path / "mutilate"))
     options = MutilateOptions(program=program, agent_port=free_port(), agent_threads=1)
     leader = SshHost(place(sshd))
-    loads = source.MutilateSource(options, [], leader, [LocalHost()], ramp_s=0, window_s=1, save=True)
+    site = Site(servers=(), leader=leader, agents=(LocalHost(),), window_s=1)
+    loads = source.MutilateSource(site, options)
     try:
         loads.prepare()
         assert loads.check() == []

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
+from mustherd.load.address import Address
 from mustherd.load.curve import Curve, of
 from mustherd.load.errors import LoadError
 from mustherd.load.generator.merge import merge
@@ -28,8 +29,8 @@ from mustherd.load.generator.options import (
     Up,
     frame,
 )
-from mustherd.load.memcached.counters import Address, Counters, read, total
-from mustherd.load.presets import PRESETS
+from mustherd.load.memcached.counters import Counters, read, total
+from mustherd.load.memcached.presets import PRESETS
 from mustherd.reasons import Reason
 from mustherd.terms import Load, LoadReport
 

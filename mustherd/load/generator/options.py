@@ -5,7 +5,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
-from mustherd.load.memcached.counters import Address
+from mustherd.load.address import Address
 from mustherd.reasons import Reason
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from mustherd.load.address import Address
 from mustherd.load.errors import LoadError
 from mustherd.reasons import Reason
 
@@ -16,16 +17,6 @@ MAX_ANSWER_BYTES = 1024 * 1024
 _HEADER = struct.Struct("!BBHBBHIIQ")
 _STAT, _VERSION = 0x10, 0x0B
 _RUNNING = ("cmd_get", "cmd_set", "get_hits", "get_misses", "evictions", "rejected_connections")
-
-
-class Address(msgspec.Struct, frozen=True):
-    """Where a server listens."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
 
 
 class Counters(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,3 +145,14 @@ def _binary(link: socket.socket, address: Address, code: int, key: str) -> Itera
         yield name, text
         if code != _STAT:
             return
+
+
+def unreachable(servers: Iterable[Address], *, binary: bool) -> list[str]:
+    """Servers that don't answer, each with why."""
+    problems = []
+    for server in servers:
+        try:
+            read(server, binary)
+        except LoadError as error:
+            problems.append(error.message)
+    return problems

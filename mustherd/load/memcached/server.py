@@ -1,33 +1,18 @@
-"""memcached as a process: started, pinned, checked and stopped."""
+"""memcached: run on this machine, pinned, checked and stopped."""
 
-import contextlib
-import os
-import pwd
-import random
-import shutil
-import socket
-import subprocess
-import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
+from mustherd.load.address import Address
 from mustherd.load.errors import LoadError
 from mustherd.load.memcached import counters
-from mustherd.load.memcached.counters import Address, Counters
+from mustherd.load.memcached.counters import Counters
+from mustherd.load.memcached.presets import PRESETS, MemcachedPreset
+from mustherd.load.server import ServerProcess
 from mustherd.reasons import Reason
-
-START_TIMEOUT_S = 15.0
-"""Usually some milliseconds; a machine that others keep busy may need seconds."""
-POLL_S = 0.005
-PORTS = range(20_000, 32_000)
-"""Where free ports are looked for: below those that connections going out take, so that a port is still free when a
-server that was stopped wants it back."""
-PORT_TRIES = 5
-IN_USE = "Address already in use"
 
 Whole = Annotated[int, msgspec.Meta(ge=1)]
 Core = Annotated[int, msgspec.Meta(ge=0, le=4095)]
@@ -71,26 +56,21 @@ class MemcachedOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         return argv
 
 
-class Memcached:
-    """One memcached that this process started and ends.
+class Memcached(ServerProcess):
+    """One memcached that this process started and ends."""
 
-    It ends with this process where setpriv (util-linux) is there to arrange it, however this process ends.
-    """
+    Options = MemcachedOptions
+    presets: ClassVar[Mapping[str, MemcachedPreset]] = PRESETS
+    load: ClassVar[str] = ""
 
     def __init__(self, options: MemcachedOptions) -> None:
+        super().__init__("memcached", options.listen, options.port, user=options.user)
         self._options = options
-        self._process: subprocess.Popen[bytes] | None = None
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
 
     @property
     def options(self) -> MemcachedOptions:
         """How it runs, its port included once it was started."""
-        return self._options
-
-    @property
-    def address(self) -> Address:
-        """Where it listens."""
-        return self._options.address
+        return msgspec.structs.replace(self._options, port=self.address.port)
 
     @property
     def binary(self) -> bool:
@@ -98,82 +78,49 @@ class Memcached:
         return self._options.protocol == "binary"
 
     @property
-    def pid(self) -> int | None:
-        """Its process id while it runs."""
-        if self._process is None or self._process.poll() is not None:
-            return None
-        return self._process.pid
+    def version(self) -> str:
+        """Name and version, as it says itself. LoadError."""
+        return f"memcached {counters.version(self.address, self.binary)}"
 
-    def start(self) -> None:
-        """Start it and wait until it answers. LoadError; harmless when it runs."""
-        if self.pid is not None:
-            return
-        if shutil.which(self._options.program) is None:
-            raise LoadError(Reason.TOOL_MISSING, f"{self._options.program} is not installed (Debian: memcached)")
-        if self._options.port:
-            if _pid_of(self._options):
-                raise LoadError(Reason.SERVER_FAILED, f"another memcached already listens on {self.address}")
-            self._run()
-            return
-        any_port = self._options
-        for tries_left in reversed(range(PORT_TRIES)):
-            self._options = msgspec.structs.replace(any_port, port=free_port(any_port.listen))
-            try:
-                self._run()
-            except LoadError as error:
-                # Between looking for a port and taking it somebody else may have.
-                if tries_left and IN_USE in error.message:
-                    continue
-                self._options = any_port
-                raise
-            return
+    @property
+    def program(self) -> str:
+        return self._options.program
 
-    def _run(self) -> None:
-        """Start it on its port and wait until it answers there. LoadError."""
-        self._said.seek(0)
-        self._said.truncate()
-        argv = [*_leash(self._options.user), *self._options.argv()]
+    def argv(self) -> list[str]:
+        return self.options.argv()
+
+    def answers(self) -> bool:
+        # Whoever answers says who it is: another one may have taken the port in between.
+        return self.pid is not None and _pid_of(self.options) == self.pid
+
+    def is_taken(self) -> bool:
+        return bool(_pid_of(self.options))
+
+    def asked_workers(self) -> int:
+        """Worker threads of its command line. LoadError."""
         try:
-            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self._said, stderr=self._said, cwd="/")
-        except OSError as error:
-            raise LoadError(Reason.TOOL_MISSING, f"cannot run {argv[0]}: {error.strerror}") from None
-        self._process = process
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while _pid_of(self._options) != process.pid:
-            if process.poll() is not None:
-                raise LoadError(Reason.SERVER_FAILED, f"memcached ended at its start: {self._last_words()}")
-            if time.monotonic() > deadline:
-                self.stop()
-                raise LoadError(Reason.SERVER_FAILED, f"memcached does not answer after {START_TIMEOUT_S:g} s")
-            time.sleep(POLL_S)
+            words = Path(f"/proc/{self.threads()[0]}/cmdline").read_bytes().decode("utf-8", "replace").split("\0")
+            return int(words[words.index("-t") + 1])
+        except (OSError, ValueError, IndexError) as error:
+            raise LoadError(Reason.SERVER_FAILED, f"memcached's command line can't be read: {error}") from None
 
-    def restart(self, threads: int) -> None:
+    def workers(self) -> int:
+        """Worker threads that it says it has. LoadError."""
+        settings = counters.stats(self.address, "settings", self.binary)
+        try:
+            return int(settings["num_threads"])
+        except (KeyError, ValueError) as error:
+            raise LoadError(Reason.SERVER_FAILED, f"memcached's settings can't be read: {error}") from None
+
+    def restart(self, workers: int) -> None:
         """Stop it and start it on the same port with another number of threads; what it held is lost. LoadError."""
         self.stop()
-        self._options = msgspec.structs.replace(self._options, threads=threads)
+        self._options = msgspec.structs.replace(self._options, threads=workers)
         self.start()
 
     def pin(self, cores: Sequence[int]) -> None:
-        """Let all its threads run on `cores` alone, also after a restart. LoadError."""
-        try:
-            for thread in self.threads():
-                # A thread that ends meanwhile needs no cores.
-                with contextlib.suppress(ProcessLookupError):
-                    os.sched_setaffinity(thread, cores)
-        except (OSError, ValueError) as error:
-            raise LoadError(Reason.SERVER_FAILED, f"memcached can't be pinned to {list(cores)}: {error}") from None
+        super().pin(cores)
         self._options = msgspec.structs.replace(self._options, cores=tuple(cores))
-
-    def threads(self) -> tuple[int, ...]:
-        """Ids of its threads, the first one first. LoadError when it doesn't run."""
-        pid = self.pid
-        try:
-            found = sorted(int(p.name) for p in Path(f"/proc/{pid}/task").iterdir()) if pid is not None else []
-        except OSError:
-            found = []
-        if not found:
-            raise LoadError(Reason.SERVER_FAILED, f"memcached does not run: {self._last_words()}")
-        return tuple(found)
 
     def counters(self) -> Counters:
         """Its counters now. LoadError."""
@@ -183,28 +130,7 @@ class Memcached:
         """What is not as it was asked for, in sentences; `version` is checked where it is given."""
         if self.pid is None:
             return [f"memcached does not run: {self._last_words()}"]
-        return check(self._options, version)
-
-    def stop(self) -> None:
-        """End it; harmless when it doesn't run."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        # It has nothing to lose, and its own way out waits a second or two for threads that sleep.
-        process.kill()
-        process.wait()
-
-    def close(self) -> None:
-        """End it for good."""
-        self.stop()
-        self._said.close()
-
-    def _last_words(self) -> str:
-        if self._said.closed:
-            return "it was stopped"
-        # The file's position is the process's as well: reading must not move it.
-        words = os.pread(self._said.fileno(), 2000, 0).decode("utf-8", "replace").strip()[-500:]
-        return words or "it said nothing"
+        return check(self.options, version)
 
 
 def check(options: MemcachedOptions, version: str = "") -> list[str]:
@@ -231,35 +157,9 @@ def check(options: MemcachedOptions, version: str = "") -> list[str]:
     return problems
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listened on a moment ago."""
-    for port in random.sample(PORTS, 50):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((host, port))
-            return port
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        found: int = probe.getsockname()[1]
-        return found
-
-
 def _pid_of(options: MemcachedOptions) -> int:
     """The process id that the memcached at the options' address gives; 0 where none answers."""
     try:
         return int(counters.stats(options.address, binary=options.protocol == "binary").get("pid", "0"))
     except (LoadError, ValueError):
         return 0
-
-
-def _leash(user: str) -> list[str]:
-    """The prefix that makes a process end with its parent. It must change user itself: doing so later undoes it."""
-    if shutil.which("setpriv") is None:
-        return []
-    prefix = ["setpriv", "--pdeathsig", "KILL"]
-    if os.geteuid() == 0:
-        try:
-            entry = pwd.getpwnam(user)
-        except KeyError:
-            return []
-        prefix += [f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups"]
-    return prefix

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import msgspec
 
-from mustherd.load.memcached.counters import Address
-from mustherd.load.presets import PRESETS
+from mustherd.load.address import Address
+from mustherd.load.memcached.presets import PRESETS
 from mustherd.terms import Load
 
 Whole = Annotated[int, msgspec.Meta(ge=1)]

@@ -5,13 +5,15 @@ import math
 import socket
 import time
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import msgspec
 
 from mustherd.load import saturation
+from mustherd.load.base import LoadTraits, Site
 from mustherd.load.errors import LoadError
 from mustherd.load.host import Host, Job
-from mustherd.load.memcached.counters import Address, Counters, read, total
+from mustherd.load.memcached.counters import Counters, read, total, unreachable
 from mustherd.load.mutilate import command, output
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.mutilate.output import Output
@@ -31,6 +33,8 @@ CHANCE_DEVIATIONS = 3.0
 SLACK_S = 10.0
 """After a run should be over: for connections to open and close, and requests to drain."""
 POLL_S = 0.005
+MOST_SAVED = 2_000_000
+"""Samples that are worth fetching for exact percentiles."""
 
 FAILURES = {
     "Connection refused": Reason.SERVER_UNREACHABLE,
@@ -53,34 +57,25 @@ class MutilateSource:
     between the two calls. After a leader had to be ended, agents wait for it for ever: `prepare` starts them anew.
     """
 
-    def __init__(
-        self,
-        options: MutilateOptions,
-        servers: Sequence[Address],
-        leader: Host,
-        agents: Sequence[Host] = (),
-        *,
-        ramp_s: float,
-        window_s: float,
-        start_agents: bool = True,
-        save: bool = False,
-        spoilt: bool = False,
-    ) -> None:
-        """`start_agents` is False where agents run as units; `save` for exact percentiles of the leader's reads.
+    Options = MutilateOptions
+    traits: ClassVar[LoadTraits] = LoadTraits(servers=("memcached",), open_loop=True, whole_seconds=True)
 
-        Units are started anew by `prepare`: all of them when the run before ended badly (`spoilt` says so of one that
-        another source made), else those that don't answer.
+    def __init__(self, site: Site, options: MutilateOptions) -> None:
+        """Exact percentiles of the leader's reads are fetched where its samples are few enough.
+
+        Agents that run as units are started anew by `prepare`: all of them when the run before ended badly, be it
+        another source's, else those that don't answer.
         """
         self._options = options
-        self._servers = tuple(servers)
-        self._leader = leader
-        self._agents = tuple(agents)
-        self._ramp_s, self._window_s = math.ceil(ramp_s), max(1, math.ceil(window_s))
-        self._start_agents = start_agents
-        self._save = save
+        self._servers = site.servers
+        self._leader = site.leader
+        self._agents = site.agents
+        self._ramp_s, self._window_s = math.ceil(site.ramp_s), max(1, math.ceil(site.window_s))
+        self._start_agents = site.start_agents
+        self._save = (options.measure_qps if site.agents else site.qps) * self._window_s <= MOST_SAVED
         self._jobs: list[Job] = []
         self._running: MutilateLoad | None = None
-        self._spoilt = spoilt
+        self._spoilt = site.spoilt
 
     def prepare(self) -> None:
         """Start the agents that are not units, and wait for all of them. LoadError."""
@@ -130,12 +125,7 @@ class MutilateSource:
 
     def check(self) -> Sequence[str]:
         """Servers and agents that don't answer, programs that are missing, and builds that differ."""
-        problems = []
-        for server in self._servers:
-            try:
-                read(server, self._options.binary)
-            except LoadError as error:
-                problems.append(error.message)
+        problems = unreachable(self._servers, binary=self._options.binary)
         problems += [f"no mutilate agent answers on {name}" for name in self.dead_agents()]
         try:
             self.same_build()

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from mustherd.node.knob import BaseKnob
 from mustherd.node.server.group import UNLIMITED, CpuGroup, GroupError
-from mustherd.node.server.process import Server, ServerError
+from mustherd.node.server.process import Server, ServerError, WorkerServer
 from mustherd.terms import KnobInfo, KnobKind
 
 SETTLE_S = 0.2
@@ -76,7 +76,7 @@ class ServerThreads(BaseKnob):
         """What it allows where the server may be given so many cores."""
         return cls.kind.offer(low=1, high=max(8, WORKERS_PER_CORE * cores), settle_seconds=SETTLE_S)
 
-    def __init__(self, server: Server, cores: int, restarted: Callable[[], None]) -> None:
+    def __init__(self, server: WorkerServer, cores: int, restarted: Callable[[], None]) -> None:
         """`restarted` is called after each restart: limits hold for a process, not for its successor."""
         super().__init__(self.offer(cores))
         self._server = server

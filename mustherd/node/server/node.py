@@ -13,7 +13,7 @@ from mustherd.node.knob import Knob
 from mustherd.node.node import RunningLoad
 from mustherd.node.server.group import CpuGroup, GroupError
 from mustherd.node.server.knobs import BusyPoll, BusyRead, CpuQuota, ServerCores, ServerThreads
-from mustherd.node.server.process import Server
+from mustherd.node.server.process import Server, WorkerServer
 from mustherd.terms import Facts, Load
 
 CPU_INFO = Path("/proc/cpuinfo")
@@ -36,6 +36,7 @@ Loader = Callable[[Load, int], EndableLoad]
 class ProcessNode:
     """Keeps the contract of mustherd.node.node.Node for a server that already runs and a load that `loader` starts.
 
+    Without a loader its load comes from elsewhere.
     Without a meter the load's report carries what the server cost: `server_cpu_seconds`. `close` ends the load and the
     server.
     """
@@ -43,7 +44,7 @@ class ProcessNode:
     def __init__(
         self,
         server: Server,
-        loader: Loader,
+        loader: Loader | None,
         cores: Sequence[int] = (),
         meter: EnergyMeter | None = None,
         address: tuple[str, int] | None = None,
@@ -58,7 +59,9 @@ class ProcessNode:
         self._clock = MonotonicClock()
         self._load: EndableLoad | None = None
         cores = tuple(cores) or tuple(sorted(os.sched_getaffinity(server.pid)))
-        knobs: list[Knob] = [ServerCores(server, cores), ServerThreads(server, len(cores), self._adopt)]
+        knobs: list[Knob] = [ServerCores(server, cores)]
+        if isinstance(server, WorkerServer):
+            knobs.append(ServerThreads(server, len(cores), self._adopt))
         self._group: CpuGroup | None = None
         try:
             self._group = CpuGroup(f"{GROUP}-{os.getpid()}-{server.pid}")
@@ -110,9 +113,11 @@ class ProcessNode:
     def text_loggers(self) -> tuple[()]:
         return ()
 
-    def start_load(self, load: Load, seed: int) -> EndableLoad:
+    def start_load(self, load: Load, seed: int) -> EndableLoad | None:
         """Start `load` in place of any other; returns before it is up."""
         self.stop_load()
+        if self._loader is None:
+            return None
         self._load = self._loader(load, seed)
         return self._load
 

@@ -1,7 +1,7 @@
 """The process that this node is about."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class ServerError(Exception):
@@ -25,6 +25,19 @@ class Server(Protocol):
         """Ids of all its threads."""
         ...
 
+    def pin(self, cores: Sequence[int]) -> None:
+        """Let all its threads run on `cores` alone, also after a restart."""
+        ...
+
+    def close(self) -> None:
+        """End it."""
+        ...
+
+
+@runtime_checkable
+class WorkerServer(Server, Protocol):
+    """A server whose number of worker threads can be set. ServerError as above."""
+
     def asked_workers(self) -> int:
         """Worker threads that it was told to have."""
         ...
@@ -35,12 +48,4 @@ class Server(Protocol):
 
     def restart(self, workers: int) -> None:
         """Start it again with another number of worker threads, on the same cores."""
-        ...
-
-    def pin(self, cores: Sequence[int]) -> None:
-        """Let all its threads run on `cores` alone, also after a restart."""
-        ...
-
-    def close(self) -> None:
-        """End it."""
         ...

@@ -10,14 +10,16 @@ import msgspec
 import pytest
 
 from mustherd.load import curve
-from mustherd.load.base import GeneratorSource
+from mustherd.load.address import Address
+from mustherd.load.base import Site
 from mustherd.load.errors import LoadError
 from mustherd.load.generator.generator import Generator, plans
 from mustherd.load.generator.options import Frames, GeneratorOptions, Ready, frame
+from mustherd.load.generator.source import GeneratorSource
 from mustherd.load.generator.worker import take_precedence
-from mustherd.load.memcached.counters import Address
+from mustherd.load.host import LocalHost
+from mustherd.load.memcached.presets import load
 from mustherd.load.memcached.server import Memcached
-from mustherd.load.presets import load
 from mustherd.reasons import Reason
 from tests.load.stand import served
 from tests.waiting import until
@@ -197,7 +199,7 @@ def test_a_window_closes_only_once_it_was_opened():
 
 def test_its_source_ends_one_load_before_the_next():
     with served() as server:
-        source = GeneratorSource(SMALL, [server.address])
+        source = GeneratorSource(Site(servers=(server.address,), leader=LocalHost(), window_s=1), SMALL)
         assert not source.check()
         first = source.start(load("etc", 100), 1)
         pids = first.pids

@@ -4,9 +4,9 @@ import threading
 import numpy as np
 import pytest
 
+from mustherd.load.address import Address
 from mustherd.load.errors import LoadError
 from mustherd.load.generator.requests import HEADER, Requests, preload
-from mustherd.load.memcached.counters import Address
 from mustherd.reasons import Reason
 from tests.load.stand import plan
 

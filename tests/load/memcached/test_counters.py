@@ -3,8 +3,9 @@ import threading
 
 import pytest
 
+from mustherd.load.address import Address
 from mustherd.load.errors import LoadError
-from mustherd.load.memcached.counters import Address, Counters
+from mustherd.load.memcached.counters import Counters
 from mustherd.load.memcached.server import counters
 from mustherd.reasons import Reason
 

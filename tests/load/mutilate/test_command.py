@@ -1,9 +1,9 @@
 import pytest
 
-from mustherd.load.memcached.counters import Address
+from mustherd.load.address import Address
+from mustherd.load.memcached.presets import load
 from mustherd.load.mutilate import command
 from mustherd.load.mutilate.command import MutilateOptions
-from mustherd.load.presets import load
 
 SERVER = [Address("10.10.1.2", 11211)]
 AGENTS = ["10.10.1.3", "10.10.1.4"]

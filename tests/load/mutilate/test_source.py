@@ -1,15 +1,16 @@
 import msgspec
 import pytest
 
+from mustherd.load.base import Site
 from mustherd.load.curve import steps, under
 from mustherd.load.errors import LoadError
 from mustherd.load.host import LocalHost
 from mustherd.load.memcached.counters import Counters
-from mustherd.load.memcached.server import free_port
+from mustherd.load.memcached.presets import load
 from mustherd.load.mutilate import command, output, source
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.mutilate.source import MutilateSource, report
-from mustherd.load.presets import load
+from mustherd.load.server import free_port
 from mustherd.reasons import Reason
 from tests.load.mutilate import pretend
 from tests.load.mutilate.test_output import FORK
@@ -33,14 +34,16 @@ def made(program, monkeypatch):
     sources = []
     monkeypatch.setattr(source, "total", lambda _: Counters(cmd_get=5))
 
-    def make(mode: str = "well", agents: int = 0, **more) -> MutilateSource:
+    def make(mode: str = "well", agents: int = 0, *, save: bool = False) -> MutilateSource:
         monkeypatch.setenv("PRETEND", mode)
+        monkeypatch.setattr(source, "MOST_SAVED", 1_000_000 if save else 0)
         # A busy machine may take seconds to start a program; only who waits for what never comes need not wait long.
         monkeypatch.setattr(source, "SLACK_S", 0.3 if mode.startswith("hangs") else 20.0)
         monkeypatch.setattr(source, "AGENT_START_TIMEOUT_S", 20.0)
         options = MutilateOptions(program=program(), agent_port=free_port(), agent_threads=1)
-        hosts = [LocalHost()] * agents
-        sources.append(MutilateSource(options, [], LocalHost(), hosts, ramp_s=0, window_s=0.1, **more))
+        hosts = (LocalHost(),) * agents
+        site = Site(servers=(), leader=LocalHost(), agents=hosts, window_s=0.1, qps=ETC.qps)
+        sources.append(MutilateSource(site, options))
         return sources[-1]
 
     yield make
@@ -161,7 +164,7 @@ def test_another_build_on_an_agent(made, program):
 
 def test_a_program_that_is_not_there():
     options = MutilateOptions(program="no-such-mutilate")
-    found = MutilateSource(options, [], LocalHost(), ramp_s=0, window_s=1)
+    found = MutilateSource(Site(servers=(), leader=LocalHost(), window_s=1), options)
     assert found.check() == ["no-such-mutilate is not installed here, or not executable"]
     with pytest.raises(LoadError) as caught:
         found.start(ETC, 1)
@@ -197,7 +200,8 @@ def unit(program, monkeypatch):
     host.agent = command.agent(options)
 
     def make(**more) -> MutilateSource:
-        return MutilateSource(options, [], LocalHost(), [host], ramp_s=0, window_s=1, start_agents=False, **more)
+        site = Site(servers=(), leader=LocalHost(), agents=(host,), window_s=1, start_agents=False, **more)
+        return MutilateSource(site, options)
 
     yield host, make
     host.stop()

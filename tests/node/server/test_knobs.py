@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from mustherd.load.local_server import Server
+from mustherd.load.local_server import WorkerServer
 from mustherd.node.knob import KnobError, check
 from mustherd.node.server.knobs import BusyPoll, CpuQuota, ServerCores, ServerThreads
 from mustherd.node.server.process import ServerError
@@ -32,11 +32,11 @@ class OnMemcached:
 class TestServerCores(OnMemcached, KnobContract):
     @pytest.fixture
     def knob(self, memcached):
-        return ServerCores(Server(memcached), CORES)
+        return ServerCores(WorkerServer(memcached), CORES)
 
     @pytest.fixture
     def same_knob(self, memcached):
-        return ServerCores(Server(memcached), CORES)
+        return ServerCores(WorkerServer(memcached), CORES)
 
     @pytest.fixture
     def overwrite(self, memcached):
@@ -62,11 +62,11 @@ class TestServerCores(OnMemcached, KnobContract):
 class TestServerThreads(OnMemcached, KnobContract):
     @pytest.fixture
     def knob(self, memcached):
-        return ServerThreads(Server(memcached), 2, lambda: None)
+        return ServerThreads(WorkerServer(memcached), 2, lambda: None)
 
     @pytest.fixture
     def same_knob(self, memcached):
-        return ServerThreads(Server(memcached), 2, lambda: None)
+        return ServerThreads(WorkerServer(memcached), 2, lambda: None)
 
     @pytest.fixture
     def overwrite(self, memcached):
@@ -74,7 +74,7 @@ class TestServerThreads(OnMemcached, KnobContract):
 
     def test_it_restarts_only_for_a_change_and_says_so(self, memcached):
         restarts = []
-        knob = ServerThreads(Server(memcached), 2, lambda: restarts.append(memcached.pid))
+        knob = ServerThreads(WorkerServer(memcached), 2, lambda: restarts.append(memcached.pid))
         first = memcached.pid
         knob.write(2)
         assert restarts == []

@@ -7,9 +7,10 @@ import pytest
 
 from mustherd.load import local_server
 from mustherd.load.errors import LoadError
-from mustherd.load.presets import load
+from mustherd.load.memcached.presets import load
 from mustherd.muster.window import Window
 from mustherd.node.knob import check
+from mustherd.plugins import PluginError
 from mustherd.terms import Load
 from mustherd.testing.clock import ClockContract
 from mustherd.testing.node import NodeContract
@@ -137,7 +138,7 @@ def test_a_group_that_a_killed_owner_left_is_removed(node):
     "table", [{"memcache": {}}, {"memcached": {"threads": 0}}, {"generator": {"protocol": "udp"}}, {"generator": []}]
 )
 def test_a_table_that_cannot_be_read(table):
-    with pytest.raises(ValueError, match=r"memcache|threads|protocol|object"):
+    with pytest.raises((ValueError, PluginError), match=r"memcache|threads|protocol|object"):
         local_server.node(table)
 
 

@@ -1,7 +1,7 @@
 import pytest
 
-from mustherd.load import presets
 from mustherd.load.generator.distributions import gaps, sizes
+from mustherd.load.memcached import presets
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)

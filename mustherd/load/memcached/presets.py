@@ -1,32 +1,28 @@
-"""Mixes of requests that are known by name."""
+"""Mixes of requests to a memcached that are known by name."""
 
-import msgspec
-
+from mustherd.load.server import Preset
 from mustherd.terms import Load
 
 
-class Preset(msgspec.Struct, frozen=True):
-    """A mix of requests; its distributions are written as mutilate's options and the built-in generator read them."""
+class MemcachedPreset(Preset, frozen=True, kw_only=True):
+    """Its distributions are written as mutilate's options and the built-in generator read them."""
 
-    update_ratio: float
-    """Share of requests that write."""
-    meaning: str
     key_size: str = "30"
     value_size: str = "200"
     arrivals: str = "exponential"
 
 
-PRESETS: dict[str, Preset] = {
-    "etc": Preset(
-        0.25,
-        "Facebook's ETC pool: keys, values and arrivals as Atikoglu et al. (SIGMETRICS 2012) fitted them",
+PRESETS: dict[str, MemcachedPreset] = {
+    "etc": MemcachedPreset(
+        update_ratio=0.25,
+        meaning="Facebook's ETC pool: keys, values and arrivals as Atikoglu et al. (SIGMETRICS 2012) fitted them",
         key_size="fb_key",
         value_size="fb_value",
         arrivals="fb_ia",
     ),
-    "usr": Preset(
-        0.01,
-        "Facebook's USR pool: keys of 19 bytes, values of 2 bytes, hardly any updates",
+    "usr": MemcachedPreset(
+        update_ratio=0.01,
+        meaning="Facebook's USR pool: keys of 19 bytes, values of 2 bytes, hardly any updates",
         key_size="19",
         value_size="2",
     ),

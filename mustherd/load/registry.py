@@ -1,0 +1,132 @@
+"""Loads and servers by name: those of this project and those that other packages add."""
+
+import contextlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+from mustherd.load.base import LoadKind, LoadSource, LoadTraits, Site
+from mustherd.load.errors import LoadError
+from mustherd.load.server import Preset, ServerKind
+from mustherd.node.node import RunningLoad
+from mustherd.plugins import LOADS, SERVERS, Plugin, PluginError, keeps, options_of, plugin, said
+from mustherd.reasons import Reason
+from mustherd.terms import Load, LoadReport
+
+
+def load_kind(found: Plugin) -> LoadKind:
+    """What a load's name stands for. Raises PluginError when it can't be loaded or isn't a load."""
+    kind: Any = found.load()
+    if not isinstance(getattr(kind, "traits", None), LoadTraits):
+        raise PluginError(f"{found.title} ({found.target}) has no `traits`: see mustherd.load.base.LoadKind")
+    keeps(found, kind, LoadSource)
+    return cast(LoadKind, kind)
+
+
+def server_kind(found: Plugin) -> Any:
+    """What a server's name stands for: a class of ServerKind. Raises PluginError when it can't be loaded or isn't."""
+    kind: Any = found.load()
+    keeps(found, kind, ServerKind)
+    if not all(isinstance(preset, Preset) for preset in dict(kind.presets).values()):
+        raise PluginError(f"{found.title} ({found.target}): its presets are no mustherd.load.server.Preset")
+    return kind
+
+
+def check(found: Plugin, options: Mapping[str, object]) -> Any:
+    """The options of a load or a server as its own type. Raises OptionError, ValueError, PluginError."""
+    kind: Any = server_kind(found) if found.group == SERVERS else load_kind(found)
+    given = options_of(kind, options)
+    look = getattr(kind, "check_options", None)
+    if look is not None:
+        try:
+            look(given)
+        except ValueError:
+            raise
+        except Exception as error:
+            raise PluginError(f"{found.title} can't check its options: {said(error)}") from error
+    return given
+
+
+def make(name: str, site: Site, options: Mapping[str, object]) -> LoadSource:
+    """A source of the load called `name`, for a site. Raises ValueError, PluginError, LoadError."""
+    found = plugin(LOADS, name)
+    kind, given = load_kind(found), check(found, options)
+    if kind.traits.on_node:
+        raise ValueError(f"load {name!r} is a part of its node: nothing else offers it")
+    if found.is_ours:
+        return kind(site, given)
+    return GuardedSource(found, kind, site, given)
+
+
+class GuardedSource:
+    """A load of another package: what it reports is looked at before it is believed."""
+
+    def __init__(self, found: Plugin, kind: LoadKind, site: Site, options: Any) -> None:
+        """LoadError when it can't be made."""
+        self._title = found.title
+        with self._guarded("be made"):
+            self._source = kind(site, options)
+
+    def prepare(self) -> None:
+        with self._guarded("prepare"):
+            self._source.prepare()
+
+    def start(self, load: Load, seed: int) -> RunningLoad:
+        with self._guarded("start"):
+            return _GuardedLoad(self, self._source.start(load, seed))
+
+    def stop(self) -> None:
+        with self._guarded("stop"):
+            self._source.stop()
+
+    def check(self) -> Sequence[str]:
+        with self._guarded("check itself"):
+            return [str(problem) for problem in self._source.check()]
+
+    def open(self, running: RunningLoad) -> None:
+        """Open the window of a load of its own."""
+        with self._guarded("open a window"):
+            running.open_window()
+
+    def close(self, running: RunningLoad) -> LoadReport:
+        """Close it; the report holds numbers alone."""
+        with self._guarded("close a window"):
+            report = running.close_window()
+        if not isinstance(report, LoadReport):
+            raise LoadError(Reason.OUTPUT_UNREADABLE, f"{self._title} reports {report!r}, which is no LoadReport")
+        numbers = {
+            "t0_s": report.t0_s, "t1_s": report.t1_s, "offered_qps": report.offered_qps,
+            "achieved_qps": report.achieved_qps, "requests": report.requests, "misses": report.misses,
+            "samples": report.samples, **{f"read_us.{name}": value for name, value in report.read_us.items()},
+            **{f"update_us.{name}": value for name, value in report.update_us.items()},
+            **{f"counters.{name}": value for name, value in report.counters.items()},
+        }  # fmt: skip
+        for name, value in numbers.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+                raise LoadError(Reason.OUTPUT_UNREADABLE, f"{self._title} reports {name} {value!r}, which is no amount")
+        if report.t1_s <= report.t0_s:
+            raise LoadError(Reason.OUTPUT_UNREADABLE, f"{self._title} reports a window that ends before it begins")
+        return report
+
+    @contextlib.contextmanager
+    def _guarded(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except LoadError:
+            raise
+        except Exception as error:
+            raise LoadError(Reason.LOAD_FAILED, f"{self._title} can't {what}: {said(error)}") from error
+
+
+class _GuardedLoad:
+    """A load of another package under way."""
+
+    def __init__(self, source: GuardedSource, running: RunningLoad) -> None:
+        self._source = source
+        self._running = running
+
+    def open_window(self) -> None:
+        self._source.open(self._running)
+
+    def close_window(self) -> LoadReport:
+        return self._source.close(self._running)

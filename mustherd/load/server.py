@@ -1,0 +1,275 @@
+"""The server under load: what is known of a kind of servers, and one as a process of this machine."""
+
+import contextlib
+import os
+import pwd
+import random
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import msgspec
+
+from mustherd.load.address import Address
+from mustherd.load.errors import LoadError
+from mustherd.plugins import option_names
+from mustherd.reasons import Reason
+
+START_TIMEOUT_S = 15.0
+"""Usually some milliseconds; a machine that others keep busy may need seconds."""
+POLL_S = 0.005
+CONNECT_TIMEOUT_S = 1.0
+PORTS = range(20_000, 32_000)
+"""Where free ports are looked for: below those that connections going out take, so that a port is still free when a
+server that was stopped wants it back."""
+PORT_TRIES = 5
+IN_USE = "Address already in use"
+
+
+class Preset(msgspec.Struct, frozen=True, kw_only=True):
+    """A mix of requests that a server is asked under one name; a kind of servers may know more of its own."""
+
+    meaning: str
+    update_ratio: float = 0.0
+    """Share of requests that write."""
+
+
+class ServerKind(Protocol):
+    """A server of one kind on this machine: what an entry point of `mustherd.servers` names, a class.
+
+    Made as `kind(options)`, where `options` is its `Options`, a dataclass or msgspec struct; without that there are
+    none, and `options` is None. Where Options has a field `port`, `cores` or `threads`, a definition's local herd fills
+    it in: 0, which means any free one, and its own `server_cores` and `server_threads`. Every method raises LoadError.
+    """
+
+    @property
+    def presets(self) -> Mapping[str, Preset]:
+        """The mixes of requests that loads know for it, by name, the usual one first. An attribute of the class."""
+        ...
+
+    @property
+    def load(self) -> str:
+        """The load that it is put under where a definition names none (`mustherd.loads`); '': its own node loads it. An
+        attribute of the class."""
+        ...
+
+    @property
+    def address(self) -> Address:
+        """Where it listens, once it was started."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Name and version, as it says itself."""
+        ...
+
+    def start(self) -> None:
+        """Start it and wait until it answers; harmless when it runs."""
+        ...
+
+    def threads(self) -> tuple[int, ...]:
+        """Ids of its threads, the process's own first."""
+        ...
+
+    def pin(self, cores: Sequence[int]) -> None:
+        """Let all its threads run on `cores` alone, also after a restart."""
+        ...
+
+    def close(self) -> None:
+        """End it for good."""
+        ...
+
+
+@runtime_checkable
+class WorkerKind(Protocol):
+    """A server whose number of worker threads can be set, by a restart: it then is a knob of its node."""
+
+    def asked_workers(self) -> int:
+        """Worker threads that it was told to have."""
+        ...
+
+    def workers(self) -> int:
+        """Worker threads that it says it has."""
+        ...
+
+    def restart(self, workers: int) -> None:
+        """Start it again with another number of worker threads, on the same port and cores."""
+        ...
+
+
+class ServerProcess:
+    """A server that this process starts and ends: what servers of most kinds have in common.
+
+    It ends with this process where setpriv (util-linux) is there to arrange it, however this process ends.
+    """
+
+    def __init__(
+        self, name: str, listen: str = "127.0.0.1", port: int = 0, *, cores: Sequence[int] = (), user: str = ""
+    ) -> None:
+        """`name` is what messages call it. Port 0: any free one; no `cores`: all that this process may use.
+
+        `user` is who it becomes when it is started by root; '': nobody else.
+        """
+        self._name = name
+        self._address = Address(listen, port)
+        self._cores = tuple(cores)
+        self._user = user
+        self._process: subprocess.Popen[bytes] | None = None
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
+
+    def argv(self) -> list[str]:
+        """The command that runs it on its address; never a shell's."""
+        raise NotImplementedError
+
+    @property
+    def program(self) -> str:
+        """The program that must be installed."""
+        return self.argv()[0]
+
+    def answers(self) -> bool:
+        """Whether it is up, once its process was started: by default, whether it takes connections."""
+        with contextlib.suppress(OSError):
+            socket.create_connection((self._address.host, self._address.port), CONNECT_TIMEOUT_S).close()
+            return True
+        return False
+
+    def is_taken(self) -> bool:
+        """Whether another server answers on its address, before its own process is started."""
+        return self.answers()
+
+    @property
+    def address(self) -> Address:
+        """Where it listens, once it was started."""
+        return self._address
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id while it runs."""
+        if self._process is None or self._process.poll() is not None:
+            return None
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it and wait until it answers. LoadError; harmless when it runs."""
+        if self.pid is not None:
+            return
+        if shutil.which(self.program) is None:
+            raise LoadError(Reason.TOOL_MISSING, f"{self.program} is not installed, or not executable")
+        if self._address.port:
+            if self.is_taken():
+                raise LoadError(Reason.SERVER_FAILED, f"another {self._name} already listens on {self._address}")
+            self._run()
+            return
+        for tries_left in reversed(range(PORT_TRIES)):
+            self._address = Address(self._address.host, free_port(self._address.host))
+            try:
+                self._run()
+            except LoadError as error:
+                # Between looking for a port and taking it somebody else may have.
+                if tries_left and IN_USE in error.message:
+                    continue
+                self._address = Address(self._address.host, 0)
+                raise
+            return
+
+    def _run(self) -> None:
+        """Start it on its port and wait until it answers there. LoadError."""
+        self._said.seek(0)
+        self._said.truncate()
+        argv = [*_leash(self._user), *self._on_cores(), *self.argv()]
+        try:
+            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self._said, stderr=self._said, cwd="/")
+        except OSError as error:
+            raise LoadError(Reason.TOOL_MISSING, f"cannot run {argv[0]}: {error.strerror}") from None
+        self._process = process
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while process.poll() is not None or not self.answers():
+            if process.poll() is not None:
+                raise LoadError(Reason.SERVER_FAILED, f"{self._name} ended at its start: {self._last_words()}")
+            if time.monotonic() > deadline:
+                self.stop()
+                raise LoadError(Reason.SERVER_FAILED, f"{self._name} does not answer after {START_TIMEOUT_S:g} s")
+            time.sleep(POLL_S)
+
+    def _on_cores(self) -> list[str]:
+        return ["taskset", "-c", ",".join(map(str, self._cores))] if self._cores else []
+
+    def threads(self) -> tuple[int, ...]:
+        """Ids of its threads, the first one first. LoadError when it doesn't run."""
+        pid = self.pid
+        try:
+            found = sorted(int(p.name) for p in Path(f"/proc/{pid}/task").iterdir()) if pid is not None else []
+        except OSError:
+            found = []
+        if not found:
+            raise LoadError(Reason.SERVER_FAILED, f"{self._name} does not run: {self._last_words()}")
+        return tuple(found)
+
+    def pin(self, cores: Sequence[int]) -> None:
+        """Let all its threads run on `cores` alone, also after a restart. LoadError."""
+        try:
+            for thread in self.threads():
+                # A thread that ends meanwhile needs no cores.
+                with contextlib.suppress(ProcessLookupError):
+                    os.sched_setaffinity(thread, cores)
+        except (OSError, ValueError) as error:
+            raise LoadError(Reason.SERVER_FAILED, f"{self._name} can't be pinned to {list(cores)}: {error}") from None
+        self._cores = tuple(cores)
+
+    def stop(self) -> None:
+        """End it; harmless when it doesn't run."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        # It has nothing to lose, and its own way out may wait a second or two for threads that sleep.
+        process.kill()
+        process.wait()
+
+    def close(self) -> None:
+        """End it for good."""
+        self.stop()
+        self._said.close()
+
+    def _last_words(self) -> str:
+        if self._said.closed:
+            return "it was stopped"
+        # The file's position is the process's as well: reading must not move it.
+        words = os.pread(self._said.fileno(), 2000, 0).decode("utf-8", "replace").strip()[-500:]
+        return words or "it said nothing"
+
+
+def local_options(kind: Any, **given: object) -> dict[str, object]:
+    """Of what a local herd has to say, `port`, `cores` and `threads`, that for which a kind has a field."""
+    names = option_names(kind)
+    return {name: value for name, value in given.items() if name in names}
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that nobody listened on a moment ago."""
+    for port in random.sample(PORTS, 50):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((host, port))
+            return port
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        found: int = probe.getsockname()[1]
+        return found
+
+
+def _leash(user: str) -> list[str]:
+    """The prefix that makes a process end with its parent. It must change user itself: doing so later undoes it."""
+    if shutil.which("setpriv") is None:
+        return []
+    prefix = ["setpriv", "--pdeathsig", "KILL"]
+    if os.geteuid() == 0 and user:
+        try:
+            entry = pwd.getpwnam(user)
+        except KeyError:
+            return []
+        prefix += [f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups"]
+    return prefix
