@@ -1,11 +1,12 @@
 """A node in memory, whose knobs can be told to misbehave."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from mustherd.muster.journal import Journal
 from mustherd.node.clock import Clock, MonotonicClock
 from mustherd.node.knob import KnobError
-from mustherd.node.logger import Rows
+from mustherd.node.logger import Rows, TextLogger
 from mustherd.terms import NODE, Facts, KnobInfo, Load, LoadReport, Zone
 from mustherd.wire import codec
 from mustherd.wire import messages as m
@@ -118,7 +119,7 @@ class FakeNode:
         self.knobs: list[FakeKnob] = [self.itr, self.dvfs]
         self.meter: FakeMeter | None = FakeMeter()
         self.loggers: list[FakeLogger] = [FakeLogger()]
-        self.text_loggers: list[object] = []
+        self.text_loggers: list[TextLogger] = []
         self.loads: list[FakeLoad] = []
         self.loaded = False
 
@@ -133,6 +134,9 @@ class FakeNode:
 
     def stop_load(self) -> None:
         self.loaded = False
+
+    def close(self) -> None:
+        pass
 
 
 class MemorySink:
@@ -179,7 +183,7 @@ class MemorySink:
 ORIGINALS = {"itr-delay": 1, "dvfs": 2600}
 
 
-class MemoryJournal:
+class MemoryJournal(Journal):
     """A journal that outlives a simulated crash because the test holds it."""
 
     def __init__(self) -> None:
@@ -194,7 +198,7 @@ class MemoryJournal:
     def record(self, found: dict[tuple[str, str], int]) -> None:
         self.entries = found | self.entries
 
-    def forget(self, keys) -> None:
+    def forget(self, keys: Iterable[tuple[str, str]]) -> None:
         for key in list(keys):
             self.entries.pop(key, None)
 

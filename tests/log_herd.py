@@ -122,7 +122,7 @@ class Wire:
     def __init__(self, ports: Ports) -> None:
         self._whole = threading.Event()
         self._whole.set()
-        self._over = False
+        self._over = threading.Event()
         self._sockets: list[socket.socket] = []
         self.ports = Ports(*(self._forward(port) for port in (ports.pulse, ports.log, ports.control, ports.coordinate)))
 
@@ -133,7 +133,7 @@ class Wire:
         self._whole.set()
 
     def close(self) -> None:
-        self._over = True
+        self._over.set()
         self._whole.set()
         for end in self._sockets:
             with contextlib.suppress(OSError):
@@ -144,16 +144,16 @@ class Wire:
         listener = socket.create_server(("127.0.0.1", 0))
         self._sockets.append(listener)
         threading.Thread(target=self._accept, args=(listener, port), daemon=True).start()
-        return listener.getsockname()[1]
+        return int(listener.getsockname()[1])
 
     def _accept(self, listener: socket.socket, port: int) -> None:
-        while not self._over:
+        while not self._over.is_set():
             try:
                 near, _ = listener.accept()
                 far = socket.create_connection(("127.0.0.1", port))
             except OSError:
                 # The shepherd isn't there just now: the muster finds its connection closed and comes again.
-                if self._over:
+                if self._over.is_set():
                     return
                 near.close()
                 continue

@@ -2,7 +2,7 @@
 
 import textwrap
 from collections.abc import Mapping
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,7 @@ def site(folder: Path, package: str, module: str, entries: Mapping[str, Mapping[
 
 def found(monkeypatch: pytest.MonkeyPatch, *entries: EntryPoint) -> None:
     """Let these entry points be what is installed, beside our own."""
-    everywhere = plugins.entry_points
+    everywhere = entry_points
     plugins.installed.cache_clear()
 
     def those(*, group: str) -> list[EntryPoint]:

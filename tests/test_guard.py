@@ -131,7 +131,7 @@ def test_a_folder_that_others_may_write_is_not_made_one_s_own(tmp_path: Path) ->
 
 def test_the_user_behind_sudo_is_trusted_by_root_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUDO_UID", "1234")
-    monkeypatch.setattr(guard.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     assert guard.owners() == {0, 1234}
-    monkeypatch.setattr(guard.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     assert guard.owners() == {0, 1000}

@@ -80,7 +80,7 @@ def test_who_may_not_open_it_is_told_who_holds_it(tmp_path: Path, monkeypatch: p
 
     path = tmp_path / "lock"
     lock = FileLock(path)
-    monkeypatch.setattr(locks.os, "open", refused)
+    monkeypatch.setattr(os, "open", refused)
     assert locks.locked_by(path) == os.getpid()
     lock.close()
     assert locks.locked_by(path) is None

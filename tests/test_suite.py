@@ -106,10 +106,10 @@ def test_a_file_is_over_its_budget_by_far_and_by_its_machine() -> None:
 
 
 def test_a_machine_is_slow_that_takes_long_for_the_work_or_shares_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    cores = len(budgets.os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0))
     for work_s, load, slowness in [(0.5, 0.0, 1.0), (1.0, 1.0, 1.0), (3.0, 0.5, 3.0), (1.0, 4.0, 4.0), (2.0, 2.0, 4.0)]:
         monkeypatch.setattr(budgets, "piece_of_work", lambda work_s=work_s: work_s * budgets.REFERENCE_S)
-        monkeypatch.setattr(budgets.os, "getloadavg", lambda load=load: (load * cores, 0.0, 0.0))
+        monkeypatch.setattr(os, "getloadavg", lambda load=load: (load * cores, 0.0, 0.0))
         assert budgets.Watch().slowness == pytest.approx(slowness)
 
 

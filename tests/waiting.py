@@ -10,7 +10,7 @@ PATIENCE_S = 30.0
 """Far beyond what anything here takes on a machine with other work to do."""
 
 
-def until(what: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
+def until(what: Callable[[], T | None], patience_s: float = PATIENCE_S) -> T:
     """The first value of `what` that is true; fails when there is none in time."""
     deadline = time.monotonic() + patience_s
     while not (found := what()):

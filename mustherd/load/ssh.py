@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import paramiko  # type: ignore[import-untyped]
+import paramiko
 
 from mustherd.errors import UserError
 from mustherd.load.errors import LoadError

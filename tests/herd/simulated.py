@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import count
 
-from mustherd.herd.lease import Act
+from mustherd.herd.lease import Act, Ignore
 from mustherd.herd.timing import DECISION_TTL_S, LEASE_S, WELCOME_MAX_S
 from mustherd.muster.config import Config, Range
 from mustherd.muster.muster import Muster
@@ -20,8 +20,11 @@ from mustherd.shepherd.events import DecisionLost, HerdEvent, PutBack
 from mustherd.shepherd.server import ShepherdServer
 from mustherd.terms import NODE, Setting
 from mustherd.wire import messages as m
-from mustherd.wire.endpoints import Received
+from mustherd.wire.endpoints import MusterEndpoint, Received, ShepherdEndpoint
 from tests.fakes import ORIGINALS, FakeNode, MemoryJournal
+
+Message = Received | m.Down | m.Credit | m.Decision
+"""To a shepherd with its sender, or to a muster."""
 
 STEP_S = 0.02
 SLACK_S = WELCOME_MAX_S + 2 * STEP_S
@@ -45,7 +48,7 @@ class Process:
     node: FakeNode = field(default_factory=FakeNode)
     journal: MemoryJournal = field(default_factory=MemoryJournal)
     muster: Muster | None = None
-    inbox: list[object] = field(default_factory=list)
+    inbox: list[tuple[float, Message]] = field(default_factory=list)
     life: int = 0
     still_until: float = 0.0
     newest_beat: float = -1e9
@@ -64,7 +67,7 @@ class World:
         self.events: list[HerdEvent] = []
         self.futures: list[Future[m.Applied]] = []
         self.wanted: dict[str, tuple[Setting, ...]] = {}
-        self._flying: list[tuple[float, int, str, int, object]] = []
+        self._flying: list[tuple[float, int, str, int, Message]] = []
         self._order = count()
         self.processes = {f"m{k}": Process(f"m{k}", self.random.uniform(-1e6, 1e6)) for k in range(musters)}
         self.start_shepherd()
@@ -73,7 +76,7 @@ class World:
 
     # --- the ends' side ---
 
-    def transmit(self, to: str, life: int, message: object) -> None:
+    def transmit(self, to: str, life: int, message: Message) -> None:
         copies = 0 if self.random.random() < self.network.loss else 1
         copies += self.random.random() < self.network.repeat
         for _ in range(copies):
@@ -159,6 +162,7 @@ class World:
             _, _, to, life, message = heapq.heappop(self._flying)
             if to == "shepherd":
                 if self.shepherd is not None and life == self.shepherd_epoch:
+                    assert isinstance(message, Received)
                     self.shepherd.handle(message)
                 continue
             process = self.processes[to]
@@ -174,6 +178,7 @@ class World:
             muster.tick()
             if isinstance(message, m.ShepherdBeat | m.Welcome):
                 process.newest_beat = max(process.newest_beat, message.sent_s - self.shepherd_ahead_s)
+            assert not isinstance(message, Received)
             muster.handle(message)
         muster.tick()
 
@@ -187,9 +192,12 @@ class World:
     def _watch(self, process: Process, muster: Muster) -> None:
         """See what is acted on."""
 
-        def watched(*, shepherd_epoch: int, seq: int, issued_s: float, **others: object) -> object:
+        def watched(
+            *, shepherd_epoch: int, seq: int, settings: tuple[Setting, ...], issued_s: float, ttl_s: float, now: float
+        ) -> Act | Ignore:
             lease = muster._lease
-            verdict = type(lease).offer(lease, shepherd_epoch=shepherd_epoch, seq=seq, issued_s=issued_s, **others)
+            offered = {"shepherd_epoch": shepherd_epoch, "seq": seq}
+            verdict = type(lease).offer(lease, **offered, settings=settings, issued_s=issued_s, ttl_s=ttl_s, now=now)
             if isinstance(verdict, Act):
                 age = self.now - (issued_s - self.shepherd_ahead_s)
                 assert age <= DECISION_TTL_S + SLACK_S, f"acted on a copy {age:.2f} s old"
@@ -214,7 +222,7 @@ class World:
         return any(isinstance(e, DecisionLost | PutBack) and e.muster == name for e in self.events)
 
 
-class _ShepherdEnd:
+class _ShepherdEnd(ShepherdEndpoint):
     malformed = 0
 
     def __init__(self, world: World, shepherd_epoch: int) -> None:
@@ -236,7 +244,7 @@ class _ShepherdEnd:
         raise AssertionError(f"{channel} from {sender}: {reason}")
 
 
-class _MusterEnd:
+class _MusterEnd(MusterEndpoint):
     malformed = 0
 
     def __init__(self, world: World, name: str) -> None:
@@ -244,18 +252,21 @@ class _MusterEnd:
         self.name = name
 
     def send_pulse(self, message: m.Up) -> bool:
+        return self._send(message)
+
+    def send_block(self, block: m.Block, payload: bytes | memoryview) -> bool:
+        return self._send(block)
+
+    def send_offer(self, offer: m.Offer) -> bool:
+        return self._send(offer)
+
+    def _send(self, message: m.Up | m.Block | m.Offer) -> bool:
         if self.world.shepherd is None:
             return False
         self.world.transmit("shepherd", self.world.shepherd_epoch, Received(self.name, None, message))
         return True
 
-    def send_block(self, block: m.Block, payload: bytes) -> bool:
-        return self.send_pulse(block)  # type: ignore[arg-type]
-
-    def send_offer(self, offer: m.Offer) -> bool:
-        return self.send_pulse(offer)  # type: ignore[arg-type]
-
-    def receive(self, timeout_s: float) -> Iterator[object]:
+    def receive(self, timeout_s: float, *, log_room: bool = False) -> Iterator[m.Down | m.Credit | m.Decision]:
         raise AssertionError("the world delivers")
 
     def report_malformed(self, channel: str, reason: str) -> None:

@@ -9,10 +9,11 @@ from mustherd.terms import Setting
 SLOW = (Setting("node-0", "dvfs", 1200),)
 
 
-def test_published_again_with_growing_pauses_then_given_up():
+def test_published_again_with_growing_pauses_then_given_up() -> None:
     decisions = Decisions()
     assert decisions.decide("m", SLOW, 0.0) == Publish("m", 1, SLOW)
-    times, now = [], 0.0
+    times: list[float] = []
+    now = 0.0
     while True:
         now = decisions.next_tick()
         actions = decisions.tick(now)
@@ -29,7 +30,7 @@ def test_published_again_with_growing_pauses_then_given_up():
     assert decisions.next_tick() == float("inf")
 
 
-def test_an_answer_ends_publishing_and_what_goes_out_of_force_is_lost_once():
+def test_an_answer_ends_publishing_and_what_goes_out_of_force_is_lost_once() -> None:
     decisions = Decisions()
     decisions.decide("m", SLOW, 0.0)
     assert decisions.in_force("m", 0) == []
@@ -42,7 +43,7 @@ def test_an_answer_ends_publishing_and_what_goes_out_of_force_is_lost_once():
     assert decisions.wanted("m") == 0
 
 
-def test_a_newer_decision_supersedes_and_an_old_refusal_does_not_end_it():
+def test_a_newer_decision_supersedes_and_an_old_refusal_does_not_end_it() -> None:
     decisions = Decisions()
     decisions.decide("m", SLOW, 0.0)
     decisions.decide("m", (), 0.0)
@@ -51,7 +52,7 @@ def test_a_newer_decision_supersedes_and_an_old_refusal_does_not_end_it():
     assert decisions.tick(1.0) == [Publish("m", 2, ())]
 
 
-def test_giving_back_is_wanted_until_it_is_answered():
+def test_giving_back_is_wanted_until_it_is_answered() -> None:
     decisions = Decisions()
     decisions.decide("m", (), 0.0)
     assert decisions.wanted("m") == 1
@@ -60,7 +61,7 @@ def test_giving_back_is_wanted_until_it_is_answered():
     assert decisions.tick(1.0) == []
 
 
-def test_what_was_refused_is_not_wanted_any_more():
+def test_what_was_refused_is_not_wanted_any_more() -> None:
     decisions = Decisions()
     decisions.decide("m", SLOW, 0.0)
     decisions.answered("m", 1, holds=False)
@@ -68,7 +69,7 @@ def test_what_was_refused_is_not_wanted_any_more():
     assert decisions.in_force("m", 0) == []
 
 
-def test_forgotten_is_not_published_and_numbers_are_never_used_again():
+def test_forgotten_is_not_published_and_numbers_are_never_used_again() -> None:
     decisions = Decisions()
     decisions.decide("m", SLOW, 0.0)
     decisions.forget("m")

@@ -179,7 +179,7 @@ def credited(sender: Sender[str], now: float = 0.0) -> None:
     sender.credit(sender.first - 1, sender.first - 1, WINDOW, now)
 
 
-def test_answers_to_blocks_behind_a_lost_one_do_not_put_its_resend_off():
+def test_answers_to_blocks_behind_a_lost_one_do_not_put_its_resend_off() -> None:
     sender: Sender[str] = Sender()
     credited(sender)
     now = 0.0
@@ -195,7 +195,7 @@ def test_answers_to_blocks_behind_a_lost_one_do_not_put_its_resend_off():
     raise AssertionError("block 1 was never sent again")
 
 
-def test_what_is_got_and_not_durable_is_kept_but_not_sent_again():
+def test_what_is_got_and_not_durable_is_kept_but_not_sent_again() -> None:
     sender: Sender[str] = Sender()
     credited(sender)
     sender.add("a", 1)
@@ -206,7 +206,7 @@ def test_what_is_got_and_not_durable_is_kept_but_not_sent_again():
     assert sender.credit(1, 1, WINDOW, 0.0) == ["a"]
 
 
-def test_nothing_is_sent_before_the_shepherd_has_said_where_to_go_on():
+def test_nothing_is_sent_before_the_shepherd_has_said_where_to_go_on() -> None:
     sender: Sender[str] = Sender(4)
     sender.add("five", 1)
     sender.add("six", 1)
@@ -215,7 +215,7 @@ def test_nothing_is_sent_before_the_shepherd_has_said_where_to_go_on():
     assert sender.due(0.0) == [(6, "six")]
 
 
-def test_a_block_larger_than_the_window_goes_alone_and_a_window_of_nothing_takes_none():
+def test_a_block_larger_than_the_window_goes_alone_and_a_window_of_nothing_takes_none() -> None:
     sender: Sender[str] = Sender()
     sender.credit(0, 0, 10, 0.0)
     for _ in range(2):

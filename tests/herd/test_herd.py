@@ -1,6 +1,8 @@
 """Decisions, leases, links and membership together, through whatever a network and its processes can do."""
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import given, settings
@@ -8,8 +10,11 @@ from hypothesis import strategies as st
 
 from mustherd.herd.timing import DECISION_GIVE_UP_S, LEASE_S
 from mustherd.shepherd.events import DecisionLost, HerdError, PresenceChanged
+from mustherd.wire import messages as m
+from mustherd.wire.endpoints import Received
 from tests.fakes import ORIGINALS
-from tests.herd.simulated import Network, World, setting
+from tests.herd.simulated import Message, Network, World, setting
+from tests.typed import a, some
 
 HEAL_S = DECISION_GIVE_UP_S + LEASE_S + 3.0
 
@@ -52,7 +57,9 @@ def anything(world: World, dice: random.Random) -> None:
 
 @settings(max_examples=80, deadline=None)
 @given(seed=st.integers(0, 2**32), network=networks, musters=st.integers(1, 2), steps=st.integers(5, 25))
-def test_promises_hold_through_anything_and_the_herd_comes_right_again(seed, network, musters, steps):
+def test_promises_hold_through_anything_and_the_herd_comes_right_again(
+    seed: int, network: Network, musters: int, steps: int
+) -> None:
     world = World(seed, network, musters)
     dice = random.Random(seed)
     world.run(1.0)
@@ -69,16 +76,15 @@ def test_promises_hold_through_anything_and_the_herd_comes_right_again(seed, net
     world.settled()
     # And it obeys again.
     for name in world.processes:
-        future = world.decide(name, setting(50, 1500))
+        future = some(world.decide(name, setting(50, 1500)))
         world.run(1.0)
-        assert future is not None
         assert future.result(0).outcome == "applied"
     world.settled()
 
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 2**32), network=networks)
-def test_a_node_is_at_its_originals_once_its_shepherd_has_been_silent_for_a_lease(seed, network):
+def test_a_node_is_at_its_originals_once_its_shepherd_has_been_silent_for_a_lease(seed: int, network: Network) -> None:
     world = World(seed, network)
     world.run(3.0)
     world.decide("m0", setting(100, 1300))
@@ -88,10 +94,10 @@ def test_a_node_is_at_its_originals_once_its_shepherd_has_been_silent_for_a_leas
     assert world.processes["m0"].node.values == ORIGINALS
 
 
-def test_a_sound_network_applies_at_once_and_holds():
+def test_a_sound_network_applies_at_once_and_holds() -> None:
     world = World(1, Network())
     world.run(0.2)
-    future = world.decide("m0", setting(100, 1300))
+    future = some(world.decide("m0", setting(100, 1300)))
     world.run(0.1)
     assert future.result(0).outcome == "applied"
     world.run(60.0)
@@ -100,12 +106,12 @@ def test_a_sound_network_applies_at_once_and_holds():
     assert not [e for e in world.events if isinstance(e, PresenceChanged) and e.change.after != "alive"]
 
 
-def test_a_muster_that_stood_still_beyond_its_lease_comes_back_restored_and_it_is_noticed():
+def test_a_muster_that_stood_still_beyond_its_lease_comes_back_restored_and_it_is_noticed() -> None:
     world = World(1, Network(delay_s=0.01))
     world.run(0.2)
     world.decide("m0", setting(100, 1300))
     world.run(0.2)
-    waiting = world.decide("m0", setting(102, 1300))
+    waiting = some(world.decide("m0", setting(102, 1300)))
     world.stand_still("m0", 4.0)
     world.run(1.5)
     assert [e.change.after for e in world.events if isinstance(e, PresenceChanged)] == ["alive", "late", "missing"]
@@ -117,7 +123,7 @@ def test_a_muster_that_stood_still_beyond_its_lease_comes_back_restored_and_it_i
     assert [e.change.after for e in world.events if isinstance(e, PresenceChanged)][-1] == "alive"
 
 
-def test_a_muster_that_was_missing_for_less_than_its_lease_gives_back_what_nobody_wants_any_more():
+def test_a_muster_that_was_missing_for_less_than_its_lease_gives_back_what_nobody_wants_any_more() -> None:
     world = World(1, Network(delay_s=0.01))
     world.run(0.2)
     world.decide("m0", setting(100, 1300))
@@ -127,7 +133,7 @@ def test_a_muster_that_was_missing_for_less_than_its_lease_gives_back_what_nobod
     assert world.processes["m0"].node.values == ORIGINALS
 
 
-def test_a_killed_muster_is_restored_by_its_next_life():
+def test_a_killed_muster_is_restored_by_its_next_life() -> None:
     world = World(1, Network())
     world.run(0.2)
     world.decide("m0", setting(100, 1300))
@@ -141,46 +147,62 @@ def test_a_killed_muster_is_restored_by_its_next_life():
     world.settled()
 
 
-def test_a_decision_that_ends_on_the_node_is_told():
+def test_a_decision_that_ends_on_the_node_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(1, Network())
     world.run(0.2)
     world.decide("m0", setting(100, 1300))
     world.run(0.5)
-    world.shepherd._decisions.wanted = lambda _name: 0  # a shepherd that says by mistake that it wants nothing
+    # A shepherd that says by mistake that it wants nothing.
+    monkeypatch.setattr(some(world.shepherd)._decisions, "wanted", lambda _name: 0)
     world.run(1.0)
     assert any(isinstance(e, DecisionLost) for e in world.events)
 
 
-def test_a_beat_that_is_overtaken_by_an_answer_does_not_make_the_answered_decision_look_lost():
+@contextmanager
+def heard(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Received]]:
+    """What musters say meanwhile, which is kept from the shepherd."""
+    kept: list[Received] = []
+    transmit = world.transmit
+
+    def keep(to: str, life: int, message: Message) -> None:
+        if isinstance(message, Received):
+            kept.append(message)
+        else:
+            transmit(to, life, message)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world, "transmit", keep)
+        yield kept
+
+
+def test_a_beat_that_is_overtaken_by_an_answer_does_not_make_the_answered_decision_look_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     world = World(1, Network())
     world.run(0.2)
-    beats = []
-    transmit = world.transmit
-    world.transmit = lambda to, life, x: beats.append(x) if to == "shepherd" else transmit(to, life, x)
-    world.run(0.5)
-    world.transmit = transmit
-    future = world.decide("m0", setting(100, 1300))
+    with heard(world, monkeypatch) as beats:
+        world.run(0.5)
+    future = some(world.decide("m0", setting(100, 1300)))
     world.run(0.1)
     assert future.result(0).outcome == "applied"
     for beat in beats:
-        assert beat.message.in_force == 0
-        world.shepherd.handle(beat)
+        assert a(m.MusterBeat, beat.message).in_force == 0
+        some(world.shepherd).handle(beat)
     world.run(1.0)
     assert not world.lost("m0")
 
 
-def test_a_hello_of_a_dead_life_that_nobody_met_keeps_the_living_one_out_for_a_moment_only():
+def test_a_hello_of_a_dead_life_that_nobody_met_keeps_the_living_one_out_for_a_moment_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     world = World(1, Network())
-    hello = []
-    transmit = world.transmit
-    world.transmit = lambda to, life, x: hello.append(x) if to == "shepherd" else transmit(to, life, x)
-    world.run(0.1)
-    world.transmit = transmit
+    with heard(world, monkeypatch) as hello:
+        world.run(0.1)
     world.kill_muster("m0")
     world.start_muster("m0")
     world.run(0.5)
-    world.shepherd.handle(hello[0])
+    some(world.shepherd).handle(hello[0])
     world.run(7.0)
-    future = world.decide("m0", setting(100, 1300))
+    future = some(world.decide("m0", setting(100, 1300)))
     world.run(0.5)
     assert future.result(0).outcome == "applied"

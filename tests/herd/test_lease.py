@@ -21,7 +21,9 @@ def welcomed(now: float = 0.0, shepherd_epoch: int = 1) -> Lease:
     return lease
 
 
-def offer(lease: Lease, seq: int, issued: float, now: float, settings=SLOW, *, shepherd_epoch: int = 1) -> Act | Ignore:
+def offer(
+    lease: Lease, seq: int, issued: float, now: float, settings: tuple[Setting, ...] = SLOW, *, shepherd_epoch: int = 1
+) -> Act | Ignore:
     return lease.offer(
         shepherd_epoch=shepherd_epoch,
         seq=seq,
@@ -43,27 +45,27 @@ def in_force(now: float = 0.0) -> Lease:
     return lease
 
 
-def test_nothing_is_acted_on_before_a_welcome_or_of_another_reign():
+def test_nothing_is_acted_on_before_a_welcome_or_of_another_reign() -> None:
     lease = Lease(LEASE_S)
     assert isinstance(offer(lease, 1, 0, 0), Ignore)
     assert isinstance(offer(welcomed(), 1, 0, 0, shepherd_epoch=2), Ignore)
 
 
-def test_each_number_once_and_upwards_only():
+def test_each_number_once_and_upwards_only() -> None:
     lease = in_force()
     assert offer(lease, 1, 0.1, 0.1) == Ignore("old or repeated")
     assert offer(lease, 3, 0.1, 0.1) == Act(3, SLOW)
     assert offer(lease, 2, 0.2, 0.2) == Ignore("old or repeated")
 
 
-def test_an_old_copy_is_expired_and_a_fresh_copy_of_the_same_number_is_not():
+def test_an_old_copy_is_expired_and_a_fresh_copy_of_the_same_number_is_not() -> None:
     lease = welcomed()
     beat(lease, 1.0, 1.0, wanted=0)
     assert offer(lease, 1, 0.0, 1.5) == Ignore("expired")
     assert offer(lease, 1, 1.4, 1.5) == Act(1, SLOW)
 
 
-def test_a_lease_runs_out_in_silence_and_is_renewed_by_when_a_beat_was_sent():
+def test_a_lease_runs_out_in_silence_and_is_renewed_by_when_a_beat_was_sent() -> None:
     lease = in_force()
     assert beat(lease, 1.0, 1.0) is None
     assert lease.next_tick() == pytest.approx(4.0 + AHEAD_S)
@@ -74,19 +76,19 @@ def test_a_lease_runs_out_in_silence_and_is_renewed_by_when_a_beat_was_sent():
     assert lease.next_tick() == float("inf")
 
 
-def test_a_beat_after_the_lease_ran_out_does_not_bring_it_back():
+def test_a_beat_after_the_lease_ran_out_does_not_bring_it_back() -> None:
     lease = in_force()
     assert beat(lease, 3.5, 3.5) == GiveBack("the lease ran out")
     assert lease.in_force == 0
 
 
-def test_without_a_lease_only_giving_back_is_acted_on():
+def test_without_a_lease_only_giving_back_is_acted_on() -> None:
     lease = welcomed()
     assert offer(lease, 1, 5.0, 5.0) == Ignore("no lease")
     assert offer(lease, 1, 5.0, 5.0, settings=()) == Act(1, ())
 
 
-def test_what_is_not_wanted_any_more_ends_unless_the_beat_left_before_the_decision():
+def test_what_is_not_wanted_any_more_ends_unless_the_beat_left_before_the_decision() -> None:
     lease = in_force(1.0)
     assert beat(lease, 0.9, 1.1, wanted=0) is None
     assert beat(lease, 1.0, 1.1, wanted=0) is None
@@ -94,7 +96,7 @@ def test_what_is_not_wanted_any_more_ends_unless_the_beat_left_before_the_decisi
     assert beat(lease, 1.4, 1.5, wanted=0) == GiveBack("the shepherd wants nothing of this node")
 
 
-def test_another_reign_ends_what_was_in_force_and_the_same_reign_does_not():
+def test_another_reign_ends_what_was_in_force_and_the_same_reign_does_not() -> None:
     lease = in_force()
     assert lease.welcome(shepherd_epoch=1, sent_s=1.0, hello_s=AHEAD_S, now=1.0 + AHEAD_S) == Welcomed(another=False)
     assert lease.in_force == 1
@@ -103,14 +105,14 @@ def test_another_reign_ends_what_was_in_force_and_the_same_reign_does_not():
     assert isinstance(offer(lease, 5, 2.0, 2.0), Ignore)
 
 
-def test_a_welcome_that_lay_in_a_queue_is_not_taken_so_nothing_behind_it_looks_fresh():
+def test_a_welcome_that_lay_in_a_queue_is_not_taken_so_nothing_behind_it_looks_fresh() -> None:
     lease = Lease(LEASE_S)
     late = 2 * WELCOME_MAX_S
     assert isinstance(lease.welcome(shepherd_epoch=1, sent_s=0.0, hello_s=AHEAD_S, now=late + AHEAD_S), Ignore)
     assert isinstance(offer(lease, 1, 0.1, late), Ignore)
 
 
-def test_the_offset_follows_a_clock_that_runs_slow_or_fast():
+def test_the_offset_follows_a_clock_that_runs_slow_or_fast() -> None:
     for drift in (1e-4, -1e-4):
         offset = Offset(0.0, 0.0)
         for k in range(0, 100_000, 5):
@@ -118,7 +120,7 @@ def test_the_offset_follows_a_clock_that_runs_slow_or_fast():
             assert offset.seconds == pytest.approx(k * drift, abs=2.2 * OFFSET_WINDOW_S * 1e-4)
 
 
-def test_a_flood_of_delayed_beats_after_a_standstill_does_not_move_the_offset():
+def test_a_flood_of_delayed_beats_after_a_standstill_does_not_move_the_offset() -> None:
     offset = Offset(0.001, 0.0)
     wake = 10 * OFFSET_WINDOW_S
     for k in range(1000):
@@ -127,7 +129,7 @@ def test_a_flood_of_delayed_beats_after_a_standstill_does_not_move_the_offset():
 
 
 @given(delays=st.lists(st.floats(0, 50), min_size=1, max_size=50))
-def test_the_offset_is_too_high_by_the_shortest_travel_time_and_never_too_low(delays: list[float]):
+def test_the_offset_is_too_high_by_the_shortest_travel_time_and_never_too_low(delays: list[float]) -> None:
     offset = Offset(delays[0], 0.0)
     for k, delay in enumerate(delays):
         offset.add(delay, k * 0.4)

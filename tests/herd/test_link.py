@@ -122,7 +122,7 @@ Channel.TestCase.settings = settings(max_examples=150, stateful_step_count=40, d
 TestChannel = Channel.TestCase
 
 
-def test_a_full_window_refuses_and_an_acknowledgement_makes_room():
+def test_a_full_window_refuses_and_an_acknowledgement_makes_room() -> None:
     link: Link[int, int] = Link()
     for k in range(WINDOW):
         link.send(k, 0.0)
@@ -132,14 +132,14 @@ def test_a_full_window_refuses_and_an_acknowledgement_makes_room():
     assert link.send(0, 1.0).seq == WINDOW + 1
 
 
-def test_an_acknowledgement_of_what_was_never_sent_is_ignored():
+def test_an_acknowledgement_of_what_was_never_sent_is_ignored() -> None:
     link: Link[int, int] = Link()
     link.send(7, 0.0)
     link.acknowledged(2, 0.0)
     assert len(link._unacked) == 1
 
 
-def test_pauses_between_resends_grow_up_to_their_maximum():
+def test_pauses_between_resends_grow_up_to_their_maximum() -> None:
     link: Link[int, int] = Link()
     link.send(7, 0.0)
     now, pauses = 0.0, []

@@ -15,13 +15,13 @@ THRESHOLDS = [
 ]
 
 
-def test_thresholds_leave_room_below_the_promise():
+def test_thresholds_leave_room_below_the_promise() -> None:
     assert BEAT_PERIOD_S * 2 <= LATE_AFTER_S < MISSING_AFTER_S < DEAD_AFTER_S
     assert MISSING_AFTER_S + TICK_S < 1.5
 
 
 @given(last_beat=st.floats(0, 100), phase=st.floats(0, TICK_S))
-def test_a_silent_muster_is_noticed_within_a_second_and_a_half(last_beat: float, phase: float):
+def test_a_silent_muster_is_noticed_within_a_second_and_a_half(last_beat: float, phase: float) -> None:
     book = Membership()
     book.hello("m", 1, last_beat)
     seen: dict[Presence, float] = {}
@@ -36,7 +36,7 @@ def test_a_silent_muster_is_noticed_within_a_second_and_a_half(last_beat: float,
 
 
 @given(gaps=st.lists(st.floats(0, 20), min_size=1, max_size=30))
-def test_presence_is_what_the_silence_says(gaps: list[float]):
+def test_presence_is_what_the_silence_says(gaps: list[float]) -> None:
     book = Membership()
     now = 0.0
     book.hello("m", 1, now)
@@ -54,7 +54,7 @@ def test_presence_is_what_the_silence_says(gaps: list[float]):
         assert book.presence("m") is Presence.ALIVE
 
 
-def test_another_life_replaces_the_first_and_a_late_hello_of_the_first_does_not_come_back():
+def test_another_life_replaces_the_first_and_a_late_hello_of_the_first_does_not_come_back() -> None:
     book = Membership()
     assert book.hello("m", 1, 0.0) == [Change("m", None, Presence.ALIVE, new_life=True)]
     assert book.hello("m", 1, 0.1) == []
@@ -67,7 +67,7 @@ def test_another_life_replaces_the_first_and_a_late_hello_of_the_first_does_not_
     assert book.silent_s("m", 5.0) == pytest.approx(4.8)
 
 
-def test_who_has_left_is_not_missed_and_comes_back_as_another_life_only():
+def test_who_has_left_is_not_missed_and_comes_back_as_another_life_only() -> None:
     book = Membership()
     book.hello("m", 1, 0.0)
     assert book.left("m", 1, 1.0) == [Change("m", Presence.ALIVE, Presence.LEFT)]
@@ -78,7 +78,7 @@ def test_who_has_left_is_not_missed_and_comes_back_as_another_life_only():
     assert book.hello("m", 2, 102.0) == [Change("m", Presence.LEFT, Presence.ALIVE, new_life=True)]
 
 
-def test_past_lives_are_forgotten_in_the_end():
+def test_past_lives_are_forgotten_in_the_end() -> None:
     book = Membership()
     for muster_epoch in range(1, PAST_LIVES + 3):
         book.hello("m", muster_epoch, float(muster_epoch))
@@ -86,7 +86,7 @@ def test_past_lives_are_forgotten_in_the_end():
     assert book.ended("m", 2)
 
 
-def test_strangers_are_nobody():
+def test_strangers_are_nobody() -> None:
     book = Membership()
     assert book.presence("m") is None
     assert not book.knows("m", 1)

@@ -12,7 +12,7 @@ pieces = st.lists(st.tuples(st.floats(0.01, 100), st.floats(0, 1e6), st.floats(0
 
 
 @given(pieces)
-def test_requests_are_the_integral_of_qps(given_pieces):
+def test_requests_are_the_integral_of_qps(given_pieces) -> None:
     found = Curve(given_pieces)
     for segment in found.segments:
         # Simpson's rule is exact for straight lines.
@@ -24,20 +24,20 @@ def test_requests_are_the_integral_of_qps(given_pieces):
 
 
 @given(pieces, st.floats(0, 200), st.floats(0, 200))
-def test_requests_never_fall(given_pieces, one, other):
+def test_requests_never_fall(given_pieces, one: float, other: float) -> None:
     found = Curve(given_pieces)
     low, high = sorted((one, other))
     assert found.requests(low) <= found.requests(high) * (1 + 1e-12) + 1e-6
 
 
 @given(pieces, st.floats(-10, 1000))
-def test_load_stays_within_its_peak(given_pieces, at):
+def test_load_stays_within_its_peak(given_pieces, at: float) -> None:
     found = Curve(given_pieces)
     peak = max(max(segment.qps, segment.end_qps) for segment in found.segments)
     assert 0 <= found.qps(at) <= peak * (1 + 1e-12)
 
 
-def test_steps_jump_and_the_last_level_stays():
+def test_steps_jump_and_the_last_level_stays() -> None:
     found = curve.steps([(400_000, 30), (800_000, 30), (600_000, 30)])
     assert found.seconds == 90
     assert [found.qps(t) for t in (0, 29.9, 30, 60, 89.9, 90, 1e6)] == [400e3, 400e3, 800e3, 600e3, 600e3, 600e3, 600e3]
@@ -46,16 +46,16 @@ def test_steps_jump_and_the_last_level_stays():
     assert found.requests(-1) == 0
 
 
-def test_a_constant_load_never_ends():
+def test_a_constant_load_never_ends() -> None:
     assert curve.constant(5).qps(1e9) == 5
 
 
-def test_one_step():
+def test_one_step() -> None:
     found = curve.step(10, 20, at_s=3, seconds=5)
     assert [found.qps(2.9), found.qps(3), found.seconds] == [10, 20, 5]
 
 
-def test_a_sine_swings_between_low_and_high():
+def test_a_sine_swings_between_low_and_high() -> None:
     found = curve.sine(100, 300, period_s=8, seconds=16)
     assert found.qps(0) == pytest.approx(200)
     assert found.qps(2) == pytest.approx(300)
@@ -65,13 +65,13 @@ def test_a_sine_swings_between_low_and_high():
     assert found.requests(16) == pytest.approx(3200)
 
 
-def test_a_sine_may_end_within_a_period():
+def test_a_sine_may_end_within_a_period() -> None:
     found = curve.sine(100, 300, period_s=8, seconds=3.1)
     assert found.seconds == pytest.approx(3.1)
     assert found.qps(3.1) == pytest.approx(found.qps(50))
 
 
-def test_a_trace_with_titles_and_comments():
+def test_a_trace_with_titles_and_comments() -> None:
     found = curve.trace("# measured\nseconds,qps\n0,100\n\n10;200\n30,0\n")
     assert [(s.start_s, s.seconds, s.qps) for s in found.segments] == [(0, 10, 100), (10, 20, 200)]
 
@@ -90,7 +90,7 @@ def test_a_trace_with_titles_and_comments():
         ("0,nan\n5,0\n", "qps is nan"),
     ],
 )
-def test_a_trace_that_cannot_be_followed(text, words):
+def test_a_trace_that_cannot_be_followed(text: str, words: str) -> None:
     with pytest.raises(CurveError, match=words):
         curve.trace(text, "load.csv")
 
@@ -111,13 +111,13 @@ def test_a_trace_that_cannot_be_followed(text, words):
         lambda: curve.sine(1, 2, 1e-9, 1e9),
     ],
 )
-def test_a_curve_that_makes_no_sense(make):
+def test_a_curve_that_makes_no_sense(make) -> None:
     with pytest.raises(CurveError):
         make()
 
 
 @given(pieces, st.floats(0, 300), st.floats(0.5, 300))
-def test_a_cut_has_the_requests_of_its_time(given_pieces, start, seconds):
+def test_a_cut_has_the_requests_of_its_time(given_pieces, start: float, seconds: float) -> None:
     whole = Curve(given_pieces)
     due = whole.requests(start + seconds) - whole.requests(start)
     if due < 1e-3:
@@ -127,12 +127,12 @@ def test_a_cut_has_the_requests_of_its_time(given_pieces, start, seconds):
     assert found.requests(seconds) == pytest.approx(due, rel=1e-6, abs=1e-2)
 
 
-def test_a_part_without_load_is_none():
+def test_a_part_without_load_is_none() -> None:
     with pytest.raises(CurveError, match="all the time"):
         curve.steps([(0, 10), (5, 10)]).cut(0, 10)
 
 
-def test_a_load_under_a_curve_has_its_mean_and_a_level_is_no_curve():
+def test_a_load_under_a_curve_has_its_mean_and_a_level_is_no_curve() -> None:
     found = curve.under(Load(qps=1), curve.steps([(100, 10), (400, 20)]))
     assert (found.qps, found.curve) == (300, ((10, 100, 100), (20, 400, 400)))
     assert curve.of(found).qps(15) == 400

@@ -24,7 +24,7 @@ def search(measure, low: float = 1000, high: float = 1e6, kind: str = "read") ->
 
 
 @pytest.mark.parametrize("carries", [1500, 31_000, 77_777, 640_000])
-def test_it_lies_within_the_precision_below_what_the_server_carries(carries):
+def test_it_lies_within_the_precision_below_what_the_server_carries(carries: int) -> None:
     found = search(server(carries))
     assert carries / (1 + PRECISION) <= found.qps <= carries
     assert found.by_server
@@ -32,19 +32,19 @@ def test_it_lies_within_the_precision_below_what_the_server_carries(carries):
     assert len(found.steps) < 25
 
 
-def test_a_throughput_that_stays_behind_limits_too():
+def test_a_throughput_that_stays_behind_limits_too() -> None:
     found = search(server(1e9, answers=50_000))
     assert 45_000 < found.qps <= 50_000 / 0.98
     assert "of the load was answered" in found.limited_by
 
 
-def test_a_generator_s_own_limit_is_not_the_server_s():
+def test_a_generator_s_own_limit_is_not_the_server_s() -> None:
     found = search(server(1e9, generator=40_000))
     assert found.qps <= 40_000
     assert not found.by_server
 
 
-def test_what_broke_once_for_want_of_a_core_is_tried_again():
+def test_what_broke_once_for_want_of_a_core_is_tried_again() -> None:
     carried, tried = server(1e9, generator=40_000), []
 
     def measure(qps: float) -> LoadReport:
@@ -58,23 +58,23 @@ def test_what_broke_once_for_want_of_a_core_is_tried_again():
     assert "itself the bottleneck: it says so itself" in found.limited_by
 
 
-def test_the_generator_s_limit_is_at_least_where_the_server_gives_out():
+def test_the_generator_s_limit_is_at_least_where_the_server_gives_out() -> None:
     found = generator_limit(server(100, answers=50_000), low_qps=1000, high_qps=1e6)
     assert 45_000 < found.qps <= 50_000 / 0.98
     assert found.by_server
 
 
-def test_where_nothing_breaks_it_ends_at_the_highest_load_asked_for():
+def test_where_nothing_breaks_it_ends_at_the_highest_load_asked_for() -> None:
     found = search(server(1e9), high=9000)
     assert (found.qps, found.by_server) == (9000, False)
     assert [s.qps for s in found.steps] == [1000, 2000, 4000, 8000, 9000]
 
 
-def test_where_the_first_load_breaks_there_is_no_peak():
+def test_where_the_first_load_breaks_there_is_no_peak() -> None:
     found = search(server(10))
     assert (found.qps, len(found.steps)) == (0, 1)
     assert found.limited_by == "read p99 900 us > 500 us"
 
 
-def test_a_latency_that_was_not_measured_keeps_no_limit():
+def test_a_latency_that_was_not_measured_keeps_no_limit() -> None:
     assert search(server(1e9), kind="update").qps == 0

@@ -17,14 +17,14 @@ def written(tmp_path: Path, text: str) -> Path:
     return file
 
 
-def test_the_least_that_is_needed(tmp_path: Path):
+def test_the_least_that_is_needed(tmp_path: Path) -> None:
     config = load(written(tmp_path, GOOD))
     assert config == Config(muster="muster-1", state="/var/lib/mustherd")
     assert config.ports.ports() == Ports()
     assert config.ranges == {}
 
 
-def test_everything(tmp_path: Path):
+def test_everything(tmp_path: Path) -> None:
     text = GOOD + (
         'shepherd = "10.0.0.1"\nkeys = "/etc/mustherd/keys"\ngroups = ["rack-1"]\nlease_s = 5\n'
         "[ports]\npulse = 1\n[ranges]\ndvfs = {low = 1200, high = 2600}\nitr-delay = {values = [1, 2]}\n"
@@ -54,7 +54,9 @@ def test_everything(tmp_path: Path):
         ("muster = ", "not TOML", ""),
     ],
 )
-def test_wrong_input_is_one_line_with_file_key_and_what_is_allowed(tmp_path: Path, text: str, key: str, what: str):
+def test_wrong_input_is_one_line_with_file_key_and_what_is_allowed(
+    tmp_path: Path, text: str, key: str, what: str
+) -> None:
     file = written(tmp_path, text)
     with pytest.raises(ConfigError) as caught:
         load(file)
@@ -64,7 +66,7 @@ def test_wrong_input_is_one_line_with_file_key_and_what_is_allowed(tmp_path: Pat
     assert "\n" not in message
 
 
-def test_a_file_that_cannot_be_read_is_said_so(tmp_path: Path):
+def test_a_file_that_cannot_be_read_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read the muster's configuration"):
         load(tmp_path / "absent.toml")
     (tmp_path / "odd.toml").write_bytes(b"\xff\xfe")
@@ -88,7 +90,7 @@ small = st.integers(0, 60)
         step=st.integers(1, 7),
     ),
 )
-def test_what_is_left_is_what_both_allow(own: Range, node: KnobInfo):
+def test_what_is_left_is_what_both_allow(own: Range, node: KnobInfo) -> None:
     left = own.narrow(node)
     for value in range(-2, 70):
         mine = value in own.values or own.low <= value <= own.high

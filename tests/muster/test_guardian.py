@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -19,6 +20,7 @@ from mustherd.muster.guardian import Shared
 from mustherd.muster.service import UNGUARDED
 from mustherd.terms import Setting
 from tests.herding import PATIENCE_S, MusterProcess, shepherd
+from tests.typed import some
 from tests.waiting import until
 
 SLOW = (Setting("node-0", "dvfs", 1300), Setting("node-0", "itr-delay", 100))
@@ -42,11 +44,11 @@ class Daemon(MusterProcess):
         return (self.folder / "log").read_text()
 
     def originals(self) -> list[dict[str, object]]:
-        return json.loads((self.folder / self.name / "originals.json").read_text())["originals"]
+        return list(json.loads((self.folder / self.name / "originals.json").read_text())["originals"])
 
 
 @pytest.fixture
-def changed(tmp_path: Path):
+def changed(tmp_path: Path) -> Iterator[Daemon]:
     """A muster with a decision in force."""
     with shepherd() as (running, ports):
         one = Daemon(tmp_path, ports).start()
@@ -65,7 +67,7 @@ def test_a_signal_that_can_be_caught_stops_it_in_good_order(changed: Daemon, nam
     number = signal.Signals[f"SIG{name}"]
     guardian = changed.guardian
     changed.send(number)
-    code = changed.process.wait(PATIENCE_S)
+    code = some(changed.process).wait(PATIENCE_S)
     # systemd takes 0 for a clean end, and starts anything else again.
     assert code == (0 if number in (signal.SIGTERM, signal.SIGINT) else 128 + number)
     assert changed.registers == ORIGINALS
@@ -79,7 +81,7 @@ def test_a_signal_that_can_be_caught_stops_it_in_good_order(changed: Daemon, nam
 def test_a_signal_that_can_not_be_caught_leaves_it_to_the_guardian(changed: Daemon, number: int) -> None:
     guardian = changed.guardian
     changed.send(number)
-    assert changed.process.wait(PATIENCE_S) == -number
+    assert some(changed.process).wait(PATIENCE_S) == -number
     until(lambda: not psutil.pid_exists(guardian))
     assert changed.registers == ORIGINALS
     assert changed.originals() == []
@@ -98,7 +100,7 @@ def test_the_guardian_itself_hears_no_signal_that_it_could_ignore(changed: Daemo
 @pytest.mark.process
 def test_without_its_guardian_a_muster_stops_and_says_so(changed: Daemon) -> None:
     os.kill(changed.guardian, signal.SIGKILL)
-    assert changed.process.wait(PATIENCE_S) == UNGUARDED
+    assert some(changed.process).wait(PATIENCE_S) == UNGUARDED
     assert changed.registers == ORIGINALS
     assert "the guardian is gone" in changed.log
 
@@ -121,7 +123,7 @@ def test_the_next_life_waits_for_the_guardian_of_the_one_before(changed: Daemon)
         changed.kill()
         changed.start()
         until(lambda: changed.registers == ORIGINALS)
-    assert changed.process.poll() is None
+    assert some(changed.process).poll() is None
     assert "another muster uses" not in changed.log
 
 

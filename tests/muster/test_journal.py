@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,11 @@ DVFS = ("node-0", "dvfs")
 ITR = ("node-0", "itr-delay")
 
 
+Opened = Callable[..., Journal]
+
+
 @pytest.fixture
-def opened(tmp_path: Path):
+def opened(tmp_path: Path) -> Iterator[Opened]:
     made: list[Journal] = []
 
     def make(folder: Path = tmp_path) -> Journal:
@@ -28,12 +32,12 @@ def opened(tmp_path: Path):
         journal.close()
 
 
-def again(opened, journal: Journal) -> Journal:
+def again(opened: Opened, journal: Journal) -> Journal:
     journal.close()
     return opened()
 
 
-def test_originals_outlive_the_process_and_the_first_one_counts(opened):
+def test_originals_outlive_the_process_and_the_first_one_counts(opened: Opened) -> None:
     journal = opened()
     journal.record({DVFS: 2600})
     journal.record({DVFS: 1200, ITR: 1})
@@ -43,29 +47,29 @@ def test_originals_outlive_the_process_and_the_first_one_counts(opened):
     assert again(opened, journal).originals() == {ITR: 1}
 
 
-def test_record_is_durable_before_it_returns(opened, monkeypatch):
+def test_record_is_durable_before_it_returns(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     """File, then name, then folder, in this order and all of them, for each of the two copies."""
-    done = []
+    done: list[str] = []
     real_fsync, real_replace = os.fsync, Path.replace
 
-    def fsync(descriptor):
+    def fsync(descriptor: int) -> None:
         kind = "folder" if os.path.isdir(f"/proc/self/fd/{descriptor}") else "file"  # noqa: PTH112
         done.append(f"fsync {kind}")
         real_fsync(descriptor)
 
-    def replace(self, target):
+    def replace(self: Path, target: Path) -> Path:
         done.append("rename")
         return real_replace(self, target)
 
-    monkeypatch.setattr(module.os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(Path, "replace", replace)
     opened().record({DVFS: 2600})
     assert done == ["fsync file", "rename", "fsync folder"] * 2
 
 
-def test_what_could_not_be_stored_is_not_taken_for_journalled(opened, monkeypatch):
+def test_what_could_not_be_stored_is_not_taken_for_journalled(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = opened()
-    monkeypatch.setattr(module.os, "fsync", lambda _fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(os, "fsync", lambda _fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(JournalError, match="No space left"):
         journal.record({DVFS: 2600})
     assert len(journal) == 0
@@ -74,7 +78,7 @@ def test_what_could_not_be_stored_is_not_taken_for_journalled(opened, monkeypatc
     assert again(opened, journal).originals() == {DVFS: 1300}
 
 
-def test_entries_of_another_boot_are_dropped(opened, tmp_path, monkeypatch):
+def test_entries_of_another_boot_are_dropped(opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal = opened()
     journal.record({DVFS: 2600})
     boot_id = tmp_path / "boot_id"
@@ -89,7 +93,7 @@ def test_entries_of_another_boot_are_dropped(opened, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"boot_id": ""}', '{"boot_id": "", "originals": [{"sheep": 1}]}', "\0"]
 )
-def test_a_damaged_file_is_refused_with_what_to_do(tmp_path, text: str):
+def test_a_damaged_file_is_refused_with_what_to_do(tmp_path: Path, text: str) -> None:
     (tmp_path / "originals.json").write_text(text)
     with pytest.raises(JournalError, match=r"originals.json: damaged; put the node's knobs right by hand"):
         Journal(tmp_path)
@@ -135,7 +139,9 @@ WAYS = [
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("how", WAYS)
 @pytest.mark.parametrize("name", ["originals.json", "originals.copy.json"])
-def test_where_one_copy_is_damaged_the_other_counts_and_a_line_says_so(opened, tmp_path, caplog, name: str, how: str):
+def test_where_one_copy_is_damaged_the_other_counts_and_a_line_says_so(
+    opened: Opened, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, how: str
+) -> None:
     journal = opened()
     journal.record(FULL)
     journal.close()
@@ -153,7 +159,7 @@ def test_where_one_copy_is_damaged_the_other_counts_and_a_line_says_so(opened, t
 
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("how", sorted(set(WAYS) - {"gone"}))
-def test_where_both_are_damaged_no_knob_may_be_touched(opened, tmp_path, how: str):
+def test_where_both_are_damaged_no_knob_may_be_touched(opened: Opened, tmp_path: Path, how: str) -> None:
     journal = opened()
     journal.record(FULL)
     journal.close()
@@ -164,7 +170,7 @@ def test_where_both_are_damaged_no_knob_may_be_touched(opened, tmp_path, how: st
 
 
 @pytest.mark.parametrize("dies", ["copy", "main"])
-def test_of_two_copies_the_newer_counts(opened, tmp_path, dies: str):
+def test_of_two_copies_the_newer_counts(opened: Opened, tmp_path: Path, dies: str) -> None:
     """A crash between the two writes leaves one of them behind."""
     journal = opened()
     journal.record({DVFS: 2600})
@@ -175,7 +181,7 @@ def test_of_two_copies_the_newer_counts(opened, tmp_path, dies: str):
     assert again(opened, journal).originals() == FULL
 
 
-def test_a_journal_of_the_version_before_is_read(opened, tmp_path):
+def test_a_journal_of_the_version_before_is_read(opened: Opened, tmp_path: Path) -> None:
     boot = module.BOOT_ID.read_text().strip() if module.BOOT_ID.exists() else ""
     (tmp_path / "originals.json").write_text(
         json.dumps({"boot_id": boot, "originals": [{"sheep": "node-0", "knob": "dvfs", "value": 2600}]})
@@ -183,7 +189,7 @@ def test_a_journal_of_the_version_before_is_read(opened, tmp_path):
     assert opened().originals() == {DVFS: 2600}
 
 
-def test_what_others_could_have_written_is_not_believed(opened, tmp_path):
+def test_what_others_could_have_written_is_not_believed(opened: Opened, tmp_path: Path) -> None:
     journal = opened()
     journal.record(FULL)
     journal.close()
@@ -197,13 +203,13 @@ def test_what_others_could_have_written_is_not_believed(opened, tmp_path):
         opened()
 
 
-def test_a_folder_that_cannot_be_made_is_said_so(tmp_path):
+def test_a_folder_that_cannot_be_made_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(JournalError, match="file"):
         Journal(tmp_path / "file" / "state")
 
 
-def test_one_muster_at_a_time(opened, tmp_path):
+def test_one_muster_at_a_time(opened: Opened, tmp_path: Path) -> None:
     journal = opened()
     with pytest.raises(JournalError, match="another muster uses this state folder"):
         Journal(tmp_path)
@@ -267,7 +273,7 @@ ORIGINALS = {"dvfs": 2800, "itr-delay": 1}
 
 
 @pytest.mark.process
-def test_a_crash_at_any_write_leaves_a_node_that_the_next_start_puts_back(tmp_path):
+def test_a_crash_at_any_write_leaves_a_node_that_the_next_start_puts_back(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", CRASH, str(tmp_path)], stdout=subprocess.PIPE, check=True)
     ends = json.loads(done.stdout)
     assert [code for _, code in ends].count(0) == 4

@@ -6,7 +6,7 @@ import pytest
 
 from mustherd.muster.config import Range
 from mustherd.muster.journal import Journal, JournalError
-from mustherd.muster.pasture import MAX_ERROR_CHARACTERS, Pasture
+from mustherd.muster.pasture import MAX_ERROR_CHARACTERS, ApplyResult, Pasture
 from mustherd.node.knob import KnobError
 from mustherd.terms import NODE, Setting
 from tests.fakes import ORIGINALS, FakeNode, MemoryJournal
@@ -14,13 +14,13 @@ from tests.herding import RANGES
 
 
 class Stand:
-    def __init__(self, ranges=RANGES, journal=None) -> None:
+    def __init__(self, ranges: dict[str, Range] = RANGES, journal: Journal | None = None) -> None:
         self.node = FakeNode()
         self.journal = MemoryJournal() if journal is None else journal
         self.ranges = ranges
         self.pasture = Pasture(self.node.knobs, ranges, self.journal)
 
-    def apply(self, **values: int):
+    def apply(self, **values: int) -> ApplyResult:
         return self.pasture.apply([Setting(NODE, name.replace("_", "-"), value) for name, value in values.items()])
 
 
@@ -29,14 +29,15 @@ def stand() -> Stand:
     return Stand()
 
 
-def test_applied_read_back_and_put_back(stand: Stand):
+def test_applied_read_back_and_put_back(stand: Stand) -> None:
     outcome = stand.apply(dvfs=1300, itr_delay=100)
     assert outcome.word == "applied"
     assert {(r.knob, r.asked, r.applied, r.running, r.held) for r in outcome.readings} == {
         ("dvfs", 1300, 1300, 1300, True),
         ("itr-delay", 100, 100, 100, True),
     }
-    assert stand.pasture.changed
+    changed = stand.pasture.changed
+    assert changed
     assert all(r.held for r in stand.pasture.restore())
     assert stand.node.values == ORIGINALS
     assert not stand.pasture.changed
@@ -54,7 +55,9 @@ def test_applied_read_back_and_put_back(stand: Stand):
         ([("dvfs", 2**64)], "not allowed"),
     ],
 )
-def test_out_of_range_is_refused_before_anything_is_touched(stand: Stand, settings, why: str):
+def test_out_of_range_is_refused_before_anything_is_touched(
+    stand: Stand, settings: list[tuple[str, int]], why: str
+) -> None:
     outcome = stand.pasture.apply([Setting(NODE, k, v) for k, v in settings])
     assert outcome.word == "refused"
     assert why in outcome.detail
@@ -62,7 +65,7 @@ def test_out_of_range_is_refused_before_anything_is_touched(stand: Stand, settin
     assert not stand.pasture.changed
 
 
-def test_the_musters_own_range_counts_not_the_nodes():
+def test_the_musters_own_range_counts_not_the_nodes() -> None:
     stand = Stand({"dvfs": Range(low=1500, high=1700)})
     assert [(i.name, i.low, i.high) for i in stand.pasture.infos] == [("dvfs", 1500, 1700)]
     assert stand.apply(dvfs=1400).word == "refused"
@@ -71,7 +74,7 @@ def test_the_musters_own_range_counts_not_the_nodes():
     assert stand.pasture.restore()[0].applied == 2600
 
 
-def test_a_write_error_puts_everything_back(stand: Stand):
+def test_a_write_error_puts_everything_back(stand: Stand) -> None:
     stand.node.itr.write_error = KnobError("the adapter is gone")
     outcome = stand.apply(dvfs=1300, itr_delay=100)
     assert outcome.word == "failed"
@@ -84,7 +87,7 @@ def test_a_write_error_puts_everything_back(stand: Stand):
     assert not stand.pasture.changed
 
 
-def test_any_error_of_a_driver_is_taken_as_the_knobs(stand: Stand):
+def test_any_error_of_a_driver_is_taken_as_the_knobs(stand: Stand) -> None:
     stand.node.itr.write_error = OSError("x" * 5000)
     outcome = stand.apply(itr_delay=100)
     assert outcome.word == "failed"
@@ -95,13 +98,13 @@ def test_any_error_of_a_driver_is_taken_as_the_knobs(stand: Stand):
     assert stand.node.dvfs.writes == []
 
 
-def test_a_knob_that_reads_otherwise_does_not_hold(stand: Stand):
+def test_a_knob_that_reads_otherwise_does_not_hold(stand: Stand) -> None:
     stand.node.dvfs.deaf = True
     (reading,) = [r for r in stand.apply(dvfs=1300).readings if r.knob == "dvfs"]
     assert (reading.asked, reading.applied, reading.held) == (1300, 2600, False)
 
 
-def test_what_the_newest_decision_does_not_name_is_put_back_first(stand: Stand):
+def test_what_the_newest_decision_does_not_name_is_put_back_first(stand: Stand) -> None:
     stand.apply(dvfs=1300, itr_delay=100)
     outcome = stand.apply(dvfs=1400)
     assert stand.node.values == {"dvfs": 1400, "itr-delay": 1}
@@ -111,7 +114,7 @@ def test_what_the_newest_decision_does_not_name_is_put_back_first(stand: Stand):
     assert stand.node.values == ORIGINALS
 
 
-def test_a_left_over_that_does_not_go_back_fails_the_decision(stand: Stand):
+def test_a_left_over_that_does_not_go_back_fails_the_decision(stand: Stand) -> None:
     stand.apply(dvfs=1300, itr_delay=100)
     stand.node.itr.deaf = True
     outcome = stand.apply(dvfs=1400)
@@ -120,7 +123,7 @@ def test_a_left_over_that_does_not_go_back_fails_the_decision(stand: Stand):
     assert stand.node.dvfs.value == 2600
 
 
-def test_settings_at_the_originals_are_in_force_like_any(stand: Stand):
+def test_settings_at_the_originals_are_in_force_like_any(stand: Stand) -> None:
     outcome = stand.apply(dvfs=2600, itr_delay=1)
     assert outcome.word == "applied"
     assert stand.pasture.changed
@@ -128,7 +131,7 @@ def test_settings_at_the_originals_are_in_force_like_any(stand: Stand):
     assert not stand.pasture.changed
 
 
-def test_what_cannot_be_put_back_is_kept_counted_and_shouted(stand: Stand, caplog):
+def test_what_cannot_be_put_back_is_kept_counted_and_shouted(stand: Stand, caplog: pytest.LogCaptureFixture) -> None:
     stand.apply(dvfs=1300, itr_delay=100)
     stand.node.dvfs.write_error = KnobError("locked")
     with caplog.at_level(logging.ERROR):
@@ -139,7 +142,7 @@ def test_what_cannot_be_put_back_is_kept_counted_and_shouted(stand: Stand, caplo
     assert [r.getMessage() for r in caplog.records] == ["NOT RESTORED: dvfs on node-0 to 2600: locked"]
 
 
-def test_a_knob_that_is_gone_is_shouted_about_and_stays_journalled(caplog):
+def test_a_knob_that_is_gone_is_shouted_about_and_stays_journalled(caplog: pytest.LogCaptureFixture) -> None:
     journal = MemoryJournal()
     journal.record({("node-0", "fan"): 3})
     stand = Stand(journal=journal)
@@ -149,7 +152,7 @@ def test_a_knob_that_is_gone_is_shouted_about_and_stays_journalled(caplog):
     assert stand.pasture.unrestored == 1
 
 
-def test_a_former_lifes_knob_is_put_back_even_if_it_is_not_in_the_configuration_any_more():
+def test_a_former_lifes_knob_is_put_back_even_if_it_is_not_in_the_configuration_any_more() -> None:
     journal = MemoryJournal()
     journal.record({(NODE, "itr-delay"): 1})
     stand = Stand({"dvfs": RANGES["dvfs"]}, journal)
@@ -158,7 +161,7 @@ def test_a_former_lifes_knob_is_put_back_even_if_it_is_not_in_the_configuration_
     assert stand.node.values == ORIGINALS
 
 
-def test_an_original_that_could_not_be_written_again_is_not_touched(stand: Stand):
+def test_an_original_that_could_not_be_written_again_is_not_touched(stand: Stand) -> None:
     stand.node.dvfs.value = 1234
     outcome = stand.apply(dvfs=1300)
     assert outcome.word == "failed"
@@ -167,17 +170,17 @@ def test_an_original_that_could_not_be_written_again_is_not_touched(stand: Stand
     assert not stand.pasture.changed
 
 
-def test_without_a_journal_nothing_is_touched(stand: Stand):
-    def full(_found) -> None:
+def test_without_a_journal_nothing_is_touched(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_found: object) -> None:
         raise JournalError("no space")
 
-    stand.journal.record = full
+    monkeypatch.setattr(stand.journal, "record", full)
     outcome = stand.apply(dvfs=1300)
     assert (outcome.word, outcome.detail) == ("failed", "nothing was touched: no space")
     assert stand.node.dvfs.writes == []
 
 
-def test_originals_are_on_disk_at_the_first_write(tmp_path: Path):
+def test_originals_are_on_disk_at_the_first_write(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     stand = Stand(journal=journal)
     seen = []
@@ -194,7 +197,7 @@ def test_originals_are_on_disk_at_the_first_write(tmp_path: Path):
     assert seen == [[originals, originals]] * 2
 
 
-def test_a_range_for_a_knob_that_the_node_lacks_is_a_warning(caplog):
+def test_a_range_for_a_knob_that_the_node_lacks_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         Stand({"fan": Range(low=1, high=2)})
     assert "fan" in caplog.text

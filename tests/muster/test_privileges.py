@@ -38,7 +38,7 @@ print('gone')
 
 @pytest.mark.process
 @pytest.mark.parametrize("keep", ["NODE", "frozenset()", "{Capability.NET_ADMIN}"])
-def test_what_is_not_needed_is_given_up_for_good(keep):
+def test_what_is_not_needed_is_given_up_for_good(keep: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROBE.replace("{keep}", keep)], capture_output=True, text=True, check=False, timeout=60
     )
@@ -49,37 +49,37 @@ class TestGuarded:
     """Who may change the ranges. Files here belong to whoever runs the tests."""
 
     @pytest.fixture
-    def file(self, tmp_path):
+    def file(self, tmp_path: Path) -> Path:
         file = tmp_path / "muster.toml"
         file.write_text("")
         file.chmod(0o640)
         return file
 
     @pytest.fixture
-    def owners(self, file):
+    def owners(self, file: Path) -> set[int]:
         return {0, file.stat().st_uid}
 
-    def test_a_file_that_only_its_owner_can_change(self, file, owners):
+    def test_a_file_that_only_its_owner_can_change(self, file: Path, owners: set[int]) -> None:
         require_guarded(file, owners)
 
     @pytest.mark.parametrize("mode", [0o660, 0o646, 0o666])
-    def test_a_file_that_others_can_change(self, file, owners, mode):
+    def test_a_file_that_others_can_change(self, file: Path, owners: set[int], mode: int) -> None:
         file.chmod(mode)
         with pytest.raises(ConfigError, match=f"with mode {mode:o}: the ranges of a real machine"):
             require_guarded(file, owners)
 
-    def test_a_folder_in_which_others_can_replace_it(self, file, owners):
+    def test_a_folder_in_which_others_can_replace_it(self, file: Path, owners: set[int]) -> None:
         file.parent.chmod(0o777)
         with pytest.raises(ConfigError, match=str(file.parent)):
             require_guarded(file, owners)
         file.parent.chmod(0o1777)
         require_guarded(file, owners)
 
-    def test_somebody_else_s_file(self, file):
+    def test_somebody_else_s_file(self, file: Path) -> None:
         with pytest.raises(ConfigError, match="belongs to user"):
             require_guarded(file, {12345})
 
-    def test_a_link_is_followed(self, file, owners):
+    def test_a_link_is_followed(self, file: Path, owners: set[int]) -> None:
         link = file.with_name("link.toml")
         link.symlink_to(file)
         require_guarded(link, owners)
@@ -87,11 +87,11 @@ class TestGuarded:
         with pytest.raises(ConfigError, match="mode 666"):
             require_guarded(link, owners)
 
-    def test_no_file(self, tmp_path):
+    def test_no_file(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="No such file"):
             require_guarded(tmp_path / "nowhere", {0})
 
-    def test_the_tests_own_user_does_not_pass_for_root(self, file):
+    def test_the_tests_own_user_does_not_pass_for_root(self, file: Path) -> None:
         if file.stat().st_uid != 0:
             with pytest.raises(ConfigError, match="only root"):
                 require_guarded(file)

@@ -22,11 +22,11 @@ def measured(readings: int) -> m.Measured:
     )
 
 
-def test_a_report_that_fits_is_itself():
+def test_a_report_that_fits_is_itself() -> None:
     assert fitting(measured(10)) == measured(10)
 
 
-def test_one_that_does_not_fit_says_so_under_its_number():
+def test_one_that_does_not_fit_says_so_under_its_number() -> None:
     small = fitting(measured(2000))
     assert isinstance(small, m.NotMeasured)
     assert (small.measure, small.reason) == (7, "report-too-large")
@@ -34,7 +34,7 @@ def test_one_that_does_not_fit_says_so_under_its_number():
     assert fitting(applied) == m.Applied(seq=3, outcome="applied", readings=())
 
 
-def test_rows_come_in_pieces_that_join_to_the_whole():
+def test_rows_come_in_pieces_that_join_to_the_whole() -> None:
     rows = Rows(first=5, columns={"a": tuple(float(k) for k in range(20_000)), "b": (0.0,) * 20_000})
     parts = list(pieces(rows))
     assert all(len(part) * 2 <= BLOCK_VALUES for part in parts)

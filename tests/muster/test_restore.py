@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,7 @@ from mustherd.muster.pasture import Pasture
 from mustherd.muster.service import UNRESTORED
 from mustherd.node.linux import LinuxNode, LinuxOptions
 from mustherd.terms import Setting
-from tests.node.linux.kinds import ACPI, LAB, PSTATE
+from tests.node.linux.kinds import ACPI, LAB, PSTATE, Kind
 from tests.node.linux.machine import Machine
 
 RANGES = {name: Range(high=10**6) for name in ("itr-delay", "dvfs", "rapl-limit", "ring-size-rx")}
@@ -78,7 +79,7 @@ def values(machine: Machine) -> dict[str, int]:
 
 @pytest.mark.process
 @pytest.mark.parametrize("kind", [LAB, ACPI, PSTATE], ids=lambda kind: kind.name)
-def test_killed_at_any_moment_of_a_decision(tmp_path, kind):
+def test_killed_at_any_moment_of_a_decision(tmp_path: Path, kind: Kind) -> None:
     """Before and after every file that is synced, every rename and every write to the machine."""
     done = subprocess.run(
         [sys.executable, "-c", LIVES, tmp_path, kind.name], capture_output=True, text=True, check=False, timeout=120
@@ -105,23 +106,23 @@ def test_killed_at_any_moment_of_a_decision(tmp_path, kind):
 
 class TestByHand:
     @pytest.fixture
-    def machine(self):
+    def machine(self) -> Machine:
         return Machine(LAB)
 
     @pytest.fixture
-    def file(self, tmp_path, machine, monkeypatch):
+    def file(self, tmp_path: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setattr(restoring, "open_node", lambda config, file: node_of(machine))
         file = tmp_path / "muster.toml"
         file.write_text(f'muster = "m"\nstate = "{tmp_path / "state"}"\n[linux]\n[ranges.dvfs]\nhigh = 2000\n')
         return file
 
-    def change(self, machine, tmp_path):
+    def change(self, machine: Machine, tmp_path: Path) -> Journal:
         journal = Journal(tmp_path / "state")
         pasture = Pasture(node_of(machine).knobs, RANGES, journal)
         assert pasture.apply([Setting("node-0", k, v) for k, v in WANTED.items()]).word == "applied"
         return journal
 
-    def test_puts_everything_back(self, tmp_path, machine, file):
+    def test_puts_everything_back(self, tmp_path: Path, machine: Machine, file: Path) -> None:
         originals = values(machine)
         self.change(machine, tmp_path).close()
         assert values(machine) != originals
@@ -132,7 +133,9 @@ class TestByHand:
         assert values(machine) == originals
         assert restoring.restore(file).readings == ()
 
-    def test_what_cannot_be_put_back_is_shouted_about_and_kept(self, tmp_path, machine, file, caplog):
+    def test_what_cannot_be_put_back_is_shouted_about_and_kept(
+        self, tmp_path: Path, machine: Machine, file: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
         self.change(machine, tmp_path).close()
         machine.tree.write_faults = {"0x199": 16}
         done = restoring.restore(file)
@@ -145,13 +148,15 @@ class TestByHand:
         machine.tree.write_faults = {}
         assert restoring.restore(file).exit_code == 0
 
-    def test_not_beside_a_muster_that_runs(self, tmp_path, machine, file):
+    def test_not_beside_a_muster_that_runs(self, tmp_path: Path, machine: Machine, file: Path) -> None:
         journal = self.change(machine, tmp_path)
         with pytest.raises(JournalError, match="another muster"):
             restoring.restore(file)
         journal.close()
 
-    def test_after_a_reboot_the_machine_has_its_own_values(self, tmp_path, machine, file, monkeypatch):
+    def test_after_a_reboot_the_machine_has_its_own_values(
+        self, tmp_path: Path, machine: Machine, file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         self.change(machine, tmp_path).close()
         (tmp_path / "boot_id").write_text("another\n")
         monkeypatch.setattr(journal, "BOOT_ID", tmp_path / "boot_id")

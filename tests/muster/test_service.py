@@ -1,10 +1,14 @@
 """A muster's configuration of a real machine: what it opens, and how it says what is wrong."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from mustherd.muster.config import ConfigError, load
 from mustherd.muster.service import open_node
 from mustherd.node.linux import LinuxNode
+from mustherd.node.node import Node
 from tests.node.linux.kinds import PSTATE
 from tests.node.linux.machine import Machine
 
@@ -12,11 +16,11 @@ HEAD = 'muster = "m-1"\nstate = "/nowhere"\n'
 
 
 @pytest.fixture
-def opened(tmp_path):
+def opened(tmp_path: Path) -> Callable[[str], Node]:
     """Opens the node of a configuration that ends in these lines, on recorded files."""
     Machine(PSTATE).unpack(tmp_path / "root")
 
-    def opened(lines: str):
+    def opened(lines: str) -> Node:
         file = tmp_path / "muster.toml"
         file.write_text(f'{HEAD}[linux]\nroot = "{tmp_path / "root"}"\nidle_seconds = 0\n{lines}')
         return open_node(load(file), file)
@@ -24,7 +28,7 @@ def opened(tmp_path):
     return opened
 
 
-def test_opens_the_machine(opened):
+def test_opens_the_machine(opened: Callable[[str], Node]) -> None:
     node = opened('interface = "ens1f0"\nreserved = [0, 1]\n[linux.declared]\nsmt = "on"\nturbo = "off"\n')
     assert isinstance(node, LinuxNode)
     assert node.facts.text["reserved_cpus"] == "0-1"
@@ -41,12 +45,12 @@ def test_opens_the_machine(opened):
         ('colour = "red"', "linux: Object contains unknown field `colour`"),
     ],
 )
-def test_says_what_is_wrong(opened, lines, message):
+def test_says_what_is_wrong(opened: Callable[[str], Node], lines: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         opened(lines)
 
 
-def test_a_file_without_a_node(tmp_path):
+def test_a_file_without_a_node(tmp_path: Path) -> None:
     file = tmp_path / "muster.toml"
     file.write_text(HEAD)
     with pytest.raises(ConfigError, match=r"a table \[linux\]"):

@@ -1,5 +1,6 @@
 """The spool: what was read is there again after any end, numbered, within its budget."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -150,7 +151,7 @@ def test_a_full_disk_is_no_room_and_nothing_worse(tmp_path: Path, monkeypatch: p
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(s.os, "posix_fallocate", full)
+        patch.setattr(os, "posix_fallocate", full)
         assert not spool.begin(D)
     assert put(spool, b"1 2\n") == 1
 
@@ -159,14 +160,14 @@ def test_a_disk_with_room_for_one_file_takes_it_again_when_all_in_it_is_safe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spool = Spool(tmp_path, BUDGET)
-    real = s.os.posix_fallocate
+    real = os.posix_fallocate
 
     def one_file(descriptor: int, offset: int, size: int) -> None:
         if sum(f.stat().st_size for f in tmp_path.glob("*.blocks")) >= s.SEGMENT_BYTES:
             raise OSError(28, "No space left on device")
         real(descriptor, offset, size)
 
-    monkeypatch.setattr(s.os, "posix_fallocate", one_file)
+    monkeypatch.setattr(os, "posix_fallocate", one_file)
     for _ in range(3):
         while spool.begin(D):
             with spool.room as room:
@@ -188,7 +189,9 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 
 
 @given(cut=st.integers(0, 600), junk=st.binary(max_size=40))
-def test_a_damaged_file_gives_the_blocks_before_the_damage(cut: int, junk: bytes, tmp_path_factory) -> None:
+def test_a_damaged_file_gives_the_blocks_before_the_damage(
+    cut: int, junk: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     folder = tmp_path_factory.mktemp("spool")
     spool = Spool(folder, BUDGET)
     texts = [b"%d 1\n" % k * 10 for k in range(5)]

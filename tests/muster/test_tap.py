@@ -56,13 +56,13 @@ class Source:
 class Stand:
     """A tap with a clock, a source and a spool."""
 
-    def __init__(self, folder: Path, **options: object) -> None:
+    def __init__(self, folder: Path, *, every: int = 1, columns: tuple[str, ...] = ()) -> None:
         self.source = Source()
         self.tap = Tap(self.source, again=False)
         self.spool = Spool(folder, 64 * 2**20)
         self.now = 0.0
         self.blocks: list[Stored] = []
-        self.tap.open("0001-1", self.now, **options)
+        self.tap.open("0001-1", self.now, every=every, columns=columns)
 
     def work(self) -> None:
         while self.tap.next_pass() <= self.now:
@@ -239,19 +239,22 @@ def test_what_was_left_out_does_not_come_back_after_a_kill(tmp_path: Path, every
 
 
 @pytest.mark.parametrize("how", ["close", "flush"])
-def test_what_came_before_an_end_was_asked_for_belongs_to_it_even_in_mid_pass(stand: Stand, how: str) -> None:
+def test_what_came_before_an_end_was_asked_for_belongs_to_it_even_in_mid_pass(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
     stand.source.held = lines(0, 10)
     stand.now = stand.tap.next_pass()
     keep = (stand.spool, lambda _n, stored: stand.blocks.append(stored))
     stand.tap.work(*keep, stand.now)
     # The source is at its end and the pass about to be over, when rows come and then the order.
-    original = stand.source.read_into
+    read_into, called = stand.source.read_into, []
 
-    def over(_room: memoryview) -> int:
-        stand.source.read_into = original
-        return 0
+    def over(room: memoryview) -> int:
+        called.append(room)
+        return 0 if len(called) == 1 else read_into(room)
 
-    stand.source.held, stand.source.at, stand.source.read_into = lines(0, 7), 0, over
+    monkeypatch.setattr(stand.source, "read_into", over)
+    stand.source.held, stand.source.at = lines(0, 7), 0
     (stand.tap.close if how == "close" else stand.tap.flush)(stand.now)
     while stand.tap.busy:
         stand.tap.work(*keep, stand.now)
@@ -264,8 +267,10 @@ def test_orders_by_hand_are_answered_with_what_became_of_them(tmp_path: Path) ->
     logs = Logs((source,), LogsTable(), tmp_path)
     logs.outbox.welcome(5, 0.0)
 
-    def ask(action: str, in_use: bool = False, **more: object) -> m.Logged:
-        order = m.LogOrder(order=1, wanted=m.LogAction(action=action, label="x", **more))
+    def ask(
+        action: str, in_use: bool = False, streams: tuple[str, ...] = (), columns: tuple[str, ...] = ()
+    ) -> m.Logged:
+        order = m.LogOrder(order=1, wanted=m.LogAction(action=action, label="x", streams=streams, columns=columns))
         logs.taps.order(order, 0.0, in_use=in_use)
         finish(logs)
         answer = logs.answer(0.0)

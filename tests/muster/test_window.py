@@ -1,13 +1,17 @@
 """One window on a node: what it waits for, and what it says."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import pytest
 
-from mustherd.muster.window import SAMPLE_PERIOD_S, Window
+from mustherd.muster.window import SAMPLE_PERIOD_S, Result, Window
 from mustherd.node.energy import MeterError
 from mustherd.node.logger import Rows
 from mustherd.terms import Load
 from mustherd.wire.messages import Measure
 from tests.fakes import FakeNode
+from tests.typed import some
 
 
 class StepClock:
@@ -35,113 +39,127 @@ def rows(first: int, count: int) -> Rows:
     return Rows(first=first, columns={"a": tuple(float(k) for k in range(count))})
 
 
-def drive(node: FakeNode, window: Window, before=lambda _time: None) -> list:
-    shipped = []
-    times = []
+class SteppedNode(FakeNode):
+    """A node whose clock is that."""
+
+    def __init__(self) -> None:
+        self.stepped = StepClock()
+        super().__init__(self.stepped)
+
+
+@dataclass
+class Driven:
+    """What a window brought, and when it opened."""
+
+    result: Result
+    shipped: list[tuple[str, Rows]]
+    opened: list[float]
+
+
+def drive(node: SteppedNode, window: Window, before: Callable[[float], None] = lambda _time: None) -> Driven:
+    shipped: list[tuple[str, Rows]] = []
+    opened: list[float] = []
     while window.result is None:
-        before(node.clock.time)
+        before(node.stepped.time)
         progress = window.step()
-        times.append((node.clock.time, progress.opened))
+        opened += [node.stepped.time] * progress.opened
         shipped += progress.rows
         if progress.next_step is not None:
-            node.clock.time = progress.next_step
-    assert node.clock.stop is None
-    drive.times = times
-    return shipped
+            node.stepped.time = progress.next_step
+    assert node.stepped.stop is None
+    return Driven(window.result, shipped, opened)
 
 
-def test_settle_ramp_and_count_on_the_nodes_clock():
-    node = FakeNode(StepClock())
+def test_settle_ramp_and_count_on_the_nodes_clock() -> None:
+    node = SteppedNode()
     window = Window(node, order(Load(qps=1000)))
-    drive(node, window)
-    assert [t for t, opened in drive.times if opened] == [107.0]
-    result = window.result
+    driven = drive(node, window)
+    assert driven.opened == [107.0]
+    result = driven.result
     assert (result.t0_s, result.t1_s) == (107.0, 137.0)
-    assert result.load.t0_s == 107.0
-    assert result.load.t1_s == 137.0
+    load = some(result.load)
+    assert (load.t0_s, load.t1_s) == (107.0, 137.0)
     assert not node.loaded
     # 95 -> 5, 15, 25, 35 of a counter of 100 and half a joule each: first read, then one every 10 s.
     assert [e.joules for e in result.energies] == [15.0]
     assert SAMPLE_PERIOD_S == 10
 
 
-def test_rows_are_counted_with_their_gaps_and_what_came_before_is_flushed():
-    node = FakeNode(StepClock())
+def test_rows_are_counted_with_their_gaps_and_what_came_before_is_flushed() -> None:
+    node = SteppedNode()
     window = Window(node, order(settle=0, ramp=0))
     node.loggers[0].waiting = [rows(0, 50)]
     feed = iter([[], [rows(50, 10), rows(63, 7)], [rows(70, 10)], [rows(82, 8)]])
-    shipped = drive(node, window, lambda _t: node.loggers[0].waiting.extend(next(feed)))
-    assert [(s, r.first, len(r)) for s, r in shipped] == [
+    driven = drive(node, window, lambda _t: node.loggers[0].waiting.extend(next(feed)))
+    assert [(s, r.first, len(r)) for s, r in driven.shipped] == [
         ("rows-node-0", 50, 10),
         ("rows-node-0", 63, 7),
         ("rows-node-0", 70, 10),
         ("rows-node-0", 82, 8),
     ]
-    assert window.result.rows == {"rows-node-0": 40}
-    assert window.result.rows_lost == {"rows-node-0": 5}
+    assert driven.result.rows == {"rows-node-0": 40}
+    assert driven.result.rows_lost == {"rows-node-0": 5}
 
 
-def test_a_source_that_counts_anew_has_lost_nothing():
-    node = FakeNode(StepClock())
+def test_a_source_that_counts_anew_has_lost_nothing() -> None:
+    node = SteppedNode()
     window = Window(node, order(settle=0, ramp=0, window=5))
     window.step()
     node.loggers[0].waiting = [rows(50, 10), rows(0, 10)]
-    node.clock.time += 5
+    node.stepped.time += 5
     window.step()
-    assert window.result.rows_lost == {"rows-node-0": 0}
+    assert some(window.result).rows_lost == {"rows-node-0": 0}
 
 
-def test_without_a_meter_or_a_load_there_is_neither_and_no_zero():
-    node = FakeNode(StepClock())
+def test_without_a_meter_or_a_load_there_is_neither_and_no_zero() -> None:
+    node = SteppedNode()
     node.meter = None
-    window = Window(node, order())
-    drive(node, window)
-    assert window.result.energies == ()
-    assert window.result.load is None
-    assert window.result.meter_error == ""
+    result = drive(node, Window(node, order())).result
+    assert result.energies == ()
+    assert result.load is None
+    assert result.meter_error == ""
 
 
 @pytest.mark.parametrize("at", [0.0, 120.0])
-def test_a_meter_that_fails_once_spoils_the_window_and_says_why(at: float):
-    node = FakeNode(StepClock())
+def test_a_meter_that_fails_once_spoils_the_window_and_says_why(at: float) -> None:
+    node = SteppedNode()
     window = Window(node, order())
 
     def breaks(time: float) -> None:
-        node.meter.error = MeterError("rapl is gone") if time >= at and not window.result else None
+        some(node.meter).error = MeterError("rapl is gone") if time >= at and not window.result else None
 
-    drive(node, window, breaks)
-    assert window.result.energies == ()
-    assert window.result.meter_error == "rapl is gone"
+    result = drive(node, window, breaks).result
+    assert result.energies == ()
+    assert result.meter_error == "rapl is gone"
 
 
-def test_ending_early_ends_the_load_and_lets_the_clock_run():
-    node = FakeNode(StepClock())
+def test_ending_early_ends_the_load_and_lets_the_clock_run() -> None:
+    node = SteppedNode()
     window = Window(node, order(Load(qps=1000)))
-    node.clock.time = window.step().next_step
+    node.stepped.time = some(window.step().next_step)
     window.step()
-    assert node.loaded
-    assert node.clock.stop is not None
+    assert (node.loaded, node.stepped.stop is None) == (True, False)
     window.close()
     assert not node.loaded
-    assert node.clock.stop is None
+    assert node.stepped.stop is None
 
 
-def test_the_clock_runs_on_even_if_the_load_cannot_be_ended():
-    node = FakeNode(StepClock())
+def test_the_clock_runs_on_even_if_the_load_cannot_be_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = SteppedNode()
     window = Window(node, order())
     window.step()
 
     def fails() -> None:
         raise RuntimeError("no")
 
-    node.stop_load = fails
+    monkeypatch.setattr(node, "stop_load", fails)
     with pytest.raises(RuntimeError):
         window.close()
-    assert node.clock.stop is None
+    assert node.stepped.stop is None
 
 
-def test_a_window_of_no_length_ends():
-    node = FakeNode(StepClock())
+def test_a_window_of_no_length_ends() -> None:
+    node = SteppedNode()
     window = Window(node, order(settle=0, ramp=0, window=0))
-    drive(node, window)
-    assert window.result.t0_s == window.result.t1_s
+    result = drive(node, window).result
+    assert result.t0_s == result.t1_s

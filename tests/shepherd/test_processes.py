@@ -4,13 +4,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from mustherd.herd.timing import LEASE_S
 from mustherd.shepherd.events import HerdError, PresenceChanged
+from mustherd.shepherd.shepherd import Shepherd
 from mustherd.terms import Setting
+from mustherd.wire.endpoints import Ports
+from mustherd.wire.messages import MusterView
 from tests.herding import PATIENCE_S, MusterProcess, shepherd
+from tests.typed import some
 from tests.waiting import until
 
 pytestmark = pytest.mark.process
@@ -23,11 +29,14 @@ BUSY_S = 3.0
 """How much longer a loaded machine may take to run us."""
 
 
+Start = Callable[..., MusterProcess]
+
+
 @pytest.fixture
-def process(tmp_path):
+def process(tmp_path: Path) -> Iterator[Start]:
     made: list[MusterProcess] = []
 
-    def make(ports, name: str = "muster-1") -> MusterProcess:
+    def make(ports: Ports, name: str = "muster-1") -> MusterProcess:
         made.append(MusterProcess(tmp_path, ports, name).start())
         return made[-1]
 
@@ -36,11 +45,11 @@ def process(tmp_path):
         one.end()
 
 
-def joined(running, name: str = "muster-1"):
+def joined(running: Shepherd, name: str = "muster-1") -> MusterView:
     return until(lambda: running.musters().get(name))
 
 
-def noticed(running, kind: str, began: float) -> None:
+def noticed(running: Shepherd, kind: str, began: float) -> None:
     """The herd's driver is told in time, and not before something happened."""
     while True:
         event = running.events.get(timeout=PATIENCE_S)
@@ -50,7 +59,7 @@ def noticed(running, kind: str, began: float) -> None:
 
 
 @pytest.mark.parametrize("alone", [True, False])
-def test_a_killed_muster_is_noticed_its_window_fails_and_its_node_is_restored(process, alone: bool):
+def test_a_killed_muster_is_noticed_its_window_fails_and_its_node_is_restored(process: Start, alone: bool) -> None:
     """By its guardian at once, and where that was killed too, by its next life."""
     with shepherd() as (running, ports):
         one = process(ports)
@@ -78,7 +87,7 @@ def test_a_killed_muster_is_noticed_its_window_fails_and_its_node_is_restored(pr
         assert running.decide("muster-1", SLOW).result(PATIENCE_S).outcome == "applied"
 
 
-def test_a_muster_that_stands_still_within_its_lease_is_missed_and_comes_back(process):
+def test_a_muster_that_stands_still_within_its_lease_is_missed_and_comes_back(process: Start) -> None:
     with shepherd() as (running, ports):
         one = process(ports)
         first = joined(running)
@@ -93,7 +102,7 @@ def test_a_muster_that_stands_still_within_its_lease_is_missed_and_comes_back(pr
         assert running.decide("muster-1", SLOW).result(PATIENCE_S).outcome == "applied"
 
 
-def test_a_muster_that_stands_still_beyond_its_lease_is_ended_and_its_node_restored(process):
+def test_a_muster_that_stands_still_beyond_its_lease_is_ended_and_its_node_restored(process: Start) -> None:
     with shepherd() as (running, ports):
         one, two = process(ports), process(ports, "muster-2")
         first = joined(running)
@@ -106,7 +115,7 @@ def test_a_muster_that_stands_still_beyond_its_lease_is_ended_and_its_node_resto
             running.decide("muster-1", ()).result(PATIENCE_S)
         # It never comes round again: somebody else has to put its node back, and does.
         until(lambda: one.registers == ORIGINALS, LEASE_S + PATIENCE_S)
-        assert one.process.wait(PATIENCE_S) == -signal.SIGKILL
+        assert some(one.process).wait(PATIENCE_S) == -signal.SIGKILL
         one.start()
         until(lambda: running.musters()["muster-1"].presence == "alive")
         view = running.musters()["muster-1"]
@@ -118,13 +127,13 @@ def test_a_muster_that_stands_still_beyond_its_lease_is_ended_and_its_node_resto
         assert running.decide("muster-1", SLOW).result(PATIENCE_S).outcome == "applied"
 
 
-def test_a_terminated_muster_restores_leaves_and_says_goodbye(process):
+def test_a_terminated_muster_restores_leaves_and_says_goodbye(process: Start) -> None:
     with shepherd() as (running, ports):
         one = process(ports)
         joined(running)
         running.decide("muster-1", SLOW).result(PATIENCE_S)
         one.send(signal.SIGTERM)
-        assert one.process.wait(PATIENCE_S) == 0
+        assert some(one.process).wait(PATIENCE_S) == 0
         assert one.registers == ORIGINALS
         until(lambda: running.musters()["muster-1"].presence == "left")
 
@@ -145,14 +154,15 @@ time.sleep(600)
 """
 
 
-def test_a_killed_shepherds_lease_ends_and_its_successor_is_obeyed(process):
+def test_a_killed_shepherds_lease_ends_and_its_successor_is_obeyed(process: Start) -> None:
     with shepherd() as (_, ports):
         pass
     numbers = [str(n) for n in (ports.pulse, ports.log, ports.control, ports.coordinate)]
     killed = subprocess.Popen([sys.executable, "-c", SHEPHERD, *numbers], stdout=subprocess.PIPE, text=True)
+    said = some(killed.stdout)
     try:
         one = process(ports)
-        assert killed.stdout.readline() == "applied\n"
+        assert said.readline() == "applied\n"
         assert one.registers == SLOW_VALUES
         killed.kill()
         killed.wait(PATIENCE_S)
@@ -164,15 +174,15 @@ def test_a_killed_shepherds_lease_ends_and_its_successor_is_obeyed(process):
     finally:
         killed.kill()
         killed.wait(PATIENCE_S)
-        killed.stdout.close()
+        said.close()
 
 
-def test_two_musters_do_not_share_a_state_folder(process, tmp_path):
+def test_two_musters_do_not_share_a_state_folder(process: Start, tmp_path: Path) -> None:
     with shepherd() as (running, ports):
         one = process(ports)
         joined(running)
         second = MusterProcess(tmp_path, ports)
         second.start()
-        assert second.process.wait(PATIENCE_S) != 0
-        assert one.process.poll() is None
+        assert some(second.process).wait(PATIENCE_S) != 0
+        assert some(one.process).poll() is None
         assert running.musters()["muster-1"].presence == "alive"

@@ -102,7 +102,7 @@ class TestItrDelay(OnKernel):
     def overwrite(self):
         return lambda value: ioctl(0x0F, value)
 
-    def test_the_driver_s_rounding_is_as_foretold(self, knob):
+    def test_the_driver_s_rounding_is_as_foretold(self, knob) -> None:
         info = knob.info
         for value in (*info.values, *range(info.low, 400), *range(400, info.high, 97), 9999, info.high):
             knob.write(value)
@@ -113,7 +113,7 @@ class TestDvfs(OnKernel):
     name = "dvfs"
     first = 1600
 
-    def test_by_the_userspace_governor(self, knob):
+    def test_by_the_userspace_governor(self, knob) -> None:
         knob.write(2000)
         for cpu in range(4):
             assert (CPUFREQ / f"cpu{cpu}/cpufreq/scaling_governor").read_text() == "userspace\n"
@@ -147,7 +147,7 @@ class TestNode(NodeContract):
     def live(self):
         return time.sleep
 
-    def test_facts(self, node):
+    def test_facts(self, node) -> None:
         facts, text = node.facts, node.facts.text
         assert facts.nic_driver == "e1000e"
         assert text["interface_address"].startswith("10.10.1.2/24")
@@ -159,7 +159,7 @@ class TestNode(NodeContract):
         assert text["energy"].startswith("none: powercap has no package zone; package 0's energy register")
         assert node.meter is None
 
-    def test_a_node_is_chosen_by_its_address(self):
+    def test_a_node_is_chosen_by_its_address(self) -> None:
         assert LinuxNode(LinuxOptions(idle_seconds=0, interface="10.10.1.0/24")).interface.name == "eth0"
 
 
@@ -187,7 +187,7 @@ def sampled(driver: str, interface: str) -> tuple[tuple[str, ...], dict[str, flo
         node.close()
 
 
-def test_a_queues_packets_and_bytes_are_its_drivers():
+def test_a_queues_packets_and_bytes_are_its_drivers() -> None:
     subprocess.run(["ip", "link", "set", "eth1", "up"], check=True)
     columns, sums, counted = sampled("virtio_net", "eth1")
     assert {"queue_0_rx_packets", "queue_0_tx_bytes", "core_0_cycles"} <= set(columns)
@@ -195,7 +195,7 @@ def test_a_queues_packets_and_bytes_are_its_drivers():
     assert sums["queue_0_tx_bytes"] == sums["tx_bytes"] == counted["tx_bytes"] >= 100_000
 
 
-def test_a_driver_without_counters_for_its_queues_leaves_nulls():
+def test_a_driver_without_counters_for_its_queues_leaves_nulls() -> None:
     columns, sums, counted = sampled("e1000e", "eth0")
     assert sums["tx_packets"] == counted["tx_packets"] >= 100
     assert "queue_0_tx_bytes" in columns
@@ -203,7 +203,7 @@ def test_a_driver_without_counters_for_its_queues_leaves_nulls():
     assert sums["queue_0_interrupts"] >= 0
 
 
-def test_registers_through_the_module():
+def test_registers_through_the_module() -> None:
     registers = Msr(Tree())
     for cpu in range(4):
         assert registers.read(cpu, EFER) & 0xD00 == 0xD00, "64 bits, and pages that are not to be executed"
@@ -217,7 +217,7 @@ def test_registers_through_the_module():
         registers.read(99, 0x10)
 
 
-def test_a_cpu_that_goes_offline_is_left_out_and_set_when_it_is_back():
+def test_a_cpu_that_goes_offline_is_left_out_and_set_when_it_is_back() -> None:
     knob = next(k for k in node().knobs if k.info.name == "dvfs")
     original = knob.read()
     online = CPUFREQ / "cpu3/online"
@@ -233,7 +233,7 @@ def test_a_cpu_that_goes_offline_is_left_out_and_set_when_it_is_back():
         knob.write(original)
 
 
-def test_the_doctor():
+def test_the_doctor() -> None:
     # New rings have reset the adapter.
     wait_for(lambda: Path("/sys/class/net/eth0/operstate").read_text() == "up\n")
     checks = {c.name: c for c in doctor.examine(LinuxOptions(interface="eth0"), doctor.Wanted(driver="e1000e"))}
@@ -242,7 +242,7 @@ def test_the_doctor():
         assert (checks[name].status, checks[name].tag) == (doctor.Status.WRONG, tag)
 
 
-def test_killed_in_mid_decision_and_restored_by_the_next_start():
+def test_killed_in_mid_decision_and_restored_by_the_next_start() -> None:
     CONFIG.write_text(MUSTER)
     STATE.mkdir(exist_ok=True)
     original = {k.info.name: k.read() for k in node().knobs}

@@ -1,6 +1,7 @@
 """What may come in: only messages of the closed set, whole and within their bounds."""
 
 import logging
+from collections.abc import Callable
 
 import msgspec
 import pytest
@@ -10,8 +11,10 @@ from hypothesis import strategies as st
 from mustherd.terms import Facts, KnobInfo, Setting
 from mustherd.wire import codec
 from mustherd.wire import messages as m
+from tests.typed import a
 
-DECODERS = [
+Decode = Callable[[bytes], object]
+DECODERS: list[Decode] = [
     codec.up,
     codec.stranger,
     codec.down,
@@ -46,7 +49,7 @@ values = st.recursive(
 )
 
 
-def refused(decode, data: bytes) -> None:
+def refused(decode: Decode, data: bytes) -> None:
     try:
         message = decode(data)
     except ValueError:
@@ -56,14 +59,14 @@ def refused(decode, data: bytes) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(data=st.binary(max_size=200))
-def test_random_bytes_are_a_message_or_a_value_error(data: bytes):
+def test_random_bytes_are_a_message_or_a_value_error(data: bytes) -> None:
     for decode in DECODERS:
         refused(decode, data)
 
 
 @settings(max_examples=150, deadline=None)
 @given(value=values, tag=st.sampled_from(["hello", "mbeat", "frame", "welcome", "sbeat", "block", "call", "decision"]))
-def test_messagepack_of_other_types_is_refused(value, tag: str):
+def test_messagepack_of_other_types_is_refused(value: object, tag: str) -> None:
     for decode in DECODERS:
         refused(decode, msgspec.msgpack.encode(value))
         refused(decode, msgspec.msgpack.encode({"type": tag, "muster_epoch": value, "body": value, "version": value}))
@@ -71,7 +74,9 @@ def test_messagepack_of_other_types_is_refused(value, tag: str):
 
 @settings(max_examples=200, deadline=None)
 @given(position=st.integers(0, 10**6), byte=st.integers(0, 255), which=st.sampled_from([HELLO, BEAT, DECISION]))
-def test_a_message_with_one_byte_changed_is_a_message_or_a_value_error(position: int, byte: int, which):
+def test_a_message_with_one_byte_changed_is_a_message_or_a_value_error(
+    position: int, byte: int, which: msgspec.Struct
+) -> None:
     data = bytearray(codec.encode(which))
     data[position % len(data)] = byte
     for decode in DECODERS:
@@ -79,7 +84,7 @@ def test_a_message_with_one_byte_changed_is_a_message_or_a_value_error(position:
         refused(decode, bytes(data[: position % len(data)]))
 
 
-def test_deep_nesting_is_refused():
+def test_deep_nesting_is_refused() -> None:
     for opening in (b"\x91", b"\x81\xa1a"):
         for decode in DECODERS:
             with pytest.raises(ValueError, match=r"\w"):
@@ -89,14 +94,14 @@ def test_deep_nesting_is_refused():
             codec.up(start + b"\x91" * 100_000 + b"\xc0")
 
 
-def test_lengths_that_lie_are_refused():
+def test_lengths_that_lie_are_refused() -> None:
     for header in (b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff"):
         for decode in DECODERS:
             with pytest.raises(ValueError, match=r"\w"):
                 decode(header)
 
 
-def test_what_is_too_large_is_refused_before_it_is_read():
+def test_what_is_too_large_is_refused_before_it_is_read() -> None:
     with pytest.raises(ValueError, match="more than"):
         codec.up(b"\xc0" * (m.MAX_PULSE_BYTES + 1))
 
@@ -126,18 +131,18 @@ def test_what_is_too_large_is_refused_before_it_is_read():
         {"groups": ("a;b",)},
     ],
 )
-def test_a_hello_out_of_bounds_is_refused(change):
+def test_a_hello_out_of_bounds_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):
         codec.up(codec.encode(msgspec.structs.replace(HELLO, **change)))
     assert codec.up(codec.encode(HELLO)) == HELLO
 
 
-def test_a_hello_of_any_version_can_be_told_from_noise():
+def test_a_hello_of_any_version_can_be_told_from_noise() -> None:
     other = {"type": "hello", "version": 99, "something": ["else"]}
     assert codec.stranger(msgspec.msgpack.encode(other)) == m.Stranger(version=99)
 
 
-def test_malformed_frames_are_all_counted_and_logged_once_a_minute(caplog):
+def test_malformed_frames_are_all_counted_and_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     now = [0.0]
     malformed = codec.Malformed(logging.getLogger("test"), lambda: now[0])
     with caplog.at_level(logging.WARNING):
@@ -145,5 +150,5 @@ def test_malformed_frames_are_all_counted_and_logged_once_a_minute(caplog):
             now[0] = float(second)
             malformed.add("pulse", "somebody", "x" * 1000)
     assert malformed.count == 13
-    assert [r.args[2] for r in caplog.records] == [1, 7, 13]
+    assert [a(tuple, r.args)[2] for r in caplog.records] == [1, 7, 13]
     assert all(len(r.getMessage()) < 400 for r in caplog.records)

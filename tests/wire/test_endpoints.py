@@ -6,6 +6,8 @@ import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -24,8 +26,9 @@ from mustherd.wire.endpoints import (
     WireError,
     new_session,
 )
-from mustherd.wire.keys import KeysError
+from mustherd.wire.keys import Keys, KeysError
 from tests.herding import ANY, shepherd
+from tests.typed import a
 from tests.waiting import until
 from tests.wire.test_codec import BEAT, HELLO
 
@@ -38,7 +41,9 @@ OFFER = m.Offer(muster_epoch=1, shepherd_epoch=1, spool=1, first=1)
 
 
 @contextmanager
-def ends(*names: str, shepherd_keys=None, muster_keys=None) -> Iterator[tuple[ShepherdEndpoint, list[MusterEndpoint]]]:
+def ends(
+    *names: str, shepherd_keys: Keys | None = None, muster_keys: Keys | None = None
+) -> Iterator[tuple[ShepherdEndpoint, list[MusterEndpoint]]]:
     central = ShepherdEndpoint(ports=ANY, keys=shepherd_keys)
     musters = []
     try:
@@ -51,9 +56,9 @@ def ends(*names: str, shepherd_keys=None, muster_keys=None) -> Iterator[tuple[Sh
         central.close()
 
 
-def arrives(end, count: int = 1, patience_s: float = 10.0) -> list:
+def arrives(end: MusterEndpoint | ShepherdEndpoint, count: int = 1, patience_s: float = 10.0) -> list[Any]:
     """The next messages at an end."""
-    found: list = []
+    found: list[Any] = []
     deadline = time.monotonic() + patience_s
     while len(found) < count and time.monotonic() < deadline:
         found += list(end.receive(0.05))
@@ -61,7 +66,7 @@ def arrives(end, count: int = 1, patience_s: float = 10.0) -> list:
     return found
 
 
-def nothing_arrives(end, seconds: float = 0.4) -> None:
+def nothing_arrives(end: MusterEndpoint | ShepherdEndpoint, seconds: float = 0.4) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         assert list(end.receive(0.05)) == []
@@ -71,7 +76,7 @@ def say(end: MusterEndpoint, message: m.Up) -> None:
     until(lambda: end.send_pulse(message))
 
 
-def test_pulse_goes_both_ways_under_the_musters_name():
+def test_pulse_goes_both_ways_under_the_musters_name() -> None:
     with ends("muster-1", "muster-10") as (central, (one, ten)):
         say(one, BEAT)
         assert arrives(central) == [Received("muster-1", None, BEAT)]
@@ -83,7 +88,7 @@ def test_pulse_goes_both_ways_under_the_musters_name():
         assert not central.send_pulse("muster-2", m.WhoAreYou())
 
 
-def test_log_goes_up_and_credit_down():
+def test_log_goes_up_and_credit_down() -> None:
     with ends("muster-1") as (central, (one,)):
         until(lambda: one.send_block(BLOCK, b"1 2\n"))
         [received] = arrives(central)
@@ -95,7 +100,7 @@ def test_log_goes_up_and_credit_down():
         assert arrives(one) == [credit]
 
 
-def test_a_beat_does_not_wait_behind_credits_however_fast_they_come():
+def test_a_beat_does_not_wait_behind_credits_however_fast_they_come() -> None:
     credit = m.Credit(muster_epoch=1, shepherd_epoch=1, spool=1, ack=0, got=0, window=0)
     with ends("muster-1") as (central, [end]):
         say(end, BEAT)
@@ -119,7 +124,7 @@ def test_a_beat_does_not_wait_behind_credits_however_fast_they_come():
         assert before <= CREDITS_AT_MOST + 1
 
 
-def test_a_decision_reaches_the_muster_or_group_that_it_is_for_and_no_other():
+def test_a_decision_reaches_the_muster_or_group_that_it_is_for_and_no_other() -> None:
     central = ShepherdEndpoint(ports=ANY)
     one = MusterEndpoint("muster-1", "127.0.0.1", central.ports, groups=("rack-1",))
     ten = MusterEndpoint("muster-10", "127.0.0.1", central.ports, groups=("rack-1", "rack-10"))
@@ -134,25 +139,25 @@ def test_a_decision_reaches_the_muster_or_group_that_it_is_for_and_no_other():
             decision, last = (
                 m.Decision(shepherd_epoch=1, seq=new_session(), issued_s=0, ttl_s=1, settings=()) for _ in range(2)
             )
-            got: dict[str, list] = {"one": [], "ten": []}
-
-            def both(target=target, decision=decision, last=last, got=got) -> bool:
-                # The channel keeps its order: once both have the last one, nothing older is under way.
+            got: dict[MusterEndpoint, list[m.Down | m.Credit | m.Decision]] = {one: [], ten: []}
+            # The channel keeps its order: once both have the last one, nothing older is under way.
+            for _ in range(1000):
                 central.publish(target, decision)
                 central.publish("rack-1", last)
-                got["one"] += list(one.receive(0.01))
-                got["ten"] += list(ten.receive(0.01))
-                return last in got["one"] and last in got["ten"]
-
-            until(both)
-            assert (decision in got["one"], decision in got["ten"]) == (for_one, for_ten), target
+                for end, messages in got.items():
+                    messages += list(end.receive(0.01))
+                if all(last in messages for messages in got.values()):
+                    break
+            assert last in got[one]
+            assert last in got[ten]
+            assert (decision in got[one], decision in got[ten]) == (for_one, for_ten), target
     finally:
         one.close()
         ten.close()
         central.close()
 
 
-def test_nothing_is_queued_for_a_shepherd_that_is_not_there():
+def test_nothing_is_queued_for_a_shepherd_that_is_not_there() -> None:
     central = ShepherdEndpoint(ports=ANY)
     ports = central.ports
     central.close()
@@ -171,7 +176,7 @@ def test_nothing_is_queued_for_a_shepherd_that_is_not_there():
         one.close()
 
 
-def test_a_muster_that_starts_again_takes_its_name_over():
+def test_a_muster_that_starts_again_takes_its_name_over() -> None:
     with ends("muster-1") as (central, (one,)):
         say(one, BEAT)
         arrives(central)
@@ -199,7 +204,7 @@ def stranger(port: int, kind: int = zmq.DEALER, name: bytes = b"muster-1") -> "I
         context.destroy(linger=0)
 
 
-def test_malformed_frames_are_counted_logged_once_and_never_fatal(caplog):
+def test_malformed_frames_are_counted_logged_once_and_never_fatal(caplog: pytest.LogCaptureFixture) -> None:
     dice = random.Random(1)
     bad = [[dice.randbytes(dice.randrange(60))] for _ in range(150)]
     bad += [[codec.encode(BEAT)] * 2, [b""] * 5, [b"\x91" * 60_000], [msgspec.msgpack.encode({"type": "mbeat"})]]
@@ -214,7 +219,7 @@ def test_malformed_frames_are_counted_logged_once_and_never_fatal(caplog):
 
 
 @pytest.mark.parametrize("channel", ["log", "coordinate"])
-def test_malformed_frames_on_the_other_channels(channel: str):
+def test_malformed_frames_on_the_other_channels(channel: str) -> None:
     with ends() as (central, _), stranger(getattr(central.ports, channel), name=b"\xff\xfe odd") as odd:
         odd.send(b"\xc1")
         odd.send_multipart([b"a", b"b", b"c"])
@@ -230,7 +235,7 @@ def test_malformed_frames_on_the_other_channels(channel: str):
         assert central.malformed == (5 if channel == "log" else 2)
 
 
-def test_far_too_large_a_frame_ends_its_connection_and_nothing_else():
+def test_far_too_large_a_frame_ends_its_connection_and_nothing_else() -> None:
     with ends("muster-2") as (central, (two,)), stranger(central.ports.pulse) as odd:
         odd.send(b"\xc0" * (m.MAX_PULSE_BYTES * 3))
         say(two, BEAT)
@@ -247,12 +252,12 @@ def test_far_too_large_a_frame_ends_its_connection_and_nothing_else():
         assert found[0] == Received("muster-1", None, BEAT)
 
 
-def test_a_muster_survives_a_shepherd_that_talks_nonsense():
+def test_a_muster_survives_a_shepherd_that_talks_nonsense() -> None:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
         sockets = [context.socket(kind) for kind in (zmq.ROUTER, zmq.ROUTER, zmq.PUB)]
-        numbers = [s.bind_to_random_port("tcp://127.0.0.1") for s in sockets]
-        one = MusterEndpoint("muster-1", "127.0.0.1", Ports(*numbers, 1))
+        pulse, log, control = (s.bind_to_random_port("tcp://127.0.0.1") for s in sockets)
+        one = MusterEndpoint("muster-1", "127.0.0.1", Ports(pulse, log, control, 1))
         try:
             say(one, BEAT)
             sender, _ = sockets[0].recv_multipart()
@@ -270,7 +275,7 @@ def test_a_muster_survives_a_shepherd_that_talks_nonsense():
         context.destroy(linger=0)
 
 
-def test_another_protocol_version_is_refused_with_both_numbers():
+def test_another_protocol_version_is_refused_with_both_numbers() -> None:
     with shepherd() as (running, ports), stranger(ports.pulse) as old:
         old.send(msgspec.msgpack.encode({"type": "hello", "version": 77, "name": "of long ago"}))
         assert old.poll(10_000)
@@ -289,15 +294,15 @@ def test_another_protocol_version_is_refused_with_both_numbers():
         (b"muster-1", {"knobs": (msgspec.structs.replace(HELLO.knobs[0], step=0),)}, "step"),
     ],
 )
-def test_a_hello_that_makes_no_sense_is_refused(name: bytes, change, why: str):
+def test_a_hello_that_makes_no_sense_is_refused(name: bytes, change: dict[str, object], why: str) -> None:
     with shepherd() as (running, ports), stranger(ports.pulse, name=name) as odd:
         odd.send(codec.encode(msgspec.structs.replace(HELLO, **change)))
         assert odd.poll(10_000)
-        assert why in codec.down(odd.recv()).reason
+        assert why in a(m.Refusal, codec.down(odd.recv())).reason
         assert running.musters() == {}
 
 
-def test_an_accepted_key_gets_in_an_unknown_one_does_not(tmp_path):
+def test_an_accepted_key_gets_in_an_unknown_one_does_not(tmp_path: Path) -> None:
     keys.create(tmp_path, ["shepherd", "muster-1"])
     keys.create(tmp_path, ["muster-2"], accept=False)
     central = ShepherdEndpoint(ports=ANY, keys=keys.for_shepherd(tmp_path))
@@ -321,7 +326,7 @@ def test_an_accepted_key_gets_in_an_unknown_one_does_not(tmp_path):
         central.close()
 
 
-def test_a_muster_does_not_talk_to_a_shepherd_with_another_key(tmp_path):
+def test_a_muster_does_not_talk_to_a_shepherd_with_another_key(tmp_path: Path) -> None:
     keys.create(tmp_path / "true", ["shepherd", "muster-1"])
     keys.create(tmp_path / "false", ["shepherd"])
     (tmp_path / "false" / "accepted" / "muster-1.key").write_bytes(
@@ -337,7 +342,7 @@ def test_a_muster_does_not_talk_to_a_shepherd_with_another_key(tmp_path):
         central.close()
 
 
-def test_a_key_stands_for_one_name_only(tmp_path, caplog):
+def test_a_key_stands_for_one_name_only(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     keys.create(tmp_path, ["shepherd", "muster-1", "muster-2", "operator"])
     with shepherd(keys=keys.for_shepherd(tmp_path)) as (running, ports):
         own = keys.for_member(tmp_path, "muster-1")
@@ -354,21 +359,21 @@ def test_a_key_stands_for_one_name_only(tmp_path, caplog):
             assert "its key was accepted for 'muster-1', not for muster-2" in refusal.reason
             assert other.public != own.public
             say(false, BEAT)
-            status = until(lambda: operator.call(m.StatusAsk()).malformed and operator.call(m.StatusAsk()))
-            assert [x.name for x in status.musters] == ["muster-1"]
-            assert "not an operator's" in muster.call(m.StopAsk()).reason
+            until(lambda: a(m.Status, operator.call(m.StatusAsk())).malformed)
+            assert [x.name for x in a(m.Status, operator.call(m.StatusAsk())).musters] == ["muster-1"]
+            assert "not an operator's" in a(m.Refused, muster.call(m.StopAsk())).reason
             assert list(running.musters()) == ["muster-1"]
         finally:
             for end in (true, false, operator, muster):
                 end.close()
 
 
-def test_an_address_in_use_is_said_so():
+def test_an_address_in_use_is_said_so() -> None:
     with ends() as (central, _), pytest.raises(WireError, match="is another shepherd running"):
         ShepherdEndpoint(ports=Ports(central.ports.pulse, 0, 0, 0))
 
 
-def test_an_address_that_makes_no_sense_is_said_so(tmp_path):
+def test_an_address_that_makes_no_sense_is_said_so(tmp_path: Path) -> None:
     keys.create(tmp_path, ["shepherd", "muster-1"])
     own = keys.for_member(tmp_path, "muster-1")
     with pytest.raises(WireError, match="cannot connect to tcp://no such host"):
@@ -377,13 +382,13 @@ def test_an_address_that_makes_no_sense_is_said_so(tmp_path):
         OperatorEndpoint("no such host", 1, own)
 
 
-def test_keys_of_the_listening_side_do_not_connect(tmp_path):
+def test_keys_of_the_listening_side_do_not_connect(tmp_path: Path) -> None:
     keys.create(tmp_path, ["shepherd"])
     with pytest.raises(KeysError, match="no shepherd to talk to"):
         MusterEndpoint("muster-1", "127.0.0.1", Ports(), keys.for_shepherd(tmp_path))
 
 
-def test_an_operator_without_a_shepherd_gives_up():
+def test_an_operator_without_a_shepherd_gives_up() -> None:
     with ends() as (central, _):
         port = central.ports.coordinate
     operator = OperatorEndpoint("127.0.0.1", port)
@@ -394,7 +399,7 @@ def test_an_operator_without_a_shepherd_gives_up():
         operator.close()
 
 
-def test_an_operator_passes_over_answers_to_other_calls():
+def test_an_operator_passes_over_answers_to_other_calls() -> None:
     with ends() as (central, _):
         operator = OperatorEndpoint("127.0.0.1", central.ports.coordinate)
         try:
@@ -408,7 +413,7 @@ def test_an_operator_passes_over_answers_to_other_calls():
             operator.close()
 
 
-def test_waking_ends_a_wait_and_closing_twice_is_harmless():
+def test_waking_ends_a_wait_and_closing_twice_is_harmless() -> None:
     with ends("muster-1") as (central, (one,)):
         for end in (central, one):
             end.wake()
@@ -418,12 +423,12 @@ def test_waking_ends_a_wait_and_closing_twice_is_harmless():
     central.close()
 
 
-def test_a_shepherd_may_open_as_many_files_as_the_machine_allows():
+def test_a_shepherd_may_open_as_many_files_as_the_machine_allows() -> None:
     with ends():
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         assert soft == resource.RLIM_INFINITY or soft >= min(65536, hard if hard >= 0 else 65536)
 
 
-def test_a_setting_beyond_64_bits_is_refused_before_it_is_sent():
+def test_a_setting_beyond_64_bits_is_refused_before_it_is_sent() -> None:
     with shepherd() as (running, _), pytest.raises(ValueError, match="int"):
         running.decide("muster-1", (Setting("node-0", "dvfs", 2**70),))

@@ -10,7 +10,7 @@ from mustherd.wire.endpoints import MusterEndpoint, OperatorEndpoint, Ports, She
 from mustherd.wire.keys import KeysError
 
 
-def test_pairs_are_made_once_private_and_accepted(tmp_path: Path):
+def test_pairs_are_made_once_private_and_accepted(tmp_path: Path) -> None:
     folder = tmp_path / "keys"
     assert keys.create(folder, ["shepherd", "muster-1"]) == ["shepherd", "muster-1"]
     before = {f: f.read_bytes() for f in folder.rglob("*.key*")}
@@ -23,7 +23,7 @@ def test_pairs_are_made_once_private_and_accepted(tmp_path: Path):
     assert not list((folder / "accepted").glob("*secret"))
 
 
-def test_the_umask_is_as_before(tmp_path: Path):
+def test_the_umask_is_as_before(tmp_path: Path) -> None:
     before = os.umask(0o022)
     try:
         keys.create(tmp_path, ["a"])
@@ -32,13 +32,13 @@ def test_the_umask_is_as_before(tmp_path: Path):
         os.umask(before)
 
 
-def test_a_key_that_is_not_accepted_is_made_all_the_same(tmp_path: Path):
+def test_a_key_that_is_not_accepted_is_made_all_the_same(tmp_path: Path) -> None:
     keys.create(tmp_path, ["guest"], accept=False)
     assert not (tmp_path / "accepted" / "guest.key").exists()
 
 
 @pytest.mark.parametrize("place", ["muster-1.key", "muster-1.key_secret", "accepted/muster-1.key"])
-def test_no_key_is_written_through_a_link(tmp_path: Path, place: str):
+def test_no_key_is_written_through_a_link(tmp_path: Path, place: str) -> None:
     folder, target = tmp_path / "keys", tmp_path / "target"
     keys.create(folder, ["shepherd"])
     (folder / place).symlink_to(target)
@@ -52,7 +52,7 @@ def test_no_key_is_written_through_a_link(tmp_path: Path, place: str):
     assert not target.exists()
 
 
-def test_a_secret_behind_a_link_of_one_s_own_is_read(tmp_path: Path):
+def test_a_secret_behind_a_link_of_one_s_own_is_read(tmp_path: Path) -> None:
     """As container platforms hand secrets out."""
     keys.create(tmp_path / "kept", ["shepherd", "muster-1"])
     (tmp_path / "used").mkdir()
@@ -61,7 +61,7 @@ def test_a_secret_behind_a_link_of_one_s_own_is_read(tmp_path: Path):
     assert keys.for_member(tmp_path / "used", "muster-1") == keys.for_member(tmp_path / "kept", "muster-1")
 
 
-def test_zeromq_s_own_tools_read_the_files(tmp_path: Path):
+def test_zeromq_s_own_tools_read_the_files(tmp_path: Path) -> None:
     import zmq.auth
 
     keys.create(tmp_path, ["shepherd", "muster-1"])
@@ -70,7 +70,7 @@ def test_zeromq_s_own_tools_read_the_files(tmp_path: Path):
     assert zmq.auth.load_certificate(tmp_path / "shepherd.key") == (found.shepherd, None)
 
 
-def test_accepted_keys_that_others_could_add_to_are_refused(tmp_path: Path):
+def test_accepted_keys_that_others_could_add_to_are_refused(tmp_path: Path) -> None:
     keys.create(tmp_path, ["shepherd", "muster-1"])
     (tmp_path / "accepted" / "muster-1.key").chmod(0o666)
     with pytest.raises(KeysError, match=r"muster-1.key belongs to user .* with mode 666"):
@@ -82,13 +82,13 @@ def test_accepted_keys_that_others_could_add_to_are_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["../x", "A", "", "x\n", "a/b", ".hidden"])
-def test_names_that_are_no_file_names_are_refused(tmp_path: Path, name: str):
+def test_names_that_are_no_file_names_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(KeysError, match="key name"):
         keys.create(tmp_path, [name])
     assert not list(tmp_path.iterdir())
 
 
-def test_a_secret_that_others_can_read_is_refused_with_the_mend(tmp_path: Path):
+def test_a_secret_that_others_can_read_is_refused_with_the_mend(tmp_path: Path) -> None:
     keys.create(tmp_path, ["shepherd", "muster-1"])
     secret = tmp_path / "muster-1.key_secret"
     secret.chmod(0o640)
@@ -98,7 +98,7 @@ def test_a_secret_that_others_can_read_is_refused_with_the_mend(tmp_path: Path):
     assert keys.for_member(tmp_path, "muster-1").shepherd is not None
 
 
-def test_missing_damaged_or_no_accepted_keys_are_said_so(tmp_path: Path):
+def test_missing_damaged_or_no_accepted_keys_are_said_so(tmp_path: Path) -> None:
     with pytest.raises(KeysError, match="mustherd keys create"):
         keys.for_member(tmp_path, "muster-1")
     keys.create(tmp_path, ["shepherd"], accept=False)
@@ -109,7 +109,7 @@ def test_missing_damaged_or_no_accepted_keys_are_said_so(tmp_path: Path):
         keys.for_shepherd(tmp_path)
 
 
-def test_secrets_are_not_in_the_text_of_keys(tmp_path: Path):
+def test_secrets_are_not_in_the_text_of_keys(tmp_path: Path) -> None:
     keys.create(tmp_path, ["shepherd"])
     found = keys.for_shepherd(tmp_path)
     assert found.secret.decode() not in repr(found)
@@ -129,7 +129,7 @@ def test_secrets_are_not_in_the_text_of_keys(tmp_path: Path):
         "",
     ],
 )
-def test_beyond_loopback_only_with_keys(host: str):
+def test_beyond_loopback_only_with_keys(host: str) -> None:
     for make in (
         lambda: ShepherdEndpoint(host, Ports(0, 0, 0, 0)),
         lambda: MusterEndpoint("muster-1", host, Ports()),
@@ -140,12 +140,12 @@ def test_beyond_loopback_only_with_keys(host: str):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])
-def test_loopback_needs_none(host: str):
+def test_loopback_needs_none(host: str) -> None:
     keys.require_for(host, None)
 
 
 @pytest.mark.process
-def test_a_muster_process_loads_nothing_heavy():
+def test_a_muster_process_loads_nothing_heavy() -> None:
     code = (
         "import sys; import mustherd.muster.muster, mustherd.muster.service, mustherd.node.twin.node;"
         "print(' '.join(sorted({m.partition('.')[0] for m in sys.modules})))"

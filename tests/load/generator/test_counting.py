@@ -16,7 +16,7 @@ from mustherd.load.generator.tally import KEEP, Tally
 
 @settings(deadline=None, max_examples=20)
 @given(st.lists(st.floats(1e-7, 59), min_size=1, max_size=200))
-def test_bins_are_those_of_the_hdr_histogram(values):
+def test_bins_are_those_of_the_hdr_histogram(values: list[float]) -> None:
     counts = Counts()
     counts.add(np.array(values))
     ours = HdrHistogram.decode(counts.encode())
@@ -29,7 +29,7 @@ def test_bins_are_those_of_the_hdr_histogram(values):
     assert counts.sum_s == pytest.approx(sum(values))
 
 
-def test_what_is_longer_than_a_minute_is_counted_as_a_minute():
+def test_what_is_longer_than_a_minute_is_counted_as_a_minute() -> None:
     counts = Counts()
     counts.add(np.array([0.0, 1e6]))
     found = HdrHistogram.decode(counts.encode())
@@ -38,7 +38,7 @@ def test_what_is_longer_than_a_minute_is_counted_as_a_minute():
 
 
 @pytest.mark.parametrize("answers", [10, KEEP + 5000])
-def test_only_what_was_answered_in_the_window_counts(answers, monkeypatch):
+def test_only_what_was_answered_in_the_window_counts(answers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tally_module, "KEEP", 100)
     tally = Tally()
     for k in range(answers):
@@ -57,7 +57,7 @@ def test_only_what_was_answered_in_the_window_counts(answers, monkeypatch):
     assert found["read_sum_us"] == pytest.approx(1000 * found["answered"])
 
 
-def test_a_window_that_never_opened_counts_nothing():
+def test_a_window_that_never_opened_counts_nothing() -> None:
     tally = Tally()
     tally.reads.values.append(0.1)
     tally.reads.ends.append(5.0)
@@ -76,7 +76,7 @@ def counted(**changes) -> Counted:
     return msgspec.structs.replace(values, **changes)
 
 
-def test_workers_add_up():
+def test_workers_add_up() -> None:
     found = merge([counted(), counted(idle_s=1.0, due=3000, answered=1000)], 10.0, 12.0)
     assert (found.t0_s, found.t1_s) == (10.0, 12.0)
     assert (found.offered_qps, found.achieved_qps, found.requests, found.misses) == (2000, 1000, 2000, 4)
@@ -94,14 +94,14 @@ def test_workers_add_up():
     [{"idle_s": 0.01}, {"wait_s": 1.1}, {"unsent": 20}, {"lag_sum_us": 6e4}],
     ids=["no moment of rest", "no core to run on", "requests never sent", "mostly its own lateness"],
 )
-def test_a_generator_that_was_the_bottleneck_says_so(changes):
+def test_a_generator_that_was_the_bottleneck_says_so(changes: dict[str, float] | dict[str, int]) -> None:
     assert merge([counted(**changes)], 0.0, 2.0).saturated
 
 
-def test_one_worker_without_rest_is_enough():
+def test_one_worker_without_rest_is_enough() -> None:
     assert merge([counted(), counted(idle_s=0.0)], 0.0, 2.0).saturated
 
 
-def test_without_workers_there_is_no_report():
+def test_without_workers_there_is_no_report() -> None:
     with pytest.raises(ValueError, match="no worker"):
         merge([], 0.0, 1.0)

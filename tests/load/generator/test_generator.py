@@ -40,7 +40,7 @@ def measured(generator: Generator, ramp_s: float = 0.1, window_s: float = 0.5):
 
 @pytest.mark.parametrize("protocol", ["binary", "ascii"])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_what_it_reports_is_what_the_server_counted(protocol, workers):
+def test_what_it_reports_is_what_the_server_counted(protocol: str, workers: int) -> None:
     options = msgspec.structs.replace(SMALL, protocol=protocol, workers=workers)
     with served() as server:
         found = measured(Generator(options, [server.address], load("etc", 2000), seed=1))
@@ -63,7 +63,7 @@ def test_what_it_reports_is_what_the_server_counted(protocol, workers):
         assert ordered == sorted(ordered)
 
 
-def test_what_was_not_stored_is_missed():
+def test_what_was_not_stored_is_missed() -> None:
     options = msgspec.structs.replace(SMALL, preload=False)
     with served() as server:
         found = measured(Generator(options, [server.address], load("etc", 2000, update_ratio=0.0), seed=1))
@@ -80,7 +80,7 @@ def stall(server: Memcached) -> None:
     until(lambda: (now := server.counters().since(before)).cmd_get + now.cmd_set > 500)
 
 
-def test_a_stall_of_the_server_is_in_the_latency_of_all_it_delayed():
+def test_a_stall_of_the_server_is_in_the_latency_of_all_it_delayed() -> None:
     """Closed-loop generators send nothing meanwhile, and measure one slow request."""
     with served() as server, Generator(SMALL, [server.address], load("etc", 1000, outstanding=8), seed=1) as generator:
         generator.ready()
@@ -92,7 +92,7 @@ def test_a_stall_of_the_server_is_in_the_latency_of_all_it_delayed():
     assert found.read_us["p999"] > 300_000
 
 
-def test_counted_from_when_they_were_sent_what_waited_unsent_is_left_out():
+def test_counted_from_when_they_were_sent_what_waited_unsent_is_left_out() -> None:
     options = msgspec.structs.replace(SMALL, count_from="sent")
     with (
         served() as server,
@@ -106,7 +106,7 @@ def test_counted_from_when_they_were_sent_what_waited_unsent_is_left_out():
     assert found.read_us["p90"] < 200_000
 
 
-def test_a_load_that_changes_with_the_window():
+def test_a_load_that_changes_with_the_window() -> None:
     levels = curve.steps([(1000, 0.5), (4000, 10)])
     with served() as server:
         found = measured(
@@ -116,7 +116,7 @@ def test_a_load_that_changes_with_the_window():
     assert found.offered_qps == pytest.approx(levels.requests(seconds) / seconds, rel=0.2)
 
 
-def test_values_longer_than_a_buffer():
+def test_values_longer_than_a_buffer() -> None:
     options = msgspec.structs.replace(SMALL, value_size="400000", records=20)
     with served(memory_mb=256) as server:
         found = measured(Generator(options, [server.address], load("etc", 100, update_ratio=0.3), seed=1))
@@ -124,14 +124,14 @@ def test_values_longer_than_a_buffer():
     assert found.misses == found.counters["errors"] == 0
 
 
-def test_more_than_it_can_send_is_no_valid_load():
+def test_more_than_it_can_send_is_no_valid_load() -> None:
     with served() as server:
         found = measured(Generator(SMALL, [server.address], load("etc", 5e6, outstanding=64), seed=1), window_s=0.3)
     assert found.saturated
     assert found.achieved_qps < found.offered_qps / 2
 
 
-def test_one_that_sleeps_between_requests():
+def test_one_that_sleeps_between_requests() -> None:
     options = msgspec.structs.replace(SMALL, blocking=True, cores=(min(os.sched_getaffinity(0)),))
     with served() as server:
         found = measured(Generator(options, [server.address], load("etc", 500), seed=1))
@@ -139,14 +139,14 @@ def test_one_that_sleeps_between_requests():
     assert found.counters["generator_cpu_seconds"] < 0.9 * (found.t1_s - found.t0_s)
 
 
-def test_several_servers_share_the_connections():
+def test_several_servers_share_the_connections() -> None:
     with served() as one, served() as other:
         found = measured(Generator(SMALL, [one.address, other.address], load("etc", 2000), seed=1))
         assert min(one.counters().cmd_get, other.counters().cmd_get) > 0
     assert found.misses == 0
 
 
-def test_a_server_that_goes_away_under_load():
+def test_a_server_that_goes_away_under_load() -> None:
     with served() as server, Generator(SMALL, [server.address], load("etc", 2000), seed=1) as generator:
         generator.open_window()
         server.stop()
@@ -155,7 +155,7 @@ def test_a_server_that_goes_away_under_load():
     assert caught.value.reason == Reason.SERVER_UNREACHABLE
 
 
-def test_nobody_to_load():
+def test_nobody_to_load() -> None:
     with socket.socket() as taken:
         # Bound and not listened on: nobody else can take it, and it refuses.
         taken.bind(("127.0.0.1", 0))
@@ -168,7 +168,7 @@ def test_nobody_to_load():
 
 
 @pytest.mark.parametrize("option", ["key_size", "value_size", "arrivals"])
-def test_a_distribution_that_cannot_be_read(option):
+def test_a_distribution_that_cannot_be_read(option: str) -> None:
     options = msgspec.structs.replace(SMALL, **{option: "zipf:1"})
     with (
         served() as server,
@@ -178,7 +178,7 @@ def test_a_distribution_that_cannot_be_read(option):
         generator.ready()
 
 
-def test_a_worker_that_was_killed_is_missed_and_none_outlives_the_load():
+def test_a_worker_that_was_killed_is_missed_and_none_outlives_the_load() -> None:
     with served() as server, Generator(SMALL, [server.address], load("etc", 1000), seed=1) as generator:
         generator.open_window()
         pids = generator.pids
@@ -189,7 +189,7 @@ def test_a_worker_that_was_killed_is_missed_and_none_outlives_the_load():
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
-def test_a_window_closes_only_once_it_was_opened():
+def test_a_window_closes_only_once_it_was_opened() -> None:
     with served() as server, Generator(SMALL, [server.address], load("etc", 10), seed=1) as generator:
         with pytest.raises(RuntimeError):
             generator.close_window()
@@ -197,7 +197,7 @@ def test_a_window_closes_only_once_it_was_opened():
         generator.stop()
 
 
-def test_its_source_ends_one_load_before_the_next():
+def test_its_source_ends_one_load_before_the_next() -> None:
     with served() as server:
         source = GeneratorSource(Site(servers=(server.address,), leader=LocalHost(), window_s=1), SMALL)
         assert not source.check()
@@ -211,13 +211,13 @@ def test_its_source_ends_one_load_before_the_next():
 
 
 @pytest.mark.parametrize(("qps", "early_us"), [(1000, 80), (25_000, 80), (50_000, 40), (200_000, 10)])
-def test_it_finds_the_time_to_sleep(qps, early_us):
+def test_it_finds_the_time_to_sleep(qps: int, early_us: int) -> None:
     options = GeneratorOptions(workers=2, blocking=True)
     found = plans(options, [], load("etc", qps), 1, curve.constant(qps))
     assert {p.early_us for p in found} == {early_us}
 
 
-def test_a_load_that_would_fill_every_core_goes_before_nobody():
+def test_a_load_that_would_fill_every_core_goes_before_nobody() -> None:
     """It never finds the time to sleep, and the server would be left without a core."""
     every = tuple(sorted(os.sched_getaffinity(0)))
     for options in (GeneratorOptions(workers=len(every), blocking=True), GeneratorOptions(cores=every, blocking=True)):
@@ -230,7 +230,7 @@ def test_a_load_that_would_fill_every_core_goes_before_nobody():
     ("outstanding", "workers", "connections", "depth"),
     [(256, 2, 16, 8), (8, 2, 4, 1), (1, 1, 1, 1), (3, 2, 1, 1), (100, 2, 16, 3)],
 )
-def test_outstanding_requests_are_shared_out(outstanding, workers, connections, depth):
+def test_outstanding_requests_are_shared_out(outstanding: int, workers: int, connections: int, depth: int) -> None:
     options = GeneratorOptions(workers=2, connections=16)
     found = plans(options, [], load("etc", 10, outstanding=outstanding), 1, curve.constant(10))
     assert len(found) == workers
@@ -240,7 +240,7 @@ def test_outstanding_requests_are_shared_out(outstanding, workers, connections, 
     assert [p.worker for p in found] == list(range(workers))
 
 
-def test_frames_come_out_whole_however_they_are_cut():
+def test_frames_come_out_whole_however_they_are_cut() -> None:
     frames, data = Frames(), frame(Ready()) * 3
     assert [len(frames.feed(data[k : k + 1])) for k in range(len(data))].count(1) == 3
     with pytest.raises(ValueError, match="a frame of"):

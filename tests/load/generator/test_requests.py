@@ -15,13 +15,13 @@ def made(**changes) -> Requests:
     return Requests(plan(**{"records": 20, "value_size": "7", **changes}), np.random.default_rng(1))
 
 
-def test_ascii_requests():
+def test_ascii_requests() -> None:
     found = made(protocol="ascii", key_size="5")
     assert found.bytes[3] == b"get 00003\r\n"
     assert found.bytes[23] == found.updates[3] == b"set 00003 0 0 7\r\nThe her\r\n"
 
 
-def test_binary_requests():
+def test_binary_requests() -> None:
     found = made(key_size="5")
     assert HEADER.unpack_from(found.bytes[3]) == (0x80, 0, 5, 0, 0, 0, 5, 0, 0)
     assert found.bytes[3][24:] == b"00003"
@@ -29,7 +29,7 @@ def test_binary_requests():
     assert found.updates[3][24:] == bytes(8) + b"00003" + b"The her"
 
 
-def test_all_workers_have_the_same_keys():
+def test_all_workers_have_the_same_keys() -> None:
     one = Requests(plan(key_size="fb_key"), np.random.default_rng(1)).bytes[:1000]
     other = Requests(plan(key_size="fb_key", seed=9, worker=3), np.random.default_rng(2)).bytes[:1000]
     assert one == other
@@ -42,7 +42,7 @@ def server():
     listener = socket.create_server(("127.0.0.1", 0))
 
     def start(*answers: bytes) -> Address:
-        def serve():
+        def serve() -> None:
             link, _ = listener.accept()
             with link:
                 for answer in answers:
@@ -61,7 +61,7 @@ REFUSED = HEADER.pack(0x81, 1, 0, 0, 0, 3, 9, 0, 0) + b"Too large"
 
 
 @pytest.mark.parametrize(("protocol", "answer"), [("binary", STORED), ("ascii", b"STORED\r\n")])
-def test_every_record_is_stored(server, protocol, answer):
+def test_every_record_is_stored(server, protocol: str, answer) -> None:
     preload(server(answer * 20), made(protocol=protocol).updates, protocol)
 
 
@@ -74,7 +74,7 @@ def test_every_record_is_stored(server, protocol, answer):
         ("ascii", b"STORED\r\nSTO", Reason.SERVER_UNREACHABLE),
     ],
 )
-def test_a_record_that_is_not_stored(server, protocol, answer, reason):
+def test_a_record_that_is_not_stored(server, protocol: str, answer, reason: Reason) -> None:
     with pytest.raises(LoadError) as caught:
         preload(server(answer), made(protocol=protocol).updates, protocol)
     assert caught.value.reason == reason

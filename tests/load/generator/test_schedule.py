@@ -24,7 +24,7 @@ def planned(schedule: Schedule, blocks: int):
 
 
 @pytest.mark.parametrize("arrivals", ["exponential", "fb_ia", "fixed", "uniform:1"])
-def test_requests_fall_due_at_the_rate_asked_for_and_in_order(arrivals):
+def test_requests_fall_due_at_the_rate_asked_for_and_in_order(arrivals: str) -> None:
     dues, links, requests = planned(
         Schedule(plan(arrivals=arrivals, connections=16), np.random.default_rng(1), 100.0), 40
     )
@@ -36,30 +36,30 @@ def test_requests_fall_due_at_the_rate_asked_for_and_in_order(arrivals):
     assert (requests.min(), requests.max()) == (0, 1999)
 
 
-def test_each_connection_is_a_process_of_its_own():
+def test_each_connection_is_a_process_of_its_own() -> None:
     dues, links, _ = planned(Schedule(plan(arrivals="fixed"), np.random.default_rng(1), 0.0), 20)
     for link in range(4):
         assert np.diff(dues[links == link]) == pytest.approx(4 / 1000)
 
 
-def test_many_poisson_connections_are_one_poisson_process():
+def test_many_poisson_connections_are_one_poisson_process() -> None:
     dues, _, _ = planned(Schedule(plan(connections=64), np.random.default_rng(1), 0.0), 40)
     gaps = np.diff(dues)
     assert gaps.std() / gaps.mean() == pytest.approx(1, rel=0.03)
 
 
-def test_workers_share_the_load():
+def test_workers_share_the_load() -> None:
     dues, _, _ = planned(Schedule(plan(workers=4), np.random.default_rng(1), 0.0), 20)
     assert len(dues) / dues[-1] == pytest.approx(250, rel=0.03)
 
 
-def test_the_same_seed_makes_the_same_requests():
+def test_the_same_seed_makes_the_same_requests() -> None:
     one = planned(Schedule(plan(), np.random.default_rng(5), 3.0), 3)
     other = planned(Schedule(plan(), np.random.default_rng(5), 3.0), 3)
     assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_counting_what_fell_due():
+def test_counting_what_fell_due() -> None:
     schedule = Schedule(plan(), np.random.default_rng(1), 0.0)
     every = []
     for _ in range(5):
@@ -72,7 +72,7 @@ def test_counting_what_fell_due():
     assert schedule.due_before(before) == sum(due < before for due in every)
 
 
-def test_a_block_planned_in_a_quiet_moment_is_the_next_one():
+def test_a_block_planned_in_a_quiet_moment_is_the_next_one() -> None:
     calm, busy = (Schedule(plan(), np.random.default_rng(1), 0.0) for _ in range(2))
     assert calm.prepare()
     assert not calm.prepare()
@@ -89,14 +89,14 @@ def test_a_block_planned_in_a_quiet_moment_is_the_next_one():
         curve.steps([(0, 1), (2000, 5)]),
     ],
 )
-def test_times_invert_the_curves_integral(of):
+def test_times_invert_the_curves_integral(of) -> None:
     warp = Warp(plan(curve=pieces(of)))
     requests = np.linspace(0.5, of.requests(of.seconds) - 0.5, 500)
     back = [of.requests(t) for t in warp.times(requests)]
     assert back == pytest.approx(list(requests), rel=1e-6, abs=1e-3)
 
 
-def test_a_curve_begins_when_the_window_opens():
+def test_a_curve_begins_when_the_window_opens() -> None:
     of = curve.steps([(1000, 2), (5000, 2)])
     schedule = Schedule(plan(curve=pieces(of)), np.random.default_rng(1), 10.0)
     schedule.advance()
@@ -115,7 +115,7 @@ def test_a_curve_begins_when_the_window_opens():
     assert schedule.due_before_window == sum(d < 10.5 for d in dues)
 
 
-def test_a_curve_that_begins_with_nothing_waits_for_the_window():
+def test_a_curve_that_begins_with_nothing_waits_for_the_window() -> None:
     schedule = Schedule(plan(curve=(Piece(1, 0, 0), Piece(1, 1000, 1000))), np.random.default_rng(1), 10.0)
     schedule.advance()
     assert math.isinf(schedule.dues[0])
@@ -124,7 +124,7 @@ def test_a_curve_that_begins_with_nothing_waits_for_the_window():
     assert 21 <= schedule.dues[0] < 21.1
 
 
-def test_a_constant_load_goes_on_as_it_was_when_the_window_opens():
+def test_a_constant_load_goes_on_as_it_was_when_the_window_opens() -> None:
     schedule = Schedule(plan(), np.random.default_rng(1), 0.0)
     schedule.advance()
     before = list(schedule.dues)
@@ -133,7 +133,7 @@ def test_a_constant_load_goes_on_as_it_was_when_the_window_opens():
     assert schedule.due_before_window == 50
 
 
-def test_who_is_late_counts_what_fell_due_before_the_window_all_the_same():
+def test_who_is_late_counts_what_fell_due_before_the_window_all_the_same() -> None:
     schedule = Schedule(plan(), np.random.default_rng(1), 0.0)
     schedule.advance()
     dues = list(schedule.dues)

@@ -21,7 +21,7 @@ def answering():
         listener = socket.create_server(("127.0.0.1", 0))
         listeners.append(listener)
 
-        def serve():
+        def serve() -> None:
             link, _ = listener.accept()
             with link:
                 link.recv(4096)
@@ -36,13 +36,13 @@ def answering():
         listener.close()
 
 
-def test_stats_become_counters():
+def test_stats_become_counters() -> None:
     found = counters.parse(STATS)
     assert found == Counters(server_cpu_seconds=1.75, cmd_get=10, get_hits=9, curr_connections=3)
     assert found.plain()["server_cpu_seconds"] == 1.75
 
 
-def test_a_window_is_a_difference_but_for_open_connections():
+def test_a_window_is_a_difference_but_for_open_connections() -> None:
     before = Counters(server_cpu_seconds=1, cmd_get=10, get_hits=8, curr_connections=5)
     after = Counters(server_cpu_seconds=3, cmd_get=30, get_hits=27, get_misses=1, curr_connections=2)
     assert after.since(before) == Counters(
@@ -50,19 +50,19 @@ def test_a_window_is_a_difference_but_for_open_connections():
     )
 
 
-def test_a_server_started_anew_within_a_window_is_an_error():
+def test_a_server_started_anew_within_a_window_is_an_error() -> None:
     with pytest.raises(LoadError, match="started anew"):
         Counters(cmd_get=5, server_cpu_seconds=9).since(Counters(cmd_get=6))
 
 
-def test_several_servers_add_up():
+def test_several_servers_add_up() -> None:
     assert counters.total([Counters(cmd_get=1, curr_connections=2), Counters(cmd_get=5)]) == Counters(
         cmd_get=6, curr_connections=2
     )
 
 
 @pytest.mark.parametrize("broken", [{}, {**STATS, "rusage_user": "a while"}, {**STATS, "cmd_get": "1.5"}])
-def test_stats_that_are_none(broken):
+def test_stats_that_are_none(broken) -> None:
     with pytest.raises(LoadError) as caught:
         counters.parse(broken)
     assert caught.value.reason == Reason.SERVER_MISMATCH
@@ -78,13 +78,13 @@ def test_stats_that_are_none(broken):
         (b"\x81" + b"\0" * 10, True, Reason.SERVER_UNREACHABLE),
     ],
 )
-def test_what_answers_may_be_no_memcached(answering, answer, binary, reason):
+def test_what_answers_may_be_no_memcached(answering, answer, binary: bool, reason: Reason) -> None:
     with pytest.raises(LoadError) as caught:
         counters.version(answering(answer), binary)
     assert caught.value.reason == reason
 
 
-def test_nobody_there():
+def test_nobody_there() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(LoadError) as caught:

@@ -13,7 +13,7 @@ from mustherd.reasons import Reason
 from tests.load.stand import served
 
 
-def test_the_reference_experiments_command():
+def test_the_reference_experiments_command() -> None:
     options = MemcachedOptions(
         listen="10.10.1.2",
         threads=16,
@@ -29,7 +29,7 @@ def test_the_reference_experiments_command():
     )
 
 
-def test_a_program_that_is_not_there():
+def test_a_program_that_is_not_there() -> None:
     server = Memcached(MemcachedOptions(program="no-such-memcached"))
     with pytest.raises(LoadError) as caught:
         server.start()
@@ -39,7 +39,7 @@ def test_a_program_that_is_not_there():
 
 @pytest.mark.memcached
 @pytest.mark.parametrize("protocol", ["auto", "ascii", "binary"])
-def test_it_is_what_it_was_asked_to_be(protocol):
+def test_it_is_what_it_was_asked_to_be(protocol: str) -> None:
     with served(protocol=protocol, threads=3) as server:
         assert server.check() == []
         assert server.check(version="0.0.1")[0].endswith("asked for 0.0.1")
@@ -49,7 +49,7 @@ def test_it_is_what_it_was_asked_to_be(protocol):
 
 
 @pytest.mark.memcached
-def test_what_is_not_as_asked_is_said():
+def test_what_is_not_as_asked_is_said() -> None:
     with served(threads=2) as server:
         wrong = MemcachedOptions(port=server.address.port, threads=5, connections=77)
         problems = check(wrong)
@@ -59,7 +59,7 @@ def test_what_is_not_as_asked_is_said():
 
 
 @pytest.mark.memcached
-def test_all_its_threads_are_pinned_and_stay_so_over_a_restart():
+def test_all_its_threads_are_pinned_and_stay_so_over_a_restart() -> None:
     core = max(os.sched_getaffinity(0))
     with served() as server:
         server.pin([core])
@@ -74,7 +74,7 @@ def test_all_its_threads_are_pinned_and_stay_so_over_a_restart():
 
 
 @pytest.mark.memcached
-def test_a_port_that_another_one_has():
+def test_a_port_that_another_one_has() -> None:
     with served() as first:
         second = Memcached(MemcachedOptions(port=first.address.port))
         with pytest.raises(LoadError, match="already listens"):
@@ -83,7 +83,7 @@ def test_a_port_that_another_one_has():
 
 
 @pytest.mark.memcached
-def test_one_that_ends_at_its_start_leaves_its_last_words():
+def test_one_that_ends_at_its_start_leaves_its_last_words() -> None:
     server = Memcached(MemcachedOptions(port=0, threads=1, memory_mb=1, listen="127.0.0.1", protocol="auto"))
     broken = Memcached(MemcachedOptions(port=0, connections=1_000_000_000))
     with pytest.raises(LoadError) as caught:
@@ -94,7 +94,7 @@ def test_one_that_ends_at_its_start_leaves_its_last_words():
 
 
 @pytest.mark.memcached
-def test_one_that_was_killed_is_missed():
+def test_one_that_was_killed_is_missed() -> None:
     with served() as server:
         os.kill(server.pid, signal.SIGKILL)
         server._process.wait()
@@ -119,7 +119,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.memcached
-def test_it_ends_with_its_owner_however_that_ends():
+def test_it_ends_with_its_owner_however_that_ends() -> None:
     owner = subprocess.run([sys.executable, "-c", OWNER], capture_output=True, text=True, timeout=30, check=False)
     assert owner.returncode == -signal.SIGKILL
     server = psutil.Process(int(owner.stdout)) if psutil.pid_exists(int(owner.stdout)) else None

@@ -9,7 +9,7 @@ SERVER = [Address("10.10.1.2", 11211)]
 AGENTS = ["10.10.1.3", "10.10.1.4"]
 
 
-def test_the_reference_experiments_commands():
+def test_the_reference_experiments_commands() -> None:
     """As facts of the reference experiment have them, but for the port and the word for verbose."""
     options, etc = MutilateOptions(), load("etc", 400_000, outstanding=2048)
     assert command.agent(options) == ["mutilate", "--agentmode", "--threads=16"]
@@ -46,17 +46,17 @@ def test_the_reference_experiments_commands():
     }
 
 
-def test_usr_is_small_and_hardly_writes():
+def test_usr_is_small_and_hardly_writes() -> None:
     argv = command.leader(MutilateOptions(), SERVER, load("usr", 10), seconds=1)
     assert {"--keysize=19", "--valuesize=2", "--update=0.01", "--iadist=exponential"} <= set(argv)
 
 
-def test_without_agents_nothing_is_measured_apart():
+def test_without_agents_nothing_is_measured_apart() -> None:
     argv = command.leader(MutilateOptions(), SERVER, load("etc", 10), seconds=1)
     assert not [word for word in argv if word.startswith(("--measure", "--agent"))]
 
 
-def test_every_switch_and_number():
+def test_every_switch_and_number() -> None:
     options = MutilateOptions(
         program="/opt/mutilate",
         binary=False,
@@ -87,5 +87,5 @@ def test_every_switch_and_number():
 @pytest.mark.parametrize(
     ("outstanding", "agents", "depth"), [(256, 0, 16), (256, 1, 1), (1024, 1, 4), (2048, 2, 4), (1, 5, 1)]
 )
-def test_outstanding_requests_are_shared_out_over_connections(outstanding, agents, depth):
+def test_outstanding_requests_are_shared_out_over_connections(outstanding: int, agents: int, depth: int) -> None:
     assert command.depth(MutilateOptions(), load("etc", 10, outstanding=outstanding), agents) == depth

@@ -42,7 +42,7 @@ def recorded(name: str) -> str:
     return path(f"mutilate_samples/{name}.txt").read_text()
 
 
-def test_a_fork_with_a_median():
+def test_a_fork_with_a_median() -> None:
     found = output.parse(FORK)
     assert found.read_us["p50"] == 61.3
     assert found.read_us["p99"] == 3431.8
@@ -51,7 +51,7 @@ def test_a_fork_with_a_median():
     assert (found.misses, found.skipped, found.rx_bytes, found.tx_bytes) == (3, 17, 24613056, 3587328)
 
 
-def test_the_readmes_columns_are_told_apart_from_the_programs():
+def test_the_readmes_columns_are_told_apart_from_the_programs() -> None:
     found = output.parse(README)
     assert found.read_us == {
         "avg": 52.4, "min": 41.0, "p1": 43.1, "p5": 45.2, "p10": 48.1, "p90": 55.8, "p95": 56.6, "p99": 71.5,
@@ -59,12 +59,12 @@ def test_the_readmes_columns_are_told_apart_from_the_programs():
     assert "std" not in found.read_us
 
 
-def test_zeros_of_an_empty_sampler_are_no_latencies():
+def test_zeros_of_an_empty_sampler_are_no_latencies() -> None:
     assert output.parse(README).update_us == {}
 
 
 @pytest.mark.data
-def test_recorded_plain():
+def test_recorded_plain() -> None:
     found = output.parse(recorded("plain"))
     assert found.read_us == {
         "avg": 59.2, "std": 104.5, "min": 11.9, "p5": 21.1, "p10": 27.2, "p90": 80.4, "p95": 105.0, "p99": 155.0,
@@ -75,18 +75,18 @@ def test_recorded_plain():
 
 
 @pytest.mark.data
-def test_recorded_with_an_agent():
+def test_recorded_with_an_agent() -> None:
     found = output.parse(recorded("agent"))
     assert (found.read_us["p99"], found.qps) == (3431.8, 19929.5)
 
 
 @pytest.mark.data
-def test_recorded_search():
+def test_recorded_search() -> None:
     assert output.parse(recorded("search")).qps == 6110.0
 
 
 @pytest.mark.data
-def test_recorded_samples():
+def test_recorded_samples() -> None:
     text = recorded("save")
     found = output.parse(text)
     lines = text.split("rc=0\n")[1].splitlines()[:-1]
@@ -97,13 +97,13 @@ def test_recorded_samples():
 
 
 @pytest.mark.data
-def test_a_scan_is_no_run():
+def test_a_scan_is_no_run() -> None:
     with pytest.raises(LoadError):
         output.parse(recorded("scan"))
 
 
 @given(st.lists(st.floats(0.1, 1e6), min_size=1, max_size=300))
-def test_exact_percentiles_are_nearest_rank(values):
+def test_exact_percentiles_are_nearest_rank(values: list[float]) -> None:
     found = output.exact([f"0.5 {value!r}" for value in values])
     ordered = sorted(values)
     for name, share in {"p50": 0.5, "p99": 0.99}.items():
@@ -112,12 +112,12 @@ def test_exact_percentiles_are_nearest_rank(values):
 
 
 @pytest.mark.parametrize("lines", [[], ["0.1"], ["0.1 fast"], ["0.1 1.0", "Saving latency samples to"]])
-def test_samples_that_cannot_be_read(lines):
+def test_samples_that_cannot_be_read(lines) -> None:
     with pytest.raises(LoadError):
         output.exact(lines)
 
 
-def test_what_the_leader_sent_itself():
+def test_what_the_leader_sent_itself() -> None:
     found = output.parse("mutilate.cc(740): Local QPS = 1998.7 (9994 / 5.0s)\n" + FORK)
     assert (found.local_qps, found.local_requests) == (1998.7, 9994)
 
@@ -132,14 +132,14 @@ def test_what_the_leader_sent_itself():
         (99648, 3e5, 99648),
     ],
 )
-def test_a_counter_that_wrapped(printed, expected, requests):
+def test_a_counter_that_wrapped(printed: int, expected: float, requests: int) -> None:
     text = FORK.replace("19929.5 (99648 / 5.0s)", f"{printed / 4000:.1f} ({printed} / 4000.0s)")
     found = output.parse(text, expected)
     assert found.requests == requests
     assert found.qps == pytest.approx(requests / 4000, abs=0.1)
 
 
-def test_when_it_started():
+def test_when_it_started() -> None:
     assert output.started_at("mutilate.cc(979): started at 1795422810.233094\n") == 1795422810.233094
     assert output.started_at("mutilate.cc(900): Warmup start.\n") is None
 
@@ -158,7 +158,7 @@ def test_when_it_started():
         FORK + FORK,
     ],
 )
-def test_output_that_is_not_a_whole_run(text):
+def test_output_that_is_not_a_whole_run(text) -> None:
     with pytest.raises(LoadError) as caught:
         output.parse(text)
     assert caught.value.reason == Reason.OUTPUT_UNREADABLE

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import msgspec
 import pytest
 
@@ -19,7 +21,7 @@ ETC = load("etc", 20_000)
 
 
 @pytest.fixture
-def program(tmp_path):
+def program(tmp_path: Path):
     """A program file that stands for mutilate."""
 
     def make(name: str = "mutilate") -> str:
@@ -29,7 +31,7 @@ def program(tmp_path):
 
 
 @pytest.fixture
-def made(program, monkeypatch):
+def made(program, monkeypatch: pytest.MonkeyPatch):
     """Makes a source whose servers' counters are made up, and ends it."""
     sources = []
     monkeypatch.setattr(source, "total", lambda _: Counters(cmd_get=5))
@@ -64,7 +66,7 @@ def reason_of(made_source: MutilateSource) -> Reason:
     return caught.value.reason
 
 
-def test_a_run_is_reported_over_the_leaders_window(made):
+def test_a_run_is_reported_over_the_leaders_window(made) -> None:
     found = run(made())
     assert found.generator == "mutilate"
     assert found.t1_s - found.t0_s == 1.0, "whole seconds, as mutilate has them"
@@ -74,24 +76,24 @@ def test_a_run_is_reported_over_the_leaders_window(made):
     assert found.counters["cmd_get"] == 0
 
 
-def test_saved_samples_give_exact_percentiles(made):
+def test_saved_samples_give_exact_percentiles(made) -> None:
     found = run(made(save=True))
     assert found.samples == 1000
     assert found.read_us == {"avg": 500, "p50": 499.5, "p90": 899.5, "p95": 949.5, "p99": 989.5, "p999": 998.5}
 
 
-def test_agents_are_started_and_what_the_leader_sent_counts_as_sampled(made):
+def test_agents_are_started_and_what_the_leader_sent_counts_as_sampled(made) -> None:
     found = run(made(agents=1))
     assert found.samples == 2000
     assert not found.saturated
 
 
-def test_a_leader_that_falls_short_with_room_on_its_connections_is_saturated(made):
+def test_a_leader_that_falls_short_with_room_on_its_connections_is_saturated(made) -> None:
     assert run(made("slow-leader", agents=1)).saturated
 
 
 @pytest.mark.parametrize(("own", "seconds", "short"), [(972, 5, False), (930, 5, True), (950, 30, True)])
-def test_a_leader_that_falls_short_by_chance_is_not_saturated(own: int, seconds: int, short: bool):
+def test_a_leader_that_falls_short_by_chance_is_not_saturated(own: int, seconds: int, short: bool) -> None:
     """Of 5,000 random arrivals 4.2 % may be missing at three deviations, of 30,000 1.7 %; beyond it 2 % are allowed."""
     text = f"Local QPS = {own}.0 ({own * seconds} / {seconds}.0s)\n{FORK}"
     told = output.parse(text)
@@ -101,7 +103,7 @@ def test_a_leader_that_falls_short_by_chance_is_not_saturated(own: int, seconds:
     assert found.saturated is short
 
 
-def test_a_leader_that_falls_short_since_all_connections_wait_is_not():
+def test_a_leader_that_falls_short_since_all_connections_wait_is_not() -> None:
     text = "Local QPS = 1000.0 (5000 / 5.0s)\n" + FORK.replace("181.6", "31000.0")
     found = report(output.parse(text), MutilateOptions(), ETC, agents=1, t0_s=0, exact={}, counters={"get_hits": 1.0})
     assert not found.saturated
@@ -109,7 +111,7 @@ def test_a_leader_that_falls_short_since_all_connections_wait_is_not():
     assert found.counters["get_hits"] == 1
 
 
-def test_a_load_that_changes_within_a_window_is_refused(made):
+def test_a_load_that_changes_within_a_window_is_refused(made) -> None:
     changing = under(ETC, steps([(1000, 0.5), (3000, 1)]))
     with pytest.raises(LoadError, match="constant"):
         made().start(changing, 1)
@@ -125,19 +127,21 @@ def test_a_load_that_changes_within_a_window_is_refused(made):
         ("agent-dies", 1, Reason.AGENT_DEAD),
     ],
 )
-def test_each_failure_has_a_reason(made, monkeypatch, mode, agents, reason):
+def test_each_failure_has_a_reason(
+    made, monkeypatch: pytest.MonkeyPatch, mode: str, agents: int, reason: Reason
+) -> None:
     found = made(mode, agents)
     if mode == "agent-dies":
         monkeypatch.setattr(source, "AGENT_START_TIMEOUT_S", 0.5)
     assert reason_of(found) == reason
 
 
-def test_a_leader_that_never_begins_is_a_time_out(made, monkeypatch):
+def test_a_leader_that_never_begins_is_a_time_out(made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "SYNC_S", 0.0)
     assert reason_of(made("hangs")) == Reason.LOAD_TIMEOUT
 
 
-def test_an_agent_that_left_is_named_instead_of_a_time_out(made):
+def test_an_agent_that_left_is_named_instead_of_a_time_out(made) -> None:
     found = made("hangs-later", agents=1)
     found.prepare()
     running = found.start(ETC, 1)
@@ -148,7 +152,7 @@ def test_an_agent_that_left_is_named_instead_of_a_time_out(made):
         running.close_window()
 
 
-def test_another_build_on_an_agent(made, program):
+def test_another_build_on_an_agent(made, program) -> None:
     class Other(LocalHost):
         def digest(self, _: str) -> str:
             return super().digest(program("another"))
@@ -162,7 +166,7 @@ def test_another_build_on_an_agent(made, program):
     assert caught.value.reason == Reason.VERSION_MISMATCH
 
 
-def test_a_program_that_is_not_there():
+def test_a_program_that_is_not_there() -> None:
     options = MutilateOptions(program="no-such-mutilate")
     found = MutilateSource(Site(servers=(), leader=LocalHost(), window_s=1), options)
     assert found.check() == ["no-such-mutilate is not installed here, or not executable"]
@@ -192,7 +196,7 @@ class UnitHost(LocalHost):
 
 
 @pytest.fixture
-def unit(program, monkeypatch):
+def unit(program, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PRETEND", "well")
     monkeypatch.setattr(source, "AGENT_START_TIMEOUT_S", 20.0)
     host = UnitHost()
@@ -207,7 +211,7 @@ def unit(program, monkeypatch):
     host.stop()
 
 
-def test_a_unit_that_died_is_started_again_and_one_that_answers_is_left_alone(unit):
+def test_a_unit_that_died_is_started_again_and_one_that_answers_is_left_alone(unit) -> None:
     host, make = unit
     make().prepare()
     assert host.restarts == 1
@@ -221,7 +225,7 @@ def test_a_unit_that_died_is_started_again_and_one_that_answers_is_left_alone(un
     assert again.dead_agents() == []
 
 
-def test_after_a_run_that_ended_badly_every_unit_is_started_again(unit):
+def test_after_a_run_that_ended_badly_every_unit_is_started_again(unit) -> None:
     host, make = unit
     make().prepare()
     make(spoilt=True).prepare()
