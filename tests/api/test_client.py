@@ -10,14 +10,15 @@ from mustherd.node.twin.faults import TwinOptions
 from mustherd.node.twin.node import TwinNode
 from mustherd.wire.endpoints import WireError
 from tests.fakes import MemorySink
-from tests.herding import muster, shepherd, wait_for
+from tests.herding import muster, shepherd
+from tests.waiting import until
 
 
 @pytest.fixture
 def herd(tmp_path: Path) -> Iterator[mustherd.HerdClient]:
     node = TwinNode(TwinOptions(speed=50, intlog_cores=1))
     with shepherd(sink=MemorySink()) as (running, ports), muster(ports, tmp_path, node=node):
-        wait_for(lambda: running.musters().get("muster-1"))
+        until(lambda: running.musters().get("muster-1"))
         yield mustherd.HerdClient(f"127.0.0.1:{ports.coordinate}")
 
 

@@ -20,6 +20,7 @@ from mustherd.definition import digest, loads
 from mustherd.store.store import Store
 from mustherd.trial import TrialKind, TrialState
 from tests import running
+from tests.waiting import until
 
 pytestmark = pytest.mark.process
 
@@ -155,8 +156,8 @@ def test_what_is_told_afterwards_is_the_same(finished: Told) -> None:
 
 def test_an_experiment_is_watched_from_elsewhere(tmp_path: Path) -> None:
     run = running.start(tmp_path, long().to_yaml())
-    running.until((run.folder / "store.sqlite").exists)
-    running.until(lambda: mustherd.open(run.folder).status == "running")
+    until((run.folder / "store.sqlite").exists)
+    until(lambda: mustherd.open(run.folder).status == "running")
     seen, asked = [], False
     for event in mustherd.watch(run.folder):
         seen.append(event)
@@ -365,7 +366,7 @@ def first_trial(folder: Path) -> bool:
 
 def test_ctrl_c_stops_in_good_order_and_is_passed_on(tmp_path: Path) -> None:
     process = script(tmp_path)
-    running.until(lambda: first_trial(tmp_path / "x"))
+    until(lambda: first_trial(tmp_path / "x"))
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert out.startswith("stopped "), err
@@ -378,7 +379,7 @@ def test_ctrl_c_stops_in_good_order_and_is_passed_on(tmp_path: Path) -> None:
 
 def test_a_caller_that_dies_takes_its_herd_with_it(tmp_path: Path) -> None:
     process = script(tmp_path)
-    running.until(lambda: first_trial(tmp_path / "x"))
+    until(lambda: first_trial(tmp_path / "x"))
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) >= 3
     process.kill()
