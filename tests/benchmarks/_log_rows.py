@@ -35,12 +35,12 @@ def main() -> None:
     while left:
         for pipe, _ in poller.poll():
             core = pipes[pipe]
-            text = texts[core]
+            left_over = texts[core]
             try:
-                at[core] += os.write(pipe, text[at[core] : at[core] + WRITE_BYTES])
+                at[core] += os.write(pipe, left_over[at[core] : at[core] + WRITE_BYTES])
             except BlockingIOError:
                 continue
-            if at[core] == len(text):
+            if at[core] == len(left_over):
                 poller.unregister(pipe)
                 left -= 1
     sys.stdin.read()

@@ -72,7 +72,8 @@ def echo(count: int, ports: Ports) -> None:
 
 if __name__ == "__main__":
     what, how_many, *numbers = sys.argv[1:]
-    where = Ports(*map(int, numbers[:3]), 1)
+    pulse, log, control = map(int, numbers[:3])
+    where = Ports(pulse, log, control, 1)
     if what == "echo":
         echo(int(how_many), where)
     else:

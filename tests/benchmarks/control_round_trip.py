@@ -13,7 +13,9 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import wait
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import zmq
 
@@ -28,7 +30,7 @@ LIMIT_P99_MS = {1: 20.0, 32: 150.0, 128: 250.0}
 PATIENCE_S = 30.0
 
 
-def run() -> dict[str, object]:
+def run() -> dict[str, Any]:
     herds = []
     for count in ROUNDS:
         with tempfile.TemporaryDirectory() as folder:
@@ -45,7 +47,7 @@ def run() -> dict[str, object]:
     }
 
 
-def _figures(count: int, kind: str, latencies: list[float], rounds: list[float]) -> dict[str, object]:
+def _figures(count: int, kind: str, latencies: list[float], rounds: list[float]) -> dict[str, Any]:
     cut = statistics.quantiles(latencies, n=100)
     return {
         "musters": count,
@@ -69,7 +71,7 @@ def _peers(what: str, count: int, ports: Ports, *more: str) -> Iterator[None]:
         process.wait()
 
 
-def _herd(count: int, folder: Path | None) -> dict[str, object]:
+def _herd(count: int, folder: Path | None) -> dict[str, Any]:
     end = ShepherdEndpoint(ports=Ports(0, 0, 0, 0), keys=keys.for_shepherd(folder) if folder else None)
     shepherd = Shepherd(end)
     shepherd.start()
@@ -102,7 +104,7 @@ def _round(shepherd: Shepherd, count: int, settings: tuple[Setting, ...]) -> lis
     for k in range(count):
         asked = time.perf_counter()
         future = shepherd.decide(f"muster-{k}", settings)
-        future.add_done_callback(lambda _done, asked=asked: took.append(time.perf_counter() - asked))
+        future.add_done_callback(partial(_noted, took, asked))
         futures.append(future)
     wait(futures, PATIENCE_S)
     if any(f.result(0).outcome != "applied" for f in futures):
@@ -110,7 +112,11 @@ def _round(shepherd: Shepherd, count: int, settings: tuple[Setting, ...]) -> lis
     return took
 
 
-def _plain(count: int) -> dict[str, object]:
+def _noted(took: list[float], asked: float, _done: object) -> None:
+    took.append(time.perf_counter() - asked)
+
+
+def _plain(count: int) -> dict[str, Any]:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     router, publisher = context.socket(zmq.ROUTER), context.socket(zmq.PUB)
     ports = Ports(
@@ -134,7 +140,7 @@ def _plain(count: int) -> dict[str, object]:
                     name = f"muster-{k}".encode()
                     asked[name] = time.perf_counter()
                     publisher.send_multipart([name + b";", payload])
-                took = []
+                took: list[float] = []
                 while len(took) < count:
                     name, _ = router.recv_multipart()
                     took.append(time.perf_counter() - asked[name])

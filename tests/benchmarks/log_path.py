@@ -13,11 +13,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from mustherd.node.intlog import COLUMNS
 from tests.log_herd import LogHerd, render, rows
+from tests.typed import some
 
 FEW, MANY = 10**5, 10**7
 CORES = (1, 16)
@@ -61,24 +63,25 @@ def run() -> dict[str, object]:
     }
 
 
-def _run(cores: int, count: int) -> dict[str, float]:
+def _run(cores: int, count: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         herd = LogHerd(Path(folder), cores, spool_mib=1024)
         fifos = [str(herd.fifo(core)) for core in range(cores)]
         command = [sys.executable, "-m", "tests.benchmarks._log_rows", str(count), *fifos]
         feeder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         try:
-            size = int(feeder.stdout.readline())
+            size = int(some(feeder.stdout).readline())
             herd.start_shepherd()
             herd.start_muster()
             herd.wait_started()
             # Until the streams' first pass has found nothing.
             time.sleep(1.0)
-            processes = {"muster": herd.muster.pid, "shepherd": herd.shepherd.pid, "feeder": feeder.pid}
+            processes = {"muster": some(herd.muster).pid, "shepherd": some(herd.shepherd).pid, "feeder": feeder.pid}
             before = {name: _cpu_seconds(pid) for name, pid in processes.items()}
             began = time.monotonic()
-            feeder.stdin.write(b"\n")
-            feeder.stdin.flush()
+            trigger = some(feeder.stdin)
+            trigger.write(b"\n")
+            trigger.flush()
             herd.wait_for(count, PATIENCE_S)
             seconds = time.monotonic() - began
             spent = {name: (_cpu_seconds(pid) - before[name]) * 1e6 / count for name, pid in processes.items()}

@@ -22,7 +22,7 @@ LIMITS = ["--limit", "read_p99_us <= 500", "--limit", "achieved_ratio >= 0.98"]
 @pytest.mark.data
 def test_searches_side_by_side_on_a_recorded_table(tmp_path: Path) -> None:
     table = path("c6220_memcached_grid.csv")
-    more = ["--seeds", "3", "--plot", tmp_path / "replay.svg", "--json"]
+    more: list[str | Path] = ["--seeds", "3", "--plot", tmp_path / "replay.svg", "--json"]
     code, out, err = running.run("replay", table, *COLUMNS, *LIMITS, *more)
     assert code == 0, err
     found = json.loads(out)

@@ -112,7 +112,7 @@ def _signature(name: str, tree: Function, width: int = WIDTH) -> str:
     given.args = [argument for argument in given.args if argument.arg not in ("self", "cls")]
     for argument in (*given.args, *given.kwonlyargs, *filter(None, (given.vararg, given.kwarg))):
         if isinstance(argument.annotation, ast.Constant):
-            argument.annotation = ast.parse(argument.annotation.value, mode="eval").body
+            argument.annotation = ast.parse(str(argument.annotation.value), mode="eval").body
     returns = _unquoted(tree.returns)
     end = "" if returns == "None" else f" -> {returns}"
     defaults = [*[None] * (len(given.args) - len(given.defaults)), *given.defaults]

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterable
 
+from mustherd.store.store import Store
 from mustherd.terms import Energy, KnobInfo, LoadReport, Reading
 from mustherd.trial import Trial, TrialKind, TrialState
 
@@ -82,9 +83,9 @@ def experiment(seed: int = 1, searches: int = 30, repeats: int = 3, limit: float
     noise = random.Random(seed)
     trials: list[Trial] = []
 
-    def add(kind: TrialKind, settings: dict[str, int], **more: object) -> Trial:
+    def add(kind: TrialKind, settings: dict[str, int]) -> Trial:
         muster = f"muster-{len(trials) % 2}"
-        trials.append(trial(len(trials) + 1, kind, settings, noise, muster=muster, **more))
+        trials.append(trial(len(trials) + 1, kind, settings, noise, muster=muster))
         return trials[-1]
 
     def best() -> dict[str, int]:
@@ -120,7 +121,7 @@ def _near(value: int, values: tuple[int, ...], noise: random.Random) -> int:
     return values[max(0, min(len(values) - 1, index))]
 
 
-def fill(store: object, trials: Iterable[Trial]) -> None:
+def fill(store: Store, trials: Iterable[Trial]) -> None:
     """Put finished trials into a store as the trial loop would."""
     for one in trials:
         begun = store.start(store.add(one), one.muster)

@@ -73,7 +73,7 @@ def test_twenty_kills_of_the_shepherd_lose_no_finished_trial(tmp_path: Path) -> 
     rng = random.Random(20)
     text = running.definition(speed=150, trials=40, repeats=2)
     run = running.start(tmp_path, text)
-    folder, kept = run.folder, {}
+    folder, kept = run.folder, dict[int, Trial]()
     for _ in range(20):
         run.kill_shepherd(rng.uniform(0.0, 1.6))
         code, _, err = run.finish()

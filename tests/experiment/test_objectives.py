@@ -118,6 +118,7 @@ def test_as_objective(objective: str) -> None:
     found = decide(trials_of(truth), goal)
     assert found.best is not None
     assert found.default is not None
+    assert found.saving_percent is not None
     assert found.best.knobs == dict(zip(KNOBS, truth, strict=True))
     assert found.saving_percent == pytest.approx(
         metrics.of(objective).better_percent(GRID[truth][objective], GRID[DEFAULT][objective]), abs=0.1
@@ -139,6 +140,7 @@ def test_as_constraint(metric: str, at_least: bool) -> None:
     assert found_by_search(**changes) == dict(zip(KNOBS, truth, strict=True))
     found = decide(trials_of(), goal_of(**changes, repeats=0))
     assert found.best is not None
+    assert found.saving_percent is not None
     assert found.best.knobs == dict(zip(KNOBS, truth, strict=True))
     other = best_of("energy_joules", lambda m: m[metric] < limit if at_least else m[metric] > limit)
     trials = [trial(1, TrialKind.BASELINE, DEFAULT, GRID[DEFAULT]), trial(2, TrialKind.SEARCH, other, GRID[other])]
@@ -160,7 +162,7 @@ def test_the_model_is_led_to_the_most_as_to_the_least() -> None:
     task = problem(made(knobs=KNOBS, workload=WORKLOAD, objective="achieved_qps", constraints=["read_p99_us <= 250"]))
     search = make_search("gp", task, seed=3)
     truth = best_of("achieved_qps", lambda m: m["read_p99_us"] <= 450)
-    tried = []
+    tried: list[tuple[int, int]] = []
     while len(tried) < 10 and (point := search.ask()) is not None:
         tried.append((point["itr-delay"], point["dvfs"]))
         search.tell([Observation(point=point, metrics=GRID[tried[-1]])])

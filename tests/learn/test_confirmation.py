@@ -20,7 +20,10 @@ TRUTH = {
 
 
 def confirmed(
-    confirmation: Confirmation, noise: float = 0.005, drift: float = 0.0, truth: dict | None = None
+    confirmation: Confirmation,
+    noise: float = 0.005,
+    drift: float = 0.0,
+    truth: dict[tuple[int, int], dict[str, float]] | None = None,
 ) -> RankingResult:
     draw = random.Random(1)
     factor = 1.0

@@ -1,8 +1,9 @@
 """Other libraries' searches behind our port, as far as they are installed everywhere."""
 
+import importlib.util
+
 import pytest
 
-from mustherd.learn import external
 from mustherd.learn.registry import check, make
 from mustherd.plugins import PEERS, SEARCHES, UnknownPluginError, plugins
 from mustherd.testing.search import PROBLEM, measured
@@ -20,7 +21,7 @@ def test_the_penalty_proposes_points_of_the_space_and_learns() -> None:
 
 
 def test_a_peer_that_is_missing_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(external.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     for act in (check, lambda *args, **more: make(*args[:2], **more)):
         with pytest.raises(ValueError, match=r"'optuna-gp': needs optuna and torch: pip install 'mustherd\[peers\]'"):
             act("optuna-gp", PROBLEM, {}, peers=True)

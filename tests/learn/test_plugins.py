@@ -205,7 +205,7 @@ def test_a_check_that_breaks_is_the_package_s_fault() -> None:
 @pytest.mark.usefixtures("_installed")
 def test_a_definition_may_name_it_and_nothing_that_it_does_not_know() -> None:
     text = running.definition(method="backwards")
-    assert check_search(loads(text, "test.yml")) is None
+    check_search(loads(text, "test.yml"))
     for name, value in (("initial", "3"), ("settings", "{itr-delay: 2, dvfs: 1200}"), ("table", "t.yml")):
         with pytest.raises(DefinitionError, match=f"search.{name}"):
             loads(text.replace("method: backwards", f"method: backwards, {name}: {value}"), "test.yml")

@@ -8,7 +8,8 @@ import sys
 import psutil
 import pytest
 
-from mustherd.learn.worker import SearchError, SearchProcess
+from mustherd.learn.registry import SearchError
+from mustherd.learn.worker import SearchProcess
 from mustherd.testing.search import PROBLEM, measured
 from tests.waiting import until
 

@@ -1,7 +1,7 @@
 """Experiments on disk to report on."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def book(store: Store) -> None:
 
 
 @pytest.fixture
-def make(tmp_path: Path):
+def make(tmp_path: Path) -> Iterator[Make]:
     """Makes stores: `make(name, trials, resolved={...}, done=True)`; they are closed at the end."""
     stores: list[Store] = []
 

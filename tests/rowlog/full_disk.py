@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.log_herd import Feeder, LogHerd, render, rows
+from tests.typed import some
 
 CORES = 3
 ROWS = 25_000
@@ -63,12 +64,12 @@ def shepherds_disk(herd: LogHerd, feeder: Feeder) -> dict[str, int]:
 
 def musters_disk(herd: LogHerd, feeder: Feeder) -> dict[str, int]:
     """It is full while the shepherd stands still; rows wait in their sources until it goes on."""
-    os.kill(herd.shepherd.pid, signal.SIGSTOP)
+    os.kill(some(herd.shepherd).pid, signal.SIGSTOP)
     feeder.start()
     sent = standing_still(lambda: feeder.sent)
-    left = free(herd.spool)
+    left = free(some(herd.spool))
     alive = feeder.is_alive()
-    os.kill(herd.shepherd.pid, signal.SIGCONT)
+    os.kill(some(herd.shepherd).pid, signal.SIGCONT)
     return {"taken_when_full": sent, "all_taken_meanwhile": not alive, "free_when_full": left}
 
 

@@ -4,11 +4,13 @@ import os
 import random
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.log_herd import Feeder, LogHerd, render, rows
+from tests.typed import some
 
 pytestmark = pytest.mark.process
 
@@ -17,7 +19,7 @@ ROWS = 60_000
 
 
 @pytest.fixture
-def herd(tmp_path: Path):
+def herd(tmp_path: Path) -> Iterator[LogHerd]:
     made = LogHerd(tmp_path, CORES)
     try:
         yield made
@@ -51,9 +53,9 @@ def chaos(herd: LogHerd, kills: int, seed: int, count: int) -> None:
                     herd.start_shepherd()
                     herd.start_muster()
                 case "pause":
-                    os.kill(herd.shepherd.pid, signal.SIGSTOP)
+                    os.kill(some(herd.shepherd).pid, signal.SIGSTOP)
                     time.sleep(r.uniform(0.5, 2.0))
-                    os.kill(herd.shepherd.pid, signal.SIGCONT)
+                    os.kill(some(herd.shepherd).pid, signal.SIGCONT)
         herd.wait_for(count * CORES, 90)
     finally:
         feeder.end()
@@ -80,9 +82,9 @@ def away(herd: LogHerd, what: str, *, seconds: float, count: int) -> None:
         feeder.start()
         herd.wait_for(1)
         if what == "a paused shepherd":
-            os.kill(herd.shepherd.pid, signal.SIGSTOP)
+            os.kill(some(herd.shepherd).pid, signal.SIGSTOP)
             time.sleep(seconds)
-            os.kill(herd.shepherd.pid, signal.SIGCONT)
+            os.kill(some(herd.shepherd).pid, signal.SIGCONT)
         else:
             herd.wire.cut(seconds)
         herd.wait_for(count * CORES, 90)

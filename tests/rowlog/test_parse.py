@@ -20,6 +20,7 @@ from mustherd.rowlog.parse import (
     in_order,
     read,
 )
+from tests.typed import some
 
 GOOD = [b"%d 1 60 2 70 1000 2000 1500 9 0 0 0 0 0 0 42 %d\n" % (k, 10**15 + 3_000_000 * k) for k in range(6)]
 
@@ -53,7 +54,7 @@ def test_a_malformed_line_is_set_aside_and_its_neighbours_are_intact(kind: str) 
     found = read(b"".join([*GOOD[:3], line, *GOOD[3:]]), COLUMNS)
     assert texts(found) == b"".join(GOOD)
     assert found.bad == [(reason, line)]
-    assert found.places.tolist() == [0, 1, 2, 4, 5, 6]
+    assert some(found.places).tolist() == [0, 1, 2, 4, 5, 6]
     assert found.lines == 7
 
 
@@ -86,7 +87,7 @@ def test_nothing_but_rows_is_read_in_one_go_and_comes_out_byte_for_byte() -> Non
 def test_every_line_is_either_a_row_or_aside_and_neither_changes(lines: list[bytes]) -> None:
     found = read(b"".join(lines), COLUMNS)
     rows = texts(found).splitlines(keepends=True)
-    places = found.places.tolist() if found.places is not None else list(range(len(rows)))
+    places = some(found.places).tolist() if found.places is not None else list(range(len(rows)))
     rest = iter(line for _, line in found.bad)
     back = dict(zip(places, rows, strict=True))
     again = [back[k] if k in back else next(rest) for k in range(found.lines)]

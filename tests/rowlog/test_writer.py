@@ -1,9 +1,12 @@
 """Blocks become files once each, whatever ends when; and every stream's account says where its rows went."""
 
 import errno
+import json
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -41,7 +44,7 @@ class Blocks:
         self.writer = writer
         self.last = last
 
-    def text(self, text: bytes, stream: str = STREAM, muster: str = "m0", **more: object) -> None:
+    def text(self, text: bytes, stream: str = STREAM, muster: str = "m0", **more: Any) -> None:
         self.last += 1
         block = m.Block(
             muster_epoch=1,
@@ -80,7 +83,7 @@ class Blocks:
 
 
 @pytest.fixture
-def blocks(tmp_path: Path):
+def blocks(tmp_path: Path) -> Iterator[Blocks]:
     with LogWriter(tmp_path) as writer:
         yield Blocks(writer)
 
@@ -117,7 +120,7 @@ def test_rows_are_in_files_by_trial_muster_and_stream_once_they_are_durable(bloc
     assert set(hive.column("muster").to_pylist()) == {"m0"}
     assert hive.column("row").to_pylist() == hive.column("i").to_pylist() == list(range(50))
     [file] = tmp_path.rglob("*core-3/*.parquet")
-    units = parquet.json.loads(pq.read_schema(file).metadata[parquet.METADATA])
+    units = json.loads(pq.read_schema(file).metadata[parquet.METADATA])
     assert units == {
         "muster": "m0",
         "stream": STREAM,
@@ -133,7 +136,7 @@ def test_units_that_were_not_reported_are_not_there(blocks: Blocks, tmp_path: Pa
     blocks.text(rows(0, 2))
     blocks.flush()
     [file] = tmp_path.rglob("*.parquet")
-    assert set(parquet.json.loads(pq.read_schema(file).metadata[parquet.METADATA])) == {"muster", "stream", "core"}
+    assert set(json.loads(pq.read_schema(file).metadata[parquet.METADATA])) == {"muster", "stream", "core"}
 
 
 def test_lines_cut_anywhere_between_blocks_are_whole_again(blocks: Blocks, tmp_path: Path) -> None:
@@ -309,7 +312,7 @@ def test_a_crash_around_the_commit_neither_loses_nor_repeats(
     def crash(*_: object) -> None:
         raise CrashError
 
-    target = (Ledger, "commit") if moment == "before the ledger" else (Path, "rename")
+    owner, name = (Ledger, "commit") if moment == "before the ledger" else (Path, "rename")
     writer._over = True
     with writer._changed:
         writer._changed.notify_all()
@@ -317,7 +320,7 @@ def test_a_crash_around_the_commit_neither_loses_nor_repeats(
     block = m.Block(
         muster_epoch=1, shepherd_epoch=1, spool=SPOOL, seq=2, label="0001-1", stream=STREAM, form="text", columns=NAMES
     )
-    monkeypatch.setattr(*target, crash)
+    monkeypatch.setattr(owner, name, crash)
     with pytest.raises(CrashError):
         writer._write("m0", SPOOL, [parquet.ReceivedBlock(block, memoryview(rows(10, 10)))])
     monkeypatch.undo()

@@ -8,7 +8,9 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from mustherd.store.catalog import list_experiments, summary_of
 from mustherd.store.store import DATABASE, OwnedError, Store, StoreError
 from mustherd.terms import Energy, Facts, KnobInfo, LoadReport, Reading
 from mustherd.trial import Trial, TrialKind, TrialState
+from tests.typed import some
 
 
 class Time:
@@ -36,7 +39,7 @@ def now() -> Time:
 
 
 @pytest.fixture
-def store(tmp_path: Path, now: Time):
+def store(tmp_path: Path, now: Time) -> Iterator[Store]:
     with Store.create(
         tmp_path / "exp", name="exp", definition="name: exp\r\n", resolved={"a": [1, None]}, digest="d1", now=now
     ) as made:
@@ -101,7 +104,8 @@ def test_the_tables_can_be_queried_by_hand(store: Store) -> None:
 
 
 def test_numbers_of_numpy_and_not_numbers_are_kept(store: Store) -> None:
-    trial = store.start(store.add(Trial(number=1, kind=TrialKind.SEARCH, settings={"dvfs": np.int64(1200)})), "m0")
+    settings: Any = {"dvfs": np.int64(1200)}
+    trial = store.start(store.add(Trial(number=1, kind=TrialKind.SEARCH, settings=settings)), "m0")
     trial.load_report = measured_load()
     trial.load_report.read_us["p99"] = math.nan
     store.finish(ended(trial, TrialState.INVALID, read_p99_us=math.nan, energy_joules=np.float64(3.5), x=math.inf))
@@ -110,7 +114,7 @@ def test_numbers_of_numpy_and_not_numbers_are_kept(store: Store) -> None:
     assert found.metrics["energy_joules"] == 3.5
     assert math.isnan(found.metrics["read_p99_us"])
     assert math.isnan(found.metrics["x"])
-    assert math.isnan(found.load_report.read_us["p99"])
+    assert math.isnan(some(found.load_report).read_us["p99"])
     assert store._read("select read_p99_us, energy_joules from trial") == [(None, 3.5)]
 
 
@@ -194,7 +198,7 @@ def test_the_folder_keeps_the_definition_verbatim(store: Store) -> None:
 
 
 def test_create_refuses_what_is_there(store: Store, tmp_path: Path) -> None:
-    args = {"name": "x", "definition": "", "resolved": {}, "digest": ""}
+    args: dict[str, Any] = {"name": "x", "definition": "", "resolved": {}, "digest": ""}
     with pytest.raises(StoreError, match="already holds an experiment"):
         Store.create(store.folder, **args)
     other = tmp_path / "other"
@@ -281,7 +285,7 @@ def test_status_plan_phase_and_verdict(store: Store) -> None:
     assert found.plan == {"baseline": 4, "search": 30}
     assert found.verdict == {"verdict": "met", "saving_percent": 40.5}
     with pytest.raises(StoreError):
-        store.set_status("dancing")
+        store.set_status("dancing")  # type: ignore[arg-type]
 
 
 def test_wall_time_adds_up_over_runs_that_ended_and_runs_that_died(store: Store, now: Time) -> None:

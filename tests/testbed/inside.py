@@ -10,16 +10,20 @@ import socket
 import struct
 import subprocess
 import time
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mustherd.daemon import StopSignals
 from mustherd.muster import service
+from mustherd.node.clock import Clock
+from mustherd.node.knob import Knob
 from mustherd.node.linux import LinuxNode, LinuxOptions, doctor
 from mustherd.node.linux import msr as m
 from mustherd.node.linux.msr import Msr
+from mustherd.node.linux.niclog import NicLog
 from mustherd.node.linux.tree import Tree, TreeError
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.terms import Setting
@@ -27,6 +31,8 @@ from mustherd.testing.clock import ClockContract
 from mustherd.testing.knob import KnobContract
 from mustherd.testing.node import NodeContract
 from mustherd.wire.endpoints import ShepherdEndpoint
+from tests.typed import some
+from tests.waiting import until
 
 EFER, APIC_BASE = 0xC0000080, 0x1B
 CPUFREQ = Path("/sys/devices/system/cpu")
@@ -64,7 +70,7 @@ def rx_usecs() -> int:
     return ioctl(0x0E)
 
 
-def node(**options) -> LinuxNode:
+def node(**options: Any) -> LinuxNode:
     return LinuxNode(LinuxOptions(idle_seconds=0, interface="e1000e", **options))
 
 
@@ -74,7 +80,7 @@ class OnKernel(KnobContract):
     """Set before each test, so that nothing but the test moves the knob."""
 
     @pytest.fixture
-    def knob(self):
+    def knob(self) -> Iterator[Knob]:
         knob = next(k for k in node().knobs if k.info.name == self.name)
         original = knob.read()
         if self.first >= 0:
@@ -83,15 +89,15 @@ class OnKernel(KnobContract):
         knob.write(original)
 
     @pytest.fixture
-    def same_knob(self, knob):
+    def same_knob(self, knob: Knob) -> Knob:
         return next(k for k in node().knobs if k.info.name == self.name)
 
     @pytest.fixture
-    def settle(self):
+    def settle(self) -> Callable[[], None]:
         return lambda: None
 
     @pytest.fixture
-    def overwrite(self, same_knob):
+    def overwrite(self, same_knob: Knob) -> Callable[[int], object]:
         return same_knob.write
 
 
@@ -99,10 +105,10 @@ class TestItrDelay(OnKernel):
     name = "itr-delay"
 
     @pytest.fixture
-    def overwrite(self):
+    def overwrite(self) -> Callable[[int], object]:
         return lambda value: ioctl(0x0F, value)
 
-    def test_the_driver_s_rounding_is_as_foretold(self, knob) -> None:
+    def test_the_driver_s_rounding_is_as_foretold(self, knob: Knob) -> None:
         info = knob.info
         for value in (*info.values, *range(info.low, 400), *range(400, info.high, 97), 9999, info.high):
             knob.write(value)
@@ -113,7 +119,7 @@ class TestDvfs(OnKernel):
     name = "dvfs"
     first = 1600
 
-    def test_by_the_userspace_governor(self, knob) -> None:
+    def test_by_the_userspace_governor(self, knob: Knob) -> None:
         knob.write(2000)
         for cpu in range(4):
             assert (CPUFREQ / f"cpu{cpu}/cpufreq/scaling_governor").read_text() == "userspace\n"
@@ -130,24 +136,24 @@ class TestTxRing(OnKernel):
 
 class TestClock(ClockContract):
     @pytest.fixture
-    def clock(self):
+    def clock(self) -> Clock:
         return node().clock
 
     @pytest.fixture
-    def wait(self):
+    def wait(self) -> Callable[[float], None]:
         return time.sleep
 
 
 class TestNode(NodeContract):
     @pytest.fixture
-    def node(self):
+    def node(self) -> LinuxNode:
         return node()
 
     @pytest.fixture
-    def live(self):
+    def live(self) -> Callable[[float], None]:
         return time.sleep
 
-    def test_facts(self, node) -> None:
+    def test_facts(self, node: LinuxNode) -> None:
         facts, text = node.facts, node.facts.text
         assert facts.nic_driver == "e1000e"
         assert text["interface_address"].startswith("10.10.1.2/24")
@@ -155,18 +161,19 @@ class TestNode(NodeContract):
         assert (facts.cores, text["threads_per_core"], text["smt"]) == (2, "2", "on")
         assert text["frequency_driver"] == "acpi-cpufreq"
         assert text["nic_firmware"]
-        assert facts.tsc_khz > 100_000
+        assert some(facts.tsc_khz) > 100_000
         assert text["energy"].startswith("none: powercap has no package zone; package 0's energy register")
         assert node.meter is None
 
     def test_a_node_is_chosen_by_its_address(self) -> None:
-        assert LinuxNode(LinuxOptions(idle_seconds=0, interface="10.10.1.0/24")).interface.name == "eth0"
+        assert some(LinuxNode(LinuxOptions(idle_seconds=0, interface="10.10.1.0/24")).interface).name == "eth0"
 
 
 def sampled(driver: str, interface: str) -> tuple[tuple[str, ...], dict[str, float], dict[str, int]]:
     """Columns of a NIC's log, what they add up to while a hundred frames are sent, and what the kernel counted."""
     node = LinuxNode(LinuxOptions(idle_seconds=0, interface=driver, nic_log="on"))
     [logger] = node.loggers
+    assert isinstance(logger, NicLog)
     counters = Path(f"/sys/class/net/{interface}/statistics")
     try:
         before = {name: int((counters / name).read_text()) for name in ("tx_packets", "tx_bytes")}
@@ -175,9 +182,9 @@ def sampled(driver: str, interface: str) -> tuple[tuple[str, ...], dict[str, flo
             raw.bind((interface, 0x88B5))
             for _ in range(100):
                 raw.send(b"\xff" * 6 + bytes(6) + b"\x88\xb5" + bytes(986))
-        wait_for(lambda: int((counters / "tx_packets").read_text()) >= before["tx_packets"] + 100)
+        until(lambda: int((counters / "tx_packets").read_text()) >= before["tx_packets"] + 100)
         began = logger._next
-        wait_for(lambda: logger._next >= began + 30)
+        until(lambda: logger._next >= began + 30)
         after = {name: int((counters / name).read_text()) for name in before}
         columns = logger.read().columns
         told = {name: [v for v in values if not math.isnan(v)] for name, values in columns.items()}
@@ -235,7 +242,7 @@ def test_a_cpu_that_goes_offline_is_left_out_and_set_when_it_is_back() -> None:
 
 def test_the_doctor() -> None:
     # New rings have reset the adapter.
-    wait_for(lambda: Path("/sys/class/net/eth0/operstate").read_text() == "up\n")
+    until(lambda: Path("/sys/class/net/eth0/operstate").read_text() == "up\n")
     checks = {c.name: c for c in doctor.examine(LinuxOptions(interface="eth0"), doctor.Wanted(driver="e1000e"))}
     assert {checks[n].status for n in ("nic driver", "link", "itr-delay", "dvfs")} == {doctor.Status.OK}, checks
     for name, tag in (("intlog", "driver"), ("smt", "smt"), ("program memcached", "memcached"), ("kernel", "kernel")):
@@ -252,16 +259,16 @@ def test_killed_in_mid_decision_and_restored_by_the_next_start() -> None:
     # Both lives are made before there is a thread or a socket here.
     gate, opened = os.pipe()
     killed = spawn(lambda: live(dies_at=3))
-    restoring = spawn(lambda: os.read(gate, 1) and live())
+    restoring = spawn(lambda: live(when=gate))
     shepherd = Shepherd(ShepherdEndpoint())
     shepherd.start()
     try:
-        wait_for(lambda: "vm-1" in shepherd.musters())
+        until(lambda: "vm-1" in shepherd.musters())
         held = int(status(killed)["CapEff"], 16)
         assert held == 1 << 1 | 1 << 12 | 1 << 17 | 1 << 38
         assert status(killed)["NoNewPrivs"] == "1"
         wanted = (Setting("node-0", "itr-delay", 250), Setting("node-0", "dvfs", 1600))
-        future: Future = shepherd.decide("vm-1", wanted)
+        future = shepherd.decide("vm-1", wanted)
         assert os.waitstatus_to_exitcode(os.waitpid(killed, 0)[1]) == -signal.SIGKILL
         future.cancel()
         # In the middle: the card and the first CPU are changed, the last CPU is not.
@@ -271,7 +278,7 @@ def test_killed_in_mid_decision_and_restored_by_the_next_start() -> None:
         assert {row["knob"] for row in journal()} == {"itr-delay", "dvfs"}
         shepherd.stop()
         os.write(opened, b"x")
-        wait_for(lambda: not journal())
+        until(lambda: not journal())
         assert rx_usecs() == original["itr-delay"]
         assert {(CPUFREQ / f"cpu{c}/cpufreq/scaling_governor").read_text() for c in range(4)} == {governor}
         assert {k.info.name: k.read() for k in node().knobs} == original
@@ -286,8 +293,13 @@ def test_killed_in_mid_decision_and_restored_by_the_next_start() -> None:
                 continue
 
 
-def live(dies_at: int = 0) -> None:
-    """A muster as its unit starts it; with `dies_at` it is killed at that write of a file, and its guardian with it."""
+def live(dies_at: int = 0, when: int | None = None) -> None:
+    """A muster as its unit starts it, once there is something to read from `when`.
+
+    With `dies_at` it is killed at that write of a file, and its guardian with it.
+    """
+    if when is not None:
+        os.read(when, 1)
     write = Tree.write_bytes
     count = 0
 
@@ -300,11 +312,11 @@ def live(dies_at: int = 0) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         write(tree, path, content)
 
-    Tree.write_bytes = deadly
+    setattr(Tree, "write_bytes", deadly)  # noqa: B010 - this process ends with it
     os._exit(service.serve(CONFIG, StopSignals))
 
 
-def spawn(act) -> int:
+def spawn(act: Callable[[], object]) -> int:
     pid = os.fork()
     if pid == 0:
         try:
@@ -319,12 +331,5 @@ def status(pid: int) -> dict[str, str]:
     return {name: value.strip() for name, _, value in lines}
 
 
-def journal() -> list[dict]:
-    return json.loads((STATE / "originals.json").read_text())["originals"]
-
-
-def wait_for(fact, seconds: float = 90.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not fact():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+def journal() -> list[dict[str, Any]]:
+    return list(json.loads((STATE / "originals.json").read_text())["originals"])

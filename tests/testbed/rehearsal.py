@@ -28,8 +28,10 @@ PARTS = (
     "mustherd",
     "pyproject.toml",
     "requirements.lock",
+    "README.md",
+    "LICENSE",
+    "examples",
 )
-PARTS += ("README.md", "LICENSE", "examples")
 OPEN_FILES = 16000
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
 

@@ -154,8 +154,8 @@ class Site:
         git = ("git", "-C", tree, "-c", "user.name=t", "-c", "user.email=t@example.org")
         run(*git, "init", "--quiet")
         revisions = []
-        for content in (text + "this does not compile;\n", text):
-            main.write_text(content)
+        for source in (text + "this does not compile;\n", text):
+            main.write_text(source)
             run(*git, "add", ".")
             run(*git, "commit", "--quiet", "--message", "A stand-in")
             revisions.append(run(*git, "rev-parse", "HEAD").strip())

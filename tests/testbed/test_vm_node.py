@@ -1,6 +1,7 @@
 """The Linux node on a real kernel, in a small virtual machine: `make test-vm`."""
 
 import re
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -10,12 +11,12 @@ pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
-def vm(tmp_path_factory: pytest.TempPathFactory):
+def vm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vm]:
     with Vm(tmp_path_factory.mktemp("vm")) as vm:
         yield vm
 
 
-def test_keeps_its_contracts_and_survives_being_killed(vm, record_property) -> None:
+def test_keeps_its_contracts_and_survives_being_killed(vm: Vm, record_property: Callable[[str, object], None]) -> None:
     """All of inside.py, in one go: an interpreter takes seconds to start in there."""
     command = "cd /src && python3 -m pytest -q -c /dev/null --rootdir /src -p no:cacheprovider tests/testbed/inside.py"
     code, said = vm.run(command, seconds=600)

@@ -64,7 +64,12 @@ def test_a_tunnel_carries_bytes_both_ways_until_both_have_ended(tmp_path: Path, 
             head += client.recv(1)
         assert b" 200 " in head
         sent = bytes(range(256)) * 4000
-        writer = threading.Thread(target=lambda: (client.sendall(sent), client.shutdown(socket.SHUT_WR)))
+
+        def send() -> None:
+            client.sendall(sent)
+            client.shutdown(socket.SHUT_WR)
+
+        writer = threading.Thread(target=send)
         writer.start()
         assert b"".join(iter(lambda: client.recv(65536), b"")) == sent
         writer.join()

@@ -24,6 +24,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+BASE = str(getattr(sys, "_base_executable", sys.executable))
+"""The interpreter that a virtual environment was made from."""
 CACHE = Path(os.environ.get("MUSTHERD_TESTBED_CACHE", Path.home() / ".cache/mustherd")) / "vm"
 
 MODULES = ("e1000e", "virtio_pci", "virtio_net", "msr", "acpi-cpufreq", "cpufreq_userspace", "cpufreq_ondemand")
@@ -207,13 +209,13 @@ def acpi_table() -> Path:
 
 def _base() -> Iterable[tuple[str, Path | bytes, int]]:
     """Path, content and mode of every file but this checkout's."""
-    yield "init", INIT.replace("{bin}", str(Path(sys._base_executable).parent)).encode(), 0o755
+    yield "init", INIT.replace("{bin}", str(Path(BASE).parent)).encode(), 0o755
     busybox = Path(shutil.which("busybox") or "")
     yield "bin/busybox", busybox, 0o755
     yield from _modules()
     files: dict[str, Path] = {}
-    interpreter = Path(sys._base_executable).resolve()
-    files[str(Path(sys._base_executable).parent / "python3")] = interpreter
+    interpreter = Path(BASE).resolve()
+    files[str(Path(BASE).parent / "python3")] = interpreter
     files[str(interpreter)] = interpreter
     stdlib = Path(sysconfig.get_path("stdlib"))
     for path in stdlib.rglob("*"):
@@ -236,7 +238,8 @@ def _source() -> Iterable[tuple[str, Path | bytes, int]]:
     for top in ("mustherd", "tests/node", "tests/muster", "tests/testbed"):
         for path in (ROOT / top).rglob("*.py"):
             yield f"{SOURCE.lstrip('/')}/{path.relative_to(ROOT)}", path, 0o644
-    yield f"{SOURCE.lstrip('/')}/tests/__init__.py", b"", 0o644
+    for name in ("__init__", "typed", "waiting"):
+        yield f"{SOURCE.lstrip('/')}/tests/{name}.py", ROOT / f"tests/{name}.py", 0o644
 
 
 def _modules() -> Iterable[tuple[str, Path | bytes, int]]:
