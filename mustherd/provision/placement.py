@@ -1,7 +1,6 @@
 """Who makes the load and which servers it goes to, read from an inventory by Ansible; no node is contacted."""
 
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import Any
 from mustherd.load.address import Address
 from mustherd.load.placement import Layout, Place
 from mustherd.provision.inventory import InventoryError
+from mustherd.provision.runner import signals_given_back
 
 LEADER, AGENTS, MUSTERS = "loadgen_leader", "loadgen_agents", "musters"
 
@@ -31,7 +31,7 @@ ASKED = {
 
 
 def read(inventory: Path) -> Layout | None:
-    """The layout of an inventory's load; None where nobody leads one. Raises InventoryError."""
+    """The layout of an inventory's load; None where nobody leads one. InventoryError; KeyboardInterrupt at Ctrl-C."""
     hosts = _variables(inventory)
     leaders = [name for name, told in hosts.items() if LEADER in told["groups"]]
     if not leaders:
@@ -78,28 +78,25 @@ def _variables(inventory: Path) -> dict[str, dict[str, Any]]:
         return True
 
     told = ", ".join(f"'{name}': {expression}" for name, expression in ASKED.items())
-    held = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with tempfile.TemporaryDirectory(prefix="mustherd-") as private:
-            play = [
-                {
-                    "hosts": f"{MUSTERS}:{LEADER}:{AGENTS}",
-                    "gather_facts": False,
-                    "tasks": [{"ansible.builtin.debug": {"var": "told"}, "vars": {"told": "{{ {" + told + "} }}"}}],
-                }
-            ]
-            answer = ansible_runner.run(
-                private_data_dir=private,
-                playbook=play,
-                inventory=str(inventory.resolve()),
-                envvars={"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"},
-                event_handler=handle,
-                quiet=True,
-            )
-            said = answer.stdout.read() if answer.rc else ""
-    finally:
-        for number, handler in held.items():
-            signal.signal(number, handler)
+    with signals_given_back(), tempfile.TemporaryDirectory(prefix="mustherd-") as private:
+        play = [
+            {
+                "hosts": f"{MUSTERS}:{LEADER}:{AGENTS}",
+                "gather_facts": False,
+                "tasks": [{"ansible.builtin.debug": {"var": "told"}, "vars": {"told": "{{ {" + told + "} }}"}}],
+            }
+        ]
+        answer = ansible_runner.run(
+            private_data_dir=private,
+            playbook=play,
+            inventory=str(inventory.resolve()),
+            envvars={"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"},
+            event_handler=handle,
+            quiet=True,
+        )
+        said = answer.stdout.read() if answer.rc else ""
+    if answer.status == "canceled":
+        raise KeyboardInterrupt
     if errors or answer.rc:
         why = errors[0] if errors else " ".join(line.strip() for line in said.splitlines() if "ERROR" in line)[:500]
         raise InventoryError(f"{inventory} can't be read: {why or 'ansible-playbook failed without a word'}")

@@ -1,10 +1,12 @@
 """Playbooks run from Python, through ansible-runner."""
 
+import contextlib
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,31 +70,25 @@ def run(
 
     keep = artifacts or project / "artifacts"
     words = [*(["--tags", ",".join(tags)] if tags else []), *(["--check", "--diff"] if check else [])]
-    # ansible-runner takes the signals over and does not give them back.
-    held = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with tempfile.TemporaryDirectory(prefix="mustherd-") as private:
-            answer = ansible_runner.run(
-                private_data_dir=private,
-                project_dir=str(project.resolve()),
-                artifact_dir=str(keep.resolve()),
-                rotate_artifacts=KEPT_RUNS,
-                playbook=playbook,
-                inventory=str(inventory.resolve()),
-                limit=limit or None,
-                extravars=dict(extra_vars or {}),
-                cmdline=" ".join(words) or None,
-                envvars={
-                    "ANSIBLE_NOCOLOR": "1",
-                    "ANSIBLE_CONFIG": str((project / "ansible.cfg").resolve()),
-                    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-                },
-                event_handler=handle,
-                quiet=True,
-            )
-    finally:
-        for number, handler in held.items():
-            signal.signal(number, handler)
+    with signals_given_back(), tempfile.TemporaryDirectory(prefix="mustherd-") as private:
+        answer = ansible_runner.run(
+            private_data_dir=private,
+            project_dir=str(project.resolve()),
+            artifact_dir=str(keep.resolve()),
+            rotate_artifacts=KEPT_RUNS,
+            playbook=playbook,
+            inventory=str(inventory.resolve()),
+            limit=limit or None,
+            extravars=dict(extra_vars or {}),
+            cmdline=" ".join(words) or None,
+            envvars={
+                "ANSIBLE_NOCOLOR": "1",
+                "ANSIBLE_CONFIG": str((project / "ansible.cfg").resolve()),
+                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            },
+            event_handler=handle,
+            quiet=True,
+        )
     if answer.status == "canceled":
         raise KeyboardInterrupt
     stats: Mapping[str, Mapping[str, int]] = answer.stats or {}
@@ -104,6 +100,20 @@ def run(
     return PlaybookResult(
         answer.rc, tuple(failures), dict(stats.get("changed") or {}), Path(answer.config.artifact_dir)
     )
+
+
+@contextlib.contextmanager
+def signals_given_back() -> Iterator[None]:
+    """Give SIGINT and SIGTERM their handlers again: ansible-runner takes them over, in the main thread alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in held.items():
+            signal.signal(number, handler)
 
 
 def _without_hosts(answer: Any) -> Failure:

@@ -13,6 +13,8 @@ from tests.fakes import MemorySink
 from tests.herding import muster, shepherd
 from tests.waiting import until
 
+pytestmark = pytest.mark.herd
+
 
 @pytest.fixture
 def herd(tmp_path: Path) -> Iterator[mustherd.HerdClient]:

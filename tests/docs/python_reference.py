@@ -110,9 +110,8 @@ def _said(text: str) -> str:
 def _signature(name: str, tree: Function, width: int = WIDTH) -> str:
     given = tree.args
     given.args = [argument for argument in given.args if argument.arg not in ("self", "cls")]
-    for argument in (*given.args, *given.kwonlyargs, *filter(None, (given.vararg, given.kwarg))):
-        if isinstance(argument.annotation, ast.Constant):
-            argument.annotation = ast.parse(str(argument.annotation.value), mode="eval").body
+    for argument in (*given.args, *given.kwonlyargs, *(a for a in (given.vararg, given.kwarg) if a)):
+        argument.annotation = argument.annotation and ast.Name(_unquoted(argument.annotation))
     returns = _unquoted(tree.returns)
     end = "" if returns == "None" else f" -> {returns}"
     defaults = [*[None] * (len(given.args) - len(given.defaults)), *given.defaults]
