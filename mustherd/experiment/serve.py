@@ -3,9 +3,11 @@
 import contextlib
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from mustherd.definition import loads
+from mustherd.errors import UserError
 from mustherd.experiment.external_load import outside_load
 from mustherd.experiment.loop import Conductor
 from mustherd.experiment.running import announce
@@ -18,6 +20,12 @@ from mustherd.wire.endpoints import Ports, ShepherdEndpoint
 from mustherd.wire.keys import for_shepherd
 
 log = logging.getLogger(__name__)
+
+
+class BrokenError(UserError):
+    """A thread that everybody depends on has ended unasked; the message says which and why."""
+
+    exit_code = 3
 
 
 def serve(
@@ -33,8 +41,40 @@ def serve(
     """Run a shepherd until it is stopped or its experiment has ended; gives the exit code of the process.
 
     Rows of logs go to the experiment's folder, or without one to `logs_folder`, or are not asked for.
-    Raises KeysError, WireError, and with an experiment StoreError, DefinitionError, PolicyError.
+    Raises KeysError, WireError, BrokenError, and with an experiment StoreError, DefinitionError, PolicyError.
     """
+    faults: list[str] = []
+
+    def broken(fault: str) -> None:
+        faults.append(fault)
+        stop.set()
+
+    code = _serve(
+        folder,
+        logs_folder=logs_folder,
+        listen=listen,
+        ports=ports,
+        keys_folder=keys_folder,
+        expected=expected,
+        stop=stop,
+        broken=broken,
+    )
+    if faults:
+        raise BrokenError(f"{faults[0]}; this process ends, so that nothing goes on by half")
+    return code
+
+
+def _serve(
+    folder: Path | None,
+    *,
+    logs_folder: Path | None,
+    listen: str,
+    ports: Ports,
+    keys_folder: Path | None,
+    expected: int,
+    stop: threading.Event,
+    broken: Callable[[str], None],
+) -> int:
     keep_pages()
     keys = for_shepherd(keys_folder) if keys_folder is not None else None
     with contextlib.ExitStack() as stack:
@@ -42,15 +82,16 @@ def serve(
         if folder is not None:
             store = stack.enter_context(Store.open(folder))
             stack.enter_context(store.own())
-            logs = stack.enter_context(LogWriter(store.folder))
+            logs = stack.enter_context(LogWriter(store.folder, broken=broken))
         elif logs_folder is not None:
-            logs = stack.enter_context(LogWriter(logs_folder))
+            logs = stack.enter_context(LogWriter(logs_folder, broken=broken))
         end = ShepherdEndpoint(listen, ports, keys)
         shepherd = Shepherd(
             end,
             experiment=store.experiment().name if store is not None else "",
             folder=str(folder) if folder is not None else "",
             sink=logs,
+            broken=broken,
         )
         shepherd.start()
         stack.callback(shepherd.stop)

@@ -5,6 +5,9 @@ import numpy as np
 from mustherd.rowlog.accounting import BUFFER_FULL, GAP, OTHER_READER, StreamPosition
 from mustherd.rowlog.parse import Lines, column
 
+GAP_MOST = 1_000_000_000
+"""Rows that may be missing between two: at 200,000 a second more than an hour's."""
+
 
 def number_rows(
     place: StreamPosition, found: Lines, *, every: int, begins: int, overrun: bool
@@ -32,11 +35,13 @@ def number_rows(
     first = int(i[0]) - place.last_i
     anew = place.last_i < 0 and not begins
     steps[0] = 1 if anew else first
+    # Of rows that many times beyond what any source holds nobody can say how many there were: one at least.
+    steps[steps > GAP_MOST] = 1 + every
     back = steps <= 0
     if begins and place.last_i >= 0 and not back[0] and begins > int(back.sum()):
         # Emptied in between, and the new numbers happen to lie above the old ones.
         back[0] = True
-    steps[back] = i[back] + 1
+    steps[back] = np.where(i[back] < GAP_MOST, i[back] + 1, 1 + every)
     clears = int(back.sum())
     account.clears += clears
     if begins and clears > begins:

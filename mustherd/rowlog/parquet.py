@@ -10,6 +10,7 @@ node didn't report isn't there).
 Lines that are no rows lie beside it as `...malformed`, byte for byte.
 """
 
+import hashlib
 import json
 import threading
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,7 +29,7 @@ from mustherd.node.intlog import core_of
 from mustherd.rowlog import parse
 from mustherd.rowlog.accounting import GAP, StreamPosition
 from mustherd.rowlog.ledger import DRAFT, PartFile
-from mustherd.rowlog.numbering import number_rows
+from mustherd.rowlog.numbering import GAP_MOST, number_rows
 from mustherd.wire import codec
 from mustherd.wire.messages import Block
 
@@ -43,6 +45,9 @@ MAX_NAME = 200
 METADATA = b"mustherd"
 
 MALFORMED = ".malformed"
+
+RESERVED = {"row", "trial", "muster", "stream"}
+"""Columns that a file or the folders above it have already."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +105,14 @@ def write(
     units: Mapping[str, float],
     pool: Executor,
 ) -> Written:
-    """Write blocks of one stream and label that follow one another; `place` is changed. OSError: drafts stay behind."""
+    """Write blocks of one stream and label that follow one another; `place` is changed.
+
+    OSError where the disk doesn't take them, ValueError and what else an odd block may bring where they are no rows:
+    drafts stay behind.
+    """
     first = blocks[0].block
+    for arrived in blocks:
+        _check_columns(arrived.block.columns)
     writer = _Writer(logs, muster, first, units)
     if first.form == "columns":
         _take_columns(blocks, place, writer)
@@ -111,11 +122,45 @@ def write(
     return Written(writer.finish(), place)
 
 
+def set_aside(logs: Path, muster: str, blocks: Sequence[ReceivedBlock], place: StreamPosition) -> Written:
+    """Keep blocks that `write` can't as they came, every line of them counted; `place` is changed. Raises OSError."""
+    first = blocks[0].block
+    try:
+        safe_name(first.stream)
+    except ValueError:
+        # The ledger has the whole name.
+        digest = hashlib.sha256(first.stream.encode("utf-8", "surrogatepass")).hexdigest()
+        first = msgspec.structs.replace(first, stream=f"odd-{digest[:32]}")
+    writer = _Writer(logs, muster, first, {}, stream=blocks[0].block.stream)
+    writer.forget_drafts()
+    if place.fragment:
+        _set_aside(parse.CUT, place.fragment + b"\n", place, writer)
+    place.fragment, place.fragment_is_aside = b"", False
+    for arrived in blocks:
+        lines = max(1, bytes(arrived.rows).count(b"\n"))
+        place.account.received += lines
+        place.account.malformed[parse.ODD] = place.account.malformed.get(parse.ODD, 0) + lines
+        writer.aside([bytes(arrived.rows)])
+    return Written(writer.finish(), place)
+
+
+def _check_columns(names: Sequence[str]) -> None:
+    """ValueError for columns that no file can have."""
+    if len(set(names)) != len(names):
+        raise ValueError("a column comes twice")
+    if taken := RESERVED.intersection(names):
+        raise ValueError(f"a column is called {taken.pop()}, as one of ours")
+
+
 class _Writer:
     """Files of one stream, named after the first block in them."""
 
-    def __init__(self, logs: Path, muster: str, first: Block, units: Mapping[str, float]) -> None:
+    def __init__(
+        self, logs: Path, muster: str, first: Block, units: Mapping[str, float], *, stream: str | None = None
+    ) -> None:
+        """`stream` is the name in the ledger, where no folder can have it."""
         self._logs = logs
+        self._stream = first.stream if stream is None else stream
         self._muster = muster
         self._first = first
         self._units = units
@@ -137,7 +182,7 @@ class _Writer:
         constant = [name for name in table.column_names if name in IDLE_COLUMNS]
         whole = [f.name for f in table.schema if pa.types.is_integer(f.type) and f.name not in (*constant, "row")]
         encodings = dict.fromkeys(["row", *whole], "DELTA_BINARY_PACKED")
-        file = self._file(f"{self._first.seq:012d}{f'-{len(self._parts)}' if self._parts else ''}.parquet")
+        file = self._file(f"{f'-{len(self._parts)}' if self._parts else ''}.parquet")
         pq.write_table(
             table,
             file,
@@ -152,6 +197,11 @@ class _Writer:
             files.sync(written)
         self._add(file, int(rows[0]), len(rows))
 
+    def forget_drafts(self) -> None:
+        """What an attempt to write the same blocks has left."""
+        for path in (self._logs / self._folder).glob(f"{self._first.seq:012d}*{DRAFT}"):
+            path.unlink()
+
     def aside(self, lines: Sequence[bytes]) -> None:
         """Lines that are no rows."""
         self._aside.extend(lines)
@@ -159,7 +209,7 @@ class _Writer:
     def finish(self) -> list[PartFile]:
         """Everything is on disk, under draft names."""
         if self._aside:
-            file = self._file(f"{self._first.seq:012d}{MALFORMED}")
+            file = self._file(MALFORMED)
             with file.open("wb") as out:
                 out.writelines(self._aside)
                 files.sync(out)
@@ -168,8 +218,12 @@ class _Writer:
             files.sync_folder(self._logs / self._folder)
         return self._parts
 
-    def _file(self, name: str) -> Path:
+    def _file(self, end: str) -> Path:
         folder = self._logs / self._folder
+        name = f"{self._first.seq:012d}{end}"
+        if (folder / name).exists():
+            # Of another spool of that muster, whose first one was lost: its blocks are numbered from 1 as well.
+            name = f"{self._first.seq:012d}-{self._first.spool:014x}{end}"
         if not self._made:
             self._made = True
             if not folder.exists():
@@ -184,7 +238,7 @@ class _Writer:
                 path=f"{self._folder}/{file.name.removesuffix(DRAFT)}",
                 label=self._first.label,
                 muster=self._muster,
-                stream=self._first.stream,
+                stream=self._stream,
                 first_row=first_row,
                 rows=rows,
                 size=file.stat().st_size,
@@ -206,6 +260,7 @@ def _take_columns(blocks: Sequence[ReceivedBlock], place: StreamPosition, writer
     for arrived in blocks:
         try:
             told = codec.row_columns(arrived.rows)
+            _check_columns(tuple(told.columns))
             lengths = {len(values) for values in told.columns.values()}
             if len(lengths) != 1:
                 raise ValueError("columns differ in length")
@@ -217,11 +272,13 @@ def _take_columns(blocks: Sequence[ReceivedBlock], place: StreamPosition, writer
         count = lengths.pop()
         # A source that counts from its beginning again has lost nothing that could be numbered.
         missing = max(0, told.first - place.last_i - 1) if place.last_i >= 0 else 0
+        if unknown := missing > GAP_MOST:
+            missing = 1
         account.lose(GAP, missing)
         account.produced += count + missing
         account.received += count
         account.written += count
-        first = max(told.first, place.next_row)
+        first = place.next_row + missing if unknown else max(told.first, place.next_row)
         place.next_row, place.last_i = first + count, told.first + count - 1
         table = pa.table(
             {name: pa.array(values, pa.float64(), from_pandas=True) for name, values in told.columns.items()}

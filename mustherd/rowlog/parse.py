@@ -26,6 +26,8 @@ NOT_A_NUMBER = "not-a-number"
 TOO_LARGE = "over-64-bits"
 CUT = "cut"
 """The line has no end: the source stopped in the middle of it."""
+ODD = "odd-block"
+"""The block around it can't be kept as rows: its stream's name or columns make no sense, or reading it failed."""
 ORDER = "order"
 """A timestamp or number that its neighbours rule out."""
 
@@ -34,6 +36,8 @@ LONGEST_LINE = 4096
 
 MOST = 2**64 - 1
 _NEWLINE, _RETURN = b"\n\r"
+NUMBER_MOST = 2**53 - 1
+"""Of a row: no source counts as far, and sums of what lies between stay exact."""
 JUMP = 1_000_000
 """A gap in `i` beyond this is looked at twice."""
 
@@ -65,6 +69,11 @@ def in_order(found: Lines, after: int) -> Lines:
         times = column(table, "timestamp")
         if int(times[0]) <= after or not bool(np.all(times[1:] > times[:-1])):
             keep = _increasing(times, after)
+    if "i" in table.column_names and len(table):
+        numbers = column(table, "i")
+        if int(numbers.max()) > NUMBER_MOST:
+            within = numbers <= NUMBER_MOST
+            keep = within if keep is None else keep & within
     if "i" in table.column_names and len(table) > 2:
         alone = _alone(column(table, "i") if keep is None else column(table, "i")[keep])
         if alone.any():

@@ -1,5 +1,7 @@
 """The writer of logs: takes blocks from the shepherd's thread, makes them durable in threads of its own, says so."""
 
+import copy
+import errno
 import logging
 import os
 import sqlite3
@@ -13,7 +15,7 @@ from typing import Self
 
 from mustherd.node.intlog import packages
 from mustherd.rowlog import parquet
-from mustherd.rowlog.accounting import RowAccounting
+from mustherd.rowlog.accounting import RowAccounting, StreamPosition
 from mustherd.rowlog.ledger import DRAFT, Ledger
 from mustherd.rowlog.parquet import ReceivedBlock
 from mustherd.store.store import LOGS
@@ -29,6 +31,12 @@ IDLE_S = 0.5
 
 AGE_S = 10.0
 """How long rows may wait for company."""
+
+NAME_ERRORS = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
+"""What a file system says of a name, not of itself: trying again changes nothing."""
+
+ODD_TOLD = 100
+"""Streams of which the log says that they are set aside."""
 
 RETRY_S = 2.0
 """Between two attempts to write to a disk that is full or broken."""
@@ -58,8 +66,17 @@ class _Inbox:
 class LogWriter:
     """Keeps the contract of mustherd.shepherd.sink.LogSink; `flush` and `accounts` are for the trials' threads."""
 
-    def __init__(self, folder: Path, now: Callable[[], float] = time.monotonic) -> None:
-        """`folder` is an experiment's. StoreError when its log can't be used."""
+    def __init__(
+        self,
+        folder: Path,
+        now: Callable[[], float] = time.monotonic,
+        *,
+        broken: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`folder` is an experiment's. StoreError when its log can't be used.
+
+        `broken` is called, from any thread, when nothing is written any more, and gets the reason.
+        """
         self._logs = folder / LOGS
         self._ledger = Ledger(self._logs, write=True)
         self._now = now
@@ -70,6 +87,10 @@ class LogWriter:
         self._units: dict[str, dict[str, float]] = {}
         self._over = False
         self._complaint = ""
+        self._odd: set[tuple[str, str]] = set()
+        self._tell_broken = broken
+        self.broken = ""
+        """Why nothing is written any more; empty while all is well."""
         _put_right(self._logs, self._ledger)
         count = min(4, os.cpu_count() or 1)
         self._streams = ThreadPoolExecutor(count, thread_name_prefix="log-stream")
@@ -132,7 +153,7 @@ class LogWriter:
                     inbox.wanted = max(inbox.wanted, number)
                     self._changed.notify_all()
                 left = deadline - self._now()
-                if left <= 0:
+                if left <= 0 or self.broken:
                     return False
                 self._changed.wait(min(left, 0.1))
             return True
@@ -159,6 +180,17 @@ class LogWriter:
         self.close()
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:
+            log.critical("log rows are no longer written", exc_info=True)
+            with self._changed:
+                self._over = True
+                self.broken = f"{type(error).__name__}: {error}"
+                self._changed.notify_all()
+            self._tell_broken(f"log rows are no longer written: {self.broken}")
+
+    def _work(self) -> None:
         while True:
             with self._changed:
                 ready = self._ready()
@@ -183,8 +215,14 @@ class LogWriter:
         """Make blocks durable, or put them back where they were and wait a moment."""
         muster, spool = key
         try:
-            self._write(muster, spool, blocks)
-        except (OSError, sqlite3.Error) as error:
+            try:
+                self._write(muster, spool, blocks)
+            except (OSError, sqlite3.OperationalError):
+                raise
+            except Exception:
+                log.exception("muster %s: a batch of rows is set aside", muster)
+                self._write(muster, spool, blocks, aside=True)
+        except (OSError, sqlite3.OperationalError) as error:
             if not self._complaint:
                 # Once until it is over: each attempt may name another file.
                 self._complaint = str(error)
@@ -208,25 +246,47 @@ class LogWriter:
             self._changed.notify_all()
         self._durable(muster, spool, number)
 
-    def _write(self, muster: str, spool: int, blocks: list[ReceivedBlock]) -> None:
+    def _write(self, muster: str, spool: int, blocks: list[ReceivedBlock], *, aside: bool = False) -> None:
+        """Write and book a batch, or with `aside` keep it as it came."""
         streams: dict[tuple[str, str], list[ReceivedBlock]] = {}
         for arrived in blocks:
             streams.setdefault((arrived.block.label, arrived.block.stream), []).append(arrived)
         places = {key: self._ledger.place(key[0], muster, key[1]) for key in streams}
         units = self._units.get(muster, {})
-        jobs = [
-            self._streams.submit(parquet.write, self._logs, muster, of, places[key], units=units, pool=self._texts)
-            for key, of in streams.items()
-        ]
-        written = [job.exception() or job.result() for job in jobs]
-        for outcome in written:
+        write = self._set_aside if aside else self._write_stream
+        jobs = [self._streams.submit(write, muster, of, places[key], units) for key, of in streams.items()]
+        outcomes = [job.exception() or job.result() for job in jobs]
+        for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
-        files = [part for outcome in written if isinstance(outcome, parquet.Written) for part in outcome.parts]
-        self._ledger.commit(muster, spool, blocks[-1].block.seq, files, places)
+        written = dict(zip(streams, (job.result() for job in jobs), strict=True))
+        files = [part for outcome in written.values() for part in outcome.parts]
+        ends = {key: outcome.place for key, outcome in written.items()}
+        self._ledger.commit(muster, spool, blocks[-1].block.seq, files, ends)
         for part in files:
             path = self._logs / part.path
             path.with_name(path.name + DRAFT).rename(path)
+
+    def _write_stream(
+        self, muster: str, blocks: list[ReceivedBlock], place: StreamPosition, units: dict[str, float]
+    ) -> parquet.Written:
+        """Blocks of one stream; what can't be read is that stream's alone, and set aside. Raises OSError."""
+        before = copy.deepcopy(place)
+        try:
+            return parquet.write(self._logs, muster, blocks, place, units=units, pool=self._texts)
+        except Exception as error:  # whatever a block brings, others' rows must not wait for it
+            if isinstance(error, OSError) and error.errno not in NAME_ERRORS:
+                raise
+            stream = (muster, blocks[0].block.stream)
+            if stream not in self._odd and len(self._odd) < ODD_TOLD:
+                self._odd.add(stream)
+                log.error("muster %s: rows of stream %.80r are set aside: %s", *stream, str(error)[:200])  # noqa: TRY400
+            return self._set_aside(muster, blocks, before)
+
+    def _set_aside(
+        self, muster: str, blocks: list[ReceivedBlock], place: StreamPosition, _units: dict[str, float] | None = None
+    ) -> parquet.Written:
+        return parquet.set_aside(self._logs, muster, blocks, place)
 
 
 def _put_right(logs: Path, ledger: Ledger) -> None:

@@ -51,13 +51,16 @@ class Shepherd:
         folder: str = "",
         sink: LogSink | None = None,
         now: Callable[[], float] = time.monotonic,
+        broken: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """`broken` is called, from any thread, when the shepherd's own thread ends unasked, and gets the reason."""
         self.events: queue.SimpleQueue[HerdEvent] = queue.SimpleQueue()
         self._end = end
         self._now = now
         self._server = ShepherdServer(end, experiment=experiment, folder=folder, sink=sink, tell=self._tell, now=now)
         self._measures = 0
         self._next_complaint = -float("inf")
+        self._broken = broken
         self._asked: deque[tuple[Future[Any], Callable[[], None]]] = deque()
         self._over = False
         self._lock = threading.Lock()
@@ -206,8 +209,9 @@ class Shepherd:
                     self._server.judge(now)
                 last = now
                 self._server.tick(now)
-        except Exception:
-            log.exception("the shepherd's loop broke")
+        except Exception as error:
+            log.critical("the shepherd's loop broke", exc_info=True)
+            self._broken(f"the shepherd's loop broke: {type(error).__name__}: {error}")
         finally:
             self._finish()
 
