@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,8 @@ PATIENCE_S = 20.0
 ROWS = b"0 1\n1 2\n2 3\n"
 
 
-def block(seq: int, stream: str = "s", form: str = "text", spool: int = 7, **more: object) -> m.Block:
-    given = {"columns": ("i", "timestamp"), **more}
+def block(seq: int, stream: str = "s", form: str = "text", spool: int = 7, **more: Any) -> m.Block:
+    given: dict[str, Any] = {"columns": ("i", "timestamp"), **more}
     return m.Block(
         muster_epoch=1, shepherd_epoch=1, spool=spool, seq=seq, label="0001-1", stream=stream, form=form, **given
     )
@@ -44,7 +45,7 @@ ODD_BLOCKS = {
 
 
 @pytest.mark.parametrize("what", ODD_BLOCKS)
-def test_it_is_set_aside_byte_for_byte_and_counted(tmp_path: Path, what: str, caplog) -> None:
+def test_it_is_set_aside_byte_for_byte_and_counted(tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture) -> None:
     one, rows = ODD_BLOCKS[what]
     with LogWriter(tmp_path) as writer:
         put(writer, "bad", one, rows)
