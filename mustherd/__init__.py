@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mustherd.api import list_experiments as list_experiments
     from mustherd.api import open as open
     from mustherd.api import plan as plan
+    from mustherd.api import replay as replay
     from mustherd.api import resume as resume
     from mustherd.api import run as run
     from mustherd.api import stop as stop
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from mustherd.experiment.events import TrialEnded as TrialEnded
     from mustherd.experiment.events import TrialStarted as TrialStarted
     from mustherd.experiment.events import VerdictReached as VerdictReached
+    from mustherd.experiment.load_by_hand import LoadByHand as LoadByHand
     from mustherd.experiment.verdict import Verdict as Verdict
     from mustherd.result import Best as Best
     from mustherd.result import Result as Result
@@ -47,12 +49,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "mustherd.api": "run resume arun aresume plan check open watch stop list_experiments ExperimentFailedError",
+    "mustherd.api": "run resume arun aresume plan check open watch stop list_experiments replay ExperimentFailedError",
     "mustherd.client": "HerdClient",
     "mustherd.definition": "Experiment Plan DefinitionError",
     "mustherd.errors": "UserError",
     "mustherd.experiment.events": "Event PhaseChanged MusterChanged TrialStarted TrialEnded Progress VerdictReached"
     " ExperimentEnded Noted",
+    "mustherd.experiment.load_by_hand": "LoadByHand",
     "mustherd.experiment.verdict": "Verdict",
     "mustherd.result": "Result Best",
     "mustherd.trial": "Trial",

@@ -5,7 +5,7 @@ Whatever a user can cause is a UserError whose message says what to do. Paths ma
 
 import os
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mustherd.definition import Experiment, Plan
     from mustherd.experiment.events import Event
     from mustherd.experiment.local_herd import Operator
+    from mustherd.experiment.recorded import Replay
     from mustherd.store.catalog import Summary
     from mustherd.store.store import Store
 
@@ -199,6 +200,36 @@ def list_experiments(parent: File = EXPERIMENTS) -> "list[Summary]":
     from mustherd.store.catalog import list_experiments as found_in
 
     return found_in(Path(parent))
+
+
+def replay(
+    source: File,
+    searches: Sequence[str] = ("gp", "random"),
+    *,
+    limits: Sequence[str] = (),
+    objective: str = "energy_joules",
+    knobs: Mapping[str, str] | None = None,
+    metrics: Mapping[str, str] | None = None,
+    where: Mapping[str, float] | None = None,
+    default: Mapping[str, int] | None = None,
+    noise: Mapping[str, float] | None = None,
+    trials: int = 30,
+    seeds: int = 10,
+    tell: Callable[[str], object] = lambda _search: None,
+) -> "Replay":
+    """Replay searches on measurements that were made once, over many seeds: how soon each comes near to the optimum.
+
+    `source` is the folder of an experiment that swept its whole space, or a CSV file, whose columns `knobs` and
+    `metrics` name: a knob's as `COLUMN`, or `COLUMN:msr` for words of MSR 0x199; a metric's as `COLUMN` or
+    `COLUMN/COLUMN`; `where` says which rows. `default` are the baseline's settings, `noise` is relative, by metric.
+    `tell` gets each search's name before its turn. Raises ReplayError, StoreError.
+    """
+    from mustherd.experiment.recorded import replay_searches
+
+    return replay_searches(
+        Path(source), searches, limits=limits, objective=objective, knobs=knobs or {}, metrics=metrics or {},
+        where=where or {}, default=default or {}, noise=noise or {}, trials=trials, seeds=seeds, tell=tell,
+    )  # fmt: skip
 
 
 class _Told:

@@ -2,19 +2,16 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from mustherd.errors import UserError
+from mustherd.cli.printing import console, print_json
 
 if TYPE_CHECKING:
-    from mustherd.learn.base import Problem
-    from mustherd.learn.replay import Run, Table
+    from mustherd.experiment.recorded import Replay
 
-
-class ReplayError(UserError):
-    """The measurements, or what is asked of them, can't be used."""
+T = TypeVar("T")
 
 
 def replay(
@@ -47,122 +44,64 @@ def replay(
     ] = False,
 ) -> None:
     """Replay searches on recorded trials: how soon each comes near to the true optimum, and whether its pick holds."""
-    from json import dumps
-
     import msgspec
 
-    from mustherd.learn.registry import SearchError, check, make
-    from mustherd.learn.replay import Table, summarize
-    from mustherd.learn.replay import replay as run
+    from mustherd import api
 
-    try:
-        limits = tuple(_limit(text) for text in limit or [])
-        given = _observations(source) if source.is_dir() else _rows(source, knob or [], metric or [], where or [])
-        table = Table(given)
-        start = {name: _number(value, int) for name, value in _pairs(default or [])}
-        problem = _problem(table, objective, limits, start)
-        optimum = table.optimum(problem)
-        noises = {name: _number(value, float) for name, value in _pairs(noise or [])}
-        runs: dict[str, list[Run]] = {}
-        for method in search or ["gp", "random"]:
-            check(method, problem, {}, peers=True)
-            typer.echo(f"replaying {method}: {seeds} seeds of at most {trials} trials", err=True)
-            runs[method] = run(
-                lambda seed, method=method: make(method, problem, seed=seed, peers=True),  # type: ignore[misc]
-                table, problem, seeds=range(seeds), trials=trials, noise=noises,
-            )  # fmt: skip
-    except (ValueError, KeyError, OSError, SearchError) as error:
-        raise ReplayError(f"{source}: {error}") from None
-    found = {method: summarize(of, optimum.metrics[objective]) for method, of in runs.items()}
+    found = api.replay(
+        source,
+        search or ("gp", "random"),
+        limits=limit or (),
+        objective=objective,
+        knobs=_pairs("knob", knob, str),
+        metrics=_pairs("metric", metric, str),
+        where=_pairs("where", where, float),
+        default=_pairs("default", default, int),
+        noise=_pairs("noise", noise, float),
+        trials=trials,
+        seeds=seeds,
+        tell=lambda name: typer.echo(f"replaying {name}: {seeds} seeds of at most {trials} trials", err=True),
+    )
     if plot is not None:
         from mustherd.report.replays import draw
 
-        draw(runs, trials, plot)
+        draw(found.runs, trials, plot)
     if json:
-        head = {"source": str(source), "settings": len(table), "optimum": msgspec.to_builtins(optimum)}
-        typer.echo(dumps({**head, "searches": {m: msgspec.to_builtins(s) for m, s in found.items()}}, indent=2))
+        searches = {name: msgspec.to_builtins(summary) for name, summary in found.searches.items()}
+        optimum = msgspec.to_builtins(found.optimum)
+        print_json({"source": str(source), "settings": found.settings, "optimum": optimum, "searches": searches})
         return
-    _print(found, optimum.point, optimum.metrics[objective], objective)
+    _print(found)
 
 
-def _limit(text: str) -> Any:
-    from mustherd.definition.limits import limit
-    from mustherd.definition.units import QuantityError
+def _pairs(option: str, texts: Iterable[str] | None, kind: Callable[[str], T]) -> dict[str, T]:
+    """The values of an option that is given as NAME=VALUE, by name."""
+    from mustherd.experiment.recorded import ReplayError
 
-    try:
-        return limit(text)
-    except QuantityError as error:
-        raise ValueError(f"--limit {text!r}: {error}; allowed: {error.allowed}") from None
-
-
-def _pairs(texts: Iterable[str]) -> list[tuple[str, str]]:
-    pairs = []
-    for text in texts:
+    found = {}
+    for text in texts or ():
         name, equals, value = text.partition("=")
         if not equals or not name or not value:
-            raise ValueError(f"{text!r}: write NAME=VALUE")
-        pairs.append((name, value))
-    return pairs
+            raise ReplayError(f"--{option} {text!r}: write NAME=VALUE")
+        try:
+            found[name] = kind(value)
+        except ValueError:
+            raise ReplayError(f"--{option} {text!r}: {value!r} is not a number") from None
+    return found
 
 
-def _number(text: str, kind: type[Any]) -> Any:
-    try:
-        return kind(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not a number") from None
-
-
-def _observations(folder: Path) -> list[Any]:
-    from mustherd.learn.base import Observation
-    from mustherd.store.store import Store
-    from mustherd.trial import TrialKind, TrialState
-
-    with Store.open(folder, read_only=True) as store:
-        trials = store.trials(TrialKind.SEARCH, TrialState.FINISHED)
-    return [Observation(point=trial.settings, metrics=trial.metrics) for trial in trials]
-
-
-def _rows(file: Path, knobs: list[str], metrics: list[str], where: list[str]) -> list[Any]:
-    from mustherd.learn.replay import read_csv
-
-    columns: dict[str, Any] = {}
-    for name, value in _pairs(knobs):
-        column, colon, form = value.partition(":")
-        if colon and form != "msr":
-            raise ValueError(f"{value!r}: a column's values are whole numbers, or with ':msr' words for MSR 0x199")
-        columns[name] = (column, _of_word(name)) if colon else column
-    if not columns or not metrics:
-        raise ValueError("name the columns of a CSV file: --knob NAME=COLUMN ... --metric NAME=COLUMN ...")
-    conditions = {name: _number(value, float) for name, value in _pairs(where)}
-    return read_csv(file, knobs=columns, metrics=dict(_pairs(metrics)), where=conditions)
-
-
-def _of_word(knob: str) -> Callable[[str], int]:
-    from mustherd.definition.knobs import kind_of_knob
-
-    kind = kind_of_knob(knob)
-    return lambda text: kind.value_of_word(int(text, 16))
-
-
-def _problem(table: "Table", objective: str, limits: tuple[Any, ...], default: dict[str, int]) -> "Problem":
-    from mustherd.definition.knobs import kind_of_knob
-
-    return table.problem(objective, limits, default or None, {name: kind_of_knob(name) for name in table.knobs})
-
-
-def _print(found: dict[str, Any], point: dict[str, int], value: float, objective: str) -> None:
-    from rich.console import Console
-
+def _print(found: "Replay") -> None:
     from mustherd.report.table import emit, new_table
 
-    console = Console(highlight=False)
-    settings = ", ".join(f"{name} {setting}" for name, setting in sorted(point.items()))
-    console.print(f"true optimum: {settings}, {objective} {value:.6g}", markup=False)
-    table = new_table(console)
+    terminal = console()
+    settings = ", ".join(f"{name} {setting}" for name, setting in sorted(found.optimum.point.items()))
+    value = found.optimum.metrics[found.objective]
+    terminal.print(f"true optimum: {settings}, {found.objective} {value:.6g}", markup=False)
+    table = new_table(terminal)
     columns = ("search", "to 1 %", "to 5 %", "to 10 %", "seeds within 5 %", "worst", "pick holds", "ms a suggestion")
     for column in columns:
         table.add_column(column)
-    for method, summary in found.items():
+    for method, summary in found.searches.items():
         by = summary.trials_to
         medians = ["never" if by[n]["median"] is None else f"{by[n]['median']:g}" for n in ("1 %", "5 %", "10 %")]
         worst = by["5 %"]["worst"]
@@ -170,4 +109,4 @@ def _print(found: dict[str, Any], point: dict[str, int], value: float, objective
             method, *medians, f"{by['5 %']['share']:.0%}", "never" if worst is None else str(worst),
             f"{summary.picks_within_5:.0%}", f"{summary.suggestion_ms_median:.1f}",
         )  # fmt: skip
-    emit(console, table)
+    emit(terminal, table)

@@ -12,14 +12,14 @@ import mustherd
 import mustherd.data
 
 RUNS = ("run", "resume", "arun", "aresume", "ExperimentFailedError")
-LOOKS = ("open", "watch", "stop", "list_experiments")
+LOOKS = ("open", "watch", "stop", "list_experiments", "replay")
 DEFINITIONS = ("Experiment", "check", "plan", "Plan", "DefinitionError", "UserError")
 RESULTS = ("Result", "Best", "Verdict", "Trial")
 EVENTS = (
     "Event", "PhaseChanged", "MusterChanged", "TrialStarted", "TrialEnded", "Progress", "VerdictReached",
     "ExperimentEnded", "Noted",
 )  # fmt: skip
-HERDS = ("HerdClient",)
+HERDS = ("HerdClient", "LoadByHand")
 DATA = ("open", "ExperimentFolder", "Log", "merged", "differences", "windows", "DataError")
 """What mustherd.data has."""
 

@@ -1,0 +1,111 @@
+"""Searches replayed on measurements that were made once: a CSV file, or an experiment that swept its whole space."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mustherd.definition.knobs import kind_of_knob
+from mustherd.definition.limits import limit
+from mustherd.definition.units import QuantityError
+from mustherd.errors import UserError
+from mustherd.learn.base import Constraint, Observation
+from mustherd.learn.registry import SearchError, check, make
+from mustherd.learn.replay import Run, Summary, Table, read_csv, replay, summarize
+from mustherd.store.store import Store
+from mustherd.trial import TrialKind, TrialState
+
+WORD = "msr"
+"""After a column: its values are words for MSR 0x199."""
+
+
+class ReplayError(UserError):
+    """The measurements, or what is asked of them, can't be used."""
+
+
+class Replay(msgspec.Struct, frozen=True, kw_only=True):
+    """What searches did on recorded measurements."""
+
+    settings: int
+    """Settings that were measured."""
+    objective: str
+    optimum: Observation
+    """The true one, over all that was measured."""
+    searches: dict[str, Summary]
+    """By the search's name: over its seeds."""
+    runs: dict[str, list[Run]]
+    """Each seed's."""
+
+
+def replay_searches(
+    source: Path,
+    searches: Sequence[str],
+    *,
+    limits: Sequence[str],
+    objective: str,
+    knobs: Mapping[str, str],
+    metrics: Mapping[str, str],
+    where: Mapping[str, float],
+    default: Mapping[str, int],
+    noise: Mapping[str, float],
+    trials: int,
+    seeds: int,
+    tell: Callable[[str], object],
+) -> Replay:
+    """Let each of `searches` choose `trials` of the measurements, over so many `seeds`. `tell` gets its name before.
+
+    `source` is an experiment's folder, or a CSV file, whose columns `knobs` and `metrics` name: a knob's as `COLUMN`,
+    or `COLUMN:msr` for words of MSR 0x199; a metric's as `COLUMN` or `COLUMN/COLUMN`; `where` says which rows.
+    `noise` is relative, by metric. Raises ReplayError, StoreError.
+    """
+    try:
+        kept = tuple(map(_limit, limits))
+        table = Table(_observations(source) if source.is_dir() else _rows(source, knobs, metrics, where))
+        kinds = {name: kind_of_knob(name) for name in table.knobs}
+        problem = table.problem(objective, kept, dict(default) or None, kinds)
+        optimum = table.optimum(problem)
+        runs: dict[str, list[Run]] = {}
+        for method in searches:
+            check(method, problem, {}, peers=True)
+            tell(method)
+            runs[method] = replay(
+                lambda seed, method=method: make(method, problem, seed=seed, peers=True),  # type: ignore[misc]
+                table, problem, seeds=range(seeds), trials=trials, noise=noise,
+            )  # fmt: skip
+    except (ValueError, KeyError, OSError, SearchError) as error:
+        raise ReplayError(f"{source}: {error}") from None
+    found = {method: summarize(of, optimum.metrics[objective]) for method, of in runs.items()}
+    return Replay(settings=len(table), objective=objective, optimum=optimum, searches=found, runs=runs)
+
+
+def _limit(text: str) -> Constraint:
+    try:
+        return limit(text)
+    except QuantityError as error:
+        raise ValueError(f"limit {text!r}: {error}; allowed: {error.allowed}") from None
+
+
+def _observations(folder: Path) -> list[Observation]:
+    with Store.open(folder, read_only=True) as store:
+        trials = store.trials(TrialKind.SEARCH, TrialState.FINISHED)
+    return [Observation(point=trial.settings, metrics=trial.metrics) for trial in trials]
+
+
+def _rows(
+    file: Path, knobs: Mapping[str, str], metrics: Mapping[str, str], where: Mapping[str, float]
+) -> list[Observation]:
+    columns: dict[str, Any] = {}
+    for name, value in knobs.items():
+        column, colon, form = value.partition(":")
+        if colon and form != WORD:
+            raise ValueError(f"{value!r}: a column's values are whole numbers, or with ':{WORD}' words for MSR 0x199")
+        columns[name] = (column, _of_word(name)) if colon else column
+    if not columns or not metrics:
+        raise ValueError("name the columns of a CSV file: its knobs, NAME=COLUMN, and its metrics, NAME=COLUMN")
+    return read_csv(file, knobs=columns, metrics=dict(metrics), where=dict(where))
+
+
+def _of_word(knob: str) -> Callable[[str], int]:
+    kind = kind_of_knob(knob)
+    return lambda text: kind.value_of_word(int(text, 16))
