@@ -109,7 +109,8 @@ class KnobInfo(KnobKind, frozen=True, kw_only=True):
 Word: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 MAX_TEXT = 2000
 Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
-Watts: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+MAX_WATTS = 1e9
+Watts: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=MAX_WATTS)]
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -151,12 +151,12 @@ def doctor(
     from rich.text import Text
 
     from mustherd.muster.config import ConfigError, load
-    from mustherd.node.linux import LinuxOptions
     from mustherd.node.linux.doctor import Status, Wanted, examine, exit_code
+    from mustherd.node.linux.options import LinuxOptions
     from mustherd.report.table import emit, new_table
 
     try:
-        table_of = load(config).linux if config is not None else None
+        table_of = load(config).nodes.get("linux") if config is not None else None
         options = msgspec.convert(table_of or {}, LinuxOptions)
         hold = msgspec.toml.decode(wanted.read_bytes(), type=Wanted) if wanted is not None else Wanted()
     except (msgspec.DecodeError, OSError) as error:

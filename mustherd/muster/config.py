@@ -88,12 +88,18 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ranges: dict[str, Range] = {}
     """Knob name to what may be set; a knob that isn't named is never touched."""
     logs: LogsTable = LogsTable()
-    linux: dict[str, Any] | None = None
-    """Present: this machine is the node; see mustherd.node.linux.options."""
-    twin: dict[str, Any] | None = None
-    """Present: simulate a node with these options instead of using this machine."""
-    process: dict[str, Any] | None = None
-    """Present: the node is a memcached that this muster runs and loads itself; see mustherd.load.local_server."""
+    nodes: dict[str, dict[str, Any]] = {}
+    """Every other table, by name; there must be one, and its name is a kind of node (mustherd.muster.nodes): `linux`,
+    this machine (mustherd.node.linux.options); `twin`, a simulated one (mustherd.node.twin.faults); `process`, a server
+    that the muster runs itself (mustherd.load.local_server); or a kind that another package adds."""
+
+
+def _converted(content: dict[str, Any]) -> Config:
+    """Tables that aren't the muster's own are put together, as those of nodes."""
+    own = set(Config.__struct_fields__) - {"nodes"}
+    nodes = {name: table for name, table in content.items() if name not in own and isinstance(table, dict)}
+    rest = {name: value for name, value in content.items() if name not in nodes}
+    return msgspec.convert({**rest, "nodes": nodes}, Config)
 
 
 def load(path: Path) -> Config:
@@ -103,7 +109,7 @@ def load(path: Path) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot read the muster's configuration: {error}") from None
     try:
-        return msgspec.convert(tomllib.loads(text), Config)
+        return _converted(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
     except msgspec.ValidationError as error:

@@ -78,7 +78,8 @@ def stay_on(cpus: Collection[int]) -> None:
 
 def require_guarded(file: Path, owners: Collection[int] = (ROOT,)) -> None:
     """ConfigError unless nobody but `owners` can change `file`, by itself or by a folder or link on the way to it."""
-    why = "the ranges of a real machine must be in a file that only root can change (chown root, chmod go-w)"
+    who = "root" if set(owners) == {ROOT} else "root or who runs this"
+    why = f"the ranges of a real machine must be in a file that only {who} can change (chown root, chmod go-w)"
     try:
         guard.require(file, owners, whole=True, why=why)
     except guard.GuardError as error:

@@ -6,8 +6,9 @@ import msgspec
 
 from mustherd.muster.config import load
 from mustherd.muster.journal import Journal
+from mustherd.muster.nodes import open_node
 from mustherd.muster.pasture import Pasture
-from mustherd.muster.service import UNRESTORED, open_node
+from mustherd.muster.service import UNRESTORED
 from mustherd.terms import Reading
 
 PATIENCE_S = 3.0

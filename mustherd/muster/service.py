@@ -1,19 +1,20 @@
 """Putting a muster together from its configuration, and running it."""
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from mustherd.daemon import notify
+from mustherd.guard import ROOT
 from mustherd.muster.config import Config, ConfigError, load
 from mustherd.muster.guardian import Guardian
 from mustherd.muster.journal import Journal
 from mustherd.muster.muster import Muster
+from mustherd.muster.nodes import HARMLESS, kind_of, open_node
 from mustherd.muster.pasture import Pasture
-from mustherd.node.node import Node
 from mustherd.wire.endpoints import MusterEndpoint
 from mustherd.wire.keys import for_member
 
@@ -36,7 +37,7 @@ def serve(file: Path, ready: Callable[[Callable[[], None]], object]) -> int:
     longer can. Raises ConfigError, JournalError, KeysError.
     """
     config = load(file)
-    if config.linux is not None:
+    if kind_of(config, file) not in HARMLESS:
         config = _retire(file)
     node = open_node(config, file)
     # The guardian of a former life may still be putting the node back.
@@ -72,53 +73,16 @@ def _round(guardian: Guardian) -> bool:
     return False
 
 
-def open_node(config: Config, file: Path) -> Node:
-    """The node that a configuration means. Raises ConfigError."""
-    if config.linux is not None:
-        return _open_linux(config.linux, file)
-    if config.process is not None:
-        return _open_process(config.process, file)
-    if config.twin is None:
-        raise ConfigError(f"{file}: top level: no node: a table [linux], [process] or [twin] is needed")
-    from mustherd.node.twin.faults import TwinOptions  # noqa: PLC0415
-    from mustherd.node.twin.node import TwinNode  # noqa: PLC0415
-
-    try:
-        options = msgspec.convert(config.twin, TwinOptions)
-        return TwinNode(options, state_file=Path(config.state) / "registers.json")
-    except (msgspec.ValidationError, ValueError, OSError) as error:
-        raise ConfigError(f"{file}: twin: {error}") from None
-
-
-def _open_linux(table: dict[str, Any], file: Path) -> Node:
-    from mustherd.node.linux import LinuxNode, LinuxOptions, NodeError  # noqa: PLC0415
-
-    try:
-        return LinuxNode(msgspec.convert(table, LinuxOptions))
-    except (msgspec.ValidationError, NodeError) as error:
-        raise ConfigError(f"{file}: linux: {error}") from None
-
-
-def _open_process(table: dict[str, Any], file: Path) -> Node:
-    from mustherd.load.errors import LoadError  # noqa: PLC0415
-    from mustherd.load.local_server import node  # noqa: PLC0415
-    from mustherd.node.server.process import ServerError  # noqa: PLC0415
-    from mustherd.plugins import PluginError  # noqa: PLC0415
-
-    try:
-        return node(table)
-    except (msgspec.ValidationError, ValueError, LoadError, ServerError, PluginError) as error:
-        raise ConfigError(f"{file}: process: {error}") from None
-
-
 def _retire(file: Path) -> Config:
     """Give up what isn't needed on a real machine, and read the configuration once more, now that it is known safe."""
     from mustherd.muster import privileges  # noqa: PLC0415
 
-    privileges.require_guarded(file)
+    config = load(file)
+    owners = {ROOT} if "linux" in config.nodes else {ROOT, os.geteuid()}
+    privileges.require_guarded(file, owners)
     config = load(file)
     try:
-        reserved = (config.linux or {}).get("reserved")
+        reserved = config.nodes.get("linux", {}).get("reserved")
         if reserved:
             privileges.stay_on(msgspec.convert(reserved, set[int]))
         privileges.keep()

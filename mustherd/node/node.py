@@ -1,13 +1,18 @@
 """A node as its muster sees it."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 from mustherd.node.clock import Clock
 from mustherd.node.energy import EnergyMeter
 from mustherd.node.knob import Knob
 from mustherd.node.logger import NativeLogger, TextLogger
 from mustherd.terms import Facts, Load, LoadReport
+
+
+class NodeError(Exception):
+    """A node can't be had as it was asked for; the message says why, or what there is."""
 
 
 class RunningLoad(Protocol):
@@ -61,4 +66,20 @@ class Node(Protocol):
 
     def close(self) -> None:
         """Let go of what the node holds; knobs stay as they are. Called once, last."""
+        ...
+
+
+class NodeKind(Protocol):
+    """A kind of node, called by a name of `mustherd.nodes`: a table of that name in a muster's configuration opens one.
+
+    The class of the node itself may be it.
+    """
+
+    Options: ClassVar[type | None]
+    """The table's keys, as a dataclass or a msgspec struct that refuses wrong values by ValueError. None: `open` gets
+    the table itself and looks after that."""
+
+    @classmethod
+    def open(cls, options: Any, home: Path) -> Node:
+        """The node. `home` is a folder of the muster's own, which may have to be made. Raises NodeError."""
         ...

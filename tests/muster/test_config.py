@@ -33,7 +33,7 @@ def test_everything(tmp_path: Path) -> None:
     config = load(written(tmp_path, text))
     assert config.ports.ports() == Ports(pulse=1)
     assert config.ranges == {"dvfs": Range(low=1200, high=2600), "itr-delay": Range(values=(1, 2))}
-    assert config.twin == {"speed": 10}
+    assert config.nodes == {"twin": {"speed": 10}}
 
 
 @pytest.mark.parametrize(

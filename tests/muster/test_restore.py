@@ -13,7 +13,8 @@ from mustherd.muster.config import Range
 from mustherd.muster.journal import Journal, JournalError
 from mustherd.muster.pasture import Pasture
 from mustherd.muster.service import UNRESTORED
-from mustherd.node.linux import LinuxNode, LinuxOptions
+from mustherd.node.linux.node import LinuxNode
+from mustherd.node.linux.options import LinuxOptions
 from mustherd.terms import Setting
 from tests.node.linux.kinds import ACPI, LAB, PSTATE, Kind
 from tests.node.linux.machine import Machine

@@ -20,10 +20,12 @@ from mustherd.daemon import StopSignals
 from mustherd.muster import service
 from mustherd.node.clock import Clock
 from mustherd.node.knob import Knob
-from mustherd.node.linux import LinuxNode, LinuxOptions, doctor
+from mustherd.node.linux import doctor
 from mustherd.node.linux import msr as m
 from mustherd.node.linux.msr import Msr
 from mustherd.node.linux.niclog import NicLog
+from mustherd.node.linux.node import LinuxNode
+from mustherd.node.linux.options import LinuxOptions
 from mustherd.node.linux.tree import Tree, TreeError
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.terms import Setting

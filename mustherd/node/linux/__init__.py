@@ -3,8 +3,3 @@
 Everything below /sys, /proc and /dev is reached through a `tree.Tree`, whose root is a parameter, and everything that
 the kernel answers over ethtool through the protocol `ethtool.Ethtool`; nothing else in here touches the machine.
 """
-
-from mustherd.node.linux.node import LinuxNode, NodeError
-from mustherd.node.linux.options import LinuxOptions
-
-__all__ = ["LinuxNode", "LinuxOptions", "NodeError"]

@@ -10,7 +10,7 @@ from mustherd.node.kinds import DVFS, FREE, GOVERNORS
 from mustherd.node.knob import KnobError
 from mustherd.node.linux import msr as m
 from mustherd.node.linux import topology
-from mustherd.node.linux.knob import LinuxKnob, UnfitError, agreed
+from mustherd.node.linux.knob import LinuxKnob, Machine, UnfitError, agreed
 from mustherd.node.linux.msr import Msr
 from mustherd.node.linux.speed import Speedometer
 from mustherd.node.linux.tree import Tree, TreeError
@@ -36,6 +36,10 @@ class Dvfs(LinuxKnob):
     """
 
     kind = DVFS
+
+    @classmethod
+    def find(cls, machine: Machine) -> "tuple[Dvfs]":
+        return (find(machine.tree, machine.registers, machine.options.dvfs),)
 
     def __init__(self, tree: Tree, speed: Speedometer, info: KnobInfo, nominal: int) -> None:
         """`nominal` is 0 where the machine doesn't tell."""

@@ -1,6 +1,5 @@
 """What the machine is."""
 
-import math
 import platform
 from collections.abc import Mapping
 
@@ -10,7 +9,7 @@ from mustherd.node.linux.interfaces import Interface
 from mustherd.node.linux.options import LinuxOptions
 from mustherd.node.linux.power import Power
 from mustherd.node.linux.tree import Tree, TreeError, cpu_list
-from mustherd.terms import MAX_TEXT, Facts
+from mustherd.terms import MAX_TEXT, MAX_WATTS, Facts
 
 MAX_QUEUES = 64
 """Queues whose interrupts are listed one by one."""
@@ -52,7 +51,7 @@ def collect(
         interface=interface.name[:MAX_TEXT] if interface is not None else "",
         nic_driver=interface.driver[:MAX_TEXT] if interface is not None else "",
         tsc_khz=tsc.khz(tree) or None,
-        plausible_watts=(low, high if math.isfinite(high) else None),
+        plausible_watts=(min(low, MAX_WATTS), high if high <= MAX_WATTS else None),
         text={name: text[:MAX_TEXT] for name, text in found.items() if text},
     )
 

@@ -7,8 +7,9 @@ Drivers differ in what the number means, so each kind has a dialect; all of them
 from typing import Protocol
 
 from mustherd.node.kinds import ADAPTIVE, ITR_DELAY, OFF
+from mustherd.node.knob import KnobError
 from mustherd.node.linux.ethtool import Coalesce, Ethtool
-from mustherd.node.linux.knob import LinuxKnob, UnfitError
+from mustherd.node.linux.knob import LinuxKnob, Machine, UnfitError
 from mustherd.terms import KnobInfo
 
 RESET_S = 3.0
@@ -157,6 +158,14 @@ class ItrDelay(LinuxKnob):
     """The knob of one interface."""
 
     kind = ITR_DELAY
+
+    @classmethod
+    def find(cls, machine: Machine) -> "tuple[ItrDelay]":
+        nic = machine.nic()
+        coalesce = machine.ethtool.coalesce(nic.name)
+        if coalesce.rx_usecs is None and coalesce.adaptive_rx is None:
+            raise KnobError(f"{nic.name}: driver {nic.driver} has no rx-usecs")
+        return (cls(machine.ethtool, nic.name, dialect(nic.driver, coalesce)),)
 
     def __init__(self, ethtool: Ethtool, interface: str, dialect: Dialect) -> None:
         super().__init__(dialect.info())

@@ -1,15 +1,40 @@
 """What all knobs of a Linux machine have in common: their errors and their refusal of what isn't allowed."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
-from mustherd.node.knob import BaseKnob
-from mustherd.node.linux.ethtool import EthtoolError
-from mustherd.node.linux.tree import TreeError
+from mustherd.node.knob import BaseKnob, KnobError
+from mustherd.node.linux.ethtool import Ethtool, EthtoolError
+from mustherd.node.linux.interfaces import Interface
+from mustherd.node.linux.msr import Msr
+from mustherd.node.linux.options import LinuxOptions
+from mustherd.node.linux.tree import Tree, TreeError
+from mustherd.terms import KnobKind
 
 
 class UnfitError(Exception):
     """What is set is nothing that one canonical value says, so it couldn't be put back; the message says what it is."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a knob of a Linux machine may use of it."""
+
+    tree: Tree
+    """Files below /sys, /proc and /dev."""
+    ethtool: Ethtool
+    registers: Msr
+    interface: Interface | None
+    """The measured NIC; None where there is none, or it is not known which."""
+    options: LinuxOptions
+
+    def nic(self) -> Interface:
+        """The measured NIC. KnobError where there is none."""
+        if self.interface is None:
+            raise KnobError("there is no interface to set it on")
+        return self.interface
 
 
 class LinuxKnob(BaseKnob, ABC):
@@ -18,6 +43,13 @@ class LinuxKnob(BaseKnob, ABC):
     The allowed values come from what the machine *can* do and never from what is set at the moment: after a crash the
     next life must be allowed to write the original back, whatever it finds.
     """
+
+    kind: ClassVar[KnobKind]
+
+    @classmethod
+    @abstractmethod
+    def find(cls, machine: Machine) -> "Sequence[LinuxKnob]":
+        """The knobs of this kind, one for each sheep that has it. Raises as others do: the message says why not."""
 
     def read(self) -> int:
         try:

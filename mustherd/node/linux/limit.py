@@ -5,7 +5,7 @@ import math
 from mustherd.node.knob import KnobError
 from mustherd.node.linux import msr as m
 from mustherd.node.linux import topology
-from mustherd.node.linux.knob import LinuxKnob, UnfitError, agreed
+from mustherd.node.linux.knob import LinuxKnob, Machine, UnfitError, agreed
 from mustherd.node.linux.msr import Msr
 from mustherd.node.linux.powercap import PowerZone, package_zones
 from mustherd.node.linux.tree import Cause, Tree, TreeError
@@ -26,6 +26,10 @@ class RaplLimit(LinuxKnob):
     """
 
     kind = KnobKind(name=NAME, unit="W")
+
+    @classmethod
+    def find(cls, machine: Machine) -> "tuple[RaplLimit]":
+        return (cls(machine.tree, machine.registers),)
 
     def __init__(self, tree: Tree, registers: Msr) -> None:
         """KnobError where powercap has no package with a long-term limit and a highest value for it."""

@@ -1,5 +1,6 @@
 """A Linux machine as its muster sees it."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,23 +8,26 @@ from pathlib import Path
 from mustherd.node.clock import Clock, MonotonicClock
 from mustherd.node.energy import EnergyMeter
 from mustherd.node.knob import Knob, KnobError
-from mustherd.node.linux import dvfs, facts, interfaces, intlog, itr, limit, meters, niclog, power
+from mustherd.node.linux import dvfs, facts, interfaces, intlog, limit, meters, niclog, power
 from mustherd.node.linux.ethtool import Ethtool, EthtoolError, ethtool_of
 from mustherd.node.linux.interfaces import Interface, InterfaceError
 from mustherd.node.linux.itr import ItrDelay
+from mustherd.node.linux.knob import LinuxKnob, Machine, UnfitError
 from mustherd.node.linux.msr import Msr
 from mustherd.node.linux.options import LinuxOptions
 from mustherd.node.linux.rings import RxRing, TxRing
 from mustherd.node.linux.tree import Tree, TreeError
 from mustherd.node.logger import NativeLogger, TextLogger
+from mustherd.node.node import NodeError
 from mustherd.terms import Facts, Load
+
+log = logging.getLogger(__name__)
 
 FACTS_S = 10.0
 """For how long facts are not looked up again."""
 
 
-class NodeError(Exception):
-    """The configuration asks for something that this machine doesn't have; the message says what there is."""
+OURS: tuple[type[LinuxKnob], ...] = (ItrDelay, RxRing, TxRing, dvfs.Dvfs, limit.RaplLimit)
 
 
 class LinuxNode:
@@ -33,14 +37,22 @@ class LinuxNode:
     the like. Nothing is written by making one. Not for more than one thread.
     """
 
+    Options = LinuxOptions
+
+    @classmethod
+    def open(cls, options: LinuxOptions, home: Path) -> "LinuxNode":  # noqa: ARG003
+        """This machine. NodeError when an interface or a means was named that isn't there."""
+        return cls(options, packages=_packages_knobs(options.knobs) if options.knobs else ())
+
     def __init__(
         self,
         options: LinuxOptions | None = None,
         tree: Tree | None = None,
         ethtool: Ethtool | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        packages: Sequence[type[LinuxKnob]] = (),
     ) -> None:
-        """NodeError when an interface or a means was named that isn't there."""
+        """`packages` are knobs that other packages add. NodeError as `open`."""
         self._options = options = options or LinuxOptions()
         self._tree = tree = tree or Tree(Path(options.root))
         self._ethtool = ethtool = ethtool or ethtool_of(tree)
@@ -48,7 +60,8 @@ class LinuxNode:
         self._missing: dict[str, str] = {}
         registers = Msr(tree)
         self._interface = self._choose()
-        self._knobs = self._find_knobs(registers)
+        machine = Machine(tree, ethtool, registers, self._interface, options)
+        self._knobs = self._find_knobs(machine, packages)
         self._meter, self._meter_from = meters.find(tree, registers, options.meter)
         self._power = power.measure(tree, self._meter, options.idle_seconds, sleep=sleep)
         self._text_loggers, missing = intlog.find(tree)
@@ -139,34 +152,41 @@ class LinuxNode:
             statistics=lambda: self._ethtool.statistics(interface.name),
         )
 
-    def _find_knobs(self, registers: Msr) -> tuple[Knob, ...]:
+    def _find_knobs(self, machine: Machine, packages: Sequence[type[LinuxKnob]]) -> tuple[Knob, ...]:
         found: list[Knob] = []
-        if self._interface is not None:
-            found += self._nic_knobs(self._interface)
-        try:
-            found.append(dvfs.find(self._tree, registers, self._options.dvfs))
-        except KnobError as error:
-            if self._options.dvfs in ("msr", "cpufreq"):
-                raise NodeError(f"[linux] dvfs = {self._options.dvfs!r}: {error}") from None
-            self._missing["no_dvfs"] = str(error)
-        try:
-            found.append(limit.RaplLimit(self._tree, registers))
-        except KnobError as error:
-            self._missing["no_rapl-limit"] = str(error)
+        for kind in (*OURS, *packages):
+            name = kind.kind.name
+            try:
+                knobs = kind.find(machine)
+                if strange := [knob.info.name for knob in knobs if knob.info.name != name]:
+                    raise KnobError(f"what its package found calls itself {strange[0]!r}")
+                found += knobs
+            except (KnobError, EthtoolError, TreeError, UnfitError) as error:
+                self._missing[f"no_{name}"] = str(error)
+            except Exception as error:
+                if kind in OURS:
+                    raise
+                # Another package's fault is its knob's, not the node's.
+                log.exception("knob %s could not be found", name)
+                self._missing[f"no_{name}"] = f"{type(error).__name__}: {error}"
+        if self._options.dvfs in ("msr", "cpufreq") and (why := self._missing.get(f"no_{dvfs.NAME}")):
+            raise NodeError(f"[linux] dvfs = {self._options.dvfs!r}: {why}")
         return tuple(found)
 
-    def _nic_knobs(self, interface: Interface) -> list[Knob]:
-        found: list[Knob] = []
+
+def _packages_knobs(names: Sequence[str]) -> list[type[LinuxKnob]]:
+    """Classes of knobs that other packages add. Raises NodeError."""
+    from mustherd.node.catalog import knob_class  # noqa: PLC0415
+    from mustherd.plugins import PluginError  # noqa: PLC0415
+
+    found = []
+    for name in names:
         try:
-            coalesce = self._ethtool.coalesce(interface.name)
-            if coalesce.rx_usecs is None and coalesce.adaptive_rx is None:
-                raise EthtoolError(f"{interface.name}: driver {interface.driver} has no rx-usecs")
-            found.append(ItrDelay(self._ethtool, interface.name, itr.dialect(interface.driver, coalesce)))
-        except EthtoolError as error:
-            self._missing["no_itr-delay"] = str(error)
-        for ring in (RxRing, TxRing):
-            try:
-                found.append(ring(self._ethtool, interface.name, interface.driver))
-            except (EthtoolError, KnobError) as error:
-                self._missing[f"no_{ring.kind.name}"] = str(error)
-        return found
+            made = knob_class(name)
+        except PluginError as error:
+            raise NodeError(f"[linux] knobs: {error}") from None
+        if not (isinstance(made, type) and issubclass(made, LinuxKnob)):
+            raise NodeError(f"[linux] knobs: {name} is no knob of a Linux machine")
+        if made not in OURS:
+            found.append(made)
+    return found

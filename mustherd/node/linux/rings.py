@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from mustherd.node.knob import KnobError
 from mustherd.node.linux.ethtool import Ethtool, Rings
-from mustherd.node.linux.knob import LinuxKnob, UnfitError
+from mustherd.node.linux.knob import LinuxKnob, Machine, UnfitError
 from mustherd.terms import NODE, KnobKind
 
 LOWEST = 64
@@ -25,6 +25,11 @@ class RingSize(LinuxKnob):
 
     kind: ClassVar[KnobKind]
     direction: ClassVar[str]
+
+    @classmethod
+    def find(cls, machine: Machine) -> "tuple[RingSize]":
+        nic = machine.nic()
+        return (cls(machine.ethtool, nic.name, nic.driver),)
 
     def __init__(self, ethtool: Ethtool, interface: str, driver: str) -> None:
         most = _of(ethtool.rings(interface), f"{self.direction}_max")

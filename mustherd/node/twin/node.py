@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mustherd.node.logger import TextLogger
+from mustherd.node.node import NodeError
 from mustherd.node.twin.clock import TwinClock
 from mustherd.node.twin.faults import TwinOptions
 from mustherd.node.twin.history import History
@@ -24,6 +25,16 @@ class TwinNode:
     With a `state_file` its registers outlive the process, as hardware registers do. Without load it idles: its counters
     go on counting whenever its clock runs. Not for more than one thread.
     """
+
+    Options = TwinOptions
+
+    @classmethod
+    def open(cls, options: TwinOptions, home: Path) -> "TwinNode":
+        """One whose registers are in `home`. Raises NodeError."""
+        try:
+            return cls(options, state_file=home / "registers.json")
+        except (ValueError, OSError) as error:
+            raise NodeError(str(error)) from None
 
     def __init__(
         self,

@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from mustherd.node.linux import LinuxNode, LinuxOptions
 from mustherd.node.linux import msr as m
+from mustherd.node.linux.node import LinuxNode
+from mustherd.node.linux.options import LinuxOptions
 from mustherd.testing.clock import ClockContract
 from mustherd.testing.knob import KnobContract
 from mustherd.testing.meter import MeterContract

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mustherd.node.linux import LinuxOptions
 from mustherd.node.linux.doctor import Status, Wanted, examine, exit_code
+from mustherd.node.linux.options import LinuxOptions
 from tests.node.linux.kinds import AMD, BARE, C6220, CPU, KINDS
 from tests.node.linux.machine import Machine
 from tests.node.linux.test_hostile import SLOW, contents

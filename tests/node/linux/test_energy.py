@@ -4,9 +4,11 @@ import random
 import pytest
 
 from mustherd.node.energy import MeterError, Tally
-from mustherd.node.linux import LinuxNode, LinuxOptions, meters, power
+from mustherd.node.linux import meters, power
 from mustherd.node.linux import msr as m
 from mustherd.node.linux.msr import Msr
+from mustherd.node.linux.node import LinuxNode
+from mustherd.node.linux.options import LinuxOptions
 from tests.node.linux.kinds import ACPI, AMD, BARE, C6220, CPU, LAB, PSTATE
 
 YEAR_S = 365 * 24 * 3600
@@ -186,7 +188,14 @@ class TestPower:
         facts = LinuxNode(options, machine.tree, machine.ethtool, sleep=lambda _: machine.live(5, 20.0)).facts
         assert facts.text["energy"] == "powercap"
         assert facts.text["limit_watts"] == "228.0"
+        assert facts.plausible_watts[1] == pytest.approx(228 * power.LIMIT_MARGIN)
         assert float(facts.text["idle_watts"]) > 0
+
+    def test_a_limit_beyond_belief_is_not_told_as_one(self, make):
+        machine = make(LAB)
+        machine.tree.file("sys/class/powercap/intel-rapl:0/constraint_1_power_limit_uw", "9" * 17)
+        facts = LinuxNode(LinuxOptions(idle_seconds=0), machine.tree, machine.ethtool).facts
+        assert facts.plausible_watts == (power.LEAST_W, None)
 
     def test_offline_cpus_have_no_counters_to_miss(self, make):
         machine = make(LAB)

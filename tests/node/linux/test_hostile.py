@@ -16,18 +16,11 @@ from mustherd.muster.journal import Journal
 from mustherd.muster.pasture import Pasture
 from mustherd.node.energy import MeterError
 from mustherd.node.knob import KnobError, check
-from mustherd.node.linux import (
-    LinuxNode,
-    LinuxOptions,
-    NodeError,
-    ethtool,
-    interfaces,
-    netlink,
-    state,
-    topology,
-    tsc,
-)
+from mustherd.node.linux import ethtool, interfaces, netlink, state, topology, tsc
+from mustherd.node.linux.node import LinuxNode
+from mustherd.node.linux.options import LinuxOptions
 from mustherd.node.linux.tree import Tree, TreeError, cpu_list, parse_cpus
+from mustherd.node.node import NodeError
 from mustherd.terms import Facts, Setting
 from tests.node.linux.kinds import ACPI, AMD, BARE, KINDS, LAB, PSTATE
 from tests.node.linux.machine import Machine

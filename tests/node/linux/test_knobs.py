@@ -3,9 +3,11 @@ import errno
 import pytest
 
 from mustherd.node.knob import KnobError, check
-from mustherd.node.linux import LinuxNode, LinuxOptions, NodeError
 from mustherd.node.linux import msr as m
 from mustherd.node.linux.itr import DIALECTS, E1000e
+from mustherd.node.linux.node import LinuxNode
+from mustherd.node.linux.options import LinuxOptions
+from mustherd.node.node import NodeError
 from tests.node.linux.kinds import ACPI, AMD, BARE, C6220, CPU, LAB, PSTATE
 
 

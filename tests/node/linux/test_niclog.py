@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from mustherd.node.linux import LinuxNode, LinuxOptions
 from mustherd.node.linux.ethtool import EthtoolError, KernelEthtool, parse_names, parse_values
 from mustherd.node.linux.niclog import (
     ASKING_S,
@@ -21,7 +20,8 @@ from mustherd.node.linux.niclog import (
     interrupts,
     queue_counter,
 )
-from mustherd.node.linux.node import NodeError
+from mustherd.node.linux.node import LinuxNode, NodeError
+from mustherd.node.linux.options import LinuxOptions
 from mustherd.node.linux.perf import EVENTS, Counters
 from mustherd.node.linux.tree import Tree
 from mustherd.testing.logger import LoggerContract

@@ -1,0 +1,94 @@
+"""The node that a muster's configuration means: a table called by its kind, as `[linux]`, `[twin]` or a package's."""
+
+import os
+from collections.abc import Collection
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from mustherd.guard import ROOT
+from mustherd.muster.config import Config, ConfigError
+from mustherd.node.node import Node, NodeError, NodeKind
+
+BUILT_IN = {
+    "linux": "mustherd.node.linux.node:LinuxNode",
+    "process": "mustherd.load.process:ProcessKind",
+    "twin": "mustherd.node.twin.node:TwinNode",
+}
+"""Our kinds as the entry points have them (a test holds them equal): to read those takes 1.4 MB of memory."""
+
+HARMLESS = ("process", "twin")
+"""Kinds of ours that touch nothing of the machine but what they started themselves."""
+
+
+def kind_of(config: Config, file: Path) -> str:
+    """Which kind of node a configuration asks for. ConfigError unless it is one, and one that is installed."""
+    for name in config.nodes:
+        if name not in BUILT_IN and name not in _known():
+            from mustherd.plugins import nearest  # noqa: PLC0415
+
+            near = nearest(name, [*_known(), *(field for field in Config.__struct_fields__ if field != "nodes")])
+            hint = f"; did you mean {near!r}?" if near else ""
+            raise ConfigError(
+                f"{file}: {name}: neither a table of a muster nor a kind of node; installed are"
+                f" {', '.join(_known())}{hint}"
+            )
+    if len(config.nodes) != 1:
+        tables = [f"[{name}]" for name in config.nodes or _known()]
+        problem = f"{' and '.join(tables)} are more than one node" if config.nodes else "no node"
+        allowed = "one table" if config.nodes else f"a table {', '.join(tables[:-1])} or {tables[-1]}"
+        raise ConfigError(f"{file}: top level: {problem}: {allowed} is needed")
+    return next(iter(config.nodes))
+
+
+def open_node(config: Config, file: Path) -> Node:
+    """The node that a configuration means. Raises ConfigError, and PluginError for a package that can't be used.
+
+    Code of other packages is loaded only where the configuration names it and nobody but root and who runs this can
+    have written that.
+    """
+    name = kind_of(config, file)
+    table = config.nodes[name]
+    if name not in BUILT_IN or (name == "linux" and table.get("knobs")):
+        from mustherd.muster import privileges  # noqa: PLC0415
+
+        privileges.require_guarded(file, {ROOT, os.geteuid()})
+    kind = _load(name)
+    try:
+        return kind.open(_options(kind, table, f"{file}: {name}"), Path(config.state))
+    except NodeError as error:
+        raise ConfigError(f"{file}: {name}: {error}") from None
+
+
+def _load(name: str) -> NodeKind:
+    if name in BUILT_IN:
+        module, _, attribute = BUILT_IN[name].partition(":")
+        ours: NodeKind = getattr(import_module(module), attribute)
+        return ours
+    from mustherd.plugins import NODES, PluginError, lacking, plugin  # noqa: PLC0415
+
+    found = plugin(NODES, name)
+    kind = found.load()
+    if absent := lacking(kind, NodeKind):
+        raise PluginError(f"{found.title} ({found.target}) lacks {', '.join(absent)}: see mustherd.node.node.NodeKind")
+    made: NodeKind = kind
+    return made
+
+
+def _options(kind: NodeKind, table: dict[str, Any], at: str) -> Any:
+    """A node's table as its kind's `Options`. ConfigError with file, key, what is wrong and what is allowed."""
+    from mustherd.plugins import OptionError, options_of  # noqa: PLC0415
+
+    if kind.Options is None:
+        return table
+    try:
+        return options_of(kind, table)
+    except OptionError as error:
+        raise ConfigError(f"{at}.{error}" if error.path else f"{at}: {error}") from None
+
+
+def _known() -> Collection[str]:
+    """Kinds of nodes that are installed."""
+    from mustherd.plugins import NODES, plugins  # noqa: PLC0415
+
+    return sorted({*BUILT_IN, *plugins(NODES)})
