@@ -94,7 +94,7 @@ def run(
     Raises, before anything is started, DefinitionError, StoreError and other UserErrors; afterwards
     ExperimentFailedError, which has the result too.
     """
-    from mustherd.definition import content, digest
+    from mustherd.definition import content, digest, goal
     from mustherd.experiment.preflight import check as check_all
     from mustherd.store.catalog import new_folder
     from mustherd.store.store import Store
@@ -103,7 +103,12 @@ def run(
     check_all(experiment)
     folder = Path(into) if into is not None else new_folder(EXPERIMENTS, experiment.name)
     store = Store.create(
-        folder, name=experiment.name, definition=text, resolved=content(experiment), digest=digest(experiment)
+        folder,
+        name=experiment.name,
+        definition=text,
+        resolved=content(experiment),
+        digest=digest(experiment),
+        goal=goal(experiment),
     )
     with store:
         return _conduct(
@@ -129,6 +134,7 @@ def resume(
     where its definition, or `definition`, isn't what it was started with.
     """
     from mustherd.definition import loads
+    from mustherd.definition.digest import reread
     from mustherd.store.store import DEFINITION, Store, StoreError
 
     with Store.open(Path(folder)) as store:
@@ -137,6 +143,11 @@ def resume(
             raise StoreError(f"{folder} is done; there is nothing to resume: see mustherd experiment show {folder}")
         file = Path(folder) / DEFINITION
         experiment = loads(row.definition, str(file))
+        if what := "; ".join(reread(row.resolved, experiment)):
+            was = row.versions.get("mustherd", "another version")
+            raise StoreError(
+                f"mustherd {was}, which began {folder}, read its definition otherwise ({what}): resume with it"
+            )
         _refuse_changed(experiment, file, folder)
         if definition is not None:
             _refuse_changed(experiment, definition, folder)

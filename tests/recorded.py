@@ -2,7 +2,8 @@
 
 import msgspec
 
-from mustherd.learn.base import Constraint, Problem
+from mustherd.goal import Constraint
+from mustherd.learn.base import Problem
 from mustherd.learn.replay import Table, read_csv
 from mustherd.node.kinds import DVFS, ITR_DELAY
 from tests.shared_data import path

@@ -7,7 +7,7 @@ from mustherd.definition.digest import changes, content, digest, dump
 from mustherd.definition.errors import DefinitionError
 from mustherd.definition.model import Experiment
 from mustherd.definition.plan import Plan, plan
-from mustherd.definition.problem import check_knobs, default_settings, given_points, problem
+from mustherd.definition.problem import check_knobs, default_settings, given_points, goal, problem
 from mustherd.definition.read import load, loads, quickstart
 from mustherd.definition.schema import json_schema
 
@@ -22,6 +22,7 @@ __all__ = [
     "digest",
     "dump",
     "given_points",
+    "goal",
     "json_schema",
     "load",
     "loads",

@@ -10,6 +10,7 @@ from mustherd.definition.errors import Finding, Path, listed, nearest, shown
 from mustherd.definition.knobs import KnobValues, disallowed, value_text
 from mustherd.definition.limits import limit_text
 from mustherd.definition.workload import MEMCACHED, MUTILATE
+from mustherd.goal import GUARD
 from mustherd.load.curve import CurveError
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.node.server import knobs as server
@@ -146,10 +147,8 @@ def _constraints(experiment: Experiment) -> Iterator[Finding]:
     seen: dict[tuple[str, bool], float] = {}
     for index, constraint in enumerate(experiment.constraints):
         path = ("constraints", index)
-        if constraint.metric == "achieved_ratio":
-            yield Finding(
-                path, "the achieved ratio is limited by gates.achieved_ratio alone", "", "gates.achieved_ratio"
-            )
+        if constraint.metric == GUARD:
+            yield Finding(path, f"the achieved ratio is limited by gates.{GUARD} alone", "", f"gates.{GUARD}")
         if (constraint.metric, constraint.at_least) in seen:
             yield Finding(path, f"{constraint.metric} already has such a limit", "one limit on each side")
         opposite = seen.get((constraint.metric, not constraint.at_least))

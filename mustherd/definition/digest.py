@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -70,6 +70,21 @@ def digest(experiment: Experiment) -> str:
 def changes(old: Experiment, new: Experiment) -> list[str]:
     """What differs, a line each, as in `trials: 30 -> 40`; empty for equal digests."""
     return list(_differences(content(old), content(new), ()))
+
+
+def reread(resolved: Mapping[str, Any], experiment: Experiment) -> list[str]:
+    """What `experiment` means otherwise than a version of before resolved it, a line each.
+
+    Only what both versions know is compared: a key that came or went is none of an older folder's business.
+    """
+    return list(_differences(_common(resolved, now := content(experiment)), _common(now, resolved), ()))
+
+
+def _common(one: Any, other: Any) -> Any:
+    """The part of `one` whose keys `other` has too."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return {key: _common(value, other[key]) for key, value in one.items() if key in other}
+    return one
 
 
 def _differences(old: Any, new: Any, path: Path) -> Iterator[str]:

@@ -23,7 +23,7 @@ from mustherd.definition import knobs as knob_values
 from mustherd.definition.errors import Finding, listed, nearest, refusal, shown
 from mustherd.definition.limits import check_metric, limit, limit_text, objectives
 from mustherd.definition.units import QuantityError, kind_of, number_text, quantity
-from mustherd.learn.base import Constraint
+from mustherd.goal import Constraint
 from mustherd.load import curve as curves
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.plugins import LOADS, SEARCHES, SERVERS, plugins

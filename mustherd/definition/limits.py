@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from mustherd import metrics
 from mustherd.definition.errors import DefinitionError, nearest, shown
 from mustherd.definition.units import QuantityError, kind_of, number_text, quantity
-from mustherd.learn.base import Constraint
+from mustherd.goal import Constraint
 from mustherd.metrics import Use
 
 MAX_LIMIT = 1e15

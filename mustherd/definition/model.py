@@ -41,6 +41,7 @@ from mustherd.definition.herd import Herd
 from mustherd.definition.limits import LIMIT_FORM
 from mustherd.definition.workload import Workload
 from mustherd.definition.yaml import Source
+from mustherd.goal import GUARD, GUARD_LIMIT, PARALLEL, ROUNDS
 from mustherd.load.curve import CurveError
 from mustherd.load.saturation import DEFAULT as USUAL
 from mustherd.load.saturation import SaturationLimits
@@ -105,8 +106,10 @@ class Baseline(Section):
 class ConfirmationOptions(Section):
     """How what the search found is measured again, before anything is announced."""
 
-    candidates: int = key(3, "Settings that are confirmed beside one another, the best first.", ge=1, le=20)
-    rounds: int = key(8, "Rounds at most: they go on from `repeats` while the verdict isn't certain.", ge=1, le=1000)
+    candidates: int = key(PARALLEL, "Settings that are confirmed beside one another, the best first.", ge=1, le=20)
+    rounds: int = key(
+        ROUNDS, "Rounds at most: they go on from `repeats` while the verdict isn't certain.", ge=1, le=1000
+    )
     margin: float = key(
         0.0, "Share of an upper limit that is kept free for drift between days: 0.06 makes 470 us of 500.", ge=0, le=0.5
     )
@@ -154,7 +157,7 @@ class Gates(Section):
     """When a measurement can't be trusted."""
 
     achieved_ratio: float = key(
-        0.98,
+        GUARD_LIMIT,
         "Least share of the offered load that must be answered: below it a setting is no solution. 0: no guard, which"
         " is the default where an objective is achieved_qps or achieved_ratio.",
         ge=0,
@@ -273,9 +276,9 @@ class Experiment(Section):
             return raw
         two, gates = raw.get("objectives"), raw.get("gates", {})
         aims = [raw.get("objective"), *(two if isinstance(two, list | tuple) else ())]
-        if "achieved_ratio" in gates or not any(isinstance(aim, str) and metrics.of(aim).maximized for aim in aims):
+        if GUARD in gates or not any(isinstance(aim, str) and metrics.of(aim).maximized for aim in aims):
             return raw
-        return {**raw, "gates": {**gates, "achieved_ratio": 0.0}}
+        return {**raw, "gates": {**gates, GUARD: 0.0}}
 
     @model_validator(mode="after")
     def _sound(self) -> Self:

@@ -6,15 +6,32 @@ from mustherd.definition import check, settings_table
 from mustherd.definition.errors import Finding
 from mustherd.definition.knobs import kind_of_knob
 from mustherd.definition.model import Experiment
-from mustherd.learn.base import Constraint, Dimension, Problem, Settings
+from mustherd.goal import Goal, Objective
+from mustherd.learn.base import Dimension, Problem, Settings
 from mustherd.terms import KnobInfo
 
 CONTEXT = "qps"
 """The key by which a point of a problem with several loads says at which one it is."""
 
 
+def goal(experiment: Experiment) -> Goal:
+    """What the experiment is after; a guard is part of it unless the definition sets it to 0."""
+    how = experiment.confirmation
+    return Goal(
+        objectives=tuple(map(Objective.of, experiment.objectives or (experiment.objective,))),
+        limits=experiment.constraints,
+        guard=experiment.gates.achieved_ratio,
+        margin=how.margin,
+        loads=tuple(sorted(experiment.workload.loads)),
+        repeats=experiment.repeats,
+        rounds=how.rounds,
+        parallel=how.candidates,
+        seed=experiment.search.seed,
+    )
+
+
 def problem(experiment: Experiment, default: Settings | None = None) -> Problem:
-    """What is to be searched.
+    """What is to be searched: the space of the knobs' values, and the goal's objectives and limits.
 
     The guard on achieved load is one of the constraints: a setting that leaves load unsent is measured well, and is no
     solution. `default` is what the nodes were found at; without it the baseline's own settings. The problem knows it
@@ -28,17 +45,14 @@ def problem(experiment: Experiment, default: Settings | None = None) -> Problem:
     for key, space in sorted(experiment.knobs.items()):
         given = {"values": space.values, "low": space.low, "high": space.high, "step": space.step}
         dimensions.append(Dimension.of(key, kind_of_knob(key), space, **given))
-    margin = experiment.confirmation.margin
-    constraints = [c if c.at_least else Constraint(c.metric, c.limit * (1 - margin)) for c in experiment.constraints]
-    if experiment.gates.achieved_ratio > 0:
-        constraints.append(Constraint("achieved_ratio", experiment.gates.achieved_ratio, at_least=True))
+    wanted = goal(experiment)
     known = {**(default or {}), **default_settings(experiment)}
     start = {key: known[key] for key in sorted(experiment.knobs) if known.get(key) in experiment.knobs[key]}
     return Problem(
         dimensions=tuple(dimensions),
-        objective=experiment.objective,
-        second=experiment.objectives[1] if experiment.objectives else "",
-        constraints=tuple(constraints),
+        objective=wanted.objective,
+        second=wanted.second,
+        constraints=wanted.aimed,
         default=start if len(start) == len(experiment.knobs) else None,
         in_flight_us=experiment.workload.outstanding / loads[0] * 1e6 if len(loads) == 1 else None,
         context=CONTEXT if len(loads) > 1 else "",

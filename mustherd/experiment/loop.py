@@ -23,7 +23,6 @@ from mustherd.definition import Experiment, check_knobs, default_settings, plan,
 from mustherd.definition.problem import CONTEXT
 from mustherd.definition.settings_table import TABLE
 from mustherd.experiment.external_load import OutsideLoad
-from mustherd.experiment.goal import Goal
 from mustherd.experiment.observed import watched
 from mustherd.experiment.prior import prior_of
 from mustherd.experiment.repeats import candidates, standing
@@ -117,7 +116,7 @@ class Conductor:
         self._experiment = experiment
         self._shepherd = shepherd
         self._runner = TrialRunner(experiment, shepherd, logs, outside)
-        self._goal = Goal.of(store.experiment().resolved)
+        self._goal = store.experiment().goal
         self._expected = expected
         self._stop = stop
         self._now = now
@@ -223,8 +222,7 @@ class Conductor:
         groups: dict[float, list[Mapping[str, float]]] = {}
         for trial in self._store.trials(TrialKind.BASELINE, TrialState.FINISHED):
             groups.setdefault(trial.qps, []).append(trial.metrics)
-        metrics = [self._goal.objective, self._goal.second, *(c.metric for c in self._goal.constraints)]
-        noise = pooled(groups.values(), [m for m in dict.fromkeys(metrics) if m])
+        noise = pooled(groups.values(), self._goal.metrics)
         if noise:
             self._policy.calibrate(noise)
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from mustherd import metrics
 from mustherd.experiment import wording
-from mustherd.experiment.goal import Goal, keeps
 from mustherd.experiment.verdict import Verdict
+from mustherd.goal import Goal, keeps
 from mustherd.trial import Trial, TrialState
 
 

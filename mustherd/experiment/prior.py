@@ -9,7 +9,6 @@ import msgspec
 from mustherd import files, metrics
 from mustherd.definition import Experiment, problem
 from mustherd.definition.check import TWIN
-from mustherd.experiment.goal import Goal
 from mustherd.learn.base import Observation, Problem
 from mustherd.metrics import WindowMeasurement
 from mustherd.node.twin.model import predict_at
@@ -48,7 +47,7 @@ def read_prior(experiment: Experiment, task: Problem | None = None) -> tuple[Obs
 def _of_folder(folder: Path, experiment: Experiment, task: Problem) -> tuple[Observation, ...]:
     with Store.open(folder, read_only=True) as store:
         trials = store.trials(TrialKind.SEARCH, TrialState.FINISHED)
-        loads = Goal.of(store.experiment().resolved).loads
+        loads = store.experiment().goal.loads
     of_knobs = [t for t in trials if set(t.settings) == set(experiment.knobs)]
     if not of_knobs:
         knobs = ", ".join(experiment.knobs)

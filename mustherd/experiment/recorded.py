@@ -10,7 +10,8 @@ from mustherd.definition.knobs import kind_of_knob
 from mustherd.definition.limits import limit
 from mustherd.definition.units import QuantityError
 from mustherd.errors import UserError
-from mustherd.learn.base import Constraint, Observation
+from mustherd.goal import Constraint
+from mustherd.learn.base import Observation
 from mustherd.learn.registry import SearchError, check, make
 from mustherd.learn.replay import Run, Summary, Table, read_csv, replay, summarize
 from mustherd.store.store import Store

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from mustherd import metrics
-from mustherd.experiment.goal import Goal, keeps
+from mustherd.goal import Goal, keeps
 from mustherd.learn.base import Problem, Settings
 from mustherd.learn.confirmation import Confirmation, Repeat
 from mustherd.trial import Trial, TrialKind, TrialState
@@ -76,7 +75,7 @@ def candidates(trials: Sequence[Trial], goal: Goal) -> list[Settings]:
     for group in by_settings(t for t in finished(trials, goal.objective) if t.kind is TrialKind.SEARCH).values():
         mean = means(group)
         if keeps(mean, goal.constraints):
-            found.append((metrics.of(goal.objective).as_cost(mean[goal.objective]), dict(group[0].settings)))
+            found.append((goal.cost(mean), dict(group[0].settings)))
     return [settings for _, settings in sorted(found, key=lambda item: item[0])]
 
 
@@ -96,12 +95,13 @@ def standing(trials: Sequence[Trial], goal: Goal, order: Sequence[Settings] | No
     last = {t.number: t for t in sorted(trials, key=lambda t: t.attempt) if t.kind is TrialKind.CONFIRM}
     waiting: dict[Key, list[Trial]] = by_settings(last[number] for number in sorted(last))
     failed = sum(t.state is TrialState.FAILED for t in last.values())
-    needed = [goal.objective, *(c.metric for c in goal.constraints)]
     while goal.repeats and (points := confirmation.round()):
         due = [p for p in points if not waiting.get(key_of(p))]
         round_ = [waiting[key_of(p)].pop(0) for p in points if waiting.get(key_of(p))]
         over = not due and all(t.state in (TrialState.FINISHED, TrialState.FAILED) for t in round_)
-        repeats = [Repeat(point=dict(t.settings), metrics=t.metrics, where=t.muster) for t in finished(round_, *needed)]
+        repeats = [
+            Repeat(point=dict(t.settings), metrics=t.metrics, where=t.muster) for t in finished(round_, *goal.metrics)
+        ]
         if over or repeats:
             confirmation.add(repeats)
         if not over:

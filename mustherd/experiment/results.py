@@ -6,13 +6,13 @@ from typing import Any
 
 import msgspec
 
-from mustherd import metrics
 from mustherd.definition.settings_table import Row, write
-from mustherd.experiment.goal import Goal
 from mustherd.experiment.repeats import by_settings, finished, means
 from mustherd.experiment.verdict import Verdict
-from mustherd.learn.base import Constraint, Observation
+from mustherd.goal import Constraint, Goal
+from mustherd.learn.base import Observation
 from mustherd.learn.pareto import front, hypervolumes, pick
+from mustherd.metrics import Direction
 from mustherd.trial import Trial, TrialKind, TrialState
 
 SHOWN = ("energy_joules", "read_p99_us", "achieved_ratio")
@@ -88,20 +88,18 @@ def volumes(trials: Sequence[Trial], goal: Goal, second: str) -> tuple[list[tupl
     observations = [Observation(point=t.settings, metrics=t.metrics) for t in searched]
     reference = (_worst(observations, goal, goal.objective), _worst(observations, goal, second))
     corner = (
-        metrics.of(goal.objective).as_cost(reference[0]),
-        metrics.of(second).as_cost(reference[1]),
+        goal.cost({goal.objective: reference[0]}),
+        goal.direction(second).as_cost(reference[1]),
     )
     grown = hypervolumes(observations, goal.objective, second, corner, guards(goal, goal.objective, second))
     return [(t.number, volume) for t, volume in zip(searched, grown, strict=True)], reference
 
 
 def _worst(observations: Sequence[Observation], goal: Goal, metric: str) -> float:
-    known = metrics.of(metric)
-    limits = [c.limit for c in goal.constraints if c.metric == metric and c.at_least == known.maximized]
+    way = goal.direction(metric)
+    limits = [c.limit for c in goal.constraints if c.metric == metric and c.at_least == (way is Direction.MORE)]
     # Of several limits the strictest counts.
-    return (
-        min(limits, key=known.as_cost) if limits else max((o.metrics[metric] for o in observations), key=known.as_cost)
-    )
+    return min(limits, key=way.as_cost) if limits else max((o.metrics[metric] for o in observations), key=way.as_cost)
 
 
 class Pick(msgspec.Struct, frozen=True, kw_only=True):

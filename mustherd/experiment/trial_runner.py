@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from mustherd import metrics
-from mustherd.definition import Experiment
+from mustherd.definition import Experiment, goal
 from mustherd.experiment import gates
 from mustherd.experiment.external_load import OutsideLoad
 from mustherd.load.errors import LoadError
@@ -54,6 +54,7 @@ class TrialRunner:
     ) -> None:
         """`outside` loads nodes that run no load of their own."""
         self._experiment = experiment
+        self._needed = goal(experiment).metrics
         self._outside = outside
         self._shepherd = shepherd
         self._logs = logs
@@ -151,11 +152,7 @@ class TrialRunner:
         return msgspec.structs.replace(measured, rows_lost=lost)
 
     def _missing(self, trial: Trial) -> gates.Fired | None:
-        experiment = self._experiment
-        needed = [experiment.objective, *experiment.objectives[1:], *(c.metric for c in experiment.constraints)]
-        if experiment.gates.achieved_ratio > 0:
-            needed.append("achieved_ratio")
-        for metric in needed:
+        for metric in self._needed:
             if metric not in trial.metrics:
                 return gates.Fired(
                     Reason.METRIC_MISSING, f"{metric} was not measured: the node or the load doesn't give it"

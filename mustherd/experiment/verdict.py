@@ -25,7 +25,6 @@ import msgspec
 
 from mustherd import metrics
 from mustherd.experiment import wording
-from mustherd.experiment.goal import Goal, excess, keeps
 from mustherd.experiment.repeats import (
     Key,
     by_settings,
@@ -36,6 +35,7 @@ from mustherd.experiment.repeats import (
     means,
     standing,
 )
+from mustherd.goal import Goal, Objective, keeps
 from mustherd.learn.base import Settings
 from mustherd.learn.confirmation import Estimate, Judged, Word
 from mustherd.store.store import Store
@@ -155,9 +155,9 @@ def decide(trials: Sequence[Trial], goal: Goal, knobs: Sequence[KnobInfo] = (), 
     word = next(w for w in WORST if any(row.verdict == w for row in rows))
     return Verdict(
         verdict=word,
-        reason=f"{word}: {_over_loads(rows, goal.objective)}",
+        reason=f"{word}: {_over_loads(rows, goal.objectives[0])}",
         objective=goal.objective,
-        sense=metrics.of(goal.objective).direction.sense,
+        sense=goal.objectives[0].direction.sense,
         constraints=tuple(wording.limit(c) for c in goal.constraints),
         margin=goal.margin,
         loads=tuple(rows),
@@ -165,7 +165,7 @@ def decide(trials: Sequence[Trial], goal: Goal, knobs: Sequence[KnobInfo] = (), 
     )
 
 
-def _over_loads(rows: Sequence[AtLoad], objective: str) -> str:
+def _over_loads(rows: Sequence[AtLoad], objective: Objective) -> str:
     """How many loads have which verdict, and what is saved or gained where it is met."""
     parts = []
     for word in WORST[::-1]:
@@ -178,7 +178,7 @@ def _over_loads(rows: Sequence[AtLoad], objective: str) -> str:
         span = wording.number(min(saved), 3)
         if len(saved) > 1:
             span += f" to {wording.number(max(saved), 3)}"
-        parts.append(f"{metrics.of(objective).direction.improvement} {span} %")
+        parts.append(f"{objective.direction.improvement} {span} %")
     return "; ".join(parts)
 
 
@@ -241,8 +241,8 @@ class _Decision:
                 f"{word}: {what} looked best, but it was measured again {winner.rounds} of {self.goal.repeats} times,"
                 " so it's not confirmed"
             )
-        objective = self.goal.objective
-        uses, more = metrics.of(objective).verb, metrics.of(objective).direction
+        objective = self.goal.objectives[0]
+        uses, more = metrics.of(objective.metric).verb, objective.direction
         how_much = f"{wording.comparison(objective, saved.mean)} than the default"
         if (interval := _interval(saved)) is not None:
             how_much += f" (95 % interval {_span(interval, 3)} %)"
@@ -264,7 +264,7 @@ class _Decision:
             if said == "not certain"
         ]
         if saved.low <= 0:
-            name = f"the {metrics.of(objective).direction.improvement}"
+            name = f"the {objective.direction.improvement}"
             open_.append(f"{name} ({_span(interval, 3)} %)" if interval is not None else name)
         return (
             f"not certain: {what} {uses} {how_much}, but after {best.n} repeats the 95 % interval reaches beyond the"
@@ -279,11 +279,11 @@ class _Decision:
         best, default = self._side(chosen), self._default_side()
         what = wording.settings(chosen[0].settings, self.knobs)
         kept = [f"{wording.limit(c)} ({wording.number(best.metrics[c.metric])})" for c in self.goal.constraints]
-        objective = self.goal.objective
-        uses, more = metrics.of(objective).verb, metrics.of(objective).direction
+        objective = self.goal.objectives[0]
+        uses, more = metrics.of(objective.metric).verb, objective.direction
         percent = None
-        if default is not None and default.metrics.get(objective, 0.0) > 0:
-            percent = metrics.of(objective).better_percent(best.metrics[objective], default.metrics[objective])
+        if default is not None and (than := default.metrics.get(objective.metric, 0.0)) > 0:
+            percent = objective.direction.better_percent(best.metrics[objective.metric], than)
         word: Word = "not certain"
         if asked:
             reason = f"not certain: {what} looked best, but it was not measured again, so it's not confirmed"
@@ -294,12 +294,12 @@ class _Decision:
         elif percent <= 0:
             word = "not met"
             reason = (
-                f"not met: no setting that keeps {self._limits()} {uses} {more} {objective} than the default;"
+                f"not met: no setting that keeps {self._limits()} {uses} {more} {objective.metric} than the default;"
                 f" the best was {what}, with {wording.comparison(objective, percent)}"
             )
         else:
             word, measured = "met", "one measurement" if best.n == 1 else f"{best.n} trials"
-            had = metrics.of(objective).used
+            had = metrics.of(objective.metric).used
             reason = (
                 f"met: {what} {had} {wording.comparison(objective, percent)} than the default and"
                 f" kept {wording.together(kept) or 'the limits'} in {measured}; no repeats were asked for, so it's"
@@ -311,7 +311,7 @@ class _Decision:
         judged = [] if self.goal.repeats == 0 else self.outcome.judged
         return Verdict(
             objective=self.goal.objective,
-            sense=metrics.of(self.goal.objective).direction.sense,
+            sense=self.goal.objectives[0].direction.sense,
             constraints=tuple(wording.limit(c) for c in self.goal.constraints),
             margin=self.goal.margin,
             rounds=self.outcome.rounds,
@@ -364,7 +364,7 @@ class _Decision:
 
     def _distance(self, mean: dict[str, float]) -> float:
         """How far the worst of the limits is from being kept."""
-        over = [excess(mean.get(c.metric, math.inf if not c.at_least else -math.inf), c) for c in self.goal.constraints]
+        over = [c.excess(mean.get(c.metric, math.inf if not c.at_least else -math.inf)) for c in self.goal.constraints]
         return max(over, default=0.0)
 
     def _limits(self) -> str:
@@ -437,7 +437,7 @@ def order_of(store: Store) -> dict[float, list[Settings]]:
 
 def verdict_of(store: Store, goal: Goal | None = None) -> Verdict:
     """What an experiment's trials say so far, with why its search ended."""
-    goal = goal or Goal.of(store.experiment().resolved)
+    goal = goal or store.experiment().goal
     found = decide(store.trials(), goal, knobs_known(store), order_of(store))
     ended = [event.text.partition(": ")[2] for event in store.events() if event.kind == SEARCH_OVER]
     return msgspec.structs.replace(found, search_ended=ended[-1] if ended else "")

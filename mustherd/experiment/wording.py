@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from mustherd import metrics
-from mustherd.learn.base import Constraint
+from mustherd.goal import Constraint, Objective
+from mustherd.metrics import Direction
 from mustherd.terms import KnobInfo
 
 AS_FOUND = "as found"
@@ -29,10 +29,10 @@ def limit(constraint: Constraint) -> str:
     return f"{constraint.metric} {'>=' if constraint.at_least else '<='} {number(constraint.limit, 6)}"
 
 
-def comparison(objective: str, better_percent: float, digits: int = 3) -> str:
+def comparison(objective: Objective, better_percent: float, digits: int = 3) -> str:
     """How much better or worse than another an objective is, in a phrase: `20 % less energy_joules`."""
-    more = (better_percent >= 0) == (metrics.of(objective).maximized)
-    return f"{number(abs(better_percent), digits)} % {'more' if more else 'less'} {objective}"
+    more = (better_percent >= 0) == (objective.direction is Direction.MORE)
+    return f"{number(abs(better_percent), digits)} % {'more' if more else 'less'} {objective.metric}"
 
 
 def value(key: str, setting: int, knobs: Iterable[KnobInfo] = ()) -> str:

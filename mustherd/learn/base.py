@@ -6,6 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 import msgspec
 
 from mustherd import metrics
+from mustherd.goal import Constraint
 from mustherd.learn.noise import Noise
 from mustherd.terms import KnobKind
 
@@ -36,18 +37,6 @@ class Dimension(msgspec.Struct, frozen=True, kw_only=True):
         """The dimension of a knob; a search chooses `among` values, which `given` says as fields of this struct."""
         modes = tuple(mode for mode in kind.modes if mode in among)
         return cls(name=key, categories=modes, scale=kind.scale, role=kind.role, **given)
-
-
-class Constraint(msgspec.Struct, frozen=True):
-    """A limit on a measured outcome: `metric <= limit` or, with `at_least`, `metric >= limit`."""
-
-    metric: str
-    limit: float
-    at_least: bool = False
-
-    def met_by(self, value: float) -> bool:
-        """Whether a measured value keeps the limit."""
-        return value >= self.limit if self.at_least else value <= self.limit
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):

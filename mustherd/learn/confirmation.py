@@ -14,17 +14,14 @@ from typing import Literal
 import msgspec
 
 from mustherd import metrics
-from mustherd.learn.base import Constraint, Problem, Settings
+from mustherd.goal import PARALLEL, ROUNDS, Constraint
+from mustherd.learn.base import Problem, Settings
 
 Word = Literal["met", "not met", "not certain"]
 Metrics = Mapping[str, float]
 
 CONFIDENCE = 0.95
 """Of two-sided intervals; a limit is held against one end, so it is kept with a confidence of 0.975."""
-PARALLEL = 3
-"""How many settings are confirmed at the same time."""
-ROUNDS = 8
-"""Rounds at most; where they leave it open, the limit lies within the noise and more of them would rarely settle it."""
 INDIFFERENCE = 0.03
 """Rounds go on while another setting may still be cheaper by more than 3 % than the one to be announced."""
 LEAST_ROUNDS = 3

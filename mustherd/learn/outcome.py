@@ -7,7 +7,7 @@ import numpy as np
 from skopt.acquisition import gaussian_pi
 
 from mustherd import metrics
-from mustherd.learn.base import Constraint
+from mustherd.goal import Constraint
 from mustherd.learn.noise import Noise
 from mustherd.learn.surrogate import Array, Surrogate, Trend
 

@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterable, Sequence
 
 from mustherd import metrics
-from mustherd.learn.base import Constraint, Observation
+from mustherd.goal import Constraint
+from mustherd.learn.base import Observation
 
 Pair = tuple[float, float]
 

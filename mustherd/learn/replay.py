@@ -12,7 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from mustherd.learn.base import Constraint, Dimension, Observation, Problem, Search, Settings
+from mustherd.goal import Constraint
+from mustherd.learn.base import Dimension, Observation, Problem, Search, Settings
 from mustherd.terms import KnobKind
 
 WITHIN = (0.01, 0.05, 0.10)

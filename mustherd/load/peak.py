@@ -6,14 +6,12 @@ from collections.abc import Callable
 
 import msgspec
 
+from mustherd.goal import GUARD_LIMIT
 from mustherd.load.saturation import BUSY, why
 from mustherd.terms import LoadReport
 
 PRECISION = 0.05
 """The peak lies between a load that kept the limit and one this share above it that did not."""
-LEAST_RATIO = 0.98
-"""Share of the offered load that must be answered."""
-
 
 ATTEMPTS = 2
 """How often a load is tried that breaks something: somebody else may have had a core for once."""
@@ -73,7 +71,7 @@ def find(
             return value, f"the generator ({report.generator}) was itself the bottleneck: {why(report)}", False
         if not value <= limit_us:
             return value, f"{kind} {percentile} {value:.0f} us > {limit_us:g} us", True
-        if report.achieved_qps < LEAST_RATIO * report.offered_qps:
+        if report.achieved_qps < GUARD_LIMIT * report.offered_qps:
             return value, f"{report.achieved_qps / report.offered_qps:.1%} of the load was answered", True
         return value, "", True
 

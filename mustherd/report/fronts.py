@@ -6,6 +6,7 @@ from typing import Any
 from mustherd import metrics
 from mustherd.experiment import wording
 from mustherd.experiment.results import volumes
+from mustherd.metrics import Direction
 from mustherd.report import labels
 from mustherd.report.plots import Marks, drawable, look_of, scale, shown
 from mustherd.report.svg import BEST, INK, draw
@@ -31,7 +32,7 @@ def front_plot(view: View) -> str:
             )
         places = sorted((shown(second, o.metrics[second]), shown(first, o.metrics[first])) for o in front)
         # The stair stands where a setting of the front is beaten: on the side where `second` is worse.
-        where = "pre" if metrics.of(second).maximized else "post"
+        where = "pre" if view.goal.direction(second) is Direction.MORE else "post"
         [line] = left.step(
             [x for x, _ in places], [y for _, y in places], where=where, color=BEST, linewidth=1.8, zorder=2
         )

@@ -13,6 +13,7 @@ from mustherd import files, metrics
 from mustherd.experiment import wording
 from mustherd.experiment.verdict import AtLoad, Side
 from mustherd.learn.base import Observation
+from mustherd.metrics import Direction
 from mustherd.report import labels
 from mustherd.report.labels import clean
 from mustherd.report.table import log_cells, number_of, result_of, side_value
@@ -102,7 +103,7 @@ def _content(view: View) -> dict[str, Any]:
 
     verdict = view.verdict()
     measured = any(view.objective(t) is not None and t.state is TrialState.FINISHED for t in view.trials)
-    names = view.metrics()
+    names, aim = view.metrics(), view.goal.objectives[0]
     saving = verdict.saving_percent
     facts = [muster.facts.rows() for muster in view.musters]
     return {
@@ -114,8 +115,8 @@ def _content(view: View) -> dict[str, Any]:
         "verdict": verdict,
         "sentence": verdict.reason,
         "saving": None if saving is None else labels.percent(abs(saving)),
-        "more": saving is not None and (saving > 0) == (metrics.of(view.goal.objective).maximized),
-        "improvement": metrics.of(view.goal.objective).direction.improvement,
+        "more": saving is not None and (saving > 0) == (aim.direction is Direction.MORE),
+        "improvement": aim.direction.improvement,
         "objective": metrics.of(view.goal.objective).label,
         "interval": _interval(verdict.saving_ci_percent),
         "comparison": list(_comparison(view, verdict.default, verdict.best or verdict.closest)),
@@ -282,7 +283,7 @@ def _method(view: View) -> Iterator[tuple[str, str]]:
         )
     yield (
         "intervals",
-        f"95 % confidence, Student's t; the {metrics.of(view.goal.objective).direction.improvement}'s net of what a"
+        f"95 % confidence, Student's t; the {view.goal.objectives[0].direction.improvement}'s net of what a"
         " round or a node has in common, so that drift cancels."
         " A limit is kept when its whole interval keeps it"
         + (f", with {100 * view.goal.margin:g} % of it left free for drift" if view.goal.margin else ""),

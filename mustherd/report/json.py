@@ -7,7 +7,7 @@ import msgspec
 
 from mustherd.experiment import wording
 from mustherd.experiment.results import guards, picks, volumes
-from mustherd.learn.base import Constraint
+from mustherd.goal import Constraint
 from mustherd.report.view import View
 from mustherd.store.catalog import Summary
 from mustherd.trial import Trial, TrialState

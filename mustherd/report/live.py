@@ -128,7 +128,7 @@ def _header(view: View) -> Text:
     return _one_line(
         (view.experiment.name, "bold"),
         (f"  {state}", STATUS_STYLES.get(view.status, "")),
-        (f"  {metrics.of(objective).direction.sense} {objective}{f' with {limits}' if limits else ''}", "dim"),
+        (f"  {view.goal.objectives[0].direction.sense} {objective}{f' with {limits}' if limits else ''}", "dim"),
     )
 
 
@@ -157,13 +157,11 @@ def _best(view: View) -> Text:
     defaults = [
         v for t in view.trials if view.of_default(t) and (v := view.objective(t)) and t.state is TrialState.FINISHED
     ]
-    saving = ""
+    saving, way = "", view.goal.objectives[0].direction
     if value is not None and defaults:
         mean = sum(defaults) / len(defaults)
-        percent = metrics.of(objective).better_percent(value, mean) if mean else 0.0
-        saving = (
-            f", {labels.percent(percent)} {metrics.of(objective).direction} than the default" if percent > 0 else ""
-        )
+        percent = way.better_percent(value, mean) if mean else 0.0
+        saving = f", {labels.percent(percent)} {way} than the default" if percent > 0 else ""
     values = ", ".join(
         metrics.of(c.metric).label + " " + labels.quantity(c.metric, best.metrics.get(c.metric))
         for c in view.goal.constraints

@@ -10,8 +10,9 @@ import msgspec
 
 from mustherd import metrics
 from mustherd.experiment import wording
-from mustherd.experiment.goal import GUARD as LOAD
-from mustherd.learn.base import Constraint
+from mustherd.goal import GUARD as LOAD
+from mustherd.goal import Constraint
+from mustherd.metrics import Direction
 from mustherd.report import labels
 from mustherd.report.labels import clean
 from mustherd.report.svg import BEST, BREAKS, DEFAULT, GUARD, INK, KEEPS, MUTED, PAPER, draw
@@ -211,7 +212,7 @@ def _levels(view: View, axes: Any, trials: Sequence[Trial], improvements: Sequen
         values = [shown(objective, t.metrics[objective]) for t in improvements]
         # In order of numbers: two musters may end trials in another order than they began them.
         order = sorted(zip(numbers, values, strict=True))
-        best = max if metrics.of(objective).maximized else min
+        best = max if view.goal.direction(objective) is Direction.MORE else min
         stair = list(itertools.accumulate((v for _, v in order), best))
         [line] = axes.step(
             [*(n for n, _ in order), end], [*stair, stair[-1]], where="post", color=BEST, linewidth=1.8,

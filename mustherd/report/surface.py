@@ -130,7 +130,7 @@ class _Map:
             settings.values(),
             key=lambda trials: (
                 not self.view.feasible(trials[0]),
-                metrics.of(objective).as_cost(_mean(trials, objective)),
+                self.view.goal.cost({objective: _mean(trials, objective)}),
             ),
         )
 

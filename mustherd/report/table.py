@@ -13,8 +13,8 @@ from rich.text import Text
 
 from mustherd import metrics
 from mustherd.experiment import wording
-from mustherd.experiment.goal import GUARD
 from mustherd.experiment.verdict import Side, Verdict
+from mustherd.goal import GUARD
 from mustherd.report import labels
 from mustherd.report.labels import clean
 from mustherd.report.view import View
@@ -297,7 +297,7 @@ def loads_table(view: View, console: Console) -> Table:
     """Settings by load: what is announced at each, and what it saves."""
     table = new_table(console)
     names = view.metrics()
-    better = metrics.of(view.goal.objective).direction.improvement
+    better = view.goal.objectives[0].direction.improvement
     for name in (
         "load (qps)",
         "verdict",
@@ -336,8 +336,8 @@ def front_table(view: View, console: Console) -> Table:
 
 def picks_table(form: Mapping[str, Any], view: View, console: Console) -> Table:
     """What was picked within other limits (the form of mustherd.report.json), a row for each load."""
-    objective = metrics.of(form["objective"])
-    aim = f"{objective.direction.sense} {objective.label}"
+    objective = str(form["objective"])
+    aim = f"{view.goal.direction(objective).sense} {metrics.of(objective).label}"
     table = new_table(console, f"{aim} with {wording.together(form['limits'])}" if form["limits"] else aim)
     names = view.metrics()
     several = any(row["qps"] is not None for row in form["picks"])

@@ -5,17 +5,15 @@ from typing import Any, Self
 
 import msgspec
 
-from mustherd import metrics
 from mustherd.experiment.events import Pace, pace
-from mustherd.experiment.goal import Goal
 from mustherd.experiment.repeats import Key, default_settings, key_of
 from mustherd.experiment.results import announced, front_of
 from mustherd.experiment.verdict import Verdict, knobs_known, verdict_of
-from mustherd.learn.base import Constraint, Observation
+from mustherd.goal import Constraint, Goal
+from mustherd.learn.base import Observation
 from mustherd.rowlog.accounting import RowAccounting
 from mustherd.rowlog.ledger import accounts_by_label
 from mustherd.store.catalog import status_of
-from mustherd.store.errors import StoreError
 from mustherd.store.records import Event, ExperimentRecord, MusterRecord
 from mustherd.store.store import LOGS, Store
 from mustherd.terms import KnobInfo
@@ -48,22 +46,18 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     def of(cls, store: Store) -> Self:
         """Read `store`; StoreError where it can't be understood."""
         row = store.experiment()
-        try:
-            goal = Goal.of(row.resolved)
-        except (TypeError, ValueError, AttributeError) as error:
-            raise StoreError(f"{store.folder}: its definition can't be read: {error}") from error
         status, detail = status_of(store)
         return cls(
             experiment=row,
             folder=str(store.folder),
             status=status,
             detail=detail,
-            goal=goal,
+            goal=row.goal,
             knobs=knobs_known(store),
             trials=tuple(store.trials()),
             counts=store.counts(),
             stored=announced(row.verdict),
-            so_far=announced(row.verdict) or verdict_of(store, goal),
+            so_far=announced(row.verdict) or verdict_of(store, row.goal),
             musters=tuple(store.musters().values()),
             events=tuple(store.events()),
             wall_seconds=store.wall_seconds(),
@@ -154,7 +148,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
             value = self.objective(trial)
             if trial.kind is not TrialKind.SEARCH or value is None or not self.feasible(trial):
                 continue
-            cost = metrics.of(self.goal.objective).as_cost(value)
+            cost = self.goal.objectives[0].direction.as_cost(value)
             if cost < least:
                 least = cost
                 steps.append(trial)

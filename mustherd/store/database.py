@@ -4,10 +4,13 @@ import contextlib
 import os
 import platform
 import sqlite3
+import time
 from importlib import metadata
 from pathlib import Path
 
-from mustherd.store import schema
+import msgspec
+
+from mustherd.store import lock, migration, schema
 from mustherd.store.errors import StoreError
 
 BUSY_MILLISECONDS = 10_000
@@ -66,8 +69,34 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
         return _connect(path, "immutable=1")
 
 
+def _migrated(
+    database: sqlite3.Connection, path: Path, version: int, on_error: contextlib.ExitStack, *, read_only: bool
+) -> sqlite3.Connection:
+    """The database with today's tables: itself, or where it is only read a copy in memory, which stays as it is."""
+    try:
+        if read_only:
+            copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            on_error.callback(copy.close)
+            database.backup(copy)
+            database.close()
+            migration.migrate(copy, version, time.time())
+            return copy
+        with lock.own(path.parent):
+            migration.migrate(database, version, time.time())
+            return database
+    except (ValueError, TypeError, KeyError, AttributeError, msgspec.MsgspecError) as error:
+        raise StoreError(
+            f"{path} has tables of version {version}, and what they hold can't be brought to version {schema.VERSION}:"
+            f" {error}; open it with the version of mustherd that wrote it"
+        ) from error
+
+
 def open_database(path: Path, *, read_only: bool) -> sqlite3.Connection:
-    """Open an experiment's database; StoreError when it's another program's, another version's, or damaged."""
+    """Open an experiment's database; StoreError when it's another program's, a later version's, or damaged.
+
+    One of an earlier version is changed to today's tables, for good unless it is only read; OwnedError while somebody
+    runs it.
+    """
     with contextlib.ExitStack() as on_error:
         try:
             database = _connect_to_read(path) if read_only else _connect(path, "mode=rw")
@@ -76,11 +105,13 @@ def open_database(path: Path, *, read_only: bool) -> sqlite3.Connection:
             [version] = database.execute("PRAGMA user_version").fetchone()
             if application != schema.APPLICATION_ID:
                 raise StoreError(f"{path} is a database, but not one of ours")
-            if version != schema.VERSION:
+            if not migration.OLDEST <= version <= schema.VERSION:
                 raise StoreError(
-                    f"{path} has tables of version {version}, this program reads version {schema.VERSION}:"
-                    " open it with the version of mustherd that wrote it"
+                    f"{path} has tables of version {version}, this program reads versions {migration.OLDEST} to"
+                    f" {schema.VERSION}: open it with the version of mustherd that wrote it"
                 )
+            if version < schema.VERSION:
+                database = _migrated(database, path, version, on_error, read_only=read_only)
             if database.execute("SELECT count(*) FROM experiment").fetchone() != (1,):
                 raise StoreError(f"{path} holds no experiment")
         except sqlite3.Error as error:

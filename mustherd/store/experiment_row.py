@@ -5,7 +5,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
+
 from mustherd.store import records
+from mustherd.store.errors import StoreError
 from mustherd.store.opened import OpenDatabase
 from mustherd.store.records import ExperimentRecord
 
@@ -25,7 +28,10 @@ class ExperimentRow(OpenDatabase):
     def experiment(self) -> ExperimentRecord:
         """Name, definition, status, plan, verdict: the experiment's own row."""
         [row] = self._read(records.SELECT_EXPERIMENT)
-        return records.experiment(row)
+        try:
+            return records.experiment(row)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise StoreError(f"{self.folder}: what it says of its experiment can't be read: {error}") from error
 
     def set_status(self, status: Status, detail: str = "") -> None:
         """Say how the experiment stands; the time while it's `running` adds up to its wall time."""

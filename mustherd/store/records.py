@@ -1,22 +1,21 @@
 """Between the store's rows and our values: the one place that knows the order of columns."""
 
-import math
-from contextlib import suppress
 from typing import Any
 
 import msgspec
 
+from mustherd.goal import Goal
 from mustherd.terms import Energy, Facts, KnobInfo, Load, LoadReport, Reading
 from mustherd.trial import Trial, TrialKind, TrialState
 
 SELECT_TRIAL = (
-    "SELECT number, attempt, kind, state, reason, detail, muster, settings, demand, queued_at, started_at,"
-    " ended_at, metrics, readings, energies, load FROM trial"
+    "SELECT number, attempt, kind, state, reason, detail, muster, settings, load, queued_at, started_at,"
+    " ended_at, metrics, readings, energies, load_report FROM trial"
 )
 
 SELECT_EXPERIMENT = (
     "SELECT name, definition, digest, resolved, versions, created_at, status, status_detail, status_at, phase, plan,"
-    " verdict, running_since FROM experiment"
+    " verdict, running_since, goal FROM experiment"
 )
 
 
@@ -38,6 +37,8 @@ class ExperimentRecord(msgspec.Struct, frozen=True, kw_only=True):
     plan: dict[str, int]
     verdict: dict[str, Any] | None
     running_since: float | None
+    goal: Goal
+    """What it is after: made by the definition, in force for this experiment whatever a later version would make."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,8 +97,8 @@ def _numbers(value: Any) -> Any:
 
 def trial(row: tuple[Any, ...]) -> Trial:
     """A row of SELECT_TRIAL as a trial."""
-    number, attempt, kind, state, reason, detail, muster_name, asked, demand, queued_at, started_at, *found = row
-    ended_at, metrics, readings, energies, load = found
+    number, attempt, kind, state, reason, detail, muster_name, asked, load, queued_at, started_at, *found = row
+    ended_at, metrics, readings, energies, report = found
     return Trial(
         number=number,
         attempt=attempt,
@@ -107,23 +108,25 @@ def trial(row: tuple[Any, ...]) -> Trial:
         detail=detail,
         muster=muster_name,
         settings=msgspec.json.decode(asked, type=dict[str, int]),
-        load=None if demand is None else msgspec.json.decode(demand, type=Load),
+        load=None if load is None else msgspec.json.decode(load, type=Load),
         queued_at=queued_at,
         started_at=started_at or 0.0,
         ended_at=ended_at or 0.0,
         metrics=msgspec.convert(_numbers(msgspec.json.decode(metrics)), dict[str, float]),
         readings=msgspec.json.decode(readings, type=tuple[Reading, ...]),
         energies=msgspec.convert(_numbers(msgspec.json.decode(energies)), tuple[Energy, ...]),
-        load_report=None if load is None else msgspec.convert(_numbers(msgspec.json.decode(load)), LoadReport),
+        load_report=None if report is None else msgspec.convert(_numbers(msgspec.json.decode(report)), LoadReport),
     )
 
 
 def experiment(row: tuple[Any, ...]) -> ExperimentRecord:
-    """A row of SELECT_EXPERIMENT as an experiment."""
+    """A row of SELECT_EXPERIMENT as an experiment. ValueError, msgspec.MsgspecError for one that can't be read."""
     fields = dict(zip(ExperimentRecord.__struct_fields__, row, strict=True))
-    for name in ("resolved", "versions", "plan", "verdict"):
+    for name in ("resolved", "versions", "plan", "verdict", "goal"):
         if fields[name] is not None:
             fields[name] = msgspec.json.decode(fields[name])
+    if not fields["goal"]:
+        raise ValueError("it has no goal")
     return msgspec.convert(fields, ExperimentRecord)
 
 
@@ -132,34 +135,12 @@ def event(row: tuple[Any, ...]) -> Event:
     return Event(id=row[0], at=row[1], kind=row[2], text=row[3], data=msgspec.json.decode(row[4]))
 
 
-def facts(stored: str) -> Facts:
-    """Facts from their JSON, which is text throughout in a folder that was written before they had types."""
-    found: dict[str, Any] = msgspec.json.decode(stored)
-    if not all(isinstance(value, str) for value in found.values()):
-        return msgspec.convert(found, Facts)
-    typed: dict[str, Any] = {"kind": found.pop("kind", "")}
-    typed |= {name: found.pop(name) for name in ("cpu", "kernel", "interface", "nic_driver") if name in found}
-    typed["loads_itself"] = typed["kind"] == "twin"
-    for name in ("cores", "packages", "tsc_khz"):
-        if found.get(name, "").isdecimal():
-            typed[name] = int(found.pop(name))
-    low, _, high = found.get("plausible_watts", "").partition("..")
-    with suppress(ValueError):
-        typed["plausible_watts"] = (float(low), float(high) if math.isfinite(float(high)) else None)
-        del found["plausible_watts"]
-    host, _, port = found.get("memcached", "").rpartition(":")
-    if port.isdecimal():
-        typed["address"] = (host, int(port))
-        del found["memcached"]
-    return Facts(**typed, text=found)
-
-
 def muster(row: tuple[Any, ...]) -> MusterRecord:
     """A row of name, state, facts, knobs, changed_at as a muster's record."""
     return MusterRecord(
         name=row[0],
         state=row[1],
-        facts=facts(row[2]),
+        facts=Facts(kind="") if row[2] == "{}" else msgspec.json.decode(row[2], type=Facts),
         knobs=msgspec.json.decode(row[3], type=tuple[KnobInfo, ...]),
         changed_at=row[4],
     )

@@ -9,12 +9,13 @@ NULL. JSON columns can be taken apart with SQLite's json_extract, for example ev
 Tables
 
 - `experiment`, one row: name, definition (the experiment file's text), digest (of the definition), resolved (JSON: the
-  definition with every default filled in), versions (JSON), created_at, status and its detail and time, phase (what
-  the loop is at), plan (JSON: kind of trial to planned number), verdict (JSON, NULL until there is one), wall_seconds
-  (of the runs that have ended) and running_since (NULL when no run is under way).
+  definition with every default filled in), goal (JSON as in mustherd.goal: what it is after), versions (JSON),
+  created_at, status and its detail and time, phase (what the loop is at), plan (JSON: kind of trial to planned
+  number), verdict (JSON, NULL until there is one), wall_seconds (of the runs that have ended) and running_since (NULL
+  when no run is under way).
 - `trial`, one row per attempt at a numbered trial: number, attempt, kind, state, reason, detail, muster, settings
-  (JSON), demand (JSON: the load asked for, where trials have loads of their own), queued_at, started_at, ended_at,
-  metrics (JSON), readings, energies, load (JSON as in mustherd.trial and mustherd.terms), and from the metrics
+  (JSON), load (JSON: the load asked for, where trials have loads of their own), queued_at, started_at, ended_at,
+  metrics (JSON), readings, energies, load_report (JSON as in mustherd.trial and mustherd.terms), and from the metrics
   energy_joules, read_p99_us and achieved_ratio as columns of their own.
 - `result`, a view: the one finished attempt of every number that has one, with its wall_seconds.
 - `event`, the journal: id, at, kind, text, data (JSON). Rows are never changed.
@@ -24,8 +25,8 @@ Tables
 APPLICATION_ID = 0x4D484552
 """`MHER`: marks the file as ours, for `file` and for us."""
 
-VERSION = 2
-"""Raised with every change of the tables; a store of another version is refused, not guessed at."""
+VERSION = 3
+"""Raised with every change of the tables. mustherd.store.migration reads earlier ones; later ones are refused."""
 
 SQL = """
 CREATE TABLE experiment (
@@ -43,7 +44,8 @@ CREATE TABLE experiment (
     plan TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(plan)),
     verdict TEXT CHECK (verdict IS NULL OR json_valid(verdict)),
     wall_seconds REAL NOT NULL DEFAULT 0,
-    running_since REAL
+    running_since REAL,
+    goal TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(goal))
 );
 
 CREATE TABLE trial (
@@ -55,14 +57,14 @@ CREATE TABLE trial (
     detail TEXT NOT NULL DEFAULT '',
     muster TEXT NOT NULL DEFAULT '',
     settings TEXT NOT NULL CHECK (json_valid(settings)),
-    demand TEXT CHECK (demand IS NULL OR json_valid(demand)),
+    load TEXT CHECK (load IS NULL OR json_valid(load)),
     queued_at REAL NOT NULL,
     started_at REAL,
     ended_at REAL,
     metrics TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(metrics)),
     readings TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(readings)),
     energies TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(energies)),
-    load TEXT CHECK (load IS NULL OR json_valid(load)),
+    load_report TEXT CHECK (load_report IS NULL OR json_valid(load_report)),
     energy_joules REAL GENERATED ALWAYS AS (json_extract(metrics, '$.energy_joules')) VIRTUAL,
     read_p99_us REAL GENERATED ALWAYS AS (json_extract(metrics, '$.read_p99_us')) VIRTUAL,
     achieved_ratio REAL GENERATED ALWAYS AS (json_extract(metrics, '$.achieved_ratio')) VIRTUAL,

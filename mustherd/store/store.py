@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from mustherd import files
+from mustherd.goal import Goal
 from mustherd.store import records
 from mustherd.store.database import make_database, open_database, versions
 from mustherd.store.errors import OwnedError, StoreError
@@ -42,12 +43,13 @@ class Store(TrialTable, ExperimentRow, Journal):
         definition: str,
         resolved: Mapping[str, Any],
         digest: str,
+        goal: Goal,
         now: Callable[[], float] = time.time,
     ) -> Self:
         """Make the folder of a new experiment; it appears whole or not at all.
 
         `definition` is the experiment file's text, `resolved` its meaning as JSON types, `digest` what `resume`
-        compares. Raises StoreError when something is there already (an empty folder is taken).
+        compares, `goal` what it is after. Raises StoreError when something is there already (an empty folder is taken).
         """
         folder = Path(folder).absolute()
         if (folder / DATABASE).exists():
@@ -59,11 +61,12 @@ class Store(TrialTable, ExperimentRow, Journal):
             with files.draft(folder) as made:
                 (made / LOGS).mkdir(parents=True)
                 files.write(made / DEFINITION, definition, durable=True)
+                row = (name, definition, digest, records.text(resolved), records.text(goal), records.text(versions()))
                 with contextlib.closing(make_database(made / DATABASE)) as database:
                     database.execute(
-                        "INSERT INTO experiment (id, name, definition, digest, resolved, versions, created_at, status,"
-                        " status_at) VALUES (1, ?, ?, ?, ?, ?, ?, 'created', ?)",
-                        (name, definition, digest, records.text(resolved), records.text(versions()), now(), now()),
+                        "INSERT INTO experiment (id, name, definition, digest, resolved, goal, versions, created_at,"
+                        " status, status_at) VALUES (1, ?, ?, ?, ?, ?, ?, ?, 'created', ?)",
+                        (*row, now(), now()),
                     )
                 files.sync_folder(made)
             files.sync_folder(folder.parent)

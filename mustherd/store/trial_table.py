@@ -49,7 +49,7 @@ class TrialTable(OpenDatabase):
         with self._write() as database:
             changed = database.execute(
                 "UPDATE trial SET state = ?, reason = ?, detail = ?, ended_at = ?, metrics = ?, readings = ?,"
-                " energies = ?, load = ? WHERE number = ? AND attempt = ? AND state IN ('running', ?)",
+                " energies = ?, load_report = ? WHERE number = ? AND attempt = ? AND state IN ('running', ?)",
                 (
                     trial.state.value,
                     trial.reason,
@@ -127,8 +127,7 @@ class TrialTable(OpenDatabase):
 def _insert(database: sqlite3.Connection, trial: Trial) -> None:
     try:
         database.execute(
-            "INSERT INTO trial (number, attempt, kind, state, settings, demand, queued_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO trial (number, attempt, kind, state, settings, load, queued_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 trial.number,
                 trial.attempt,

@@ -8,8 +8,9 @@ from typing import ClassVar
 
 import pytest
 
+from mustherd.goal import Constraint
 from mustherd.learn import registry
-from mustherd.learn.base import Constraint, Dimension, Observation, Problem, Search, Settings
+from mustherd.learn.base import Dimension, Observation, Problem, Search, Settings
 
 PROBLEM = Problem(
     dimensions=(

@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from mustherd.goal import GUARD_LIMIT
 from mustherd.load.base import Site
 from mustherd.load.generator.generator import Generator
 from mustherd.load.generator.options import GeneratorOptions
@@ -30,7 +31,7 @@ from mustherd.load.memcached.presets import load
 from mustherd.load.memcached.server import Memcached, MemcachedOptions
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.mutilate.source import MutilateSource
-from mustherd.load.peak import LEAST_RATIO, generator_limit
+from mustherd.load.peak import generator_limit
 from mustherd.terms import LoadReport
 
 CORES = sorted(os.sched_getaffinity(0))
@@ -109,7 +110,7 @@ def _limit(server: Memcached, workers: int, protocol: Any) -> dict[str, object]:
     def measure(qps: float) -> LoadReport:
         nonlocal best
         report = _measured(server, options, qps)
-        if not report.saturated and report.achieved_qps >= LEAST_RATIO * report.offered_qps:
+        if not report.saturated and report.achieved_qps >= GUARD_LIMIT * report.offered_qps:
             best = report
         return report
 

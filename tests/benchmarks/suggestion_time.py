@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from skopt import Optimizer
 from threadpoolctl import threadpool_limits
 
-from mustherd.learn.base import Constraint, Dimension, Observation, Problem, Settings
+from mustherd.goal import Constraint
+from mustherd.learn.base import Dimension, Observation, Problem, Settings
 from mustherd.learn.registry import make
 
 COUNTS = (10, 50, 100)

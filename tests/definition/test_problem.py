@@ -8,7 +8,8 @@ from mustherd.definition import (
     problem,
     quickstart,
 )
-from mustherd.learn.base import Constraint, Dimension
+from mustherd.goal import Constraint
+from mustherd.learn.base import Dimension
 from mustherd.learn.space import Space
 from mustherd.node.twin import TwinNode
 from mustherd.terms import KnobInfo

@@ -10,7 +10,7 @@ from mustherd.definition.knobs import MAX_VALUES, FindingsError, KnobValues, set
 from mustherd.definition.limits import MetricError, check_metric, limit, limit_text
 from mustherd.definition.units import SCALES, QuantityError, number_text, quantity
 from mustherd.definition.yaml import Hex
-from mustherd.learn.base import Constraint
+from mustherd.goal import Constraint
 from mustherd.metrics import OURS, Use
 from mustherd.node.catalog import knob_names
 

@@ -1,8 +1,11 @@
 """Trials as a real herd might have made them, from a toy node: smooth energy, latency with a cliff, a load guard."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+from mustherd.definition.limits import limit
+from mustherd.goal import Goal, Objective
 from mustherd.store.store import Store
 from mustherd.terms import Energy, KnobInfo, LoadReport, Reading
 from mustherd.trial import Trial, TrialKind, TrialState
@@ -18,6 +21,18 @@ KNOBS = (
 DELAYS = (2, 20, 50, 100, 150, 200, 250, 300, 350, 400)
 CLOCKS = (1200, 1400, 1600, 1800, 2000, 2200, 2400, 2600)
 SECONDS = 30.0
+
+
+def goal_of(resolved: Mapping[str, Any]) -> Goal:
+    """The goal of the keys of a definition that matter to it, each with its default."""
+    qps: Any = (resolved.get("workload") or {}).get("qps") or []
+    return Goal(
+        objectives=tuple(map(Objective.of, resolved.get("objectives") or [resolved.get("objective", "energy_joules")])),
+        limits=tuple(map(limit, resolved.get("constraints") or ())),
+        guard=(resolved.get("gates") or {}).get("achieved_ratio", 0.98),
+        loads=tuple(qps if isinstance(qps, list) else [qps]),
+        repeats=resolved.get("repeats", 0),
+    )
 
 
 def measure(itr: int, mhz: int, noise: random.Random | None = None) -> dict[str, float]:

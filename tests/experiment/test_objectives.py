@@ -13,10 +13,10 @@ import msgspec
 import pytest
 
 from mustherd import metrics
-from mustherd.definition import content, problem
-from mustherd.experiment.goal import Goal
+from mustherd.definition import content, goal, problem
 from mustherd.experiment.results import front_of, volumes
 from mustherd.experiment.verdict import Verdict, decide
+from mustherd.goal import Goal
 from mustherd.learn.base import Observation
 from mustherd.learn.registry import make as make_search
 from mustherd.metrics import Use, WindowMeasurement
@@ -69,7 +69,7 @@ def trial(number: int, kind: TrialKind, at: tuple[int, int], metrics: dict[str, 
 
 
 def goal_of(**changes: Any) -> Goal:
-    return Goal.of(content(made(knobs=KNOBS, workload=WORKLOAD, **changes)))
+    return goal(made(knobs=KNOBS, workload=WORKLOAD, **changes))
 
 
 def trials_of(confirmed: tuple[int, int] | None = None) -> list[Trial]:
@@ -113,9 +113,9 @@ def test_as_objective(objective: str) -> None:
     free = {"objective": objective, "gates": {"achieved_ratio": 0}}
     truth = best_of(objective)
     assert found_by_search(**free) == dict(zip(KNOBS, truth, strict=True))
-    goal = goal_of(**free, repeats=3)
-    assert (goal.objective, goal.constraints) == (objective, ())
-    found = decide(trials_of(truth), goal)
+    wanted = goal_of(**free, repeats=3)
+    assert (wanted.objective, wanted.constraints) == (objective, ())
+    found = decide(trials_of(truth), wanted)
     assert found.best is not None
     assert found.default is not None
     assert found.saving_percent is not None
@@ -181,7 +181,7 @@ def test_the_model_is_led_to_the_most_as_to_the_least() -> None:
      ("energy_joules", "read_p99_us")],
 )  # fmt: skip
 def test_the_front_of_two(first: str, second: str) -> None:
-    goal = goal_of(objectives=[first, second], gates={"achieved_ratio": 0})
+    wanted = goal_of(objectives=[first, second], gates={"achieved_ratio": 0})
     trials = trials_of()
 
     def costs(at: tuple[int, int]) -> tuple[float, float]:
@@ -191,13 +191,13 @@ def test_the_front_of_two(first: str, second: str) -> None:
         at for at, one in itertools.product(GRID, GRID)
         if costs(one) != costs(at) and all(a <= b for a, b in zip(costs(one), costs(at), strict=True))
     }  # fmt: skip
-    front = front_of(trials, goal, second)
+    front = front_of(trials, wanted, second)
     points = [(o.point["itr-delay"], o.point["dvfs"]) for o in front]
     assert {costs(at) for at in points} == {costs(at) for at in GRID if at not in beaten}
     assert [o.metrics[first] for o in front] == sorted(
         (o.metrics[first] for o in front), reverse=metrics.of(first).maximized
     )
-    grown, reference = volumes(trials, goal, second)
+    grown, reference = volumes(trials, wanted, second)
     volume = [value for _, value in grown]
     assert volume == sorted(volume)
     assert volume[-1] > 0 or first != "energy_joules"
@@ -207,7 +207,8 @@ def test_the_front_of_two(first: str, second: str) -> None:
 
 def test_a_gain_is_told_as_one(tmp_path: Any) -> None:
     changes: dict[str, Any] = {"objectives": ["achieved_qps", "energy_joules"], "repeats": 3}
-    whole = content(made(knobs=KNOBS, workload=WORKLOAD, **changes))
+    experiment = made(knobs=KNOBS, workload=WORKLOAD, **changes)
+    wanted, whole = goal(experiment), content(experiment)
     truth = best_of("achieved_qps")
     trials = trials_of(truth)
     # The default is one that leaves load unsent.
@@ -216,9 +217,11 @@ def test_a_gain_is_told_as_one(tmp_path: Any) -> None:
         t if t.settings else msgspec.structs.replace(t, metrics={**GRID[worst], "achieved_qps": 3e5 + t.number})
         for t in trials
     ]
-    with Store.create(tmp_path / "one", name="most", definition="", resolved=whole, digest="d" * 64) as store:
+    with Store.create(
+        tmp_path / "one", name="most", definition="", resolved=whole, digest="d" * 64, goal=wanted
+    ) as store:
         physics.fill(store, trials)
-        found: Verdict = decide(store.trials(), Goal.of(whole))
+        found: Verdict = decide(store.trials(), wanted)
         assert found.verdict == "met", found.reason
         assert found.saving_percent is not None
         assert found.saving_percent > 50

@@ -2,12 +2,11 @@
 
 import pytest
 
-from mustherd.experiment.goal import Goal
 from mustherd.experiment.observed import watched
-from mustherd.learn.base import Constraint
+from mustherd.goal import Constraint, Goal, Objective
 from mustherd.trial import Trial, TrialKind, TrialState
 
-LIMITS = (Constraint("read_p99_us", 500.0), Constraint("achieved_ratio", 0.98, at_least=True))
+LIMITS = (Constraint("read_p99_us", 500.0),)
 
 
 def trial(number: int, p99: float, state: TrialState = TrialState.FINISHED, **metrics: float) -> Trial:
@@ -28,7 +27,7 @@ def trial(number: int, p99: float, state: TrialState = TrialState.FINISHED, **me
     ],
 )
 def test_every_window_must_keep_every_limit(trials: list[Trial], objective: str, says: str) -> None:
-    found = watched(trials, Goal(objective=objective, constraints=LIMITS))
+    found = watched(trials, Goal(objectives=(Objective.of(objective),), limits=LIMITS))
     assert says in found.reason
     assert found.reason.startswith(found.verdict)
     assert found.trials["finished"] == sum(t.state is TrialState.FINISHED for t in trials)

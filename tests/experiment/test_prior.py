@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mustherd.definition import content, digest, loads, problem
+from mustherd.definition import content, digest, goal, loads, problem
 from mustherd.experiment.prior import PRIOR, prior_of, read_prior
+from mustherd.goal import Goal
 from mustherd.store.errors import StoreError
 from mustherd.store.store import Store
 from tests.experiment import physics
@@ -38,11 +39,16 @@ def test_the_twin_answers_for_every_load_and_metric() -> None:
 
 def test_an_earlier_experiment_is_read_once_and_kept(tmp_path: Path) -> None:
     folder = tmp_path / "earlier"
-    with Store.create(folder, name="e", definition="", resolved={"workload": {"qps": 6e5}}, digest="") as earlier:
+    with Store.create(folder, name="e", definition="", resolved={}, digest="", goal=Goal(loads=(6e5,))) as earlier:
         physics.fill(earlier, physics.experiment())
     experiment = loads(text(str(folder)))
     with Store.create(
-        tmp_path / "now", name="x", definition="", resolved=content(experiment), digest=digest(experiment)
+        tmp_path / "now",
+        name="x",
+        definition="",
+        resolved=content(experiment),
+        digest=digest(experiment),
+        goal=goal(experiment),
     ) as store:
         found = prior_of(store, experiment, problem(experiment))
         assert len(found) == 30
@@ -54,7 +60,7 @@ def test_an_earlier_experiment_is_read_once_and_kept(tmp_path: Path) -> None:
 
 
 def test_an_experiment_over_other_knobs_says_nothing(tmp_path: Path) -> None:
-    with Store.create(tmp_path / "e", name="e", definition="", resolved={}, digest=""):
+    with Store.create(tmp_path / "e", name="e", definition="", resolved={}, digest="", goal=Goal()):
         pass
     with pytest.raises(StoreError, match="says nothing beforehand"):
         read_prior(loads(text(str(tmp_path / "e"))))

@@ -6,10 +6,9 @@ import pytest
 
 from mustherd.definition.errors import DefinitionError
 from mustherd.definition.settings_table import nearest, read
-from mustherd.experiment.goal import Goal
 from mustherd.experiment.results import front_of, picked, table_rows, volumes, write_table
 from mustherd.experiment.verdict import decide
-from mustherd.learn.base import Constraint
+from mustherd.goal import Constraint
 from mustherd.terms import Load
 from mustherd.trial import TrialKind
 from tests.experiment import physics
@@ -23,7 +22,7 @@ RESOLVED = {
 
 
 def test_a_pick_within_another_limit_is_cheapest_of_what_was_measured() -> None:
-    trials, goal = physics.experiment(), Goal.of(RESOLVED)
+    trials, goal = physics.experiment(), physics.goal_of(RESOLVED)
     found = picked(trials, goal, [Constraint("read_p99_us", 300.0)])
     assert found
     assert found.metrics["read_p99_us"] <= 300
@@ -38,7 +37,7 @@ def test_a_pick_within_another_limit_is_cheapest_of_what_was_measured() -> None:
 
 
 def test_the_front_and_how_it_grew() -> None:
-    trials, goal = physics.experiment(), Goal.of(RESOLVED)
+    trials, goal = physics.experiment(), physics.goal_of(RESOLVED)
     assert goal.second == "read_p99_us"
     front = front_of(trials, goal, goal.second)
     assert len(front) > 3
@@ -54,7 +53,7 @@ def test_the_front_and_how_it_grew() -> None:
 
 
 def test_a_table_is_written_and_read_back(tmp_path: Path) -> None:
-    goal = Goal.of({**RESOLVED, "workload": {"qps": [200e3, 600e3]}})
+    goal = physics.goal_of({**RESOLVED, "workload": {"qps": [200e3, 600e3]}})
     trials = []
     for qps in goal.loads:
         for one in physics.experiment():

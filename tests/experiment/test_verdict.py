@@ -9,10 +9,9 @@ import pytest
 from scipy import stats
 
 from mustherd.experiment import wording
-from mustherd.experiment.goal import Goal
 from mustherd.experiment.repeats import candidates, standing
 from mustherd.experiment.verdict import Verdict, decide
-from mustherd.learn.base import Constraint
+from mustherd.goal import Constraint, Goal
 from mustherd.report.json import summary
 from mustherd.report.view import View
 from mustherd.store.store import Store
@@ -20,8 +19,7 @@ from mustherd.terms import Load, Reading
 from mustherd.trial import Trial, TrialKind, TrialState
 from tests.experiment import physics
 
-RESOLVED = {"objective": "energy_joules", "constraints": ["read_p99_us <= 500"], "repeats": 2}
-GOAL = Goal.of(RESOLVED)
+GOAL = Goal(limits=(Constraint("read_p99_us", 500.0),), repeats=2)
 
 
 def trial(
@@ -51,21 +49,6 @@ def confirmed(*more: Trial, p99: tuple[float, float] = (480.0, 482.0)) -> list[T
         trial(13, TrialKind.CONFIRM, 300, 1620.0, p99=p99[1]),
         trial(14, TrialKind.CONFIRM, None, 3060.0),
     ]
-
-
-def test_the_goal_is_read_from_a_definition() -> None:
-    assert (
-        Goal(constraints=(Constraint("read_p99_us", 500.0), Constraint("achieved_ratio", 0.98, True)), repeats=2)
-        == GOAL
-    )
-    of_structs = Goal.of({"constraints": [{"metric": "power_watts", "limit": 90, "at_least": False}], "gates": None})
-    assert of_structs.constraints == (Constraint("power_watts", 90.0), Constraint("achieved_ratio", 0.98, True))
-    assert Goal.of({"gates": {"achieved_ratio": 0.9}}).constraints == (Constraint("achieved_ratio", 0.9, True),)
-    own = Goal.of({"constraints": ["achieved_ratio >= 0.5"], "gates": {"achieved_ratio": 0.9}})
-    assert own.constraints == (Constraint("achieved_ratio", 0.5, True),)
-    for bad in ("read_p99_us = 500", {"limit": 3}):
-        with pytest.raises(ValueError, match="the constraint"):
-            Goal.of({"constraints": [bad]})
 
 
 def test_met_with_numbers_done_by_hand() -> None:
@@ -274,7 +257,7 @@ def test_the_saving_s_interval_covers_the_truth() -> None:
 
 def test_the_summary_is_the_object_of_the_command_line(tmp_path: Path) -> None:
     with Store.create(
-        tmp_path / "e", name="toy", definition="", resolved={**RESOLVED, "repeats": 3}, digest=""
+        tmp_path / "e", name="toy", definition="", resolved={}, digest="", goal=msgspec.structs.replace(GOAL, repeats=3)
     ) as made:
         physics.fill(made, physics.experiment())
         computed = summary(View.of(made))

@@ -5,7 +5,8 @@ import random
 
 import pytest
 
-from mustherd.learn.base import Constraint, Problem, Settings
+from mustherd.goal import Constraint
+from mustherd.learn.base import Problem, Settings
 from mustherd.learn.confirmation import Confirmation, RankingResult, Repeat, interval
 from mustherd.testing.search import PROBLEM
 

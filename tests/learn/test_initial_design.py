@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from mustherd.learn.base import Constraint, Dimension, Problem
+from mustherd.goal import Constraint
+from mustherd.learn.base import Dimension, Problem
 from mustherd.learn.initial_design import DELAYS_IN_FLIGHT, corners, knees, longest_delay
 from mustherd.learn.space import Space
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mustherd.learn.base import Constraint, Observation
+from mustherd.goal import Constraint
+from mustherd.learn.base import Observation
 from mustherd.learn.pareto import front, hypervolume, hypervolumes, pick
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mustherd.learn.base import Constraint, Observation, Settings
+from mustherd.goal import Constraint
+from mustherd.learn.base import Observation, Settings
 from mustherd.learn.registry import make
 from mustherd.learn.replay import Table, read_csv, replay, summarize
 from mustherd.learn.sensitivity import effects, idle_knobs

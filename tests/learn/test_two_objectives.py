@@ -4,7 +4,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from mustherd.learn.base import Constraint, Observation
+from mustherd.goal import Constraint
+from mustherd.learn.base import Observation
 from mustherd.learn.gp import GaussianProcessSearch
 from mustherd.learn.models import Incumbent, hypervolume_gain
 from mustherd.learn.pareto import front, hypervolume

@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from mustherd.experiment.goal import Goal
 from mustherd.experiment.verdict import decide
 from mustherd.rowlog.accounting import RowAccounting, StreamPosition
 from mustherd.rowlog.ledger import Ledger
@@ -69,7 +68,13 @@ def make(tmp_path: Path) -> Iterator[Make]:
         whole = {**RESOLVED, "name": name, **(resolved or {})}
         folder = tmp_path / "experiments" / re.sub(r"[^a-z0-9-]", "_", name)
         store = Store.create(
-            folder, name=name, definition=definition, resolved=whole, digest="d" * 64, now=lambda: time[0]
+            folder,
+            name=name,
+            definition=definition,
+            resolved=whole,
+            digest="d" * 64,
+            goal=physics.goal_of(whole),
+            now=lambda: time[0],
         )
         stores.append(store)
         for muster in ("muster-0", "muster-1"):
@@ -82,7 +87,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
             time[0] = max(time[0], one.ended_at)
             physics.fill(store, [one])
         if done:
-            verdict = decide(store.trials(), Goal.of(whole), physics.KNOBS)
+            verdict = decide(store.trials(), physics.goal_of(whole), physics.KNOBS)
             store.set_verdict(msgspec.to_builtins(verdict))
             store.set_status("done")
         return store

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sqlite3
 
 import pytest
 
@@ -11,6 +12,7 @@ from mustherd.report.json import list_form, show_form
 from mustherd.report.view import View
 from mustherd.store.catalog import list_experiments
 from mustherd.store.errors import StoreError
+from mustherd.store.store import DATABASE
 from mustherd.trial import TrialKind
 from tests.experiment import physics
 from tests.report.conftest import RESOLVED, Make
@@ -62,9 +64,14 @@ def test_forms_are_json_and_complete(make: Make) -> None:
     assert (listed["name"], listed["status"], listed["trials"]["finished"]) == ("odd", "done", len(shown["attempts"]))
 
 
-def test_a_definition_that_cannot_be_read_is_told(make: Make) -> None:
-    with pytest.raises(StoreError, match="its definition can't be read"):
-        View.of(make(resolved={"constraints": ["nonsense"]}, done=False))
+@pytest.mark.parametrize("goal", ["{}", '{"objectives": []}', '{"limits": ["read_p99_us <= 500"]}', '{"guard": 98}'])
+def test_a_goal_that_cannot_be_read_is_told(make: Make, goal: str) -> None:
+    store = make(done=False)
+    with sqlite3.connect(store.folder / DATABASE) as database:
+        database.execute("UPDATE experiment SET goal = ?", [goal])
+    database.close()
+    with pytest.raises(StoreError, match="what it says of its experiment can't be read"):
+        View.of(store)
 
 
 def test_a_verdict_of_another_shape_is_computed_again(make: Make) -> None:

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import mustherd.data
 from mustherd.cli.app import app
 from mustherd.data import DataError, differences, merged, windows
+from mustherd.goal import Goal
 from mustherd.node.intlog import COLUMNS
 from mustherd.rowlog.reader import unwrapped
 from mustherd.rowlog.writer import LogWriter
@@ -64,7 +65,7 @@ def texts() -> dict[int, bytes]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, texts: dict[int, bytes]) -> Path:
     folder = tmp_path_factory.mktemp("data") / "exp"
-    with Store.create(folder, name="exp", definition="name: exp\n", resolved={}, digest="d") as store:
+    with Store.create(folder, name="exp", definition="name: exp\n", resolved={}, digest="d", goal=Goal()) as store:
         trial = store.add(Trial(number=7, kind=TrialKind.SEARCH, settings={"itr-delay": 100, "dvfs": 1900}))
         trial = store.start(trial, "m0")
         trial.state, trial.metrics = type(trial.state)("finished"), {"energy_joules": 12.5}

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mustherd.goal import Constraint, Goal
 from mustherd.reasons import Reason
 from mustherd.store.catalog import list_experiments, summary_of
-from mustherd.store.store import DATABASE, OwnedError, Store, StoreError
+from mustherd.store.store import OwnedError, Store, StoreError
 from mustherd.terms import Energy, Facts, KnobInfo, LoadReport, Reading
 from mustherd.trial import Trial, TrialKind, TrialState
 from tests.typed import some
@@ -33,6 +34,9 @@ class Time:
         return self.at
 
 
+GOAL = Goal(limits=(Constraint("read_p99_us", 500.0),), margin=0.06, loads=(6e5,), repeats=3)
+
+
 @pytest.fixture
 def now() -> Time:
     return Time()
@@ -41,7 +45,13 @@ def now() -> Time:
 @pytest.fixture
 def store(tmp_path: Path, now: Time) -> Iterator[Store]:
     with Store.create(
-        tmp_path / "exp", name="exp", definition="name: exp\r\n", resolved={"a": [1, None]}, digest="d1", now=now
+        tmp_path / "exp",
+        name="exp",
+        definition="name: exp\r\n",
+        resolved={"a": [1, None]},
+        digest="d1",
+        goal=GOAL,
+        now=now,
     ) as made:
         yield made
 
@@ -194,11 +204,12 @@ def test_the_folder_keeps_the_definition_verbatim(store: Store) -> None:
         {"a": [1, None]},
     )
     assert found.versions["mustherd"]
+    assert found.goal == GOAL
     assert [path.name for path in store.folder.parent.iterdir()] == ["exp"]
 
 
 def test_create_refuses_what_is_there(store: Store, tmp_path: Path) -> None:
-    args: dict[str, Any] = {"name": "x", "definition": "", "resolved": {}, "digest": ""}
+    args: dict[str, Any] = {"name": "x", "definition": "", "resolved": {}, "digest": "", "goal": GOAL}
     with pytest.raises(StoreError, match="already holds an experiment"):
         Store.create(store.folder, **args)
     other = tmp_path / "other"
@@ -236,7 +247,7 @@ def test_open_says_what_is_wrong(store: Store, tmp_path: Path) -> None:
     foreign.close()
     assert (empty / "store.sqlite").read_bytes() == before
     store._db.execute("PRAGMA user_version = 99")
-    with pytest.raises(StoreError, match=r"version 99.*reads version"):
+    with pytest.raises(StoreError, match=r"version 99.*reads versions 2 to 3"):
         Store.open(store.folder, read_only=True)
 
 
@@ -331,33 +342,6 @@ def test_what_is_known_of_a_muster_adds_up(store: Store) -> None:
     assert (found.state, found.facts, found.knobs) == ("late", facts, (knob,))
 
 
-@pytest.mark.parametrize(
-    ("stored", "facts"),
-    [
-        (
-            {"kind": "twin", "cpu": "2 x E5-2650 v2", "cores": "16", "tsc_khz": "2600000", "x": "7"},
-            Facts(kind="twin", cpu="2 x E5-2650 v2", cores=16, tsc_khz=2_600_000, loads_itself=True, text={"x": "7"}),
-        ),
-        (
-            {"kind": "linux", "nic_driver": "ixgbe", "plausible_watts": "33.5..273.6", "tsc_khz": "", "packages": "2"},
-            Facts(kind="linux", nic_driver="ixgbe", packages=2, plausible_watts=(33.5, 273.6), text={"tsc_khz": ""}),
-        ),
-        ({"kind": "linux", "plausible_watts": "1.0..inf"}, Facts(kind="linux", plausible_watts=(1.0, None))),
-        (
-            {"kind": "linux", "plausible_watts": "who knows"},
-            Facts(kind="linux", text={"plausible_watts": "who knows"}),
-        ),
-        ({"kind": "process", "memcached": "127.0.0.1:4711"}, Facts(kind="process", address=("127.0.0.1", 4711))),
-    ],
-)
-def test_facts_that_are_all_text_are_read(store: Store, stored: dict[str, str], facts: Facts) -> None:
-    """As the version before wrote them."""
-    store.set_muster("m0", state="alive")
-    with sqlite3.connect(store.folder / DATABASE) as database:
-        database.execute("UPDATE muster SET facts = ?", [json.dumps(stored)])
-    assert store.musters()["m0"].facts == facts
-
-
 def test_threads_may_share_a_store(store: Store) -> None:
     def work(first: int) -> None:
         for number in range(first, first + 10):
@@ -418,7 +402,7 @@ def test_ownership_ends_with_a_killed_owner_even_when_its_children_live(store: S
 def test_experiments_are_listed_broken_ones_too(store: Store, tmp_path: Path, now: Time) -> None:
     now.at = 900.0
     for name in ("later", "newer-tables", "torn"):
-        Store.create(tmp_path / name, name=name, definition="", resolved={}, digest="", now=now).close()
+        Store.create(tmp_path / name, name=name, definition="", resolved={}, digest="", goal=GOAL, now=now).close()
         now.at += 1
     (tmp_path / "torn" / "store.sqlite").write_bytes(b"\0" * 5000)
     (tmp_path / "half").mkdir()

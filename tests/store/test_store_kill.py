@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mustherd.goal import Goal
 from mustherd.store.store import Store
 from mustherd.trial import TrialState
 
@@ -41,7 +42,7 @@ with Store.open(sys.argv[1]) as store, store.own():
 @pytest.mark.process
 def test_killed_at_random_moments(tmp_path: Path) -> None:
     folder = tmp_path / "exp"
-    Store.create(folder, name="exp", definition="", resolved={}, digest="").close()
+    Store.create(folder, name="exp", definition="", resolved={}, digest="", goal=Goal()).close()
     moments = random.Random(7)
     said: dict[tuple[int, int], str] = {}
     for _ in range(KILLS):
