@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,13 +8,14 @@ from mustherd.load import curve
 from mustherd.load.curve import Curve, CurveError
 from mustherd.terms import Load
 
+Pieces = list[tuple[float, float, float]]
 pieces = st.lists(st.tuples(st.floats(0.01, 100), st.floats(0, 1e6), st.floats(0, 1e6)), min_size=1, max_size=8).filter(
     lambda p: any(q > 0 or e > 0 for _, q, e in p)
 )
 
 
 @given(pieces)
-def test_requests_are_the_integral_of_qps(given_pieces) -> None:
+def test_requests_are_the_integral_of_qps(given_pieces: Pieces) -> None:
     found = Curve(given_pieces)
     for segment in found.segments:
         # Simpson's rule is exact for straight lines.
@@ -24,14 +27,14 @@ def test_requests_are_the_integral_of_qps(given_pieces) -> None:
 
 
 @given(pieces, st.floats(0, 200), st.floats(0, 200))
-def test_requests_never_fall(given_pieces, one: float, other: float) -> None:
+def test_requests_never_fall(given_pieces: Pieces, one: float, other: float) -> None:
     found = Curve(given_pieces)
     low, high = sorted((one, other))
     assert found.requests(low) <= found.requests(high) * (1 + 1e-12) + 1e-6
 
 
 @given(pieces, st.floats(-10, 1000))
-def test_load_stays_within_its_peak(given_pieces, at: float) -> None:
+def test_load_stays_within_its_peak(given_pieces: Pieces, at: float) -> None:
     found = Curve(given_pieces)
     peak = max(max(segment.qps, segment.end_qps) for segment in found.segments)
     assert 0 <= found.qps(at) <= peak * (1 + 1e-12)
@@ -111,13 +114,13 @@ def test_a_trace_that_cannot_be_followed(text: str, words: str) -> None:
         lambda: curve.sine(1, 2, 1e-9, 1e9),
     ],
 )
-def test_a_curve_that_makes_no_sense(make) -> None:
+def test_a_curve_that_makes_no_sense(make: Callable[[], object]) -> None:
     with pytest.raises(CurveError):
         make()
 
 
 @given(pieces, st.floats(0, 300), st.floats(0.5, 300))
-def test_a_cut_has_the_requests_of_its_time(given_pieces, start: float, seconds: float) -> None:
+def test_a_cut_has_the_requests_of_its_time(given_pieces: Pieces, start: float, seconds: float) -> None:
     whole = Curve(given_pieces)
     due = whole.requests(start + seconds) - whole.requests(start)
     if due < 1e-3:

@@ -1,5 +1,7 @@
 """The highest load within a limit."""
 
+from collections.abc import Callable
+
 import msgspec
 import pytest
 
@@ -7,7 +9,7 @@ from mustherd.load.peak import PRECISION, Peak, find, generator_limit
 from mustherd.terms import LoadReport
 
 
-def server(carries: float, generator: float = 1e9, answers: float = 1e9):
+def server(carries: float, generator: float = 1e9, answers: float = 1e9) -> Callable[[float], LoadReport]:
     """A server whose p99 leaves the limit at a load, one that answers no more than so much, and a generator's limit."""
 
     def measure(qps: float) -> LoadReport:
@@ -19,7 +21,7 @@ def server(carries: float, generator: float = 1e9, answers: float = 1e9):
     return measure
 
 
-def search(measure, low: float = 1000, high: float = 1e6, kind: str = "read") -> Peak:
+def search(measure: Callable[[float], LoadReport], low: float = 1000, high: float = 1e6, kind: str = "read") -> Peak:
     return find(measure, kind=kind, percentile="p99", limit_us=500, low_qps=low, high_qps=high)
 
 
@@ -45,7 +47,7 @@ def test_a_generator_s_own_limit_is_not_the_server_s() -> None:
 
 
 def test_what_broke_once_for_want_of_a_core_is_tried_again() -> None:
-    carried, tried = server(1e9, generator=40_000), []
+    carried, tried = server(1e9, generator=40_000), list[float]()
 
     def measure(qps: float) -> LoadReport:
         tried.append(qps)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
-from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
+from hdrh.histogram import HdrHistogram
 
 from mustherd.load.generator.options import DIGITS, MAX_UNITS, UNITS_PER_SECOND
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
+from hdrh.histogram import HdrHistogram
 
 from mustherd.load import saturation
 from mustherd.load.generator.options import DIGITS, MAX_UNITS, UNITS_PER_SECOND, Counted

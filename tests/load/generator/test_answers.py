@@ -31,7 +31,9 @@ answers = st.lists(st.tuples(st.sampled_from(KINDS), st.binary(max_size=60)), ma
 
 @pytest.mark.parametrize("protocol", ["binary", "ascii"])
 @given(data=st.data(), given_answers=answers)
-def test_answers_are_counted_once_however_they_are_cut(protocol: str, data: st.DataObject, given_answers) -> None:
+def test_answers_are_counted_once_however_they_are_cut(
+    protocol: str, data: st.DataObject, given_answers: list[tuple[str, bytes]]
+) -> None:
     stream = b"".join(answer(protocol, kind, value) for kind, value in given_answers)
     pending = deque(
         (k + 1.0) * (-1 if kind in ("stored", "store-error") else 1) for k, (kind, _) in enumerate(given_answers)
@@ -71,6 +73,6 @@ def test_answers_are_counted_once_however_they_are_cut(protocol: str, data: st.D
         ("ascii", b"HTTP/1.1 400 Bad Request\r\n", [1.0]),
     ],
 )
-def test_what_is_no_answer(protocol: str, stream, pending) -> None:
+def test_what_is_no_answer(protocol: str, stream: bytes, pending: list[float]) -> None:
     with pytest.raises(ProtocolError):
         parser(protocol)(bytearray(stream), len(stream), deque(pending), 5.0, Tally())

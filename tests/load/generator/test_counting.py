@@ -1,5 +1,7 @@
 """Histograms, tallies and the merged report."""
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import pytest
@@ -38,7 +40,7 @@ def test_what_is_longer_than_a_minute_is_counted_as_a_minute() -> None:
 
 
 @pytest.mark.parametrize("answers", [10, KEEP + 5000])
-def test_only_what_was_answered_in_the_window_counts(answers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_was_answered_in_the_window_counts(answers: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tally_module, "KEEP", 100)
     tally = Tally()
     for k in range(answers):
@@ -64,7 +66,7 @@ def test_a_window_that_never_opened_counts_nothing() -> None:
     assert tally.close(9.0)["answered"] == 0
 
 
-def counted(**changes) -> Counted:
+def counted(**changes: Any) -> Counted:
     counts, lags = Counts(), Counts()
     counts.add(np.full(1000, 100e-6))
     lags.add(np.full(1000, 5e-6))

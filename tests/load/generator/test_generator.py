@@ -21,7 +21,9 @@ from mustherd.load.host import LocalHost
 from mustherd.load.memcached.presets import load
 from mustherd.load.memcached.server import Memcached
 from mustherd.reasons import Reason
+from mustherd.terms import LoadReport
 from tests.load.stand import served
+from tests.typed import some
 from tests.waiting import until
 
 pytestmark = [pytest.mark.memcached, pytest.mark.process]
@@ -29,7 +31,7 @@ pytestmark = [pytest.mark.memcached, pytest.mark.process]
 SMALL = GeneratorOptions(records=500, connections=4)
 
 
-def measured(generator: Generator, ramp_s: float = 0.1, window_s: float = 0.5):
+def measured(generator: Generator, ramp_s: float = 0.1, window_s: float = 0.5) -> LoadReport:
     with generator:
         generator.ready()
         time.sleep(ramp_s)
@@ -74,9 +76,9 @@ def test_what_was_not_stored_is_missed() -> None:
 def stall(server: Memcached) -> None:
     """Hold the server for 0.4 s, at 1000 requests a second, and wait until it has answered what fell due meanwhile."""
     before = server.counters()
-    os.kill(server.pid, signal.SIGSTOP)
+    os.kill(some(server.pid), signal.SIGSTOP)
     time.sleep(0.4)
-    os.kill(server.pid, signal.SIGCONT)
+    os.kill(some(server.pid), signal.SIGCONT)
     until(lambda: (now := server.counters().since(before)).cmd_get + now.cmd_set > 500)
 
 

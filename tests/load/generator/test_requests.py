@@ -1,5 +1,7 @@
 import socket
 import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from mustherd.reasons import Reason
 from tests.load.stand import plan
 
 
-def made(**changes) -> Requests:
+def made(**changes: Any) -> Requests:
     return Requests(plan(**{"records": 20, "value_size": "7", **changes}), np.random.default_rng(1))
 
 
@@ -37,7 +39,7 @@ def test_all_workers_have_the_same_keys() -> None:
 
 
 @pytest.fixture
-def server():
+def server() -> Iterator[Callable[..., Address]]:
     """Answers to each `recv` with the next of some answers, then hangs up."""
     listener = socket.create_server(("127.0.0.1", 0))
 
@@ -61,7 +63,7 @@ REFUSED = HEADER.pack(0x81, 1, 0, 0, 0, 3, 9, 0, 0) + b"Too large"
 
 
 @pytest.mark.parametrize(("protocol", "answer"), [("binary", STORED), ("ascii", b"STORED\r\n")])
-def test_every_record_is_stored(server, protocol: str, answer) -> None:
+def test_every_record_is_stored(server: Callable[..., Address], protocol: str, answer: bytes) -> None:
     preload(server(answer * 20), made(protocol=protocol).updates, protocol)
 
 
@@ -74,7 +76,9 @@ def test_every_record_is_stored(server, protocol: str, answer) -> None:
         ("ascii", b"STORED\r\nSTO", Reason.SERVER_UNREACHABLE),
     ],
 )
-def test_a_record_that_is_not_stored(server, protocol: str, answer, reason: Reason) -> None:
+def test_a_record_that_is_not_stored(
+    server: Callable[..., Address], protocol: str, answer: bytes, reason: Reason
+) -> None:
     with pytest.raises(LoadError) as caught:
         preload(server(answer), made(protocol=protocol).updates, protocol)
     assert caught.value.reason == reason

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ def pieces(of: curve.Curve) -> tuple[Piece, ...]:
     return tuple(Piece(s.seconds, s.qps, s.end_qps) for s in of.segments)
 
 
-def planned(schedule: Schedule, blocks: int):
+def planned(schedule: Schedule, blocks: int) -> tuple[Any, ...]:
     dues, links, requests = [], [], []
     for _ in range(blocks):
         schedule.advance()
@@ -89,7 +90,7 @@ def test_a_block_planned_in_a_quiet_moment_is_the_next_one() -> None:
         curve.steps([(0, 1), (2000, 5)]),
     ],
 )
-def test_times_invert_the_curves_integral(of) -> None:
+def test_times_invert_the_curves_integral(of: curve.Curve) -> None:
     warp = Warp(plan(curve=pieces(of)))
     requests = np.linspace(0.5, of.requests(of.seconds) - 0.5, 500)
     back = [of.requests(t) for t in warp.times(requests)]

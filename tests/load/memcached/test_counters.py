@@ -1,19 +1,20 @@
 import socket
 import threading
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from mustherd.load.address import Address
 from mustherd.load.errors import LoadError
+from mustherd.load.memcached import counters
 from mustherd.load.memcached.counters import Counters
-from mustherd.load.memcached.server import counters
 from mustherd.reasons import Reason
 
 STATS = {"rusage_user": "1.5", "rusage_system": "0.25", "curr_connections": "3", "cmd_get": "10", "get_hits": "9"}
 
 
 @pytest.fixture
-def answering():
+def answering() -> Iterator[Callable[[bytes], Address]]:
     """Starts a server that sends its answer to whoever says something."""
     listeners = []
 
@@ -62,7 +63,7 @@ def test_several_servers_add_up() -> None:
 
 
 @pytest.mark.parametrize("broken", [{}, {**STATS, "rusage_user": "a while"}, {**STATS, "cmd_get": "1.5"}])
-def test_stats_that_are_none(broken) -> None:
+def test_stats_that_are_none(broken: dict[str, str]) -> None:
     with pytest.raises(LoadError) as caught:
         counters.parse(broken)
     assert caught.value.reason == Reason.SERVER_MISMATCH
@@ -78,7 +79,9 @@ def test_stats_that_are_none(broken) -> None:
         (b"\x81" + b"\0" * 10, True, Reason.SERVER_UNREACHABLE),
     ],
 )
-def test_what_answers_may_be_no_memcached(answering, answer, binary: bool, reason: Reason) -> None:
+def test_what_answers_may_be_no_memcached(
+    answering: Callable[[bytes], Address], answer: bytes, binary: bool, reason: Reason
+) -> None:
     with pytest.raises(LoadError) as caught:
         counters.version(answering(answer), binary)
     assert caught.value.reason == reason

@@ -5,7 +5,7 @@ from mustherd.load.memcached import presets
 
 
 @pytest.mark.parametrize("name", presets.PRESETS)
-def test_the_generator_knows_every_presets_distributions(name) -> None:
+def test_the_generator_knows_every_presets_distributions(name: str) -> None:
     preset = presets.PRESETS[name]
     sizes(preset.key_size)
     sizes(preset.value_size)

@@ -8,9 +8,11 @@ import psutil
 import pytest
 
 from mustherd.load.errors import LoadError
-from mustherd.load.memcached.server import Memcached, MemcachedOptions, check, counters
+from mustherd.load.memcached import counters
+from mustherd.load.memcached.server import Memcached, MemcachedOptions, check
 from mustherd.reasons import Reason
 from tests.load.stand import served
+from tests.typed import some
 
 
 def test_the_reference_experiments_command() -> None:
@@ -96,8 +98,8 @@ def test_one_that_ends_at_its_start_leaves_its_last_words() -> None:
 @pytest.mark.memcached
 def test_one_that_was_killed_is_missed() -> None:
     with served() as server:
-        os.kill(server.pid, signal.SIGKILL)
-        server._process.wait()
+        os.kill(some(server.pid), signal.SIGKILL)
+        some(server._process).wait()
         assert server.pid is None
         with pytest.raises(LoadError, match="does not run"):
             server.threads()

@@ -112,7 +112,7 @@ def test_exact_percentiles_are_nearest_rank(values: list[float]) -> None:
 
 
 @pytest.mark.parametrize("lines", [[], ["0.1"], ["0.1 fast"], ["0.1 1.0", "Saving latency samples to"]])
-def test_samples_that_cannot_be_read(lines) -> None:
+def test_samples_that_cannot_be_read(lines: list[str]) -> None:
     with pytest.raises(LoadError):
         output.exact(lines)
 
@@ -158,7 +158,7 @@ def test_when_it_started() -> None:
         FORK + FORK,
     ],
 )
-def test_output_that_is_not_a_whole_run(text) -> None:
+def test_output_that_is_not_a_whole_run(text: str) -> None:
     with pytest.raises(LoadError) as caught:
         output.parse(text)
     assert caught.value.reason == Reason.OUTPUT_UNREADABLE

@@ -1,4 +1,6 @@
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -6,7 +8,7 @@ import pytest
 from mustherd.load.base import Site
 from mustherd.load.curve import steps, under
 from mustherd.load.errors import LoadError
-from mustherd.load.host import LocalHost
+from mustherd.load.host import LocalHost, LocalJob
 from mustherd.load.memcached.counters import Counters
 from mustherd.load.memcached.presets import load
 from mustherd.load.mutilate import command, output, source
@@ -14,14 +16,18 @@ from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.mutilate.source import MutilateSource, report
 from mustherd.load.server import free_port
 from mustherd.reasons import Reason
+from mustherd.terms import LoadReport
 from tests.load.mutilate import pretend
 from tests.load.mutilate.test_output import FORK
 
 ETC = load("etc", 20_000)
 
+Program = Callable[..., str]
+Make = Callable[..., MutilateSource]
+
 
 @pytest.fixture
-def program(tmp_path: Path):
+def program(tmp_path: Path) -> Program:
     """A program file that stands for mutilate."""
 
     def make(name: str = "mutilate") -> str:
@@ -31,7 +37,7 @@ def program(tmp_path: Path):
 
 
 @pytest.fixture
-def made(program, monkeypatch: pytest.MonkeyPatch):
+def made(program: Program, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     """Makes a source whose servers' counters are made up, and ends it."""
     sources = []
     monkeypatch.setattr(source, "total", lambda _: Counters(cmd_get=5))
@@ -53,7 +59,7 @@ def made(program, monkeypatch: pytest.MonkeyPatch):
         one.stop()
 
 
-def run(made_source: MutilateSource):
+def run(made_source: MutilateSource) -> LoadReport:
     made_source.prepare()
     running = made_source.start(ETC, 1)
     running.open_window()
@@ -66,7 +72,7 @@ def reason_of(made_source: MutilateSource) -> Reason:
     return caught.value.reason
 
 
-def test_a_run_is_reported_over_the_leaders_window(made) -> None:
+def test_a_run_is_reported_over_the_leaders_window(made: Make) -> None:
     found = run(made())
     assert found.generator == "mutilate"
     assert found.t1_s - found.t0_s == 1.0, "whole seconds, as mutilate has them"
@@ -76,19 +82,21 @@ def test_a_run_is_reported_over_the_leaders_window(made) -> None:
     assert found.counters["cmd_get"] == 0
 
 
-def test_saved_samples_give_exact_percentiles(made) -> None:
+def test_saved_samples_give_exact_percentiles(made: Make) -> None:
     found = run(made(save=True))
     assert found.samples == 1000
     assert found.read_us == {"avg": 500, "p50": 499.5, "p90": 899.5, "p95": 949.5, "p99": 989.5, "p999": 998.5}
 
 
-def test_agents_are_started_and_what_the_leader_sent_counts_as_sampled(made) -> None:
+def test_agents_are_started_and_what_the_leader_sent_counts_as_sampled(made: Make) -> None:
     found = run(made(agents=1))
     assert found.samples == 2000
     assert not found.saturated
 
 
-def test_a_leader_that_falls_short_with_room_on_its_connections_is_saturated(made) -> None:
+def test_a_leader_that_falls_short_with_room_on_its_connections_is_saturated(
+    made: Make,
+) -> None:
     assert run(made("slow-leader", agents=1)).saturated
 
 
@@ -111,7 +119,7 @@ def test_a_leader_that_falls_short_since_all_connections_wait_is_not() -> None:
     assert found.counters["get_hits"] == 1
 
 
-def test_a_load_that_changes_within_a_window_is_refused(made) -> None:
+def test_a_load_that_changes_within_a_window_is_refused(made: Make) -> None:
     changing = under(ETC, steps([(1000, 0.5), (3000, 1)]))
     with pytest.raises(LoadError, match="constant"):
         made().start(changing, 1)
@@ -128,7 +136,7 @@ def test_a_load_that_changes_within_a_window_is_refused(made) -> None:
     ],
 )
 def test_each_failure_has_a_reason(
-    made, monkeypatch: pytest.MonkeyPatch, mode: str, agents: int, reason: Reason
+    made: Make, monkeypatch: pytest.MonkeyPatch, mode: str, agents: int, reason: Reason
 ) -> None:
     found = made(mode, agents)
     if mode == "agent-dies":
@@ -136,12 +144,12 @@ def test_each_failure_has_a_reason(
     assert reason_of(found) == reason
 
 
-def test_a_leader_that_never_begins_is_a_time_out(made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_leader_that_never_begins_is_a_time_out(made: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source, "SYNC_S", 0.0)
     assert reason_of(made("hangs")) == Reason.LOAD_TIMEOUT
 
 
-def test_an_agent_that_left_is_named_instead_of_a_time_out(made) -> None:
+def test_an_agent_that_left_is_named_instead_of_a_time_out(made: Make) -> None:
     found = made("hangs-later", agents=1)
     found.prepare()
     running = found.start(ETC, 1)
@@ -152,7 +160,7 @@ def test_an_agent_that_left_is_named_instead_of_a_time_out(made) -> None:
         running.close_window()
 
 
-def test_another_build_on_an_agent(made, program) -> None:
+def test_another_build_on_an_agent(made: Make, program: Program) -> None:
     class Other(LocalHost):
         def digest(self, _: str) -> str:
             return super().digest(program("another"))
@@ -180,9 +188,11 @@ class UnitHost(LocalHost):
 
     def __init__(self) -> None:
         super().__init__()
-        self.agent, self.unit, self.restarts = [], None, 0
+        self.agent: list[str] = []
+        self.unit: LocalJob | None = None
+        self.restarts = 0
 
-    def start(self, argv):
+    def start(self, argv: Sequence[str]) -> LocalJob:
         if tuple(argv) != source.RESTART_AGENT:
             return super().start(argv)
         self.restarts += 1
@@ -195,15 +205,18 @@ class UnitHost(LocalHost):
             self.unit.end()
 
 
+Unit = tuple[UnitHost, Make]
+
+
 @pytest.fixture
-def unit(program, monkeypatch: pytest.MonkeyPatch):
+def unit(program: Program, monkeypatch: pytest.MonkeyPatch) -> Iterator[Unit]:
     monkeypatch.setenv("PRETEND", "well")
     monkeypatch.setattr(source, "AGENT_START_TIMEOUT_S", 20.0)
     host = UnitHost()
     options = MutilateOptions(program=program(), agent_port=free_port(), agent_threads=1)
     host.agent = command.agent(options)
 
-    def make(**more) -> MutilateSource:
+    def make(**more: Any) -> MutilateSource:
         site = Site(servers=(), leader=LocalHost(), agents=(host,), window_s=1, start_agents=False, **more)
         return MutilateSource(site, options)
 
@@ -211,7 +224,9 @@ def unit(program, monkeypatch: pytest.MonkeyPatch):
     host.stop()
 
 
-def test_a_unit_that_died_is_started_again_and_one_that_answers_is_left_alone(unit) -> None:
+def test_a_unit_that_died_is_started_again_and_one_that_answers_is_left_alone(
+    unit: Unit,
+) -> None:
     host, make = unit
     make().prepare()
     assert host.restarts == 1
@@ -225,7 +240,9 @@ def test_a_unit_that_died_is_started_again_and_one_that_answers_is_left_alone(un
     assert again.dead_agents() == []
 
 
-def test_after_a_run_that_ended_badly_every_unit_is_started_again(unit) -> None:
+def test_after_a_run_that_ended_badly_every_unit_is_started_again(
+    unit: Unit,
+) -> None:
     host, make = unit
     make().prepare()
     make(spoilt=True).prepare()
