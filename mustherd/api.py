@@ -323,14 +323,16 @@ def _note(told: _Told, result: Result) -> str:
 def _read(definition: "Experiment | File | None") -> "tuple[str, Experiment]":
     """A definition's text and meaning."""
     from mustherd.definition import Experiment, load, loads, quickstart
+    from mustherd.store.store import DEFINITION
 
     if definition is None:
         text = quickstart()
         return text, loads(text, "quickstart.yml")
     if isinstance(definition, Experiment):
         text = definition.to_yaml()
-        # Read again: a copy with other values was never checked.
-        return text, loads(text, definition.source.file or "experiment.yml")
+        # Read again, since a copy with other values was never checked; the one that was given knows where it was built.
+        again = loads(text, DEFINITION)
+        return text, definition if definition == again else again
     if isinstance(definition, str) and "\n" in definition:
         return definition, loads(definition, "the definition")
     file = Path(definition)

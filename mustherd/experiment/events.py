@@ -7,11 +7,13 @@ watched meanwhile or afterwards.
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from mustherd.experiment.results import announced
 from mustherd.experiment.verdict import Verdict, verdict_of
+from mustherd.herd.membership import Presence
 from mustherd.store.experiment_row import PHASE
 from mustherd.store.records import Event as Line
 from mustherd.store.store import Store
@@ -90,6 +92,9 @@ class Noted(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     kind: str
     text: str
+    """What happened, in a sentence."""
+    data: dict[str, Any]
+    """The same for programs, as JSON types."""
 
 
 Event = PhaseChanged | MusterChanged | TrialStarted | TrialEnded | Progress | VerdictReached | ExperimentEnded | Noted
@@ -136,8 +141,12 @@ class Watcher:
         match line.kind, line.data:
             case kind, {"phase": str(phase)} if kind == PHASE:
                 yield PhaseChanged(at=line.at, phase=phase)
-            case _, {"muster": str(muster), "state": str(state)}:
-                yield MusterChanged(at=line.at, muster=muster, state=state, text=line.text)
+            case kind, {"muster": str(muster)} if kind.startswith("muster-"):
+                state = kind.removeprefix("muster-")
+                is_back = state in ("joined", "restarted")
+                yield MusterChanged(
+                    at=line.at, muster=muster, state=Presence.ALIVE if is_back else state, text=line.text
+                )
             case "verdict", _:
                 verdict = announced(self._store.experiment().verdict) or verdict_of(self._store)
                 yield VerdictReached(at=line.at, verdict=verdict)
@@ -145,7 +154,7 @@ class Watcher:
             case ("stopped" | "failed") as status, _:
                 yield ExperimentEnded(at=line.at, status=status, detail=line.text)
             case _:
-                yield Noted(at=line.at, kind=line.kind, text=line.text)
+                yield Noted(at=line.at, kind=line.kind, text=line.text, data=line.data)
 
     def _trials(self) -> Iterator[TrialStarted | TrialEnded]:
         for key, state in self._store.states().items():

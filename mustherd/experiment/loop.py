@@ -435,14 +435,14 @@ class Conductor:
                     facts=view.facts if view else None,
                     knobs=view.knobs if view else None,
                 )
-                now = {"muster": change.muster, "state": change.after}
+                data = {"muster": change.muster}
                 if change.before is None:
-                    store.event("muster-joined", f"muster {change.muster} joined", now)
+                    store.event("muster-joined", f"muster {change.muster} joined", data)
                 elif change.new_life:
-                    store.event("muster-restarted", f"muster {change.muster} started again", now)
+                    store.event("muster-restarted", f"muster {change.muster} started again", data)
                 else:
                     text = f"muster {change.muster} is {change.after} after {change.silent_s:.1f} s of silence"
-                    store.event(f"muster-{change.after}", text, now)
+                    store.event(f"muster-{change.after}", text, data)
             case PutBack(muster, reason, readings):
                 back = ", ".join(f"{r.knob} {r.applied}" for r in readings) or "nothing to do"
                 store.event("knobs-restored", f"muster {muster} put its node back ({back}): {reason}")

@@ -170,8 +170,10 @@ def test_a_definition_that_is_wrong_starts_nothing(tmp_path: Path) -> None:
     (tmp_path / "wrong.yml").write_text(wrong)
     with pytest.raises(mustherd.UserError, match=r"wrong.yml:3: knobs.itr-dely: unknown knob"):
         mustherd.run(tmp_path / "wrong.yml", into=tmp_path / "x")
-    with pytest.raises(mustherd.UserError, match="policy"):
+    with pytest.raises(mustherd.UserError, match=r"^policy.name: unknown policy 'no-such'"):
         mustherd.run(small(policy="no-such"), into=tmp_path / "x")
+    with pytest.raises(mustherd.UserError, match=r"^experiment.yml:\d+: trials: 0 is too small"):
+        mustherd.run(small().model_copy(update={"trials": 0}), into=tmp_path / "x")
     with pytest.raises(mustherd.UserError, match="can't be read"):
         mustherd.run(tmp_path / "nowhere.yml", into=tmp_path / "x")
     assert not (tmp_path / "x").exists()
