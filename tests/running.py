@@ -86,6 +86,9 @@ class Run:
         return self.process.returncode, out, err
 
 
+PYTHONPATH = str(Path(__file__).resolve().parent.parent)
+"""Where the command finds modules besides what is installed."""
+
 begun: list[Run] = []
 """Every command started by the test that runs; tests/conftest.py ends what a failed one leaves behind."""
 
@@ -99,7 +102,7 @@ def begin(*arguments: str | Path, folder: Path, cwd: Path | None = None) -> Run:
         stdin=subprocess.DEVNULL,
         text=True,
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)},
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
     )
     begun.append(Run(process, folder))
     return begun[-1]

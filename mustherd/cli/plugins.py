@@ -70,7 +70,20 @@ def _problem(found: "Plugin") -> str:
     from mustherd.load import registry as loads
     from mustherd.metrics import loaded as metric
     from mustherd.node.catalog import knob_class
-    from mustherd.plugins import KNOBS, LOADS, METRICS, PEERS, POLICIES, SEARCHES, SERVERS, Plugin, PluginError
+    from mustherd.node.node import NodeKind
+    from mustherd.plugins import (
+        KNOBS,
+        LOADS,
+        METRICS,
+        NODES,
+        PEERS,
+        POLICIES,
+        SEARCHES,
+        SERVERS,
+        Plugin,
+        PluginError,
+        keeps,
+    )
     from mustherd.policy import base as policies
 
     checks: dict[str, Callable[[Plugin], Any]] = {
@@ -80,10 +93,11 @@ def _problem(found: "Plugin") -> str:
         LOADS: loads.load_kind,
         SERVERS: loads.server_kind,
         METRICS: metric,
+        NODES: lambda found: keeps(found, found.load(), NodeKind),
         KNOBS: lambda found: knob_class(found.name),
     }
     try:
-        checks.get(found.group, Plugin.load)(found)
+        checks[found.group](found)
     except PluginError as error:
         return str(error)
     return ""

@@ -65,12 +65,11 @@ def _load(name: str) -> NodeKind:
         module, _, attribute = BUILT_IN[name].partition(":")
         ours: NodeKind = getattr(import_module(module), attribute)
         return ours
-    from mustherd.plugins import NODES, PluginError, lacking, plugin  # noqa: PLC0415
+    from mustherd.plugins import NODES, keeps, plugin  # noqa: PLC0415
 
     found = plugin(NODES, name)
     kind = found.load()
-    if absent := lacking(kind, NodeKind):
-        raise PluginError(f"{found.title} ({found.target}) lacks {', '.join(absent)}: see mustherd.node.node.NodeKind")
+    keeps(found, kind, NodeKind)
     made: NodeKind = kind
     return made
 

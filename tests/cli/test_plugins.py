@@ -69,28 +69,31 @@ def test_another_package_s_are_told_from_ours(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("module", "attribute", "said"),
-    [
-        (WHOLE, "Half", "lacks close, compares, observe, why_enough"),
-        (WHOLE, "Missing", "can't be loaded: AttributeError"),
-        ("raise OSError('no\\ndisk')", "Ice", "can't be loaded: OSError: no disk"),
-        ("import sys; sys.exit(0)", "Ice", "can't be loaded: SystemExit: 0"),
-        ("def :", "Ice", "can't be loaded: SyntaxError"),
-    ],
-)
-def test_a_broken_one_is_one_line_and_the_others_stay(tmp_path: Path, module: str, attribute: str, said: str) -> None:
-    broken = site(tmp_path / "broken", "broken", module, {"mustherd.policies": {"bad": attribute}})
-    whole = site(tmp_path / "whole", "ice-age", WHOLE, {"mustherd.policies": {"ice": "Ice"}})
-    code, out, err = listed(broken, whole)
+BROKEN = {
+    "half": (WHOLE, "Half", "lacks close, compares, observe, why_enough"),
+    "missing": (WHOLE, "Missing", "can't be loaded: AttributeError"),
+    "raising": ("raise OSError('no\\ndisk')", "Ice", "can't be loaded: OSError: no disk"),
+    "leaving": ("import sys; sys.exit(0)", "Ice", "can't be loaded: SystemExit: 0"),
+    "unreadable": ("def :", "Ice", "can't be loaded: SyntaxError"),
+}
+
+
+def test_each_broken_one_is_one_line_and_the_others_stay(tmp_path: Path) -> None:
+    for name, (module, attribute, _) in BROKEN.items():
+        site(tmp_path, f"{name}-package", module, {"mustherd.policies": {name: attribute}})
+    site(tmp_path, "ice-age", WHOLE, {"mustherd.policies": {"ice": "Ice"}})
+    code, out, err = listed(tmp_path)
     assert (code, err) == (3, "")
     problems = {row["name"]: row["problem"] for row in json.loads(out)["plugins"] if row["problem"]}
-    assert problems.keys() == {"bad"}
-    assert problems["bad"].startswith(f"policy 'bad' of broken 1.0 (broken:{attribute}) {said}")
-    code, out, _ = listed(broken, whole, json_=False)
+    assert problems.keys() == BROKEN.keys()
+    for name, (_, attribute, said) in BROKEN.items():
+        head = f"policy '{name}' of {name}-package 1.0 ({name}_package:{attribute}) "
+        assert problems[name].startswith(head + said)
+    code, out, _ = listed(tmp_path, json_=False)
     assert code == 3
-    [line] = [line for line in out.splitlines() if " bad " in line]
-    assert said in line
+    for name, (_, _, said) in BROKEN.items():
+        [line] = [line for line in out.splitlines() if f" {name} " in line]
+        assert said in line
 
 
 def test_a_name_that_is_taken_is_told(tmp_path: Path) -> None:

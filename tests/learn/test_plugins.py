@@ -13,12 +13,14 @@ import pytest
 
 from mustherd.definition import DefinitionError, loads
 from mustherd.definition.plugin_options import check_search
+from mustherd.goal import Constraint
 from mustherd.learn.base import Observation, Problem, Search, Settings
 from mustherd.learn.history import History
 from mustherd.learn.registry import GuardedSearch, SearchError, check, find, make
+from mustherd.learn.replay import Table, replay
 from mustherd.learn.worker import SearchProcess
 from mustherd.plugins import SEARCHES, OptionError, PluginError
-from mustherd.testing.search import PROBLEM, SearchContract
+from mustherd.testing.search import PROBLEM, SearchContract, measured
 from tests import running
 from tests.plugged import found, site
 
@@ -228,6 +230,17 @@ def test_our_own_searches_check_their_options_too(search: str, said: str) -> Non
         check_search(loads(text, "test.yml"))
     assert said in str(caught.value)
     assert caught.value.line == text[: text.index("search:")].count("\n") + 1
+
+
+@pytest.mark.usefixtures("_installed")
+def test_it_is_replayed_like_any_other() -> None:
+    recorded = Table([measured({"itr-delay": d, "dvfs": f}) for d in (1, 2, 50, 100) for f in (1200, 1500, 1800)])
+    searched = recorded.problem("energy_joules", (Constraint("read_p99_us", 300.0),))
+    [run] = replay(
+        lambda seed: make("backwards", searched, seed=seed, peers=True), recorded, searched, seeds=(1,), trials=99
+    )
+    assert run.points[0] == {"itr-delay": 100, "dvfs": 1800}
+    assert run.pick == recorded.optimum(searched).point
 
 
 MODULE = """

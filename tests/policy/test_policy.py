@@ -1,9 +1,5 @@
 """Policies: where they are found, what they must be, and one from a package of its own."""
 
-import json
-import os
-import subprocess
-import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -230,36 +226,3 @@ def test_a_check_that_breaks_is_the_package_s_fault(monkeypatch: pytest.MonkeyPa
     found(monkeypatch, EntryPoint("picky", "tests.policy.test_policy:Picky", POLICIES))
     with pytest.raises(PolicyError, match="policy 'picky' of tests can't check its options: KeyError: 'nothing'"):
         check(loads(running.definition() + "policy: {name: picky, options: {steps: [1, 2]}}\n", "test.yml"))
-
-
-def test_the_example_is_the_one_that_the_documentation_shows() -> None:
-    code = (Path(__file__).parent / "example_package" / "colder.py").read_text()
-    page = (ROOT / "docs" / "how-to" / "policy.md").read_text()
-    assert f"```python file=colder.py\n{code.split(chr(10), 2)[2]}```" in page
-
-
-@pytest.mark.process
-def test_a_package_adds_a_policy(tmp_path: Path) -> None:
-    site = tmp_path / "site"
-    package = tmp_path / "package"
-    package.mkdir()
-    for name in ("pyproject.toml", "colder.py"):
-        (package / name).write_text((Path(__file__).parent / "example_package" / name).read_text())
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
-    subprocess.run([*pip, "--target", str(site), str(package)], check=True, capture_output=True)
-    text = running.definition(trials=20, musters=1) + "policy: colder\n"
-    text = text.replace("  itr-delay: [2, 20, 50, 100, 150, 200, 250, 300, 350, 400]\n", "")
-    spec = tmp_path / "colder.yml"
-    spec.write_text(text)
-    done = subprocess.run(
-        [sys.executable, "-m", "mustherd", "experiment", "start", str(spec), "--into", str(tmp_path / "x"), "--json"],
-        env={**os.environ, "PYTHONPATH": f"{site}:{ROOT}"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
-    assert result["best"]["knobs"]["dvfs"] < 2800
-    assert result["saving_percent"] > 5

@@ -1,4 +1,4 @@
-"""An example of a policy in a package of its own; docs/how-to/policy.md shows it."""
+"""An example of a policy in a package of its own; docs/extend/policy.md shows it."""
 
 from collections.abc import Sequence
 from typing import ClassVar

@@ -1,0 +1,124 @@
+"""What a package's fault looks like to who runs an experiment: one line that names it, and no traceback."""
+
+import re
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from mustherd.definition import loads
+from mustherd.errors import UserError
+from mustherd.experiment.plug_ins import check_plugins
+from mustherd.plugins import LOADS, POLICIES, SEARCHES, SERVERS
+from tests import running
+from tests.plugged import found, site
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SEARCH = """
+class Search:
+    def __init__(self, problem, *, seed, options):
+        self._space = {d.name: list(d.values) for d in problem.dimensions}
+        self._n = 0
+    def ask(self, pending=()):
+        self._n += 1
+        point = {name: values[self._n] for name, values in self._space.items()}
+        if self._n < 3:
+            return point
+        %s
+    def tell(self, observations):
+        pass
+    def state(self):
+        return {"method": "odd", "reason": ""}
+"""
+
+POLICY = """
+class Policy:
+    compares = False
+    def __init__(self, experiment, problem):
+        self._n = 0
+    def observe(self, observations):
+        pass
+    def propose(self, pending):
+        self._n += 1
+        if self._n < 3:
+            return {}
+        %s
+    def why_enough(self):
+        return "enough"
+    def close(self):
+        pass
+"""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("module", "line", "said"),
+    [
+        (SEARCH, 'return {**point, "dvfs": 1250}', "search 'odd' of odd 1.0 proposes"),
+        (POLICY, "import nothing_of_it", "policy 'odd' of odd 1.0 can't propose: ModuleNotFoundError"),
+    ],
+)
+def test_a_fault_in_a_run_ends_it_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, line: str, said: str
+) -> None:
+    names = {"mustherd.searches": {"odd": "Search"}} if module is SEARCH else {"mustherd.policies": {"odd": "Policy"}}
+    folder = site(tmp_path / "site", "odd", module % line, names)
+    monkeypatch.setattr(running, "PYTHONPATH", f"{folder}:{ROOT}")
+    text = running.definition(musters=1, method="odd" if module is SEARCH else "random", trials=5)
+    if module is POLICY:
+        text += "policy: odd\n"
+    code, _, err = running.complete(tmp_path, text)
+    assert code == 3
+    assert said in " ".join(err.split())
+    assert "Traceback" not in err
+    assert "Traceback" not in (tmp_path / "x" / "shepherd.log").read_text()
+
+
+WHERE = "of tests (tests.plugins.raising:Thing)"
+LOCAL = "herd: {local: {}}\nknobs: {server-cores: [1]}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        (
+            "policy: odd",
+            3,
+            f"policy 'odd' {WHERE} can't be loaded: RuntimeError: no such luck",
+        ),
+        (
+            "search: {method: odd}",
+            3,
+            f"search 'odd' {WHERE} can't be loaded: RuntimeError",
+        ),
+        (
+            LOCAL + "workload: {qps: 5, generator: odd}",
+            3,
+            f"load 'odd' {WHERE} can't be loaded",
+        ),
+        (
+            LOCAL + "workload: {qps: 5, server: odd}",
+            3,
+            f"server 'odd' {WHERE} can't be loaded",
+        ),
+        ("policy: od", 2, "unknown policy 'od'; allowed: follow, nop, odd, tune; did you mean 'odd'?"),
+        ("policy: tune", 0, ""),
+    ],
+)
+def test_a_package_that_cannot_be_imported_is_told_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, text: str, code: int, said: str
+) -> None:
+    groups = (POLICIES, SEARCHES, LOADS, SERVERS)
+    found(monkeypatch, *(EntryPoint("odd", "tests.plugins.raising:Thing", group) for group in groups))
+    keys = [line.partition(":")[0] for line in text.splitlines()]
+    whole = [part for part in re.split(r"(?m)^(?=\S)", running.definition()) if part.partition(":")[0] not in keys]
+    definition = "".join(whole) + text + "\n"
+    if not code:
+        check_plugins(loads(definition, "odd.yml"))
+        return
+    with pytest.raises(UserError) as caught:
+        check_plugins(loads(definition, "odd.yml"))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == code

@@ -1,0 +1,145 @@
+"""A package with one plug-in of each kind, installed as any other: through its suites, and in real experiments."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mustherd.plugins import GROUPS, PEERS
+from mustherd.store.store import Store
+from mustherd.trial import TrialState
+from tests import running
+
+EXAMPLE = Path(__file__).parent / "example"
+ROOT = Path(__file__).resolve().parents[2]
+PIP = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
+PROJECT: dict[str, Any] = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())
+PLUGINS: dict[str, dict[str, str]] = PROJECT["project"]["entry-points"]
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that it was installed into."""
+    package, folder = tmp_path_factory.mktemp("package"), tmp_path_factory.mktemp("site")
+    for file in EXAMPLE.iterdir():
+        if file.is_file():
+            (package / file.name).write_text(file.read_text())
+    subprocess.run([*PIP, "--target", str(folder), str(package)], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def there(site: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """It is installed where processes of ours run."""
+    monkeypatch.setattr(running, "PYTHONPATH", f"{site}:{ROOT}")
+    return site
+
+
+def test_it_has_one_of_each_kind_in_one_file_and_one_entry_point() -> None:
+    assert PLUGINS.keys() == set(GROUPS) - {PEERS}
+    files = []
+    for names in PLUGINS.values():
+        [(_, target)] = names.items()
+        files.append(target.partition(":")[0])
+    assert len(set(files)) == len(files)
+    assert sorted(PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]) == sorted(
+        f"{f}.py" for f in files
+    )
+
+
+def test_what_is_installed_is_listed_and_can_be_used(there: Path) -> None:
+    code, out, err = running.run("plugins", "list", "--json")
+    assert (code, err) == (0, "")
+    rows = [row for row in json.loads(out)["plugins"] if row["package"] == "mustherd-example"]
+    assert {row["group"]: {row["name"]: row["where"]} for row in rows} == PLUGINS
+    assert not any(row["problem"] for row in rows)
+
+
+def test_its_own_suite_passes(site: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "-c", os.devnull,
+         "--rootdir", EXAMPLE, EXAMPLE / "test_example.py"],
+        env={**os.environ, "PYTHONPATH": f"{site}:{ROOT}"},
+        capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    ran = re.search(r"(\d+) passed in", done.stdout)
+    assert ran is not None
+    assert int(ran[1]) > 50
+
+
+def test_its_search_and_its_metric_tune_a_simulated_herd(tmp_path: Path, there: Path) -> None:
+    text = running.definition(method="neighbours", trials=6).replace(
+        "search: {method: neighbours", "objective: tail_ratio\nsearch: {options: {reach: 2}, method: neighbours"
+    )
+    code, result, err = running.complete(tmp_path, text)
+    assert code in (0, 1), err
+    assert result["objective"] == "tail_ratio"
+    with Store.open(Path(result["folder"]), read_only=True) as store:
+        finished = store.trials(state=TrialState.FINISHED)
+    assert len(finished) > 6
+    for trial in finished:
+        assert trial.load_report is not None
+        latencies = trial.load_report.read_us
+        assert trial.metrics["tail_ratio"] == pytest.approx(latencies["p99"] / latencies["p50"])
+
+
+def test_its_policy_cools_a_simulated_node(tmp_path: Path, there: Path) -> None:
+    text = running.definition(trials=20, musters=1) + "policy: colder\n"
+    text = text.replace("  itr-delay: [2, 20, 50, 100, 150, 200, 250, 300, 350, 400]\n", "")
+    code, result, err = running.complete(tmp_path, text)
+    assert code == 0, err
+    assert result["best"]["knobs"]["dvfs"] < 2800
+    assert result["saving_percent"] > 5
+
+
+LOCAL = """\
+name: pages
+herd: {local: {}}
+workload:
+  server: {name: page, options: {folder: /usr/share}}
+  qps: 20
+  settle_seconds: 0.1
+  ramp_seconds: 0.2
+  window_seconds: 1
+knobs: {server-cores: [1, 2]}
+objective: read_p50_us
+search: {method: grid}
+trials: 2
+repeats: 0
+gates: {window_tolerance: 1, attempts: 20}
+"""
+
+
+def test_another_server_under_another_load_on_this_machine(tmp_path: Path, there: Path) -> None:
+    code, result, err = running.complete(tmp_path, LOCAL)
+    assert code in (0, 1), err
+    with Store.open(Path(result["folder"]), read_only=True) as store:
+        finished = store.trials(state=TrialState.FINISHED)
+        [muster] = store.musters().values()
+    assert muster.facts.text["server"].startswith("http.server of Python")
+    assert "memcached-threads" not in {knob.name for knob in muster.knobs}
+    assert len(finished) == 3
+    for trial in finished:
+        assert trial.load_report is not None
+        assert trial.load_report.generator == "pages"
+        assert trial.load_report.requests > 5
+        assert trial.metrics["read_p50_us"] > 0
+
+
+@pytest.mark.parametrize("name", ["policy", "search", "metric", "load", "knob", "node"])
+def test_each_program_is_the_one_that_its_page_shows(name: str) -> None:
+    page = (ROOT / "docs" / "extend" / f"{name}.md").read_text()
+    shown = re.findall(r"^```python file=(\S+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert shown
+    for file, program in shown:
+        code = (EXAMPLE / file).read_text()
+        assert program in (code, code.split("\n", 2)[2]), f"{file} differs from docs/extend/{name}.md"
