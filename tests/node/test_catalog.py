@@ -14,6 +14,7 @@ from mustherd.plugins import KNOBS, PluginError
 from mustherd.terms import KnobKind
 from tests.definition.make import text
 from tests.plugged import found
+from tests.typed import some
 
 
 class CStateLimit:
@@ -44,7 +45,7 @@ def test_every_knob_of_ours_is_described_by_its_own_name() -> None:
     assert {"itr-delay", "dvfs", "rapl-limit", "ring-size-rx", "server-cores"} <= set(knob_names())
     for name in knob_names():
         assert knob_class(name).kind.name == name
-        assert knob_kind(name).unit
+        assert some(knob_kind(name)).unit
     assert knob_kind("threads") is None
 
 

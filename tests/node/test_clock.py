@@ -1,6 +1,7 @@
 """The machine's own clock."""
 
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -10,14 +11,14 @@ from mustherd.testing.clock import ClockContract
 
 class TestMonotonic(ClockContract):
     @pytest.fixture
-    def clock(self):
+    def clock(self) -> MonotonicClock:
         return MonotonicClock()
 
     @pytest.fixture
-    def wait(self):
+    def wait(self) -> Callable[[float], None]:
         return time.sleep
 
-    def test_it_cannot_stand_still(self, clock):
+    def test_it_cannot_stand_still(self, clock: MonotonicClock) -> None:
         deadline = clock.now()
         clock.stop_at(deadline)
         time.sleep(0.001)

@@ -8,7 +8,7 @@ from mustherd.node.energy import Tally
 from mustherd.terms import Zone
 
 
-def zone(name="package-0", *, kind="package", wrap=2**32, unit=2.0**-16):
+def zone(name: str = "package-0", *, kind: str = "package", wrap: int = 2**32, unit: float = 2.0**-16) -> Zone:
     return Zone(name=name, kind=kind, package=0, joules_per_count=unit, counts_per_wrap=wrap)
 
 
@@ -17,7 +17,9 @@ def zone(name="package-0", *, kind="package", wrap=2**32, unit=2.0**-16):
     start=st.integers(0, 2**40),
     fractions=st.lists(st.floats(0, 1, exclude_max=True), max_size=20),
 )
-def test_adds_up_whatever_wraps_as_long_as_it_is_fed_once_per_wrap(wrap, start, fractions):
+def test_adds_up_whatever_wraps_as_long_as_it_is_fed_once_per_wrap(
+    wrap: int, start: int, fractions: list[float]
+) -> None:
     steps = [int(f * wrap) for f in fractions]
     count = start % wrap
     tally = Tally([zone(wrap=wrap, unit=0.5)], [count])
@@ -28,7 +30,7 @@ def test_adds_up_whatever_wraps_as_long_as_it_is_fed_once_per_wrap(wrap, start, 
 
 
 @given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 999)), min_size=1, max_size=10))
-def test_zones_wrap_on_their_own(steps):
+def test_zones_wrap_on_their_own(steps: list[tuple[int, int]]) -> None:
     zones = [zone("a", wrap=100), zone("b", kind="core", wrap=1000)]
     sums = [50, 50]
     tally = Tally(zones, sums)
@@ -39,11 +41,11 @@ def test_zones_wrap_on_their_own(steps):
     assert [e.joules * 2**16 for e in tally.energies()] == [sums[0] - 50, sums[1] - 50]
 
 
-def test_nothing_has_been_used_before_the_second_reading():
+def test_nothing_has_been_used_before_the_second_reading() -> None:
     assert [e.joules for e in Tally([zone()], [12345]).energies()] == [0.0]
 
 
-def test_a_reading_of_other_zones_is_refused():
+def test_a_reading_of_other_zones_is_refused() -> None:
     tally = Tally([zone("a"), zone("b")], [0, 0])
     with pytest.raises(ValueError, match="zip"):
         tally.add([1])

@@ -4,6 +4,6 @@ from tests.node.linux.machine import Machine
 
 
 @pytest.fixture
-def make():
+def make() -> type[Machine]:
     """Makes machines."""
     return Machine

@@ -7,12 +7,13 @@ import errno
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from mustherd.node.linux import msr as m
 from mustherd.node.linux.ethtool import Coalesce, Driver, EthtoolError, Rings
-from mustherd.node.linux.tree import Tree
+from mustherd.node.linux.tree import OpenFile, Tree
 from tests.node.linux.files import COUNTER, build
 from tests.node.linux.kinds import LAB, Kind
 
@@ -158,15 +159,15 @@ class FakeTree(Tree):
             self.poke(int(folder.split("/cpu")[2]), m.PERF_CTL, khz // 100_000 << 8)
 
 
-class FakeFile:
+class FakeFile(OpenFile):
     """One that is read again and again."""
 
     def __init__(self, tree: FakeTree, path: str) -> None:
         self._tree = tree
-        self._path = path
+        self._name = path
 
     def read(self) -> bytes:
-        return self._tree.read_bytes(self._path)
+        return self._tree.read_bytes(self._name)
 
     def close(self) -> None:
         pass
@@ -212,19 +213,19 @@ class FakeEthtool:
         )
 
     def statistics(self, interface: str) -> dict[str, int]:
-        return self._load(interface).get("statistics", {})
+        return dict(self._load(interface).get("statistics", {}))
 
     def addresses(self) -> dict[int, tuple[str, ...]]:
         return {1: ("127.0.0.1/8",), 2: ("10.10.1.2/24", "fe80::1/64")}
 
-    def save(self, interface: str, found: dict) -> None:
+    def save(self, interface: str, found: dict[str, Any]) -> None:
         self.tree.file(f"nic/{interface}", msgspec.json.encode(found).decode())
         self.tree.save()
 
-    def _load(self, interface: str) -> dict:
+    def _load(self, interface: str) -> dict[str, Any]:
         if f"nic/{interface}" not in self.tree.files:
             raise EthtoolError(f"{interface}: No such device")
-        return msgspec.json.decode(self.tree.files[f"nic/{interface}"])
+        return msgspec.json.decode(self.tree.files[f"nic/{interface}"], type=dict[str, Any])
 
     def _kept(self, driver: str, usecs: int) -> int:
         refused = EthtoolError(f"rx-usecs {usecs}: Invalid argument")

@@ -2,9 +2,14 @@
 
 import errno
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from mustherd.node.clock import Clock
+from mustherd.node.energy import EnergyMeter
+from mustherd.node.knob import Knob
 from mustherd.node.linux import msr as m
 from mustherd.node.linux.node import LinuxNode
 from mustherd.node.linux.options import LinuxOptions
@@ -12,10 +17,12 @@ from mustherd.testing.clock import ClockContract
 from mustherd.testing.knob import KnobContract
 from mustherd.testing.meter import MeterContract
 from mustherd.testing.node import NodeContract
-from tests.node.linux.kinds import ACPI, AMD, BARE, KINDS, LAB, PSTATE
+from tests.node.linux.kinds import ACPI, AMD, BARE, KINDS, LAB, PSTATE, Kind
+from tests.node.linux.machine import Machine
+from tests.typed import some
 
 
-def node_of(machine, **options) -> LinuxNode:
+def node_of(machine: Machine, **options: Any) -> LinuxNode:
     return LinuxNode(LinuxOptions(idle_seconds=0, **options), machine.tree, machine.ethtool)
 
 
@@ -23,19 +30,19 @@ class OfKnob(KnobContract):
     name = ""
 
     @pytest.fixture
-    def machine(self, make):
+    def machine(self, make: type[Machine]) -> Machine:
         return make(LAB)
 
     @pytest.fixture
-    def knob(self, machine):
+    def knob(self, machine: Machine) -> Knob:
         return next(k for k in node_of(machine).knobs if k.info.name == self.name)
 
     @pytest.fixture
-    def same_knob(self, machine, knob):
+    def same_knob(self, machine: Machine, knob: Knob) -> Knob:
         return next(k for k in node_of(machine).knobs if k.info.name == self.name)
 
     @pytest.fixture
-    def settle(self):
+    def settle(self) -> Callable[[], None]:
         return lambda: None
 
 
@@ -43,11 +50,11 @@ class TestItrDelay(OfKnob):
     name = "itr-delay"
 
     @pytest.fixture(params=[LAB, AMD, PSTATE], ids=lambda kind: kind.nic)
-    def machine(self, make, request):
+    def machine(self, make: type[Machine], request: pytest.FixtureRequest) -> Machine:
         return make(request.param)
 
     @pytest.fixture
-    def overwrite(self, machine):
+    def overwrite(self, machine: Machine) -> Callable[[int], None]:
         def overwrite(value: int) -> None:
             found = machine.ethtool._load(machine.kind.interface)
             found |= {"rx_usecs": value} | ({"adaptive_rx": int(value == 1)} if "adaptive_rx" in found else {})
@@ -58,7 +65,7 @@ class TestItrDelay(OfKnob):
 
 class TestItrDelayE1000e(TestItrDelay):
     @pytest.fixture
-    def machine(self, make):
+    def machine(self, make: type[Machine]) -> Machine:
         machine = make(AMD)
         machine.tree.links["sys/class/net/eno1/device/driver"] = "../bus/pci/drivers/e1000e"
         machine.ethtool.save("eno1", machine.ethtool._load("eno1") | {"driver": "e1000e", "rx_usecs": 3})
@@ -69,7 +76,7 @@ class TestMsrDvfs(OfKnob):
     name = "dvfs"
 
     @pytest.fixture
-    def overwrite(self, machine):
+    def overwrite(self, machine: Machine) -> Callable[[int], None]:
         def overwrite(value: int) -> None:
             for cpu in range(4):
                 machine.tree.poke(cpu, m.PERF_CTL, value // 100 << 8)
@@ -81,17 +88,17 @@ class TestUserspaceDvfs(OfKnob):
     name = "dvfs"
 
     @pytest.fixture(params=[ACPI, AMD], ids=lambda kind: kind.name)
-    def machine(self, make, request):
+    def machine(self, make: type[Machine], request: pytest.FixtureRequest) -> Machine:
         return make(request.param)
 
     @pytest.fixture
-    def overwrite(self, machine, same_knob):
+    def overwrite(self, machine: Machine, same_knob: Knob) -> Callable[[int], None]:
         return same_knob.write
 
 
 class TestBoundsDvfs(TestUserspaceDvfs):
     @pytest.fixture
-    def machine(self, make):
+    def machine(self, make: type[Machine]) -> Machine:
         machine = make(PSTATE)
         machine.tree.read_faults = {r":0x(e7|e8|198)$": errno.EIO}
         return machine
@@ -101,7 +108,7 @@ class TestRaplLimit(OfKnob):
     name = "rapl-limit"
 
     @pytest.fixture
-    def overwrite(self, machine):
+    def overwrite(self, machine: Machine) -> Callable[[int], None]:
         def overwrite(value: int) -> None:
             for n in range(2):
                 machine.tree.file(f"sys/class/powercap/intel-rapl:{n}/constraint_0_power_limit_uw", f"{value}000000")
@@ -113,11 +120,11 @@ class TestRxRing(OfKnob):
     name = "ring-size-rx"
 
     @pytest.fixture(params=[LAB, PSTATE], ids=lambda kind: kind.nic)
-    def machine(self, make, request):
+    def machine(self, make: type[Machine], request: pytest.FixtureRequest) -> Machine:
         return make(request.param)
 
     @pytest.fixture
-    def overwrite(self, machine):
+    def overwrite(self, machine: Machine) -> Callable[[int], None]:
         return lambda value: machine.ethtool.set_rings(machine.kind.interface, value, None)
 
 
@@ -125,7 +132,7 @@ class TestTxRing(TestRxRing):
     name = "ring-size-tx"
 
     @pytest.fixture
-    def overwrite(self, machine):
+    def overwrite(self, machine: Machine) -> Callable[[int], None]:
         return lambda value: machine.ethtool.set_rings(machine.kind.interface, None, value)
 
 
@@ -134,19 +141,19 @@ class TestPowercapMeter(MeterContract):
     hidden = r"energy_uj$"
 
     @pytest.fixture
-    def machine(self, make):
+    def machine(self, make: type[Machine]) -> Machine:
         return make(PSTATE)
 
     @pytest.fixture
-    def meter(self, machine):
-        return node_of(machine, meter=self.means).meter
+    def meter(self, machine: Machine) -> EnergyMeter:
+        return some(node_of(machine, meter=self.means).meter)
 
     @pytest.fixture
-    def spend(self, machine):
+    def spend(self, machine: Machine) -> Callable[[], None]:
         return lambda: machine.live(10.0)
 
     @pytest.fixture
-    def break_meter(self, machine):
+    def break_meter(self, machine: Machine) -> Callable[[], None]:
         return lambda: machine.tree.read_faults.update({self.hidden: errno.EACCES})
 
 
@@ -155,26 +162,26 @@ class TestMsrMeter(TestPowercapMeter):
     hidden = r":0x6..$"
 
     @pytest.fixture
-    def machine(self, make):
+    def machine(self, make: type[Machine]) -> Machine:
         return make(LAB)
 
 
 class TestClock(ClockContract):
     @pytest.fixture
-    def clock(self, make):
+    def clock(self, make: type[Machine]) -> Clock:
         return node_of(make(BARE)).clock
 
     @pytest.fixture
-    def wait(self):
+    def wait(self) -> Callable[[float], None]:
         return time.sleep
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 class TestNode(NodeContract):
     @pytest.fixture
-    def node(self, make, kind):
+    def node(self, make: type[Machine], kind: Kind) -> LinuxNode:
         return node_of(make(kind))
 
     @pytest.fixture
-    def live(self):
+    def live(self) -> Callable[[float], None]:
         return time.sleep

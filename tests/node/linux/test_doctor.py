@@ -1,12 +1,14 @@
 import errno
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mustherd.node.linux.doctor import Status, Wanted, examine, exit_code
+from mustherd.node.linux.doctor import Check, Status, Wanted, examine, exit_code
 from mustherd.node.linux.options import LinuxOptions
-from tests.node.linux.kinds import AMD, BARE, C6220, CPU, KINDS
+from tests.node.linux.kinds import AMD, BARE, C6220, CPU, KINDS, Kind
 from tests.node.linux.machine import Machine
 from tests.node.linux.test_hostile import SLOW, contents
 
@@ -30,12 +32,12 @@ def prepared() -> Machine:
     return machine
 
 
-def look(machine, **wanted):
+def look(machine: Machine, **wanted: Any) -> tuple[dict[str, Check], int]:
     checks = examine(LinuxOptions(), Wanted(**wanted), machine.tree, machine.ethtool)
     return {c.name: c for c in checks}, exit_code(checks)
 
 
-def test_a_prepared_node_is_well():
+def test_a_prepared_node_is_well() -> None:
     checks, code = look(prepared())
     assert {name: c for name, c in checks.items() if c.status is not Status.OK} == {}
     assert code == 0
@@ -71,7 +73,7 @@ def test_a_prepared_node_is_well():
         ),
     ],
 )
-def test_what_is_wrong_is_said_with_its_mend(spoil, name, found, tag):
+def test_what_is_wrong_is_said_with_its_mend(spoil: tuple[str, ...], name: str, found: str, tag: str) -> None:
     machine = prepared()
     machine.tree.file(*spoil)
     checks, code = look(machine)
@@ -83,7 +85,7 @@ def test_what_is_wrong_is_said_with_its_mend(spoil, name, found, tag):
     assert checks[name].tag == tag
 
 
-def test_missing_logs_and_programs():
+def test_missing_logs_and_programs() -> None:
     machine = prepared()
     del machine.tree.files["proc/ixgbe_stats/core/7"]
     del machine.tree.files["usr/local/bin/memcached"]
@@ -92,14 +94,14 @@ def test_missing_logs_and_programs():
     assert checks["program memcached"].status is Status.WRONG
 
 
-def test_logs_are_never_read():
+def test_logs_are_never_read() -> None:
     """Reading one empties it; and with no card behind the driver, the kernel falls over."""
     machine = prepared()
     machine.tree.read_faults = {r"ixgbe_stats/core/\d": errno.EIO}
     assert look(machine)[0]["intlog"].status is Status.OK
 
 
-def test_another_card_is_named():
+def test_another_card_is_named() -> None:
     machine = prepared()
     machine.tree.links["sys/class/net/enp3s0f0/device/driver"] = "../i40e"
     checks, _ = look(machine)
@@ -107,7 +109,7 @@ def test_another_card_is_named():
     assert checks["link"].status is Status.UNKNOWN
 
 
-def test_what_cannot_be_told_does_not_fail():
+def test_what_cannot_be_told_does_not_fail() -> None:
     machine = prepared()
     machine.tree.read_faults = {"smt/control|cpuinfo": errno.EACCES}
     checks, code = look(machine)
@@ -115,7 +117,7 @@ def test_what_cannot_be_told_does_not_fail():
     assert code == 0
 
 
-def test_a_lab_with_other_needs_says_so():
+def test_a_lab_with_other_needs_says_so() -> None:
     nothing = dict.fromkeys(["kernel", "governor", "smt", "turbo", "irqbalance", "clock_source"], "")
     off = dict.fromkeys(["intlog", "one_cpu_per_queue", "dvfs", "energy", "itr_delay"], False)
     checks, _ = look(Machine(AMD), driver="igb", absent_modules=(), programs=(), **nothing, **off)
@@ -123,7 +125,7 @@ def test_a_lab_with_other_needs_says_so():
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-def test_any_machine_can_be_examined(kind):
+def test_any_machine_can_be_examined(kind: Kind) -> None:
     machine = Machine(kind)
     checks, _ = look(machine)
     assert all(c.found for c in checks.values())
@@ -133,7 +135,7 @@ def test_any_machine_can_be_examined(kind):
 
 @SLOW
 @given(data=st.data())
-def test_any_file_may_hold_anything(data):
+def test_any_file_may_hold_anything(data: st.DataObject) -> None:
     machine = prepared()
     files = sorted(p for p in machine.tree.files if not p.startswith(("dev/", "nic/")))
     for file in data.draw(st.lists(st.sampled_from(files), min_size=1, max_size=4)):
@@ -143,7 +145,7 @@ def test_any_file_may_hold_anything(data):
     look(machine)
 
 
-def test_on_files_of_a_disk(tmp_path):
+def test_on_files_of_a_disk(tmp_path: Path) -> None:
     prepared().unpack(tmp_path)
     checks = examine(LinuxOptions(root=str(tmp_path)))
     found = {c.name: c.status for c in checks}

@@ -3,8 +3,10 @@
 import errno
 import shutil
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import pytest
@@ -15,21 +17,24 @@ from mustherd.muster.config import Range
 from mustherd.muster.journal import Journal
 from mustherd.muster.pasture import Pasture
 from mustherd.node.energy import MeterError
-from mustherd.node.knob import KnobError, check
+from mustherd.node.knob import Knob, KnobError, check
 from mustherd.node.linux import ethtool, interfaces, netlink, state, topology, tsc
 from mustherd.node.linux.node import LinuxNode
 from mustherd.node.linux.options import LinuxOptions
 from mustherd.node.linux.tree import Tree, TreeError, cpu_list, parse_cpus
 from mustherd.node.node import NodeError
 from mustherd.terms import Facts, Setting
-from tests.node.linux.kinds import ACPI, AMD, BARE, KINDS, LAB, PSTATE
+from tests.node.linux.kinds import ACPI, AMD, BARE, KINDS, LAB, PSTATE, Kind
 from tests.node.linux.machine import Machine
+from tests.typed import some
 
 ERRNOS = [errno.ENOENT, errno.EPERM, errno.EACCES, errno.EBUSY, errno.EIO, errno.EINVAL, errno.ENODEV, errno.ENXIO]
 SMALL = [LAB, ACPI, PSTATE, AMD, BARE]
 SLOW = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
+
+T = TypeVar("T")
 
 contents = st.one_of(
     st.binary(max_size=40),
@@ -38,7 +43,7 @@ contents = st.one_of(
 )
 
 
-def said(ask: Callable[[], object], kind: type[Exception], word: str) -> object:
+def said(ask: Callable[[], T], kind: type[Exception], word: str) -> T | None:
     """What `ask` answers; None after an error of this kind, which has to name the `word`."""
     try:
         return ask()
@@ -71,7 +76,7 @@ def use(machine: Machine) -> None:
 @pytest.mark.parametrize("kind", SMALL, ids=lambda kind: kind.name)
 @SLOW
 @given(data=st.data())
-def test_any_file_may_hold_anything(kind, data):
+def test_any_file_may_hold_anything(kind: Kind, data: st.DataObject) -> None:
     machine = Machine(kind)
     files = sorted(p for p in machine.tree.files if not p.startswith(("dev/", "nic/")))
     for file in data.draw(st.lists(st.sampled_from(files), min_size=1, max_size=4)):
@@ -79,7 +84,7 @@ def test_any_file_may_hold_anything(kind, data):
     use(machine)
 
 
-def test_a_package_without_a_counter_is_told_like_any_other_fault():
+def test_a_package_without_a_counter_is_told_like_any_other_fault() -> None:
     machine = Machine(AMD)
     machine.tree.files["sys/devices/system/cpu/cpu0/topology/physical_package_id"] = b"1"
     use(machine)
@@ -88,7 +93,7 @@ def test_a_package_without_a_counter_is_told_like_any_other_fault():
 @pytest.mark.parametrize("kind", SMALL, ids=lambda kind: kind.name)
 @SLOW
 @given(data=st.data())
-def test_any_access_may_fail(kind, data):
+def test_any_access_may_fail(kind: Kind, data: st.DataObject) -> None:
     machine = Machine(kind)
     names = [
         "online",
@@ -111,18 +116,19 @@ def test_any_access_may_fail(kind, data):
 @pytest.mark.parametrize("kind", [LAB, PSTATE], ids=lambda kind: kind.name)
 @SLOW
 @given(data=st.data())
-def test_files_may_change_under_the_reader(kind, data):
+def test_files_may_change_under_the_reader(kind: Kind, data: st.DataObject) -> None:
     machine = Machine(kind)
     read = machine.tree.read_bytes
-    calls = []
+    calls: list[str] = []
 
     def changing(path: str) -> bytes:
         calls.append(path)
         return data.draw(contents) if len(calls) % 7 == turn else read(path)
 
     turn = data.draw(st.integers(0, 6))
-    machine.tree.read_bytes = changing
-    use(machine)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine.tree, "read_bytes", changing)
+        use(machine)
 
 
 @SLOW
@@ -131,7 +137,7 @@ def test_files_may_change_under_the_reader(kind, data):
         st.sampled_from([0xCE, 0xE7, 0xE8, 0x198, 0x199, 0x1AD, 0x606, 0x611, 0x614, 0x639]), st.integers(0, 2**64 - 1)
     )
 )
-def test_registers_may_hold_anything(registers):
+def test_registers_may_hold_anything(registers: dict[int, int]) -> None:
     machine = Machine(LAB)
     for register, value in registers.items():
         for cpu in range(4):
@@ -141,7 +147,7 @@ def test_registers_may_hold_anything(registers):
 
 class TestReaders:
     @given(st.text(max_size=60))
-    def test_cpu_lists(self, text):
+    def test_cpu_lists(self, text: str) -> None:
         try:
             cpus = parse_cpus(text)
         except ValueError:
@@ -149,39 +155,45 @@ class TestReaders:
         assert parse_cpus(cpu_list(cpus)) == cpus
 
     @given(st.sets(st.integers(0, 8191), max_size=60))
-    def test_cpu_lists_both_ways(self, cpus):
+    def test_cpu_lists_both_ways(self, cpus: set[int]) -> None:
         assert set(parse_cpus(cpu_list(tuple(cpus)))) == cpus
 
     @given(st.binary(max_size=200))
     @example(struct.pack("=HH", 3, 1))
-    def test_netlink(self, content):
-        for parse in (netlink.attributes, lambda c: list(netlink.messages(c)), ethtool.parse_address):
-            said(partial(parse, content), netlink.NetlinkError, "")
-        for parse in (ethtool.parse_coalesce, ethtool.parse_rings, ethtool.parse_driver):
-            said(partial(parse, content), ethtool.EthtoolError, "")
+    def test_netlink(self, content: bytes) -> None:
+        of_netlink = (netlink.attributes, lambda c: list(netlink.messages(c)), ethtool.parse_address)
+        of_ethtool = (ethtool.parse_coalesce, ethtool.parse_rings, ethtool.parse_driver)
+        parsers: tuple[tuple[Iterable[Callable[[bytes], object]], type[Exception]], ...] = (
+            (of_netlink, netlink.NetlinkError),
+            (of_ethtool, ethtool.EthtoolError),
+        )
+        for several, error_of in parsers:
+            for parse in several:
+                said(partial(parse, content), error_of, "")
         error = netlink.failure(netlink.NLM_F_ACK_TLVS, content)
         assert error is None or str(error)
-        assert tsc.parse_page(content) is None or tsc.parse_page(content) >= 0
+        khz = tsc.parse_page(content)
+        assert khz is None or khz >= 0
 
     @given(st.lists(st.tuples(st.integers(1, 100), st.binary(max_size=20)), max_size=5))
-    def test_attributes_both_ways(self, pairs):
+    def test_attributes_both_ways(self, pairs: list[tuple[int, bytes]]) -> None:
         assert netlink.attributes(b"".join(netlink.attribute(k, v) for k, v in pairs)) == dict(pairs)
 
     @SLOW
     @given(text=st.binary(max_size=300))
-    def test_interrupts(self, tmp_path, text):
+    def test_interrupts(self, tmp_path: Path, text: bytes) -> None:
         (tmp_path / "proc").mkdir(exist_ok=True)
         (tmp_path / "proc/interrupts").write_bytes(text)
         interfaces.queues(Tree(tmp_path), "eth0")
 
-    def test_an_empty_tree(self, tmp_path):
+    def test_an_empty_tree(self, tmp_path: Path) -> None:
         tree = Tree(tmp_path)
         with pytest.raises(TreeError, match="absent"):
             topology.read(tree)
         assert state.read(tree) == state.PreparedState(governor="", smt="", turbo="")
         assert tsc.khz(tree) is None
 
-    def test_an_endless_file_is_not_read_to_its_end(self):
+    def test_an_endless_file_is_not_read_to_its_end(self) -> None:
         with pytest.raises(TreeError, match="more than"):
             Tree().text("dev/zero")
 
@@ -200,7 +212,7 @@ class TestRanges:
     @pytest.mark.parametrize("kind", SMALL, ids=lambda kind: kind.name)
     @SLOW
     @given(data=st.data())
-    def test_decisions(self, tmp_path, kind, data):
+    def test_decisions(self, tmp_path: Path, kind: Kind, data: st.DataObject) -> None:
         machine = Machine(kind)
         node = LinuxNode(LinuxOptions(idle_seconds=0), machine.tree, machine.ethtool, sleep=lambda _: None)
         shutil.rmtree(tmp_path / "state", ignore_errors=True)
@@ -225,7 +237,7 @@ class TestRanges:
         finally:
             journal.close()
 
-    def check(self, machine, node, originals):
+    def check(self, machine: Machine, node: LinuxNode, originals: dict[str, int]) -> None:
         """Every write so far was of an allowed value, or of an original."""
         allowed = {
             name: {v for v in self.values(knob) if RANGES[name].narrow(knob.info).allows(v)} | {originals[name]}
@@ -252,13 +264,13 @@ class TestRanges:
         assert rings.tx == 512
         assert rings.rx in allowed.get("ring-size-rx", {512})
 
-    def values(self, knob):
+    def values(self, knob: Knob) -> set[int]:
         return {*knob.info.values, *range(knob.info.low, knob.info.high + 1, knob.info.step)}
 
     @pytest.mark.parametrize("kind", SMALL, ids=lambda kind: kind.name)
     @SLOW
     @given(value=st.one_of(st.integers(-(2**70), 2**70), st.integers(-5, 5000)))
-    def test_a_knob_by_itself(self, kind, value):
+    def test_a_knob_by_itself(self, kind: Kind, value: int) -> None:
         machine = Machine(kind)
         node = LinuxNode(LinuxOptions(idle_seconds=0), machine.tree, machine.ethtool, sleep=lambda _: None)
         for knob in node.knobs:
@@ -271,7 +283,7 @@ class TestRanges:
 
 
 @pytest.mark.parametrize("kind", [AMD, BARE], ids=lambda kind: kind.name)
-def test_files_on_a_disk_are_read_and_written_alike(make, tmp_path, kind):
+def test_files_on_a_disk_are_read_and_written_alike(make: type[Machine], tmp_path: Path, kind: Kind) -> None:
     machine = make(kind)
     machine.unpack(tmp_path)
     kept = LinuxNode(LinuxOptions(idle_seconds=0), machine.tree, machine.ethtool)
@@ -282,17 +294,17 @@ def test_files_on_a_disk_are_read_and_written_alike(make, tmp_path, kind):
         before = knob.read()
         knob.write(before)
         assert knob.read() == before
-    assert node.meter is None or node.meter.read() == kept.meter.read()
+    assert node.meter is None or node.meter.read() == some(kept.meter).read()
 
 
-def test_recorded_files_never_reach_this_machine_s_nics(make, tmp_path):
+def test_recorded_files_never_reach_this_machine_s_nics(make: type[Machine], tmp_path: Path) -> None:
     make(LAB).unpack(tmp_path)
     node = LinuxNode(LinuxOptions(idle_seconds=0, root=str(tmp_path), interface="ixgbe"))
     assert "recorded files" in node.facts.text["no_itr-delay"]
     assert not [k for k in node.knobs if k.info.name in ("itr-delay", "ring-size-rx")]
 
 
-def test_making_and_reading_a_node_writes_nothing(make):
+def test_making_and_reading_a_node_writes_nothing(make: type[Machine]) -> None:
     for kind in KINDS.values():
         machine = make(kind)
         node = LinuxNode(LinuxOptions(), machine.tree, machine.ethtool, sleep=lambda _: None)

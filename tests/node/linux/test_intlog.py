@@ -1,11 +1,14 @@
 """intlog's files, and what stands for them, keep the contract of a text logger."""
 
 import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from mustherd.node.linux import intlog
 from mustherd.node.linux.tree import Tree
+from mustherd.node.logger import TextLogger
 from mustherd.testing.logger import TextLoggerContract
 
 ROWS = 1500
@@ -19,13 +22,13 @@ def lines(first: int, at: int) -> bytes:
 
 class OnFiles(TextLoggerContract):
     @pytest.fixture
-    def folder(self, tmp_path):
+    def folder(self, tmp_path: Path) -> Path:
         made = tmp_path / intlog.FOLDER
         made.mkdir(parents=True)
         return made
 
     @pytest.fixture
-    def logger(self, tmp_path, folder, produce):
+    def logger(self, tmp_path: Path, folder: Path, produce: Callable[[], None]) -> Iterator[TextLogger]:
         [found], missing = intlog.find(Tree(tmp_path))
         assert missing == ""
         yield found
@@ -34,7 +37,7 @@ class OnFiles(TextLoggerContract):
 
 class TestPlainFile(OnFiles):
     @pytest.fixture
-    def produce(self, folder):
+    def produce(self, folder: Path) -> Callable[[], None]:
         written = [0]
         (folder / "3").write_bytes(b"")
 
@@ -48,7 +51,7 @@ class TestPlainFile(OnFiles):
 
 class TestFifo(OnFiles):
     @pytest.fixture
-    def produce(self, folder):
+    def produce(self, folder: Path) -> Iterator[Callable[[], None]]:
         os.mkfifo(folder / "3")
         pipe = os.open(folder / "3", os.O_RDWR | os.O_NONBLOCK)
         written = [0]

@@ -5,10 +5,12 @@ import math
 import socket
 import struct
 import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from mustherd.node.energy import EnergyMeter
 from mustherd.node.linux.ethtool import EthtoolError, KernelEthtool, parse_names, parse_values
 from mustherd.node.linux.niclog import (
     ASKING_S,
@@ -20,13 +22,17 @@ from mustherd.node.linux.niclog import (
     interrupts,
     queue_counter,
 )
-from mustherd.node.linux.node import LinuxNode, NodeError
+from mustherd.node.linux.node import LinuxNode
 from mustherd.node.linux.options import LinuxOptions
 from mustherd.node.linux.perf import EVENTS, Counters
 from mustherd.node.linux.tree import Tree
+from mustherd.node.logger import NativeLogger
+from mustherd.node.node import NodeError
 from mustherd.testing.logger import LoggerContract
 from mustherd.wire.messages import MAX_COLUMNS
 from tests.node.linux.kinds import BARE, LAB
+from tests.node.linux.machine import Machine
+from tests.typed import a, some
 
 STATISTICS = "sys/class/net/enp3s0f0/statistics"
 
@@ -38,14 +44,14 @@ class Clock:
         return self.now
 
 
-class FakeCounters:
+class FakeCounters(Counters):
     """Of a machine that counts two of four events."""
 
     missing = "ref_cycles: No such file or directory"
     cycles = 1000
 
-    def __init__(self, cpus) -> None:
-        self.cpus = cpus
+    def __init__(self, cpus: Sequence[int]) -> None:
+        self.cpus = tuple(cpus)
 
     def read(self) -> dict[str, list[int]]:
         return {"instructions": [2 * self.cycles, 5], "cycles": [self.cycles, 7]}
@@ -54,19 +60,19 @@ class FakeCounters:
         pass
 
 
-def set_traffic(machine, packets: int, kib: int) -> None:
+def set_traffic(machine: Machine, packets: int, kib: int) -> None:
     for direction, factor in (("rx", 1), ("tx", 2)):
         machine.tree.file(f"{STATISTICS}/{direction}_packets", str(factor * packets))
         machine.tree.file(f"{STATISTICS}/{direction}_bytes", str(factor * kib * 1024))
 
 
-def set_interrupts(machine, *counts: int) -> None:
+def set_interrupts(machine: Machine, *counts: int) -> None:
     lines = ["        CPU0  CPU1", *(f" {50 + k}:  {n}  5  PCI-MSI  enp3s0f0-TxRx-{k}" for k, n in enumerate(counts))]
     machine.tree.file("proc/interrupts", "\n".join(lines))
 
 
 @pytest.fixture
-def machine(make):
+def machine(make: type[Machine]) -> Machine:
     machine = make(LAB)
     set_traffic(machine, 10, 1)
     set_interrupts(machine, 0, 0)
@@ -74,16 +80,16 @@ def machine(make):
 
 
 @pytest.fixture
-def meter(machine):
+def meter(machine: Machine) -> EnergyMeter | None:
     return LinuxNode(LinuxOptions(idle_seconds=0), machine.tree, machine.ethtool).meter
 
 
-def set_queues(machine, statistics: dict[str, int]) -> None:
+def set_queues(machine: Machine, statistics: dict[str, int]) -> None:
     machine.ethtool.save("enp3s0f0", machine.ethtool._load("enp3s0f0") | {"statistics": statistics})
 
 
 @pytest.fixture
-def logger(machine, meter):
+def logger(machine: Machine, meter: EnergyMeter | None) -> Iterator[NicLog]:
     set_queues(machine, {"rx_queue_0_packets": 5, "rx_queue_0_bytes": 600, "tx_queue_1_bytes": 70, "rx_errors": 3})
     made = NicLog(
         machine.tree,
@@ -104,11 +110,11 @@ def logger(machine, meter):
 
 class TestOverFiles(LoggerContract):
     @pytest.fixture
-    def logger(self, logger):
+    def logger(self, logger: NicLog) -> NicLog:
         return logger
 
     @pytest.fixture
-    def produce(self, logger):
+    def produce(self, logger: NicLog) -> Callable[[], None]:
         return logger.sample
 
 
@@ -116,14 +122,14 @@ class TestOnThisMachine(LoggerContract):
     """Its own thread, over the kernel's own files, without a NIC's queues."""
 
     @pytest.fixture
-    def logger(self):
+    def logger(self) -> Iterator[NicLog]:
         made = NicLog(Tree(), "lo", (), None, (0,), period_s=0.005)
         made.flush()
         yield made
         made.close()
 
     @pytest.fixture
-    def produce(self, logger):
+    def produce(self, logger: NicLog) -> Callable[[], None]:
         def produce() -> None:
             seen = logger._next
             while logger._next == seen:
@@ -131,7 +137,7 @@ class TestOnThisMachine(LoggerContract):
 
         return produce
 
-    def test_rows_come_once_and_in_order(self, logger, produce):
+    def test_rows_come_once_and_in_order(self, logger: NativeLogger, produce: Callable[[], None]) -> None:
         expected = None
         for _ in range(4):
             produce()
@@ -139,7 +145,7 @@ class TestOnThisMachine(LoggerContract):
             assert expected in (None, rows.first)
             expected = rows.first + len(rows)
 
-    def test_flush_throws_away_what_has_piled_up(self, logger, produce):
+    def test_flush_throws_away_what_has_piled_up(self, logger: NativeLogger, produce: Callable[[], None]) -> None:
         produce()
         seen = logger.read()
         produce()
@@ -147,7 +153,7 @@ class TestOnThisMachine(LoggerContract):
         produce()
         assert logger.read().first >= seen.first + len(seen) + 1
 
-    def test_traffic_of_this_machine_is_counted(self, logger, produce):
+    def test_traffic_of_this_machine_is_counted(self, logger: NicLog, produce: Callable[[], None]) -> None:
         # Not of the loopback interface of a network namespace that has just been made.
         if not Path("/sys/class/net/lo/statistics/rx_bytes").exists():
             pytest.fail("this kernel has no loopback interface")
@@ -164,14 +170,14 @@ class TestOnThisMachine(LoggerContract):
         assert all(math.isnan(v) for v in columns["interrupts"] + columns["energy_joules"])
 
 
-def one(logger) -> dict[str, float]:
+def one(logger: NicLog) -> dict[str, float]:
     rows = logger.read()
     assert len(rows) == 1
     return {name: values[0] for name, values in rows.columns.items()}
 
 
-def test_a_row_holds_what_happened_since_the_row_before(machine, logger):
-    logger._now.now += 0.1
+def test_a_row_holds_what_happened_since_the_row_before(machine: Machine, logger: NicLog) -> None:
+    a(Clock, logger._now).now += 0.1
     set_traffic(machine, 25, 7)
     set_interrupts(machine, 3, 40)
     set_queues(machine, {"rx_queue_0_packets": 15, "rx_queue_0_bytes": 1600, "tx_queue_1_bytes": 71, "rx_errors": 4})
@@ -187,7 +193,7 @@ def test_a_row_holds_what_happened_since_the_row_before(machine, logger):
     assert row["energy_joules"] == pytest.approx(2 * 2.0 * 50.0, rel=1e-3)
 
 
-def test_what_is_not_counted_is_null_and_never_zero(machine, logger):
+def test_what_is_not_counted_is_null_and_never_zero(machine: Machine, logger: NicLog) -> None:
     for name in ("rx_packets", "rx_bytes"):
         del machine.tree.files[f"{STATISTICS}/{name}"]
     machine.tree.file("proc/interrupts", "CPU0 CPU1\n 50: 1 2 x enp3s0f0-TxRx-0")
@@ -200,7 +206,7 @@ def test_what_is_not_counted_is_null_and_never_zero(machine, logger):
     assert null == {"rx_packets", "rx_bytes", "interrupts", "queue_1_interrupts"} | uncounted | untold
 
 
-def test_each_interrupts_own_file_is_read_where_the_kernel_has_it(machine, logger):
+def test_each_interrupts_own_file_is_read_where_the_kernel_has_it(machine: Machine, logger: NicLog) -> None:
     set_interrupts(machine, 100, 200)
     for number, counts in ((50, "3,4"), (51, "10,0")):
         machine.tree.file(f"sys/kernel/irq/{number}/per_cpu_count", counts)
@@ -215,7 +221,7 @@ def test_each_interrupts_own_file_is_read_where_the_kernel_has_it(machine, logge
     assert math.isnan(one(logger)["interrupts"])
 
 
-def test_an_open_file_shows_what_it_holds_now_and_is_opened_anew_when_it_is_gone(tmp_path):
+def test_an_open_file_shows_what_it_holds_now_and_is_opened_anew_when_it_is_gone(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("1")
     file = Tree(tmp_path).opened("a")
     assert file.read() == b"1"
@@ -233,35 +239,37 @@ def test_an_open_file_shows_what_it_holds_now_and_is_opened_anew_when_it_is_gone
     file.close()
 
 
-def test_an_interface_that_was_started_anew_counts_from_there(machine, logger):
+def test_an_interface_that_was_started_anew_counts_from_there(machine: Machine, logger: NicLog) -> None:
     set_traffic(machine, 4, 1)
     logger.sample()
     assert one(logger)["rx_packets"] == 4
 
 
-def test_what_nobody_reads_is_lost_and_shows_as_a_gap(logger):
+def test_what_nobody_reads_is_lost_and_shows_as_a_gap(logger: NicLog) -> None:
     for _ in range(ROWS_KEPT + 5):
         logger.sample()
     rows = logger.read()
     assert (rows.first, len(rows)) == (5, ROWS_KEPT)
 
 
-def test_sampling_ends_when_nobody_reads_and_begins_again_with_a_flush(machine):
+def test_sampling_ends_when_nobody_reads_and_begins_again_with_a_flush(machine: Machine) -> None:
     clock = Clock()
     logger = NicLog(machine.tree, "enp3s0f0", (50,), None, (), period_s=0.002, now=time.monotonic)
     logger.flush()
     logger._now = clock
     clock.now = time.monotonic() + UNREAD_S + 1
-    logger._thread.join(10)
-    assert not logger._thread.is_alive()
+    sampling = some(logger._thread)
+    sampling.join(10)
+    assert not sampling.is_alive()
     logger._now = time.monotonic
     logger.flush()
-    assert logger._thread.is_alive()
+    sampling = some(logger._thread)
+    assert sampling.is_alive()
     logger.close()
-    assert not logger._thread.is_alive()
+    assert not sampling.is_alive()
 
 
-def test_a_node_has_it_where_it_has_no_intlog(make):
+def test_a_node_has_it_where_it_has_no_intlog(make: type[Machine]) -> None:
     machine = make(LAB)
     node = LinuxNode(LinuxOptions(idle_seconds=0), machine.tree, machine.ethtool)
     assert [g.stream for g in node.loggers] == ["nic-log-node-0"]
@@ -276,7 +284,7 @@ def test_a_node_has_it_where_it_has_no_intlog(make):
         LinuxNode(LinuxOptions(idle_seconds=0, nic_log="on"), bare.tree, bare.ethtool)
 
 
-def test_interrupts_are_summed_over_cpus_and_nonsense_is_left_out():
+def test_interrupts_are_summed_over_cpus_and_nonsense_is_left_out() -> None:
     text = "      CPU0 CPU1\n 24: 7 8 PCI eth0\n NMI: 1 1 x\n 25: 7\n 26: x 1 PCI\n"
     assert interrupts(text, (24, 25, 26)) == {24: 15}
     assert interrupts(text, (25,)) == {}
@@ -300,11 +308,11 @@ def test_interrupts_are_summed_over_cpus_and_nonsense_is_left_out():
         ("", (-1, "")),
     ],
 )
-def test_drivers_names_for_their_queues_counters(name, expected):
+def test_drivers_names_for_their_queues_counters(name: str, expected: tuple[int, str]) -> None:
     assert queue_counter(name) == expected
 
 
-def test_columns_are_bounded_whatever_the_machine_has(machine):
+def test_columns_are_bounded_whatever_the_machine_has(machine: Machine) -> None:
     many = {f"{way}_queue_{k}_{what}": k for way in ("rx", "tx") for k in range(128) for what in ("packets", "bytes")}
     logger = NicLog(machine.tree, "enp3s0f0", range(50, 178), None, range(256), statistics=lambda: many, period_s=0)
     assert "queue_15_tx_bytes" in logger.columns
@@ -315,7 +323,7 @@ def test_columns_are_bounded_whatever_the_machine_has(machine):
     assert logger.read().columns["queue_15_rx_bytes"] == (0.0,)
 
 
-def test_a_driver_that_counts_slowly_is_not_asked(machine, caplog):
+def test_a_driver_that_counts_slowly_is_not_asked(machine: Machine, caplog: pytest.LogCaptureFixture) -> None:
     asked: list[int] = []
 
     def statistics() -> dict[str, int]:
@@ -333,7 +341,7 @@ def test_a_driver_that_counts_slowly_is_not_asked(machine, caplog):
     assert "takes too long" in caplog.text
 
 
-def test_a_driver_that_stops_answering_leaves_nulls(machine):
+def test_a_driver_that_stops_answering_leaves_nulls(machine: Machine) -> None:
     answers = iter([{"rx0_packets": 7}] * 5)
 
     def statistics() -> dict[str, int]:
@@ -347,7 +355,7 @@ def test_a_driver_that_stops_answering_leaves_nulls(machine):
     assert math.isnan(one(logger)["queue_0_rx_packets"])
 
 
-def test_the_kernels_own_statistics_have_names_and_values():
+def test_the_kernels_own_statistics_have_names_and_values() -> None:
     # Of every interface here; loopback has none, what drives a real or virtual link mostly has.
     ethtool = KernelEthtool()
     for interface in sorted(p.name for p in Path("/sys/class/net").iterdir()):
@@ -360,7 +368,7 @@ def test_the_kernels_own_statistics_have_names_and_values():
         assert ethtool.statistics(interface).keys() == found.keys()
 
 
-def test_answers_that_are_cut_are_errors():
+def test_answers_that_are_cut_are_errors() -> None:
     strings = struct.pack("=III", 0x1B, 1, 2) + b"rx0_packets".ljust(32, b"\0") + b"tx0_bytes".ljust(32, b"\0")
     assert parse_names(strings) == ("rx0_packets", "tx0_bytes")
     values = struct.pack("=IIQQ", 0x1D, 2, 7, 2**64 - 1)
@@ -371,7 +379,7 @@ def test_answers_that_are_cut_are_errors():
         parse_values(values[:-1])
 
 
-def test_cpu_counters_are_had_or_said_to_be_missing():
+def test_cpu_counters_are_had_or_said_to_be_missing() -> None:
     counters = Counters((0,))
     try:
         found = counters.read()

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from mustherd.node.server.group import UNLIMITED, CpuGroup, GroupError
 class Machine:
     """Folders that look like control groups to a process in group /user/session."""
 
-    def __init__(self, root, unified: bool) -> None:
+    def __init__(self, root: Path, unified: bool) -> None:
         self.root = root
         self.home = root / "user/session"
         self.unified = unified
@@ -30,7 +31,7 @@ class Machine:
         for folder in (root, root / "user", self.home):
             (folder / "cgroup.subtree_control").write_text("cpu memory\n")
 
-    def offer(self, *folders) -> None:
+    def offer(self, *folders: Path) -> None:
         """As the kernel does for a new group: its files are there at once."""
         for folder in folders:
             group = folder / "herd"
@@ -49,29 +50,29 @@ class Machine:
 
 
 @pytest.fixture(params=[True, False], ids=["v2", "v1"])
-def machine(request, tmp_path):
+def machine(request: pytest.FixtureRequest, tmp_path: Path) -> Machine:
     return Machine(tmp_path / "cgroup", request.param)
 
 
-def test_it_lies_below_the_process_where_that_is_allowed(machine):
+def test_it_lies_below_the_process_where_that_is_allowed(machine: Machine) -> None:
     machine.offer(machine.home, machine.root)
     assert machine.group().path == machine.home / "herd"
 
 
-def test_else_it_lies_further_up(machine):
+def test_else_it_lies_further_up(machine: Machine) -> None:
     machine.offer(machine.root)
     assert machine.group().path == machine.root / "herd"
     assert not (machine.home / "herd").exists()
 
 
-def test_where_no_place_allows_it_the_error_names_them_all(machine):
+def test_where_no_place_allows_it_the_error_names_them_all(machine: Machine) -> None:
     with pytest.raises(GroupError) as caught:
         machine.group()
     assert str(machine.home) in str(caught.value)
     assert f"{machine.root}: " in str(caught.value)
 
 
-def test_a_limit_is_read_back_and_can_be_taken_away(machine):
+def test_a_limit_is_read_back_and_can_be_taken_away(machine: Machine) -> None:
     machine.offer(machine.home)
     group = machine.group()
     assert group.quota_us() == UNLIMITED
@@ -83,7 +84,7 @@ def test_a_limit_is_read_back_and_can_be_taken_away(machine):
     assert group.quota_us() == UNLIMITED
 
 
-def test_it_can_go_before_others(machine):
+def test_it_can_go_before_others(machine: Machine) -> None:
     machine.offer(machine.home)
     group = machine.group()
     group.prefer()
@@ -91,7 +92,7 @@ def test_it_can_go_before_others(machine):
     assert (group.path / name).read_text() == most
 
 
-def test_a_group_that_went_away_is_an_error(machine):
+def test_a_group_that_went_away_is_an_error(machine: Machine) -> None:
     machine.offer(machine.home)
     group = machine.group()
     for file in group.path.iterdir():
@@ -104,7 +105,7 @@ def test_a_group_that_went_away_is_an_error(machine):
     group.close()
 
 
-def test_without_control_groups(tmp_path):
+def test_without_control_groups(tmp_path: Path) -> None:
     with pytest.raises(GroupError):
         CpuGroup("herd", tmp_path / "none", tmp_path / "none")
     empty = tmp_path / "empty"
@@ -114,7 +115,7 @@ def test_without_control_groups(tmp_path):
 
 
 @pytest.mark.memcached  # needs root, as the target that runs these does
-def test_a_real_group_bounds_a_real_process():
+def test_a_real_group_bounds_a_real_process() -> None:
     group = CpuGroup(f"mustherd-test-{os.getpid()}")
     process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:

@@ -1,12 +1,15 @@
 """The knobs of a process keep the contract of a knob: on a memcached, on a file, and on a made-up server."""
 
 import os
-import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mustherd.load.local_server import WorkerServer
-from mustherd.node.knob import KnobError, check
+from mustherd.load.memcached.server import Memcached
+from mustherd.node.knob import Knob, KnobError, check
 from mustherd.node.server.knobs import BusyPoll, CpuQuota, ServerCores, ServerThreads
 from mustherd.node.server.process import ServerError
 from mustherd.testing.knob import KnobContract
@@ -18,12 +21,12 @@ CORES = tuple(sorted(os.sched_getaffinity(0)))
 
 class OnMemcached:
     @pytest.fixture
-    def memcached(self):
+    def memcached(self) -> Iterator[Memcached]:
         with served() as memcached:
             yield memcached
 
     @pytest.fixture
-    def settle(self):
+    def settle(self) -> Callable[[], None]:
         return lambda: None
 
 
@@ -31,28 +34,28 @@ class OnMemcached:
 @pytest.mark.skipif(len(CORES) < 2, reason="a choice of cores needs two")
 class TestServerCores(OnMemcached, KnobContract):
     @pytest.fixture
-    def knob(self, memcached):
+    def knob(self, memcached: Memcached) -> ServerCores:
         return ServerCores(WorkerServer(memcached), CORES)
 
     @pytest.fixture
-    def same_knob(self, memcached):
+    def same_knob(self, memcached: Memcached) -> ServerCores:
         return ServerCores(WorkerServer(memcached), CORES)
 
     @pytest.fixture
-    def overwrite(self, memcached):
+    def overwrite(self, memcached: Memcached) -> Callable[[int], object]:
         def write(value: int) -> None:
             for thread in memcached.threads():
                 os.sched_setaffinity(thread, CORES[:value])
 
         return write
 
-    def test_one_thread_that_strayed_is_seen_in_what_runs(self, knob, memcached):
+    def test_one_thread_that_strayed_is_seen_in_what_runs(self, knob: Knob, memcached: Memcached) -> None:
         knob.write(1)
         os.sched_setaffinity(memcached.threads()[-1], CORES[:2])
         reading = check(knob, 1)
         assert (reading.applied, reading.running, reading.held) == (1, 2, False)
 
-    def test_it_outlives_a_restart(self, knob, memcached):
+    def test_it_outlives_a_restart(self, knob: Knob, memcached: Memcached) -> None:
         knob.write(1)
         memcached.restart(3)
         assert check(knob, 1).held
@@ -61,18 +64,18 @@ class TestServerCores(OnMemcached, KnobContract):
 @pytest.mark.memcached
 class TestServerThreads(OnMemcached, KnobContract):
     @pytest.fixture
-    def knob(self, memcached):
+    def knob(self, memcached: Memcached) -> ServerThreads:
         return ServerThreads(WorkerServer(memcached), 2, lambda: None)
 
     @pytest.fixture
-    def same_knob(self, memcached):
+    def same_knob(self, memcached: Memcached) -> ServerThreads:
         return ServerThreads(WorkerServer(memcached), 2, lambda: None)
 
     @pytest.fixture
-    def overwrite(self, memcached):
+    def overwrite(self, memcached: Memcached) -> Callable[[int], object]:
         return memcached.restart
 
-    def test_it_restarts_only_for_a_change_and_says_so(self, memcached):
+    def test_it_restarts_only_for_a_change_and_says_so(self, memcached: Memcached) -> None:
         restarts = []
         knob = ServerThreads(WorkerServer(memcached), 2, lambda: restarts.append(memcached.pid))
         first = memcached.pid
@@ -85,28 +88,28 @@ class TestServerThreads(OnMemcached, KnobContract):
 
 class TestSysctl(KnobContract):
     @pytest.fixture
-    def file(self, tmp_path):
+    def file(self, tmp_path: Path) -> Path:
         file = tmp_path / "busy_poll"
         file.write_text("0\n")
         return file
 
     @pytest.fixture
-    def knob(self, file):
+    def knob(self, file: Path) -> BusyPoll:
         return BusyPoll(file)
 
     @pytest.fixture
-    def same_knob(self, file):
+    def same_knob(self, file: Path) -> BusyPoll:
         return BusyPoll(file)
 
     @pytest.fixture
-    def settle(self):
+    def settle(self) -> Callable[[], None]:
         return lambda: None
 
     @pytest.fixture
-    def overwrite(self, file):
+    def overwrite(self, file: Path) -> Callable[[int], object]:
         return lambda value: file.write_text(f"{value}\n")
 
-    def test_a_file_that_went_away(self, knob, file):
+    def test_a_file_that_went_away(self, knob: Knob, file: Path) -> None:
         file.unlink()
         file.mkdir()
         assert not check(knob, 5).held
@@ -116,33 +119,33 @@ class TestSysctl(KnobContract):
 
 class TestCpuQuota(KnobContract):
     @pytest.fixture(params=[True, False], ids=["v2", "v1"])
-    def machine(self, request, tmp_path):
+    def machine(self, request: pytest.FixtureRequest, tmp_path: Path) -> Machine:
         machine = Machine(tmp_path / "cgroup", request.param)
         machine.offer(machine.home)
         return machine
 
     @pytest.fixture
-    def knob(self, machine):
+    def knob(self, machine: Machine) -> CpuQuota:
         return CpuQuota(machine.group(), 2)
 
     @pytest.fixture
-    def same_knob(self, machine):
+    def same_knob(self, machine: Machine) -> CpuQuota:
         return CpuQuota(machine.group(), 2)
 
     @pytest.fixture
-    def settle(self):
+    def settle(self) -> Callable[[], None]:
         return lambda: None
 
     @pytest.fixture
-    def overwrite(self, machine):
+    def overwrite(self, machine: Machine) -> Callable[[int], object]:
         return lambda value: machine.group().limit(value * 10_000)
 
-    def test_all_cores_worth_is_no_limit(self, knob, machine):
+    def test_all_cores_worth_is_no_limit(self, knob: Knob, machine: Machine) -> None:
         knob.write(200)
         assert machine.group().quota_us() == -1
         assert knob.info.names == {200: "unlimited"}
 
-    def test_a_group_that_went_away(self, knob, machine):
+    def test_a_group_that_went_away(self, knob: Knob, machine: Machine) -> None:
         path = machine.group().path
         for file in path.iterdir():
             file.unlink()
@@ -155,15 +158,16 @@ class TestCpuQuota(KnobContract):
 class Gone:
     """A server that has ended."""
 
-    def __getattr__(self, name):
-        def fail(*_):
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        def fail(*_: object) -> None:
             raise ServerError("it has ended")
 
         return fail
 
 
-def test_knobs_of_a_server_that_ended_are_errors():
-    for knob in (ServerCores(Gone(), (0, 1)), ServerThreads(Gone(), 2, time.monotonic)):
+def test_knobs_of_a_server_that_ended_are_errors() -> None:
+    gone: Any = Gone()
+    for knob in (ServerCores(gone, (0, 1)), ServerThreads(gone, 2, lambda: None)):
         reading = check(knob, 1)
         assert not reading.held
         assert "it has ended" in reading.error

@@ -1,6 +1,7 @@
 """A stand for twins: real time moved by hand, and a trial run on it."""
 
 from pathlib import Path
+from typing import Any
 
 from mustherd.node.energy import Tally
 from mustherd.node.twin import TwinFaults, TwinNode, TwinOptions
@@ -55,6 +56,6 @@ class Stand:
         return sum(e.joules for e in tally.energies() if e.kind == "package"), report
 
 
-def faulty(**faults: object) -> Stand:
+def faulty(**faults: Any) -> Stand:
     """A twin that is exact but for these faults."""
     return Stand(TwinOptions(noise=0, faults=TwinFaults(**faults)))

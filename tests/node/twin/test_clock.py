@@ -8,7 +8,7 @@ from mustherd.node.twin.clock import TwinClock
 from tests.node.twin.stand import Hand
 
 
-def test_starts_at_zero_and_runs_as_fast_as_told():
+def test_starts_at_zero_and_runs_as_fast_as_told() -> None:
     hand = Hand()
     clock = TwinClock(200, hand)
     assert clock.now() == 0
@@ -17,7 +17,7 @@ def test_starts_at_zero_and_runs_as_fast_as_told():
     assert clock.wall_seconds_until(300) == pytest.approx(1)
 
 
-def test_stands_still_at_the_promised_time_and_makes_up_for_nothing():
+def test_stands_still_at_the_promised_time_and_makes_up_for_nothing() -> None:
     hand = Hand()
     clock = TwinClock(10, hand)
     clock.stop_at(30.0)
@@ -37,7 +37,7 @@ def test_stands_still_at_the_promised_time_and_makes_up_for_nothing():
     assert clock.now() == pytest.approx(70)
 
 
-def test_a_promise_of_the_past_stops_it_now():
+def test_a_promise_of_the_past_stops_it_now() -> None:
     hand = Hand()
     clock = TwinClock(1, hand)
     hand.move(50)
@@ -47,7 +47,7 @@ def test_a_promise_of_the_past_stops_it_now():
 
 
 @pytest.mark.parametrize("speed", [0, -1, float("nan")])
-def test_a_clock_has_to_run(speed):
+def test_a_clock_has_to_run(speed: float) -> None:
     with pytest.raises(ValueError, match="above 0"):
         TwinClock(speed)
 
@@ -58,7 +58,7 @@ ACTIONS = st.lists(
 
 
 @given(speed=st.floats(1e-3, 1e4), actions=ACTIONS)
-def test_never_goes_back_and_never_passes_the_promised_time(speed, actions):
+def test_never_goes_back_and_never_passes_the_promised_time(speed: float, actions: list[tuple[str, float]]) -> None:
     hand = Hand()
     clock = TwinClock(speed, hand)
     last, stop = clock.now(), None

@@ -1,8 +1,15 @@
 """The twin keeps the contracts of a node."""
 
+from collections.abc import Callable
+from typing import Any
+
 import msgspec
 import pytest
 
+from mustherd.node.clock import Clock
+from mustherd.node.energy import EnergyMeter
+from mustherd.node.knob import Knob
+from mustherd.node.logger import NativeLogger, TextLogger
 from mustherd.node.twin import TwinFaults, TwinNode, TwinOptions
 from mustherd.terms import Load
 from mustherd.testing.clock import ClockContract
@@ -17,7 +24,7 @@ class OnTwin:
     """A fresh twin for each test."""
 
     @pytest.fixture
-    def stand(self):
+    def stand(self) -> Stand:
         return Stand(TwinOptions(speed=10))
 
 
@@ -27,19 +34,21 @@ class OfKnob(OnTwin):
     index = 0
 
     @pytest.fixture
-    def knob(self, stand):
+    def knob(self, stand: Stand) -> Knob:
         return stand.node.knobs[self.index]
 
     @pytest.fixture
-    def same_knob(self, stand, knob):
-        return type(knob)(stand.node._machine)
+    def same_knob(self, stand: Stand, knob: Knob) -> Knob:
+        kind: Any = type(knob)
+        same: Knob = kind(stand.node._machine)
+        return same
 
     @pytest.fixture
-    def settle(self, stand, knob):
+    def settle(self, stand: Stand, knob: Knob) -> Callable[[], None]:
         return lambda: stand.live(knob.info.settle_seconds)
 
     @pytest.fixture
-    def overwrite(self, stand, knob):
+    def overwrite(self, stand: Stand, knob: Knob) -> Callable[[int], None]:
         return lambda value: stand.node._machine.write(knob.info.name, value)
 
 
@@ -53,16 +62,16 @@ class TestDvfs(OfKnob, KnobContract):
 
 class TestMeter(OnTwin, MeterContract):
     @pytest.fixture
-    def meter(self, stand):
+    def meter(self, stand: Stand) -> EnergyMeter:
         return stand.node.meter
 
     @pytest.fixture
-    def spend(self, stand):
+    def spend(self, stand: Stand) -> Callable[[], None]:
         return lambda: stand.live(10.0)
 
     @pytest.fixture
-    def break_meter(self, stand):
-        def switch_on():
+    def break_meter(self, stand: Stand) -> Callable[[], None]:
+        def switch_on() -> None:
             machine = stand.node._machine
             machine.options = msgspec.structs.replace(machine.options, faults=TwinFaults(energy_error=True))
 
@@ -71,49 +80,49 @@ class TestMeter(OnTwin, MeterContract):
 
 class TestPowerLog(OnTwin, LoggerContract):
     @pytest.fixture
-    def logger(self, stand):
+    def logger(self, stand: Stand) -> NativeLogger:
         return stand.node.loggers[0]
 
     @pytest.fixture
-    def produce(self, stand):
+    def produce(self, stand: Stand) -> Callable[[], None]:
         return lambda: stand.live(3.0)
 
 
 class TestIntlog(OnTwin, TextLoggerContract):
     @pytest.fixture
-    def stand(self):
+    def stand(self) -> Stand:
         return Stand(TwinOptions(intlog_cores=16))
 
     @pytest.fixture
-    def logger(self, stand):
+    def logger(self, stand: Stand) -> TextLogger:
         stand.node.start_load(Load(qps=400_000), seed=1)
         return stand.node.text_loggers[5]
 
     @pytest.fixture
-    def produce(self, stand):
+    def produce(self, stand: Stand) -> Callable[[], None]:
         return lambda: stand.live(3.0)
 
 
 class TestClock(OnTwin, ClockContract):
     @pytest.fixture
-    def clock(self, stand):
+    def clock(self, stand: Stand) -> Clock:
         return stand.node.clock
 
     @pytest.fixture
-    def wait(self, stand):
+    def wait(self, stand: Stand) -> Callable[[float], None]:
         return stand.hand.move
 
 
 class TestNode(OnTwin, NodeContract):
     @pytest.fixture
-    def node(self, stand):
+    def node(self, stand: Stand) -> TwinNode:
         return stand.node
 
     @pytest.fixture
-    def live(self, stand):
+    def live(self, stand: Stand) -> Callable[[float], None]:
         return stand.live
 
-    def test_the_defaults_make_a_node_on_the_machines_own_clock(self):
+    def test_the_defaults_make_a_node_on_the_machines_own_clock(self) -> None:
         node = TwinNode()
         facts = node.facts
         assert (facts.kind, facts.cores, facts.tsc_khz, facts.loads_itself) == ("twin", 16, 2_600_000, True)

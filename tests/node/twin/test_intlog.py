@@ -1,23 +1,27 @@
 """A core's log on a twin agrees with the twin's own meter, load report and clock."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
 from mustherd.node.energy import Tally
 from mustherd.node.intlog import CAPACITY, COLUMNS
+from mustherd.node.logger import TextLogger
 from mustherd.node.twin import TwinFaults, TwinNode, TwinOptions, history
 from mustherd.node.twin.history import History, Stretch
-from mustherd.terms import Load
+from mustherd.node.twin.intlog import TwinIntlog
+from mustherd.terms import Load, LoadReport
 from mustherd.testing.logger import TextLoggerContract
 from tests.node.twin.stand import Stand
+from tests.typed import a, some
 
 SECONDS = 10.0
 drain = TextLoggerContract.drain
 
 
-def drained(log) -> "np.ndarray":
+def drained(log: TextLogger) -> "np.ndarray":
     lines = drain(log).splitlines()
     return np.array([line.split() for line in lines], dtype=np.uint64).reshape(len(lines), len(COLUMNS)).astype(float)
 
@@ -26,7 +30,7 @@ def column(rows: "np.ndarray", name: str) -> "np.ndarray":
     return rows[:, COLUMNS.index(name)]
 
 
-def window(options: TwinOptions, itr_us: int, mhz: int, load: Load):
+def window(options: TwinOptions, itr_us: int, mhz: int, load: Load) -> tuple[Stand, list[Any], list[float], LoadReport]:
     """Rows of every core, joules of each package and the load's report over the same window."""
     stand = Stand(options)
     stand.itr.write(itr_us)
@@ -54,7 +58,7 @@ def window(options: TwinOptions, itr_us: int, mhz: int, load: Load):
         (50, 1200, Load(qps=200_000, curve=((4.0, 100_000.0, 300_000.0), (6.0, 200_000.0, 200_000.0)))),
     ],
 )
-def test_rows_of_a_window_add_up_to_what_meter_and_report_say(itr_us, mhz, load):
+def test_rows_of_a_window_add_up_to_what_meter_and_report_say(itr_us: int, mhz: int, load: Load) -> None:
     stand, rows, joules, report = window(TwinOptions(intlog_cores=16, noise=0.5, seed=3), itr_us, mhz, load)
     watts = sum(joules) / SECONDS
     for core, of in enumerate(rows):
@@ -71,9 +75,10 @@ def test_rows_of_a_window_add_up_to_what_meter_and_report_say(itr_us, mhz, load)
     assert received == pytest.approx(108 + load.update_ratio * 186, rel=0.01)
 
 
-def test_rows_come_with_the_models_interrupts_and_cycles():
+def test_rows_come_with_the_models_interrupts_and_cycles() -> None:
     stand, rows, _, _ = window(TwinOptions(intlog_cores=1, noise=0), 300, 1200, Load(qps=400_000))
-    state = stand.node._machine.history.at(stand.node.text_loggers[0].position)
+    position = a(TwinIntlog, stand.node.text_loggers[0]).position
+    state = some(some(stand.node._machine.history).at(position))
     [of] = rows
     # Every fourth interrupt is the first after a millisecond.
     assert math.ceil(state.interrupts_per_s / 1000) == 4
@@ -82,7 +87,7 @@ def test_rows_come_with_the_models_interrupts_and_cycles():
     assert np.ptp(column(of, "cycles")) / SECONDS == pytest.approx(state.busy_fraction * 1.2e9, rel=0.01)
 
 
-def test_an_idle_twin_has_no_interrupts_and_rows_have_the_twins_time():
+def test_an_idle_twin_has_no_interrupts_and_rows_have_the_twins_time() -> None:
     stand = Stand(TwinOptions(intlog_cores=2))
     log = stand.node.text_loggers[1]
     stand.live(5.0)
@@ -94,7 +99,7 @@ def test_an_idle_twin_has_no_interrupts_and_rows_have_the_twins_time():
     assert times[-1] == pytest.approx(6.0, abs=0.01)
 
 
-def test_equal_seeds_give_equal_rows_however_often_they_are_read():
+def test_equal_seeds_give_equal_rows_however_often_they_are_read() -> None:
     def rows(seed: int, steps: int) -> "np.ndarray":
         stand = Stand(TwinOptions(intlog_cores=1, seed=seed))
         stand.node.start_load(Load(qps=300_000), 1)
@@ -113,12 +118,12 @@ def test_equal_seeds_give_equal_rows_however_often_they_are_read():
         assert ends[0].sum() == pytest.approx(ends[1].sum(), rel=1e-3)
 
 
-def test_a_full_buffer_stops_and_goes_on_when_it_was_read_to_its_end():
+def test_a_full_buffer_stops_and_goes_on_when_it_was_read_to_its_end() -> None:
     stand = Stand(TwinOptions(intlog_cores=1))
     log = stand.node.text_loggers[0]
     stand.node.start_load(Load(qps=300_000), 1)
     stand.live(3.0)
-    log._place.number = CAPACITY - 100
+    a(TwinIntlog, log)._place.number = CAPACITY - 100
     assert column(drained(log), "i").tolist() == list(range(CAPACITY - 100, CAPACITY))
     stand.live(1.0)
     later = drained(log)
@@ -126,7 +131,7 @@ def test_a_full_buffer_stops_and_goes_on_when_it_was_read_to_its_end():
     assert column(later, "timestamp")[0] / 2.6e9 == pytest.approx(3.0, abs=0.01)
 
 
-def test_missing_rows_are_gaps():
+def test_missing_rows_are_gaps() -> None:
     stand = Stand(TwinOptions(intlog_cores=1, faults=TwinFaults(lost_rows=10)))
     stand.node.start_load(Load(qps=300_000), 1)
     stand.live(1.0)
@@ -141,10 +146,10 @@ def stretch(k: int, qps: float = 20_000.0) -> Stretch:
     )  # fmt: skip
 
 
-def test_changes_that_nobody_reads_are_let_go_and_their_rows_are_missing(monkeypatch):
+def test_changes_that_nobody_reads_are_let_go_and_their_rows_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history, "STRETCHES_KEPT", 3)
     node = Stand(TwinOptions(intlog_cores=2)).node
-    kept, (one, two) = node._machine.history, node.text_loggers
+    kept, (one, two) = some(node._machine.history), node.text_loggers
     for k in range(8):
         kept.add(stretch(k))
     assert len(kept._kept) == 3
@@ -158,15 +163,15 @@ def test_changes_that_nobody_reads_are_let_go_and_their_rows_are_missing(monkeyp
     assert len(kept._kept) == 1
 
 
-def test_what_stays_the_same_is_one_stretch():
+def test_what_stays_the_same_is_one_stretch() -> None:
     kept = History()
     kept.add(stretch(0))
     kept.add(Stretch(**{**{f: getattr(stretch(0), f) for f in Stretch.__struct_fields__}, "began": 1.0, "until": 5.0}))
-    assert kept.at(0).until == 5.0
+    assert some(kept.at(0)).until == 5.0
     assert kept.at(1) is None
 
 
-def test_without_logs_nothing_is_kept_and_there_are_no_more_logs_than_cores():
+def test_without_logs_nothing_is_kept_and_there_are_no_more_logs_than_cores() -> None:
     assert TwinNode().text_loggers == ()
     assert TwinNode()._machine.history is None
     with pytest.raises(ValueError, match="intlog_cores is at most the 16 of c6220, not 17"):

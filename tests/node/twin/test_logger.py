@@ -8,7 +8,7 @@ from mustherd.terms import Load
 from tests.node.twin.stand import Stand, faulty
 
 
-def test_a_row_tells_the_counters_the_knobs_and_the_work():
+def test_a_row_tells_the_counters_the_knobs_and_the_work() -> None:
     stand = Stand(TwinOptions(noise=0))
     log = stand.node.loggers[0]
     assert log.stream == "power-node-0"
@@ -33,7 +33,7 @@ def test_a_row_tells_the_counters_the_knobs_and_the_work():
     assert 0 < rows.columns["busy_fraction"][0] < 1
 
 
-def test_the_counts_in_a_row_are_the_meters():
+def test_the_counts_in_a_row_are_the_meters() -> None:
     stand = Stand(TwinOptions(seed=3))
     stand.live(7.0)
     now = stand.node.meter.read()
@@ -42,7 +42,7 @@ def test_the_counts_in_a_row_are_the_meters():
     assert rows.columns["package_1_counts"][-1] == now[1]
 
 
-def test_how_often_it_is_read_makes_no_difference():
+def test_how_often_it_is_read_makes_no_difference() -> None:
     often, once = Stand(), Stand()
     seconds: list[float] = []
     for _ in range(10):
@@ -52,7 +52,7 @@ def test_how_often_it_is_read_makes_no_difference():
     assert tuple(seconds[:16]) == once.node.loggers[0].read().columns["node_seconds"][:16]
 
 
-def test_a_missing_row_is_a_gap_between_two_reads():
+def test_a_missing_row_is_a_gap_between_two_reads() -> None:
     stand = faulty(lost_rows=4)
     log = stand.node.loggers[0]
     stand.live(10.5)
@@ -61,7 +61,7 @@ def test_a_missing_row_is_a_gap_between_two_reads():
 
 
 @pytest.mark.parametrize("flushed", [True, False])
-def test_rows_that_nobody_fetches_are_lost_beyond_a_bound(flushed):
+def test_rows_that_nobody_fetches_are_lost_beyond_a_bound(flushed: bool) -> None:
     stand = Stand()
     log = stand.node.loggers[0]
     stand.live(3 * ROWS_KEPT + 0.5)

@@ -11,7 +11,7 @@ from mustherd.terms import Load
 from tests.node.twin.stand import Stand, faulty
 
 
-def used(stand, seconds):
+def used(stand: Stand, seconds: float) -> dict[str, float]:
     """Joules of each zone over the next seconds."""
     meter = stand.node.meter
     tally = Tally(meter.zones, meter.read())
@@ -20,13 +20,13 @@ def used(stand, seconds):
     return {e.zone: e.joules for e in tally.energies()}
 
 
-def test_is_rapl_of_this_family():
+def test_is_rapl_of_this_family() -> None:
     meter = Stand().node.meter
     assert [z.name for z in meter.zones] == ["package-0", "package-1", "core-0", "core-1"]
     assert {(z.joules_per_count, z.counts_per_wrap) for z in meter.zones} == {(2.0**-16, 2**32)}
 
 
-def test_counters_start_anywhere_so_that_they_wrap_in_use():
+def test_counters_start_anywhere_so_that_they_wrap_in_use() -> None:
     starts = [Stand(TwinOptions(seed=seed)).node.meter.read()[0] for seed in range(20)]
     assert min(starts) < 2**30
     assert max(starts) > 3 * 2**30
@@ -41,14 +41,14 @@ def test_counters_start_anywhere_so_that_they_wrap_in_use():
     assert wraps >= 4, "40 minutes at more than 20 W a zone wrap each of the four at least once"
 
 
-def test_an_idle_machine_uses_energy():
+def test_an_idle_machine_uses_energy() -> None:
     joules = used(Stand(TwinOptions(noise=0)), 10.0)
     watts = model.idle_watts(C6220, 2800)
     assert joules["package-0"] + joules["package-1"] == pytest.approx(10 * watts, rel=1e-5)
     assert joules["core-0"] + joules["core-1"] == pytest.approx(10 * (watts - C6220.power.uncore), rel=1e-5)
 
 
-def test_energy_is_the_integral_of_power_over_whatever_happens():
+def test_energy_is_the_integral_of_power_over_whatever_happens() -> None:
     stand = faulty()
     load = Load(qps=400_000)
     tally = Tally(stand.node.meter.zones, stand.node.meter.read())
@@ -70,7 +70,7 @@ def test_energy_is_the_integral_of_power_over_whatever_happens():
 
 @settings(max_examples=20)
 @given(st.lists(st.floats(0.001, 60), min_size=1, max_size=20))
-def test_how_often_somebody_looks_makes_no_difference(pauses):
+def test_how_often_somebody_looks_makes_no_difference(pauses: list[float]) -> None:
     stand = Stand(TwinOptions(noise=0))
     meter = stand.node.meter
     first = meter.read()
@@ -86,22 +86,22 @@ def test_how_often_somebody_looks_makes_no_difference(pauses):
         assert a.joules == pytest.approx(b.joules, rel=1e-6, abs=1e-3)
 
 
-def test_a_window_is_as_long_as_it_was_meant_to_be():
+def test_a_window_is_as_long_as_it_was_meant_to_be() -> None:
     stand = Stand(TwinOptions(noise=0, speed=200))
     a, _ = stand.trial(300, 1200, Load(qps=600_000))
     exact = 30 * model.predict(C6220, 300, 1200, Load(qps=600_000)).power_watts
     assert a == pytest.approx(exact, abs=4 * 2**-16)
 
 
-def test_stuck_counters_stand_still():
+def test_stuck_counters_stand_still() -> None:
     assert set(used(faulty(energy_stuck=True), 10.0).values()) == {0.0}
 
 
-def test_implausible_counters_show_a_multiple():
+def test_implausible_counters_show_a_multiple() -> None:
     right, wrong = used(faulty(), 10.0), used(faulty(energy_factor=40.0), 10.0)
     assert wrong["package-0"] == pytest.approx(40 * right["package-0"], rel=1e-4)
 
 
-def test_unreadable_counters_are_an_error():
+def test_unreadable_counters_are_an_error() -> None:
     with pytest.raises(MeterError, match="energy_error"):
         faulty(energy_error=True).node.meter.read()

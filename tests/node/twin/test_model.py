@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mustherd.node.twin import model
 from mustherd.node.twin.profiles import C6220, PROFILES, profile
 from mustherd.terms import Load
+from tests.typed import some
 
 DELAYS = st.integers(0, 1022)
 CLOCKS = st.sampled_from([*range(1200, 2601, 100), 2800])
@@ -18,7 +19,7 @@ ORDER = ("p50", "p90", "p95", "p99", "p999")
 
 
 @given(itr=DELAYS, mhz=CLOCKS, load=LOADS)
-def test_every_setting_has_a_sane_answer(itr, mhz, load):
+def test_every_setting_has_a_sane_answer(itr: int, mhz: int, load: Load) -> None:
     found = model.predict(C6220, itr, mhz, load)
     assert C6220.power.uncore < found.power_watts < 250
     assert 0 < found.busy_fraction <= 1
@@ -30,7 +31,7 @@ def test_every_setting_has_a_sane_answer(itr, mhz, load):
 
 
 @given(itr=DELAYS, load=LOADS)
-def test_a_higher_clock_takes_more_power_and_serves_no_less(itr, load):
+def test_a_higher_clock_takes_more_power_and_serves_no_less(itr: int, load: Load) -> None:
     answers = [model.predict(C6220, itr, mhz, load) for mhz in (1200, 1700, 2200, 2600, 2800)]
     for slow, fast in pairwise(answers):
         assert fast.power_watts > slow.power_watts
@@ -38,21 +39,21 @@ def test_a_higher_clock_takes_more_power_and_serves_no_less(itr, load):
 
 
 @given(itr=DELAYS, mhz=CLOCKS, qps=st.floats(1e3, 5e5))
-def test_more_load_keeps_the_cores_busier_below_the_cap(itr, mhz, qps):
+def test_more_load_keeps_the_cores_busier_below_the_cap(itr: int, mhz: int, qps: float) -> None:
     less, more = (model.predict(C6220, itr, mhz, Load(qps=q, outstanding=4096)) for q in (qps, 1.1 * qps))
     assert more.busy_fraction >= less.busy_fraction
 
 
 @pytest.mark.parametrize("itr", [200, 250, 300, 350, 400])
 @pytest.mark.parametrize("outstanding", [128, 256, 512])
-def test_the_closed_loop_caps_the_load(itr, outstanding):
+def test_the_closed_loop_caps_the_load(itr: int, outstanding: int) -> None:
     found = model.predict(C6220, itr, 2800, Load(qps=1e7, outstanding=outstanding))
     assert found.achieved_qps <= 188.8e6 / itr * outstanding / 256
     if outstanding <= 256:
         assert found.achieved_qps == pytest.approx(188.8e6 / itr * outstanding / 256, rel=0.01)
 
 
-def test_p99_is_u_shaped_in_the_delay_at_a_low_clock():
+def test_p99_is_u_shaped_in_the_delay_at_a_low_clock() -> None:
     p99 = [model.predict(C6220, itr, 1200, Load(qps=600_000)).read_us["p99"] for itr in (2, 50, 100, 200, 250, 300)]
     best = min(p99)
     assert p99[0] > 1.8 * best
@@ -60,13 +61,13 @@ def test_p99_is_u_shaped_in_the_delay_at_a_low_clock():
     assert model.predict(C6220, 400, 1200, Load(qps=400_000)).read_us["p99"] > 1.1 * best
 
 
-def test_p99_follows_the_delay_where_the_cores_are_no_bottleneck():
+def test_p99_follows_the_delay_where_the_cores_are_no_bottleneck() -> None:
     for itr in range(100, 401, 50):
         over = model.predict(C6220, itr, 2600, Load(qps=200_000)).read_us["p99"] - 1.024 * itr
         assert 50 < over < 140
 
 
-def test_adaptive_moderation_is_a_short_delay():
+def test_adaptive_moderation_is_a_short_delay() -> None:
     load = Load(qps=400_000)
     adaptive = model.predict(C6220, 1, 2600, load)
     short, long = model.predict(C6220, 20, 2600, load), model.predict(C6220, 26, 2600, load)
@@ -74,14 +75,14 @@ def test_adaptive_moderation_is_a_short_delay():
 
 
 @given(rate=st.floats(1e-7, 0.1), interval=st.floats(1, 1050))
-def test_batches_hold_all_requests(rate, interval):
+def test_batches_hold_all_requests(rate: float, interval: float) -> None:
     group = model.batches(rate, interval)
     assert group.size >= 1 - 1e-9
     assert 0 < group.at_once <= 1
     assert group.size <= 1 + rate * interval / (1 - math.exp(-rate * interval))
 
 
-def test_batches_fill_up_with_the_interval():
+def test_batches_fill_up_with_the_interval() -> None:
     few, many = model.batches(0.001, 2), model.batches(0.05, 400)
     assert few.size == pytest.approx(1, rel=0.01)
     assert few.at_once == pytest.approx(1, rel=0.01)
@@ -89,7 +90,7 @@ def test_batches_fill_up_with_the_interval():
     assert many.at_once < 1e-6
 
 
-def test_an_idle_machine_takes_less_than_a_loaded_one_and_more_at_a_higher_clock():
+def test_an_idle_machine_takes_less_than_a_loaded_one_and_more_at_a_higher_clock() -> None:
     idle = [model.idle_watts(C6220, mhz) for mhz in (1200, 2000, 2600, 2800)]
     assert idle == sorted(idle)
     for mhz, watts in zip((1200, 2000, 2600, 2800), idle, strict=True):
@@ -106,12 +107,12 @@ def test_an_idle_machine_takes_less_than_a_loaded_one_and_more_at_a_higher_clock
         (Load(qps=1000, outstanding=0), "outstanding"),
     ],
 )
-def test_a_load_that_was_never_measured_is_refused(load, complaint):
+def test_a_load_that_was_never_measured_is_refused(load: Load, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         model.predict(C6220, 1, 2800, load)
 
 
-def test_an_unknown_profile_is_refused_with_those_there_are():
+def test_an_unknown_profile_is_refused_with_those_there_are() -> None:
     assert profile("c6220") is PROFILES["c6220"]
     with pytest.raises(ValueError, match="c6220"):
         profile("c6230")
@@ -120,7 +121,7 @@ def test_an_unknown_profile_is_refused_with_those_there_are():
 class TestOptimum:
     VALUES = {"itr-delay": range(2, 401, 20), "dvfs": range(1200, 2601, 200)}  # noqa: RUF012
 
-    def test_no_setting_within_the_limits_is_better(self):
+    def test_no_setting_within_the_limits_is_better(self) -> None:
         load = Load(qps=600_000)
         best = model.exhaustive_optimum(C6220, load, self.VALUES, limit_us=500)
         assert best is not None
@@ -130,18 +131,18 @@ class TestOptimum:
                 if other.read_us["p99"] <= 500 and other.achieved_qps >= 0.98 * load.qps:
                     assert other.power_watts >= best.prediction.power_watts
 
-    def test_without_the_guard_on_throughput_it_would_be_another(self):
+    def test_without_the_guard_on_throughput_it_would_be_another(self) -> None:
         load = Load(qps=800_000)
-        guarded = model.exhaustive_optimum(C6220, load, self.VALUES, limit_us=500)
-        naive = model.exhaustive_optimum(C6220, load, self.VALUES, limit_us=500, achieved_ratio=0)
+        guarded = some(model.exhaustive_optimum(C6220, load, self.VALUES, limit_us=500))
+        naive = some(model.exhaustive_optimum(C6220, load, self.VALUES, limit_us=500, achieved_ratio=0))
         assert naive.values["itr-delay"] > guarded.values["itr-delay"]
         assert naive.prediction.achieved_qps < 0.9 * load.qps
 
-    def test_there_may_be_none(self):
+    def test_there_may_be_none(self) -> None:
         assert model.exhaustive_optimum(C6220, Load(qps=600_000), self.VALUES, limit_us=50) is None
 
-    def test_a_knob_that_is_not_searched_stays_as_it_was_found(self):
-        found = model.exhaustive_optimum(C6220, Load(qps=600_000), {"dvfs": (2600, 2400)}, limit_us=500)
+    def test_a_knob_that_is_not_searched_stays_as_it_was_found(self) -> None:
+        found = some(model.exhaustive_optimum(C6220, Load(qps=600_000), {"dvfs": (2600, 2400)}, limit_us=500))
         assert found.values == {"itr-delay": 1, "dvfs": 2400}
-        found = model.exhaustive_optimum(C6220, Load(qps=600_000), {"itr-delay": (2, 200)}, limit_us=500)
+        found = some(model.exhaustive_optimum(C6220, Load(qps=600_000), {"itr-delay": (2, 200)}, limit_us=500))
         assert found.values == {"itr-delay": 200, "dvfs": 2800}
