@@ -13,6 +13,8 @@ Settings: smt=on|off, turbo=on|off, pstate=active|passive, governor=NAME. Exit c
 says what is wrong and the fix. Only the standard library: it runs on a bare node's Python.
 """
 
+from __future__ import annotations  # an old node's Python reads these types as text
+
 import argparse
 import errno
 import json
@@ -21,6 +23,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    Plan = list[tuple[Path, str]]
+    """Files, and what is to be in each."""
+
+    Found = dict[str, dict[str, str]]
+    """What was there before the first change: setting to file to text."""
 
 ORDER = ("smt", "pstate", "turbo", "governor", "affinity", "xps")
 """Threads go first, since they decide which CPUs are left; the frequency driver before what it offers."""
@@ -76,19 +88,19 @@ class ManagedError(Exception):
 class Node:
     """The files of one machine, below `root`."""
 
-    def __init__(self, root="/"):
+    def __init__(self, root: str | Path = "/") -> None:
         self.root = Path(root)
         self.cpu = self.root / "sys/devices/system/cpu"
         self.net = self.root / "sys/class/net"
 
-    def read(self, path):
+    def read(self, path: Path) -> str | None:
         """A file's text without the line's end, None where there is no such file or it cannot be read."""
         try:
             return path.read_text(encoding="ascii", errors="replace").strip()
         except OSError:
             return None
 
-    def write(self, path, value):
+    def write(self, path: Path, value: str) -> None:
         try:
             self.put(path, value)
         except OSError as error:
@@ -96,18 +108,18 @@ class Node:
                 raise ManagedError from None
             raise RefusedError(f"{path}: cannot write {value!r}: {error.strerror}") from None
 
-    def put(self, path, value):
+    def put(self, path: Path, value: str) -> None:
         """One write to an existing file. Raises OSError."""
         with path.open("w", encoding="ascii") as file:
             file.write(value)
 
-    def online(self):
+    def online(self) -> list[int]:
         text = self.read(self.cpu / "online")
         if text is None:
             raise RefusedError(f"{self.cpu / 'online'}: cannot tell which CPUs are online. Fix: mount /sys")
         return parse_cores(text)
 
-    def interfaces(self, driver):
+    def interfaces(self, driver: str) -> list[str]:
         """Interfaces whose device is bound to `driver`."""
         names = []
         for folder in sorted(self.net.iterdir()) if self.net.is_dir() else []:
@@ -116,7 +128,7 @@ class Node:
                 names.append(folder.name)
         return names
 
-    def drivers(self):
+    def drivers(self) -> str:
         """Every interface that has a device, with its driver, as text."""
         found = []
         for folder in sorted(self.net.iterdir()) if self.net.is_dir() else []:
@@ -126,9 +138,9 @@ class Node:
         return ", ".join(found) or "no card at all"
 
 
-def parse_cores(text):
+def parse_cores(text: str) -> list[int]:
     """The numbers of a list such as `0-3,8`."""
-    found = []
+    found: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
         if not match:
@@ -137,17 +149,17 @@ def parse_cores(text):
     return found
 
 
-def mask(cores):
+def mask(cores: Iterable[int]) -> str:
     """A set of cores as the kernel writes it: hexadecimal, a comma every 32 bits."""
     number = sum(1 << core for core in set(cores))
-    words = []
+    words: list[int] = []
     while number or not words:
         words.insert(0, number & 0xFFFFFFFF)
         number >>= 32
     return ",".join([f"{words[0]:x}", *(f"{word:08x}" for word in words[1:])])
 
 
-def same(path, old, new):
+def same(path: Path, old: str, new: str) -> bool:
     """Whether a file already says `new`; masks compare as numbers."""
     if path.name in ("smp_affinity", "xps_cpus"):
         return int(old.replace(",", "") or "0", 16) == int(new.replace(",", ""), 16)
@@ -156,7 +168,7 @@ def same(path, old, new):
     return old == new
 
 
-def smt(node, value, _options, _planned):
+def smt(node: Node, value: str, _options: argparse.Namespace, _planned: Plan) -> Plan:
     """Second threads: one file for the machine."""
     path = node.cpu / "smt/control"
     state = node.read(path)
@@ -169,7 +181,7 @@ def smt(node, value, _options, _planned):
     return [(path, choice("smt", value, ("on", "off")))]
 
 
-def turbo(node, value, _options, _planned):
+def turbo(node: Node, value: str, _options: argparse.Namespace, _planned: Plan) -> Plan:
     """Turbo: the switch of whichever frequency driver there is, else the nominal clock as the highest one."""
     on = choice("turbo", value, ("on", "off")) == "on"
     pstate, boost = node.cpu / "intel_pstate/no_turbo", node.cpu / "cpufreq/boost"
@@ -197,7 +209,7 @@ def turbo(node, value, _options, _planned):
     return found
 
 
-def nominal_khz(folder):
+def nominal_khz(folder: Path) -> int | None:
     """The clock above which turbo begins, None where the kernel does not tell."""
     for path, khz in ((folder / "base_frequency", 1), (folder.parent / "acpi_cppc/nominal_freq", 1000)):
         try:
@@ -207,14 +219,14 @@ def nominal_khz(folder):
     return None
 
 
-def pstate(node, value, _options, _planned):
+def pstate(node: Node, value: str, _options: argparse.Namespace, _planned: Plan) -> Plan:
     """State of the intel_pstate driver; nothing where another one runs."""
     path = node.cpu / "intel_pstate/status"
     choice("pstate", value, ("active", "passive"))
     return [(path, value)] if path.exists() and node.read(path) != "off" else []
 
 
-def governor(node, value, _options, planned):
+def governor(node: Node, value: str, _options: argparse.Namespace, planned: Plan) -> Plan:
     """Governor of every online CPU that scales."""
     targets = []
     for core in node.online():
@@ -232,7 +244,7 @@ def governor(node, value, _options, planned):
     return targets
 
 
-def affinity(node, value, options, _planned):
+def affinity(node: Node, value: str, options: argparse.Namespace, _planned: Plan) -> Plan:
     """Each queue's interrupts on one core."""
     interface = find_nic(node, options.driver, options.interface, options.address)
     cores = chosen_cores(node, interface, value)
@@ -243,7 +255,7 @@ def affinity(node, value, options, _planned):
     ]
 
 
-def xps(node, value, options, _planned):
+def xps(node: Node, value: str, options: argparse.Namespace, _planned: Plan) -> Plan:
     """Each transmit queue filled from one core, the same as its interrupt."""
     interface = find_nic(node, options.driver, options.interface, options.address)
     folder = node.net / interface / "queues"
@@ -260,14 +272,14 @@ def xps(node, value, options, _planned):
 SETTINGS = {"smt": smt, "turbo": turbo, "pstate": pstate, "governor": governor, "affinity": affinity, "xps": xps}
 
 
-def choice(name, value, allowed):
+def choice(name: str, value: str, allowed: Sequence[str]) -> str:
     """The value, when it is one of those allowed."""
     if value not in allowed:
         raise RefusedError(f"{name}={value}: allowed is {' or '.join(allowed)}")
     return value
 
 
-def find_nic(node, driver, interface=None, address=None):
+def find_nic(node: Node, driver: str, interface: str | None = None, address: str | None = None) -> str:
     """The interface to use: the one named, else the one with the address, the only one, or the only one with a link."""
     if interface:
         if not (node.net / interface).exists():
@@ -290,7 +302,7 @@ def find_nic(node, driver, interface=None, address=None):
     raise RefusedError(f"several cards are bound to {driver}: {', '.join(names)}. Fix: give kernel_ixgbe_interface")
 
 
-def addresses(interface=None):
+def addresses(interface: str | None = None) -> dict[str, str]:
     """IPv4 addresses of an interface, or every interface's, as a dict to the interface's name."""
     command = ["ip", "-j", "-4", "address", "show"] + (["dev", interface] if interface else [])
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -301,9 +313,9 @@ def addresses(interface=None):
     return found
 
 
-def lower_interfaces(node, interface):
+def lower_interfaces(node: Node, interface: str) -> list[str]:
     """What an interface stands on, through any number of VLANs, bonds, bridges and teams."""
-    seen = []
+    seen: list[str] = []
     waiting = [interface]
     while waiting:
         folder = node.net / waiting.pop()
@@ -313,7 +325,7 @@ def lower_interfaces(node, interface):
     return seen
 
 
-def chosen_cores(node, interface, value):
+def chosen_cores(node: Node, interface: str, value: str) -> list[int]:
     """The cores that queues go to, by mode, in the order of queues; only cores that are online."""
     mode, _, listed = value.partition(":")
     online = node.online()
@@ -334,9 +346,9 @@ def chosen_cores(node, interface, value):
     return chosen or online
 
 
-def interrupt_names(text):
+def interrupt_names(text: str) -> dict[int, str]:
     """Interrupt number to what it is called, out of the text of /proc/interrupts; spaces in a name are kept."""
-    found = {}
+    found: dict[int, str] = {}
     for line in text.splitlines():
         number, colon, rest = line.partition(":")
         number = number.strip()
@@ -352,10 +364,12 @@ def interrupt_names(text):
     return found
 
 
-def queue_vectors(names, driver, interface, device, own):
+def queue_vectors(
+    names: Mapping[int, str], driver: str, interface: str, device: str, own: Iterable[int]
+) -> dict[int, list[int]]:
     """Queue number to its interrupts; a driver that is not in the table is guessed at."""
     mine = set(own)
-    found = {}
+    found: dict[int, list[int]] = {}
     guessed = 0
     for irq in sorted(names):
         if mine and irq not in mine:
@@ -379,7 +393,7 @@ def queue_vectors(names, driver, interface, device, own):
     return dict(sorted(found.items()))
 
 
-def queue_interrupts(node, interface):
+def queue_interrupts(node: Node, interface: str) -> list[list[int]]:
     """Interrupt numbers of each queue, in the queues' order; several where a queue has one for each direction."""
     device = node.net / interface / "device"
     driver = Path(os.path.realpath(device / "driver")).name
@@ -397,10 +411,10 @@ def queue_interrupts(node, interface):
     return [[irq] for irq in nameless]
 
 
-def targets(node, settings, options):
+def targets(node: Node, settings: Mapping[str, str], options: argparse.Namespace) -> list[tuple[str, Path, str, str]]:
     """(setting, file, wanted) of everything that differs from what is wanted."""
     differing = []
-    planned = []
+    planned: Plan = []
     managed = load_found(options.found).get(MANAGED, {})
     for name in ORDER:
         if name not in settings:
@@ -415,17 +429,18 @@ def targets(node, settings, options):
     return differing
 
 
-def load_found(file):
-    """What was there before the first change; setting to file to text."""
+def load_found(file: Path) -> Found:
+    """What was kept, nothing before the first change."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        found: Found = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise RefusedError(f"{file}: cannot read what was found ({error}). Fix: look at it by hand") from None
+    return found
 
 
-def save_found(file, found):
+def save_found(file: Path, found: Found) -> None:
     """Keep it, on disk before anything is written."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(".part")
@@ -436,7 +451,7 @@ def save_found(file, found):
     part.replace(file)
 
 
-def apply(node, settings, options):
+def apply(node: Node, settings: Mapping[str, str], options: argparse.Namespace) -> list[str]:
     """Setting by setting, since one decides what the next finds; originals are on disk before anything is written."""
     lines = []
     for name in ORDER:
@@ -464,7 +479,7 @@ def apply(node, settings, options):
     return lines
 
 
-def restore(node, names, options, dry):
+def restore(node: Node, names: Sequence[str], options: argparse.Namespace, dry: bool) -> list[str]:
     """Put settings back, the last one set first; what was done, one line each."""
     found = load_found(options.found)
     lines = []
@@ -485,7 +500,7 @@ def restore(node, names, options, dry):
     return lines
 
 
-def up(node, options, dry):
+def up(node: Node, options: argparse.Namespace, dry: bool) -> list[str]:
     """Bring the card's link up with its address; what was done, one line each."""
     interface = find_nic(node, options.driver, options.interface, options.address)
     address, _, prefix = options.address.partition("/")
@@ -505,7 +520,7 @@ def up(node, options, dry):
     return lines
 
 
-def stats(node, options):
+def stats(node: Node, options: argparse.Namespace) -> list[str]:
     """Check the instrumented driver's files without reading them to the end: a whole read would empty them."""
     # Without a card bound to it, reading one of these files brings the kernel down.
     find_nic(node, options.driver)
@@ -522,9 +537,9 @@ def stats(node, options):
     return []
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; gives the exit code."""
-    parser = argparse.ArgumentParser(prog="mustherd-node", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="mustherd-node", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("verb", choices=("plan", "apply", "plan-restore", "restore", "nic", "plan-up", "up", "stats"))
     parser.add_argument("settings", nargs="*", metavar="NAME=VALUE")
     parser.add_argument("--driver", default="ixgbe")
@@ -543,7 +558,7 @@ def main(arguments=None):
     return 0
 
 
-def run(node, options):
+def run(node: Node, options: argparse.Namespace) -> list[str]:
     """The lines that a verb prints."""
     settings = dict(setting.partition("=")[::2] for setting in options.settings)
     unknown = sorted(set(settings) - set(SETTINGS))

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 
-def sconstruct(text):
+def sconstruct(text: str) -> str:
     """Python 2's print statements as calls, and a redirection that only bash knows as every shell writes it."""
 
-    def call(match):
+    def call(match: re.Match[str]) -> str:
         end = ', end=" "' if match["comma"] else ""
         return f"{match['before']}print({match['what']}{end})"
 
@@ -22,7 +22,7 @@ def sconstruct(text):
     return statement.sub(call, text).replace("&> /dev/null", "> /dev/null 2>&1")
 
 
-def generator(text):
+def generator(text: str) -> str:
     """No parameters: no further words, instead of a null string taken apart."""
     call = re.compile(r"(char \*s[123] = )(strtok_r\((?:a_ptr|NULL), \",\", &saveptr\));")
     return call.sub(r"\1a_ptr ? \2 : NULL;", text)
@@ -31,7 +31,7 @@ def generator(text):
 CONVERSIONS = {"SConstruct": sconstruct, "Generator.cc": generator}
 
 
-def main(folder, dry):
+def main(folder: str, dry: bool) -> None:
     """Convert what is not converted yet."""
     for name, convert in CONVERSIONS.items():
         path = Path(folder) / name

@@ -18,7 +18,7 @@ def plan(  # noqa: PLR0917
     """One entry per server: unit, port, cores (as systemd writes them, empty for all), NUMA node, threads."""
     cores = _cores(pinned)
     if int(instances) == 1:
-        places = [(cores, None)]
+        places: list[tuple[set[int], int | None]] = [(cores, None)]
     else:
         if len(sockets) < int(instances):
             raise ValueError(f"{instances} servers need as many sockets, herd_sockets names {len(sockets)}")
