@@ -1,7 +1,5 @@
 """The recorded grid as tables, one per campaign and load."""
 
-import msgspec
-
 from mustherd.goal import Constraint
 from mustherd.learn.base import Problem
 from mustherd.learn.replay import Table, read_csv
@@ -41,4 +39,4 @@ def problem(recorded: Table, qps: int, limit_us: float = 500.0, outstanding: int
         default=DEFAULT,
         kinds={"itr-delay": ITR_DELAY, "dvfs": DVFS},
     )
-    return msgspec.structs.replace(searched, in_flight_us=outstanding / qps * 1e6)
+    return searched.over(in_flight_us=outstanding / qps * 1e6)

@@ -7,7 +7,7 @@ from mustherd.definition.errors import Finding
 from mustherd.definition.knobs import kind_of_knob
 from mustherd.definition.model import Experiment
 from mustherd.goal import Goal, Objective
-from mustherd.learn.base import Dimension, Problem, Settings
+from mustherd.learn.base import Dimension, Problem, SearchSpace, Settings
 from mustherd.terms import KnobInfo
 
 CONTEXT = "qps"
@@ -31,32 +31,28 @@ def goal(experiment: Experiment) -> Goal:
 
 
 def problem(experiment: Experiment, default: Settings | None = None) -> Problem:
-    """What is to be searched: the space of the knobs' values, and the goal's objectives and limits.
+    """What is to be searched: the space of the knobs' values, and the goal.
 
-    The guard on achieved load is one of the constraints: a setting that leaves load unsent is measured well, and is no
-    solution. `default` is what the nodes were found at; without it the baseline's own settings. The problem knows it
+    `default` is what the nodes were found at; without it the baseline's own settings. The problem knows it
     only where it lies in the space. Dimensions are in the order of their names: equal digests give equal problems.
-    Upper limits leave room for the margin. Several loads are one more dimension, CONTEXT, which comes first.
+    Several loads are one more dimension, CONTEXT, which comes first.
     """
     dimensions = []
     loads = experiment.workload.loads
     if len(loads) > 1:
         dimensions.append(Dimension(name=CONTEXT, values=tuple(sorted(int(qps) for qps in loads)), scale="log"))
-    for key, space in sorted(experiment.knobs.items()):
-        given = {"values": space.values, "low": space.low, "high": space.high, "step": space.step}
-        dimensions.append(Dimension.of(key, kind_of_knob(key), space, **given))
-    wanted = goal(experiment)
+    for key, values in sorted(experiment.knobs.items()):
+        given = {"values": values.values, "low": values.low, "high": values.high, "step": values.step}
+        dimensions.append(Dimension.of(key, kind_of_knob(key), values, **given))
     known = {**(default or {}), **default_settings(experiment)}
     start = {key: known[key] for key in sorted(experiment.knobs) if known.get(key) in experiment.knobs[key]}
-    return Problem(
+    space = SearchSpace(
         dimensions=tuple(dimensions),
-        objective=wanted.objective,
-        second=wanted.second,
-        constraints=wanted.aimed,
         default=start if len(start) == len(experiment.knobs) else None,
         in_flight_us=experiment.workload.outstanding / loads[0] * 1e6 if len(loads) == 1 else None,
         context=CONTEXT if len(loads) > 1 else "",
     )
+    return Problem(space=space, goal=goal(experiment))
 
 
 def default_settings(experiment: Experiment) -> dict[str, int]:

@@ -140,7 +140,7 @@ class Conductor:
                 default = self._default_point()
                 task = problem(self._experiment, default)
                 prior = prior_of(store, self._experiment, task)
-                self._policy = make_policy(self._experiment, msgspec.structs.replace(task, prior=prior))
+                self._policy = make_policy(self._experiment, task.over(prior=prior))
                 stack.callback(self._policy.close)
                 for view in self._shepherd.musters().values():
                     check_knobs(self._experiment, view.knobs)

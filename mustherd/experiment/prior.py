@@ -52,9 +52,11 @@ def _of_folder(folder: Path, experiment: Experiment, task: Problem) -> tuple[Obs
     if not of_knobs:
         knobs = ", ".join(experiment.knobs)
         raise StoreError(f"{folder} says nothing beforehand: it has no finished search trial over {knobs}")
-    if task.context:
+    if task.space.context:
         return tuple(
-            Observation(point={**t.settings, task.context: int(t.qps)}, metrics=t.metrics) for t in of_knobs if t.qps
+            Observation(point={**t.settings, task.space.context: int(t.qps)}, metrics=t.metrics)
+            for t in of_knobs
+            if t.qps
         )
     # Of several loads the one that is nearest to ours tells most.
     mine = experiment.workload.load().qps
@@ -81,7 +83,7 @@ def _of_twin(experiment: Experiment, task: Problem) -> tuple[Observation, ...]:
             joules = here.power_watts * load.window_seconds
             energies = (Energy(zone="packages", kind="package", joules=joules),)
             window = WindowMeasurement(seconds=load.window_seconds, energies=energies, load=report)
-            context = {task.context: int(offered.qps)} if task.context else {}
+            context = {task.space.context: int(offered.qps)} if task.space.context else {}
             found.append(Observation(point={**point, **context}, metrics=metrics.measured(window)))
     return tuple(found)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from mustherd.goal import Goal, keeps
-from mustherd.learn.base import Problem, Settings
+from mustherd.learn.base import Settings
 from mustherd.learn.confirmation import Confirmation, Repeat
 from mustherd.trial import Trial, TrialKind, TrialState
 
@@ -82,16 +82,8 @@ def candidates(trials: Sequence[Trial], goal: Goal) -> list[Settings]:
 def standing(trials: Sequence[Trial], goal: Goal, order: Sequence[Settings] | None = None) -> Standing:
     """Where the confirmation of one load's `trials` stands; `order`: the candidates, if not as `candidates` says."""
     default = default_settings(trials)
-    confirmation = Confirmation(
-        Problem(dimensions=(), objective=goal.objective, constraints=goal.constraints),
-        candidates(trials, goal) if order is None else order,
-        default=default,
-        least=max(1, goal.repeats),
-        rounds=goal.rounds,
-        margin=goal.margin,
-        parallel=goal.parallel,
-        seed=goal.seed,
-    )
+    order = candidates(trials, goal) if order is None else order
+    confirmation = Confirmation(goal, order, default=default)
     last = {t.number: t for t in sorted(trials, key=lambda t: t.attempt) if t.kind is TrialKind.CONFIRM}
     waiting: dict[Key, list[Trial]] = by_settings(last[number] for number in sorted(last))
     failed = sum(t.state is TrialState.FAILED for t in last.values())

@@ -9,7 +9,7 @@ import msgspec
 from mustherd.definition.settings_table import Row, write
 from mustherd.experiment.repeats import by_settings, finished, means
 from mustherd.experiment.verdict import Verdict
-from mustherd.goal import Constraint, Goal
+from mustherd.goal import Constraint, Goal, Objective
 from mustherd.learn.base import Observation
 from mustherd.learn.pareto import front, hypervolumes, pick
 from mustherd.metrics import Direction
@@ -69,34 +69,30 @@ def guards(goal: Goal, *free: str) -> list[Constraint]:
     return [c for c in goal.constraints if c.metric not in free]
 
 
-def front_of(trials: Sequence[Trial], goal: Goal, second: str) -> list[Observation]:
-    """The settings that no other beats in both the objective and `second`, whatever the limits on these two.
+def front_of(trials: Sequence[Trial], goal: Goal) -> list[Observation]:
+    """The settings that no other beats in both objectives, whatever the limits on these two.
 
     The other limits hold: a setting that leaves load unsent is no bargain.
     """
-    needed = [goal.objective, second, *(c.metric for c in goal.constraints)]
-    return front(measured(trials, needed), goal.objective, second, guards(goal, goal.objective, second))
+    return front(measured(trials, goal.metrics), goal.objectives, guards(goal, goal.objective, goal.second))
 
 
-def volumes(trials: Sequence[Trial], goal: Goal, second: str) -> tuple[list[tuple[int, float]], tuple[float, float]]:
+def volumes(trials: Sequence[Trial], goal: Goal) -> tuple[list[tuple[int, float]], tuple[float, float]]:
     """The hypervolume after each search trial, by its number, in the product of both units; and where it is counted
     from: the metric's limit, or else the worst that was measured. Of a maximized metric its reciprocal counts."""
-    needed = [goal.objective, second, *(c.metric for c in goal.constraints)]
-    searched = [t for t in finished(trials, *needed) if t.kind is TrialKind.SEARCH]
+    searched = [t for t in finished(trials, *goal.metrics) if t.kind is TrialKind.SEARCH]
     if not searched:
         return [], (0.0, 0.0)
     observations = [Observation(point=t.settings, metrics=t.metrics) for t in searched]
-    reference = (_worst(observations, goal, goal.objective), _worst(observations, goal, second))
-    corner = (
-        goal.cost({goal.objective: reference[0]}),
-        goal.direction(second).as_cost(reference[1]),
-    )
-    grown = hypervolumes(observations, goal.objective, second, corner, guards(goal, goal.objective, second))
+    first, second = goal.objectives
+    reference = (_worst(observations, goal, first), _worst(observations, goal, second))
+    corner = (first.direction.as_cost(reference[0]), second.direction.as_cost(reference[1]))
+    grown = hypervolumes(observations, goal.objectives, corner, guards(goal, first.metric, second.metric))
     return [(t.number, volume) for t, volume in zip(searched, grown, strict=True)], reference
 
 
-def _worst(observations: Sequence[Observation], goal: Goal, metric: str) -> float:
-    way = goal.direction(metric)
+def _worst(observations: Sequence[Observation], goal: Goal, objective: Objective) -> float:
+    metric, way = objective.metric, objective.direction
     limits = [c.limit for c in goal.constraints if c.metric == metric and c.at_least == (way is Direction.MORE)]
     # Of several limits the strictest counts.
     return min(limits, key=way.as_cost) if limits else max((o.metrics[metric] for o in observations), key=way.as_cost)
@@ -135,4 +131,4 @@ def picked(trials: Sequence[Trial], goal: Goal, limits: Sequence[Constraint]) ->
     metrics; no new trial is needed."""
     kept = [*guards(goal, *(c.metric for c in limits)), *limits]
     needed = [goal.objective, *(c.metric for c in kept)]
-    return pick(measured(trials, needed), goal.objective, kept)
+    return pick(measured(trials, needed), goal.objectives[0], kept)

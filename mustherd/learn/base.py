@@ -5,8 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
-from mustherd import metrics
-from mustherd.goal import Constraint
+from mustherd.goal import Goal
 from mustherd.learn.noise import Noise
 from mustherd.terms import KnobKind
 
@@ -42,23 +41,19 @@ class Dimension(msgspec.Struct, frozen=True, kw_only=True):
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """A valid, finished trial: where it was and every metric that was measured there.
 
-    `metrics` holds at least the problem's objective and the metrics of its constraints; all are finite numbers.
+    `metrics` holds at least those that the goal needs (`Goal.metrics`); all are finite numbers.
     """
 
     point: Settings
     metrics: Mapping[str, float]
 
 
-class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """What is searched: the best `objective` (mustherd.metrics) over the space under the constraints."""
+class SearchSpace(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a search may look, and what is known of it beforehand."""
 
     dimensions: tuple[Dimension, ...]
-    objective: str
-    constraints: tuple[Constraint, ...] = ()
     default: Settings | None = None
     """The baseline's settings where they lie in the space; a search may start from them."""
-    second: str = ""
-    """A second objective: the search then spreads over the front of the two."""
     prior: tuple[Observation, ...] = ()
     """Observations from another day, machine, load or model; outside the space they are allowed. What of them
     contradicts the measurements is dropped, metric by metric."""
@@ -69,9 +64,23 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """The dimension that isn't free but given, such as the load: the best point is sought for each of its values. The
     default has no value of it."""
 
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """What a search is given: where to look, and the goal.
+
+    With a second objective it spreads over the front of the two. Limits are those that `goal.aimed` says.
+    """
+
+    space: SearchSpace
+    goal: Goal
+
     def cost(self, observation: Observation) -> float:
         """What the objective's cost is there."""
-        return metrics.of(self.objective).as_cost(observation.metrics[self.objective])
+        return self.goal.cost(observation.metrics)
+
+    def over(self, **changes: Any) -> "Problem":
+        """The same goal over a space with other values of some of its fields."""
+        return msgspec.structs.replace(self, space=msgspec.structs.replace(self.space, **changes))
 
 
 class Search(Protocol):

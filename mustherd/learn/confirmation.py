@@ -13,9 +13,9 @@ from typing import Literal
 
 import msgspec
 
-from mustherd import metrics
-from mustherd.goal import PARALLEL, ROUNDS, Constraint
-from mustherd.learn.base import Problem, Settings
+from mustherd.goal import Constraint, Goal
+from mustherd.learn.base import Settings
+from mustherd.metrics import Direction
 
 Word = Literal["met", "not met", "not certain"]
 Metrics = Mapping[str, float]
@@ -24,8 +24,6 @@ CONFIDENCE = 0.95
 """Of two-sided intervals; a limit is held against one end, so it is kept with a confidence of 0.975."""
 INDIFFERENCE = 0.03
 """Rounds go on while another setting may still be cheaper by more than 3 % than the one to be announced."""
-LEAST_ROUNDS = 3
-"""Fewer repeats than this give intervals many times as wide as the noise."""
 
 
 class Repeat(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,41 +92,24 @@ class Confirmation:
     cheaper, or when rounds run out.
     """
 
-    def __init__(
-        self,
-        problem: Problem,
-        candidates: Sequence[Settings],
-        *,
-        default: Settings | None = None,
-        least: int = LEAST_ROUNDS,
-        rounds: int = ROUNDS,
-        margin: float = 0.0,
-        parallel: int = PARALLEL,
-        seed: int = 0,
-    ) -> None:
-        """A confirmation.
+    def __init__(self, goal: Goal, candidates: Sequence[Settings], *, default: Settings | None = None) -> None:
+        """A confirmation of `candidates`, the most promising first, beside the `default`, the baseline's settings.
 
-        Args:
-            problem: objective and limits.
-            candidates: settings to confirm, the most promising first.
-            default: the baseline's settings, measured in every round.
-            least: rounds that a setting needs before it is announced.
-            rounds: how many at most; not fewer than `least`.
-            margin: share of each limit that is kept free for drift: with 0.06 a p99 limit of 500 us counts as 470.
-            abreast: how many candidates are measured at the same time.
-            seed: decides the order within a round.
+        The goal says with which limits, how many rounds a setting needs before it is announced (`repeats`, at least
+        one) and how many there are at most (`rounds`, never fewer), how many candidates are measured at the same time
+        (`parallel`) and what decides the order within a round (`seed`). ValueError where `rounds` or `parallel` is
+        below 1.
         """
-        if least < 1 or rounds < 1 or parallel < 1 or not 0 <= margin < 1:
-            raise ValueError("least, rounds and abreast are at least 1, and margin is a share from 0 to 1")
-        self._problem = problem
-        self._objective = metrics.of(problem.objective)
+        if goal.rounds < 1 or goal.parallel < 1:
+            raise ValueError("a confirmation has at least 1 round of 1 setting")
+        self._goal = goal
+        self._objective = goal.objectives[0]
         self._candidates = [c for c in candidates if c != default]
         self._default = default
-        self._least = least
-        self._limit = max(least, rounds)
-        self._margin = margin
-        self._parallel = parallel
-        self._seed = seed
+        self._least = max(1, goal.repeats)
+        self._limit = max(self._least, goal.rounds)
+        self._parallel = goal.parallel
+        self._seed = goal.seed
         self._rounds: list[list[Repeat]] = []
         self._dropped: list[Settings] = []
 
@@ -167,7 +148,7 @@ class Confirmation:
         """What the rounds say of `point`, which must have been measured."""
         limits: dict[str, Estimate] = {}
         words: dict[str, Word] = {}
-        for constraint in self._problem.constraints:
+        for constraint in self._goal.aimed:
             estimate = self.estimate(point, constraint.metric)
             limits[constraint.metric] = estimate
             words[constraint.metric] = self._held(constraint, estimate)
@@ -178,7 +159,7 @@ class Confirmation:
         word: Word = "not met" if "not met" in said else "not certain" if "not certain" in said else "met"
         if len(self._values(point)) < self._least and word == "met":
             word = "not certain"
-        objective = self._problem.objective
+        objective = self._goal.objective
         values = [self._transformed(objective, m[objective]) for m in self._values(point)]
         mean = statistics.fmean(values)
         return Judged(
@@ -188,14 +169,13 @@ class Confirmation:
             limits=limits,
             words=words,
             saving_percent=saving,
-            cost=self._objective.as_cost(math.exp(mean) if self._log(objective) else mean),
+            cost=self._objective.direction.as_cost(math.exp(mean) if self._log(objective) else mean),
         )
 
-    def _held(self, constraint: Constraint, estimate: Estimate) -> Word:
-        limit = constraint.limit * (1 + self._margin if constraint.at_least else 1 - self._margin)
-        # A ratio of achieved to offered load can't be asked to leave room above 1.
+    @staticmethod
+    def _held(constraint: Constraint, estimate: Estimate) -> Word:
+        limit = constraint.limit
         if constraint.at_least:
-            limit = constraint.limit
             return "met" if estimate.low >= limit else "not met" if estimate.high < limit else "not certain"
         return "met" if estimate.high <= limit else "not met" if estimate.low > limit else "not certain"
 
@@ -213,9 +193,11 @@ class Confirmation:
 
     def _low(self, point: Settings) -> float:
         """The lower end of the interval of the objective's cost."""
-        objective = self._problem.objective
+        objective = self._goal.objective
         found = self.estimate(point, objective)
-        return self._objective.as_cost(found.high) if self._objective.maximized else found.low
+        return (
+            self._objective.direction.as_cost(found.high) if self._objective.direction is Direction.MORE else found.low
+        )
 
     def _surely_worse(self, point: Settings, best: float) -> bool:
         return len(self._values(point)) >= self._least and self._low(point) > best
@@ -269,7 +251,7 @@ class Confirmation:
 
         repeats = [(place, one) for place, r in enumerate(self._rounds) for one in r]
         settings = self._measured()
-        if self._default is None or not self._log(self._problem.objective) or self._default not in settings:
+        if self._default is None or not self._log(self._goal.objective) or self._default not in settings:
             return None
         nodes = sorted({one.where for _, one in repeats})
         rows = [
@@ -280,7 +262,7 @@ class Confirmation:
             ]
             for place, one in repeats
         ]
-        design, y = np.array(rows), np.log([one.metrics[self._problem.objective] for _, one in repeats])
+        design, y = np.array(rows), np.log([one.metrics[self._goal.objective] for _, one in repeats])
         contrast = np.zeros(design.shape[1])
         contrast[settings.index(point)], contrast[settings.index(self._default)] = 1.0, -1.0
         inverse = np.linalg.pinv(design)
@@ -297,7 +279,7 @@ class Confirmation:
                 variance * float(np.sum((contrast @ inverse) ** 2))
             )
         mean = float(contrast @ weights)
-        if self._objective.maximized:
+        if self._objective.direction is Direction.MORE:
             return Estimate(
                 mean=100 * (math.exp(mean) - 1),
                 low=100 * (math.exp(mean - half) - 1),

@@ -74,15 +74,15 @@ class ContextSearch:
             ValueError: no context, a load that isn't positive, or more than LARGEST_SPACE settings.
         """
         self._whole = History(problem)
-        self._context = problem.context
-        given = next((d for d in problem.dimensions if d.name == self._context), None)
+        self._context = problem.space.context
+        given = next((d for d in problem.space.dimensions if d.name == self._context), None)
         if given is None:
             raise ValueError("a search in a context needs one among the problem's dimensions")
         self._loads = tuple(v for a in self._whole.space.axes if a.name == self._context for v in a.values)
         if self._loads[0] <= 0:
             raise ValueError(f"{self._context}: {self._loads[0]} is not above 0")
-        rest = tuple(d for d in problem.dimensions if d.name != self._context)
-        self._problem = msgspec.structs.replace(problem, dimensions=rest, context="", prior=())
+        rest = tuple(d for d in problem.space.dimensions if d.name != self._context)
+        self._problem = problem.over(dimensions=rest, context="", prior=())
         self._space = Space(rest, knees(self._problem))
         if self._space.size > LARGEST_SPACE:
             raise ValueError(f"the space has {self._space.size} settings at each load; allowed are {LARGEST_SPACE}")
@@ -92,8 +92,8 @@ class ContextSearch:
         self._model = Model(problem, self._space.width + (len(self._loads) > 1), noise)
         self._coordinates = np.array([self._space.encode(p) for p in self._space], dtype=float)
         self._stopping = Stopping(self._space.width + 1, LEAST_TRIALS + 2 * len(self._loads))
-        if problem.prior:
-            self._believe(problem.prior)
+        if problem.space.prior:
+            self._believe(problem.space.prior)
 
     def ask(self, pending: Sequence[Settings] = ()) -> Settings | None:
         return self._whole.propose(pending, lambda blocked: self._choose(blocked, pending))
@@ -206,7 +206,7 @@ class ContextSearch:
 
     def _lay_out(self, load: int, taken: Mapping[int, set[int]]) -> tuple[int, int]:
         # The default is measured at every load anyway, as the baseline.
-        without = msgspec.structs.replace(self._problem, default=None)
+        without = self._problem.over(default=None)
         first = [self._space.index(p) for p in corners(without, self._space)]
         return load, next(i for i in (*first, *range(self._space.size)) if i not in taken[load])
 

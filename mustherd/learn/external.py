@@ -19,7 +19,7 @@ class _Peer:
         self.problem = problem
         self.values = {
             d.name: tuple(sorted({*(d.values or range(d.low, d.high + 1, d.step)), *d.categories}))
-            for d in problem.dimensions
+            for d in problem.space.dimensions
         }
 
     def state(self) -> dict[str, object]:
@@ -28,7 +28,7 @@ class _Peer:
     def misses(self, observation: Observation) -> list[float]:
         """By how much of itself each limit is missed; 0 and less: kept."""
         return [
-            (1 - observation.metrics[c.metric] / c.limit) * (1 if c.at_least else -1) for c in self.problem.constraints
+            (1 - observation.metrics[c.metric] / c.limit) * (1 if c.at_least else -1) for c in self.problem.goal.aimed
         ]
 
 
@@ -102,7 +102,7 @@ class Penalty(_Peer):
         self._optimizer: Any = Optimizer(
             [(0, len(v) - 1) for v in self.values.values()], base_estimator="GP", random_state=seed
         )
-        self._limits = [c for c in problem.constraints if not c.at_least]
+        self._limits = [c for c in problem.goal.aimed if not c.at_least]
 
     def ask(self, pending: Sequence[Settings] = ()) -> Settings | None:  # noqa: ARG002
         with warnings.catch_warnings():

@@ -54,7 +54,7 @@ class GaussianProcessSearch:
         Raises:
             ValueError: a bad space or prior.
         """
-        space = Space(problem.dimensions, knees(problem))
+        space = Space(problem.space.dimensions, knees(problem))
         self._history = History(problem, space)
         self._seed = seed
         self._initial = INITIAL if initial is None else initial
@@ -62,7 +62,7 @@ class GaussianProcessSearch:
         self._model = Model(problem, space.width, noise)
         self._coordinates: dict[int, tuple[float, ...]] = {}
         self._stopping = Stopping(space.width, max(LEAST_TRIALS, self._initial + PATIENCE))
-        self._guess = self._believe(problem.prior)
+        self._guess = self._believe(problem.space.prior)
 
     def tell(self, observations: Sequence[Observation]) -> None:
         self._history.tell(observations)
@@ -109,7 +109,7 @@ class GaussianProcessSearch:
             if set(observation.point) != names:
                 raise ValueError(f"prior: the point {observation.point} isn't over {', '.join(sorted(names))}")
         self._model.believe(np.array([space.encode(o.point) for o in prior], dtype=float), prior)
-        needed = {problem.objective, *(c.metric for c in problem.constraints)}
+        needed = {problem.goal.objective, *(c.metric for c in problem.goal.aimed)}
         met = [o for o in prior if needed <= o.metrics.keys() and feasible(problem, o)]
         if not met:
             return None
@@ -127,7 +127,7 @@ class GaussianProcessSearch:
         space = self._history.space
         first = [space.index(p) for p in corners(self._history.problem, space)]
         if self._guess is not None:
-            first.insert(1 if self._history.problem.default is not None else 0, self._guess)
+            first.insert(1 if self._history.problem.space.default is not None else 0, self._guess)
         for index in first:
             if index not in blocked:
                 return index

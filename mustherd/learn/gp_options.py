@@ -28,7 +28,9 @@ class GaussianProcesses:
         from mustherd.learn.contextual import ContextSearch  # noqa: PLC0415
         from mustherd.learn.gp import GaussianProcessSearch  # noqa: PLC0415
 
-        kind: type[GaussianProcessSearch | ContextSearch] = ContextSearch if problem.context else GaussianProcessSearch
+        kind: type[GaussianProcessSearch | ContextSearch] = (
+            ContextSearch if problem.space.context else GaussianProcessSearch
+        )
         return kind(problem, seed=seed, initial=options.initial, stop=options.stop, noise=options.noise)
 
 

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 
+from mustherd.goal import keeps
 from mustherd.learn.base import Observation, Problem, Settings
 from mustherd.learn.space import Space
 
 
 def feasible(problem: Problem, observation: Observation) -> bool:
     """Whether every constraint was met where the observation was made."""
-    return all(c.met_by(observation.metrics[c.metric]) for c in problem.constraints)
+    return keeps(observation.metrics, problem.goal.aimed)
 
 
 class History:
@@ -17,12 +18,11 @@ class History:
 
     def __init__(self, problem: Problem, space: Space | None = None) -> None:
         self.problem = problem
-        self.space = Space(problem.dimensions) if space is None else space
+        self.space = Space(problem.space.dimensions) if space is None else space
         self.observations: list[Observation] = []
         self.told: dict[int, list[Observation]] = {}
         self.proposed: set[int] = set()
-        second = (problem.second,) if problem.second else ()
-        self._metrics = (problem.objective, *second, *(c.metric for c in problem.constraints))
+        self._metrics = problem.goal.metrics
 
     def tell(self, observations: Sequence[Observation]) -> None:
         """Take all of the observations in, or none: ValueError says what is wrong with the first bad one."""

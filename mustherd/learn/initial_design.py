@@ -24,12 +24,12 @@ DELAYS_IN_FLIGHT = 1.36
 
 def knees(problem: Problem) -> dict[str, float]:
     """Where each log scale bends, by dimension; see mustherd.learn.space.Axis."""
-    return {d.name: KNEE_US for d in problem.dimensions if d.role == "delay"}
+    return {d.name: KNEE_US for d in problem.space.dimensions if d.role == "delay"}
 
 
 def latency_limit(problem: Problem) -> float | None:
     """The tightest upper limit on a latency, in us; None without one."""
-    limits = [c.limit for c in problem.constraints if not c.at_least and c.metric.endswith("_us")]
+    limits = [c.limit for c in problem.goal.aimed if not c.at_least and c.metric.endswith("_us")]
     return min(limits, default=None)
 
 
@@ -37,7 +37,7 @@ def longest_delay(problem: Problem) -> float:
     """The delay to begin with, in us, as far as limits and places in flight allow one; infinite where nothing does."""
     limit = latency_limit(problem)
     share = math.inf if limit is None else limit * DELAY_SHARE
-    return share if problem.in_flight_us is None else min(share, problem.in_flight_us / DELAYS_IN_FLIGHT)
+    return share if problem.space.in_flight_us is None else min(share, problem.space.in_flight_us / DELAYS_IN_FLIGHT)
 
 
 def corners(problem: Problem, space: Space) -> Iterator[Settings]:
@@ -49,12 +49,12 @@ def corners(problem: Problem, space: Space) -> Iterator[Settings]:
        the wire, the queues and the work need theirs.
     3. Half way between the two: where the lowest clock is too slow, this says how much more is needed.
     """
-    default = problem.default
+    default = problem.space.default
     if default is not None:
         yield default
     delay = longest_delay(problem)
     cheap: dict[str, float] = {}
-    for axis, dimension in zip(space.axes, problem.dimensions, strict=True):
+    for axis, dimension in zip(space.axes, problem.space.dimensions, strict=True):
         low, high = (axis.ordered[0], axis.ordered[-1]) if axis.ordered else (axis.values[0], axis.values[0])
         match dimension.role:
             case "clock":
@@ -63,11 +63,11 @@ def corners(problem: Problem, space: Space) -> Iterator[Settings]:
                 cheap[axis.name] = min(high, delay)
             case _:
                 cheap[axis.name] = (low + high) / 2 if default is None else default[axis.name]
-    if any(d.role for d in problem.dimensions):
+    if any(d.role for d in problem.space.dimensions):
         yield space.nearest(cheap)
         between = {
             a.name: (cheap[a.name] + (a.ordered[-1] if d.role == "clock" else cheap[a.name])) / 2
-            for a, d in zip(space.axes, problem.dimensions, strict=True)
+            for a, d in zip(space.axes, problem.space.dimensions, strict=True)
             if a.ordered
         }
         yield space.nearest({**cheap, **between})

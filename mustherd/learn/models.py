@@ -26,9 +26,10 @@ class Model:
     def __init__(self, problem: Problem, width: int, noise: Mapping[str, float] | None = None) -> None:
         """A model over `width` coordinates; `noise` by metric, the relative standard deviation of one trial."""
         noise = noise or {}
-        self.objective = OutcomeModel(problem.objective, None, width, noise.get(problem.objective))
-        self.limits = [OutcomeModel(c.metric, c, width, noise.get(c.metric)) for c in problem.constraints]
-        self.second = OutcomeModel(problem.second, None, width, noise.get(problem.second)) if problem.second else None
+        goal = problem.goal
+        self.objective, *others = [OutcomeModel(o, width, noise.get(o.metric)) for o in goal.objectives]
+        self.second = others[0] if others else None
+        self.limits = [OutcomeModel(c, width, noise.get(c.metric)) for c in goal.aimed]
         self._outcomes = [self.objective, *self.limits, *([self.second] if self.second else [])]
         self._fitted = 0
         self._tuned = 0

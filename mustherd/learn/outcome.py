@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from skopt.acquisition import gaussian_pi
 
-from mustherd import metrics
-from mustherd.goal import Constraint
+from mustherd.goal import Constraint, Objective
 from mustherd.learn.noise import Noise
 from mustherd.learn.surrogate import Array, Surrogate, Trend
 
@@ -27,9 +26,10 @@ class OutcomeModel:
     load's busy time), and noise is relative.
     """
 
-    def __init__(self, metric: str, constraint: Constraint | None, width: int, noise: float | None = None) -> None:
-        self.metric = metric
-        self.constraint = constraint
+    def __init__(self, of: Objective | Constraint, width: int, noise: float | None = None) -> None:
+        self.metric = of.metric
+        self.constraint = of if isinstance(of, Constraint) else None
+        self._objective = of if isinstance(of, Objective) else None
         self._width = width
         self._known = None if noise is None else Noise(share=noise, freedom=0)
         self.log = True
@@ -48,7 +48,7 @@ class OutcomeModel:
 
     def value(self, metric: float) -> float:
         """What is modelled of a measured value, and the other way round."""
-        return metrics.of(self.metric).as_cost(metric) if self.constraint is None else metric
+        return metric if self._objective is None else self._objective.direction.as_cost(metric)
 
     def learn(self, x: Array, values: Sequence[float], points: Sequence[int], tune: bool) -> None:
         """Fit to measured values at `x`; `points` says which of them are repeats of the same point."""

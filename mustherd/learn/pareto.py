@@ -3,17 +3,16 @@
 import math
 from collections.abc import Iterable, Sequence
 
-from mustherd import metrics
-from mustherd.goal import Constraint
+from mustherd.goal import Constraint, Objective
 from mustherd.learn.base import Observation
 
 Pair = tuple[float, float]
 
 
 def front(
-    observations: Iterable[Observation], first: str, second: str, guards: Sequence[Constraint] = ()
+    observations: Iterable[Observation], objectives: Sequence[Objective], guards: Sequence[Constraint] = ()
 ) -> list[Observation]:
-    """The observations that no other beats in both metrics, the best in `first` first.
+    """The observations that no other beats in both of two objectives, the best in the first one first.
 
     Observations that miss one of `guards` (such as the throughput guard) are left out: a
     setting that drops a tenth of the load is no bargain. Of equal ones the first stays.
@@ -21,7 +20,7 @@ def front(
     kept = [o for o in observations if all(g.met_by(o.metrics[g.metric]) for g in guards)]
     found: list[Observation] = []
     least = math.inf
-    for _, other, observation in sorted(((*_costs(o, first, second), o) for o in kept), key=lambda row: row[:2]):
+    for _, other, observation in sorted(((*_costs(o, objectives), o) for o in kept), key=lambda row: row[:2]):
         if other < least:
             found.append(observation)
             least = other
@@ -44,8 +43,7 @@ def hypervolume(pairs: Iterable[Pair], reference: Pair) -> float:
 
 def hypervolumes(
     observations: Sequence[Observation],
-    first: str,
-    second: str,
+    objectives: Sequence[Objective],
     reference: Pair,
     guards: Sequence[Constraint] = (),
 ) -> list[float]:
@@ -57,17 +55,17 @@ def hypervolumes(
     volumes = []
     for observation in observations:
         if all(g.met_by(observation.metrics[g.metric]) for g in guards):
-            pairs.append(_costs(observation, first, second))
+            pairs.append(_costs(observation, objectives))
         volumes.append(hypervolume(pairs, reference))
     return volumes
 
 
-def pick(observations: Iterable[Observation], objective: str, limits: Sequence[Constraint]) -> Observation | None:
+def pick(observations: Iterable[Observation], objective: Objective, limits: Sequence[Constraint]) -> Observation | None:
     """The observation with the best objective within limits that may be other ones than were searched with."""
     met = [o for o in observations if all(c.met_by(o.metrics[c.metric]) for c in limits)]
-    return min(met, key=lambda o: metrics.of(objective).as_cost(o.metrics[objective]), default=None)
+    return min(met, key=lambda o: objective.cost(o.metrics), default=None)
 
 
-def _costs(observation: Observation, first: str, second: str) -> Pair:
-    one, other = (metrics.of(name).as_cost(observation.metrics[name]) for name in (first, second))
-    return one, other
+def _costs(observation: Observation, objectives: Sequence[Objective]) -> Pair:
+    first, second = objectives
+    return first.cost(observation.metrics), second.cost(observation.metrics)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from mustherd.goal import Constraint
-from mustherd.learn.base import Dimension, Observation, Problem, Search, Settings
+from mustherd.goal import Constraint, Goal, Objective
+from mustherd.learn.base import Dimension, Observation, Problem, Search, SearchSpace, Settings
 from mustherd.terms import KnobKind
 
 WITHIN = (0.01, 0.05, 0.10)
@@ -79,15 +79,16 @@ class Table:
             size *= len(self.values(knob))
         if size != len(self):
             raise ValueError(f"{len(self)} of the {size} combinations of the knobs' values were measured")
-        return Problem(
+        space = SearchSpace(
             dimensions=tuple(
                 Dimension.of(knob, known.get(knob) or KnobKind(name=knob, unit=""), values, values=values)
                 for knob, values in ((knob, self.values(knob)) for knob in self.knobs)
             ),
-            objective=objective,
-            constraints=tuple(constraints),
             default=default,
         )
+        # What the guard is about may not have been recorded; where it was, it is one of the limits.
+        goal = Goal(objectives=(Objective.of(objective),), limits=tuple(constraints), guard=0.0)
+        return Problem(space=space, goal=goal)
 
     def optimum(self, problem: Problem) -> Observation:
         """The feasible observation with the best objective; ValueError if none is feasible."""
@@ -272,4 +273,4 @@ def _median(ranked: Sequence[int | None]) -> float | None:
 
 
 def _feasible(problem: Problem, observation: Observation) -> bool:
-    return all(c.met_by(observation.metrics[c.metric]) for c in problem.constraints)
+    return all(c.met_by(observation.metrics[c.metric]) for c in problem.goal.aimed)

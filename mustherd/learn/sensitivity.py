@@ -42,15 +42,17 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
 
 def effects(problem: Problem, observations: Sequence[Observation]) -> list[Effect]:
     """Every knob's effect on the objective and on each constrained metric, knobs in the problem's order."""
-    metrics = list(dict.fromkeys((problem.objective, *(c.metric for c in problem.constraints))))
-    return [_effect(problem, observations, d.name, metric) for d in problem.dimensions for metric in metrics]
+    metrics = list(dict.fromkeys((problem.goal.objective, *(c.metric for c in problem.goal.aimed))))
+    return [_effect(problem, observations, d.name, metric) for d in problem.space.dimensions for metric in metrics]
 
 
 def idle_knobs(problem: Problem, observations: Sequence[Observation]) -> list[str]:
     """The knobs without a measurable effect on any metric that matters."""
     found = effects(problem, observations)
     return [
-        d.name for d in problem.dimensions if all(e.word == "no measurable effect" for e in found if e.knob == d.name)
+        d.name
+        for d in problem.space.dimensions
+        if all(e.word == "no measurable effect" for e in found if e.knob == d.name)
     ]
 
 
@@ -64,7 +66,7 @@ def _effect(problem: Problem, observations: Sequence[Observation], knob: str, me
     if not values or min(values) <= 0 or len({o.point[knob] for o in observations}) < 2:
         return unknown
     y = np.log(values)
-    axis = next(Axis(d) for d in problem.dimensions if d.name == knob)
+    axis = next(Axis(d) for d in problem.space.dimensions if d.name == knob)
     mine = np.array([_curve(axis, o.point[knob]) for o in observations])
     if len({o.point[knob] for o in observations}) < 3:
         mine = mine[:, :1]
@@ -109,12 +111,12 @@ def _others(problem: Problem, observations: Sequence[Observation], knob: str) ->
     import numpy as np  # noqa: PLC0415
 
     columns = [[1.0] * len(observations)]
-    for dimension in problem.dimensions:
+    for dimension in problem.space.dimensions:
         if dimension.name == knob:
             continue
         here = [o.point[dimension.name] for o in observations]
         levels = sorted(set(here))
-        if len(levels) * (len(problem.dimensions) - 1) <= len(observations) / 2:
+        if len(levels) * (len(problem.space.dimensions) - 1) <= len(observations) / 2:
             columns += [[float(v == level) for v in here] for level in levels[1:]]
         else:
             axis = Axis(dimension)

@@ -98,9 +98,9 @@ class OneShotSearch:
 
 
 def _given(problem: Problem, options: OneShotSearch.Options) -> list[int]:
-    given = options.settings or problem.default
+    given = options.settings or problem.space.default
     points = [given] if isinstance(given, Mapping) else list(given or ())
     if not points:
         raise ValueError("needs settings: a value for each dimension")
-    space = Space(problem.dimensions)
+    space = Space(problem.space.dimensions)
     return [space.index(point) for point in points]

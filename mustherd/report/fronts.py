@@ -18,7 +18,7 @@ def front_plot(view: View) -> str:
     first, second = view.goal.objective, view.goal.second
     trials = drawable(view, first, second)
     front = view.front()
-    grown, reference = volumes(view.trials, view.goal, second)
+    grown, reference = volumes(view.trials, view.goal)
 
     def paint(figure: Any) -> Mapping[str, str]:
         left, right = figure.subplots(1, 2, width_ratios=(1.6, 1))

@@ -23,7 +23,7 @@ def _front(view: View) -> dict[str, Any] | None:
     goal = view.goal
     if not goal.second:
         return None
-    grown, reference = volumes(view.trials, goal, goal.second)
+    grown, reference = volumes(view.trials, goal)
     return {
         "objectives": [goal.objective, goal.second],
         "settings": [{"settings": o.point, "metrics": _plain(o.metrics)} for o in view.front()],

@@ -74,7 +74,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     def front(self) -> list[Observation]:
         """With two objectives, the settings that no other beats in both; empty with one."""
-        return front_of(self.trials, self.goal, self.goal.second) if self.goal.second else []
+        return front_of(self.trials, self.goal) if self.goal.second else []
 
     def knob_keys(self) -> list[str]:
         """The knobs that trials set, in the definition's order, then others as they appeared."""

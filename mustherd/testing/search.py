@@ -8,18 +8,19 @@ from typing import ClassVar
 
 import pytest
 
-from mustherd.goal import Constraint
+from mustherd.goal import Constraint, Goal
 from mustherd.learn import registry
-from mustherd.learn.base import Dimension, Observation, Problem, Search, Settings
+from mustherd.learn.base import Dimension, Observation, Problem, Search, SearchSpace, Settings
 
 PROBLEM = Problem(
-    dimensions=(
-        Dimension(name="itr-delay", values=(1, 2, 50, 100, 200, 350), categories=(1,), scale="log", role="delay"),
-        Dimension(name="dvfs", low=1200, high=1800, step=200, role="clock"),
+    space=SearchSpace(
+        dimensions=(
+            Dimension(name="itr-delay", values=(1, 2, 50, 100, 200, 350), categories=(1,), scale="log", role="delay"),
+            Dimension(name="dvfs", low=1200, high=1800, step=200, role="clock"),
+        ),
+        default={"itr-delay": 1, "dvfs": 1800},
     ),
-    objective="energy_joules",
-    constraints=(Constraint("read_p99_us", 300.0), Constraint("achieved_ratio", 0.98, at_least=True)),
-    default={"itr-delay": 1, "dvfs": 1800},
+    goal=Goal(limits=(Constraint("read_p99_us", 300.0),), repeats=3),
 )
 SIZE = 24
 
@@ -70,7 +71,7 @@ class SearchContract:
         assert len({tuple(sorted(p.items())) for p in points}) == len(points)
         for point in points:
             assert set(point) == {"itr-delay", "dvfs"}
-            assert point["itr-delay"] in PROBLEM.dimensions[0].values
+            assert point["itr-delay"] in PROBLEM.space.dimensions[0].values
             assert point["dvfs"] in range(1200, 1801, 200)
             assert all(type(v) is int for v in point.values())
         if self.exhausts:

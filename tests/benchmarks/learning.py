@@ -145,9 +145,8 @@ def _announce(answers: Table, searched: Problem, seed: int) -> dict[str, Any]:
             break
         search.tell([answers.measure(point, GREAT_NOISE, draw)])
     ranking: Any = search.state()["ranking"]
-    confirmation = Confirmation(
-        searched, [r["point"] for r in ranking], default=searched.default, rounds=CONFIRMATION_ROUNDS, seed=seed
-    )
+    goal = msgspec.structs.replace(searched.goal, repeats=3, rounds=CONFIRMATION_ROUNDS, seed=seed)
+    confirmation = Confirmation(goal, [r["point"] for r in ranking], default=searched.space.default)
     measured = 0
     while points := confirmation.round():
         repeats = [Repeat(point=p, metrics=answers.measure(p, GREAT_NOISE, draw).metrics) for p in points]
@@ -157,7 +156,7 @@ def _announce(answers: Table, searched: Problem, seed: int) -> dict[str, Any]:
     found: dict[str, Any] = {"word": outcome.word, "measured": measured, "feasible": False, "within_5": False}
     if outcome.winner is not None:
         true = answers.measure(outcome.winner.point, {}, draw).metrics
-        found["feasible"] = all(c.met_by(true[c.metric]) for c in searched.constraints)
+        found["feasible"] = all(c.met_by(true[c.metric]) for c in searched.goal.aimed)
         best = answers.optimum(searched).metrics["energy_joules"]
         found["within_5"] = found["feasible"] and true["energy_joules"] <= 1.05 * best
     return found
@@ -186,7 +185,7 @@ def with_prior(case: Case, kind: str, seeds: Sequence[int]) -> list[int | None]:
         prior = solved(case._replace(qps=LOADS[(LOADS.index(case.qps) + 3) % len(LOADS)]))[0].observations()
     elif kind == "wrong":
         prior = _upside_down(answers.observations())
-    searched = msgspec.structs.replace(searched, prior=tuple(prior))
+    searched = searched.over(prior=tuple(prior))
     runs = replay(
         lambda seed: make("gp", searched, seed=seed, options={"stop": False}),
         answers, searched, seeds=seeds, trials=TRIALS, noise=MEASURED_NOISE, until=0.05,
@@ -204,7 +203,7 @@ def _together(loads: Sequence[int], seed: int) -> dict[str, Any]:
     plain = tables[loads[0]][1]
     searched = msgspec.structs.replace(
         plain,
-        dimensions=(Dimension(name="qps", values=tuple(loads), scale="log"), *plain.dimensions),
+        dimensions=(Dimension(name="qps", values=tuple(loads), scale="log"), *plain.space.dimensions),
         context="qps",
         in_flight_us=None,
     )
@@ -229,7 +228,7 @@ def _within(solved_: tuple[Table, Problem], point: dict[str, int]) -> bool:
     answers, searched = solved_
     true = answers.measure(point, {}, random.Random(0)).metrics
     best = answers.optimum(searched).metrics["energy_joules"]
-    return true["energy_joules"] <= 1.05 * best and all(c.met_by(true[c.metric]) for c in searched.constraints)
+    return true["energy_joules"] <= 1.05 * best and all(c.met_by(true[c.metric]) for c in searched.goal.aimed)
 
 
 def _upside_down(observations: Sequence[Observation]) -> list[Observation]:

@@ -12,19 +12,20 @@ from collections.abc import Sequence
 from skopt import Optimizer
 from threadpoolctl import threadpool_limits
 
-from mustherd.goal import Constraint
-from mustherd.learn.base import Dimension, Observation, Problem, Settings
+from mustherd.goal import Constraint, Goal
+from mustherd.learn.base import Dimension, Observation, Problem, SearchSpace, Settings
 from mustherd.learn.registry import make
 
 COUNTS = (10, 50, 100)
 ROUNDS = 12
 PROBLEM = Problem(
-    dimensions=(
-        Dimension(name="itr-delay", low=2, high=400, step=2, scale="log", role="delay"),
-        Dimension(name="dvfs", low=1200, high=2600, step=100, role="clock"),
+    space=SearchSpace(
+        dimensions=(
+            Dimension(name="itr-delay", low=2, high=400, step=2, scale="log", role="delay"),
+            Dimension(name="dvfs", low=1200, high=2600, step=100, role="clock"),
+        )
     ),
-    objective="energy_joules",
-    constraints=(Constraint("read_p99_us", 500.0), Constraint("achieved_ratio", 0.98, at_least=True)),
+    goal=Goal(limits=(Constraint("read_p99_us", 500.0),)),
 )
 
 

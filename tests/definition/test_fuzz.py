@@ -85,7 +85,7 @@ def check(text: str) -> None:
     again = loads(dump(experiment), "dump.yml")
     assert again == experiment
     assert digest(again) == digest(experiment)
-    assert problem(experiment).dimensions
+    assert problem(experiment).space.dimensions
     assert plan(experiment).rows()
 
 

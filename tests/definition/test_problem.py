@@ -21,44 +21,44 @@ INVENTORY = {"herd": {"inventory": "inventory/local"}}
 
 def test_the_quickstart_s_problem() -> None:
     found = problem(loads(quickstart()))
-    assert [d.name for d in found.dimensions] == ["dvfs", "itr-delay"]
-    assert [d.scale for d in found.dimensions] == ["linear", "log"]
-    assert found.dimensions[1].categories == ()
-    assert found.objective == "energy_joules"
-    assert found.constraints == (Constraint("read_p99_us", 500.0), Constraint("achieved_ratio", 0.98, at_least=True))
-    assert found.default is None
-    assert Space(found.dimensions).size == 90
+    assert [d.name for d in found.space.dimensions] == ["dvfs", "itr-delay"]
+    assert [d.scale for d in found.space.dimensions] == ["linear", "log"]
+    assert found.space.dimensions[1].categories == ()
+    assert found.goal.objective == "energy_joules"
+    assert found.goal.aimed == (Constraint("read_p99_us", 500.0), Constraint("achieved_ratio", 0.98, at_least=True))
+    assert found.space.default is None
+    assert Space(found.space.dimensions).size == 90
 
 
 def test_modes_have_no_order() -> None:
     found = problem(made(knobs={"itr-delay": ["off", "adaptive", {"low": 2, "high": 10}], "dvfs": [1200]}))
-    assert found.dimensions[1] == Dimension(
+    assert found.space.dimensions[1] == Dimension(
         name="itr-delay", values=(0, 1, 2, 4, 6, 8, 10), categories=(0, 1), scale="log", role="delay"
     )
-    assert Space(found.dimensions).axes[1].values == (0, 1, 2, 4, 6, 8, 10)
+    assert Space(found.space.dimensions).axes[1].values == (0, 1, 2, 4, 6, 8, 10)
 
 
 def test_one_load_says_how_long_requests_may_be_under_way() -> None:
-    assert problem(made(workload={"qps": 400_000, "outstanding": 256})).in_flight_us == 640.0
-    assert problem(made(workload={"qps": [200_000, 400_000]})).in_flight_us is None
+    assert problem(made(workload={"qps": 400_000, "outstanding": 256})).space.in_flight_us == 640.0
+    assert problem(made(workload={"qps": [200_000, 400_000]})).space.in_flight_us is None
 
 
 def test_a_range_stays_one() -> None:
     found = problem(made(knobs={"dvfs": {"low": 1200, "high": 2600, "step": 200}}))
-    assert found.dimensions == (Dimension(name="dvfs", low=1200, high=2600, step=200, role="clock"),)
+    assert found.space.dimensions == (Dimension(name="dvfs", low=1200, high=2600, step=200, role="clock"),)
 
 
 def test_the_guard_s_limit_is_the_gate_s() -> None:
-    assert problem(made(gates={"achieved_ratio": 0.9})).constraints == (Constraint("achieved_ratio", 0.9, True),)
-    assert problem(made(gates={"achieved_ratio": 0})).constraints == ()
+    assert problem(made(gates={"achieved_ratio": 0.9})).goal.aimed == (Constraint("achieved_ratio", 0.9, True),)
+    assert problem(made(gates={"achieved_ratio": 0})).goal.aimed == ()
 
 
 def test_the_default_is_known_where_it_lies_in_the_space() -> None:
-    assert problem(made(), {"itr-delay": 50, "dvfs": 2600}).default == {"dvfs": 2600, "itr-delay": 50}
-    assert problem(made(), {"itr-delay": 51, "dvfs": 2600}).default is None
-    assert problem(made(), {"itr-delay": 50}).default is None
+    assert problem(made(), {"itr-delay": 50, "dvfs": 2600}).space.default == {"dvfs": 2600, "itr-delay": 50}
+    assert problem(made(), {"itr-delay": 51, "dvfs": 2600}).space.default is None
+    assert problem(made(), {"itr-delay": 50}).space.default is None
     explicit = made(baseline={"settings": {"itr-delay": 2}})
-    assert problem(explicit, {"itr-delay": 50, "dvfs": 2600}).default == {"dvfs": 2600, "itr-delay": 2}
+    assert problem(explicit, {"itr-delay": 50, "dvfs": 2600}).space.default == {"dvfs": 2600, "itr-delay": 2}
 
 
 def test_default_settings() -> None:

@@ -39,17 +39,17 @@ def test_a_pick_within_another_limit_is_cheapest_of_what_was_measured() -> None:
 def test_the_front_and_how_it_grew() -> None:
     trials, goal = physics.experiment(), physics.goal_of(RESOLVED)
     assert goal.second == "read_p99_us"
-    front = front_of(trials, goal, goal.second)
+    front = front_of(trials, goal)
     assert len(front) > 3
     energies = [o.metrics["energy_joules"] for o in front]
     latencies = [o.metrics["read_p99_us"] for o in front]
     assert energies == sorted(energies)
     assert latencies == sorted(latencies, reverse=True)
-    grown, reference = volumes(trials, goal, goal.second)
+    grown, reference = volumes(trials, goal)
     assert [n for n, _ in grown] == [t.number for t in trials if t.kind is TrialKind.SEARCH]
     assert [v for _, v in grown] == sorted(v for _, v in grown)
     assert reference[1] == 500.0
-    assert volumes([], goal, goal.second) == ([], (0.0, 0.0))
+    assert volumes([], goal) == ([], (0.0, 0.0))
 
 
 def test_a_table_is_written_and_read_back(tmp_path: Path) -> None:

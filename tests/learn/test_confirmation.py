@@ -3,10 +3,11 @@
 import math
 import random
 
+import msgspec
 import pytest
 
-from mustherd.goal import Constraint
-from mustherd.learn.base import Problem, Settings
+from mustherd.goal import Constraint, Goal
+from mustherd.learn.base import Settings
 from mustherd.learn.confirmation import Confirmation, RankingResult, Repeat, interval
 from mustherd.testing.search import PROBLEM
 
@@ -39,7 +40,7 @@ def confirmed(
 
 
 def start(candidates: list[Settings], **options: float) -> Confirmation:
-    return Confirmation(PROBLEM, candidates, default=DEFAULT, **options)  # type: ignore[arg-type]
+    return Confirmation(msgspec.structs.replace(PROBLEM.goal, **options), candidates, default=DEFAULT)
 
 
 def test_the_next_one_wins_when_the_first_misses_its_limit() -> None:
@@ -79,7 +80,7 @@ def test_a_margin_keeps_room_for_drift() -> None:
 
 
 def test_one_round_is_never_enough() -> None:
-    confirmation = start([DEAR], least=1, rounds=1)
+    confirmation = start([DEAR], repeats=1, rounds=1)
     outcome = confirmed(confirmation)
     assert outcome.word == "not certain"
     assert outcome.winner is not None
@@ -88,7 +89,7 @@ def test_one_round_is_never_enough() -> None:
 
 def test_rounds_hold_every_setting_in_changing_order() -> None:
     orders = set()
-    confirmation = Confirmation(PROBLEM, [CHEAP, DEAR, DEFAULT], default=DEFAULT, seed=3)
+    confirmation = start([CHEAP, DEAR, DEFAULT], seed=3)
     for p99 in (290.0, 310.0, 290.0, 310.0, 290.0, 310.0):
         points = confirmation.round()
         assert len(points) == 3
@@ -114,7 +115,7 @@ def test_a_round_goes_backwards_after_one_that_went_forwards() -> None:
 
 def test_a_node_that_uses_more_is_not_a_saving() -> None:
     # Node b uses 10 % more; the candidate runs there two times of three.
-    confirmation = start([DEAR], least=3, rounds=3)
+    confirmation = start([DEAR], repeats=3, rounds=3)
     for number, where in enumerate(("ab", "ba", "ab")):
         measured = []
         for p, node in zip((DEFAULT, DEAR), where, strict=True):
@@ -129,7 +130,7 @@ def test_a_node_that_uses_more_is_not_a_saving() -> None:
 
 
 def test_settings_that_never_shared_a_node_are_compared_as_they_are() -> None:
-    confirmation = start([DEAR], least=3, rounds=3)
+    confirmation = start([DEAR], repeats=3, rounds=3)
     for wobble in (1.0, 1.01, 0.99):
         confirmation.add(
             [
@@ -158,8 +159,8 @@ def test_wrong_numbers_are_refused() -> None:
 
 
 def test_without_a_default_there_is_no_saving() -> None:
-    problem = Problem(dimensions=PROBLEM.dimensions, objective="energy_joules", constraints=(Constraint("x", 1.0),))
-    confirmation = Confirmation(problem, [DEAR])
+    goal = Goal(limits=(Constraint("x", 1.0),), guard=0.0, repeats=3)
+    confirmation = Confirmation(goal, [DEAR])
     for _ in range(3):
         confirmation.add([Repeat(point=DEAR, metrics={"energy_joules": 5.0, "x": 0.5})])
     judged = confirmation.judge(DEAR)

@@ -20,8 +20,8 @@ def at(load: float, point: Settings) -> Observation:
 
 
 def over(*loads: int) -> Problem:
-    dimensions = (Dimension(name="qps", values=loads, scale="log"), *PROBLEM.dimensions)
-    return msgspec.structs.replace(PROBLEM, dimensions=dimensions, context="qps")
+    dimensions = (Dimension(name="qps", values=loads, scale="log"), *PROBLEM.space.dimensions)
+    return PROBLEM.over(dimensions=dimensions, context="qps")
 
 
 def run(search: ContextSearch, trials: int) -> list[Settings]:
@@ -82,11 +82,11 @@ def test_two_musters_never_test_the_same_point() -> None:
 
 def test_a_prior_over_loads_is_believed_and_must_name_them() -> None:
     prior = tuple(measured_at({"qps": q, "itr-delay": d, "dvfs": 1200}) for q in LOADS for d in (2, 100, 350))
-    search = ContextSearch(msgspec.structs.replace(over(*LOADS), prior=prior))
+    search = ContextSearch(over(*LOADS).over(prior=prior))
     assert len(run(search, 6)) == 6
     bare = tuple(msgspec.structs.replace(o, point={"dvfs": 1200, "itr-delay": 2}) for o in prior)
     with pytest.raises(ValueError, match="isn't over"):
-        ContextSearch(msgspec.structs.replace(over(*LOADS), prior=bare))
+        ContextSearch(over(*LOADS).over(prior=bare))
 
 
 def test_wrong_loads_are_refused() -> None:

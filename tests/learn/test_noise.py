@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from mustherd.goal import Objective
 from mustherd.learn.noise import Noise, pooled
 from mustherd.learn.outcome import OutcomeModel
 
@@ -21,7 +22,7 @@ def test_measured_noise_weighs_as_many_repeats_as_it_rests_on() -> None:
     x, y = np.linspace(0, 1, 6)[:, None], [100.0, 110.0, 120.0, 130.0, 140.0, 150.0]
     expected = []
     for noise in (None, Noise(share=0.05, freedom=2), Noise(share=0.05, freedom=200)):
-        outcome = OutcomeModel("e", None, 1)
+        outcome = OutcomeModel(Objective.of("e"), 1)
         if noise is not None:
             outcome.calibrate(noise)
         expected.append(outcome._noise(np.log(y), range(6)))

@@ -246,7 +246,7 @@ def test_it_is_replayed_like_any_other() -> None:
 MODULE = """
 class Cycle:
     def __init__(self, problem, *, seed, options):
-        self._values = {d.name: list(d.values) for d in problem.dimensions}
+        self._values = {d.name: list(d.values) for d in problem.space.dimensions}
         self._n = 0
     def ask(self, pending=()):
         self._n += 1
@@ -265,8 +265,8 @@ def test_the_process_of_a_search_finds_it_by_its_name(tmp_path: Path, monkeypatc
     monkeypatch.setenv("PYTHONPATH", f"{folder}:{Path(__file__).resolve().parents[2]}")
     monkeypatch.syspath_prepend(str(folder))
     found(monkeypatch)
-    values = msgspec.structs.replace(PROBLEM.dimensions[1], values=(1200, 1400))
-    problem = msgspec.structs.replace(PROBLEM, dimensions=(values,), default=None)
+    values = msgspec.structs.replace(PROBLEM.space.dimensions[1], values=(1200, 1400))
+    problem = PROBLEM.over(dimensions=(values,), default=None)
     with SearchProcess("cycle", problem) as search:
         points = [search.ask() for _ in range(3)]
         assert points == [{"dvfs": 1400}, {"dvfs": 1200}, {"dvfs": 1400}]

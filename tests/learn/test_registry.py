@@ -4,7 +4,8 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from mustherd.learn.base import Dimension, Problem, Search
+from mustherd.goal import Goal
+from mustherd.learn.base import Dimension, Problem, Search, SearchSpace
 from mustherd.learn.registry import make
 from mustherd.learn.worker import SearchProcess
 from mustherd.plugins import PluginError
@@ -38,7 +39,7 @@ class TestRandom(SearchContract):
 
     def test_draws_from_a_space_too_large_to_list(self) -> None:
         dimensions = tuple(Dimension(name=f"knob-{i}", low=0, high=999) for i in range(8))
-        search = make("random", Problem(dimensions=dimensions, objective="energy_joules"), seed=1)
+        search = make("random", Problem(space=SearchSpace(dimensions=dimensions), goal=Goal()), seed=1)
         assert search.ask() != search.ask()
 
 

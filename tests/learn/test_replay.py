@@ -3,7 +3,6 @@
 import random
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from mustherd.goal import Constraint
@@ -108,7 +107,7 @@ def test_within_5_percent_in_8_trials_at_600k() -> None:
 
 
 def learnt(recorded: Table, prior: list[Observation]) -> int:
-    searched = msgspec.structs.replace(problem(recorded, 600_000), prior=tuple(prior))
+    searched = problem(recorded, 600_000).over(prior=tuple(prior))
     runs = replay(
         lambda seed: make("gp", searched, seed=seed, options={"stop": False}),
         recorded,

@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from mustherd.goal import Constraint
+from mustherd.goal import Constraint, Objective
 from mustherd.learn.base import Observation
 from mustherd.learn.gp import GaussianProcessSearch
 from mustherd.learn.models import Incumbent, hypervolume_gain
@@ -12,7 +12,8 @@ from mustherd.learn.pareto import front, hypervolume
 from mustherd.learn.surrogate import Surrogate
 from mustherd.testing.search import PROBLEM, measured
 
-BOTH = msgspec.structs.replace(PROBLEM, second="read_p99_us")
+AIMS = (Objective.of("energy_joules"), Objective.of("read_p99_us"))
+BOTH = msgspec.structs.replace(PROBLEM, goal=msgspec.structs.replace(PROBLEM.goal, objectives=AIMS))
 
 
 def test_the_expected_gain_is_that_of_many_draws() -> None:
@@ -44,7 +45,7 @@ def test_half_of_the_space_covers_nearly_all_of_what_the_whole_does() -> None:
 
     def covered(observations: list[Observation]) -> float:
         guards = (Constraint("read_p99_us", 300.0), Constraint("achieved_ratio", 0.98, at_least=True))
-        found = front(observations, "energy_joules", "read_p99_us", guards)
+        found = front(observations, AIMS, guards)
         return hypervolume([(o.metrics["energy_joules"], o.metrics["read_p99_us"]) for o in found], (2100.0, 300.0))
 
     assert covered(seen) >= 0.97 * covered(every)

@@ -64,7 +64,7 @@ def test_the_knob_of_a_package_is_written_as_it_says(monkeypatch: pytest.MonkeyP
         value("c-state-limit", "pol")
     assert caught.value.suggestion == "poll"
     definition = text(herd={"inventory": "x"}, knobs={"c-state-limit": ["poll", 10, 20]})
-    (dimension,) = problem(loads(definition)).dimensions
+    (dimension,) = problem(loads(definition)).space.dimensions
     assert (dimension.categories, dimension.scale, dimension.role) == ((0,), "log", "delay")
 
 

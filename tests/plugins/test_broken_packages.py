@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SEARCH = """
 class Search:
     def __init__(self, problem, *, seed, options):
-        self._space = {d.name: list(d.values) for d in problem.dimensions}
+        self._space = {d.name: list(d.values) for d in problem.space.dimensions}
         self._n = 0
     def ask(self, pending=()):
         self._n += 1

@@ -13,7 +13,7 @@ class Colder:
     compares: ClassVar[bool] = True  # held against a baseline, and its best setting is confirmed
 
     def __init__(self, experiment: Experiment, problem: Problem) -> None:
-        self._limits = problem.constraints
+        self._limits = problem.goal.aimed
         self._left = sorted(experiment.knobs["dvfs"], reverse=True)
         self._broke = False
 

@@ -19,7 +19,7 @@ class Neighbours:
 
     @staticmethod
     def check(problem: Problem, options: Options) -> None:
-        if options.reach > 1 and len(problem.dimensions) > 4:
+        if options.reach > 1 and len(problem.space.dimensions) > 4:
             raise ValueError("with more than 4 knobs it steps by 1")
 
     def __init__(self, problem: Problem, *, seed: int, options: Options) -> None:
