@@ -20,7 +20,7 @@ from mustherd.muster.config import Config, ConfigError
 from mustherd.muster.enforcement import Enforcement
 from mustherd.muster.logs import Logs
 from mustherd.muster.pasture import Pasture
-from mustherd.muster.reports import fitting, introduction
+from mustherd.muster.reports import fitting, frame, introduction
 from mustherd.muster.windows import Windows
 from mustherd.node.node import Node
 from mustherd.wire import codec
@@ -274,15 +274,7 @@ class Muster:
         self._enforcement.start_over(reason)
 
     def _transmit(self, seq: int, report: m.Report) -> None:
-        self._end.send_pulse(
-            m.Frame(
-                muster_epoch=self._muster_epoch,
-                shepherd_epoch=self._lease.shepherd_epoch,
-                seq=seq,
-                ack=self._link.ack,
-                body=codec.raw(report),
-            )
-        )
+        self._end.send_pulse(frame(self._muster_epoch, self._lease.shepherd_epoch, seq, self._link.ack, report))
 
     def _leave(self) -> None:
         self._enforcement.leave()

@@ -34,6 +34,11 @@ def introduction(  # noqa: PLR0917
     )
 
 
+def frame(muster_epoch: int, shepherd_epoch: int, seq: int, ack: int, report: m.Report) -> m.Frame:
+    """A report on the link between the two lives, as its message number `seq`."""
+    return m.Frame(muster_epoch=muster_epoch, shepherd_epoch=shepherd_epoch, seq=seq, ack=ack, body=codec.raw(report))
+
+
 def fitting(report: m.Report) -> m.Report:
     """`report`, or what can be said of it in one message."""
     if len(codec.encode(report)) < m.MAX_PULSE_BYTES // 2:

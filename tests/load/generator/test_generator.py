@@ -77,7 +77,7 @@ def stall(server: Memcached) -> None:
     """Hold the server for 0.4 s, at 1000 requests a second, and wait until it has answered what fell due meanwhile."""
     before = server.counters()
     os.kill(some(server.pid), signal.SIGSTOP)
-    time.sleep(0.4)
+    time.sleep(0.4)  # fixed: the stall whose requests are counted
     os.kill(some(server.pid), signal.SIGCONT)
     until(lambda: (now := server.counters().since(before)).cmd_get + now.cmd_set > 500)
 

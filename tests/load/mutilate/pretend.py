@@ -45,7 +45,7 @@ def main() -> None:
         sys.exit("mutilate.cc(300): BEV_EVENT_ERROR: Connection refused")
     if mode == "hangs":
         signal.pause()
-    time.sleep(0.05)
+    time.sleep(0.05)  # fixed: as a program that has to connect first
     print(f"mutilate.cc(979): started at {time.time():.6f}", file=sys.stderr, flush=True)
     if mode == "hangs-later":
         signal.pause()

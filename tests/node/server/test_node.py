@@ -106,7 +106,7 @@ def test_a_restart_keeps_cores_and_quota_and_the_next_load_finds_its_records(nod
         assert str(node._server.pid) in (group / "cgroup.procs").read_text().split()
     running = some(node.start_load(Load(qps=1000), seed=1))
     running.open_window()
-    time.sleep(0.2)
+    time.sleep(0.2)  # fixed: the window
     report = running.close_window()
     assert report.misses == 0
     assert report.requests > 0
