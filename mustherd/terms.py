@@ -30,7 +30,7 @@ class KnobKind(msgspec.Struct, frozen=True, kw_only=True):
     """Values that mean something other than a number: {1: "adaptive"}. A definition may write these words."""
     modes: tuple[int, ...] = ()
     """Values that are no amounts, and so have no order towards the others."""
-    range_step: int = 1
+    range_step: Annotated[int, msgspec.Meta(ge=1, le=MAX_VALUE)] = 1
     """The step of a range of values that a definition gives without one."""
     scale: Literal["linear", "log"] = "linear"
     """How equal steps look by their effect."""
@@ -41,9 +41,9 @@ class KnobKind(msgspec.Struct, frozen=True, kw_only=True):
     it because fewer interrupts are taken, and the packets that fit into the queues within one delay cap the throughput.
     `clock`, in MHz: power rises with it everywhere, and below some clock the load no longer fits.
     """
-    hex_scale: int = 0
+    hex_scale: Annotated[int, msgspec.Meta(ge=0, le=MAX_VALUE)] = 0
     """Where hex means the word of a register: how many units one count of its field is; 0: hex is a plain number."""
-    hex_shift: int = 0
+    hex_shift: Annotated[int, msgspec.Meta(ge=0, le=63)] = 0
     """The bit at which that field begins."""
 
     def value_of_word(self, word: int) -> int:

@@ -14,7 +14,6 @@ from mustherd.goal import GUARD
 from mustherd.load.curve import CurveError
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.node.server import knobs as server
-from mustherd.node.twin import knobs as twin
 from mustherd.node.twin.faults import KNOBS
 from mustherd.node.twin.model import PRESETS
 from mustherd.node.twin.profiles import profile
@@ -46,7 +45,7 @@ def broken(experiment: Experiment) -> list[Finding]:
     if experiment.herd.simulated is not None:
         found += _faults(experiment.herd.simulated)
         found += _simulated_load(experiment)
-        found += offered(experiment, twin.offers(profile(experiment.herd.simulated.profile)))
+        found += offered(experiment, profile(experiment.herd.simulated.profile).knobs)
     if experiment.herd.local is not None:
         found += offered(experiment, server.offers(len(experiment.herd.local.server_cores) or MOST_CORES))
     return found

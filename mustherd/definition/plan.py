@@ -6,7 +6,6 @@ from typing import Any
 import msgspec
 
 from mustherd.definition.model import Experiment
-from mustherd.node.twin import knobs as twin
 from mustherd.node.twin.profiles import profile
 
 TRIAL_OVERHEAD_SECONDS = 0.25
@@ -124,7 +123,7 @@ def plan(experiment: Experiment, musters: int | None = None) -> Plan:
 def _settle_seconds(experiment: Experiment) -> float:
     """The wait before the load: what the definition asks for, or the slowest knob that is known to need longer."""
     simulated = experiment.herd.simulated
-    known = twin.offers(profile(simulated.profile)) if simulated else ()
+    known = profile(simulated.profile).knobs if simulated else ()
     slowest = max((k.settle_seconds for k in known if k.name in experiment.knobs), default=0.0)
     return max(experiment.workload.settle_seconds, slowest)
 

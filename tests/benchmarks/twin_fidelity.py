@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from mustherd.node.twin import TwinNode, TwinOptions
+from mustherd.node.twin.faults import TwinOptions
+from mustherd.node.twin.node import TwinNode
 from mustherd.terms import Load
 from tests.node.twin.stand import Stand
 from tests.shared_data import path

@@ -11,7 +11,7 @@ from mustherd.definition import (
 from mustherd.goal import Constraint
 from mustherd.learn.base import Dimension
 from mustherd.learn.space import Space
-from mustherd.node.twin import TwinNode
+from mustherd.node.twin.node import TwinNode
 from mustherd.terms import KnobInfo
 from tests.definition.make import made
 

@@ -8,8 +8,8 @@ import pytest
 from mustherd.definition.herd import Faults, Simulated
 from mustherd.definition.workload import Workload
 from mustherd.load.memcached.presets import PRESETS, load
-from mustherd.node.twin import TwinFaults, TwinNode, TwinOptions
-from mustherd.node.twin.knobs import offers
+from mustherd.node.twin.faults import TwinFaults, TwinOptions
+from mustherd.node.twin.node import TwinNode
 from mustherd.node.twin.profiles import PROFILES
 from mustherd.terms import Load
 from tests.definition.make import made, refused
@@ -21,7 +21,7 @@ def test_there_are_the_same_profiles() -> None:
 
 @pytest.mark.parametrize("name", sorted(PROFILES))
 def test_the_knobs_are_those_of_the_node(name: str) -> None:
-    assert offers(PROFILES[name]) == tuple(knob.info for knob in TwinNode(TwinOptions(profile=name)).knobs)
+    assert PROFILES[name].knobs == tuple(knob.info for knob in TwinNode(TwinOptions(profile=name)).knobs)
 
 
 def test_the_faults_are_those_of_the_node() -> None:

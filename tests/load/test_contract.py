@@ -14,7 +14,7 @@ from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.mutilate.source import MutilateSource
 from mustherd.load.on_node import NodeLoads
 from mustherd.load.server import free_port
-from mustherd.node.twin import TwinOptions
+from mustherd.node.twin.faults import TwinOptions
 from mustherd.terms import Load
 from mustherd.testing.load import LoadContract, ServerContract
 from tests.load.mutilate import pretend

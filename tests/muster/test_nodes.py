@@ -11,7 +11,7 @@ from mustherd.muster.config import ConfigError, load
 from mustherd.muster.nodes import BUILT_IN, open_node
 from mustherd.node.knob import Knob
 from mustherd.node.node import Node, NodeKind
-from mustherd.node.twin import TwinNode
+from mustherd.node.twin.node import TwinNode
 from mustherd.plugins import KNOBS, NODES, PluginError, installed, lacking, plugins
 from mustherd.terms import NODE, Setting
 from mustherd.testing.knob import KnobContract

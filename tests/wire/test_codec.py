@@ -124,6 +124,11 @@ def test_what_is_too_large_is_refused_before_it_is_read() -> None:
         {"facts": Facts(kind="twin", tsc_khz=0)},
         {"facts": Facts(kind="twin", address=("localhost", 65536))},
         {"facts": Facts(kind="")},
+        {"knobs": (KnobInfo(name="k", unit="us", sheep="s", hex_shift=64),)},
+        {"knobs": (KnobInfo(name="k", unit="us", sheep="s", hex_scale=-1),)},
+        {"knobs": (KnobInfo(name="k", unit="us", sheep="s", range_step=0),)},
+        {"knobs": (KnobInfo(name="k", unit="us", sheep="s", scale="cubic"),)},  # type: ignore[arg-type]
+        {"knobs": (KnobInfo(name="k", unit="us", sheep="s", role="magic"),)},  # type: ignore[arg-type]
         {"lease_s": float("nan")},
         {"lease_s": float("inf")},
         {"sent_s": float("nan")},

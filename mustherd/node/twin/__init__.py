@@ -3,8 +3,3 @@
 Its registers, counters and rows behave as a machine's do, its power, throughput and latency follow a queueing model
 fitted to a real one (`profiles`), and its clock runs as much faster than real time as it is told to.
 """
-
-from mustherd.node.twin.faults import TwinFaults, TwinOptions
-from mustherd.node.twin.node import TwinNode
-
-__all__ = ["TwinFaults", "TwinNode", "TwinOptions"]

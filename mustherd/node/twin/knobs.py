@@ -1,9 +1,8 @@
 """A twin's knobs: interrupt moderation as ixgbe keeps it, and the clock as IA32_PERF_CTL asks for it."""
 
-from mustherd.node.kinds import ADAPTIVE, DVFS, ITR_DELAY, OFF
+from mustherd.node.kinds import ADAPTIVE, DVFS, ITR_DELAY
 from mustherd.node.knob import BaseKnob
 from mustherd.node.twin.machine import Machine
-from mustherd.node.twin.profiles import Profile
 from mustherd.terms import KnobInfo
 
 
@@ -37,14 +36,7 @@ class ItrDelay(TwinKnob):
     kind = ITR_DELAY
 
     def __init__(self, machine: Machine) -> None:
-        super().__init__(machine, self.offer(machine.profile))
-
-    @classmethod
-    def offer(cls, profile: Profile) -> KnobInfo:
-        """What it allows on a machine of `profile`."""
-        return cls.kind.offer(
-            values=(OFF, ADAPTIVE), low=2, high=profile.itr_highest_us, settle_seconds=profile.reset_seconds
-        )
+        super().__init__(machine, machine.profile.itr_delay)
 
     def lands_on(self, value: int) -> int:
         return value if value == ADAPTIVE else value - value % 2
@@ -56,14 +48,7 @@ class Dvfs(TwinKnob):
     kind = DVFS
 
     def __init__(self, machine: Machine) -> None:
-        super().__init__(machine, self.offer(machine.profile))
-
-    @classmethod
-    def offer(cls, profile: Profile) -> KnobInfo:
-        """What it allows on a machine of `profile`."""
-        low, high = profile.nominal_mhz
-        turbo = profile.turbo_ask_mhz
-        return cls.kind.offer(values=(turbo,), low=low, high=high, step=cls.kind.range_step, names={turbo: "turbo"})
+        super().__init__(machine, machine.profile.dvfs)
 
     def running(self) -> int | None:
         self._machine.advance()
@@ -72,8 +57,3 @@ class Dvfs(TwinKnob):
     def tolerance(self, applied: int, running: int) -> int:  # noqa: ARG002
         """What turbo runs at differs from what asks for it; any other clock runs as it is asked for."""
         return abs(self._machine.profile.shown_mhz(applied) - applied)
-
-
-def offers(profile: Profile) -> tuple[KnobInfo, ...]:
-    """What the knobs of a machine of `profile` allow."""
-    return ItrDelay.offer(profile), Dvfs.offer(profile)

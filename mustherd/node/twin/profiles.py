@@ -6,7 +6,8 @@ which errors. `make bench NAME=twin_fidelity` prints the errors anew.
 
 import msgspec
 
-from mustherd.node.kinds import ADAPTIVE, DVFS, ITR_DELAY
+from mustherd.node.kinds import ADAPTIVE, DVFS, ITR_DELAY, OFF
+from mustherd.terms import KnobInfo
 
 
 class PowerFit(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,6 +154,25 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     def found_at(self) -> dict[str, int]:
         """Its knobs' values before anybody sets them."""
         return {ITR_DELAY.name: ADAPTIVE, DVFS.name: self.turbo_ask_mhz}
+
+    @property
+    def itr_delay(self) -> KnobInfo:
+        """What its interrupt moderation can be set to."""
+        return ITR_DELAY.offer(
+            values=(OFF, ADAPTIVE), low=2, high=self.itr_highest_us, settle_seconds=self.reset_seconds
+        )
+
+    @property
+    def dvfs(self) -> KnobInfo:
+        """What its clock can be set to."""
+        low, high = self.nominal_mhz
+        turbo = self.turbo_ask_mhz
+        return DVFS.offer(values=(turbo,), low=low, high=high, step=DVFS.range_step, names={turbo: "turbo"})
+
+    @property
+    def knobs(self) -> tuple[KnobInfo, ...]:
+        """All of its knobs."""
+        return self.itr_delay, self.dvfs
 
     def ghz(self, mhz: int) -> float:
         """The clock that runs when `mhz` is asked for."""

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from mustherd.node.energy import Tally
-from mustherd.node.twin import TwinFaults, TwinNode, TwinOptions
+from mustherd.node.twin.faults import TwinFaults, TwinOptions
+from mustherd.node.twin.node import TwinNode
 from mustherd.terms import Load, LoadReport
 
 

@@ -10,7 +10,8 @@ from mustherd.node.clock import Clock
 from mustherd.node.energy import EnergyMeter
 from mustherd.node.knob import Knob
 from mustherd.node.logger import NativeLogger, TextLogger
-from mustherd.node.twin import TwinFaults, TwinNode, TwinOptions
+from mustherd.node.twin.faults import TwinFaults, TwinOptions
+from mustherd.node.twin.node import TwinNode
 from mustherd.terms import Load
 from mustherd.testing.clock import ClockContract
 from mustherd.testing.knob import KnobContract

@@ -4,7 +4,8 @@ from statistics import median
 
 import pytest
 
-from mustherd.node.twin import TwinOptions, model
+from mustherd.node.twin import model
+from mustherd.node.twin.faults import TwinOptions
 from mustherd.node.twin.profiles import C6220
 from mustherd.terms import Load
 from tests.benchmarks.twin_fidelity import LIMITS_PERCENT, Cell, best, by_load, errors, measured, off, saving_percent

@@ -9,9 +9,11 @@ import pytest
 from mustherd.node.energy import Tally
 from mustherd.node.intlog import CAPACITY, COLUMNS
 from mustherd.node.logger import TextLogger
-from mustherd.node.twin import TwinFaults, TwinNode, TwinOptions, history
+from mustherd.node.twin import history
+from mustherd.node.twin.faults import TwinFaults, TwinOptions
 from mustherd.node.twin.history import History, Stretch
 from mustherd.node.twin.intlog import TwinIntlog
+from mustherd.node.twin.node import TwinNode
 from mustherd.terms import Load, LoadReport
 from mustherd.testing.logger import TextLoggerContract
 from tests.node.twin.stand import Stand

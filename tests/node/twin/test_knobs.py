@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mustherd.node.knob import KnobError, check
-from mustherd.node.twin import TwinFaults, TwinOptions, model
+from mustherd.node.twin import model
+from mustherd.node.twin.faults import TwinFaults, TwinOptions
 from mustherd.node.twin.profiles import C6220
 from mustherd.terms import Load
 from tests.node.twin.stand import Stand, faulty

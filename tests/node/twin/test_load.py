@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from mustherd.node.twin import TwinOptions, model
+from mustherd.node.twin import model
+from mustherd.node.twin.faults import TwinOptions
 from mustherd.node.twin.profiles import C6220
 from mustherd.terms import Load, LoadReport
 from tests.node.twin.stand import Stand, faulty

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mustherd.node.twin import TwinOptions
+from mustherd.node.twin.faults import TwinOptions
 from mustherd.node.twin.machine import ROWS_KEPT
 from mustherd.terms import Load
 from tests.node.twin.stand import Stand, faulty

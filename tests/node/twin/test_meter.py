@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mustherd.node.energy import MeterError, Tally
-from mustherd.node.twin import TwinOptions, model
+from mustherd.node.twin import model
+from mustherd.node.twin.faults import TwinOptions
 from mustherd.node.twin.profiles import C6220
 from mustherd.terms import Load
 from tests.node.twin.stand import Stand, faulty
