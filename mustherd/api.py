@@ -77,6 +77,7 @@ def run(
     listen: str = "127.0.0.1",
     keys: File | None = None,
     watch: Watch | None = None,
+    report: bool = True,
 ) -> Result:
     """Run an experiment to its end, in a new folder `into` or one named after it in ./experiments.
 
@@ -89,7 +90,7 @@ def run(
     `stop`, set from any thread, ends the experiment in good order: nodes are put back, what was found is kept. Ctrl-C
     does the same and is then passed on. `musters` (how many to wait for), `listen` and `keys` (a key folder) are for
     inventories. `watch` is called instead of watching for `on_event`, with the folder and a function that says whether
-    it's over.
+    it's over. Without `report` no HTML report is written at the end; `Result.report` makes one at any time.
 
     Raises, before anything is started, DefinitionError, StoreError and other UserErrors; afterwards
     ExperimentFailedError, which has the result too.
@@ -111,8 +112,9 @@ def run(
         goal=goal(experiment),
     )
     with store:
+        told = _Told(on_event, watch)
         return _conduct(
-            store, experiment, _operator(musters, listen, keys), _Told(on_event, watch), stop or threading.Event()
+            store, experiment, _operator(musters, listen, keys), told, stop or threading.Event(), report=report
         )
 
 
@@ -126,6 +128,7 @@ def resume(
     listen: str = "127.0.0.1",
     keys: File | None = None,
     watch: Watch | None = None,
+    report: bool = True,
 ) -> Result:
     """Go on with an experiment that was stopped, killed or failed: finished trials are kept, the rest runs again.
 
@@ -152,7 +155,9 @@ def resume(
         if definition is not None:
             _refuse_changed(experiment, definition, folder)
         told = _Told(on_event, watch, from_now=True)
-        return _conduct(store, experiment, _operator(musters, listen, keys), told, stop or threading.Event())
+        return _conduct(
+            store, experiment, _operator(musters, listen, keys), told, stop or threading.Event(), report=report
+        )
 
 
 async def arun(
@@ -275,7 +280,7 @@ class _Told:
 
 
 def _conduct(
-    store: "Store", experiment: "Experiment", operator: "Operator", told: _Told, stop: threading.Event
+    store: "Store", experiment: "Experiment", operator: "Operator", told: _Told, stop: threading.Event, *, report: bool
 ) -> Result:
     """Run the processes, tell what happens, write the report."""
     from mustherd.experiment.local_herd import run_here
@@ -289,10 +294,12 @@ def _conduct(
     try:
         ending = run_here(store.folder, experiment, operator, told.watch, stop)
     except KeyboardInterrupt as interrupted:
-        result.report()
+        if report:
+            result.report()
         interrupted.add_note(f"{result.folder} is {result.status}; go on: mustherd.resume({str(result.folder)!r})")
         raise
-    result.report()
+    if report:
+        result.report()
     if (failed := _failure(ending.code, ending.words, store, result)) is not None:
         if told.error is not None:
             failed.add_note(_note(told, result))

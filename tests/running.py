@@ -114,11 +114,11 @@ def run(*arguments: str | Path, cwd: Path | None = None, timeout_s: float = 120)
 
 
 def start(tmp_path: Path, text: str, *more: str, name: str = "x") -> Run:
-    """Start an experiment with that definition in a folder of its own."""
+    """Start an experiment with that definition in a folder of its own; it writes no report."""
     spec = tmp_path / f"{name}.yml"
     spec.write_text(text)
     folder = tmp_path / name
-    return begin("experiment", "start", spec, "--into", folder, "--json", *more, folder=folder)
+    return begin("experiment", "start", spec, "--into", folder, "--json", "--no-report", *more, folder=folder)
 
 
 def complete(tmp_path: Path, text: str, name: str = "x", timeout_s: float = 120) -> tuple[int, dict[str, Any], str]:

@@ -29,6 +29,7 @@ NewestFolder = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 Listen = Annotated[str, typer.Option(help="Address the shepherd listens on; beyond loopback only with --keys.")]
 Keys = Annotated[Path | None, typer.Option(help="Key folder.")]
+WithReport = Annotated[bool, typer.Option("--report/--no-report", help="Write an HTML report at the end.")]
 Musters = Annotated[int | None, typer.Option(min=1, max=1024, help="How many musters of an inventory to wait for.")]
 
 
@@ -39,12 +40,18 @@ def start(
     listen: Listen = "127.0.0.1",
     keys: Keys = None,
     musters: Musters = None,
+    report: WithReport = True,
     json: Json = False,
 ) -> None:
     """Run an experiment: set the knobs, measure, learn, confirm; ends with a verdict, a folder and an HTML report."""
     from mustherd import api
 
-    _conduct(lambda watch: api.run(definition, into=into, listen=listen, keys=keys, musters=musters, watch=watch), json)
+    _conduct(
+        lambda watch: api.run(
+            definition, into=into, listen=listen, keys=keys, musters=musters, watch=watch, report=report
+        ),
+        json,
+    )
 
 
 @app.command()
@@ -54,13 +61,16 @@ def resume(
     listen: Listen = "127.0.0.1",
     keys: Keys = None,
     musters: Musters = None,
+    report: WithReport = True,
     json: Json = False,
 ) -> None:
     """Go on with an experiment that was stopped, killed or failed: finished trials are kept, the rest runs again."""
     from mustherd import api
 
     _conduct(
-        lambda watch: api.resume(folder, definition=definition, listen=listen, keys=keys, musters=musters, watch=watch),
+        lambda watch: api.resume(
+            folder, definition=definition, listen=listen, keys=keys, musters=musters, watch=watch, report=report
+        ),
         json,
     )
 
@@ -298,7 +308,8 @@ def _conduct(run: "Callable[[Watch], Result]", json: bool) -> None:
     else:
         terminal.print(f"{view.status}; {go_on}")
     terminal.print(f"folder: {result.folder}", markup=False, soft_wrap=True)
-    terminal.print(f"report: {result.folder / REPORT}", markup=False, soft_wrap=True)
+    if (written := result.folder / REPORT).exists():
+        terminal.print(f"report: {written}", markup=False, soft_wrap=True)
     if json:
         print_json(result.summary())
     code = failed.exit_code if failed is not None else result.exit_code

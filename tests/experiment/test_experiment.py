@@ -84,10 +84,10 @@ def test_twenty_kills_of_the_shepherd_lose_no_finished_trial(tmp_path: Path) -> 
             kept = now
         if code != 3:
             break
-        run = running.begin("experiment", "resume", folder, "--json", folder=folder)
+        run = running.begin("experiment", "resume", folder, "--json", "--no-report", folder=folder)
     code, _, err = run.finish()
     if run.process.returncode == 3:
-        code, _, err = running.run("experiment", "resume", folder, "--json")
+        code, _, err = running.run("experiment", "resume", folder, "--json", "--no-report")
     assert code in (0, 1), err
     by_kind = [trial.kind for trial in finished(folder).values()]
     assert by_kind.count(TrialKind.SEARCH) == 40
@@ -134,7 +134,7 @@ def test_ctrl_c_stops_in_good_order_and_resume_goes_on(tmp_path: Path) -> None:
     assert json.loads(out)["status"] == "stopped"
     assert originals_left(run.folder, "muster-1") == []
     kept = finished(run.folder)
-    code, out, err = running.run("experiment", "resume", run.folder, "--json")
+    code, out, err = running.run("experiment", "resume", run.folder, "--json", "--no-report")
     assert code in (0, 1), err
     assert kept.items() <= finished(run.folder).items()
     code, _, err = running.run("experiment", "resume", run.folder)
@@ -216,6 +216,9 @@ def test_nothing_is_tuned_by_the_policy_that_changes_nothing(tmp_path: Path) -> 
     assert all(trial.settings == {} for trial in trials)
     # A simulated node writes its registers down when one is first written.
     assert not list(Path(result["folder"]).glob("herd/*/state/registers.json"))
+    # And nothing is written that was not asked for.
+    assert "report: " not in err
+    assert not (Path(result["folder"]) / "report.html").exists()
 
 
 def test_a_limit_that_nothing_keeps_is_not_met(tmp_path: Path) -> None:
