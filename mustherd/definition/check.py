@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from mustherd.definition.errors import Finding, Path, listed, nearest, shown
+from mustherd.definition.errors import Finding, Path, listed, nearest
 from mustherd.definition.knobs import KnobValues, disallowed, value_text
 from mustherd.definition.limits import limit_text
 from mustherd.definition.workload import MEMCACHED, MUTILATE
@@ -20,7 +20,6 @@ from mustherd.node.twin.profiles import profile
 from mustherd.terms import KnobInfo
 
 if TYPE_CHECKING:
-    from mustherd.definition.herd import Simulated
     from mustherd.definition.model import Experiment
 
 LARGEST_SPACE = 20_000
@@ -43,7 +42,6 @@ def broken(experiment: Experiment) -> list[Finding]:
         *_search(experiment), *_baseline(experiment), *_gates(experiment),
     ]  # fmt: skip
     if experiment.herd.simulated is not None:
-        found += _faults(experiment.herd.simulated)
         found += _simulated_load(experiment)
         found += offered(experiment, profile(experiment.herd.simulated.profile).knobs)
     if experiment.herd.local is not None:
@@ -127,19 +125,6 @@ def _simulated_load(experiment: Experiment) -> Iterator[Finding]:
     if preset not in PRESETS and experiment.workload.server_name == MEMCACHED:
         problem = f"nothing is known of '{preset}' on a simulated node"
         yield Finding(("workload", "preset"), problem, listed(list(PRESETS)), PRESETS[0])
-
-
-def _faults(simulated: Simulated) -> Iterator[Finding]:
-    known = list(KNOBS)
-    path = ("herd", "simulated", "faults")
-    faults = simulated.faults
-    named: list[tuple[Path, str, bool]] = []
-    named += [((*path, "knob_ignored", index), name, False) for index, name in enumerate(faults.knob_ignored)]
-    named += [((*path, "knob_reverts_after_s", name), name, True) for name in faults.knob_reverts_after_s]
-    named += [((*path, "write_error", index), name, False) for index, name in enumerate(faults.write_error)]
-    for place, name, at_key in named:
-        if name not in known:
-            yield Finding(place, f"unknown knob '{shown(name)}'", listed(known), nearest(name, known), at_key)
 
 
 def _constraints(experiment: Experiment) -> Iterator[Finding]:

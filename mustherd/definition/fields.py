@@ -6,9 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
@@ -22,6 +20,7 @@ from mustherd.definition import curves as curve_values
 from mustherd.definition import knobs as knob_values
 from mustherd.definition.errors import Finding, listed, nearest, refusal, shown
 from mustherd.definition.limits import check_metric, limit, limit_text, objectives
+from mustherd.definition.section import as_tuple
 from mustherd.definition.units import QuantityError, kind_of, number_text, quantity
 from mustherd.goal import Constraint
 from mustherd.load import curve as curves
@@ -88,11 +87,6 @@ class _ObjectiveNames:
 
 def _described(**schema: Any) -> Any:
     return WithJsonSchema(schema)
-
-
-def as_tuple(raw: object) -> object:
-    """A list as a tuple; anything else as it is, for the type itself to refuse."""
-    return tuple(raw) if isinstance(raw, list) else raw
 
 
 def _rates(raw: object) -> float | tuple[float, ...]:
@@ -240,9 +234,6 @@ Limit = Annotated[
     ),
 ]
 Limits = Annotated[tuple[Limit, ...], BeforeValidator(as_tuple)]
-Names = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
-KNOB_NAMES = "a list of knobs that the profile has"
-Delays = dict[str, Annotated[float, Field(ge=0, le=MAX_SECONDS)]]
 Objective = Annotated[
     str,
     PlainValidator(refused(lambda raw: check_metric(raw, objective=True))),
@@ -291,18 +282,3 @@ SearchName = Annotated[str, Installed(SEARCHES, "method")]
 LoadName = Annotated[str, Installed(LOADS, "generator")]
 ServerName = Annotated[str, Installed(SERVERS, "server")]
 Options = Annotated[dict[str, Any], PlainValidator(refused(_options)), _described(type="object")]
-
-
-class Section(BaseModel):
-    """What all parts of a definition have in common: they don't change, and know no key that isn't theirs."""
-
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-def key(default: Any, description: str, unit: str = "", allowed: str = "", **limits: Any) -> Any:
-    """A key of the file: what it says, its unit and what it may be, for people and for editors."""
-    extra: dict[str, Any] = {name: text for name, text in (("x-unit", unit), ("x-allowed", allowed)) if text}
-    if default is dict:
-        extra["default"] = {}
-    kind = "default_factory" if isinstance(default, type) else "default"
-    return Field(**{kind: default}, description=description, json_schema_extra=extra or None, **limits)

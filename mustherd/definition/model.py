@@ -33,17 +33,16 @@ from mustherd.definition.fields import (
     Objectives,
     Options,
     SearchName,
-    Section,
     Settings,
-    key,
 )
 from mustherd.definition.herd import Herd
 from mustherd.definition.limits import LIMIT_FORM
+from mustherd.definition.section import Section, key
+from mustherd.definition.structs import Keys
 from mustherd.definition.workload import Workload
 from mustherd.definition.yaml import Source
 from mustherd.goal import GUARD, GUARD_LIMIT, PARALLEL, ROUNDS
 from mustherd.load.curve import CurveError
-from mustherd.load.saturation import DEFAULT as USUAL
 from mustherd.load.saturation import SaturationLimits
 
 
@@ -122,37 +121,6 @@ class Band(Section):
     high: float = key(2000.0, "More is taken for a broken counter.", "W", gt=0, le=1e6)
 
 
-class GeneratorGates(Section):
-    """The most that the load generator may show of being the bottleneck itself."""
-
-    busy: float = key(
-        USUAL.busy, "Share of the window in which the busiest process of builtin may have something to do.", ge=0, le=1
-    )
-    waiting: float = key(
-        USUAL.waiting, "Share of the window in which a process of builtin may be ready and have no core.", ge=0, le=1
-    )
-    unsent: float = key(
-        USUAL.unsent, "Share of what was due that builtin may leave unsent, though nothing held it back.", ge=0, le=1
-    )
-    late: float = key(USUAL.late, "Share of the mean latency that may come of builtin's sending late.", ge=0, le=1)
-    leader_shortfall: float = key(
-        USUAL.leader_shortfall,
-        "Share of its own load that mutilate's leader may fail to send, beyond what chance explains.",
-        ge=0,
-        le=1,
-    )
-    leader_in_use: float = key(
-        USUAL.leader_in_use,
-        "Share of the leader's places in flight: where more are in use, its shortfall is taken for the server's.",
-        ge=0,
-        le=1,
-    )
-
-    def limits(self) -> SaturationLimits:
-        """As the load's own parts know them."""
-        return SaturationLimits(**self.model_dump())
-
-
 class Gates(Section):
     """When a measurement can't be trusted."""
 
@@ -164,7 +132,9 @@ class Gates(Section):
         le=1,
     )
     miss_ratio: float = key(0.001, "Largest share of reads that may find no value.", ge=0, le=1)
-    generator: GeneratorGates = key(GeneratorGates, "What a load generator may show of being the bottleneck itself.")
+    generator: Annotated[SaturationLimits, Keys()] = key(
+        SaturationLimits, "What a load generator may show of being the bottleneck itself."
+    )
     times_late: int = key(0, "How often a muster's heartbeats may be late during a trial.", ge=0, le=10**6)
     log_rows_lost: int = key(0, "Rows of native logs that may be lost.", ge=0, le=10**9)
     energy_watts: Band = key(Band, "Plausible power of a node's packages.")

@@ -25,13 +25,12 @@ from mustherd.definition.fields import (
     Mutilate,
     Options,
     Rates,
-    Section,
     ServerName,
     Steps,
     Trace,
     changed_options,
-    key,
 )
+from mustherd.definition.section import Section, key
 from mustherd.definition.units import kind_of
 from mustherd.load import curve as curves
 from mustherd.load import registry

@@ -120,7 +120,7 @@ def _load(gates: Gates, measured: Measured) -> Fired | None:
         return None
     if load.requests == 0:
         return Fired(Reason.NO_LOAD, "not one request was answered in the window")
-    if bottleneck := why(load, gates.generator.limits()):
+    if bottleneck := why(load, gates.generator):
         return Fired(
             Reason.GENERATOR_SATURATED, f"the load generator ({load.generator}) was itself the bottleneck: {bottleneck}"
         )

@@ -19,6 +19,7 @@ from mustherd.errors import UserError
 from mustherd.experiment.running import ADDRESS
 from mustherd.load.registry import server_kind
 from mustherd.load.server import local_options
+from mustherd.node.twin.faults import MAX_SEED
 from mustherd.plugins import SERVERS, plugin
 from mustherd.wire.endpoints import Ports
 
@@ -224,8 +225,9 @@ def muster_toml(name: str, home: Path, where: dict[str, int | str], experiment: 
         "ranges": {key.partition("@")[0]: {"low": 0, "high": 2**31} for key in experiment.knobs},
     }
     if herd.simulated is not None:
-        options = herd.simulated.model_dump(mode="json", exclude={"musters"})
-        table["twin"] = {**options, "seed": herd.simulated.seed * 1000 + number}
+        options = msgspec.to_builtins(herd.simulated)
+        del options["musters"]
+        table["twin"] = {**options, "seed": (herd.simulated.seed * 1000 + number) % (MAX_SEED + 1)}
     elif herd.local is not None:
         local = herd.local
         server = experiment.workload.server

@@ -4,26 +4,42 @@ What a generator tells of itself lies in its report's counters; a load of which 
 with `saturated` alone.
 """
 
+from typing import Annotated
+
 import msgspec
 
 from mustherd.terms import LoadReport
 
 
-class SaturationLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """The most that a generator may show of being too slow; shares from 0 to 1."""
+def _share(description: str) -> msgspec.Meta:
+    return msgspec.Meta(ge=0, le=1, description=description)
 
-    busy: float = 0.95
-    """Of the window in which the built-in generator's busiest process had something to do: no room to be on time."""
-    waiting: float = 0.5
-    """Of the window in which one of its processes was ready to run and had no core: others kept it from its work."""
-    unsent: float = 0.01
-    """Of its requests due that are left unsent at the window's end, though nothing held them back."""
-    late: float = 0.5
-    """Of its mean latency that comes of sending late: above it, it measured itself."""
-    leader_shortfall: float = 0.02
-    """Of its load that mutilate's leader failed to send, beyond chance, while its connections had room."""
-    leader_in_use: float = 0.5
-    """Of the leader's places in flight; where more were in use, a shortfall is the server's and not the leader's."""
+
+class SaturationLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The most that the load generator may show of being the bottleneck itself."""
+
+    busy: Annotated[
+        float, _share("Share of the window in which the busiest process of builtin may have something to do.")
+    ] = 0.95
+    waiting: Annotated[
+        float, _share("Share of the window in which a process of builtin may be ready and have no core.")
+    ] = 0.5
+    unsent: Annotated[
+        float, _share("Share of what was due that builtin may leave unsent, though nothing held it back.")
+    ] = 0.01
+    late: Annotated[
+        float,
+        _share("Share of the mean latency that may come of builtin's sending late: above it, it measured itself."),
+    ] = 0.5
+    leader_shortfall: Annotated[
+        float, _share("Share of its own load that mutilate's leader may fail to send, beyond what chance explains.")
+    ] = 0.02
+    leader_in_use: Annotated[
+        float,
+        _share(
+            "Share of the leader's places in flight: where more are in use, its shortfall is taken for the server's."
+        ),
+    ] = 0.5
 
 
 DEFAULT = SaturationLimits()

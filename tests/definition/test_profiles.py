@@ -1,39 +1,79 @@
 """What a definition knows of simulated nodes and presets is what those say of themselves."""
 
-from typing import get_args
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import pytest
 
-from mustherd.definition.herd import Faults, Simulated
+from mustherd.definition import content
+from mustherd.definition.herd import Herd, Simulated
+from mustherd.definition.schema import keys
 from mustherd.definition.workload import Workload
 from mustherd.load.memcached.presets import PRESETS, load
+from mustherd.load.saturation import SaturationLimits
 from mustherd.node.twin.faults import TwinFaults, TwinOptions
 from mustherd.node.twin.node import TwinNode
-from mustherd.node.twin.profiles import PROFILES
+from mustherd.node.twin.profiles import PROFILES, ProfileName
 from mustherd.terms import Load
 from tests.definition.make import made, refused
 
 
 def test_there_are_the_same_profiles() -> None:
-    assert set(PROFILES) == set(get_args(Simulated.model_fields["profile"].annotation))
+    assert set(PROFILES) == set(get_args(ProfileName))
 
 
 @pytest.mark.parametrize("name", sorted(PROFILES))
-def test_the_knobs_are_those_of_the_node(name: str) -> None:
+def test_the_knobs_are_those_of_the_node(name: ProfileName) -> None:
     assert PROFILES[name].knobs == tuple(knob.info for knob in TwinNode(TwinOptions(profile=name)).knobs)
 
 
-def test_the_faults_are_those_of_the_node() -> None:
-    assert msgspec.convert(Faults().model_dump(), TwinFaults) == TwinFaults()
-    assert set(Faults.model_fields) == set(TwinFaults.__struct_fields__)
+@pytest.mark.parametrize(
+    ("section", "struct"),
+    [("herd.simulated.", TwinOptions), ("herd.simulated.faults.", TwinFaults), ("gates.generator.", SaturationLimits)],
+)
+def test_a_structs_fields_are_the_keys_with_what_they_say_of_themselves(
+    section: str, struct: type[msgspec.Struct]
+) -> None:
+    found = {key.name.removeprefix(section): key for key in keys() if key.name.startswith(section)}
+    for field in msgspec.structs.fields(struct):
+        notes = get_type_hints(struct, include_extras=True)[field.name].__metadata__
+        assert found[field.name].meaning == notes[0].description
+        assert found[field.name].unit == (notes[0].extra_json_schema or {}).get("x-unit", "")
+        if isinstance(field.default, int | float | str) and field.name != "speed":
+            assert found[field.name].default == field.default
+
+
+def test_a_definition_holds_the_node_s_own_options() -> None:
+    herd = made(herd={"simulated": {"musters": 3, "faults": {"misses": 0.5}}}).herd
+    assert herd.simulated == Simulated(musters=3, faults=TwinFaults(misses=0.5))
+    assert made(gates={"generator": {"busy": 0.5}}).gates.generator == SaturationLimits(busy=0.5)
+    # In Python they may be given as they are.
+    assert Herd(simulated=Simulated(musters=3, faults=TwinFaults(misses=0.5))) == herd
+    assert content(made())["herd"]["simulated"]["faults"] == msgspec.json.decode(msgspec.json.encode(TwinFaults()))
+
+
+@pytest.mark.parametrize(
+    ("options", "place", "says"),
+    [
+        ({"speed": 0}, "speed", "0 is too small"),
+        ({"speed": 20_000}, "speed", "20000 is too large"),
+        ({"profile": "vax"}, "profile", "unknown profile 'vax'"),
+        ({"faults": {"write_error": ["itr-delay", "dvfz"]}}, "faults.write_error[1]", "unknown knob 'dvfz'"),
+        ({"faults": {"knob_reverts_after_s": {"dvfz": 3}}}, "faults.knob_reverts_after_s.dvfz", "unknown knob 'dvfz'"),
+        ({"faults": {"knob_reverts_after_s": {"dvfs": -3}}}, "faults.knob_reverts_after_s.dvfs", "-3 is too small"),
+        ({"faults": {"missed": 1}}, "faults.missed", "unknown key 'missed'"),
+    ],
+)
+def test_what_a_node_can_not_be_is_refused_at_its_place(options: dict[str, Any], place: str, says: str) -> None:
+    error = refused(herd={"simulated": options})
+    assert f"herd.simulated.{place}: {says}" in str(error)
 
 
 def test_a_definition_s_node_can_be_made() -> None:
     faults = {"write_error": ["dvfs"], "knob_reverts_after_s": {"itr-delay": 2}, "energy_stuck": True}
     simulated = made(herd={"simulated": {"noise": 0, "faults": faults}}).herd.simulated
     assert simulated is not None
-    options = msgspec.convert(simulated.model_dump(mode="json", exclude={"musters"}), TwinOptions)
+    options = msgspec.convert({k: v for k, v in msgspec.to_builtins(simulated).items() if k != "musters"}, TwinOptions)
     assert options.faults.write_error == ("dvfs",)
     assert TwinNode(options).facts.text["noise"] == "0"
 

@@ -1,74 +1,138 @@
 """What can be wrong with a twin, and the options that make one."""
 
-import math
+from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import cache
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from mustherd.node.kinds import DVFS, ITR_DELAY
-from mustherd.node.twin.profiles import DEFAULT
+from mustherd.node.twin.profiles import DEFAULT, ProfileName
+from mustherd.plugins import OptionError
 
 KNOBS = (ITR_DELAY.name, DVFS.name)
 """The names of a twin's knobs."""
 
+MAX_SEED = 2**32 - 1
 
-def _at_least(least: float, **values: float) -> None:
-    for name, value in values.items():
-        if not (math.isfinite(value) and value >= least):
-            raise ValueError(f"{name} must be at least {least}, not {value}")
+MAX_SECONDS = 86_400.0
+
+_NAMES = {"x-allowed": "a list of knobs that the profile has"}
+
+
+@cache
+def _described(kind: type[msgspec.Struct]) -> Any:
+    return msgspec.inspect.type_info(kind)
+
+
+def _bare(kind: Any) -> Any:
+    """A type with its limits, without what is said of it for people."""
+    return _bare(kind.type) if isinstance(kind, msgspec.inspect.Metadata) else kind
+
+
+def _require_limits(struct: msgspec.Struct) -> None:
+    """OptionError for a number beyond its field's limits: msgspec looks at these only where it decodes."""
+    for field in _described(type(struct)).fields:
+        value, kind = getattr(struct, field.name), _bare(field.type)
+        inner = getattr(kind, "value_type", None)
+        if isinstance(value, Mapping) and inner is not None:
+            for name, one in value.items():
+                _require_limit((field.name, name), one, _bare(inner))
+        else:
+            _require_limit((field.name,), value, kind)
+
+
+def _require_limit(path: tuple[str | int, ...], value: float, kind: Any) -> None:
+    def refuse(words: str, limit: float) -> OptionError:
+        return OptionError(f"must be {words} {limit}, not {value}", path)
+
+    # Asked so that what is no number keeps none.
+    if (least := getattr(kind, "ge", None)) is not None and not value >= least:
+        raise refuse("at least", least)
+    if (above := getattr(kind, "gt", None)) is not None and not value > above:
+        raise refuse("above", above)
+    if (most := getattr(kind, "le", None)) is not None and not value <= most:
+        raise refuse("at most", most)
 
 
 class TwinFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Faults that a test or a user switches on; by default nothing is wrong. Knobs are named by their names."""
+    """What is wrong with the simulated nodes; by default nothing. Knobs are named by their names."""
 
-    dvfs_without_effect: bool = False
-    """The register takes every value, the clock stays as it was (something else owns it)."""
-    knob_ignored: tuple[str, ...] = ()
-    """Writes to these knobs are taken and forgotten: the read-back shows the old value."""
-    knob_reverts_after_s: dict[str, float] = {}
-    """This long after a write, on the node's clock, something puts the knob's original value back."""
-    write_error: tuple[str, ...] = ()
-    """Writes to these knobs are refused with KnobError."""
-    lost_rows: int = 0
-    """Every so many-th row of the log is missing; 0: none."""
-    energy_stuck: bool = False
-    """The energy counters stand still."""
-    energy_error: bool = False
-    """Reading the energy counters fails with MeterError."""
-    energy_factor: float = 1.0
-    """What the energy counters show as a multiple of the energy used."""
-    misses: float = 0.0
-    """Share of the requests that are misses."""
-    generator_saturated: bool = False
-    """The load generator is the bottleneck: it sends nine tenths of what it was asked for, and says so."""
+    dvfs_without_effect: Annotated[
+        bool, Meta(description="The clock's register takes every value, and the clock stays as it was.")
+    ] = False
+    knob_ignored: Annotated[
+        tuple[str, ...], Meta(description="Knobs that take a write and forget it.", extra_json_schema=_NAMES)
+    ] = ()
+    knob_reverts_after_s: Annotated[
+        dict[str, Annotated[float, Meta(ge=0, le=MAX_SECONDS)]],
+        Meta(
+            description="Knobs that get their original value back so long after a write.",
+            extra_json_schema={"x-unit": "s", "x-allowed": "knobs with seconds"},
+        ),
+    ] = {}
+    write_error: Annotated[
+        tuple[str, ...], Meta(description="Knobs that refuse every write.", extra_json_schema=_NAMES)
+    ] = ()
+    lost_rows: Annotated[
+        int, Meta(ge=0, le=10**9, description="Every so many-th row of the logs is missing; 0: none.")
+    ] = 0
+    energy_stuck: Annotated[bool, Meta(description="The energy counters stand still.")] = False
+    energy_error: Annotated[bool, Meta(description="The energy counters can't be read.")] = False
+    energy_factor: Annotated[
+        float, Meta(ge=0, le=1e6, description="What the energy counters show, as a multiple of the energy used.")
+    ] = 1.0
+    misses: Annotated[float, Meta(ge=0, le=1, description="Share of the requests that find no value.")] = 0.0
+    generator_saturated: Annotated[
+        bool, Meta(description="The load generator sends nine tenths of what it was asked for.")
+    ] = False
 
     def __post_init__(self) -> None:
-        """ValueError for a fault that can't be."""
-        named = {*self.knob_ignored, *self.knob_reverts_after_s, *self.write_error}
-        if unknown := named.difference(KNOBS):
-            raise ValueError(f"a twin has the knobs {' and '.join(KNOBS)}, no {', '.join(sorted(unknown))}")
-        _at_least(0, lost_rows=self.lost_rows, energy_factor=self.energy_factor, misses=self.misses)
-        _at_least(0, **{f"knob_reverts_after_s[{k}]": s for k, s in self.knob_reverts_after_s.items()})
-        if self.misses > 1:
-            raise ValueError(f"misses is a share of the requests, at most 1, not {self.misses}")
+        """OptionError for a fault that can't be."""
+        _require_limits(self)
+        named: list[tuple[str, int | str, str]] = [
+            *(("knob_ignored", index, name) for index, name in enumerate(self.knob_ignored)),
+            *(("knob_reverts_after_s", name, name) for name in self.knob_reverts_after_s),
+            *(("write_error", index, name) for index, name in enumerate(self.write_error)),
+        ]
+        for field, place, name in named:
+            if name not in KNOBS:
+                raise OptionError(
+                    f"unknown knob {name!r}",
+                    (field, place),
+                    allowed=", ".join(KNOBS),
+                    suggestion=next(iter(get_close_matches(name, KNOBS, 1)), ""),
+                    unknown=place == name,
+                )
+
+
+Speed = Annotated[
+    float, Meta(gt=0, le=10_000, description="How many times faster than real time the nodes' clock runs.")
+]
 
 
 class TwinOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What makes a twin."""
 
-    profile: str = DEFAULT.name
-    speed: float = 1.0
-    """Seconds of the twin per real second."""
-    seed: int = 1
-    noise: float = 1.0
-    """Spread between repeats as a multiple of what was measured; 0: none, every repeat is exact."""
-    drift: float = 0.0
-    """Drift of this campaign's latencies, as a multiple of what was measured between campaigns (6 % +/- 8 %)."""
-    intlog_cores: int = 0
-    """Cores, from core 0 on, whose interrupts are logged as the intlog driver does; 0: none."""
-    faults: TwinFaults = TwinFaults()
+    profile: Annotated[ProfileName, Meta(description="The kind of node that is simulated.")] = DEFAULT.name
+    speed: Speed = 1.0
+    seed: Annotated[
+        int, Meta(ge=0, le=MAX_SEED, description="Decides the noise: equal seeds give equal measurements.")
+    ] = 1
+    noise: Annotated[
+        float, Meta(ge=0, le=100, description="Spread between repeats, 1 being what was measured on real nodes.")
+    ] = 1.0
+    drift: Annotated[
+        float,
+        Meta(ge=0, le=100, description="Shift of its latencies against other campaigns, 1 being what was measured."),
+    ] = 0.0
+    intlog_cores: Annotated[
+        int, Meta(ge=0, le=16, description="How many of its 16 cores log their interrupts as the intlog driver does.")
+    ] = 0
+    faults: Annotated[TwinFaults, Meta(description="What is wrong with every one of them.")] = TwinFaults()
 
     def __post_init__(self) -> None:
-        """ValueError for a number that can't be."""
-        _at_least(0, noise=self.noise, intlog_cores=self.intlog_cores)
-        if not (math.isfinite(self.speed) and self.speed > 0):
-            raise ValueError(f"a twin's speed must be above 0, not {self.speed}")
+        """OptionError for a number that can't be."""
+        _require_limits(self)

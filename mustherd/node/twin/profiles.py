@@ -4,6 +4,8 @@ The constants are fitted, not measured one by one; each profile says to what, by
 which errors. `make bench NAME=twin_fidelity` prints the errors anew.
 """
 
+from typing import Literal
+
 import msgspec
 
 from mustherd.node.kinds import ADAPTIVE, DVFS, ITR_DELAY, OFF
@@ -119,10 +121,14 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     """Per request."""
 
 
+ProfileName = Literal["c6220"]
+"""What a definition or a muster's configuration may name; the keys of PROFILES."""
+
+
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """One type of machine."""
 
-    name: str
+    name: ProfileName
     cpu: str
     cores: int
     packages: int
@@ -278,7 +284,7 @@ Instructions and cache misses per request are not in the record: they are guesse
 Without load the power is an extrapolation: the record has no idle machine in it. So are delays above 400 us.
 """
 
-PROFILES = {p.name: p for p in (C6220,)}
+PROFILES: dict[str, Profile] = {p.name: p for p in (C6220,)}
 
 DEFAULT = C6220
 """What a twin is that nothing else is said of."""

@@ -176,7 +176,7 @@ def test_what_stays_the_same_is_one_stretch() -> None:
 def test_without_logs_nothing_is_kept_and_there_are_no_more_logs_than_cores() -> None:
     assert TwinNode().text_loggers == ()
     assert TwinNode()._machine.history is None
-    with pytest.raises(ValueError, match="intlog_cores is at most the 16 of c6220, not 17"):
+    with pytest.raises(ValueError, match="intlog_cores: must be at most 16, not 17"):
         TwinNode(TwinOptions(intlog_cores=17))
-    with pytest.raises(ValueError, match="intlog_cores must be at least 0, not -1"):
+    with pytest.raises(ValueError, match="intlog_cores: must be at least 0, not -1"):
         TwinOptions(intlog_cores=-1)
