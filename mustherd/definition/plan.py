@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from mustherd.definition.model import Experiment
+from mustherd.definition.units import duration
 from mustherd.node.twin.profiles import profile
 
 TRIAL_OVERHEAD_SECONDS = 0.25
@@ -126,14 +127,3 @@ def _settle_seconds(experiment: Experiment) -> float:
     known = profile(simulated.profile).knobs if simulated else ()
     slowest = max((k.settle_seconds for k in known if k.name in experiment.knobs), default=0.0)
     return max(experiment.workload.settle_seconds, slowest)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: 42 s, 17 min 30 s, 2 h 5 min."""
-    if seconds < 120:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if rest else f"{minutes} min"

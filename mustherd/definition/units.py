@@ -90,3 +90,15 @@ def number_text(value: float) -> str:
     """A number as short as it can be read back exactly: 500, 0.98."""
     whole = int(value)
     return str(whole) if whole == value and abs(whole) < 10**15 else repr(value)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: `0.35 s`, `45 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds < 9.95:
+        return f"{max(0.0, seconds):.2g} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mustherd.definition.units import duration
 from mustherd.experiment import wording
 from mustherd.experiment.repeats import key_of
 from mustherd.report import labels
@@ -45,7 +46,7 @@ def row_of(view: View) -> dict[str, Any]:
         "saving_text": saving,
         "p99_text": labels.amount("read_p99_us", best.read_p99_us) if best else "",
         "limits_text": wording.together([wording.limit(c) for c in view.goal.constraints]),
-        "wall_text": labels.duration(view.wall_seconds),
+        "wall_text": duration(view.wall_seconds),
     }
 
 

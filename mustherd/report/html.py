@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from mustherd import files, metrics
+from mustherd.definition.units import duration
 from mustherd.experiment import wording
 from mustherd.experiment.verdict import AtLoad, Side
 from mustherd.learn.base import Observation
@@ -147,7 +148,7 @@ def _content(view: View) -> dict[str, Any]:
         "digest": view.experiment.digest,
         "versions": view.experiment.versions,
         "created": labels.clock(view.experiment.created_at),
-        "wall": labels.duration(view.wall_seconds),
+        "wall": duration(view.wall_seconds),
     }
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mustherd import metrics
+from mustherd.definition.units import duration
 from mustherd.experiment import wording
 from mustherd.report import labels
 from mustherd.report.labels import clean
@@ -137,13 +138,13 @@ def _bar(view: View, console: Console) -> RenderableType:
     counts = f"{progress.done}/{progress.planned} trials" if progress.planned else "no trials yet"
     void = view.counts[TrialState.INVALID.value] + view.counts[TrialState.FAILED.value]
     repeated = f", {void} invalid or failed" if void else ""
-    eta = "" if progress.eta_seconds is None else f", about {labels.duration(progress.eta_seconds)} left"
+    eta = "" if progress.eta_seconds is None else f", about {duration(progress.eta_seconds)} left"
     row = Table.grid(padding=(0, 2, 0, 0))
     row.add_row(
         ProgressBar(
             total=max(1, progress.planned), completed=progress.done, width=max(10, min(40, console.width // 3))
         ),
-        Text(f"{counts}{repeated}, {labels.duration(view.wall_seconds)}{eta}", no_wrap=True, overflow="ellipsis"),
+        Text(f"{counts}{repeated}, {duration(view.wall_seconds)}{eta}", no_wrap=True, overflow="ellipsis"),
     )
     return row
 

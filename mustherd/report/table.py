@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mustherd import metrics
+from mustherd.definition.units import duration
 from mustherd.experiment import wording
 from mustherd.experiment.verdict import Side, Verdict
 from mustherd.goal import GUARD
@@ -213,7 +214,7 @@ def experiments_table(summaries: Iterable[Summary], console: Console) -> Table:
         ]
         if not narrow:
             row.append(Text(labels.clock(one.created_at, seconds=False)))
-            row.append(Text(labels.duration(one.wall_seconds) if one.wall_seconds else ""))
+            row.append(Text(duration(one.wall_seconds) if one.wall_seconds else ""))
         # A broken one has nothing else to show than what is wrong with it, which names its folder.
         row.append(Text(clean(one.detail), "red") if one.status == "broken" else Text(clean(one.folder)))
         table.add_row(*row)
@@ -363,7 +364,7 @@ def picks_table(form: Mapping[str, Any], view: View, console: Console) -> Table:
 def based_on(view: View, found: Verdict) -> str:
     """What the verdict rests on, in a line."""
     counts = ", ".join(f"{n} {state}" for state, n in view.counts.items() if n)
-    parts = [f"trials: {counts}" if counts else "no trials", f"wall time {labels.duration(view.wall_seconds)}"]
+    parts = [f"trials: {counts}" if counts else "no trials", f"wall time {duration(view.wall_seconds)}"]
     if found.saving_ci_percent:
         parts.append("intervals: 95 %, Student's t, net of what rounds and nodes have in common")
     if found.search_ended:

@@ -33,8 +33,8 @@ MAX_COORDINATE_BYTES = 16 * 1024 * 1024
 """A status of a whole herd is the largest: a thousand musters with their facts, knobs and readings."""
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$(?!\n)"
-"""Names of musters and groups: short, printable, and safe as a file name and as a topic. `$` alone would let a newline
-pass at the end."""
+"""Names of musters and groups, and labels: short, printable, and safe as a file name and as a topic. `$` alone would
+let a newline pass at the end."""
 
 Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_VALUE)]
@@ -43,8 +43,7 @@ Session: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=MAX_VALUE)]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e7)]
 Moment: TypeAlias = Annotated[float, msgspec.Meta(ge=-1e12, le=1e12)]
 """A time on somebody's clock; bounds keep out what is not a number."""
-LABEL_PATTERN = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$(?!\n)"
-Label: TypeAlias = Annotated[str, msgspec.Meta(pattern=LABEL_PATTERN)]
+Label: TypeAlias = Name
 """What rows belong to, such as attempt 1 of trial 7, `0007-1`: safe as a file name."""
 MAX_COLUMNS = 256
 """Of a stream of rows."""

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from mustherd.definition import loads, plan, quickstart
-from mustherd.definition.plan import duration
+from mustherd.definition.units import duration
 from tests.definition.make import made
 
 
@@ -77,7 +77,15 @@ def test_a_plan_is_json_and_rows() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(0.5, "0.5 s"), (42, "42 s"), (119.9, "120 s"), (1050, "17 min 30 s"), (600, "10 min"), (7500, "2 h 5 min")],
+    [
+        (-1, "0 s"),
+        (0.35, "0.35 s"),
+        (45.4, "45 s"),
+        (119.9, "2 min 00 s"),
+        (200, "3 min 20 s"),
+        (1050, "17 min 30 s"),
+        (7500, "2 h 05 min"),
+    ],
 )
 def test_durations(seconds: float, said: str) -> None:
     assert duration(seconds) == said

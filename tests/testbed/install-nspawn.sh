@@ -1,14 +1,4 @@
 #!/bin/sh
 # What the containers of the test bed need on this machine; run as root. Debian and Ubuntu.
 set -eu
-export DEBIAN_FRONTEND=noninteractive
-wanted="systemd-container mmdebstrap openssh-client iproute2 git"
-missing=""
-for package in $wanted; do
-    dpkg-query --show --showformat='${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' || missing="$missing $package"
-done
-if [ -n "$missing" ]; then
-    apt-get -o DPkg::Lock::Timeout=300 --quiet=2 update
-    # shellcheck disable=SC2086 # a list of words
-    apt-get -o DPkg::Lock::Timeout=300 --quiet=2 install --yes --no-install-recommends $missing
-fi
+exec "$(dirname "$0")/packages.sh" systemd-container mmdebstrap openssh-client iproute2 git

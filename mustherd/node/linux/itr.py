@@ -44,7 +44,23 @@ def _info(
     return ITR_DELAY.offer(values=values, low=low, high=high, names=names, settle_seconds=settle)
 
 
-class Ixgbe:
+class Plain:
+    """Any other driver that has rx-usecs: a number, with no adaptive mode. 1 us is not offered: 1 means adaptive."""
+
+    def info(self) -> KnobInfo:
+        return _info((OFF,), 2, 1022)
+
+    def read(self, found: Coalesce) -> int:
+        return _usecs(found)
+
+    def request(self, value: int) -> tuple[int | None, bool | None]:
+        return value, None
+
+    def lands_on(self, value: int) -> int:
+        return value
+
+
+class Ixgbe(Plain):
     """Intel 82599 and kin: adaptive is rx-usecs 1, up to 1022 us; the register has steps of 2 us.
 
     A driver may report the odd number that it was asked for; what the register holds is reported here. tx-usecs stays
@@ -57,14 +73,11 @@ class Ixgbe:
     def read(self, found: Coalesce) -> int:
         return self.lands_on(_usecs(found))
 
-    def request(self, value: int) -> tuple[int | None, bool | None]:
-        return value, None
-
     def lands_on(self, value: int) -> int:
         return value if value <= ADAPTIVE else value & ~1
 
 
-class E1000e:
+class E1000e(Plain):
     """Intel 82574 and kin, in hardware and emulated: 1 and 3 are dynamic, 4 is a mode of its own, 10..10000 us static.
 
     The driver keeps a rate, in interrupts per second with the lowest two bits cleared, and reports its inverse.
@@ -75,17 +88,11 @@ class E1000e:
         names = {3: "adaptive-conservative", 4: "balanced"}
         return _info((OFF, ADAPTIVE, 3, 4), 10, 10000, names)
 
-    def read(self, found: Coalesce) -> int:
-        return _usecs(found)
-
-    def request(self, value: int) -> tuple[int | None, bool | None]:
-        return value, None
-
     def lands_on(self, value: int) -> int:
         return value if value <= 4 else 1_000_000 // (1_000_000 // value & ~3)
 
 
-class Igb:
+class Igb(Plain):
     """Intel 82575 to I350: 1 and 3 are dynamic, 10..10000 us static.
 
     (drivers/net/ethernet/intel/igb/igb_ethtool.c, igb_set_coalesce.)
@@ -95,17 +102,8 @@ class Igb:
         names = {3: "adaptive-conservative"}
         return _info((OFF, ADAPTIVE, 3), 10, 10000, names)
 
-    def read(self, found: Coalesce) -> int:
-        return _usecs(found)
 
-    def request(self, value: int) -> tuple[int | None, bool | None]:
-        return value, None
-
-    def lands_on(self, value: int) -> int:
-        return value
-
-
-class Flagged:
+class Flagged(Plain):
     """A driver with ethtool's adaptive-rx flag: 1 sets the flag, any other value clears it.
 
     Neither range nor rounding can be asked for, so the range is ixgbe's; what the driver makes of a value shows when it
@@ -125,25 +123,6 @@ class Flagged:
 
     def request(self, value: int) -> tuple[int | None, bool | None]:
         return (None, True) if value == ADAPTIVE else (value, False)
-
-    def lands_on(self, value: int) -> int:
-        return value
-
-
-class Plain:
-    """Any other driver that has rx-usecs: a number, with no adaptive mode. 1 us is not offered: 1 means adaptive."""
-
-    def info(self) -> KnobInfo:
-        return _info((OFF,), 2, 1022)
-
-    def read(self, found: Coalesce) -> int:
-        return _usecs(found)
-
-    def request(self, value: int) -> tuple[int | None, bool | None]:
-        return value, None
-
-    def lands_on(self, value: int) -> int:
-        return value
 
 
 DIALECTS: dict[str, Dialect] = {"ixgbe": Ixgbe(), "ixgbevf": Ixgbe(), "e1000e": E1000e(), "igb": Igb()}
