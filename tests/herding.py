@@ -18,8 +18,9 @@ from mustherd.muster.journal import Journal
 from mustherd.muster.muster import Muster
 from mustherd.muster.pasture import Pasture
 from mustherd.shepherd.shepherd import Shepherd
-from mustherd.wire.endpoints import MusterEndpoint, Ports, ShepherdEndpoint
+from mustherd.wire.endpoints import MusterEndpoint, ShepherdEndpoint
 from mustherd.wire.keys import Keys
+from mustherd.wire.ports import Ports
 from tests.fakes import FakeNode
 
 RANGES = {"itr-delay": Range(values=(1,), low=2, high=400), "dvfs": Range(low=1200, high=2800)}

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from mustherd.node.intlog import COLUMNS
 from mustherd.rowlog.ledger import Booked, Ledger
-from mustherd.wire.endpoints import Ports
+from mustherd.wire.ports import Ports
 from tests.herding import SERVE, shepherd
 from tests.waiting import until
 

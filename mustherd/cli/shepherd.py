@@ -16,8 +16,9 @@ def run(
     ] = None,
     listen: Annotated[str, typer.Option(help="Address to listen on; beyond loopback only with --keys.")] = "127.0.0.1",
     ports: Annotated[
-        str, typer.Option(help="Ports of pulse, log, control and coordinate; 0: any free one.")
-    ] = "50051,50061,50071,50081",
+        str,
+        typer.Option(help="Ports of pulse, log, control and coordinate; 0: any free one."),
+    ] = "",
     keys: Annotated[Path | None, typer.Option(help="Key folder.")] = None,
     musters: Annotated[int, typer.Option(min=1, max=1024, help="How many musters an experiment waits for.")] = 1,
     parent: Annotated[int, typer.Option(help="End when this process, the parent, ends.", hidden=True)] = 0,
@@ -29,17 +30,15 @@ def run(
 
     from mustherd.daemon import StopSignals, end_with, log_to_stderr
     from mustherd.experiment.serve import serve
-    from mustherd.wire.endpoints import Ports
+    from mustherd.wire.ports import Ports
 
     if experiment is not None and logs is not None:
         raise typer.BadParameter("an experiment has its own folder for logs", param_hint="--logs")
     log_to_stderr(logging.DEBUG if verbose else logging.INFO)
     try:
-        four = [int(part) for part in ports.split(",")]
-        if len(four) != 4 or not all(0 <= port <= 65535 for port in four):
-            raise ValueError
-    except ValueError:
-        raise typer.BadParameter(f"{ports!r}: give four ports, 0..65535, separated by commas") from None
+        where = Ports.parse(ports) if ports else Ports()
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--ports") from None
     stop = threading.Event()
     signals = StopSignals(stop.set)
     if parent:
@@ -48,7 +47,7 @@ def run(
         experiment,
         logs_folder=logs,
         listen=listen,
-        ports=Ports(*four),
+        ports=where,
         keys_folder=keys,
         expected=musters,
         stop=stop,

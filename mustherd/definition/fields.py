@@ -33,8 +33,8 @@ MAX_QPS = 1e9
 MAX_LOADS = 32
 RATE_FORM = "a number above 0, up to 1e9; 600k is 600000"
 OBJECTIVES_FORM = "two metrics, as in [energy_joules, read_p99_us]"
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
-PLUGIN_PATTERN = r"^[a-z][a-z0-9_.-]{0,63}$"
+EXPERIMENT_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+PLUGIN_NAME = r"^[a-z][a-z0-9_.-]{0,63}$"
 
 
 def refused(check: Any) -> Any:

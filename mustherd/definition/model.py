@@ -22,10 +22,10 @@ from mustherd.definition.built import marked
 from mustherd.definition.digest import to_yaml
 from mustherd.definition.errors import refusal
 from mustherd.definition.fields import (
+    EXPERIMENT_NAME,
     MAX_TRIALS,
-    NAME_PATTERN,
     OBJECTIVES_FORM,
-    PLUGIN_PATTERN,
+    PLUGIN_NAME,
     BaselineSettings,
     Knobs,
     Limits,
@@ -163,7 +163,7 @@ class PolicyOptions(Section):
     name: str = key(
         "tune",
         "A policy's name: tune, follow, nop, or one that a package adds.",
-        pattern=PLUGIN_PATTERN,
+        pattern=PLUGIN_NAME,
         allowed="the name of an installed policy, in small letters",
     )
     options: Options = key(dict, "The policy's own options.", allowed="what the policy knows")
@@ -183,7 +183,7 @@ class Experiment(Section):
 
     name: str = key(
         ..., "What the experiment is called; its folder is named after it.",
-        allowed="up to 64 letters, digits, `-`, `_` and `.`, beginning with a letter or digit", pattern=NAME_PATTERN,
+        allowed="up to 64 letters, digits, `-`, `_` and `.`, beginning with a letter or digit", pattern=EXPERIMENT_NAME,
     )  # fmt: skip
     herd: Herd = key(..., "The nodes.")
     workload: Workload = key(..., "The load that every trial offers.")
@@ -214,7 +214,7 @@ class Experiment(Section):
     budget: Budget = key(Budget, "What may be spent.")
     policy: Annotated[
         PolicyOptions,
-        BeforeValidator(_policy, json_schema_input_type=Annotated[str, Field(pattern=PLUGIN_PATTERN)] | PolicyOptions),
+        BeforeValidator(_policy, json_schema_input_type=Annotated[str, Field(pattern=PLUGIN_NAME)] | PolicyOptions),
     ] = key(PolicyOptions, "What the shepherd does with the herd: a name, or {name, options}.")
 
     _source: Source = PrivateAttr(default_factory=Source)

@@ -1,6 +1,5 @@
 """A herd on this machine: one shepherd and its musters, as processes of their own on loopback."""
 
-import dataclasses
 import json
 import os
 import signal
@@ -21,7 +20,7 @@ from mustherd.load.registry import server_kind
 from mustherd.load.server import local_options
 from mustherd.node.twin.faults import MAX_SEED
 from mustherd.plugins import SERVERS, plugin
-from mustherd.wire.endpoints import Ports
+from mustherd.wire.ports import Ports
 
 if TYPE_CHECKING:
     from mustherd.definition import Experiment
@@ -121,7 +120,7 @@ class LocalHerd:
         address.unlink(missing_ok=True)
         command = ["shepherd", "run", "--experiment", str(self.folder), "--musters", str(musters)]
         ports = INVENTORYS_PORTS if self._experiment.herd.inventory else FREE_PORTS
-        command += ["--listen", self._operator.listen, "--ports", ",".join(map(str, dataclasses.astuple(ports)))]
+        command += ["--listen", self._operator.listen, "--ports", str(ports)]
         if self._operator.keys is not None:
             command += ["--keys", str(self._operator.keys)]
         self._shepherd = self._spawn("shepherd", "mustherd", command)
@@ -220,7 +219,7 @@ def muster_toml(name: str, home: Path, where: dict[str, int | str], experiment: 
         "muster": name,
         "shepherd": where["host"],
         "state": str(home / "state"),
-        "ports": {channel: where[channel] for channel in ("pulse", "log", "control", "coordinate")},
+        "ports": {channel: where[channel] for channel in Ports.__struct_fields__},
         # Nothing on this machine but what the experiment itself started is at stake: whatever is offered may be set.
         "ranges": {key.partition("@")[0]: {"low": 0, "high": 2**31} for key in experiment.knobs},
     }

@@ -5,12 +5,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from mustherd import files
 from mustherd.shepherd.operate import ask_at
 from mustherd.store.errors import StoreError
 from mustherd.store.store import Store
-from mustherd.wire.endpoints import Ports
 from mustherd.wire.messages import MusterView, Status, StatusAsk, StopAsk
+from mustherd.wire.ports import Ports
 
 ADDRESS = "shepherd.json"
 """In an experiment's folder, while its shepherd runs: where it listens and its pid."""
@@ -18,14 +20,7 @@ ADDRESS = "shepherd.json"
 
 def announce(folder: Path, host: str, ports: Ports) -> Path:
     """Say in the experiment's folder where its shepherd listens; gives the file, which goes when it ends."""
-    told = {
-        "pid": os.getpid(),
-        "host": host,
-        "pulse": ports.pulse,
-        "log": ports.log,
-        "control": ports.control,
-        "coordinate": ports.coordinate,
-    }
+    told = {"pid": os.getpid(), "host": host, **msgspec.structs.asdict(ports)}
     files.replace(folder / ADDRESS, json.dumps(told))
     return folder / ADDRESS
 

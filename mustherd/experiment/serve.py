@@ -16,8 +16,9 @@ from mustherd.rowlog.allocator import keep_pages
 from mustherd.rowlog.writer import LogWriter
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.store.store import DEFINITION, Store
-from mustherd.wire.endpoints import Ports, ShepherdEndpoint
+from mustherd.wire.endpoints import ShepherdEndpoint
 from mustherd.wire.keys import for_shepherd
+from mustherd.wire.ports import Ports
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ def _serve(
         shepherd.start()
         stack.callback(shepherd.stop)
         bound = end.ports
-        log.info("listening on %s, ports %s", listen, (bound.pulse, bound.log, bound.control, bound.coordinate))
+        log.info("listening on %s, ports %s", listen, bound)
         if store is None or logs is None:
             while not stop.wait(1.0):
                 # Nobody drives this herd: what happens in it is only logged.

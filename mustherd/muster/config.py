@@ -11,8 +11,8 @@ import msgspec
 from mustherd.errors import UserError
 from mustherd.herd.timing import LEASE_S
 from mustherd.terms import MAX_VALUE, KnobInfo
-from mustherd.wire.endpoints import Ports
-from mustherd.wire.messages import NAME_PATTERN
+from mustherd.wire.messages import Name
+from mustherd.wire.ports import Ports
 
 KnobValue = Annotated[int, msgspec.Meta(ge=0, le=MAX_VALUE)]
 
@@ -41,19 +41,6 @@ class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-class PortsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The shepherd's ports."""
-
-    pulse: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 50051
-    log: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 50061
-    control: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 50071
-    coordinate: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 50081
-
-    def ports(self) -> Ports:
-        """As the wire wants them."""
-        return Ports(self.pulse, self.log, self.control, self.coordinate)
-
-
 class LogsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What becomes of the node's text streams (intlog's and the like)."""
 
@@ -76,14 +63,15 @@ class LogsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The file's content."""
 
-    muster: Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
+    muster: Name
     shepherd: str = "127.0.0.1"
-    ports: PortsTable = PortsTable()
+    ports: Ports = Ports()
+    """The shepherd's; 0 is none to connect to."""
     keys: str = ""
     """Key folder; needed for any shepherd beyond loopback."""
     state: str
     """Folder for the journal of original values; must survive a crash."""
-    groups: tuple[Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)], ...] = ()
+    groups: tuple[Name, ...] = ()
     lease_s: Annotated[float, msgspec.Meta(ge=1.0, le=600.0)] = LEASE_S
     ranges: dict[str, Range] = {}
     """Knob name to what may be set; a knob that isn't named is never touched."""
@@ -109,7 +97,7 @@ def load(path: Path) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot read the muster's configuration: {error}") from None
     try:
-        return _converted(tomllib.loads(text))
+        config = _converted(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
     except msgspec.ValidationError as error:
@@ -117,3 +105,7 @@ def load(path: Path) -> Config:
         what, _, where = str(error).partition(" - at ")
         key = re.sub(r"^\$\.?", "", where.strip("`")) or "top level"
         raise ConfigError(f"{path}: {key}: {what}") from None
+    for name, port in msgspec.structs.asdict(config.ports).items():
+        if port < 1:
+            raise ConfigError(f"{path}: ports.{name}: {port} is no port to connect to: expected >= 1")
+    return config

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from mustherd.errors import UserError
-from mustherd.wire.endpoints import OperatorEndpoint, Ports
+from mustherd.wire.endpoints import OperatorEndpoint
 from mustherd.wire.keys import for_member
 from mustherd.wire.messages import Done, KnobsAsk, LogAsk, MusterView, Refused, Status, StatusAsk, StopAsk
+from mustherd.wire.ports import Ports
 
 LOCAL = "127.0.0.1"
 

@@ -17,6 +17,7 @@ from mustherd.terms import MAX_VALUE
 from mustherd.wire import codec
 from mustherd.wire import messages as m
 from mustherd.wire.keys import Keys, require_for
+from mustherd.wire.ports import Ports
 from mustherd.wire.sockets import (
     SEND_QUEUE_MESSAGES,
     Wake,
@@ -34,7 +35,7 @@ from mustherd.wire.sockets import (
 if TYPE_CHECKING:
     from zmq.auth.thread import ThreadAuthenticator
 
-__all__ = ["MusterEndpoint", "OperatorEndpoint", "Ports", "Received", "ShepherdEndpoint", "WireError", "new_session"]
+__all__ = ["MusterEndpoint", "OperatorEndpoint", "Received", "ShepherdEndpoint", "WireError", "new_session"]
 
 log = logging.getLogger(__name__)
 
@@ -47,16 +48,6 @@ NOTHING = memoryview(b"")
 
 LOG_QUEUE_BLOCKS = 128
 """Blocks of one muster that wait for the shepherd at most; an honest one has no more than its credit under way."""
-
-
-@dataclass(frozen=True)
-class Ports:
-    """The shepherd's four ports; 0 lets the system choose."""
-
-    pulse: int = 50051
-    log: int = 50061
-    control: int = 50071
-    coordinate: int = 50081
 
 
 @dataclass(frozen=True)

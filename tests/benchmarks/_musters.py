@@ -14,8 +14,9 @@ import zmq
 from mustherd.muster.config import Config, Range
 from mustherd.muster.muster import Muster
 from mustherd.muster.pasture import Pasture
-from mustherd.wire.endpoints import MusterEndpoint, Ports
+from mustherd.wire.endpoints import MusterEndpoint
 from mustherd.wire.keys import for_member
+from mustherd.wire.ports import Ports
 from tests.fakes import FakeNode, MemoryJournal
 
 ALL_EVERY_S = 0.05

@@ -14,7 +14,8 @@ from pathlib import Path
 import psutil
 
 from mustherd.shepherd.shepherd import Shepherd
-from mustherd.wire.endpoints import Ports, ShepherdEndpoint
+from mustherd.wire.endpoints import ShepherdEndpoint
+from mustherd.wire.ports import Ports
 
 SECONDS = 20.0
 PATIENCE_S = 30.0

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from mustherd.muster.config import Config, ConfigError, Range, load
 from mustherd.terms import KnobInfo
-from mustherd.wire.endpoints import Ports
+from mustherd.wire.ports import Ports
 
 GOOD = 'muster = "muster-1"\nstate = "/var/lib/mustherd"\n'
 
@@ -20,7 +20,7 @@ def written(tmp_path: Path, text: str) -> Path:
 def test_the_least_that_is_needed(tmp_path: Path) -> None:
     config = load(written(tmp_path, GOOD))
     assert config == Config(muster="muster-1", state="/var/lib/mustherd")
-    assert config.ports.ports() == Ports()
+    assert config.ports == Ports()
     assert config.ranges == {}
 
 
@@ -31,7 +31,7 @@ def test_everything(tmp_path: Path) -> None:
         "[twin]\nspeed = 10\n"
     )
     config = load(written(tmp_path, text))
-    assert config.ports.ports() == Ports(pulse=1)
+    assert config.ports == Ports(pulse=1)
     assert config.ranges == {"dvfs": Range(low=1200, high=2600), "itr-delay": Range(values=(1, 2))}
     assert config.nodes == {"twin": {"speed": 10}}
 

@@ -13,7 +13,7 @@ from mustherd.rowlog.parse import ODD, ORDER
 from mustherd.rowlog.writer import LogWriter
 from mustherd.wire import codec
 from mustherd.wire import messages as m
-from mustherd.wire.endpoints import Ports
+from mustherd.wire.ports import Ports
 
 PATIENCE_S = 20.0
 ROWS = b"0 1\n1 2\n2 3\n"

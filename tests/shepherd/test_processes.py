@@ -13,8 +13,8 @@ from mustherd.herd.timing import LEASE_S
 from mustherd.shepherd.events import HerdError, PresenceChanged
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.terms import Setting
-from mustherd.wire.endpoints import Ports
 from mustherd.wire.messages import MusterView
+from mustherd.wire.ports import Ports
 from tests.herding import PATIENCE_S, MusterProcess, shepherd
 from tests.typed import some
 from tests.waiting import until

@@ -20,13 +20,13 @@ from mustherd.wire.endpoints import (
     CREDITS_AT_MOST,
     MusterEndpoint,
     OperatorEndpoint,
-    Ports,
     Received,
     ShepherdEndpoint,
     WireError,
     new_session,
 )
 from mustherd.wire.keys import Keys, KeysError
+from mustherd.wire.ports import Ports
 from tests.herding import ANY, shepherd
 from tests.typed import a
 from tests.waiting import until

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from mustherd.wire import keys
-from mustherd.wire.endpoints import MusterEndpoint, OperatorEndpoint, Ports, ShepherdEndpoint
+from mustherd.wire.endpoints import MusterEndpoint, OperatorEndpoint, ShepherdEndpoint
 from mustherd.wire.keys import KeysError
+from mustherd.wire.ports import Ports
 
 
 def test_pairs_are_made_once_private_and_accepted(tmp_path: Path) -> None:
