@@ -13,10 +13,13 @@ from mustherd.definition.workload import MEMCACHED, MUTILATE
 from mustherd.goal import GUARD
 from mustherd.load.curve import CurveError
 from mustherd.load.mutilate.command import MutilateOptions
+from mustherd.load.registry import server_kind
+from mustherd.load.server import WorkerKind
 from mustherd.node.server import knobs as server
 from mustherd.node.twin.faults import KNOBS
 from mustherd.node.twin.model import PRESETS
 from mustherd.node.twin.profiles import profile
+from mustherd.plugins import SERVERS, lacking, plugin
 from mustherd.terms import KnobInfo
 
 if TYPE_CHECKING:
@@ -45,8 +48,15 @@ def broken(experiment: Experiment) -> list[Finding]:
         found += _simulated_load(experiment)
         found += offered(experiment, profile(experiment.herd.simulated.profile).knobs)
     if experiment.herd.local is not None:
-        found += offered(experiment, server.offers(len(experiment.herd.local.server_cores) or MOST_CORES))
+        found += offered(experiment, _local_knobs(experiment, len(experiment.herd.local.server_cores) or MOST_CORES))
     return found
+
+
+def _local_knobs(experiment: Experiment, cores: int) -> list[KnobInfo]:
+    """What a local herd's node offers, which has worker threads where its server's kind has."""
+    kind = server_kind(plugin(SERVERS, experiment.workload.server_name))
+    has_workers = not lacking(kind, WorkerKind)
+    return [info for info in server.offers(cores) if has_workers or info.name != server.ServerThreads.kind.name]
 
 
 def offered(experiment: Experiment, infos: Sequence[KnobInfo]) -> list[Finding]:

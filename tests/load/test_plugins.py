@@ -347,6 +347,14 @@ def test_a_check_that_breaks_is_the_package_s_fault() -> None:
         check_load(defined("server: tap", "generator: {name: drip, options: {depth: 42}}"))
 
 
+def test_a_server_without_worker_threads_has_no_knob_for_them() -> None:
+    text = DEFINITION.format(workload="  server: tap\n", herd="local: {}", ratio=0)
+    with pytest.raises(DefinitionError, match=r"unknown knob 'memcached-threads'; allowed: busy-poll") as caught:
+        loads(text.replace("server-cores", "memcached-threads"), "test.yml")
+    assert caught.value.key == "knobs.memcached-threads"
+    assert loads(text.replace("server-cores", "memcached-threads").replace("server: tap", "preset: usr"), "test.yml")
+
+
 def test_an_unknown_one_is_a_mistake_of_the_user() -> None:
     assert UnknownPluginError.exit_code == 2
     assert PluginError.exit_code == 3

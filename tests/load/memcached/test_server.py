@@ -121,6 +121,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.memcached
+@pytest.mark.process
 def test_it_ends_with_its_owner_however_that_ends() -> None:
     owner = subprocess.run([sys.executable, "-c", OWNER], capture_output=True, text=True, timeout=30, check=False)
     assert owner.returncode == -signal.SIGKILL

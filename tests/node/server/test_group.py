@@ -115,6 +115,7 @@ def test_without_control_groups(tmp_path: Path) -> None:
 
 
 @pytest.mark.memcached  # needs root, as the target that runs these does
+@pytest.mark.process
 def test_a_real_group_bounds_a_real_process() -> None:
     group = CpuGroup(f"mustherd-test-{os.getpid()}")
     process = subprocess.Popen([sys.executable, "-c", "while True: pass"])

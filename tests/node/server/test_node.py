@@ -22,7 +22,7 @@ from mustherd.testing.node import NodeContract
 from mustherd.wire.messages import Measure
 from tests.typed import some
 
-pytestmark = pytest.mark.memcached
+pytestmark = [pytest.mark.memcached, pytest.mark.process]
 
 TABLE = {"memcached": {"threads": 2, "port": 0}, "generator": {"connections": 4, "records": 500}}
 
