@@ -123,6 +123,7 @@ class Reason(StrEnum):
     SHEPHERD_ERROR = ("shepherd-error", Fault.SHEPHERD, True, "The shepherd broke on the request: a bug.")
     SHEPHERD_STOPPED = ("shepherd-stopped", Fault.SHEPHERD, True, "The shepherd has stopped and answers nobody.")
     RUN_ENDED = ("run-ended", Fault.OPERATOR, True, "The run was stopped, or ended, before the trial did.")
+    BUDGET_SPENT = ("budget-spent", Fault.OPERATOR, False, "The budget was used up before the trial was begun.")
     DECISION_SUPERSEDED = (
         "decision-superseded", Fault.OPERATOR, True, "A newer decision for the muster took the trial's place.",
     )  # fmt: skip

@@ -65,6 +65,18 @@ class Trial(msgspec.Struct, kw_only=True):
         return 0.0 if self.load is None else self.load.qps
 
 
+def next_attempt(trial: Trial, queued_at: float = 0.0) -> Trial:
+    """The attempt that follows `trial`, made anew: nothing measured in the one that is over can leak into it."""
+    return Trial(
+        number=trial.number,
+        attempt=trial.attempt + 1,
+        kind=trial.kind,
+        settings=trial.settings,
+        load=trial.load,
+        queued_at=queued_at,
+    )
+
+
 def label_of(number: int, attempt: int) -> str:
     """What a trial's log rows belong to."""
     return f"{number:04d}-{attempt}"

@@ -12,8 +12,6 @@ ROOT = Path(__file__).parents[1]
 MODULE_LINES, CLASS_LINES = 450, 250
 
 LARGER = {
-    "mustherd/experiment/loop.py": "the trial loop, until it is a shell around a pure scheduler",
-    "mustherd/experiment/loop.py Conductor": "the same",
     "roles/common/files/mustherd_node.py": "one file, since it is copied to bare nodes",
     "tests/benchmarks/learning.py": "one benchmark, whose parts share their cases",
 }

@@ -1,31 +1,21 @@
-"""The confirmation as the store has it: what the repeats so far say, and which of them are to run next.
+"""The confirmation at one load: which repeats are to run next, and what those so far say.
 
-Everything is worked out anew from the trials each time, so that a resumed experiment goes on with the very repeat at
-which it was stopped.
+`Rounds` is kept up with each repeat, while the experiment runs; made anew from the same trials it stands at the very
+repeat at which it was.
 """
 
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-
-import msgspec
+from dataclasses import dataclass
 
 from mustherd.goal import Goal, keeps
 from mustherd.learn.base import Settings
 from mustherd.learn.confirmation import Confirmation, Repeat
+from mustherd.reasons import Reason
 from mustherd.trial import Trial, TrialKind, TrialState
 
 Key = tuple[tuple[str, int], ...]
-
-
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a confirmation stands."""
-
-    confirmation: Confirmation
-    due: tuple[Settings, ...]
-    """Settings of the present round that nobody has begun to repeat; {}: the node as it was found."""
-    failed: int
-    """Repeats that were given up."""
 
 
 def key_of(settings: dict[str, int]) -> Key:
@@ -79,23 +69,102 @@ def candidates(trials: Sequence[Trial], goal: Goal) -> list[Settings]:
     return [settings for _, settings in sorted(found, key=lambda item: item[0])]
 
 
-def standing(trials: Sequence[Trial], goal: Goal, order: Sequence[Settings] | None = None) -> Standing:
-    """Where the confirmation of one load's `trials` stands; `order`: the candidates, if not as `candidates` says."""
-    default = default_settings(trials)
-    order = candidates(trials, goal) if order is None else order
-    confirmation = Confirmation(goal, order, default=default)
+@dataclass
+class _Place:
+    """A setting of the present round, and its repeat once that has begun."""
+
+    settings: Settings
+    trial: Trial | None = None
+
+
+class Rounds:
+    """The confirmation at one load, round by round. Pure.
+
+    A round is over when each of its settings was measured or given up; what was measured then says which settings the
+    next one has.
+    """
+
+    def __init__(self, goal: Goal, order: Sequence[Settings], *, default: Settings | None) -> None:
+        """`order`: the candidates, the best first; `default`: the baseline's settings, repeated beside them."""
+        self.confirmation = Confirmation(goal, order, default=default)
+        self.failed = 0
+        """Repeats that were given up."""
+        self._asked = goal.repeats > 0
+        self._needed = goal.metrics
+        self._spare: dict[Key, list[Trial]] = {}
+        """Repeats that no round so far has a place for."""
+        self._places: list[_Place] = []
+        self._begin()
+
+    @property
+    def due(self) -> tuple[Settings, ...]:
+        """Settings of the present round that nobody has begun to repeat; {}: the node as it was found."""
+        return tuple(place.settings for place in self._places if place.trial is None)
+
+    def begun(self, trial: Trial) -> None:
+        """A repeat was queued. One that is told when it is under way or over already counts as it is."""
+        self.failed += _given_up(trial)
+        free = next((p for p in self._places if p.trial is None and key_of(p.settings) == key_of(trial.settings)), None)
+        if free is None:
+            self._spare.setdefault(key_of(trial.settings), []).append(trial)
+            return
+        free.trial = trial
+        self._go_on()
+
+    def ended(self, trial: Trial) -> None:
+        """A repeat that had begun finished or was given up."""
+        self.failed += _given_up(trial)
+        for place in self._places:
+            if place.trial is not None and place.trial.number == trial.number:
+                place.trial = trial
+        for spare in self._spare.values():
+            spare[:] = [trial if t.number == trial.number else t for t in spare]
+        self._go_on()
+
+    def so_far(self) -> Confirmation:
+        """The confirmation with what the present round has measured; for a verdict, as no round can follow then."""
+        repeats = self._repeats()
+        if repeats:
+            self.confirmation.add(repeats)
+            self._places = []
+        return self.confirmation
+
+    def _go_on(self) -> None:
+        while self._places and all(p.trial is not None and p.trial.state in _SETTLED for p in self._places):
+            self.confirmation.add(self._repeats())
+            self._begin()
+
+    def _begin(self) -> None:
+        points = self.confirmation.round() if self._asked else []
+        self._places = [_Place(point) for point in points]
+        for place in self._places:
+            if spare := self._spare.get(key_of(place.settings)):
+                place.trial = spare.pop(0)
+
+    def _repeats(self) -> list[Repeat]:
+        measured = finished((p.trial for p in self._places if p.trial is not None), *self._needed)
+        return [Repeat(point=dict(t.settings), metrics=t.metrics, where=t.muster) for t in measured]
+
+
+_SETTLED = (TrialState.FINISHED, TrialState.FAILED)
+
+
+def _given_up(trial: Trial) -> bool:
+    return trial.state is TrialState.FAILED and trial.reason != Reason.BUDGET_SPENT
+
+
+def rounds_of(
+    trials: Sequence[Trial], goal: Goal, order: Sequence[Settings] | None = None, default: Settings | None = None
+) -> Rounds:
+    """Where the confirmation of one load's `trials` stands.
+
+    `order`: the candidates, if not as `candidates` says; `default`: the baseline's settings, if not those of its
+    trials.
+    """
+    if default is None:
+        default = default_settings(trials)
+    rounds = Rounds(goal, candidates(trials, goal) if order is None else order, default=default)
     last = {t.number: t for t in sorted(trials, key=lambda t: t.attempt) if t.kind is TrialKind.CONFIRM}
-    waiting: dict[Key, list[Trial]] = by_settings(last[number] for number in sorted(last))
-    failed = sum(t.state is TrialState.FAILED for t in last.values())
-    while goal.repeats and (points := confirmation.round()):
-        due = [p for p in points if not waiting.get(key_of(p))]
-        round_ = [waiting[key_of(p)].pop(0) for p in points if waiting.get(key_of(p))]
-        over = not due and all(t.state in (TrialState.FINISHED, TrialState.FAILED) for t in round_)
-        repeats = [
-            Repeat(point=dict(t.settings), metrics=t.metrics, where=t.muster) for t in finished(round_, *goal.metrics)
-        ]
-        if over or repeats:
-            confirmation.add(repeats)
-        if not over:
-            return Standing(confirmation=confirmation, due=tuple(due), failed=failed)
-    return Standing(confirmation=confirmation, due=(), failed=failed)
+    for number in sorted(last):
+        rounds.begun(last[number])
+    return rounds

@@ -9,7 +9,7 @@ from pathlib import Path
 from mustherd.definition import loads
 from mustherd.errors import UserError
 from mustherd.experiment.external_load import outside_load
-from mustherd.experiment.loop import Conductor
+from mustherd.experiment.loop import TrialLoop
 from mustherd.experiment.running import announce
 from mustherd.load import placement
 from mustherd.rowlog.allocator import keep_pages
@@ -109,5 +109,5 @@ def _serve(
         outside = outside_load(experiment.workload, placement.read(store.folder))
         if outside is not None:
             stack.callback(outside.leave)
-        conductor = Conductor(store, experiment, shepherd, logs, expected=expected, stop=stop, outside=outside)
-        return int(conductor.run())
+        loop = TrialLoop(store, experiment, shepherd, logs, expected=expected, stop=stop, outside=outside)
+        return int(loop.run())

@@ -1,10 +1,10 @@
 """One trial on one muster: decide, read back, settle, measure, gate."""
 
+import threading
 import time
 import zlib
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
@@ -39,11 +39,8 @@ _NOT_TAKEN = {"refused": Reason.DECISION_REFUSED, "failed": Reason.DECISION_FAIL
 """How a node did not take a decision."""
 
 
-@dataclass(frozen=True)
-class Ended:
-    """A trial that has ended."""
-
-    trial: Trial
+class _StoppedError(Exception):
+    """The run is over."""
 
 
 class TrialRunner:
@@ -59,32 +56,39 @@ class TrialRunner:
         self._shepherd = shepherd
         self._logs = logs
         self._speed = experiment.herd.simulated.speed if experiment.herd.simulated else 1.0
+        self._over = threading.Event()
 
-    def run(self, trial: Trial, muster: str) -> Ended:
+    def run(self, trial: Trial, muster: str) -> Trial:
         """Run a started trial to its end. Never raises for what a herd can do wrong: the trial says it."""
         try:
             view = self._shepherd.musters()[muster]
             return self._run(trial, view)
         except KeyError as error:
-            return Ended(_broken(trial, Reason.UNKNOWN_KNOB, f"muster {muster} offers no knob {error}"))
+            return _broken(trial, Reason.UNKNOWN_KNOB, f"muster {muster} offers no knob {error}")
         except HerdError as error:
-            return Ended(_broken(trial, error.reason, str(error)))
+            return _broken(trial, error.reason, str(error))
         except LoadError as error:
-            return Ended(_broken(trial, error.reason, error.message))
+            return _broken(trial, error.reason, error.message)
         except FutureTimeoutError:
-            return Ended(_broken(trial, Reason.NO_ANSWER, f"muster {muster} gave no answer in time"))
-        except CancelledError:
-            return Ended(_broken(trial, Reason.RUN_ENDED, "the experiment was stopped"))
+            return _broken(trial, Reason.NO_ANSWER, f"muster {muster} gave no answer in time")
+        except _StoppedError:
+            return _broken(trial, Reason.RUN_ENDED, "the experiment was stopped")
 
-    def _run(self, trial: Trial, view: MusterView) -> Ended:
+    def stop(self) -> None:
+        """Begin nothing more: a trial that has not opened its window ends at its next step."""
+        self._over.set()
+
+    def _run(self, trial: Trial, view: MusterView) -> Trial:
+        self._check()
         settings = settings_of(trial.settings, view.knobs)
         load = self._experiment.workload
         applied = self._shepherd.decide(view.name, settings).result(DECISION_WAIT_S)
         if applied.outcome in _NOT_TAKEN:
             trial = msgspec.structs.replace(trial, readings=applied.readings)
-            return Ended(_broken(trial, _NOT_TAKEN[applied.outcome], applied.detail))
+            return _broken(trial, _NOT_TAKEN[applied.outcome], applied.detail)
         moved = [k.settle_seconds for k in view.knobs if any((s.sheep, s.knob) == (k.sheep, k.name) for s in settings)]
         settle_s = max([load.settle_seconds, *(moved or [k.settle_seconds for k in view.knobs])])
+        self._check()
         measured = self._measure(trial, view, settle_s)
         complete = self._logs.flush(view.name, measured.spool, measured.last_block, LOG_WAIT_S)
         if complete and measured.last_block:
@@ -115,8 +119,8 @@ class TrialRunner:
             log_complete=complete,
         ) or self._missing(trial)
         if fired is not None:
-            return Ended(_broken(trial, fired.reason, fired.detail))
-        return Ended(msgspec.structs.replace(trial, state=TrialState.FINISHED, ended_at=time.time()))
+            return _broken(trial, fired.reason, fired.detail)
+        return msgspec.structs.replace(trial, state=TrialState.FINISHED, ended_at=time.time())
 
     def _measure(self, trial: Trial, view: MusterView, settle_s: float) -> Measured:
         load = self._experiment.workload
@@ -142,6 +146,10 @@ class TrialRunner:
         )
         node_seconds = settle_s + load.ramp_seconds + load.window_seconds
         return measuring.result(node_seconds / self._speed * 2 + SLACK_S)
+
+    def _check(self) -> None:
+        if self._over.is_set():
+            raise _StoppedError
 
     def _with_losses(self, measured: Measured, trial: Trial, muster: str) -> Measured:
         """What the muster counts, or where the rows themselves show more, that."""

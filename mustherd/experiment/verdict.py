@@ -33,7 +33,7 @@ from mustherd.experiment.repeats import (
     finished,
     key_of,
     means,
-    standing,
+    rounds_of,
 )
 from mustherd.goal import Goal, Objective, keeps
 from mustherd.learn.base import Settings
@@ -49,7 +49,7 @@ Order = Mapping[float, Sequence[Settings]]
 ORDER = "candidates"
 """The kind of the event that holds them."""
 SEARCH_OVER = "search-over"
-"""The kind of the event that says why the search ended."""
+"""The kind of the event that says why the search ended: `why`, a code, and `text`, the end of a sentence."""
 
 WORST: tuple[Word, ...] = ("not met", "not certain", "met")
 
@@ -205,7 +205,7 @@ class _Decision:
         self.baseline = [t for t in self.finished if t.kind is TrialKind.BASELINE]
         self.beside = [t for t in self.finished if t.kind is TrialKind.CONFIRM and key_of(t.settings) == self.default]
         self.order = list(order) if order is not None else candidates(trials, goal)
-        self.confirmation = standing(trials, goal, self.order).confirmation
+        self.confirmation = rounds_of(trials, goal, self.order).so_far()
         self.outcome = self.confirmation.outcome()
 
     def verdict(self) -> Verdict:
@@ -430,8 +430,8 @@ def knobs_known(store: Store) -> tuple[KnobInfo, ...]:
 
 def order_of(store: Store) -> dict[float, list[Settings]]:
     """The candidates by load, the best first, as they were ranked when the search ended; {} before that."""
-    ranked = [event.data for event in store.events() if event.kind == ORDER]
-    rows: list[dict[str, Any]] = ranked[-1]["loads"] if ranked else []
+    ranked = store.last_event(ORDER)
+    rows: list[dict[str, Any]] = ranked.data["loads"] if ranked else []
     return {float(row["qps"]): [dict(settings) for settings in row["settings"]] for row in rows}
 
 
@@ -439,5 +439,5 @@ def verdict_of(store: Store, goal: Goal | None = None) -> Verdict:
     """What an experiment's trials say so far, with why its search ended."""
     goal = goal or store.experiment().goal
     found = decide(store.trials(), goal, knobs_known(store), order_of(store))
-    ended = [event.text.partition(": ")[2] for event in store.events() if event.kind == SEARCH_OVER]
-    return msgspec.structs.replace(found, search_ended=ended[-1] if ended else "")
+    ended = store.last_event(SEARCH_OVER)
+    return msgspec.structs.replace(found, search_ended=ended.data["text"] if ended else "")

@@ -28,6 +28,13 @@ class Journal(OpenDatabase):
             for row in self._read("SELECT id, at, kind, text, data FROM event WHERE id > ? ORDER BY id", (since_id,))
         ]
 
+    def last_event(self, kind: str) -> Event | None:
+        """The newest event of a kind; None where there is none."""
+        found = self._read(
+            "SELECT id, at, kind, text, data FROM event WHERE kind = ? ORDER BY id DESC LIMIT 1", (kind,)
+        )
+        return records.event(found[0]) if found else None
+
     def set_muster(
         self,
         name: str,

@@ -63,6 +63,12 @@ def _from_2(database: sqlite3.Connection) -> None:
         "UPDATE trial SET reason = iif(detail = ?, ?, ?) WHERE reason = 'interrupted'",
         (_DIED, Reason.SHEPHERD_DIED, Reason.WINDOW_DROPPED),
     )
+    # Why the search ended was the end of a sentence.
+    database.execute(
+        "UPDATE event SET data = json_object('why', iif(text LIKE '% minutes is used up%', 'budget-minutes',"
+        " iif(text LIKE '% J is used up%', 'budget-joules', iif(text LIKE '%: every planned trial has run', 'trials',"
+        " 'policy'))), 'text', substr(text, instr(text, ': ') + 2)) WHERE kind = 'search-over'"
+    )
     for name, facts in database.execute("SELECT name, facts FROM muster WHERE facts != '{}'").fetchall():
         typed = msgspec.json.encode(facts_of_2(facts)).decode()
         database.execute("UPDATE muster SET facts = ? WHERE name = ?", (typed, name))

@@ -8,7 +8,7 @@ from mustherd.reasons import Reason
 from mustherd.store import records
 from mustherd.store.errors import StoreError
 from mustherd.store.opened import OpenDatabase
-from mustherd.trial import Trial, TrialKind, TrialState
+from mustherd.trial import Trial, TrialKind, TrialState, next_attempt
 
 
 class TrialTable(OpenDatabase):
@@ -100,10 +100,6 @@ class TrialTable(OpenDatabase):
             raise StoreError(f"{self.folder} has no trial {number}" + (f"-{attempt}" if attempt else ""))
         return records.trial(found[0])
 
-    def queued(self) -> list[Trial]:
-        """What is to be run, in order of number."""
-        return self.trials(state=TrialState.QUEUED)
-
     def counts(self, kind: TrialKind | None = None) -> dict[str, int]:
         """Attempts by state, every state named."""
         found = dict(
@@ -117,11 +113,6 @@ class TrialTable(OpenDatabase):
         """The state of every attempt by number and attempt: cheap, for whoever looks what has changed."""
         found = self._read("SELECT number, attempt, state FROM trial")
         return {(number, attempt): TrialState(state) for number, attempt, state in found}
-
-    def next_number(self) -> int:
-        """The number of the next new trial: 1 at first."""
-        [[last]] = self._read("SELECT coalesce(max(number), 0) FROM trial")
-        return int(last) + 1
 
 
 def _insert(database: sqlite3.Connection, trial: Trial) -> None:
@@ -143,14 +134,6 @@ def _insert(database: sqlite3.Connection, trial: Trial) -> None:
 
 
 def _next_attempt(database: sqlite3.Connection, trial: Trial, now: float) -> Trial:
-    # Made anew, so that nothing measured in the attempt that is over can leak into the next one.
-    again = Trial(
-        number=trial.number,
-        attempt=trial.attempt + 1,
-        kind=trial.kind,
-        settings=trial.settings,
-        load=trial.load,
-        queued_at=now,
-    )
+    again = next_attempt(trial, now)
     _insert(database, again)
     return again

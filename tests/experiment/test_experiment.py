@@ -106,8 +106,12 @@ def test_a_muster_that_falls_silent_is_noticed_and_the_rest_goes_on(tmp_path: Pa
     hit_at = time.time()
     running.kill(muster, how)
     until(lambda: "muster-missing" in events(run.folder))
-    with Store.open(run.folder, read_only=True) as store:
-        spoilt = [t for t in store.trials(state=TrialState.INVALID) if t.reason == "muster-missing"]
+
+    def spoilt_trials() -> list[Trial]:
+        with Store.open(run.folder, read_only=True) as store:
+            return [t for t in store.trials(state=TrialState.INVALID) if t.reason == "muster-missing"]
+
+    spoilt = until(spoilt_trials)
     assert [t.muster for t in spoilt] == ["muster-1"]
     assert spoilt[0].ended_at - hit_at < 1.5
     if how is signal.SIGSTOP:

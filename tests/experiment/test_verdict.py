@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from mustherd.experiment import wording
-from mustherd.experiment.repeats import candidates, standing
+from mustherd.experiment.repeats import candidates, rounds_of
 from mustherd.experiment.verdict import Verdict, decide
 from mustherd.goal import Constraint, Goal
 from mustherd.report.json import summary
@@ -124,7 +124,7 @@ def test_rounds_go_on_with_the_repeat_that_is_due() -> None:
     assert candidates(trials, goal) == order
     number, told = 20, {300: 505.0, 100: 300.0}
     sequence = []
-    while due := standing(trials, goal, order).due:
+    while due := rounds_of(trials, goal, order).due:
         settings = due[0]
         itr = settings.get("itr-delay")
         joules = {300: 1500.0, 100: 2000.0, None: 3000.0}[itr]
@@ -132,7 +132,7 @@ def test_rounds_go_on_with_the_repeat_that_is_due() -> None:
         running = trial(number, TrialKind.CONFIRM, itr, joules * wobble, p99=told.get(itr or 0, 120.0) * wobble)
         running.state = TrialState.RUNNING
         # What is under way isn't due again.
-        assert len(standing([*trials, running], goal, order).due) == len(due) - 1
+        assert len(rounds_of([*trials, running], goal, order).due) == len(due) - 1
         running.state = TrialState.FINISHED
         trials.append(running)
         sequence.append(itr)

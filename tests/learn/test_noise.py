@@ -6,13 +6,19 @@ import numpy as np
 import pytest
 
 from mustherd.goal import Objective
-from mustherd.learn.noise import Noise, pooled
+from mustherd.learn.noise import Noise, PooledNoise
 from mustherd.learn.outcome import OutcomeModel
 
 
 def test_noise_is_pooled_over_groups_of_repeats() -> None:
     groups = [[{"e": 100.0}, {"e": 102.0}], [{"e": 50.0}, {"e": 51.0}, {"x": 1.0}], [{"e": 7.0}]]
-    found = pooled(groups, ["e", "x"])
+    pool = PooledNoise(["e", "x"])
+    for repeat in range(3):
+        # Of groups that are measured in turns, as loads are.
+        for number, group in enumerate(groups):
+            if repeat < len(group):
+                pool.add(number, group[repeat])
+    found = pool.noise()
     assert set(found) == {"e"}
     assert found["e"].freedom == 2
     assert found["e"].share == pytest.approx(math.log(1.02) / math.sqrt(2))

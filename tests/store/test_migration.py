@@ -103,7 +103,7 @@ def test_what_is_gone_on_with_becomes_a_folder_of_today(tmp_path: Path) -> None:
         store.requeue_running()
     with Store.open(folder) as store:
         assert [event.kind for event in store.events()].count("migrated") == 1
-        trial = store.start(store.queued()[0], "muster-1")
+        trial = store.start(store.trials(state=TrialState.QUEUED)[0], "muster-1")
         like = next(t for t in store.trials(state=TrialState.FINISHED) if t.qps == trial.qps)
         trial.state, trial.metrics, trial.load_report = TrialState.FINISHED, like.metrics, like.load_report
         store.finish(trial)
@@ -113,6 +113,24 @@ def test_what_is_gone_on_with_becomes_a_folder_of_today(tmp_path: Path) -> None:
     assert columns(folder / DATABASE) == columns(fresh / DATABASE)
     with Store.open(folder, read_only=True) as store:
         check(store)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("every planned trial has run", "trials"),
+        ("the budget of 4 minutes is used up, but for the confirmation", "budget-minutes"),
+        ("the budget of 9000 J is used up, but for the confirmation", "budget-joules"),
+        ("no more than 2 % is to be expected: it is lost in the noise", "policy"),
+    ],
+)
+def test_why_the_search_ended_becomes_data(tmp_path: Path, text: str, why: str) -> None:
+    change = "INSERT INTO event (at, kind, text, data) VALUES (1, 'search-over', ?, '{}')"
+    with Store.open(folder_of_2(tmp_path / "old", change, f"the search is over: {text}"), read_only=True) as store:
+        event = store.last_event("search-over")
+        assert event is not None
+        assert event.data == {"why": why, "text": text}
+        assert View.of(store).verdict().search_ended == text
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def test_an_invalid_trial_is_queued_again_in_the_same_breath(store: Store, now: 
     now.at = 1005.0
     again = store.finish(ended(begun, TrialState.INVALID), retry=True)
     assert again == Trial(number=1, attempt=2, kind=TrialKind.SEARCH, settings={"itr-delay": 10}, queued_at=1005.0)
-    assert store.queued() == [again]
+    assert store.trials(state=TrialState.QUEUED) == [again]
     assert [(t.attempt, t.state, t.reason) for t in store.trials()] == [
         (1, "invalid", "knob-not-held"),
         (2, "queued", ""),
@@ -187,11 +187,11 @@ def test_running_trials_of_a_dead_run_are_queued_again(store: Store) -> None:
     store.add(search(4))
     again = store.requeue_running()
     assert [(t.number, t.attempt, t.state) for t in again] == [(2, 2, "queued"), (3, 2, "queued")]
-    assert [t.number for t in store.queued()] == [2, 3, 4]
+    assert [t.number for t in store.trials(state=TrialState.QUEUED)] == [2, 3, 4]
     assert store.trial(2, 1).reason == Reason.SHEPHERD_DIED
     assert store.counts() == {"queued": 3, "running": 0, "finished": 1, "invalid": 2, "failed": 0}
     assert store.requeue_running() == []
-    assert store.next_number() == 5
+    assert max(trial.number for trial in store.trials()) == 4
 
 
 def test_the_folder_keeps_the_definition_verbatim(store: Store) -> None:

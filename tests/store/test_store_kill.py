@@ -26,8 +26,9 @@ with Store.open(sys.argv[1]) as store, store.own():
     for trial in store.requeue_running():
         print("requeued", trial.number, trial.attempt, flush=True)
     while True:
-        queued = store.queued()
-        new = Trial(number=store.next_number(), kind=TrialKind.SEARCH, settings={})
+        queued = store.trials(state=TrialState.QUEUED)
+        number = 1 + max((t.number for t in store.trials()), default=0)
+        new = Trial(number=number, kind=TrialKind.SEARCH, settings={})
         trial = queued[0] if queued else store.add(new)
         trial = store.start(trial, "m0")
         print("running", trial.number, trial.attempt, flush=True)

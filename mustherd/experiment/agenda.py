@@ -1,0 +1,218 @@
+"""What an experiment runs next: the baselines, between them the policy's trials, then the confirmation. Pure."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from mustherd.definition import Experiment, default_settings
+from mustherd.definition.problem import CONTEXT
+from mustherd.experiment.actions import Action, Calibrate, Note, Phase, Propose, Queue, Rank, Tell
+from mustherd.experiment.budget import Budget, Shortage
+from mustherd.experiment.repeats import Rounds, candidates, rounds_of
+from mustherd.experiment.tally import Tally, by_end
+from mustherd.experiment.verdict import ORDER, SEARCH_OVER
+from mustherd.goal import Goal
+from mustherd.learn.base import Observation, Settings
+from mustherd.learn.noise import PooledNoise
+from mustherd.terms import Load
+from mustherd.trial import Trial, TrialKind, TrialState
+
+Order = Mapping[float, Sequence[Settings]]
+
+
+def observation(trial: Trial, loads: Sequence[float]) -> Observation:
+    """A trial as the policy sees it: of several `loads` its own is part of the point."""
+    at = {CONTEXT: int(trial.qps)} if len(loads) > 1 else {}
+    return Observation(point={**trial.settings, **at}, metrics=trial.metrics)
+
+
+class Agenda:
+    """Chooses trials, one after the other, and keeps up with what became of them.
+
+    The baseline runs first and again between the policy's trials; once the search is over, what it found is confirmed
+    in rounds. Of several loads each has its baseline and its confirmation, and they take turns where the policy doesn't
+    choose. The search ends once, for good: a run that is resumed doesn't begin it again.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        goal: Goal,
+        tally: Tally,
+        past: Sequence[Trial],
+        *,
+        compares: bool,
+        over: bool,
+        order: Order,
+    ) -> None:
+        """`past` are the attempts that `tally` has counted; `over` and `order`: what was written down of them."""
+        self._experiment = experiment
+        self._goal = goal
+        self._tally = tally
+        self._compares = compares
+        self._loads = goal.loads or (0.0,)
+        self._parts = experiment.workload.parts
+        self._phase = ""
+        self._over = over
+        self._cut = False
+        self._rounds: dict[float, Rounds] | None = None
+        self.told: list[tuple[float, int]] = []
+        """When each trial ended that the policy was told of, and its number."""
+        self._noise = PooledNoise(goal.metrics)
+        if order:
+            self._confirm(order, past)
+
+    def again(self, past: Sequence[Trial]) -> list[Action]:
+        """What a new policy must be told of the trials of former runs, in the order in which they ended."""
+        ended = [t for t in by_end(past) if t.state is TrialState.FINISHED]
+        for trial in ended:
+            if trial.kind is TrialKind.BASELINE:
+                self._noise.add(trial.qps, trial.metrics)
+        searched = [t for t in ended if t.kind is TrialKind.SEARCH]
+        if not searched:
+            return []
+        text = f"the policy learnt {len(searched)} finished trials again"
+        return [*self._calibrated(), self._tell(*searched), Note("replayed", text, {"trials": len(searched)})]
+
+    def next(self, busy: Collection[Trial], budget: Budget) -> list[Action]:
+        """What leads to the next trial, with those that are `busy` under way.
+
+        Ends with Queue when one was chosen, with Propose or Rank when the policy must be asked first, and with neither
+        when there is nothing to run, or not before something that is under way has ended.
+        """
+        actions: list[Action] = []
+        if not self._over:
+            actions += self._next_of_search(busy, budget)
+        if self._over and self._compares and self._experiment.repeats > 0:
+            actions += self._next_of_confirmation(busy, budget)
+        return actions
+
+    def proposed(self, point: Settings | None, why_enough: str) -> Action:
+        """What the policy answered to Propose: the next setting, or that the search is over and why."""
+        if point is None:
+            return self._end_search("policy", why_enough or "the policy proposes nothing more")
+        # A policy that leaves the load out tries each load in its turn.
+        qps = float(point.get(CONTEXT, 0)) or self._turn()
+        return self._queue(TrialKind.SEARCH, {key: value for key, value in point.items() if key != CONTEXT}, qps)
+
+    def ranked(self, ranking: Sequence[Settings], trials: Sequence[Trial]) -> Action:
+        """What the policy answered to Rank, the best first; where that is nothing, as all `trials` so far say."""
+        order: dict[float, Sequence[Settings]] = {}
+        for qps in self._loads:
+            ranked = [{k: v for k, v in p.items() if k != CONTEXT} for p in ranking if p.get(CONTEXT, qps) == qps]
+            order[qps] = ranked or candidates(self._at(trials, qps), self._goal.at(qps))
+        self._confirm(order, trials)
+        text = f"to be confirmed: {', '.join(str(len(points)) for points in order.values())} settings"
+        return Note(ORDER, text, {"loads": [{"qps": qps, "settings": list(points)} for qps, points in order.items()]})
+
+    def ended(self, trial: Trial) -> list[Action]:
+        """A trial finished, or was given up: what the policy is told."""
+        match trial.kind:
+            case TrialKind.CONFIRM if self._rounds is not None:
+                self._rounds[self._load_at(trial)].ended(trial)
+            case TrialKind.SEARCH if trial.state is TrialState.FINISHED:
+                return [self._tell(trial)]
+            case TrialKind.BASELINE if trial.state is TrialState.FINISHED:
+                self._noise.add(trial.qps, trial.metrics)
+                return self._calibrated()
+        return []
+
+    def hopeless(self) -> str:
+        """Why the confirmation can't come to an end; '' while it can."""
+        failed = [r.failed for r in (self._rounds or {}).values() if r.failed > self._goal.rounds]
+        return f"{failed[0]} confirmation trials failed: see the trials' reasons" if failed else ""
+
+    # --- the search ---
+
+    def _next_of_search(self, busy: Collection[Trial], budget: Budget) -> list[Action]:
+        begun = self._tally.numbers[TrialKind.SEARCH]
+        if begun >= self._experiment.trials:
+            return [self._end_search("trials", "every planned trial has run")]
+        if short := budget.short(self._tally, self._kept() + 1):
+            return [self._end_search(short.code, short.text + (", but for the confirmation" if self._kept() else ""))]
+        # Of several loads each has its baseline, and its own share of the trials between two of them.
+        every = self._experiment.baseline.every * len(self._loads)
+        due = len(self._loads) * (1 + begun // every)
+        if self._compares and (baselines := self._tally.numbers[TrialKind.BASELINE]) < due:
+            at = self._loads[baselines % len(self._loads)]
+            baseline = self._queue(TrialKind.BASELINE, default_settings(self._experiment), at)
+            return [*self._enter("search" if begun else "baseline"), baseline]
+        pending = [observation(t, self._loads).point for t in busy if t.kind is TrialKind.SEARCH]
+        load = self._load_of(TrialKind.SEARCH, self._turn()) or self._experiment.workload.load()
+        return [*self._enter("search"), Propose(pending, load)]
+
+    def _turn(self) -> float:
+        return self._loads[self._tally.numbers[TrialKind.SEARCH] % len(self._loads)]
+
+    def _kept(self) -> int:
+        """Attempts that are set aside for the confirmation."""
+        if not self._compares:
+            return 0
+        return len(self._loads) * (1 + self._experiment.confirmation.candidates) * self._experiment.repeats
+
+    def _end_search(self, why: str, text: str) -> Note:
+        self._over = True
+        return Note(SEARCH_OVER, f"the search is over: {text}", {"why": why, "text": text})
+
+    # --- the confirmation ---
+
+    def _next_of_confirmation(self, busy: Collection[Trial], budget: Budget) -> list[Action]:
+        if self._cut or any(t.kind is TrialKind.SEARCH for t in busy):
+            return []
+        actions = self._enter("confirmation")
+        if self._rounds is None:
+            return [*actions, Rank()]
+        for qps, rounds in self._rounds.items():
+            if not (due := rounds.due):
+                continue
+            # A round that can't be completed compares nothing.
+            if short := budget.short(self._tally, len(due)):
+                return [*actions, self._cut_short(short)]
+            return [*actions, self._queue(TrialKind.CONFIRM, due[0], qps)]
+        return actions
+
+    def _cut_short(self, short: Shortage) -> Note:
+        self._cut = True
+        return Note(short.code, f"the confirmation is over: {short.text}", {"why": short.code, "text": short.text})
+
+    def _confirm(self, order: Order, trials: Sequence[Trial]) -> None:
+        self._rounds = {
+            qps: rounds_of(self._at(trials, qps), self._goal.at(qps), order.get(qps)) for qps in self._loads
+        }
+
+    # --- trials and their loads ---
+
+    def _queue(self, kind: TrialKind, settings: Settings, qps: float) -> Queue:
+        load = self._load_of(kind, qps)
+        trial = Trial(number=self._tally.last + 1, kind=kind, settings=dict(settings), load=load)
+        self._tally.queued(trial)
+        if kind is TrialKind.CONFIRM and self._rounds is not None:
+            self._rounds[qps].begun(trial)
+        return Queue(trial)
+
+    def _load_of(self, kind: TrialKind, qps: float) -> Load | None:
+        """The load of a trial where it differs from trial to trial: one of several, or a curve's next part."""
+        workload = self._experiment.workload
+        if len(self._loads) > 1:
+            return workload.load(qps=qps)
+        return workload.load(self._tally.numbers[kind]) if self._parts and kind is TrialKind.SEARCH else None
+
+    def _load_at(self, trial: Trial) -> float:
+        return trial.qps if len(self._loads) > 1 else self._loads[0]
+
+    def _at(self, trials: Sequence[Trial], qps: float) -> list[Trial]:
+        """The trials at a load: all of them where there is one load."""
+        return [t for t in trials if len(self._loads) == 1 or t.qps == qps]
+
+    def _tell(self, *trials: Trial) -> Tell:
+        self.told += [(t.ended_at, t.number) for t in trials]
+        return Tell([observation(t, self._loads) for t in trials])
+
+    def _calibrated(self) -> list[Action]:
+        """How much equal trials differ, as far as the baseline's repeats show it."""
+        noise = self._noise.noise()
+        return [Calibrate(noise)] if noise else []
+
+    def _enter(self, phase: str) -> list[Action]:
+        if phase == self._phase:
+            return []
+        self._phase = phase
+        return [Phase(phase)]

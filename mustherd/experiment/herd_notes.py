@@ -1,0 +1,36 @@
+"""What happens in the herd, written into the experiment's journal."""
+
+from collections.abc import Mapping
+
+from mustherd.herd.membership import Change
+from mustherd.shepherd.events import DecisionLost, HerdEvent, PresenceChanged, PutBack, StopAsked
+from mustherd.store.store import Store
+from mustherd.wire.messages import MusterView
+
+
+def note(store: Store, musters: Mapping[str, MusterView], event: HerdEvent) -> None:
+    """Store an event of the herd; `musters` are its members as they are now."""
+    match event:
+        case PresenceChanged(change):
+            _note_presence(store, musters.get(change.muster), change)
+        case PutBack(muster, reason, readings):
+            back = ", ".join(f"{r.knob} {r.applied}" for r in readings) or "nothing to do"
+            data = {"muster": muster, "reason": reason}
+            store.event("knobs-restored", f"muster {muster} put its node back ({back}): {reason}", data)
+        case DecisionLost(muster, seq):
+            text = f"decision {seq} is not in force on muster {muster} any more"
+            store.event("decision-lost", text, {"muster": muster, "decision": seq})
+        case StopAsked():
+            pass
+
+
+def _note_presence(store: Store, view: MusterView | None, change: Change) -> None:
+    muster, data = change.muster, {"muster": change.muster}
+    store.set_muster(muster, state=change.after, facts=view.facts if view else None, knobs=view.knobs if view else None)
+    if change.before is None:
+        store.event("muster-joined", f"muster {muster} joined", data)
+    elif change.new_life:
+        store.event("muster-restarted", f"muster {muster} started again", data)
+    else:
+        text = f"muster {muster} is {change.after} after {change.silent_s:.1f} s of silence"
+        store.event(f"muster-{change.after}", text, {**data, "silent_s": change.silent_s})

@@ -1,0 +1,315 @@
+"""What an experiment does next: events and time in, actions out. No sockets, threads, clocks or files.
+
+The loop tells the scheduler what happened, one event after the other, and does what it gets back
+(mustherd.experiment.actions), in order. What the scheduler remembers follows from the trials and the two events
+in the store alone, so a kill between any two actions loses the trials under way and no more.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from mustherd import reasons
+from mustherd.definition import Experiment
+from mustherd.experiment.actions import (
+    Action,
+    Conclude,
+    End,
+    Finish,
+    Note,
+    Phase,
+    Prepare,
+    Propose,
+    Queue,
+    Rank,
+    Result,
+    Start,
+)
+from mustherd.experiment.agenda import Agenda, Order
+from mustherd.experiment.budget import Budget
+from mustherd.experiment.streaks import Streaks
+from mustherd.experiment.tally import Tally
+from mustherd.goal import GUARD, Goal
+from mustherd.learn.base import Settings
+from mustherd.reasons import Reason
+from mustherd.trial import Trial, TrialState, next_attempt
+
+GATHER_S = 20.0
+"""How long the expected musters may take to join at the start; then the experiment begins with those that are there."""
+
+LONELY_S = 30.0
+"""How long an experiment waits without a single muster before it gives up."""
+
+INVARIANTS = {
+    8: "invariant 8: at most one attempt of a trial is queued, running or finished",
+    9: "invariant 9: only finished trials are told to a policy, each once",
+    10: "invariant 10: an attempt that ended for the trial's fault counts towards `attempts`, one for the muster's does"
+    " not",
+    11: "invariant 11: the guard is part of every Goal",
+    12: "invariant 12: equal definitions give equal problems and equal proposals, in one run or in several",
+}
+"""What `Scheduler.validate` checks, under the numbers that they have among the invariants of the whole."""
+
+
+@dataclass(frozen=True)
+class Past:
+    """What the store knows when a run begins, once what was under way has been queued again."""
+
+    trials: Sequence[Trial] = ()
+    """All attempts by number and attempt."""
+    search_over: bool = False
+    """Whether the search's end was written down."""
+    order: Order = field(default_factory=dict)
+    """Offered load to the settings to confirm, the best first; empty before they were ranked."""
+
+
+class Scheduler:
+    """Decides what one run of an experiment does. Calls take the time, in seconds of any clock that only rises.
+
+    Guarantees, each checked by `validate`: at most one attempt at a trial is queued, running or finished; a policy is
+    told finished trials only, in the order in which they ended; `gates.attempts` bounds the attempts that ended for
+    the trial's or the load's fault, and counts no other. Nothing is started beyond the budget.
+    """
+
+    def __init__(self, experiment: Experiment, goal: Goal, *, expected: int, now: float) -> None:
+        """`expected`: how many musters to wait for at the start."""
+        gates = experiment.gates
+        self._experiment = experiment
+        self._goal = goal
+        self._expected = max(1, expected)
+        self._settle_s = 0.0
+        self._budget = Budget.of(experiment, self._expected)
+        self._streaks = Streaks(gates.same_failure, gates.same_failure * gates.attempts * self._expected)
+        self._tally = Tally()
+        self._agenda: Agenda | None = None
+        self._alive: tuple[str, ...] = ()
+        self._queue: dict[int, Trial] = {}
+        """Number to the attempt that waits for a muster."""
+        self._under_way: dict[str, Trial] = {}
+        """Muster to what it runs."""
+        self._preparing = False
+        self._asking = False
+        self._over = False
+        self._gather_until = now + GATHER_S
+        self._alone_since: float | None = None
+
+    # --- events ---
+
+    def begin(self) -> list[Action]:
+        """The run begins."""
+        return [Phase("gathering")]
+
+    def herd(self, settle_s: Mapping[str, float], now: float) -> list[Action]:
+        """Who is alive now: muster to the seconds that its slowest knob takes to settle. Repeating it is harmless."""
+        self._alive = tuple(settle_s)
+        slowest = max((self._settle_s, *settle_s.values()))
+        if slowest != self._settle_s:
+            self._settle_s = slowest
+            self._budget = Budget.of(self._experiment, self._expected, slowest)
+        return self.tick(now)
+
+    def tick(self, now: float) -> list[Action]:
+        """Time passed."""
+        if self._over or self._preparing:
+            return []
+        return self._gather(now) if self._agenda is None else self._go_on(now)
+
+    def prepared(self, past: Past, *, compares: bool, now: float) -> list[Action]:
+        """All is ready, and this is what the store knows; `compares`: whether the policy is held against a baseline."""
+        if self._over:
+            return []
+        self._preparing = False
+        self._tally = Tally.of(past.trials)
+        self._queue = {t.number: t for t in past.trials if t.state is TrialState.QUEUED}
+        self._agenda = Agenda(
+            self._experiment,
+            self._goal,
+            self._tally,
+            past.trials,
+            compares=compares,
+            over=past.search_over,
+            order=past.order,
+        )
+        return [*self._agenda.again(past.trials), *self._go_on(now)]
+
+    def proposed(self, point: Settings | None, why_enough: str, now: float) -> list[Action]:
+        """The policy answered: a setting; or None, that it has no more, and why."""
+        if self._over or self._agenda is None:
+            return []
+        self._asking = False
+        return [*self._taking([self._agenda.proposed(point, why_enough)]), *self._go_on(now)]
+
+    def ranked(self, ranking: Sequence[Settings], trials: Sequence[Trial], now: float) -> list[Action]:
+        """The policy ranked what is worth confirming, the best first; empty: as all `trials` so far say."""
+        if self._over or self._agenda is None:
+            return []
+        self._asking = False
+        return [self._agenda.ranked(ranking, trials), *self._go_on(now)]
+
+    def ended(self, trials: Iterable[Trial], now: float) -> list[Action]:
+        """Attempts that were started ended, in the states that they say. One that nobody waits for is nothing."""
+        actions = self._account(trials)
+        return actions if self._over else [*actions, *self._go_on(now)]
+
+    def stop(self, ended: Iterable[Trial] = ()) -> list[Action]:
+        """An operator asked for an orderly end; attempts that have `ended` meanwhile count."""
+        if self._over:
+            return []
+        actions = self._account(ended)
+        if actions and isinstance(actions[-1], End):
+            return actions
+        note = Note("stopped", "stopped on request; resume goes on from here")
+        return [*actions, *self.abandon(), note, End(Result.STOPPED, "an operator asked for it")]
+
+    def abandon(self) -> list[Action]:
+        """The run ends now: what is under way is queued again, for a run that resumes this one."""
+        self._over = True
+        actions: list[Action] = []
+        for trial in list(self._under_way.values()):
+            lost = msgspec.structs.replace(
+                trial,
+                state=TrialState.INVALID,
+                reason=Reason.RUN_ENDED,
+                detail="the experiment ended before the trial did",
+            )
+            actions += self._finish(lost, retry=True)
+        self._under_way.clear()
+        return actions
+
+    # --- what follows ---
+
+    def _account(self, trials: Iterable[Trial]) -> list[Action]:
+        """Take in how attempts ended."""
+        actions: list[Action] = []
+        for trial in trials:
+            begun = self._under_way.get(trial.muster)
+            if begun is None or (begun.number, begun.attempt) != (trial.number, trial.attempt) or self._agenda is None:
+                continue
+            del self._under_way[trial.muster]
+            # What is told later must have ended later, whatever the clock did: a resumed run tells it in that order.
+            ended_at = max(trial.ended_at, math.nextafter(self._tally.ended_at, math.inf))
+            judged, retry = self._judged(msgspec.structs.replace(trial, ended_at=ended_at))
+            actions += self._finish(judged, retry=retry)
+            if judged.state is not TrialState.FINISHED:
+                actions.append(_ended_badly(judged))
+            if not retry:
+                actions += self._agenda.ended(judged)
+            if hopeless := self._streaks.ended(judged):
+                return [*actions, *self._fail(hopeless.text, reason=hopeless.reason, count=hopeless.count)]
+        return actions
+
+    def _gather(self, now: float) -> list[Action]:
+        here = len(self._alive)
+        if here < self._expected and now < self._gather_until:
+            return []
+        if not here:
+            return self._fail(f"no muster joined within {GATHER_S:g} s: see their logs, or `mustherd herd status`")
+        self._preparing = True
+        if here >= self._expected:
+            return [Prepare()]
+        data = {"musters": here, "expected": self._expected}
+        return [Note("muster-absent", f"begins with {here} of {self._expected} musters", data), Prepare()]
+
+    def _go_on(self, now: float) -> list[Action]:
+        """Give every idle muster something to do; the end, when there is nothing left."""
+        actions: list[Action] = []
+        agenda = self._agenda
+        while agenda is not None and not self._over and not self._asking:
+            if text := agenda.hopeless():
+                return [*actions, *self._fail(text)]
+            idle = next((muster for muster in self._alive if muster not in self._under_way), None)
+            if idle is None:
+                break
+            if self._queue:
+                actions += self._next_queued(agenda, idle)
+                continue
+            actions += self._taking(agenda.next(self._under_way.values(), self._budget))
+            if not self._queue and not self._asking:
+                if not self._under_way:
+                    self._over = True
+                    actions.append(Conclude())
+                break
+        return [*actions, *self._lonely(now)]
+
+    def _next_queued(self, agenda: Agenda, muster: str) -> list[Action]:
+        """Start what waits longest, unless that would go beyond the budget."""
+        trial = self._queue.pop(min(self._queue))
+        if short := self._budget.short(self._tally, 1):
+            given_up = msgspec.structs.replace(
+                trial, state=TrialState.FAILED, reason=Reason.BUDGET_SPENT, detail=short.text
+            )
+            return [*self._finish(given_up, retry=False), _ended_badly(given_up), *agenda.ended(given_up)]
+        self._tally.started(trial)
+        self._under_way[muster] = msgspec.structs.replace(trial, state=TrialState.RUNNING, muster=muster)
+        return [Start(trial, muster)]
+
+    def _judged(self, trial: Trial) -> tuple[Trial, bool]:
+        """How an attempt ended, all attempts considered, and whether another one follows."""
+        if trial.state is not TrialState.INVALID:
+            return trial, False
+        counted = self._tally.at_fault[trial.number] + reasons.of(trial.reason).fault.counts
+        if counted < self._experiment.gates.attempts or not reasons.of(trial.reason).fault.counts:
+            return trial, True
+        detail = f"invalid {counted} times, the last time because {trial.detail}"
+        return msgspec.structs.replace(trial, state=TrialState.FAILED, detail=detail), False
+
+    def _finish(self, trial: Trial, *, retry: bool) -> list[Action]:
+        self._tally.ended(trial)
+        if retry:
+            again = next_attempt(trial)
+            self._tally.queued(again)
+            self._queue[again.number] = again
+        return [Finish(trial, retry)]
+
+    def _taking(self, actions: list[Action]) -> list[Action]:
+        """Remember what the agenda chose."""
+        for action in actions:
+            if isinstance(action, Queue):
+                self._queue[action.trial.number] = action.trial
+            self._asking = self._asking or isinstance(action, Propose | Rank)
+        return actions
+
+    def _lonely(self, now: float) -> list[Action]:
+        if self._over or self._alive or self._under_way:
+            self._alone_since = None
+            return []
+        if self._alone_since is None:
+            self._alone_since = now
+            return [Note("herd-gone", "no muster is left; waiting for one to come back")]
+        if now - self._alone_since > LONELY_S:
+            return self._fail(f"no muster has been there for {LONELY_S:g} s; resume when the herd is back")
+        return []
+
+    def validate(self) -> None:
+        """Raise AssertionError where the state breaks an invariant; for tests: it takes time that grows with trials."""
+        tally, agenda, attempts = self._tally, self._agenda, self._experiment.gates.attempts
+        queued, running = set(self._queue), {t.number for t in self._under_way.values()}
+        in_state = {s: {n for n, state in tally.states.items() if state is s} for s in TrialState}
+        limits = {c.metric for qps in self._goal.loads or (0.0,) for c in self._goal.at(qps).constraints}
+        told = [] if agenda is None else agenda.told
+        guarded = self._experiment.gates.achieved_ratio == 0 or GUARD in limits
+        broken = {
+            INVARIANTS[8]: not queued.isdisjoint(running)
+            or len(running) != len(self._under_way)
+            or (queued, running) != (in_state[TrialState.QUEUED], in_state[TrialState.RUNNING])
+            or tally.running != len(running),
+            INVARIANTS[9]: len(set(told)) != len(told) or not {n for _, n in told} <= in_state[TrialState.FINISHED],
+            INVARIANTS[10]: any(count > attempts for count in tally.at_fault.values())
+            or any(tally.at_fault[number] >= attempts for number in queued | running),
+            INVARIANTS[11]: not guarded,
+            # What a resumed run tells, it tells in the order of the ends: a policy must have been told in no other.
+            INVARIANTS[12]: [at for at, _ in told] != sorted(at for at, _ in told),
+        }
+        if any(broken.values()):
+            raise AssertionError("; ".join(text for text, is_broken in broken.items() if is_broken))
+
+    def _fail(self, text: str, **data: object) -> list[Action]:
+        return [*self.abandon(), Note("failed", text, data), End(Result.HERD_FAILED, text)]
+
+
+def _ended_badly(trial: Trial) -> Note:
+    data = {"trial": trial.number, "attempt": trial.attempt, "muster": trial.muster, "reason": trial.reason}
+    where = f" on {trial.muster}" if trial.muster else ""
+    return Note(f"trial-{trial.state}", f"trial {trial.number}{where} {trial.state}: {trial.detail}", data)
