@@ -1,8 +1,8 @@
 """What a test's marks mean: which tiers run only when they are named, and what a test may start.
 
 A test that starts processes of ours has the mark `process`, one whose herd lives in threads of its own `herd`; one that
-does so without the mark fails. Without them tests are pure computation, at most with files: they can be run beside
-anything, on any Python.
+does so without the mark fails, unless it belongs to a tier. Without them tests are pure computation, at most with
+files: they can be run beside anything, on any Python.
 """
 
 import re
@@ -76,6 +76,8 @@ def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
     result = yield
     marks = {mark.name for mark in item.iter_markers()}
+    if marks & TIERS:
+        return result  # a tier's tests start servers, hosts and machines by their nature
     if processes and "process" not in marks:
         pytest.fail(f"it started {processes[0]}: mark it `process`", pytrace=False)
     if sockets and not marks & {"process", "herd"}:
