@@ -21,7 +21,7 @@ TIMES ?= 2
 within = timeout --foreground --signal=INT --kill-after=30 $$(($(1) * $(TIMES))) $(2) || { code=$$?; \
 	[ $$code != 124 ] || echo "make $@: over its budget of $(1) s times $(TIMES); on a slower or busy machine: make $@ TIMES=4" >&2; exit $$code; }
 
-.PHONY: help setup experiment test check lint types layers unit test-system test-memcached test-vm test-testbed test-root test-machine test-kernel test-pythons test-nightly bench peers picture lock clean
+.PHONY: help setup experiment test check lint types layers unit budgets test-system test-memcached test-vm test-testbed test-root test-machine test-kernel test-pythons test-nightly bench peers picture lock clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ layers: setup
 	$(BIN)/lint-imports
 
 unit: setup  ## the tests that need no root; single ones: .venv/bin/pytest tests/herd
+	$(BIN)/pytest -q -n $(JOBS) --dist worksteal
+
+budgets: setup  ## the same, and fail for files that take longer than tests/budgets.toml allows
 	MUSTHERD_BUDGETS=1 $(BIN)/pytest -q -n $(JOBS) --dist worksteal
 
 test-system: test-memcached test-vm  ## as root on Debian: a real memcached, a real kernel; installs what they need

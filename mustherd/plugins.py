@@ -13,7 +13,7 @@ import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -218,7 +218,14 @@ def options_of(kind: object, given: Mapping[str, object]) -> Any:
     try:
         return msgspec.convert(dict(given), declared)
     except msgspec.ValidationError as error:
-        raise _refusal(str(error)) from None
+        refusal = _refusal(str(error))
+        raise OptionError(refusal.problem, refusal.path, allowed=_words(declared, refusal.path)) from None
+
+
+def _words(declared: Any, path: tuple[str | int, ...]) -> str:
+    """What an option that is one of some words may be; "" for any other."""
+    hint = get_type_hints(declared).get(str(path[0])) if len(path) == 1 else None
+    return ", ".join(map(str, get_args(hint))) if get_origin(hint) is Literal else ""
 
 
 def option_names(kind: object) -> list[str]:

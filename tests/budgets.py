@@ -4,7 +4,7 @@ Budgets are seconds on a quiet machine of the speed that `REFERENCE_S` was measu
 slower still. So two things are looked at again and again while tests run: how much processor time the same piece of
 work takes, which tells the machine's speed whoever else is on it, and how many processes share a core. Files may take
 longer by both, and `SLACK` times as long as that: a check that people believe has no false alarms. Nothing is judged
-without MUSTHERD_BUDGETS=1, which make test sets.
+without MUSTHERD_BUDGETS=1, which `make budgets` sets.
 """
 
 import os
