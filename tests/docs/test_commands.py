@@ -105,3 +105,10 @@ def test_every_dependency_has_its_line() -> None:
     for requirement in [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]:
         name = re.split(r"[<>=~!\[ ]", requirement)[0]
         assert name in text, f"{name} has no line in docs/dependencies.md"
+
+
+def test_the_picture_of_the_house_is_that_of_its_layers() -> None:
+    import runpy
+
+    made = runpy.run_path(str(ROOT / "docs" / "make_architecture.py"))
+    assert made["PICTURE"].read_text() == made["draw"](), "draw it again: python docs/make_architecture.py"
