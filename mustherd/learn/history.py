@@ -21,7 +21,8 @@ class History:
         self.space = Space(problem.space.dimensions) if space is None else space
         self.observations: list[Observation] = []
         self.told: dict[int, list[Observation]] = {}
-        self.proposed: set[int] = set()
+        self.used: set[int] = set()
+        """What was told or proposed."""
         self._metrics = problem.goal.metrics
 
     def tell(self, observations: Sequence[Observation]) -> None:
@@ -36,6 +37,7 @@ class History:
                     raise ValueError(f"{metric} at {observation.point} is {value}, not a finite number")
         for index, observation in zip(indices, observations, strict=True):
             self.told.setdefault(index, []).append(observation)
+            self.used.add(index)
         self.observations.extend(observations)
 
     def pending(self, points: Iterable[Settings]) -> set[int]:
@@ -43,21 +45,21 @@ class History:
         return {self.space.index(p) for p in points}
 
     def propose(self, pending: Iterable[Settings], choose: Callable[[set[int]], int | None]) -> Settings | None:
-        """Let `choose` pick a number outside the set it is given, remember it and return its point.
+        """Let `choose` pick a number outside the set it is given and may not change, remember it and return its point.
 
         What was proposed and never told is offered again, once nothing else is left: its trial may have been invalid.
         """
-        under_way = self.pending(pending)
-        taken = self.told.keys() | under_way
-        if len(taken) >= self.space.size:
+        # Kept up with, not made anew: in a long search most of the space is in these sets.
+        self.used |= (under_way := self.pending(pending))
+        if len(self.told) + len(under_way - self.told.keys()) >= self.space.size:
             return None
-        blocked = taken | self.proposed
+        blocked = self.used
         if len(blocked) >= self.space.size:
-            blocked = set(taken)
+            blocked = self.told.keys() | under_way
         index = choose(blocked)
         if index is None:
             return None
-        self.proposed.add(index)
+        self.used.add(index)
         return self.space.point(index)
 
     def best(self) -> Observation | None:

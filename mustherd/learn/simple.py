@@ -49,12 +49,17 @@ class GridSearch:
     def __init__(self, problem: Problem, *, seed: int = 0, options: None = None) -> None:  # noqa: ARG002 - the interface's
         self._history = History(problem)
         self._seed = seed
+        self._last = 0
 
     def ask(self, pending: Sequence[Settings] = ()) -> Settings | None:
         return self._history.propose(pending, self._first_free)
 
     def _first_free(self, blocked: set[int]) -> int | None:
-        return next(i for i in range(self._history.space.size) if i not in blocked)
+        size = self._history.space.size
+        # What lies before the last one is mostly blocked: looked at only when nothing is left behind it.
+        after = next((i for i in range(self._last, size) if i not in blocked), size)
+        self._last = after if after < size else next(i for i in range(size) if i not in blocked)
+        return self._last
 
     def tell(self, observations: Sequence[Observation]) -> None:
         self._history.tell(observations)
@@ -84,7 +89,7 @@ class OneShotSearch:
         _given(problem, options)
 
     def ask(self, pending: Sequence[Settings] = ()) -> Settings | None:
-        done = self._history.told.keys() | self._history.proposed | self._history.pending(pending)
+        done = self._history.used | self._history.pending(pending)
         left = [index for index in self._indices if index not in done]
         return self._history.propose(pending, lambda _: left[0]) if left else None
 
