@@ -24,7 +24,9 @@ definitions = st.builds(
     repeats=st.integers(0, 2),
     baseline=st.sampled_from(['{"every":1}', '{"every":3}', '{"every":10,"settings":{"itr-delay":2,"dvfs":2600}}']),
     confirmation=st.sampled_from(['{"candidates":1,"rounds":1}', '{"candidates":2,"rounds":3}']),
-    gates=st.sampled_from(['{"attempts":1,"same_failure":1}', '{"attempts":2,"same_failure":3}', "{}"]),
+    gates=st.sampled_from(
+        ['{"attempts":1,"same_failure":1}', '{"attempts":2,"same_failure":3}', '{"attempts":3,"same_failure":2}']
+    ),
     workload=st.sampled_from(['{"qps":600000}', '{"qps":[200000,400000]}']),
     budget=st.sampled_from(["{}", '{"minutes":3}', '{"minutes":12}', '{"joules":9000}', '{"joules":30000}']),
 )
@@ -38,6 +40,7 @@ plans = st.builds(
     silent=st.sampled_from([0.0, 0.03, 0.3]),
     kill=st.sampled_from([0.0, 0.01, 0.1]),
     stop=st.sampled_from([0.0, 0.0, 0.02]),
+    resumes=st.sampled_from([0, 2, 5]),
     reasons=st.sampled_from([SPOILT, [Reason.MUSTER_LATE], [Reason.GENERATOR_SATURATED, Reason.MUSTER_LATE]]),
 )
 
@@ -57,7 +60,7 @@ worlds = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(made=worlds)
 def test_promises_hold_through_anything_and_every_experiment_ends(made: dict[str, Any]) -> None:
     world = World(**made).run()
