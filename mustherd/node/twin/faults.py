@@ -1,7 +1,6 @@
 """What can be wrong with a twin, and the options that make one."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from functools import cache
 from typing import Annotated, Any
 
@@ -10,7 +9,7 @@ from msgspec import Meta
 
 from mustherd.node.kinds import DVFS, ITR_DELAY
 from mustherd.node.twin.profiles import DEFAULT, ProfileName
-from mustherd.plugins import OptionError
+from mustherd.plugins import OptionError, nearest
 
 KNOBS = (ITR_DELAY.name, DVFS.name)
 """The names of a twin's knobs."""
@@ -103,7 +102,7 @@ class TwinFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
                     f"unknown knob {name!r}",
                     (field, place),
                     allowed=", ".join(KNOBS),
-                    suggestion=next(iter(get_close_matches(name, KNOBS, 1)), ""),
+                    suggestion=nearest(name, KNOBS),
                     unknown=place == name,
                 )
 
