@@ -38,7 +38,7 @@ STOP_SIGNALS = tuple(
 class StopSignals:
     """Which signal has stopped this process, and what it says about its exit."""
 
-    def __init__(self, stop: Callable[[], None], reread: Callable[[], None] | None = None) -> None:
+    def __init__(self, stop: Callable[[], None], reread: Callable[[], object] | None = None) -> None:
         """From the main thread: call `stop` at every signal that would end this process; `reread` at SIGHUP instead."""
         self.number = 0
 

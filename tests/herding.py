@@ -18,9 +18,10 @@ from mustherd.muster.journal import Journal
 from mustherd.muster.muster import Muster
 from mustherd.muster.pasture import Pasture
 from mustherd.shepherd.shepherd import Shepherd
-from mustherd.wire.endpoints import MusterEndpoint, ShepherdEndpoint
+from mustherd.wire.endpoints import MusterEndpoint
 from mustherd.wire.keys import Keys
 from mustherd.wire.ports import Ports
+from mustherd.wire.shepherd_endpoint import ShepherdEndpoint
 from tests.fakes import FakeNode
 
 RANGES = {"itr-delay": Range(values=(1,), low=2, high=400), "dvfs": Range(low=1200, high=2800)}

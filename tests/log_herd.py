@@ -79,7 +79,8 @@ from mustherd.rowlog.allocator import keep_pages
 from mustherd.daemon import log_to_stderr
 from mustherd.shepherd.events import HerdError
 from mustherd.shepherd.shepherd import Shepherd
-from mustherd.wire.endpoints import Ports, ShepherdEndpoint
+from mustherd.wire.ports import Ports
+from mustherd.wire.shepherd_endpoint import ShepherdEndpoint
 from mustherd.wire.messages import LogAction
 log_to_stderr(30)
 keep_pages()

@@ -26,10 +26,12 @@ def run(
 ) -> None:
     """Listen for musters; with --experiment conduct it and end, without serve operators until stopped."""
     import logging
+    import sys
     import threading
 
     from mustherd.daemon import StopSignals, end_with, log_to_stderr
     from mustherd.experiment.serve import serve
+    from mustherd.shepherd.shepherd import Shepherd
     from mustherd.wire.ports import Ports
 
     if experiment is not None and logs is not None:
@@ -40,7 +42,9 @@ def run(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--ports") from None
     stop = threading.Event()
-    signals = StopSignals(stop.set)
+    running: list[Shepherd] = []
+    # In a terminal SIGHUP says that it was closed; a service is told by it that its keys have changed.
+    signals = StopSignals(stop.set, None if sys.stderr.isatty() else lambda: [*map(Shepherd.reread_keys, running)])
     if parent:
         end_with(parent)
     code = serve(
@@ -51,5 +55,6 @@ def run(
         keys_folder=keys,
         expected=musters,
         stop=stop,
+        ready=running.append,
     )
     raise typer.Exit(signals.exit_code(code))

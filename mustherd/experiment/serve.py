@@ -16,9 +16,9 @@ from mustherd.rowlog.allocator import keep_pages
 from mustherd.rowlog.writer import LogWriter
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.store.store import DEFINITION, Store
-from mustherd.wire.endpoints import ShepherdEndpoint
 from mustherd.wire.keys import for_shepherd
 from mustherd.wire.ports import Ports
+from mustherd.wire.shepherd_endpoint import ShepherdEndpoint
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +38,12 @@ def serve(
     keys_folder: Path | None,
     expected: int,
     stop: threading.Event,
+    ready: Callable[[Shepherd], None] = lambda _: None,
 ) -> int:
     """Run a shepherd until it is stopped or its experiment has ended; gives the exit code of the process.
 
-    Rows of logs go to the experiment's folder, or without one to `logs_folder`, or are not asked for.
+    Rows of logs go to the experiment's folder, or without one to `logs_folder`, or are not asked for. `ready` gets the
+    shepherd once it listens.
     Raises KeysError, WireError, BrokenError, and with an experiment StoreError, DefinitionError, PolicyError.
     """
     faults: list[str] = []
@@ -58,6 +60,7 @@ def serve(
         keys_folder=keys_folder,
         expected=expected,
         stop=stop,
+        ready=ready,
         broken=broken,
     )
     if faults:
@@ -74,6 +77,7 @@ def _serve(
     keys_folder: Path | None,
     expected: int,
     stop: threading.Event,
+    ready: Callable[[Shepherd], None],
     broken: Callable[[str], None],
 ) -> int:
     keep_pages()
@@ -96,6 +100,7 @@ def _serve(
         )
         shepherd.start()
         stack.callback(shepherd.stop)
+        ready(shepherd)
         bound = end.ports
         log.info("listening on %s, ports %s", listen, bound)
         if store is None or logs is None:

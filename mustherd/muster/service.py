@@ -48,7 +48,7 @@ def serve(file: Path, ready: Callable[[Callable[[], None]], object]) -> int:
     try:
         pasture = Pasture(node.knobs, config.ranges, journal)
         pasture.on_step = guardian.alive
-        end = MusterEndpoint(config.muster, config.shepherd, config.ports, keys, config.groups)
+        end = MusterEndpoint(config.muster, config.shepherd, config.ports, keys)
         muster = Muster(config, node, pasture, end, each_round=lambda: _round(guardian))
         ready(muster.stop)
         notify("READY=1")

@@ -7,7 +7,7 @@ from mustherd.shepherd.roster import Roster
 from mustherd.shepherd.session import MusterSession, credit_of
 from mustherd.shepherd.sink import LogSink
 from mustherd.wire import messages as m
-from mustherd.wire.endpoints import ShepherdEndpoint
+from mustherd.wire.shepherd_endpoint import ShepherdEndpoint
 
 log = logging.getLogger(__name__)
 

@@ -3,12 +3,19 @@
 from collections.abc import Callable
 from concurrent.futures import Future
 
+import msgspec
+
 from mustherd.shepherd.events import HerdEvent, StopAsked
 from mustherd.shepherd.orders import Orders
 from mustherd.shepherd.roster import Roster
-from mustherd.shepherd.session import answer_of, logged_of
+from mustherd.shepherd.session import answer_of, logged_of, without
+from mustherd.wire import codec
 from mustherd.wire import messages as m
-from mustherd.wire.endpoints import Received, ShepherdEndpoint
+from mustherd.wire.members import Role
+from mustherd.wire.shepherd_endpoint import Received, ShepherdEndpoint
+
+ENVELOPE_BYTES = 1024
+"""What an answer has around its body."""
 
 
 class Operators:
@@ -35,21 +42,14 @@ class Operators:
         """Answer a call, at once or when the muster that it is about has answered."""
 
         def answer(body: m.Status | m.Done | m.Refused) -> None:
-            self._end.answer(received.sender, m.Answer(number=call.number, body=body))
+            self._end.answer(received, m.Answer(number=call.number, body=body))
 
-        if received.key_name in self._roster.sessions:
-            answer(m.Refused(reason=f"the key of muster {received.key_name} is not an operator's"))
+        if received.role is Role.OBSERVER and not isinstance(call.body, m.StatusAsk):
+            answer(m.Refused(reason=f"the key {received.key_name} is an observer's: it may ask for the status alone"))
             return
         match call.body:
             case m.StatusAsk():
-                answer(
-                    m.Status(
-                        experiment=self._experiment,
-                        folder=self._folder,
-                        malformed=self._end.malformed,
-                        musters=tuple(self._roster.views().values()),
-                    )
-                )
+                answer(self._status())
             case m.StopAsk():
                 self._tell(StopAsked())
                 answer(m.Done())
@@ -65,3 +65,19 @@ class Operators:
                 logged: Future[m.Logged] = Future()
                 self._orders.log_order(call.body.muster, m.LogOrder(order=call.number, wanted=call.body.wanted), logged)
                 logged.add_done_callback(lambda done: answer(logged_of(done)))
+
+    def _status(self) -> m.Status | m.Refused:
+        """Every muster, with as much of each as fits into an answer."""
+        status = m.Status(
+            experiment=self._experiment,
+            folder=self._folder,
+            malformed=self._end.malformed,
+            musters=tuple(self._roster.views().values()),
+        )
+        for left_out in ("", "facts", "streams", "zones", "readings", "knobs"):
+            if left_out:
+                musters = tuple(without(view, left_out) for view in status.musters)
+                status = msgspec.structs.replace(status, musters=musters, left_out=(*status.left_out, left_out))
+            if len(codec.encode(status)) <= m.MAX_COORDINATE_BYTES - ENVELOPE_BYTES:
+                return status
+        return m.Refused(reason="the herd's status doesn't fit into a message")

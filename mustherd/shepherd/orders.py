@@ -16,7 +16,7 @@ from mustherd.shepherd.session import MusterSession, reject
 from mustherd.terms import Setting
 from mustherd.wire import codec
 from mustherd.wire import messages as m
-from mustherd.wire.endpoints import ShepherdEndpoint
+from mustherd.wire.shepherd_endpoint import ShepherdEndpoint
 
 
 class Orders:

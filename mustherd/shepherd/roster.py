@@ -16,7 +16,7 @@ from mustherd.shepherd.events import HerdError, HerdEvent, PresenceChanged
 from mustherd.shepherd.session import MusterSession, objection
 from mustherd.shepherd.sink import LogSink
 from mustherd.wire import messages as m
-from mustherd.wire.endpoints import Received, ShepherdEndpoint
+from mustherd.wire.shepherd_endpoint import Received, ShepherdEndpoint
 
 log = logging.getLogger(__name__)
 
@@ -105,10 +105,11 @@ class Roster:
             if self._refused.get(name) != reason and len(self._refused) < MAX_MUSTERS:
                 self._refused[name] = reason
                 log.warning("muster %r refused: %s", name, reason)
-            self._end.send_pulse(name, m.Refusal(version=m.PROTOCOL_VERSION, reason=reason[:2000], ended=ended))
+            self._end.reply(received, m.Refusal(version=m.PROTOCOL_VERSION, reason=reason[:2000], ended=ended))
             return
         now = self._now()
         self._refused.pop(name, None)
+        self._end.welcome(received, hello.groups)
         known = self.sessions.get(name)
         if known is None or not self._membership.knows(name, hello.muster_epoch):
             if known is not None:

@@ -15,7 +15,8 @@ from mustherd.shepherd.sink import LogSink
 from mustherd.terms import Setting
 from mustherd.wire import codec
 from mustherd.wire import messages as m
-from mustherd.wire.endpoints import Received, ShepherdEndpoint, new_session
+from mustherd.wire.endpoints import new_session
+from mustherd.wire.shepherd_endpoint import Received, ShepherdEndpoint
 
 
 class ShepherdServer:
@@ -72,7 +73,7 @@ class ShepherdServer:
         if muster is None or message.shepherd_epoch != self._shepherd_epoch:
             # A repeated goodbye needs no answer; anything else comes from somebody whom this reign hasn't met.
             if isinstance(message, m.MusterBeat):
-                self._end.send_pulse(name, m.WhoAreYou())
+                self._end.reply(received, m.WhoAreYou())
             return
         if isinstance(message, m.Block):
             self.intake.block(name, muster, message, received.payload)

@@ -12,7 +12,7 @@ from mustherd.herd.link import Link
 from mustherd.herd.membership import Presence
 from mustherd.reasons import Reason
 from mustherd.shepherd.events import HerdError
-from mustherd.terms import Reading
+from mustherd.terms import Facts, Reading
 from mustherd.wire import messages as m
 
 WINDOWS_BYTES = 256 * 1024 * 1024
@@ -21,6 +21,10 @@ WINDOWS_BYTES = 256 * 1024 * 1024
 WINDOW_LEAST_BYTES = 2 * 1024 * 1024
 WINDOW_MOST_BYTES = 64 * 1024 * 1024
 """Of one muster: below, its blocks come one by one; above, nothing gets faster."""
+
+
+MAX_KNOB_VALUES = 8192
+"""That a muster offers one by one: bounds what is kept of it, and what a status says."""
 
 
 @dataclass
@@ -84,7 +88,17 @@ def objection(hello: m.Hello) -> str:
         return "it offers a knob twice"
     if any(k.step < 1 for k in hello.knobs):
         return "it offers a knob with a step below 1"
+    told = sum(len(k.values) + len(k.names) + len(k.modes) for k in hello.knobs)
+    if told > MAX_KNOB_VALUES:
+        return f"it offers {told} single values of knobs, more than {MAX_KNOB_VALUES}; give ranges"
     return ""
+
+
+def without(view: m.MusterView, what: str) -> m.MusterView:
+    """A view that says nothing of one of its fields, to be smaller."""
+    if what == "facts":
+        return msgspec.structs.replace(view, facts=Facts(kind=view.facts.kind))
+    return msgspec.structs.replace(view, **{what: ()})
 
 
 def reject(future: Future[Any], error: HerdError) -> None:

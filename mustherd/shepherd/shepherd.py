@@ -22,7 +22,7 @@ from mustherd.shepherd.sink import LogSink
 from mustherd.terms import Load, Setting
 from mustherd.wire import codec
 from mustherd.wire import messages as m
-from mustherd.wire.endpoints import ShepherdEndpoint
+from mustherd.wire.shepherd_endpoint import ShepherdEndpoint
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +83,10 @@ class Shepherd:
             self._thread.join(timeout_s)
         else:
             self._finish()
+
+    def reread_keys(self) -> None:
+        """Read the accepted keys again, as happens by itself a moment after they have changed; a signal handler may."""
+        self._end.reread()
 
     def musters(self) -> dict[str, m.MusterView]:
         """Every muster that ever said hello, as of now."""

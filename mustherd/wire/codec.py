@@ -46,7 +46,7 @@ decision: Decoder[m.Decision] = Decoder(m.Decision, m.MAX_CONTROL_BYTES)
 block: Decoder[m.Block | m.Offer] = Decoder(m.Block | m.Offer, m.MAX_LOG_BYTES)
 row_columns: Decoder[m.RowColumns] = Decoder(m.RowColumns, m.MAX_LOG_BYTES)
 credit: Decoder[m.Credit] = Decoder(m.Credit, m.MAX_LOG_BYTES)
-call: Decoder[m.Call] = Decoder(m.Call, m.MAX_COORDINATE_BYTES)
+call: Decoder[m.Call] = Decoder(m.Call, m.MAX_CALL_BYTES)
 answer: Decoder[m.Answer] = Decoder(m.Answer, m.MAX_COORDINATE_BYTES)
 
 

@@ -1,20 +1,24 @@
-"""CURVE keys: who may talk to whom beyond loopback.
+"""CURVE keys: who may talk to whom beyond loopback, and as what.
 
 A key folder holds one pair per member, `NAME.key` (public) and `NAME.key_secret` (mode 0600), and `accepted/`, the
-public keys that a shepherd lets in. The name of an accepted key is the name of the muster that may use it.
+public keys that a shepherd lets in, each with its role. The name of an accepted key is the name of its member: a muster
+joins under the name of its key alone.
 """
 
 import ipaddress
+import os
 import re
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import zmq
 
 from mustherd import files, guard
 from mustherd.errors import UserError
+from mustherd.wire.members import SHEPHERD, Member, Role, role_of
 from mustherd.wire.messages import NAME_PATTERN
 
 ACCEPTED = "accepted"
@@ -24,6 +28,8 @@ MOST_BYTES = 64 * 1024
 
 _ENTRY = re.compile(r"""^\s*(public|secret)-key\s*=\s*["']?([0-9A-Za-z.:+=^!/*?&<>()\[\]{}@%$#-]{40})["']?\s*$""", re.M)
 """A key of 32 bytes as Z85 text (ZeroMQ RFC 32)."""
+
+_ROLE = re.compile(r"""^\s*role\s*=\s*["']?([^"'\n]*)["']?\s*$""", re.M)
 
 
 class KeysError(UserError):
@@ -38,15 +44,18 @@ class Keys:
     secret: bytes = field(repr=False)
     shepherd: bytes | None = None
     """Connecting side: the only shepherd it talks to."""
-    accepted: dict[bytes, str] | None = None
-    """Listening side: public key to member's name."""
+    accepted: dict[bytes, Member] | None = None
+    """Listening side: public key to member."""
+    folder: Path | None = None
+    """Listening side: where the accepted keys may be read again."""
 
 
-def create(folder: Path, names: Sequence[str], *, accept: bool = True) -> list[str]:
+def create(folder: Path, names: Sequence[str], *, role: Role | None = None, accept: bool = True) -> list[str]:
     """Make a pair for every name that has none, and accept its public key; returns the names that were made.
 
-    An existing pair is never overwritten, and nothing is written through a link. Keys are made before any ZeroMQ
-    context exists (libzmq #4241), so call this from a process that does nothing else.
+    `role` is what the keys are for; None: `role_of` their names. An existing pair is never overwritten, and nothing is
+    written through a link. Keys are made before any ZeroMQ context exists (libzmq #4241), so call this from a process
+    that does nothing else.
     """
     for name in names:
         if not re.match(NAME_PATTERN, name):
@@ -63,9 +72,11 @@ def create(folder: Path, names: Sequence[str], *, accept: bool = True) -> list[s
                 files.replace(_place(folder / f"{name}.key"), _certificate(pair[0]), durable=True, mode=0o600)
                 files.replace(secret, _certificate(*pair), durable=True, mode=0o600)
                 made.append(name)
-            if accept:
-                public, _ = _load(folder / f"{name}.key")
-                files.replace(folder / ACCEPTED / f"{name}.key", _certificate(public), durable=True, mode=0o600)
+            given = role or role_of(name)
+            if accept and given is not None:
+                public = _load(folder / f"{name}.key").public
+                content = _certificate(public, role=given)
+                files.replace(folder / ACCEPTED / f"{name}.key", content, durable=True, mode=0o600)
     except guard.GuardError as error:
         raise KeysError(str(error)) from None
     except OSError as error:
@@ -73,28 +84,46 @@ def create(folder: Path, names: Sequence[str], *, accept: bool = True) -> list[s
     return made
 
 
-def for_shepherd(folder: Path, name: str = "shepherd") -> Keys:
+def for_shepherd(folder: Path, name: str = SHEPHERD) -> Keys:
     """The listening side's keys, with everything in `accepted/`."""
     public, secret = _pair(folder, name)
-    accepted: dict[bytes, str] = {}
+    accepted = accepted_in(folder)
+    if not accepted:
+        raise KeysError(f"{folder / ACCEPTED}: no accepted keys, so nobody could join; make them: mustherd keys create")
+    return Keys(public=public, secret=secret, accepted=accepted, folder=folder)
+
+
+def accepted_in(folder: Path) -> dict[bytes, Member]:
+    """Public key to member of all that is in `accepted/`. Raises KeysError."""
     try:
         guard.require(folder / ACCEPTED)
     except guard.GuardError as error:
         raise KeysError(str(error)) from None
     except OSError:
-        # Said below: there are none.
-        pass
+        return {}
+    found: dict[bytes, Member] = {}
     for file in sorted((folder / ACCEPTED).glob("*.key")):
-        accepted[_load(file)[0]] = file.stem
-    if not accepted:
-        raise KeysError(f"{folder / ACCEPTED}: no accepted keys, so nobody could join; make them: mustherd keys create")
-    return Keys(public=public, secret=secret, accepted=accepted)
+        key = _load(file)
+        if key.role not in (None, *Role):
+            raise KeysError(f"{file}: role {key.role!r}: a key is for {', '.join(Role)}")
+        # One that says nothing has the least that there is: version 0.1 wrote no roles.
+        found[key.public] = Member(file.stem, Role(key.role or Role.MUSTER))
+    return found
 
 
-def for_member(folder: Path, name: str, shepherd: str = "shepherd") -> Keys:
+def signature(folder: Path) -> object:
+    """What changes when an accepted key comes, goes or changes."""
+    try:
+        entries = sorted((entry.name, entry.stat()) for entry in os.scandir(folder / ACCEPTED))
+    except OSError:
+        return None
+    return [(name, found.st_ino, found.st_mtime_ns, found.st_size) for name, found in entries]
+
+
+def for_member(folder: Path, name: str, shepherd: str = SHEPHERD) -> Keys:
     """A connecting side's keys: its own pair and the shepherd's public key."""
     public, secret = _pair(folder, name)
-    return Keys(public=public, secret=secret, shepherd=_load(folder / f"{shepherd}.key")[0])
+    return Keys(public=public, secret=secret, shepherd=_load(folder / f"{shepherd}.key").public)
 
 
 def require_for(host: str, keys: Keys | None) -> None:
@@ -114,10 +143,10 @@ def _is_loopback(host: str) -> bool:
 
 def _pair(folder: Path, name: str) -> tuple[bytes, bytes]:
     file = folder / f"{name}.key_secret"
-    public, secret = _load(file, private=True)
-    if secret is None:
+    key = _load(file, private=True)
+    if key.secret is None:
         raise KeysError(f"{file}: holds no secret key")
-    return public, secret
+    return key.public, key.secret
 
 
 def _place(file: Path) -> Path:
@@ -132,14 +161,23 @@ def _place(file: Path) -> Path:
     return file
 
 
-def _certificate(public: bytes, secret: bytes | None = None) -> str:
+def _certificate(public: bytes, secret: bytes | None = None, role: Role | None = None) -> str:
     """A key as a file (ZPL, as ZeroMQ's own tools read it)."""
-    told = f'curve\n    public-key = "{public.decode()}"\n'
+    told = f'metadata\n    role = "{role}"\n' if role is not None else ""
+    told += f'curve\n    public-key = "{public.decode()}"\n'
     return told if secret is None else f'{told}    secret-key = "{secret.decode()}"\n'
 
 
-def _load(file: Path, *, private: bool = False) -> tuple[bytes, bytes | None]:
-    """Public and secret key of a file that nobody else can change. Raises KeysError."""
+class _Loaded(NamedTuple):
+    """What a key file holds."""
+
+    public: bytes
+    secret: bytes | None
+    role: str | None
+
+
+def _load(file: Path, *, private: bool = False) -> _Loaded:
+    """A key file that nobody else can change. Raises KeysError."""
     try:
         guard.require(file)
         text = guard.read(file.resolve(), MOST_BYTES, private=private).decode("ascii", "replace")
@@ -150,4 +188,6 @@ def _load(file: Path, *, private: bool = False) -> tuple[bytes, bytes | None]:
     found = dict(_ENTRY.findall(text))
     if "public" not in found:
         raise KeysError(f"{file}: not a key file; make one: mustherd keys create")
-    return found["public"].encode(), found["secret"].encode() if "secret" in found else None
+    role = _ROLE.search(text)
+    secret = found.get("secret")
+    return _Loaded(found["public"].encode(), secret.encode() if secret else None, role.group(1) if role else None)

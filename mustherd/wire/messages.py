@@ -22,15 +22,17 @@ from mustherd.terms import (
     Zone,
 )
 
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 """Raised whenever a message changes; a muster of another version is refused at hello with both numbers."""
 
 MAX_PULSE_BYTES = 256 * 1024
 MAX_CONTROL_BYTES = 256 * 1024
 MAX_LOG_BYTES = 640 * 1024
 """A muster cuts its rows into blocks of 512 KiB; with the queue's length this bounds what one may pile up."""
+MAX_CALL_BYTES = 256 * 1024
+"""What an operator may ask in one go."""
 MAX_COORDINATE_BYTES = 16 * 1024 * 1024
-"""A status of a whole herd is the largest: a thousand musters with their facts, knobs and readings."""
+"""Of an answer. A status of a whole herd is the largest: a thousand musters with their facts, knobs and readings."""
 
 NAME_PATTERN = r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$(?!\n)"
 """Names of musters and groups, and labels: short, printable, and safe as a file name and as a topic. `$` alone would
@@ -386,6 +388,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, tag="status"):
     folder: str
     musters: tuple[MusterView, ...]
     malformed: int
+    left_out: tuple[str, ...] = ()
+    """What of each muster would not fit into the answer."""
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):

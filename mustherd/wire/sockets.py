@@ -1,30 +1,25 @@
-"""What all ends share: options of a socket, addresses, sending without waiting, and who a key belongs to."""
+"""What all ends share: options of a socket, addresses, names on the wire, and sending without waiting."""
 
-import logging
 import os
 import resource
+import secrets
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import zmq
 
 from mustherd.errors import UserError
 from mustherd.wire.keys import Keys, KeysError
 
-if TYPE_CHECKING:
-    from zmq.auth.thread import ThreadAuthenticator
-
-log = logging.getLogger(__name__)
-
 SEND_QUEUE_MESSAGES = 1000
 """High-water mark of every socket: beyond it a lossy channel drops and a lossless one waits for its own re-send."""
+ROUTE_MARK = b";"
+"""Ends the name in a routing id; no name holds it."""
+HANDSHAKE_MS = 10_000
+"""That a connection has to say who it is."""
 RECONNECT_MS = 100
 RECONNECT_MAX_MS = 1000
 DESCRIPTORS = 65536
 """What a shepherd asks for: three connections a muster, and files of its own."""
-
-TURNED_AWAY_KEPT = 1000
-"""Strangers' keys that are remembered, so that each is logged once."""
 
 
 class WireError(UserError):
@@ -69,6 +64,7 @@ def tune(socket: "zmq.Socket[bytes]", max_bytes: int) -> None:
     # A peer whose machine vanished keeps its TCP connection; ZeroMQ's own heartbeat closes it so that it can come back.
     socket.setsockopt(zmq.HEARTBEAT_IVL, 5000)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 15000)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     socket.setsockopt(zmq.IPV6, 1)
 
 
@@ -96,9 +92,17 @@ def connect(socket: "zmq.Socket[bytes]", host: str, port: int, keys: Keys | None
         ) from None
 
 
-def topic(name: str) -> bytes:
-    """What a muster subscribes to. The terminator keeps muster-1 from matching muster-10: it is a prefix."""
-    return name.encode() + b";"
+def routing_id(name: str) -> bytes:
+    """What a muster's sockets are called, anew in each life of it: its name, and what nobody else could guess.
+
+    Whoever connects under a routing id that is taken gets what is meant for it.
+    """
+    return name.encode() + ROUTE_MARK + secrets.token_hex(8).encode()
+
+
+def name_in(route: bytes) -> str:
+    """The name in a routing id. Any bytes may be one: latin-1 gives each of them a character."""
+    return route.partition(ROUTE_MARK)[0].decode("latin-1")
 
 
 def send(socket: "zmq.Socket[bytes]", frames: "list[bytes | memoryview]") -> bool:
@@ -121,30 +125,6 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def authenticator(context: "zmq.Context[zmq.Socket[bytes]]", keys: Keys) -> "ThreadAuthenticator":
-    """Let in the accepted keys alone, on every socket of `context` that is a CURVE server."""
-    from zmq.auth.thread import ThreadAuthenticator  # noqa: PLC0415 (brings asyncio, which a muster doesn't need)
-
-    accepted = keys.accepted or {}
-    turned_away: set[bytes] = set()
-
-    class Accepted:
-        def callback(self, _domain: str, key: bytes) -> bool:
-            if key not in accepted and key not in turned_away and len(turned_away) < TURNED_AWAY_KEPT:
-                turned_away.add(key)
-                log.warning("a key that isn't accepted was turned away: %s", key.decode("ascii", "replace"))
-            return key in accepted
-
-    zap = ThreadAuthenticator(context, log=log)
-    zap.start()
-    zap.configure_curve_callback(domain="*", credentials_provider=Accepted())
-    return zap
-
-
-def key_name(frame: zmq.Frame, keys: Keys) -> str:
-    """The name under which the sender's key was accepted; empty when it wasn't."""
-    try:
-        public = str(frame.get("User-Id"))
-    except zmq.ZMQError:
-        return ""
-    return (keys.accepted or {}).get(public.encode(), "")
+def milliseconds(seconds: float) -> int:
+    """As a poll wants them. Rounded up: one that returns just before a deadline would spin until it."""
+    return int(seconds * 1000) + 1 if seconds > 0 else 0

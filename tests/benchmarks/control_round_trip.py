@@ -22,8 +22,8 @@ import zmq
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.terms import NODE, Setting
 from mustherd.wire import keys
-from mustherd.wire.endpoints import ShepherdEndpoint
 from mustherd.wire.ports import Ports
+from mustherd.wire.shepherd_endpoint import ShepherdEndpoint
 
 ROUNDS = {1: 300, 32: 60, 128: 25}
 LIMIT_P99_MS = {1: 20.0, 32: 150.0, 128: 250.0}

@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 
 from mustherd.shepherd.shepherd import Shepherd
-from mustherd.wire.endpoints import ShepherdEndpoint
 from mustherd.wire.ports import Ports
+from mustherd.wire.shepherd_endpoint import ShepherdEndpoint
 
 SECONDS = 20.0
 PATIENCE_S = 30.0

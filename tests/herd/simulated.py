@@ -20,7 +20,8 @@ from mustherd.shepherd.events import DecisionLost, HerdEvent, PutBack
 from mustherd.shepherd.server import ShepherdServer
 from mustherd.terms import NODE, Setting
 from mustherd.wire import messages as m
-from mustherd.wire.endpoints import MusterEndpoint, Received, ShepherdEndpoint
+from mustherd.wire.endpoints import MusterEndpoint
+from mustherd.wire.shepherd_endpoint import Received, ShepherdEndpoint
 from tests.fakes import ORIGINALS, FakeNode, MemoryJournal
 
 Message = Received | m.Down | m.Credit | m.Decision
@@ -232,6 +233,12 @@ class _ShepherdEnd(ShepherdEndpoint):
     def send_pulse(self, muster: str, message: m.Down) -> bool:
         self.world.transmit(muster, 0, message)
         return True
+
+    def reply(self, received: Received, message: m.Down) -> bool:
+        return self.send_pulse(received.sender, message)
+
+    def welcome(self, received: Received, groups: tuple[str, ...] = ()) -> None:
+        pass
 
     def publish(self, target: str, decision: m.Decision) -> None:
         self.world.transmit(target, 0, decision)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mustherd.herd.timing import DECISION_GIVE_UP_S, LEASE_S
 from mustherd.shepherd.events import DecisionLost, HerdError, PresenceChanged
 from mustherd.wire import messages as m
-from mustherd.wire.endpoints import Received
+from mustherd.wire.shepherd_endpoint import Received
 from tests.fakes import ORIGINALS
 from tests.herd.simulated import Message, Network, World, setting
 from tests.typed import a, some

@@ -21,7 +21,8 @@ from mustherd.shepherd.shepherd import Shepherd
 from mustherd.terms import NODE, Facts, Load, Setting
 from mustherd.wire import keys
 from mustherd.wire import messages as m
-from mustherd.wire.endpoints import MusterEndpoint, OperatorEndpoint, ShepherdEndpoint
+from mustherd.wire.endpoints import MusterEndpoint, OperatorEndpoint
+from mustherd.wire.shepherd_endpoint import ShepherdEndpoint
 from tests.fakes import ORIGINALS, FakeNode, MemorySink
 from tests.herding import ANY, PATIENCE_S, muster, shepherd
 from tests.typed import a, some

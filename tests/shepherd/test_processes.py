@@ -142,7 +142,8 @@ SHEPHERD = """
 import sys, time
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.terms import Setting
-from mustherd.wire.endpoints import Ports, ShepherdEndpoint
+from mustherd.wire.ports import Ports
+from mustherd.wire.shepherd_endpoint import ShepherdEndpoint
 end = ShepherdEndpoint(ports=Ports(*map(int, sys.argv[1:5])))
 running = Shepherd(end)
 running.start()

@@ -32,7 +32,7 @@ from mustherd.terms import Setting
 from mustherd.testing.clock import ClockContract
 from mustherd.testing.knob import KnobContract
 from mustherd.testing.node import NodeContract
-from mustherd.wire.endpoints import ShepherdEndpoint
+from mustherd.wire.shepherd_endpoint import ShepherdEndpoint
 from tests.typed import some
 from tests.waiting import until
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from mustherd.wire import keys
-from mustherd.wire.endpoints import MusterEndpoint, OperatorEndpoint, ShepherdEndpoint
+from mustherd.wire.endpoints import MusterEndpoint, OperatorEndpoint
 from mustherd.wire.keys import KeysError
 from mustherd.wire.ports import Ports
+from mustherd.wire.shepherd_endpoint import ShepherdEndpoint
 
 
 def test_pairs_are_made_once_private_and_accepted(tmp_path: Path) -> None:
@@ -20,7 +21,7 @@ def test_pairs_are_made_once_private_and_accepted(tmp_path: Path) -> None:
     assert (folder.stat().st_mode & 0o777) == 0o700
     for secret in folder.glob("*.key_secret"):
         assert (secret.stat().st_mode & 0o777) == 0o600
-    assert sorted(f.stem for f in (folder / "accepted").iterdir()) == ["muster-1", "muster-2", "shepherd"]
+    assert sorted(f.stem for f in (folder / "accepted").iterdir()) == ["muster-1", "muster-2"]
     assert not list((folder / "accepted").glob("*secret"))
 
 
@@ -111,7 +112,7 @@ def test_missing_damaged_or_no_accepted_keys_are_said_so(tmp_path: Path) -> None
 
 
 def test_secrets_are_not_in_the_text_of_keys(tmp_path: Path) -> None:
-    keys.create(tmp_path, ["shepherd"])
+    keys.create(tmp_path, ["shepherd", "operator"])
     found = keys.for_shepherd(tmp_path)
     assert found.secret.decode() not in repr(found)
 
