@@ -5,7 +5,7 @@ import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from pathlib import Path
 from types import MappingProxyType
 from xml.parsers import expat
@@ -19,7 +19,11 @@ PROFILES = ("c6220", "c8220")
 BIGGEST = 8 * 1024 * 1024
 """Bytes; a manifest of a thousand nodes has two million."""
 NETWORK = IPv4Network("10.10.1.0/24")
-NAME = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$")
+NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+LOGIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+"""A host name or an IPv4 address."""
+USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
+"""useradd(8), and the upper case and dots that some sites have."""
 EMULAB = "{http://www.protogeni.net/resources/rspec/ext/emulab/1}"
 
 
@@ -60,7 +64,7 @@ def from_manifest(text: bytes) -> list[Host]:
                 name=name,
                 login=login.get("hostname", ""),
                 user=login.get("username", ""),
-                port=int(login.get("port", "22")),
+                port=_port(login.get("port", "22"), name),
                 kind=(kind.get("name", "") if kind is not None else "")
                 or (vnode.get("hardware_type", "") if vnode is not None else ""),
                 address=ip.get("address", "") if ip is not None else "",
@@ -82,7 +86,7 @@ def from_names(names: Sequence[str]) -> list[Host]:
         login = match["login"]
         label = login if re.fullmatch(r"[0-9.]+", login) is None else ""
         name = match["name"] or label.partition(".")[0] or f"node{number}"
-        hosts.append(Host(name, login, match["user"] or "", int(match["port"] or 22)))
+        hosts.append(Host(name, login, match["user"] or "", _port(match["port"] or "22", word)))
     return _checked(hosts)
 
 
@@ -142,18 +146,24 @@ def variables_of(project: Path) -> Path:
 def _variables(host: Host, number: int) -> dict[str, object]:
     numbered = re.search(r"\d+", host.name)
     derived = str(NETWORK[int(numbered[0]) + 1]) if numbered and int(numbered[0]) < 253 else ""
-    found: dict[str, object] = {"ansible_host": host.login}
+    found: dict[str, object] = {"ansible_host": Unsafe(host.login)}
     if host.user:
-        found["ansible_user"] = host.user
+        found["ansible_user"] = Unsafe(host.user)
     if host.port != 22:
         found["ansible_port"] = host.port
     # Written out even where it follows from the name, so that a reader need not know the rule.
-    found["herd_address"] = host.address or derived or str(NETWORK[number + 1])
+    found["herd_address"] = Unsafe(host.address or derived or str(NETWORK[number + 1]))
     return found
 
 
 def _profile(host: Host) -> str:
     return host.kind if host.kind in PROFILES else "generic"
+
+
+class Unsafe(str):
+    """Text that came from elsewhere: written as `!unsafe`, which Ansible never takes for a template."""
+
+    __slots__ = ()
 
 
 def _yaml(content: object) -> str:
@@ -164,16 +174,39 @@ def _yaml(content: object) -> str:
         def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
             super().increase_indent(flow, False)
 
+    Plain.add_representer(Unsafe, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text)))
     return "---\n" + yaml.dump(content, Dumper=Plain, sort_keys=False, default_flow_style=False)
 
 
+def _port(text: str, where: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and 0 < int(text) <= 65535):
+        raise InventoryError(f"{where}: port {text[:20]!r}; fix: give a number from 1 to 65535")
+    return int(text)
+
+
 def _checked(hosts: list[Host]) -> list[Host]:
+    """Every field is what it may be, so that none of it means something else to Ansible, ssh or a shell."""
     seen: set[str] = set()
     for host in hosts:
-        if not NAME.match(host.name) or not NAME.match(host.login):
+        if not NAME.fullmatch(host.name) or not LOGIN.fullmatch(host.login):
             raise InventoryError(
-                f"{host.name!r} at {host.login!r} cannot be a host's name; fix: letters, digits, . _ -"
+                f"{host.name[:80]!r} at {host.login[:80]!r} cannot be a host's name; fix: letters, digits, . _ -"
             )
+        if host.user and not USER.fullmatch(host.user):
+            raise InventoryError(
+                f"host {host.name}: {host.user[:80]!r} cannot be an account; fix: letters, digits, . _ -"
+            )
+        if host.kind and not NAME.fullmatch(host.kind):
+            raise InventoryError(
+                f"host {host.name}: {host.kind[:80]!r} cannot be a type of machine; fix: fetch it again"
+            )
+        if host.address:
+            try:
+                IPv4Address(host.address)
+            except AddressValueError:
+                raise InventoryError(
+                    f"host {host.name}: {host.address[:80]!r} is no IPv4 address; fix: fetch the manifest again"
+                ) from None
         if host.name in seen:
             raise InventoryError(f"two hosts are called {host.name}; fix: give names as NAME=ADDRESS")
         seen.add(host.name)

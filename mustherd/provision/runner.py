@@ -69,6 +69,8 @@ def run(
         return True
 
     keep = artifacts or project / "artifacts"
+    # What tasks print is for whoever ran them.
+    keep.mkdir(mode=0o700, parents=True, exist_ok=True)
     words = [*(["--tags", ",".join(tags)] if tags else []), *(["--check", "--diff"] if check else [])]
     with signals_given_back(), tempfile.TemporaryDirectory(prefix="mustherd-") as private:
         answer = ansible_runner.run(
@@ -76,6 +78,7 @@ def run(
             project_dir=str(project.resolve()),
             artifact_dir=str(keep.resolve()),
             rotate_artifacts=KEPT_RUNS,
+            status_handler=_keep_environment_untold,
             playbook=playbook,
             inventory=str(inventory.resolve()),
             limit=limit or None,
@@ -114,6 +117,19 @@ def signals_given_back() -> Iterator[None]:
     finally:
         for number, handler in held.items():
             signal.signal(number, handler)
+
+
+class _Untold(dict[str, str]):
+    """An environment that a process gets and that is written down as empty."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
+def _keep_environment_untold(status: Mapping[str, Any], runner_config: Any) -> None:
+    """Before ansible-runner keeps the command that it runs, with the user's environment and all secrets in it."""
+    if status.get("status") == "starting":
+        runner_config.env = _Untold(runner_config.env)
 
 
 def _without_hosts(answer: Any) -> Failure:

@@ -6,7 +6,6 @@ import shlex
 from pathlib import Path
 
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from mustherd.cli.app import app
@@ -15,6 +14,7 @@ from mustherd.testbed import daemon
 from mustherd.testbed.bed import DEPENDENCIES
 from mustherd.testbed.daemon import BedState
 from mustherd.testbed.inventory import write
+from tests import ansible_yaml
 from tests.roles.scripts import load
 
 PROJECT = Path(__file__).parents[2]
@@ -82,11 +82,11 @@ def test_a_release_that_is_not_known_is_refused() -> None:
 
 def test_its_inventory_is_one_like_any_other(tmp_path: Path) -> None:
     file = write(bed(), tmp_path / "mine", project=PROJECT)
-    children = yaml.safe_load(file.read_text())["all"]["children"]
+    children = ansible_yaml.load(file.read_text())["all"]["children"]
     groups = {name: list(group["hosts"]) for name, group in children.items()}
     assert (groups["shepherd"], groups["musters"]) == (["node0"], ["node1", "node2"])
-    shared = yaml.safe_load((tmp_path / "mine/group_vars/all.yml").read_text())
-    kind = yaml.safe_load((tmp_path / "mine/group_vars/generic.yml").read_text())
+    shared = ansible_yaml.load((tmp_path / "mine/group_vars/all.yml").read_text())
+    kind = ansible_yaml.load((tmp_path / "mine/group_vars/generic.yml").read_text())
     named = {name: values for group in children.values() for name, values in group["hosts"].items() if values}
     hostvars = {name: shared | kind | values for name, values in named.items()}
     check = load("common/filter_plugins/mustherd_inventory.py")
@@ -102,7 +102,7 @@ def test_its_inventory_is_one_like_any_other(tmp_path: Path) -> None:
 
 def test_one_host_is_a_whole_herd(tmp_path: Path) -> None:
     file = write(bed(hosts={"node0": "10.77.0.1"}), tmp_path / "mine", project=PROJECT)
-    children = yaml.safe_load(file.read_text())["all"]["children"]
+    children = ansible_yaml.load(file.read_text())["all"]["children"]
     assert list(children["musters"]["hosts"]) == ["node0"]
 
 

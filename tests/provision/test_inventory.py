@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from mustherd.cli.app import app
 from mustherd.provision.inventory import Host, InventoryError, from_manifest, from_names, write
+from tests import ansible_yaml
 from tests.roles.scripts import load
 
 PROJECT = Path(__file__).parents[2]
@@ -80,7 +80,7 @@ def test_a_word_that_is_no_host_is_refused(word: str) -> None:
 
 def test_what_is_written_passes_the_inventory_check(tmp_path: Path) -> None:
     file = write(from_manifest(MANIFEST.encode()), tmp_path / "mine", project=PROJECT)
-    children = yaml.safe_load(file.read_text())["all"]["children"]
+    children = ansible_yaml.load(file.read_text())["all"]["children"]
     groups = {name: list(group["hosts"]) for name, group in children.items()}
     assert groups == {
         "shepherd": ["node0"],
@@ -91,12 +91,12 @@ def test_what_is_written_passes_the_inventory_check(tmp_path: Path) -> None:
         "c8220": ["node1"],
         "generic": ["node2"],
     }
-    shared = yaml.safe_load((tmp_path / "mine/group_vars/all.yml").read_text())
+    shared = ansible_yaml.load((tmp_path / "mine/group_vars/all.yml").read_text())
     hostvars = {}
     for group in ("shepherd", "musters", "loadgen_agents"):
         for name, values in children[group]["hosts"].items():
             kind = next(profile for profile in ("c6220", "c8220", "generic") if name in groups[profile])
-            hostvars[name] = shared | yaml.safe_load((tmp_path / f"mine/group_vars/{kind}.yml").read_text()) | values
+            hostvars[name] = shared | ansible_yaml.load((tmp_path / f"mine/group_vars/{kind}.yml").read_text()) | values
     check = load("common/filter_plugins/mustherd_inventory.py")
     assert [problem for name in hostvars for problem in check.inventory_problems(groups, hostvars, name)] == []
     assert hostvars["node2"]["herd_address"] == "10.10.1.3"
@@ -114,7 +114,7 @@ def test_nothing_is_overwritten_and_unknown_names_are_refused(tmp_path: Path) ->
 
 def test_one_host_is_shepherd_and_muster(tmp_path: Path) -> None:
     file = write(from_names(["node0"]), tmp_path / "mine", project=PROJECT)
-    children = yaml.safe_load(file.read_text())["all"]["children"]
+    children = ansible_yaml.load(file.read_text())["all"]["children"]
     assert list(children["musters"]["hosts"]) == ["node0"]
     assert children["loadgen_agents"]["hosts"] == {}
 
@@ -123,14 +123,14 @@ def test_the_command_takes_parts_by_name(tmp_path: Path) -> None:
     where = ["herd", "inventory", "a=10.0.0.1", "b=10.0.0.2", "c=10.0.0.3", "--to", str(tmp_path / "mine")]
     answer = CliRunner().invoke(app, [*where, "--shepherd", "c", "--muster", "a", "--muster", "b"])
     assert answer.exit_code == 0, answer.output
-    children = yaml.safe_load((tmp_path / "mine/hosts.yml").read_text())["all"]["children"]
+    children = ansible_yaml.load((tmp_path / "mine/hosts.yml").read_text())["all"]["children"]
     assert [list(children[group]["hosts"]) for group in ("shepherd", "musters", "loadgen_leader")] == [
         ["c"],
         ["a", "b"],
         ["c"],
     ]
     # Without an account of its own a host is entered as whoever asks.
-    assert "USER" in yaml.safe_load((tmp_path / "mine/group_vars/all.yml").read_text())["ansible_user"]
+    assert "USER" in ansible_yaml.load((tmp_path / "mine/group_vars/all.yml").read_text())["ansible_user"]
 
 
 def test_a_file_that_is_no_manifest_is_no_host_either() -> None:

@@ -67,6 +67,20 @@ def test_each_host_that_is_not_done_has_one_message(project: Path) -> None:
     assert outcome.artifacts.is_relative_to(project / "artifacts")
 
 
+def test_nothing_of_the_user_s_environment_is_kept(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2-of-the-environment")
+    (project / "site.yml").write_text(
+        "- hosts: one\n  gather_facts: false\n  tasks:\n    - ansible.builtin.debug:\n"
+        "        msg: \"{{ lookup('ansible.builtin.env', 'AWS_SECRET_ACCESS_KEY') | length }} characters\"\n"
+    )
+    outcome = run("site.yml", project / "hosts", project=project)
+    kept = [file for file in outcome.artifacts.rglob("*") if file.is_file()]
+    # It is there for whoever asks for it.
+    assert any(b"26 characters" in file.read_bytes() for file in kept)
+    assert [file for file in kept if b"hunter2" in file.read_bytes()] == []
+    assert (project / "artifacts").stat().st_mode & 0o077 == 0
+
+
 @pytest.mark.process
 def test_ctrl_c_stops_a_run_and_says_how_to_go_on(project: Path) -> None:
     (project / "playbooks").mkdir()

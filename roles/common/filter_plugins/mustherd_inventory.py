@@ -1,8 +1,9 @@
 """What is wrong with an inventory: each problem as what, where and fix, found before any node is touched."""
 
 import ipaddress
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 PROFILES = ("c6220", "c8220", "generic")
@@ -28,6 +29,73 @@ def cores(text: str) -> list[int]:
 def muster_names(address: str, indexes: Sequence[int]) -> list[str]:
     """The musters of a host: muster-ADDRESS, and muster-ADDRESS-INDEX for every index but 0."""
     return [f"muster-{address}" if index == 0 else f"muster-{address}-{index}" for index in indexes]
+
+
+class UnknownError(Exception):
+    """A value is a template that is not run here."""
+
+
+# The two templates of inventory/cloudlab that are more than names, spaces taken together.
+USER_TEMPLATE = "{{ lookup('ansible.builtin.env', 'USER') }}"
+ADDRESS_TEMPLATE = (
+    "{{ herd_network | regex_replace('[.][0-9]+/.*$', '') }}."
+    "{{ (inventory_hostname | regex_search('[0-9]+') | default('-1', true) | int) + 1 }}"
+)
+REFERENCE = re.compile(r"\{\{ *([A-Za-z_][A-Za-z0-9_]*) *\}\}")
+DEPTH = 8
+
+
+class Written(Mapping[str, Any]):
+    """A host's variables as they are written: names are followed, and no other template is ever run."""
+
+    def __init__(self, host: str, variables: Mapping[str, Any]) -> None:
+        self._variables = {**variables, "inventory_hostname": host}
+
+    def __getitem__(self, name: str) -> Any:
+        """KeyError where there is none, UnknownError for what only Ansible could tell."""
+        return self._plain(self._variables[name], DEPTH)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        return len(self._variables)
+
+    def _plain(self, value: Any, depth: int) -> Any:
+        if isinstance(value, Mapping):
+            return {key: self._plain(inner, depth) for key, inner in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self._plain(inner, depth) for inner in value]
+        if not isinstance(value, str) or not re.search(r"\{[{%#]", value):
+            return value
+        text = " ".join(value.split())
+        if text == USER_TEMPLATE:
+            return os.environ.get("USER", "")
+        if text.replace(". {{", ".{{") == ADDRESS_TEMPLATE:
+            number = re.search("[0-9]+", str(self._variables["inventory_hostname"]))
+            network = re.sub("[.][0-9]+/.*$", "", str(self["herd_network"]))
+            return f"{network}.{int(number[0]) + 1 if number else 0}"
+        if depth == 0:
+            raise UnknownError(text)
+
+        def follow(match: "re.Match[str]") -> str:
+            if match[1] not in self._variables:
+                raise UnknownError(text)
+            return str(self._plain(self._variables[match[1]], depth - 1))
+
+        plain = REFERENCE.sub(follow, text)
+        if re.search(r"\{[{%#]", plain):
+            raise UnknownError(text)
+        return plain
+
+
+def herd_problems(groups: Mapping[str, Sequence[str]], hostvars: Any) -> list[str]:
+    """Every problem of an inventory that can be seen in what is written, without a template being run."""
+    raw = getattr(hostvars, "raw_get", None) or hostvars.__getitem__
+    members = {name for group in GROUPS for name in groups.get(group, ())}
+    hosts = sorted(members | set(groups.get("all", ())))
+    written = {host: Written(host, raw(host)) for host in hosts}
+    return [problem for host in hosts for problem in inventory_problems(groups, written, host)]
 
 
 def inventory_problems(
@@ -91,6 +159,18 @@ def _host(
         )
     elif len(found) > 1:
         problems.append(_problem(f"two kinds of machine: {', '.join(found)}", where, "keep it in one of these groups"))
+    for check in (_login, _address, _muster):
+        try:
+            problems += check(value, host, groups, members)
+        except UnknownError:
+            # Said by the check of the nodes themselves, which Ansible evaluates.
+            continue
+    return problems
+
+
+def _login(value: Any, host: str, _groups: Mapping[str, Sequence[str]], _members: list[str]) -> list[str]:
+    where = f"host {host}"
+    problems = []
     target = str(value("ansible_host", host))
     if value("ansible_connection", "ssh") != "local":
         open_ends = [word for word in PLACEHOLDERS if word in re.split(r"[^A-Z]+", target)]
@@ -104,13 +184,10 @@ def _host(
             )
         if value("ansible_user") in ("", None):
             problems.append(_problem("no account to log in with", where, "give ansible_user"))
-    problems += _address(value, host, members)
-    if host in groups.get("musters", ()):
-        problems += _muster(value, host)
     return problems
 
 
-def _address(value: Any, host: str, members: list[str]) -> list[str]:
+def _address(value: Any, host: str, _groups: Mapping[str, Sequence[str]], members: list[str]) -> list[str]:
     where = f"host {host}"
     text, network_text = str(value("herd_address", "")), str(value("herd_network", ""))
     try:
@@ -141,9 +218,11 @@ def _address(value: Any, host: str, members: list[str]) -> list[str]:
     return problems
 
 
-def _muster(value: Any, host: str) -> list[str]:
+def _muster(value: Any, host: str, groups: Mapping[str, Sequence[str]], _members: list[str]) -> list[str]:
     where = f"host {host}"
-    problems = []
+    problems: list[str] = []
+    if host not in groups.get("musters", ()):
+        return problems
     indexes = value("herd_musters", [0])
     if (
         not isinstance(indexes, Sequence)
@@ -214,6 +293,7 @@ class FilterModule:
     def filters(self) -> dict[str, Any]:
         return {
             "mustherd_inventory_problems": inventory_problems,
+            "mustherd_herd_problems": herd_problems,
             "mustherd_muster_names": muster_names,
             "mustherd_cores": cores,
         }
