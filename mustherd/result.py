@@ -204,7 +204,12 @@ class Result:
         return os.fspath(self.folder)
 
     def __repr__(self) -> str:
-        view = self.view()
+        from mustherd.store.errors import StoreError
+
+        try:
+            view = self.view()
+        except StoreError as error:
+            return f"<Result of {self.name}: {error}>"
         found = view.verdict().reason if view.trials else "no trials yet"
         so_far = "" if view.stored or not view.trials else "so far "
         return f"<Result of {view.experiment.name}, {view.status}: {so_far}{found}; folder {self.folder}>"

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -119,6 +120,18 @@ def test_a_result_shows_itself(finished: Told) -> None:
     assert escape(result.verdict.reason) in shown
     assert str(result.folder) in shown
     assert "<td>energy (J)</td>" in shown
+
+
+def test_a_result_whose_folder_is_gone_says_so(finished: Told, tmp_path: Path) -> None:
+    shutil.copytree(finished.result.folder, tmp_path / "copy")
+    result = mustherd.open(tmp_path / "copy")
+    assert "done" in repr(result)
+    shutil.rmtree(tmp_path / "copy")
+    assert (
+        repr(result) == f"<Result of small: {tmp_path / 'copy'} does not exist: no experiment has been started there>"
+    )
+    with pytest.raises(mustherd.UserError, match="does not exist"):
+        _ = result.verdict
 
 
 def test_what_is_told_is_what_happened(finished: Told) -> None:
