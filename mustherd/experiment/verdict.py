@@ -435,9 +435,9 @@ def order_of(store: Store) -> dict[float, list[Settings]]:
     return {float(row["qps"]): [dict(settings) for settings in row["settings"]] for row in rows}
 
 
-def verdict_of(store: Store, goal: Goal | None = None) -> Verdict:
-    """What an experiment's trials say so far, with why its search ended."""
+def verdict_of(store: Store, goal: Goal | None = None, trials: Sequence[Trial] | None = None) -> Verdict:
+    """What an experiment's trials say so far, with why its search ended; `trials` where all have been read already."""
     goal = goal or store.experiment().goal
-    found = decide(store.trials(), goal, knobs_known(store), order_of(store))
+    found = decide(store.trials() if trials is None else trials, goal, knobs_known(store), order_of(store))
     ended = store.last_event(SEARCH_OVER)
     return msgspec.structs.replace(found, search_ended=ended.data["text"] if ended else "")

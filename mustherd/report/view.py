@@ -47,6 +47,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         """Read `store`; StoreError where it can't be understood."""
         row = store.experiment()
         status, detail = status_of(store)
+        stored, trials = announced(row.verdict), tuple(store.trials())
         return cls(
             experiment=row,
             folder=str(store.folder),
@@ -54,10 +55,10 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
             detail=detail,
             goal=row.goal,
             knobs=knobs_known(store),
-            trials=tuple(store.trials()),
+            trials=trials,
             counts=store.counts(),
-            stored=announced(row.verdict),
-            so_far=announced(row.verdict) or verdict_of(store, row.goal),
+            stored=stored,
+            so_far=stored or verdict_of(store, row.goal, trials),
             musters=tuple(store.musters().values()),
             events=tuple(store.events()),
             wall_seconds=store.wall_seconds(),

@@ -12,6 +12,7 @@ from rich.text import Text
 from mustherd.report import live
 from mustherd.report.view import View
 from mustherd.store.errors import StoreError
+from mustherd.store.store import Store
 from mustherd.trial import Trial, TrialKind, TrialState
 from tests.experiment import physics
 from tests.report.conftest import Make
@@ -116,6 +117,19 @@ def test_a_view_before_anything_has_happened(make: Make) -> None:
     assert live.line_of(View.of(store).ended()[0], View.of(store), console) == (
         "trial 1 baseline on muster-0: as found: failed: x"
     )
+
+
+def test_a_view_reads_the_trials_once(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, trials, times = make(done=False), Store.trials, 0
+
+    def counted(self: Store) -> list[Trial]:
+        nonlocal times
+        times += 1
+        return trials(self)
+
+    monkeypatch.setattr(Store, "trials", counted)
+    assert View.of(store).so_far.best is not None
+    assert times == 1
 
 
 @pytest.mark.process
