@@ -106,6 +106,8 @@ class Metric:
     """What several windows come to."""
     verb: Literal["uses", "has"] = "uses"
     """What a setting does with it: energy is used, a latency or a load is had."""
+    requests: Literal["", "read", "update"] = ""
+    """The requests that it can't be measured without; a workload that has none of them has no value of it."""
     label: str = ""
     """How a person calls it, without its unit; made from the name where it is not given."""
     compute: Callable[[WindowMeasurement], float | None] | None = None
@@ -198,7 +200,7 @@ def _latency(kind: Literal["read", "update"], part: str, text: str) -> Metric:
         return None if window.load is None else _latencies(window.load)[kind].get(part)
 
     meaning = f"{text} of the latency of {kind}s"
-    return Metric(name=f"{kind}_{part}_us", unit="us", verb="has", meaning=meaning, compute=compute)
+    return Metric(name=f"{kind}_{part}_us", unit="us", verb="has", meaning=meaning, requests=kind, compute=compute)
 
 
 def _latencies(load: LoadReport) -> dict[str, dict[str, float]]:
@@ -206,8 +208,12 @@ def _latencies(load: LoadReport) -> dict[str, dict[str, float]]:
 
 
 ENERGY = "energy_joules"
+READ_P99 = "read_p99_us"
 ACHIEVED_RATIO = "achieved_ratio"
 RX_BYTES_PER_ROW = "rx_bytes_per_row"
+
+USUAL = (ENERGY, READ_P99, ACHIEVED_RATIO)
+"""What tables tell wherever it was measured, besides what the goal names."""
 
 OURS = {
     metric.name: metric

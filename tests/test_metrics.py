@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import EntryPoint
@@ -155,6 +156,10 @@ def test_a_packages_metric_is_objective_and_limit_and_in_the_reports(tmp_path: P
     done = mustherd("experiment", "report", str(folder), "--to", str(report), path=packages)
     assert done.returncode == 0, done.stderr
     assert "efficiency" in report.read_text()
+    # Where the package is not installed the folder says itself which way its objective is better.
+    done = mustherd("experiment", "report", str(folder), "--to", str(report), path=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"<strong>[\d.]+ %</strong> more requests per joule", report.read_text())
     wrong = definition.read_text().replace("objective: requests_per_joule", "objective: request_per_joule")
     definition.write_text(wrong)
     done = mustherd("experiment", "plan", str(definition), path=packages)

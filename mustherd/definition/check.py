@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from mustherd import metrics
 from mustherd.definition.errors import Finding, Path, listed, nearest
 from mustherd.definition.knobs import KnobValues, disallowed, value_text
 from mustherd.definition.limits import limit_text
@@ -164,7 +165,7 @@ def _metrics(experiment: Experiment) -> Iterator[Finding]:
     named += [(("constraints", i), c.metric) for i, c in enumerate(experiment.constraints)]
     ratio = experiment.workload.update_ratio
     for path, metric in named:
-        verb = metric.partition("_")[0]
+        verb = metrics.of(metric).requests
         if (verb, ratio) in (("update", 0.0), ("read", 1.0)):
             yield Finding(
                 path, f"the workload has no {verb}s to measure", f"another metric, or an update_ratio but {ratio:g}"

@@ -12,11 +12,8 @@ from mustherd.experiment.verdict import Verdict
 from mustherd.goal import Constraint, Goal, Objective
 from mustherd.learn.base import Observation
 from mustherd.learn.pareto import front, hypervolumes, pick
-from mustherd.metrics import Direction
+from mustherd.metrics import USUAL, Direction
 from mustherd.trial import Trial, TrialKind, TrialState
-
-SHOWN = ("energy_joules", "read_p99_us", "achieved_ratio")
-"""Metrics that a table's row tells besides the objective and what is limited."""
 
 
 def announced(stored: Mapping[str, Any] | None) -> Verdict | None:
@@ -30,7 +27,7 @@ def announced(stored: Mapping[str, Any] | None) -> Verdict | None:
 def table_rows(verdict: Verdict) -> list[Row]:
     """The settings for each load that has some, with what was said of them."""
     limited = [text.split(" ", 1)[0] for text in verdict.constraints]
-    names = dict.fromkeys((verdict.objective, *limited, *SHOWN))
+    names = dict.fromkeys((verdict.objective, *limited, *USUAL))
     return [
         Row(
             qps=row.qps,

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+from mustherd import metrics
 from mustherd.learn.base import Problem, Settings
 from mustherd.learn.space import Space
 
@@ -29,7 +30,7 @@ def knees(problem: Problem) -> dict[str, float]:
 
 def latency_limit(problem: Problem) -> float | None:
     """The tightest upper limit on a latency, in us; None without one."""
-    limits = [c.limit for c in problem.goal.aimed if not c.at_least and c.metric.endswith("_us")]
+    limits = [c.limit for c in problem.goal.aimed if not c.at_least and metrics.of(c.metric).unit == "us"]
     return min(limits, default=None)
 
 

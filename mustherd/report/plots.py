@@ -12,7 +12,7 @@ from mustherd import metrics
 from mustherd.experiment import wording
 from mustherd.goal import GUARD as LOAD
 from mustherd.goal import Constraint
-from mustherd.metrics import Direction
+from mustherd.metrics import ENERGY, READ_P99, Direction
 from mustherd.report import labels
 from mustherd.report.labels import clean
 from mustherd.report.svg import BEST, BREAKS, DEFAULT, GUARD, INK, KEEPS, MUTED, PAPER, draw
@@ -61,7 +61,7 @@ def limit_of(view: View) -> tuple[str, Constraint | None]:
     for constraint in view.goal.constraints:
         if constraint.metric not in (LOAD, view.goal.objective):
             return constraint.metric, constraint
-    return ("read_p99_us" if view.goal.objective != "read_p99_us" else "energy_joules"), None
+    return (READ_P99 if view.goal.objective != READ_P99 else ENERGY), None
 
 
 def drawable(view: View, *names: str) -> list[Trial]:

@@ -9,8 +9,9 @@ from mustherd.experiment.events import Pace, pace
 from mustherd.experiment.repeats import Key, default_settings, key_of
 from mustherd.experiment.results import announced, front_of
 from mustherd.experiment.verdict import Verdict, knobs_known, verdict_of
-from mustherd.goal import Constraint, Goal
+from mustherd.goal import GUARD, Constraint, Goal
 from mustherd.learn.base import Observation
+from mustherd.metrics import ENERGY, READ_P99, USUAL
 from mustherd.rowlog.accounting import RowAccounting
 from mustherd.rowlog.ledger import accounts_by_label
 from mustherd.store.catalog import status_of
@@ -94,11 +95,11 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     def metrics(self) -> list[str]:
         """The metrics worth a column: the objective, what is limited, and energy, p99 and load where measured."""
         limited = [constraint.metric for constraint in self.goal.constraints]
-        measured = {name for trial in self.trials for name in trial.metrics} or {"energy_joules", "read_p99_us"}
-        usual = [name for name in ("energy_joules", "read_p99_us", "achieved_ratio") if name in measured]
+        measured = {name for trial in self.trials for name in trial.metrics} or {ENERGY, READ_P99}
+        usual = [name for name in USUAL if name in measured]
         loads = ["achieved_qps"] if any(trial.load for trial in self.trials) else []
         names = dict.fromkeys([*loads, self.goal.objective, *usual[:2], *limited, *usual[2:]])
-        return sorted(names, key=lambda name: name == "achieved_ratio")
+        return sorted(names, key=lambda name: name == GUARD)
 
     def broken(self, trial: Trial) -> list[Constraint]:
         """The limits that a trial's measurements don't keep."""

@@ -14,6 +14,7 @@ from itertools import product
 
 import msgspec
 
+from mustherd.goal import GUARD_LIMIT
 from mustherd.node.kinds import ADAPTIVE, DVFS, ITR_DELAY
 from mustherd.node.twin.latency import Latency
 from mustherd.node.twin.profiles import Profile
@@ -214,7 +215,7 @@ def exhaustive_optimum(
     load: Load,
     values: Mapping[str, Sequence[int]],
     limit_us: float,
-    achieved_ratio: float = 0.98,
+    achieved_ratio: float = GUARD_LIMIT,
 ) -> Optimum | None:
     """The true optimum over all combinations of `values` ("itr-delay", "dvfs"), without noise.
 
