@@ -87,14 +87,17 @@ def listening(folder: Path, home: Path) -> Iterator[Sshd]:
     transports: list[paramiko.Transport] = []
 
     def serve() -> None:
-        with contextlib.suppress(OSError):
-            while True:
+        while True:
+            try:
                 connection, _ = listener.accept()
+            except OSError:
+                return  # the listener was closed
+            # One client that goes away, at whatever moment, is not the next one's fault.
+            with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
                 transport = paramiko.Transport(connection)
-                transport.add_server_key(host_key)
                 transports.append(transport)
-                with contextlib.suppress(paramiko.SSHException, EOFError):
-                    transport.start_server(server=_Server(user_key, found.commands))
+                transport.add_server_key(host_key)
+                transport.start_server(server=_Server(user_key, found.commands))
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
