@@ -15,13 +15,13 @@ STAMP := $(VENV)/.locked
 
 # How many tests run at a time, and what a tier may take: seconds on two quiet cores, times TIMES for a machine that is
 # slower or has other work. The budget of each file of tests is in tests/budgets.toml.
-JOBS ?= 2
+JOBS ?= 3
 NIGHTLY_BENCHMARKS := learning twin_fidelity
 TIMES ?= 2
 within = timeout --foreground --signal=INT --kill-after=30 $$(($(1) * $(TIMES))) $(2) || { code=$$?; \
 	[ $$code != 124 ] || echo "make $@: over its budget of $(1) s times $(TIMES); on a slower or busy machine: make $@ TIMES=4" >&2; exit $$code; }
 
-.PHONY: help setup experiment test check lint types layers unit budgets test-system test-memcached test-vm test-testbed test-root test-machine test-kernel test-pythons test-nightly bench peers picture lock clean
+.PHONY: help setup experiment test check lint types layers unit budgets test-long test-system test-memcached test-vm test-testbed test-root test-machine test-kernel test-pythons test-nightly bench peers picture lock clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,7 +43,7 @@ test: setup  ## every check that needs no root: some 5 minutes on two cores
 	@$(call within,360,$(MAKE) --no-print-directory check unit)
 
 check: setup  ## static checks only
-	@$(MAKE) --no-print-directory --output-sync=target -j $(JOBS) lint types layers
+	@$(MAKE) --no-print-directory --output-sync=target -j 2 lint types layers
 
 lint: setup
 	$(BIN)/ruff check .
@@ -63,6 +63,9 @@ unit: setup  ## the tests that need no root; single ones: .venv/bin/pytest tests
 
 budgets: setup  ## the same, and fail for files that take longer than tests/budgets.toml allows
 	MUSTHERD_BUDGETS=1 $(BIN)/pytest -q -n $(JOBS) --dist worksteal
+
+test-long: setup  ## many seeds, kills and faults of what `make test` tries a few of
+	@$(call within,240,$(BIN)/pytest -q -n $(JOBS) --dist worksteal -m long)
 
 test-system: test-memcached test-vm  ## as root on Debian: a real memcached, a real kernel; installs what they need
 

@@ -56,6 +56,7 @@ def test_the_quickstart_ends_with_one_object_and_a_report(tmp_path: Path) -> Non
     assert list((folder / "logs").glob("trial=*/muster=*/stream=*/*.parquet"))
 
 
+@pytest.mark.long
 def test_nine_of_ten_seeds_come_within_five_points_of_the_true_optimum(tmp_path: Path) -> None:
     text = running.definition(method="gp", trials=30, repeats=3)
     truth = running.true_saving_percent(text)
@@ -68,12 +69,13 @@ def test_nine_of_ten_seeds_come_within_five_points_of_the_true_optimum(tmp_path:
     assert near >= 9
 
 
-def test_twenty_kills_of_the_shepherd_lose_no_finished_trial(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.long)])
+def test_kills_of_the_shepherd_lose_no_finished_trial(tmp_path: Path, kills: int) -> None:
     rng = random.Random(20)
     text = running.definition(speed=150, trials=40, repeats=2)
     run = running.start(tmp_path, text)
     folder, kept = run.folder, dict[int, Trial]()
-    for _ in range(20):
+    for _ in range(kills):
         run.kill_shepherd(rng.uniform(0.0, 1.6))
         code, _, err = run.finish()
         assert code in (0, 1, 3), err
@@ -190,14 +192,14 @@ def test_no_process_outlives_its_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        ("knob_ignored: [dvfs]", "knob-not-held"),
-        ("knob_reverts_after_s: {itr-delay: 12}", "knob-not-held"),
         ("write_error: [dvfs]", "decision-failed"),
         ("lost_rows: 7", "log-rows-lost"),
-        ("energy_stuck: true", "energy-implausible"),
-        ("energy_error: true", "energy-unreadable"),
-        ("misses: 0.1", "cache-misses"),
-        ("generator_saturated: true", "generator-saturated"),
+        pytest.param("knob_ignored: [dvfs]", "knob-not-held", marks=pytest.mark.long),
+        pytest.param("knob_reverts_after_s: {itr-delay: 12}", "knob-not-held", marks=pytest.mark.long),
+        pytest.param("energy_stuck: true", "energy-implausible", marks=pytest.mark.long),
+        pytest.param("energy_error: true", "energy-unreadable", marks=pytest.mark.long),
+        pytest.param("misses: 0.1", "cache-misses", marks=pytest.mark.long),
+        pytest.param("generator_saturated: true", "generator-saturated", marks=pytest.mark.long),
     ],
 )
 def test_a_broken_environment_ends_the_experiment_with_its_reason(tmp_path: Path, fault: str, reason: str) -> None:
