@@ -63,11 +63,23 @@ class KnobKind(msgspec.Struct, frozen=True, kw_only=True):
         step: int = 1,
         names: Mapping[int, str] | None = None,
         settle_seconds: float = 0.0,
+        found: tuple[int, int] = (0, -1),
     ) -> "KnobInfo":
-        """The knob on a sheep that allows these values; `names` are those that only this machine has."""
+        """The knob on a sheep that allows these values; `names` are those that only this machine has.
+
+        `found` are the first and the last value that may be found and put back beside them.
+        """
         kind = {field: getattr(self, field) for field in KnobKind.__struct_fields__}
         info = KnobInfo(
-            **kind, sheep=sheep, values=values, low=low, high=high, step=step, settle_seconds=settle_seconds
+            **kind,
+            sheep=sheep,
+            values=values,
+            low=low,
+            high=high,
+            step=step,
+            settle_seconds=settle_seconds,
+            found_low=found[0],
+            found_high=found[1],
         )
         return msgspec.structs.replace(
             info,
@@ -90,6 +102,13 @@ class KnobInfo(KnobKind, frozen=True, kw_only=True):
     step: int = 1
     settle_seconds: float = 0.0
     """How long after a write the node may still be moving to it, on the node's clock."""
+    found_low: int = 0
+    found_high: int = -1
+    """Values from the one to the other may be found on the node and are written back, but nobody may ask for them."""
+
+    def takes_back(self, value: int) -> bool:
+        """Whether `value`, as it was found, may be written back."""
+        return self.found_low <= value <= self.found_high or self.allows(value)
 
     def allows(self, value: int) -> bool:
         """Whether the node accepts `value` (in `unit`)."""
@@ -154,7 +173,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             "tsc_khz": str(self.tsc_khz or ""),
             "plausible_watts": f"{low:.1f}..{'' if high is None else f'{high:.1f}'}" if self.plausible_watts else "",
             "loads_itself": "yes" if self.loads_itself else "",
-            "address": f"{host}:{port}" if self.address else "",
+            "address": f"{f'[{host}]' if ':' in host else host}:{port}" if self.address else "",
         }
         return {**{name: text for name, text in typed.items() if text}, **self.text}
 

@@ -16,7 +16,7 @@ from mustherd.definition.workload import Workload
 from mustherd.load import registry
 from mustherd.load.address import Address
 from mustherd.load.base import LoadSource, Site
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.load.host import Host, LocalHost
 from mustherd.load.placement import Layout, Place
 from mustherd.load.ssh import SshHost

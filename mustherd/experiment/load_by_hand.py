@@ -9,9 +9,10 @@ from typing import Self
 
 from mustherd.definition.units import QuantityError, quantity
 from mustherd.errors import UserError
+from mustherd.load import address
 from mustherd.load.address import Address
 from mustherd.load.base import Site
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.load.host import LocalHost
 from mustherd.load.memcached.server import Memcached, MemcachedOptions
 from mustherd.load.peak import Peak, Step, find, generator_limit
@@ -180,7 +181,7 @@ def _amount(given: Rate, unit: str, most: float) -> float:
 
 
 def _address(text: str) -> Address:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ByHandError(f"{text!r} is no server: write HOST:PORT, as in 127.0.0.1:11211")
-    return Address(host, int(port))
+    try:
+        return address.parse(text)
+    except ValueError as error:
+        raise ByHandError(str(error)) from None

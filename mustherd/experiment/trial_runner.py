@@ -13,7 +13,7 @@ from mustherd import metrics
 from mustherd.definition import Experiment, goal
 from mustherd.experiment import gates
 from mustherd.experiment.external_load import OutsideLoad
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.metrics import WindowMeasurement
 from mustherd.reasons import Reason
 from mustherd.rowlog.medians import median_rx_bytes

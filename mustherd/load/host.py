@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.reasons import Reason
 
 END_TIMEOUT_S = 2.0

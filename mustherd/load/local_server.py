@@ -12,7 +12,7 @@ from typing import Any, cast
 import msgspec
 
 from mustherd.load import registry
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.load.generator.generator import Generator
 from mustherd.load.generator.options import GeneratorOptions
 from mustherd.load.memcached.server import Memcached

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from mustherd.load.base import LoadTraits
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.node.node import Node, RunningLoad
 from mustherd.reasons import Reason
 from mustherd.terms import Load

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.load.local_server import node
 from mustherd.node.node import NodeError
 from mustherd.node.server.node import ProcessNode

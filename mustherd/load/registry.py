@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from mustherd.load.base import LoadKind, LoadSource, LoadTraits, Site
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.load.server import Preset, ServerKind
 from mustherd.node.node import RunningLoad
 from mustherd.plugins import LOADS, SERVERS, Plugin, PluginError, keeps, options_of, plugin, said

@@ -16,7 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 import msgspec
 
 from mustherd.load.address import Address
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.plugins import option_names
 from mustherd.reasons import Reason
 
@@ -166,7 +166,12 @@ class ServerProcess:
             self._run()
             return
         for tries_left in reversed(range(PORT_TRIES)):
-            self._address = Address(self._address.host, free_port(self._address.host))
+            try:
+                self._address = Address(self._address.host, free_port(self._address.host))
+            except OSError as error:
+                raise LoadError(
+                    Reason.SERVER_FAILED, f"{self._name} can't listen on {self._address.host}: {error.strerror}"
+                ) from None
             try:
                 self._run()
             except LoadError as error:
@@ -250,13 +255,18 @@ def local_options(kind: Any, **given: object) -> dict[str, object]:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listened on a moment ago."""
+    """A port of `host`, in its own family of addresses, that nobody listened on a moment ago. OSError."""
+    family, *_, where = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
     for port in random.sample(PORTS, 50):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((host, port))
-            return port
-    with socket.socket() as probe:
-        probe.bind((host, 0))
+        with contextlib.suppress(OSError):
+            return _bound(family, (where[0], port, *where[2:]))
+    return _bound(family, where)
+
+
+def _bound(family: int, where: tuple[Any, ...]) -> int:
+    """The port at which a socket could be bound."""
+    with socket.socket(family) as probe:
+        probe.bind(where)
         found: int = probe.getsockname()[1]
         return found
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import paramiko
 
 from mustherd.errors import UserError
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.load.placement import Place
 from mustherd.reasons import Reason
 

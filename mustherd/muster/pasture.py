@@ -120,7 +120,7 @@ class Pasture:
         known = self._journal.originals()
         found = {key: self._knobs[key].read() for key in wanted if key not in known}
         for key, value in found.items():
-            if not self._knobs[key].info.allows(value):
+            if not self._knobs[key].info.takes_back(value):
                 return f"nothing was touched: {key[1]} on {key[0]} is at {value}, which could not be put back"
         self._journal.record(found)
         return ""

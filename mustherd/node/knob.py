@@ -31,8 +31,9 @@ class Knob(Protocol):
     def write(self, value: int) -> None:
         """Ask the node for `value`.
 
-        The caller has checked `info.allows(value)`; an implementation refuses (KnobError) what is not allowed all the
-        same, before it touches the node. Returning says that the node took the request, not that it holds.
+        The caller has checked `info.allows(value)`, or for what is put back `info.takes_back(value)`; an implementation
+        refuses (KnobError) any other value all the same, before it touches the node. Returning says that the node took
+        the request, not that it holds.
         """
         ...
 
@@ -62,8 +63,8 @@ class BaseKnob:
         return 0
 
     def _refuse(self, value: int) -> None:
-        """Raise KnobError for a value that isn't allowed."""
-        if not self._info.allows(value):
+        """Raise KnobError for a value that is neither allowed nor one to be put back."""
+        if not self._info.takes_back(value):
             raise self._error(f"{value} is not allowed, only {self._info.allowed_text()}")
 
     def _error(self, why: object) -> KnobError:

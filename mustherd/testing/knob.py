@@ -22,7 +22,8 @@ def refused_values(info: KnobInfo) -> list[int]:
     around = {-1, info.low - 1, info.high + 1, info.high + info.step, *(v + 1 for v in info.values), 10**9}
     if info.step > 1:
         around.add(info.low + 1)
-    return sorted(v for v in around if not info.allows(v))
+    around |= {info.found_low - 1, info.found_high + 1} if info.found_low <= info.found_high else set()
+    return sorted(v for v in around if not info.takes_back(v))
 
 
 class KnobContract:
@@ -119,6 +120,14 @@ class KnobContract:
             landed = knob.lands_on(value)
             assert knob.info.allows(landed)
             assert knob.lands_on(landed) == landed
+
+    def test_puts_back_what_may_be_found_beside_what_is_allowed(self, knob: Knob, settle: Callable[[], None]) -> None:
+        info = knob.info
+        for value in {info.found_low, (info.found_low + info.found_high) // 2, info.found_high}:
+            if info.takes_back(value):
+                knob.write(value)
+                settle()
+                assert knob.read() == knob.lands_on(value)
 
     def test_refuses_what_is_not_allowed_before_it_touches_the_node(self, knob: Knob) -> None:
         before = knob.read()

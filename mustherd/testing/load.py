@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mustherd.load.base import LoadSource, LoadTraits
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.load.server import Preset, ServerKind
 from mustherd.node.node import RunningLoad
 from mustherd.terms import Load, LoadReport

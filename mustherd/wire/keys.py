@@ -26,6 +26,7 @@ ACCEPTED = "accepted"
 MOST_BYTES = 64 * 1024
 """Of a key file; one takes some hundred."""
 
+_Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 _ENTRY = re.compile(r"""^\s*(public|secret)-key\s*=\s*["']?([0-9A-Za-z.:+=^!/*?&<>()\[\]{}@%$#-]{40})["']?\s*$""", re.M)
 """A key of 32 bytes as Z85 text (ZeroMQ RFC 32)."""
 
@@ -168,6 +169,16 @@ def _certificate(public: bytes, secret: bytes | None = None, role: Role | None =
     return told if secret is None else f'{told}    secret-key = "{secret.decode()}"\n'
 
 
+def _is_key(text: str) -> bool:
+    """Whether ZeroMQ takes a text for a key: each five characters of it stand for 32 bits, which they may exceed."""
+    digits = [_Z85.find(character) for character in text]
+    groups = [digits[at : at + 5] for at in range(0, len(digits), 5)]
+    return len(text) == 40 and all(
+        min(group) >= 0 and sum(digit * 85**place for place, digit in enumerate(reversed(group))) < 2**32
+        for group in groups
+    )
+
+
 class _Loaded(NamedTuple):
     """What a key file holds."""
 
@@ -186,6 +197,10 @@ def _load(file: Path, *, private: bool = False) -> _Loaded:
     except OSError as error:
         raise KeysError(f"{file}: {error.strerror or error}; make one: mustherd keys create") from None
     found = dict(_ENTRY.findall(text))
+    for kind in ("public", "secret"):
+        if f"{kind}-key" in text and not _is_key(found.get(kind, "")):
+            said = f"its {kind} key is none, which has 40 characters of Z85; was it cut short?"
+            raise KeysError(f"{file}: {said} copy it again, or make a new pair: mustherd keys create")
     if "public" not in found:
         raise KeysError(f"{file}: not a key file; make one: mustherd keys create")
     role = _ROLE.search(text)

@@ -14,7 +14,7 @@ from mustherd.definition.plugin_options import check_load
 from mustherd.load import registry
 from mustherd.load.address import Address
 from mustherd.load.base import LoadTraits, Site
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.load.host import LocalHost
 from mustherd.load.server import Preset, ServerProcess
 from mustherd.plugins import LOADS, SERVERS, OptionError, PluginError, UnknownPluginError, plugin

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mustherd.load.base import Site
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.load.host import Host, Job, LocalHost
 from mustherd.load.memcached.counters import Counters
 from mustherd.load.memcached.presets import load

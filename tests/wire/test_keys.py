@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,44 @@ def test_pairs_are_made_once_private_and_accepted(tmp_path: Path) -> None:
         assert (secret.stat().st_mode & 0o777) == 0o600
     assert sorted(f.stem for f in (folder / "accepted").iterdir()) == ["muster-1", "muster-2"]
     assert not list((folder / "accepted").glob("*secret"))
+
+
+BROKEN: dict[str, Callable[[str], str]] = {
+    "cut short": lambda key: key[:30],
+    "cut to a whole number of groups": lambda key: key[:35],
+    "one too long": lambda key: key + "0",
+    "with a blank in it": lambda key: key[:20] + " " + key[21:],
+    "beyond 32 bits": lambda key: "#####" + key[5:],
+    "empty": lambda key: "",
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        ("shepherd.key", "public"),
+        ("muster-1.key_secret", "public"),
+        ("muster-1.key_secret", "secret"),
+        ("shepherd.key_secret", "secret"),
+        ("accepted/muster-1.key", "public"),
+    ],
+)
+def test_a_key_that_is_none_is_named_with_its_file(tmp_path: Path, place: str, kind: str, how: str) -> None:
+    keys.create(tmp_path, ["shepherd", "muster-1"])
+    file = tmp_path / place
+    text = file.read_text()
+    key = next(line.split('"')[1] for line in text.splitlines() if f"{kind}-key" in line)
+    file.write_text(text.replace(key, BROKEN[how](key)))
+    load = keys.for_member if place in ("shepherd.key", "muster-1.key_secret") else None
+    with pytest.raises(KeysError, match=rf"{place}: its {kind} key is none"):
+        load(tmp_path, "muster-1") if load else keys.for_shepherd(tmp_path)
+
+
+def test_every_key_that_is_made_is_one(tmp_path: Path) -> None:
+    names = [f"muster-{n}" for n in range(20)]
+    keys.create(tmp_path, ["shepherd", *names])
+    assert {member.name for member in keys.accepted_in(tmp_path).values()} >= set(names)
 
 
 def test_the_umask_is_as_before(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from mustherd.load.address import Address
 from mustherd.load.curve import Curve, of
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.load.generator.merge import merge
 from mustherd.load.generator.options import (
     Close,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mustherd.load.address import Address
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.load.generator.distributions import key_lengths, value_lengths
 from mustherd.load.generator.options import SendPlan
 from mustherd.reasons import Reason

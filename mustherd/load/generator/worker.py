@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.load.generator.answers import Parser, ProtocolError, parser
 from mustherd.load.generator.options import Close, Counted, Down, Failed, Frames, Open, Ready, SendPlan, Up, frame
 from mustherd.load.generator.requests import Requests, preload

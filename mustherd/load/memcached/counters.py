@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from mustherd.load.address import Address
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.reasons import Reason
 
 ANSWER_TIMEOUT_S = 2.0

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 
 from mustherd.load.address import Address
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.load.memcached import counters
 from mustherd.load.memcached.counters import Counters
 from mustherd.load.memcached.presets import PRESETS, MemcachedPreset

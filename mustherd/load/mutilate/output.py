@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.reasons import Reason
 
 NUMBER = r"(-?\d+(?:\.\d+)?)"
@@ -20,6 +20,14 @@ MISSES = re.compile(r"^Misses = (\d+)", re.M)
 SKIPPED = re.compile(r"^Skipped TXs = (\d+)", re.M)
 TRAFFIC = re.compile(r"^(RX|TX)\s+(\d+) bytes", re.M)
 STARTED = re.compile(rf"started at {NUMBER}")
+
+AMOUNT = r"\d+(?:\.\d+)?(?:e[-+]?\d+)?"
+SAMPLES = (
+    re.compile(rf"-?{AMOUNT}\s+(?P<us>{AMOUNT})(?:\s+\w+=\s*-?\d+)*"),
+    re.compile(rf"\d+\s+-?{AMOUNT}\s+(?P<us>{AMOUNT})\s+(?P<type>GET|SET|UNK)(?:\(\d+\))?"),
+)
+"""A line of --save, by build: the original's, which the IX project's fork may lengthen by the server's own times, and
+that fork's usual one."""
 
 ORDINAL = re.compile(r"(\d+)(?:\.(\d+))?(?:st|nd|rd|th)")
 WRAP = 2**32
@@ -79,19 +87,28 @@ def started_at(text: str) -> float | None:
 
 
 def exact(lines: Iterable[str]) -> dict[str, float]:
-    """Latencies (us) from the lines of --save, `seconds latency`, which are the reads that the leader sampled.
+    """Latencies (us) of the reads that the leader sampled, from the lines of --save.
 
-    Percentiles are nearest-rank. `count` is how many there are. LoadError for a line that can't be read, or none.
+    The original writes `seconds latency` and saves reads alone; the IX project's fork `port seconds latency GET(size)`,
+    and updates after the reads, which are left out. Percentiles are nearest-rank. `count` is how many there are.
+    LoadError for a line that can't be read or is of another form than the first, or where there is no read.
     """
     values = []
+    form: re.Pattern[str] | None = None
     for number, line in enumerate(lines, 1):
-        try:
-            _, latency = line.split()
-            values.append(float(latency))
-        except ValueError:
-            raise LoadError(Reason.OUTPUT_UNREADABLE, f"samples, line {number}: {line.strip()[:60]!r}") from None
+        if form is None:
+            form = next((each for each in SAMPLES if each.fullmatch(line.strip())), None)
+        found = form.fullmatch(line.strip()) if form is not None else None
+        if found is None:
+            raise LoadError(
+                Reason.OUTPUT_UNREADABLE,
+                f"samples, line {number}: {line.strip()[:60]!r}; known are 'seconds latency' and, of the IX fork,"
+                " 'port seconds latency GET(size)'",
+            )
+        if found.groupdict().get("type", "GET") == "GET":
+            values.append(float(found["us"]))
     if not values:
-        raise LoadError(Reason.NO_SAMPLES, "mutilate saved no samples")
+        raise LoadError(Reason.NO_SAMPLES, "mutilate saved no samples of reads")
     values.sort()
     ranks = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
     latencies = {name: values[max(0, math.ceil(len(values) * p / 100) - 1)] for name, p in ranks.items()}

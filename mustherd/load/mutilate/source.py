@@ -11,7 +11,7 @@ import msgspec
 
 from mustherd.load import saturation
 from mustherd.load.base import LoadTraits, Site
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.load.host import Host, Job
 from mustherd.load.memcached.counters import Counters, read, total, unreachable
 from mustherd.load.mutilate import command, output
@@ -79,6 +79,8 @@ class MutilateSource:
 
     def prepare(self) -> None:
         """Start the agents that are not units, and wait for all of them. LoadError."""
+        if beyond := self._beyond():
+            raise LoadError(Reason.SERVER_UNREACHABLE, beyond[0])
         self._spoilt |= self._running is not None and not self._running.ended_well
         self.stop()
         if not self._start_agents:
@@ -125,13 +127,17 @@ class MutilateSource:
 
     def check(self) -> Sequence[str]:
         """Servers and agents that don't answer, programs that are missing, and builds that differ."""
-        problems = unreachable(self._servers, binary=self._options.binary)
+        problems = self._beyond() or unreachable(self._servers, binary=self._options.binary)
         problems += [f"no mutilate agent answers on {name}" for name in self.dead_agents()]
         try:
             self.same_build()
         except LoadError as error:
             problems.append(error.message)
         return problems
+
+    def _beyond(self) -> list[str]:
+        """Servers whose addresses mutilate can't read: it takes what is behind the first colon for the port."""
+        return [f"mutilate reaches servers by IPv4 alone, and {s} is IPv6" for s in self._servers if ":" in s.host]
 
     def same_build(self) -> None:
         """Raise LoadError where an agent's mutilate is not the leader's."""

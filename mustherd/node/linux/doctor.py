@@ -9,7 +9,7 @@ import msgspec
 
 from mustherd.node.kinds import DVFS, ITR_DELAY
 from mustherd.node.knob import KnobError
-from mustherd.node.linux import dvfs, interfaces, meters, state, topology
+from mustherd.node.linux import dvfs, interfaces, meters, nominal, state, topology
 from mustherd.node.linux import msr as m
 from mustherd.node.linux.ethtool import Ethtool, EthtoolError, ethtool_of
 from mustherd.node.linux.interfaces import Interface, InterfaceError
@@ -220,7 +220,7 @@ class _Doctor:
         return found
 
     def _msr(self) -> str:
-        if reason := dvfs.no_ratios(self._tree):
+        if reason := nominal.no_ratios(self._tree):
             raise Unexamined(reason)
         try:
             for cpu in topology.online_cpus(self._tree):

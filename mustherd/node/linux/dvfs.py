@@ -9,9 +9,10 @@ import re
 from mustherd.node.kinds import DVFS, FREE, GOVERNORS
 from mustherd.node.knob import KnobError
 from mustherd.node.linux import msr as m
-from mustherd.node.linux import topology
+from mustherd.node.linux import state, topology
 from mustherd.node.linux.knob import LinuxKnob, Machine, UnfitError, agreed
 from mustherd.node.linux.msr import Msr
+from mustherd.node.linux.nominal import no_ratios, nominal_mhz, nominal_of
 from mustherd.node.linux.speed import Speedometer
 from mustherd.node.linux.tree import Tree, TreeError
 from mustherd.terms import KnobInfo
@@ -21,18 +22,20 @@ NAME = DVFS.name
 SLACK_MHZ = 50
 """Half a ratio: the bus clock is not quite 100 MHz, and an average is never exact."""
 
-ANY_MHZ = 100_000
+ANY_MHZ = 10**9
 """Any clock will do: something else than the knob's value decides about it."""
 
-SANDY_BRIDGE = 0x2A
-"""Model number from which ratios count 100 MHz (family 6)."""
+AMD_PSTATE = "amd-pstate"
+"""How the drivers are called that start with a lower bound of their own: the lowest clock that is worth its voltage,
+from Linux 6.13 on. (drivers/cpufreq/amd-pstate.c)"""
 
 
 class Dvfs(LinuxKnob):
     """What all means have in common: the CPUs, the clock that runs, and the tolerance for turbo.
 
     A value above the nominal clock asks for turbo, and how much of it there is the CPU decides from moment to moment:
-    any clock from nominal on holds.
+    any clock from nominal on holds. Where the highest value that there is names the nominal clock itself, as in the
+    tables of AMD's CPUs, that value asks for it.
     """
 
     kind = DVFS
@@ -41,17 +44,20 @@ class Dvfs(LinuxKnob):
     def find(cls, machine: Machine) -> "tuple[Dvfs]":
         return (find(machine.tree, machine.registers, machine.options.dvfs),)
 
-    def __init__(self, tree: Tree, speed: Speedometer, info: KnobInfo, nominal: int) -> None:
-        """`nominal` is 0 where the machine doesn't tell."""
+    def __init__(self, tree: Tree, speed: Speedometer, info: KnobInfo, nominal: int, turbo: int = 0) -> None:
+        """`nominal` is 0 where the machine doesn't tell; `turbo` is the lowest value that asks for turbo, if another
+        than the next above it.
+        """
         super().__init__(info)
         self._tree = tree
         self._speed = speed
         self._nominal = nominal
+        self._turbo = turbo or nominal + 1
 
     def tolerance(self, applied: int, running: int) -> int:
-        if applied in self.info.names and applied < m.MHZ_PER_RATIO:
+        if (applied in self.info.names and applied < m.MHZ_PER_RATIO) or applied >= self.info.found_low > 0:
             return ANY_MHZ
-        turbo = 0 < self._nominal < applied
+        turbo = self._nominal > 0 and applied >= self._turbo
         return ANY_MHZ if turbo and running >= self._nominal - SLACK_MHZ else SLACK_MHZ
 
     def _cpus(self) -> tuple[int, ...]:
@@ -110,7 +116,7 @@ class MsrDvfs(Dvfs):
 class UserspaceDvfs(Dvfs):
     """cpufreq's userspace governor; the other governors are values of the knob too, so that they can be put back."""
 
-    def __init__(self, tree: Tree, speed: Speedometer) -> None:
+    def __init__(self, tree: Tree, registers: Msr, speed: Speedometer) -> None:
         """KnobError where there is no such governor on every CPU."""
         try:
             cpus = topology.online_cpus(tree)
@@ -123,12 +129,14 @@ class UserspaceDvfs(Dvfs):
             raise KnobError(f"{NAME}: {error}") from None
         self._khz = {k // 1000: k for k in sorted(khz, reverse=True)}
         names = {code: governor for code, governor in GOVERNORS.items() if governor in common}
-        nominal = max((mhz for mhz in self._khz if mhz + 1 in self._khz), default=max(self._khz))
-        if nominal < max(self._khz):
-            # acpi-cpufreq says turbo as the nominal clock plus 1 MHz.
-            names[nominal + 1] = "turbo"
+        top = max(self._khz)
+        # acpi-cpufreq says turbo as the nominal clock plus 1 MHz; its tables for AMD end at the nominal clock.
+        nominal = max((mhz for mhz in self._khz if mhz + 1 in self._khz), default=0)
+        nominal = min(nominal or nominal_of(tree, registers, cpus[0]) or top, top)
+        if nominal < top:
+            names[top] = "turbo"
         info = DVFS.offer(values=tuple(sorted({*names, *self._khz})), names=names)
-        super().__init__(tree, speed, info, nominal)
+        super().__init__(tree, speed, info, nominal, turbo=top if nominal == top else 0)
         self._codes = {governor: code for code, governor in names.items()}
 
     def _read(self) -> int:
@@ -156,16 +164,19 @@ class UserspaceDvfs(Dvfs):
 
 
 class BoundsDvfs(Dvfs):
-    """scaling_min_freq and scaling_max_freq drawn together, for a driver without userspace governor (intel_pstate)."""
+    """scaling_min_freq and scaling_max_freq drawn together, for a driver without userspace governor (intel_pstate).
 
-    def __init__(self, tree: Tree, speed: Speedometer) -> None:
+    A kernel narrows these bounds by itself, which is nobody's setting. Upper ones it keeps below whatever is written,
+    so that such a range is as free as it can be: FREE. amd-pstate begins with a lower bound that whoever writes another
+    one replaces: to be put back, it is a value of its own, in kHz, where no clock in MHz lies.
+    """
+
+    def __init__(self, tree: Tree, registers: Msr, speed: Speedometer) -> None:
         """KnobError where cpufreq doesn't name the machine's range."""
         try:
             cpus = topology.online_cpus(tree)
             limits = {_limits(tree, c) for c in cpus}
-            nominal = 0
-            with contextlib.suppress(TreeError):
-                nominal = tree.number(f"{_cpufreq(cpus[0])}/base_frequency", 10**8) // 1000
+            starts_higher = tree.text(f"{_cpufreq(cpus[0])}/scaling_driver").startswith(AMD_PSTATE)
         except TreeError as error:
             raise KnobError(f"{NAME}: {error}") from None
         low = max(-(-least // 100_000) * 100 for least, _ in limits)
@@ -177,8 +188,10 @@ class BoundsDvfs(Dvfs):
             low=low,
             high=high,
             step=m.MHZ_PER_RATIO,
+            found=(min(least for least, _ in limits) + 1, high * 1000 - 1) if starts_higher else (0, -1),
         )
-        super().__init__(tree, speed, info, nominal)
+        super().__init__(tree, speed, info, nominal_of(tree, registers, cpus[0]))
+        self._registers = registers
 
     def _read(self) -> int:
         return agreed(((f"CPU {c}", self._of(c)) for c in self._cpus()), "MHz")
@@ -189,15 +202,37 @@ class BoundsDvfs(Dvfs):
         most = self._tree.number(f"{folder}/scaling_max_freq", 10**8)
         if least == most:
             return least // 1000
-        if (least, most) == _limits(self._tree, cpu):
-            return FREE
+        lowest, highest = _limits(self._tree, cpu)
+        if most == highest or most in self._kernels_upper(cpu):
+            if least == lowest:
+                return FREE
+            if self.info.found_low <= least <= self.info.found_high:
+                return least
         raise UnfitError(f"CPU {cpu} may run at {least // 1000}..{most // 1000} MHz: neither one clock nor the range")
+
+    def _kernels_upper(self, cpu: int) -> set[int]:
+        """kHz at which the kernel itself may hold a CPU's upper bound: the nominal clock where turbo is off, and the
+        firmware's limit. (drivers/cpufreq/intel_pstate.c, intel_pstate_verify_cpu_policy; acpi/processor_perflib.c)
+        """
+        found = set()
+        with contextlib.suppress(TreeError):
+            found.add(self._tree.number(f"{_cpufreq(cpu)}/bios_limit", 10**8))
+        if self._nominal and state.turbo(self._tree) == "off":
+            found.add(self._nominal * 1000)
+        return found
+
+    def _bounds(self, value: int, cpu: int) -> tuple[int, int]:
+        if value == FREE:
+            return _limits(self._tree, cpu)
+        if self.info.found_low <= value <= self.info.found_high:
+            return value, _limits(self._tree, cpu)[1]
+        return value * 1000, value * 1000
 
     def _write(self, value: int) -> None:
         cpus = self._cpus()
         for cpu in cpus:
             folder = _cpufreq(cpu)
-            least, most = _limits(self._tree, cpu) if value == FREE else (value * 1000, value * 1000)
+            least, most = self._bounds(value, cpu)
             # The kernel refuses a lower bound above the upper one, so the way up starts at the top.
             order = [("scaling_max_freq", most), ("scaling_min_freq", least)]
             if most < self._tree.number(f"{folder}/scaling_min_freq", 10**8):
@@ -217,40 +252,12 @@ def find(tree: Tree, registers: Msr, means: str) -> Dvfs:
     if means == "msr" or (means == "auto" and not _has_cpufreq(tree)):
         return MsrDvfs(tree, registers, speed)
     try:
-        return UserspaceDvfs(tree, speed)
+        return UserspaceDvfs(tree, registers, speed)
     except KnobError as first:
         try:
-            return BoundsDvfs(tree, speed)
+            return BoundsDvfs(tree, registers, speed)
         except KnobError as second:
             raise KnobError(f"{first}; {second}") from None
-
-
-def nominal_mhz(tree: Tree, registers: Msr) -> int:
-    """The clock that MPERF counts at; 0 when the machine doesn't tell."""
-    try:
-        if not no_ratios(tree):
-            return m.mhz_of_word(registers.read(topology.online_cpus(tree)[0], m.PLATFORM_INFO))
-    except TreeError:
-        pass
-    return 0
-
-
-def no_ratios(tree: Tree) -> str:
-    """Why the ratios of Intel's registers don't apply to this CPU; "" when they do."""
-    info = cpuinfo(tree)
-    vendor, family, model = (info.get(key, "") for key in ("vendor_id", "cpu family", "model"))
-    if vendor != "GenuineIntel":
-        return f"register 0x199 sets the clock on Intel's CPUs, not on {vendor or 'an unknown vendor'}'s"
-    if family != "6" or not model.isdecimal() or int(model[:6]) < SANDY_BRIDGE:
-        return f"CPU family {family or '?'} model {model or '?'} has ratios of another unit than 100 MHz"
-    return ""
-
-
-def cpuinfo(tree: Tree) -> dict[str, str]:
-    """The first CPU's part of /proc/cpuinfo."""
-    first = re.split(r"\n[ \t]*\n", tree.peek("proc/cpuinfo"), maxsplit=1)[0]
-    lines = (line.partition(":") for line in first.splitlines())
-    return {key.strip(): value.strip() for key, colon, value in lines if colon}
 
 
 def _cpufreq(cpu: int) -> str:

@@ -3,7 +3,7 @@
 import platform
 from collections.abc import Mapping
 
-from mustherd.node.linux import dvfs, interfaces, state, topology, tsc
+from mustherd.node.linux import interfaces, nominal, state, topology, tsc
 from mustherd.node.linux.ethtool import Ethtool, EthtoolError
 from mustherd.node.linux.interfaces import Interface
 from mustherd.node.linux.options import LinuxOptions
@@ -44,7 +44,7 @@ def collect(
     cores, packages = _counts(tree)
     return Facts(
         kind="linux",
-        cpu=dvfs.cpuinfo(tree).get("model name", "")[:MAX_TEXT],
+        cpu=nominal.cpuinfo(tree).get("model name", "")[:MAX_TEXT],
         cores=cores,
         packages=packages,
         kernel=tree.peek("proc/sys/kernel/osrelease")[:MAX_TEXT],
@@ -66,7 +66,7 @@ def _counts(tree: Tree) -> tuple[int | None, int | None]:
 
 
 def _cpu(tree: Tree) -> dict[str, str]:
-    info = dvfs.cpuinfo(tree)
+    info = nominal.cpuinfo(tree)
     found = {
         "cpu_model": "-".join(info.get(k, "") for k in ("cpu family", "model", "stepping")).strip("-"),
         "microcode": tree.peek(f"{topology.CPU}/cpu0/microcode/version") or info.get("microcode", ""),

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from mustherd.node.energy import EnergyMeter, MeterError
-from mustherd.node.linux import dvfs, topology
 from mustherd.node.linux import msr as m
+from mustherd.node.linux import nominal, topology
 from mustherd.node.linux.msr import Msr
 from mustherd.node.linux.powercap import PowerZone, zones
 from mustherd.node.linux.tree import Cause, Tree, TreeError
@@ -90,7 +90,7 @@ class MsrMeter:
     def __init__(self, tree: Tree, registers: Msr) -> None:
         """NoMeterError where the CPU has no such registers; MeterError when they can't be read."""
         self._registers = registers
-        if reason := dvfs.no_ratios(tree):
+        if reason := nominal.no_ratios(tree):
             raise NoMeterError(f"no RAPL registers: {reason}")
         if not tree.has("dev/cpu/0/msr") and not tree.listed("dev/cpu"):
             raise NoMeterError("no /dev/cpu/N/msr: the module msr isn't loaded")

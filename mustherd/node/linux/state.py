@@ -29,7 +29,7 @@ def read(tree: Tree) -> PreparedState:
         }
     except TreeError:
         governors = set()
-    return PreparedState(governor=",".join(sorted(governors - {""})), smt=_smt(tree), turbo=_turbo(tree))
+    return PreparedState(governor=",".join(sorted(governors - {""})), smt=_smt(tree), turbo=turbo(tree))
 
 
 def differences(found: PreparedState, declared: Declared) -> dict[str, tuple[str, str]]:
@@ -48,6 +48,7 @@ def _smt(tree: Tree) -> str:
     return "off" if said in ("forceoff", "notsupported", "notimplemented") else ""
 
 
-def _turbo(tree: Tree) -> str:
+def turbo(tree: Tree) -> str:
+    """`on` or `off`; "" where there is no switch of the whole machine."""
     off = {"0": "on", "1": "off"}.get(tree.peek(NO_TURBO))
     return off or {"1": "on", "0": "off"}.get(tree.peek(BOOST), "")

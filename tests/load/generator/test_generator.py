@@ -12,7 +12,7 @@ import pytest
 from mustherd.load import curve
 from mustherd.load.address import Address
 from mustherd.load.base import Site
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.load.generator.generator import Generator, plans
 from mustherd.load.generator.options import Frames, GeneratorOptions, Ready, frame
 from mustherd.load.generator.source import GeneratorSource

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mustherd.load.address import Address
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.load.generator.requests import HEADER, Requests, preload
 from mustherd.reasons import Reason
 from tests.load.stand import plan

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from mustherd.load.address import Address
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.load.memcached import counters
 from mustherd.load.memcached.counters import Counters
 from mustherd.reasons import Reason

@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.load.memcached import counters
 from mustherd.load.memcached.server import Memcached, MemcachedOptions, check
 from mustherd.reasons import Reason

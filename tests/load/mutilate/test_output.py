@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.load.mutilate import output
 from mustherd.reasons import Reason
 from tests.shared_data import path
@@ -111,7 +111,45 @@ def test_exact_percentiles_are_nearest_rank(values: list[float]) -> None:
     assert found["avg"] == pytest.approx(sum(values) / len(values))
 
 
-@pytest.mark.parametrize("lines", [[], ["0.1"], ["0.1 fast"], ["0.1 1.0", "Saving latency samples to"]])
+IX = """\
+11211 0.001000 50.5 GET(31)
+11211 0.002000 61.5 GET(28)
+11212 0.003100 99.0 GET(30)
+11211 0.000500 700.0 SET(31)
+"""
+
+
+def test_a_fork_s_samples_are_its_reads() -> None:
+    found = output.exact(IX.splitlines())
+    assert found["count"] == 3
+    assert (found["p50"], found["p99"]) == (61.5, 99.0)
+
+
+def test_a_fork_s_samples_with_the_server_s_own_times() -> None:
+    lines = ["0.1 52.4 cpu_nr= 3 recv_timestamp= 17 send_latency= -1", "0.2 60.1 cpu_nr= 0 recv_timestamp= 9"]
+    assert output.exact(lines)["p99"] == 60.1
+
+
+def test_a_fork_s_updates_alone_are_no_samples() -> None:
+    with pytest.raises(LoadError) as caught:
+        output.exact(IX.splitlines()[3:])
+    assert caught.value.reason == Reason.NO_SAMPLES
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        ["0.1"],
+        ["0.1 fast"],
+        ["0.1 nan"],
+        ["0.1 -5.0"],
+        ["0.1 1.0", "Saving latency samples to"],
+        ["0.1 1.0", "11211 0.1 1.0 GET(30)"],
+        ["11211 0.1 1.0 GET(30)", "0.1 1.0"],
+        ["11211 0.1 1.0 PUT(30)"],
+    ],
+)
 def test_samples_that_cannot_be_read(lines: list[str]) -> None:
     with pytest.raises(LoadError):
         output.exact(lines)

@@ -5,9 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from mustherd.load.address import Address
 from mustherd.load.base import Site
 from mustherd.load.curve import steps, under
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.load.host import LocalHost, LocalJob
 from mustherd.load.memcached.counters import Counters
 from mustherd.load.memcached.presets import load
@@ -70,6 +71,14 @@ def reason_of(made_source: MutilateSource) -> Reason:
     with pytest.raises(LoadError) as caught:
         run(made_source)
     return caught.value.reason
+
+
+def test_a_server_beyond_its_addresses_is_named_before_anything_is_started() -> None:
+    site = Site(servers=(Address("::1", 11211),), leader=LocalHost(), window_s=1)
+    mutilate = MutilateSource(site, MutilateOptions(program="no-such-mutilate"))
+    with pytest.raises(LoadError, match=r"by IPv4 alone, and \[::1\]:11211 is IPv6"):
+        mutilate.prepare()
+    assert "by IPv4 alone" in mutilate.check()[0]
 
 
 def test_a_run_is_reported_over_the_leaders_window(made: Make) -> None:

@@ -68,8 +68,9 @@ def _cpu(tree: "FakeTree", kind: Kind, cpu: int, package: int, position: int) ->
             f(f"dev/cpu/{cpu}/registers/{register:#x}", f"{value:x}")
     if kind.cpufreq:
         folder = f"{CPU}/cpu{cpu}/cpufreq"
-        table = [nominal * 100_000 + 1000, *range(nominal * 100_000, low * 100_000 - 1, -100_000)]
         acpi = kind.cpufreq == "acpi-cpufreq"
+        table = [nominal * 100_000 + 1000, *range(nominal * 100_000, low * 100_000 - 1, -100_000)]
+        table = [mhz * 1000 for mhz in kind.table] or table
         highest = table[0] if acpi else top * 100_000
         f(f"{folder}/scaling_driver", kind.cpufreq)
         f(f"{folder}/scaling_available_governors", kind.governors)
@@ -82,8 +83,10 @@ def _cpu(tree: "FakeTree", kind: Kind, cpu: int, package: int, position: int) ->
         f(f"{folder}/scaling_max_freq", str(highest))
         if acpi:
             f(f"{folder}/scaling_available_frequencies", " ".join(map(str, table)) + " ")
-        else:
+        elif kind.cpufreq == "intel_pstate":
             f(f"{folder}/base_frequency", str(nominal * 100_000))
+        elif kind.cpufreq.startswith("amd-pstate"):
+            f(f"{CPU}/cpu{cpu}/acpi_cppc/nominal_freq", str(nominal * 100))
 
 
 def _powercap(tree: "FakeTree", kind: Kind) -> None:

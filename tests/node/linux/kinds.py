@@ -21,6 +21,8 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """Name of the frequency driver; "" for none."""
     governors: str = "performance powersave userspace ondemand"
     governor: str = "ondemand"
+    table: tuple[int, ...] = ()
+    """MHz that the frequency driver lists; none: what acpi-cpufreq makes of `ratios`, and nothing for another one."""
     esu: int = 16
     powercap: bool = True
     psys: bool = False
@@ -59,7 +61,22 @@ AMD = Kind(
     nic="igb",
     interface="eno1",
 )
+PASSIVE = msgspec.structs.replace(
+    LAB, name="passive", model=62, ratios=(12, 26, 34), cpufreq="intel_cpufreq",
+    governors="conservative ondemand userspace powersave performance schedutil", governor="schedutil",
+)  # fmt: skip
+"""A c6220 with a kernel of today: intel_pstate is passive there."""
+EPYC = Kind(
+    name="epyc", vendor="AuthenticAMD", model=49, packages={0: (0, 1, 2, 3)}, ratios=(15, 24, 34), registers=False,
+    cpufreq="acpi-cpufreq", table=(2450, 2000, 1500), governors="conservative ondemand userspace powersave performance",
+    nic="ice", interface="ens2f0",
+)  # fmt: skip
+EPP = Kind(
+    name="epp", vendor="AuthenticAMD", model=17, packages={0: (0, 1, 2, 3)}, ratios=(4, 27, 37), registers=False,
+    cpufreq="amd-pstate-epp", governors="performance powersave", governor="powersave", nic="bnxt_en",
+    interface="ens3f0np0",
+)  # fmt: skip
 BARE = Kind(
     name="bare", packages={0: (0, 1)}, registers=False, powercap=False, nic="virtio_net", interface="eth0", model=85
 )
-KINDS = {kind.name: kind for kind in (C6220, LAB, ACPI, PSTATE, AMD, BARE)}
+KINDS = {kind.name: kind for kind in (C6220, LAB, ACPI, PSTATE, PASSIVE, AMD, EPYC, EPP, BARE)}

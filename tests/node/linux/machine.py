@@ -15,7 +15,7 @@ from mustherd.node.linux import msr as m
 from mustherd.node.linux.ethtool import Coalesce, Driver, EthtoolError, Rings
 from mustherd.node.linux.tree import OpenFile, Tree
 from tests.node.linux.files import COUNTER, build
-from tests.node.linux.kinds import LAB, Kind
+from tests.node.linux.kinds import CPU, LAB, Kind
 
 
 def oserror(code: int) -> OSError:
@@ -148,7 +148,10 @@ class FakeTree(Tree):
             }
             if bounds["scaling_min_freq"] > bounds["scaling_max_freq"]:
                 raise refused
-            self.file(path, text)
+            if name == "scaling_max_freq" and self.files.get(f"{CPU}/intel_pstate/no_turbo") == b"1":
+                # The kernel keeps the wish and shows what it makes of it.
+                bounds[name] = min(bounds[name], self.number(f"{folder}/base_frequency"))
+            self.file(path, str(bounds[name]))
             self._runs(folder, bounds["scaling_max_freq"])
         else:
             self.file(path, text)

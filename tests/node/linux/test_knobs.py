@@ -9,7 +9,7 @@ from mustherd.node.linux.itr import DIALECTS, E1000e
 from mustherd.node.linux.node import LinuxNode
 from mustherd.node.linux.options import LinuxOptions
 from mustherd.node.node import NodeError
-from tests.node.linux.kinds import ACPI, AMD, BARE, C6220, CPU, LAB, PSTATE, Kind
+from tests.node.linux.kinds import ACPI, AMD, BARE, C6220, CPU, EPP, EPYC, LAB, PASSIVE, PSTATE, Kind
 from tests.node.linux.machine import Machine
 from tests.typed import some
 
@@ -261,6 +261,104 @@ class TestCpufreq:
         machine.tree.file(f"{CPU}/cpu1/cpufreq/scaling_min_freq", "1500000")
         with pytest.raises(KnobError, match=r"CPU 1 may run at 1500\.\.3700 MHz"):
             knob_of(machine, "dvfs").read()
+
+    def test_bounds_that_the_kernel_holds_down_while_turbo_is_off_are_free(self, make: type[Machine]) -> None:
+        machine = make(PSTATE)
+        files = [f"{CPU}/cpu{c}/cpufreq/scaling_max_freq" for c in range(4)]
+        machine.tree.file(f"{CPU}/intel_pstate/no_turbo", "1")
+        for file in files:
+            machine.tree.file(file, "2400000")
+        knob = knob_of(machine, "dvfs")
+        original = knob.read()
+        assert knob.info.names[original] == "free"
+        knob.write(1500)
+        assert knob.read() == 1500
+        knob.write(original)
+        assert {machine.tree.text(file) for file in files} == {"2400000"}
+        assert {text for path, text in machine.tree.writes[-8:] if path in files} == {"3700000"}, (
+            "what is wished for is not the kernel's bound of the moment: it would stay when turbo comes back"
+        )
+
+    @pytest.mark.parametrize(("turbo", "bound"), [("0", 2400000), ("1", 2300000), ("1", 1800000)])
+    def test_a_person_s_upper_bound_is_not_taken_for_the_kernel_s(
+        self, make: type[Machine], turbo: str, bound: int
+    ) -> None:
+        machine = make(PSTATE)
+        machine.tree.file(f"{CPU}/intel_pstate/no_turbo", turbo)
+        for cpu in range(4):
+            machine.tree.file(f"{CPU}/cpu{cpu}/cpufreq/scaling_max_freq", str(bound))
+        with pytest.raises(KnobError, match=f"CPU 0 may run at 1000..{bound // 1000} MHz"):
+            knob_of(machine, "dvfs").read()
+
+    def test_a_bound_of_the_firmware_s_is_nobody_s_setting(self, make: type[Machine]) -> None:
+        machine = make(PSTATE)
+        for cpu in range(4):
+            machine.tree.file(f"{CPU}/cpu{cpu}/cpufreq/scaling_max_freq", "2000000")
+            machine.tree.file(f"{CPU}/cpu{cpu}/cpufreq/bios_limit", "2000000")
+        assert knob_of(machine, "dvfs").read() == 0
+
+    def test_a_lower_bound_that_the_driver_starts_with_is_put_back_in_a_later_life_too(
+        self, make: type[Machine]
+    ) -> None:
+        machine = make(EPP)
+        files = [f"{CPU}/cpu{c}/cpufreq/scaling_min_freq" for c in range(4)]
+        for file in files:
+            machine.tree.file(file, "1105000")
+        knob = knob_of(machine, "dvfs")
+        original = knob.read()
+        assert not knob.info.allows(original), "nobody may ask for it"
+        assert knob.info.takes_back(original)
+        knob.write(2000)
+        assert check(knob, 2000).held
+        later = knob_of(machine, "dvfs")
+        later.write(original)
+        assert {machine.tree.text(file) for file in files} == {"1105000"}
+        assert check(later, original).held
+
+    def test_lower_bounds_that_differ_are_no_single_value(self, make: type[Machine]) -> None:
+        machine = make(EPP)
+        machine.tree.file(f"{CPU}/cpu1/cpufreq/scaling_min_freq", "1105000")
+        with pytest.raises(KnobError, match="its places differ"):
+            knob_of(machine, "dvfs").read()
+
+    @pytest.mark.parametrize(
+        ("files", "registers"),
+        [
+            ({}, True),
+            ({f"{CPU}/cpu0/cpufreq/base_frequency": "2600000"}, False),
+            ({f"{CPU}/cpu0/acpi_cppc/nominal_freq": "2600"}, False),
+            ({"proc/cpuinfo": "vendor_id\t: GenuineIntel\nmodel name\t: Xeon(R) CPU E5-2650 v2 @ 2.60GHz"}, False),
+        ],
+        ids=["registers", "intel_pstate", "cppc", "its name"],
+    )
+    def test_without_a_table_turbo_is_known_by_the_nominal_clock(
+        self, make: type[Machine], files: dict[str, str], registers: bool
+    ) -> None:
+        machine = make(PASSIVE)
+        for path, text in files.items():
+            machine.tree.file(path, text)
+        if not registers:
+            machine.tree.read_faults = {"msr:": errno.EIO}
+        knob = knob_of(machine, "dvfs")
+        for mhz in (1200, 2600, 2700, 3400):
+            knob.write(mhz)
+            machine.live(1.0)
+            assert check(knob, mhz).held, mhz
+        assert knob.tolerance(3400, 2500) < 900
+        assert knob.info.names[3400] == "turbo"
+
+    def test_amd_s_highest_state_asks_for_boost(self, make: type[Machine]) -> None:
+        machine = make(EPYC)
+        knob = knob_of(machine, "dvfs")
+        assert knob.info.values[-3:] == (1500, 2000, 2450)
+        knob.write(2450)
+        for cpu in range(4):
+            machine.tree.file(f"{CPU}/cpu{cpu}/cpufreq/scaling_cur_freq", "3400000")
+        assert check(knob, 2450).held
+        knob.write(2000)
+        for cpu in range(4):
+            machine.tree.file(f"{CPU}/cpu{cpu}/cpufreq/scaling_cur_freq", "2450000")
+        assert not check(knob, 2000).held
 
     def test_an_unknown_governor_is_no_value(self, make: type[Machine]) -> None:
         machine = make(ACPI)

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from mustherd.load import local_server
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.load.memcached.presets import load
 from mustherd.muster.window import Window
 from mustherd.node.clock import Clock

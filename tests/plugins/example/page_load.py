@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from mustherd.load.base import LoadTraits, Site
-from mustherd.load.errors import LoadError
+from mustherd.load.error import LoadError
 from mustherd.reasons import Reason
 from mustherd.terms import Load, LoadReport
 
