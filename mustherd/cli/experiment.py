@@ -131,7 +131,7 @@ def show(folder: NewestFolder = None, json: Json = False) -> None:
     from mustherd.report.json import show_form
     from mustherd.report.table import emit, trials_table, verdict_panel
 
-    view = api.open(folder).view()
+    view = _told(api.open(folder).view())
     if json:
         print_json(show_form(view))
         return
@@ -151,7 +151,7 @@ def pick(
     from mustherd.report.json import pick_form
     from mustherd.report.table import emit, picks_table
 
-    view = api.open(folder).view()
+    view = _told(api.open(folder).view())
     form = pick_form(view, limits_of(limit or []))
     if json:
         print_json(form)
@@ -212,7 +212,7 @@ def compare(
 
     if len(folders) < 2:
         raise typer.BadParameter("name at least two experiments", param_hint="FOLDERS")
-    views = [api.open(folder).view() for folder in folders]
+    views = [_told(api.open(folder).view()) for folder in folders]
     if json:
         print_json(compare_views(views))
         return
@@ -229,7 +229,7 @@ def status(folder: NewestFolder = None, keys: Keys = None, json: Json = False) -
     from mustherd.report.table import emit, new_table
 
     result = api.open(folder)
-    view, musters = result.view(), result.herd(keys)
+    view, musters = _told(result.view()), result.herd(keys)
     stands = "killed" if view.status == "interrupted" else view.status
     if json:
         found = {"experiment": result.name, "folder": str(result.folder), "trials": view.counts, "status": stands}
@@ -259,6 +259,15 @@ def stop(folder: NewestFolder = None, keys: Keys = None, json: Json = False) -> 
         print_json({"folder": str(where), "status": "stopping"})
     else:
         typer.echo(f"{where}: stopping")
+
+
+def _told(view: "View") -> "View":
+    """The view, and a line on stderr for each thing in the folder that can't be read."""
+    from mustherd.report.labels import clean
+
+    for line in view.unreadable:
+        typer.echo(f"mustherd: {clean(line)}", err=True)
+    return view
 
 
 def _front(view: "View", terminal: "Console") -> list[Any]:

@@ -38,6 +38,7 @@ from mustherd.experiment.repeats import (
 from mustherd.goal import Goal, Objective, keeps
 from mustherd.learn.base import Settings
 from mustherd.learn.confirmation import Estimate, Judged, Word
+from mustherd.store.records import knobs_of
 from mustherd.store.store import Store
 from mustherd.terms import KnobInfo
 from mustherd.trial import Trial, TrialKind, TrialState
@@ -425,7 +426,7 @@ def _knobs_of(group: Sequence[Trial]) -> dict[str, int]:
 
 def knobs_known(store: Store) -> tuple[KnobInfo, ...]:
     """The knobs that the experiment's musters have, one of each name."""
-    return tuple({k.name: k for record in store.musters().values() for k in record.knobs}.values())
+    return knobs_of(store.musters().values())
 
 
 def order_of(store: Store) -> dict[float, list[Settings]]:
@@ -435,9 +436,13 @@ def order_of(store: Store) -> dict[float, list[Settings]]:
     return {float(row["qps"]): [dict(settings) for settings in row["settings"]] for row in rows}
 
 
-def verdict_of(store: Store, goal: Goal | None = None, trials: Sequence[Trial] | None = None) -> Verdict:
-    """What an experiment's trials say so far, with why its search ended; `trials` where all have been read already."""
-    goal = goal or store.experiment().goal
-    found = decide(store.trials() if trials is None else trials, goal, knobs_known(store), order_of(store))
+def verdict_of(store: Store, goal: Goal | None = None) -> Verdict:
+    """What an experiment's trials say so far, with why its search ended."""
+    return verdict_on(store, store.trials(), goal or store.experiment().goal, knobs_known(store))
+
+
+def verdict_on(store: Store, trials: Sequence[Trial], goal: Goal, knobs: Sequence[KnobInfo]) -> Verdict:
+    """The same of trials and knobs that were read already."""
+    found = decide(trials, goal, knobs, order_of(store))
     ended = store.last_event(SEARCH_OVER)
     return msgspec.structs.replace(found, search_ended=ended.data["text"] if ended else "")

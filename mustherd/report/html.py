@@ -144,6 +144,7 @@ def _content(view: View) -> dict[str, Any]:
         "knob_infos": [(k.name, k.allowed_text()) for k in view.knobs],
         "events": [(labels.clock(e.at), e.kind, e.text) for e in view.events[-MOST_EVENTS:]],
         "events_left_out": max(0, len(view.events) - MOST_EVENTS),
+        "unreadable": view.unreadable,
         "definition": view.experiment.definition,
         "digest": view.experiment.digest,
         "versions": view.experiment.versions,

@@ -93,4 +93,5 @@ def show_form(view: View) -> dict[str, Any]:
         "front": _front(view),
         "events": _plain(view.events),
         "attempts": [trial_form(trial, view) for trial in view.trials],
+        "unreadable": list(view.unreadable),
     }

@@ -8,14 +8,15 @@ import msgspec
 from mustherd.experiment.events import Pace, pace
 from mustherd.experiment.repeats import Key, default_settings, key_of
 from mustherd.experiment.results import announced, front_of
-from mustherd.experiment.verdict import Verdict, knobs_known, verdict_of
+from mustherd.experiment.verdict import Verdict, decide, verdict_on
 from mustherd.goal import GUARD, Constraint, Goal
 from mustherd.learn.base import Observation
 from mustherd.metrics import ENERGY, READ_P99, USUAL
 from mustherd.rowlog.accounting import RowAccounting
 from mustherd.rowlog.ledger import accounts_by_label
 from mustherd.store.catalog import status_of
-from mustherd.store.records import Event, ExperimentRecord, MusterRecord
+from mustherd.store.errors import StoreError
+from mustherd.store.records import UNREADABLE, Event, ExperimentRecord, MusterRecord, knobs_of
 from mustherd.store.store import LOGS, Store
 from mustherd.terms import KnobInfo
 from mustherd.trial import Trial, TrialKind, TrialState, label_of
@@ -42,28 +43,36 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     wall_seconds: float
     logged: dict[str, RowAccounting]
     """Where each attempt's log rows went, by its label; empty where nothing is logged."""
+    unreadable: tuple[str, ...] = ()
+    """What of the folder can't be read and is left out here, a line each."""
 
     @classmethod
     def of(cls, store: Store) -> Self:
-        """Read `store`; StoreError where it can't be understood."""
+        """Read `store`, and of what is damaged as much as can be read; StoreError where that is nothing."""
         row = store.experiment()
         status, detail = status_of(store)
-        stored, trials = announced(row.verdict), tuple(store.trials())
+        left_out: list[str] = []
+        trials = tuple(store.trials(left_out=left_out))
+        musters = tuple(store.musters(left_out=left_out).values())
+        events = tuple(store.events(left_out=left_out))
+        resolved = _resolved(row, left_out)
+        stored = announced(row.verdict)
         return cls(
-            experiment=row,
+            experiment=msgspec.structs.replace(row, resolved=resolved),
             folder=str(store.folder),
             status=status,
             detail=detail,
             goal=row.goal,
-            knobs=knobs_known(store),
+            knobs=knobs_of(musters),
             trials=trials,
             counts=store.counts(),
             stored=stored,
-            so_far=stored or verdict_of(store, row.goal, trials),
-            musters=tuple(store.musters().values()),
-            events=tuple(store.events()),
+            so_far=stored or _so_far(store, trials, row.goal, knobs_of(musters), left_out),
+            musters=musters,
+            events=events,
             wall_seconds=store.wall_seconds(),
-            logged=accounts_by_label(store.folder / LOGS),
+            logged=_logged(store, left_out),
+            unreadable=tuple(left_out),
         )
 
     def verdict(self) -> Verdict:
@@ -167,3 +176,32 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
         begun = [t for t in self.trials if t.state is not TrialState.QUEUED]
         begun.sort(key=lambda t: (t.state is TrialState.RUNNING, t.ended_at or t.started_at, t.number))
         return begun[-count:] if count else []
+
+
+SECTIONS = ("workload", "knobs", "search", "baseline", "confirmation", "gates", "herd")
+"""Keys of a definition that have keys of their own, as far as anything here looks into them."""
+
+
+def _resolved(row: ExperimentRecord, left_out: list[str]) -> dict[str, Any]:
+    """The definition's meaning, without what isn't of its shape."""
+    odd = [name for name in SECTIONS if not isinstance(row.resolved.get(name), dict | None)]
+    left_out += [f"{row.name}: {name} of its definition can't be read" for name in odd]
+    return {name: value for name, value in row.resolved.items() if name not in odd}
+
+
+def _so_far(
+    store: Store, trials: Sequence[Trial], goal: Goal, knobs: Sequence[KnobInfo], left_out: list[str]
+) -> Verdict:
+    try:
+        return verdict_on(store, trials, goal, knobs)
+    except (StoreError, *UNREADABLE) as error:
+        left_out.append(f"{store.folder}: what its trials say can't be told: {error}")
+        return decide((), goal, knobs)
+
+
+def _logged(store: Store, left_out: list[str]) -> dict[str, RowAccounting]:
+    try:
+        return accounts_by_label(store.folder / LOGS)
+    except StoreError as error:
+        left_out.append(str(error))
+        return {}

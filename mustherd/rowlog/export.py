@@ -13,7 +13,7 @@ from mustherd import files
 from mustherd.node.intlog import COLUMNS
 from mustherd.rowlog.parquet import safe_name
 from mustherd.rowlog.parse import as_text
-from mustherd.rowlog.reader import ROW, DataError, Log
+from mustherd.rowlog.reader import ROW, DataError, Log, UnreadableError
 
 Progress = Callable[[Path, int], None]
 """Told each file that was written, and its rows."""
@@ -24,12 +24,19 @@ def export(logs: Iterable[Log], into: Path, form: str, progress: Progress = lamb
 
     `intlog`: lines as the driver printed them, byte for byte; streams of other columns are refused. `csv`: a head line,
     then the columns as the source wrote them, after `row`. `parquet`: the same with the units in its metadata.
-    A file that is there already is never changed.
+    A file that is there already is never changed. A log whose files can't be read is left out, and the others are
+    written all the same; then DataError has a line for each.
     """
     write, suffix = _FORMS[form]
+    unreadable: list[str] = []
     for log in logs:
-        if form == "intlog" and log.columns != COLUMNS:
-            missing = sorted(set(COLUMNS) - set(log.columns))
+        try:
+            columns = log.columns
+        except UnreadableError as error:
+            unreadable.append(str(error))
+            continue
+        if form == "intlog" and columns != COLUMNS:
+            missing = sorted(set(COLUMNS) - set(columns))
             raise DataError(
                 f"{log.label} {log.muster} {log.stream} can't be written as intlog's text: "
                 + (f"columns {', '.join(missing)} were not kept" if missing else "it has other columns")
@@ -42,9 +49,14 @@ def export(logs: Iterable[Log], into: Path, form: str, progress: Progress = lamb
                 raise DataError(f"{file} is there already; give another folder")
             with files.draft(file) as draft, draft.open("xb") as out:
                 write(log, out)
+        except UnreadableError as error:
+            unreadable.append(str(error))
+            continue
         except OSError as error:
             raise DataError(f"{file} can't be written: {os.strerror(error.errno or 0)}") from None
         progress(file, log.rows)
+    if unreadable:
+        raise DataError("\n".join(unreadable))
 
 
 def _intlog(log: Log, out: IO[bytes]) -> None:

@@ -8,13 +8,14 @@ import contextlib
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
 import msgspec
 
 from mustherd.rowlog.accounting import RowAccounting, StreamPosition
+from mustherd.store.database import BUSY_MILLISECONDS, connect_to_read
 from mustherd.store.errors import StoreError
 from mustherd.terms import MAX_VALUE
 
@@ -86,11 +87,10 @@ class Ledger:
         try:
             if write:
                 folder.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(
-                file if write else f"{file.absolute().as_uri()}?mode=ro",
-                uri=not write,
-                check_same_thread=False,
-                timeout=10,
+            self._database = (
+                sqlite3.connect(file, check_same_thread=False, timeout=BUSY_MILLISECONDS / 1000)
+                if write
+                else connect_to_read(file.absolute())
             )
             self.number = self._prepare(write=write)
         except (OSError, sqlite3.Error, TypeError) as error:
@@ -124,8 +124,9 @@ class Ledger:
 
     def spools(self) -> dict[tuple[str, int], int]:
         """Number of the last durable block of every spool ever seen, by muster and spool."""
-        rows = self._database.execute("SELECT muster, spool, seq FROM spool")
-        return {(muster, spool): seq for muster, spool, seq in rows}
+        with self._reading():
+            rows = self._database.execute("SELECT muster, spool, seq FROM spool")
+            return {(str(muster), int(spool)): int(seq) for muster, spool, seq in rows}
 
     def place(self, label: str, muster: str, stream: str) -> StreamPosition:
         """Where a stream stands; at its beginning if it was never seen."""
@@ -162,30 +163,44 @@ class Ledger:
     def parts(self, label: str | None = None, muster: str | None = None, stream: str | None = None) -> list[PartFile]:
         """Files, in the order of their rows."""
         where, values = _where(label=label, muster=muster, stream=stream)
-        rows = self._database.execute(
-            f"SELECT path, label, muster, stream, first_row, rows, bytes FROM part{where}"  # noqa: S608 (names are ours)
-            " ORDER BY label, muster, stream, first_row, path",
-            values,
-        )
-        names = PartFile.__struct_fields__
-        return [PartFile(**dict(zip(names, row, strict=True))) for row in rows]
+        with self._reading():
+            rows = self._database.execute(
+                f"SELECT path, label, muster, stream, first_row, rows, bytes FROM part{where}"  # noqa: S608 (our names)
+                " ORDER BY label, muster, stream, first_row, path",
+                values,
+            )
+            return [msgspec.convert(dict(zip(PartFile.__struct_fields__, row, strict=True)), PartFile) for row in rows]
 
     def accounts(self, label: str | None = None, muster: str | None = None) -> list[Booked]:
         """Streams' accounts."""
         where, values = _where(label=label, muster=muster)
-        rows = self._database.execute(
-            f"SELECT label, muster, stream, account FROM stream{where} ORDER BY label, muster, stream",  # noqa: S608
-            values,
-        )
-        return [
-            Booked(label=r[0], muster=r[1], stream=r[2], account=msgspec.json.decode(r[3], type=RowAccounting))
-            for r in rows
-        ]
+        with self._reading():
+            rows = self._database.execute(
+                f"SELECT label, muster, stream, account FROM stream{where} ORDER BY label, muster, stream",  # noqa: S608
+                values,
+            )
+            return [
+                Booked(
+                    label=str(r[0]),
+                    muster=str(r[1]),
+                    stream=str(r[2]),
+                    account=msgspec.json.decode(r[3], type=RowAccounting),
+                )
+                for r in rows
+            ]
 
     def file(self, part: PartFile) -> Path:
-        """Where a committed file lies: under its own name, or still its draft's."""
+        """Where a committed file lies: under its own name, or still its draft's; its own where it is gone."""
         path = self.folder / part.path
-        return path if path.exists() else path.with_name(path.name + DRAFT)
+        beside = path.with_name(path.name + DRAFT)
+        return beside if not path.exists() and beside.exists() else path
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, msgspec.MsgspecError, ValueError, TypeError) as error:
+            raise StoreError(f"{self.folder / FILE} can't be read: {error}") from error
 
     def close(self) -> None:
         """Give the database back."""
@@ -208,8 +223,6 @@ def accounts_by_label(folder: Path) -> dict[str, RowAccounting]:
             return found
     except NoLogError:
         return {}
-    except sqlite3.Error as error:
-        raise StoreError(f"{folder / FILE} can't be read: {error}") from error
 
 
 def _where(**wanted: str | None) -> tuple[str, list[str]]:

@@ -191,6 +191,8 @@ class _Writer:
             use_dictionary=constant or False,
             # Counters and clocks: the differences are what they are about.
             column_encoding=encodings,
+            # A bit that turns on the disk is told when it is read, and is no row of somebody's figures.
+            write_page_checksum=True,
             write_statistics=[name for name in ("row", "timestamp") if name in table.column_names],
         )
         with file.open("rb") as written:

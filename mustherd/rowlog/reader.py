@@ -1,5 +1,6 @@
 """One stream of rows of one trial on one muster, as it lies in its files."""
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,10 @@ ROW = "row"
 
 class DataError(UserError):
     """What was asked for isn't there; the message says what there is."""
+
+
+class UnreadableError(DataError):
+    """A file of rows is gone or damaged; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class Log:
         """Rows in order as the source wrote them, so many at a time: memory stays bounded whatever their number."""
         names = self._checked(columns)
         for file in self.files:
-            with pq.ParquetFile(file) as parquet:
+            with _reading(file), pq.ParquetFile(file, page_checksum_verification=True) as parquet:
                 yield from parquet.iter_batches(rows, columns=names)
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
@@ -127,7 +132,8 @@ class Log:
     def _schema(self, names: Sequence[str] | None = None) -> pa.Schema:
         if not self.files:
             return pa.schema([(ROW, pa.int64())])
-        schema = pq.read_schema(self.files[0])
+        with _reading(self.files[0]):
+            schema = pq.read_schema(self.files[0])
         return schema if names is None else pa.schema([schema.field(n) for n in names], schema.metadata)
 
     def _checked(self, columns: Sequence[str] | None) -> list[str]:
@@ -156,5 +162,16 @@ def unwrapped(counts: np.ndarray, counts_per_wrap: int) -> np.ndarray:
 
 
 def _units(file: Path) -> dict[str, float]:
-    told = json.loads((pq.read_schema(file).metadata or {}).get(METADATA, b"{}"))
-    return {name: told[name] for name in ("tsc_khz", "joules_per_count", "counts_per_wrap") if name in told}
+    with _reading(file):
+        told = json.loads((pq.read_schema(file).metadata or {}).get(METADATA, b"{}"))
+        return {name: float(told[name]) for name in ("tsc_khz", "joules_per_count", "counts_per_wrap") if name in told}
+
+
+@contextlib.contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """What a file that is gone or damaged brings becomes an UnreadableError with its name."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+        what = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UnreadableError(f"{file} can't be read: {what}") from error

@@ -58,7 +58,8 @@ def make_database(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _connect_to_read(path: Path) -> sqlite3.Connection:
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open a database of ours that is only read, on media that can't be written too. Raises sqlite3.Error."""
     try:
         return _connect(path, "mode=ro")
     except sqlite3.OperationalError:
@@ -99,7 +100,7 @@ def open_database(path: Path, *, read_only: bool) -> sqlite3.Connection:
     """
     with contextlib.ExitStack() as on_error:
         try:
-            database = _connect_to_read(path) if read_only else _connect(path, "mode=rw")
+            database = connect_to_read(path) if read_only else _connect(path, "mode=rw")
             on_error.callback(database.close)
             [application] = database.execute("PRAGMA application_id").fetchone()
             [version] = database.execute("PRAGMA user_version").fetchone()

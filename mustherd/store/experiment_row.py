@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
-
 from mustherd.store import records
 from mustherd.store.errors import StoreError
 from mustherd.store.opened import OpenDatabase
@@ -30,7 +28,7 @@ class ExperimentRow(OpenDatabase):
         [row] = self._read(records.SELECT_EXPERIMENT)
         try:
             return records.experiment(row)
-        except (msgspec.MsgspecError, ValueError) as error:
+        except records.UNREADABLE as error:
             raise StoreError(f"{self.folder}: what it says of its experiment can't be read: {error}") from error
 
     def set_status(self, status: Status, detail: str = "") -> None:
@@ -51,10 +49,13 @@ class ExperimentRow(OpenDatabase):
     def wall_seconds(self) -> float:
         """How long the experiment has run, over all its runs, the present one included."""
         [[seconds, since]] = self._read("SELECT wall_seconds, running_since FROM experiment")
-        if since is None:
-            return float(seconds)
-        end = self._now() if self._runs or self.owner() is not None else self._last_sign()
-        return float(seconds) + max(0.0, end - float(since))
+        try:
+            if since is None:
+                return float(seconds)
+            end = self._now() if self._runs or self.owner() is not None else self._last_sign()
+            return float(seconds) + max(0.0, end - float(since))
+        except (ValueError, TypeError) as error:
+            raise StoreError(f"{self.folder}: how long it has run can't be read: {error}") from None
 
     def _last_sign(self) -> float:
         [[at]] = self._read(

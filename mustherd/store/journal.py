@@ -21,19 +21,20 @@ class Journal(OpenDatabase):
             )
             return int(made.lastrowid or 0)
 
-    def events(self, since_id: int = 0) -> list[Event]:
-        """Events after `since_id`, oldest first."""
-        return [
-            records.event(row)
-            for row in self._read("SELECT id, at, kind, text, data FROM event WHERE id > ? ORDER BY id", (since_id,))
-        ]
+    def events(self, since_id: int = 0, *, left_out: list[str] | None = None) -> list[Event]:
+        """Events after `since_id`, oldest first.
+
+        StoreError names the first one that can't be read; with `left_out` it gets a line for each, and gives the rest.
+        """
+        found = self._read("SELECT id, at, kind, text, data FROM event WHERE id > ? ORDER BY id", (since_id,))
+        return self._each(found, records.event, _called, left_out)
 
     def last_event(self, kind: str) -> Event | None:
         """The newest event of a kind; None where there is none."""
         found = self._read(
             "SELECT id, at, kind, text, data FROM event WHERE kind = ? ORDER BY id DESC LIMIT 1", (kind,)
         )
-        return records.event(found[0]) if found else None
+        return self._each(found, records.event, _called, None)[0] if found else None
 
     def set_muster(
         self,
@@ -58,7 +59,12 @@ class Journal(OpenDatabase):
                 ),
             )
 
-    def musters(self) -> dict[str, MusterRecord]:
-        """Every muster that was ever part of the experiment, by name."""
+    def musters(self, *, left_out: list[str] | None = None) -> dict[str, MusterRecord]:
+        """Every muster that was ever part of the experiment, by name; `left_out` as in `events`."""
         found = self._read("SELECT name, state, facts, knobs, changed_at FROM muster ORDER BY name")
-        return {row[0]: records.muster(row) for row in found}
+        read = self._each(found, records.muster, lambda row: f"muster {row[0]}", left_out)
+        return {one.name: one for one in read}
+
+
+def _called(row: tuple[object, ...]) -> str:
+    return f"event {row[0]}"

@@ -6,10 +6,12 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from mustherd.store import lock
+from mustherd.store import lock, records
 from mustherd.store.errors import StoreError
+
+T = TypeVar("T")
 
 
 class OpenDatabase:
@@ -68,6 +70,25 @@ class OpenDatabase:
                 if isinstance(error, sqlite3.Error):
                     raise StoreError(f"{self.folder} can't be written: {error}") from error
                 raise
+
+    def _each(
+        self,
+        rows: Sequence[tuple[Any, ...]],
+        read: Callable[[tuple[Any, ...]], T],
+        name: Callable[[tuple[Any, ...]], str],
+        left_out: list[str] | None,
+    ) -> list[T]:
+        """Rows as values. One that can't be read is a StoreError, or where `left_out` is given a line in there."""
+        found = []
+        for row in rows:
+            try:
+                found.append(read(row))
+            except records.UNREADABLE as error:
+                line = f"{self.folder}: {name(row)} can't be read: {error}"
+                if left_out is None:
+                    raise StoreError(line) from None
+                left_out.append(line)
+        return found
 
     def _read(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[tuple[Any, ...]]:
         with self._lock:

@@ -1,5 +1,6 @@
 """Between the store's rows and our values: the one place that knows the order of columns."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -61,6 +62,21 @@ class MusterRecord(msgspec.Struct, frozen=True, kw_only=True):
     changed_at: float
 
 
+UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, ArithmeticError, AttributeError, KeyError, RecursionError)
+"""What comes of making values from a row that holds something else than we write."""
+
+MOST = 1e100
+"""Beyond it a number is none that was measured: its square is still a number, and so is the sum of many of them."""
+
+LATEST = 253_402_300_799.0
+"""Unix seconds of the end of the year 9999, the last that a date can tell."""
+
+
+def knobs_of(musters: Iterable[MusterRecord]) -> tuple[KnobInfo, ...]:
+    """The knobs that these have, one of each name."""
+    return tuple({knob.name: knob for one in musters for knob in one.knobs}.values())
+
+
 def text(value: object) -> str:
     """`value` as JSON."""
     return msgspec.json.encode(value).decode()
@@ -96,10 +112,10 @@ def _numbers(value: Any) -> Any:
 
 
 def trial(row: tuple[Any, ...]) -> Trial:
-    """A row of SELECT_TRIAL as a trial."""
+    """A row of SELECT_TRIAL as a trial. Raises what UNREADABLE names for a row that holds something else."""
     number, attempt, kind, state, reason, detail, muster_name, asked, load, queued_at, started_at, *found = row
     ended_at, metrics, readings, energies, report = found
-    return Trial(
+    read = Trial(
         number=number,
         attempt=attempt,
         kind=TrialKind(kind),
@@ -117,6 +133,30 @@ def trial(row: tuple[Any, ...]) -> Trial:
         energies=msgspec.convert(_numbers(msgspec.json.decode(energies)), tuple[Energy, ...]),
         load_report=None if report is None else msgspec.convert(_numbers(msgspec.json.decode(report)), LoadReport),
     )
+    for name, number_of_it in read.metrics.items():
+        if abs(number_of_it) > MOST:
+            raise ValueError(f"{name} is {number_of_it:g}, which nothing that is measured comes to")
+    return _of_kinds(read)
+
+
+def _of_kinds(read: Trial) -> Trial:
+    """SQLite keeps whatever is put into a column: a trial whose plain fields are what they should be. ValueError."""
+    whole = {"number": read.number, "attempt": read.attempt}
+    times = {"queued_at": read.queued_at, "started_at": read.started_at, "ended_at": read.ended_at}
+    texts = {"reason": read.reason, "detail": read.detail, "muster": read.muster}
+    for kind, values in ((int, whole), (str, texts)):
+        for name, value in values.items():
+            if not isinstance(value, kind):
+                raise ValueError(f"{name} is {value!r:.40}")  # noqa: TRY004 (what the file holds is wrong, no call)
+    for name, time in times.items():
+        _check_time(name, time)
+    return read
+
+
+def _check_time(name: str, time: object) -> None:
+    """ValueError for what is no time."""
+    if not isinstance(time, int | float) or not 0 <= time <= LATEST:
+        raise ValueError(f"{name} is {time!r:.40}")
 
 
 def experiment(row: tuple[Any, ...]) -> ExperimentRecord:
@@ -127,20 +167,23 @@ def experiment(row: tuple[Any, ...]) -> ExperimentRecord:
             fields[name] = msgspec.json.decode(fields[name])
     if not fields["goal"]:
         raise ValueError("it has no goal")
+    for name in ("created_at", "status_at"):
+        _check_time(name, fields[name])
     return msgspec.convert(fields, ExperimentRecord)
 
 
 def event(row: tuple[Any, ...]) -> Event:
-    """A row of id, at, kind, text, data as an event."""
-    return Event(id=row[0], at=row[1], kind=row[2], text=row[3], data=msgspec.json.decode(row[4]))
+    """A row of id, at, kind, text, data as an event. Raises as `trial` does."""
+    fields = dict(zip(Event.__struct_fields__, row, strict=True))
+    _check_time("at", fields["at"])
+    return msgspec.convert({**fields, "data": msgspec.json.decode(row[4])}, Event)
 
 
 def muster(row: tuple[Any, ...]) -> MusterRecord:
-    """A row of name, state, facts, knobs, changed_at as a muster's record."""
-    return MusterRecord(
-        name=row[0],
-        state=row[1],
-        facts=Facts(kind="") if row[2] == "{}" else msgspec.json.decode(row[2], type=Facts),
-        knobs=msgspec.json.decode(row[3], type=tuple[KnobInfo, ...]),
-        changed_at=row[4],
-    )
+    """A row of name, state, facts, knobs, changed_at as a muster's record. Raises as `trial` does."""
+    facts = Facts(kind="") if row[2] == "{}" else msgspec.json.decode(row[2], type=Facts)
+    knobs = msgspec.json.decode(row[3], type=tuple[KnobInfo, ...])
+    _check_time("changed_at", row[4])
+    if not (isinstance(row[0], str) and isinstance(row[1], str)):
+        raise ValueError(f"its state is {row[1]!r:.40}")  # noqa: TRY004 (as above)
+    return MusterRecord(name=row[0], state=row[1], facts=facts, knobs=knobs, changed_at=row[4])

@@ -73,21 +73,27 @@ class TrialTable(OpenDatabase):
         """
         now = self._now()
         with self._write() as database:
-            lost = [records.trial(row) for row in database.execute(f"{records.SELECT_TRIAL} WHERE state = 'running'")]
+            rows = database.execute(f"{records.SELECT_TRIAL} WHERE state = 'running'").fetchall()
+            lost = self._each(rows, records.trial, _called, None)
             database.execute(
                 "UPDATE trial SET state = 'invalid', reason = ?, detail = ?, ended_at = ? WHERE state = 'running'",
                 (Reason.SHEPHERD_DIED, "the shepherd that ran it ended before the trial did", now),
             )
             return [_next_attempt(database, trial, now) for trial in lost]
 
-    def trials(self, kind: TrialKind | None = None, state: TrialState | None = None) -> list[Trial]:
-        """All attempts by number and attempt, or those of one kind or state."""
+    def trials(
+        self, kind: TrialKind | None = None, state: TrialState | None = None, *, left_out: list[str] | None = None
+    ) -> list[Trial]:
+        """All attempts by number and attempt, or those of one kind or state.
+
+        StoreError names the first one that can't be read; with `left_out` it gets a line for each, and gives the rest.
+        """
         found = self._read(
             f"{records.SELECT_TRIAL} WHERE (:kind IS NULL OR kind = :kind) AND (:state IS NULL OR state = :state)"
             " ORDER BY number, attempt",
             {"kind": kind and kind.value, "state": state and state.value},
         )
-        return [records.trial(row) for row in found]
+        return self._each(found, records.trial, _called, left_out)
 
     def trial(self, number: int, attempt: int | None = None) -> Trial:
         """One attempt at a number, the last one unless told; StoreError when there is none."""
@@ -98,7 +104,7 @@ class TrialTable(OpenDatabase):
         )
         if not found:
             raise StoreError(f"{self.folder} has no trial {number}" + (f"-{attempt}" if attempt else ""))
-        return records.trial(found[0])
+        return self._each(found, records.trial, _called, None)[0]
 
     def counts(self, kind: TrialKind | None = None) -> dict[str, int]:
         """Attempts by state, every state named."""
@@ -112,7 +118,11 @@ class TrialTable(OpenDatabase):
     def states(self) -> dict[tuple[int, int], TrialState]:
         """The state of every attempt by number and attempt: cheap, for whoever looks what has changed."""
         found = self._read("SELECT number, attempt, state FROM trial")
-        return {(number, attempt): TrialState(state) for number, attempt, state in found}
+        return dict(self._each(found, lambda row: ((row[0], row[1]), TrialState(row[2])), _called, None))
+
+
+def _called(row: tuple[object, ...]) -> str:
+    return f"trial {row[0]}-{row[1]}"
 
 
 def _insert(database: sqlite3.Connection, trial: Trial) -> None:
