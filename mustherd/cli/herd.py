@@ -72,6 +72,7 @@ def make_inventory(
 
     A host is [NAME=][USER@]ADDRESS[:PORT].
     """
+    from mustherd.provision import project
     from mustherd.provision.inventory import from_manifest, from_names, write
 
     one = Path(source[0])
@@ -82,11 +83,12 @@ def make_inventory(
             raise typer.BadParameter(f"{one}: {error.strerror}", param_hint="MANIFEST.xml") from None
     else:
         hosts = from_names(source)
-    typer.echo(write(hosts, to, project=Path.cwd(), shepherd=shepherd, musters=musters or (), agents=agents))
+    typer.echo(write(hosts, to, project=project.find().folder, shepherd=shepherd, musters=musters or (), agents=agents))
 
 
 def _play(playbook: str, inventory: Path, tags: list[str] | None, limit: str, check: bool, json: bool) -> None:
-    """Run a playbook of the checkout in the current folder, a line for each task; exit 3 when a host isn't done."""
+    """Run one of the project's playbooks, a line for each task; exit 3 when a host isn't done."""
+    from mustherd.provision import project
     from mustherd.provision.runner import run
 
     def tell(step: "Step") -> None:
@@ -96,7 +98,9 @@ def _play(playbook: str, inventory: Path, tags: list[str] | None, limit: str, ch
             typer.echo(f"  {step.host}: {step.state}", err=json)
 
     try:
-        outcome = run(playbook, inventory, project=Path.cwd(), tags=tags or (), limit=limit, check=check, on_step=tell)
+        outcome = run(
+            playbook, inventory, project=project.find(), tags=tags or (), limit=limit, check=check, on_step=tell
+        )
     except KeyboardInterrupt:
         typer.echo("interrupted: what is done stays done; the same command goes on", err=True)
         raise typer.Exit(130) from None

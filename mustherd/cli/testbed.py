@@ -33,11 +33,12 @@ def up(
     An inventory that is there is kept, with what you changed in it.
     """
     from mustherd.provision.inventory import variables_of
+    from mustherd.provision.project import find
     from mustherd.testbed.daemon import refuse_another
     from mustherd.testbed.daemon import up as bring_up
     from mustherd.testbed.inventory import write
 
-    project = Path.cwd()
+    project = find().folder
     variables_of(project)
     releases = release or ["bookworm"]
     refuse_another(releases)

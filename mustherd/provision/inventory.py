@@ -136,10 +136,10 @@ def write(
 
 
 def variables_of(project: Path) -> Path:
-    """The folder of what is known of each kind of machine; raises InventoryError outside of a checkout."""
+    """The folder of what is known of each kind of machine; raises InventoryError where a project lacks it."""
     folder = project / "inventory/cloudlab/group_vars"
     if not folder.is_dir():
-        raise InventoryError(f"{folder}: not there; fix: run from the repository's root")
+        raise InventoryError(f"{folder}: not there; fix: install MustHerd again, or run from its checkout")
     return folder
 
 

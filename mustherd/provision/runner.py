@@ -13,6 +13,7 @@ from typing import Any
 
 from mustherd.errors import UserError
 from mustherd.provision.failures import Failure, Step, failure_of, step_of
+from mustherd.provision.project import Project
 
 KEPT_RUNS = 20
 """Runs whose artifacts are kept; the oldest go first."""
@@ -38,7 +39,7 @@ def run(
     playbook: str,
     inventory: Path,
     *,
-    project: Path,
+    project: Project,
     tags: Sequence[str] = (),
     limit: str = "",
     extra_vars: Mapping[str, Any] | None = None,
@@ -46,7 +47,7 @@ def run(
     on_step: Callable[[Step], None] = lambda _step: None,
     artifacts: Path | None = None,
 ) -> PlaybookResult:
-    """Run `playbook` (a path within `project`) on the hosts of `inventory`.
+    """Run `playbook` (a path within the project's folder) on the hosts of `inventory`.
 
     `on_step` is called for each task as it starts and for each host as it is done with it. Raises ProvisionError, and
     KeyboardInterrupt after the run has been stopped by Ctrl-C.
@@ -54,9 +55,9 @@ def run(
     # It takes a while to import, and signals are its to take only during a run.
     import ansible_runner  # type: ignore[import-untyped]  # noqa: PLC0415
 
-    for needed, what in ((project / playbook, "playbook"), (inventory, "inventory")):
+    for needed, what in ((project.folder / playbook, "playbook"), (inventory, "inventory")):
         if not needed.exists():
-            raise ProvisionError(f"{needed}: no such {what}; fix: run from the repository's root, or give its path")
+            raise ProvisionError(f"{needed}: no such {what}; fix: give the path of one")
     last: dict[str, Failure] = {}
 
     def handle(event: dict[str, Any]) -> bool:
@@ -68,25 +69,25 @@ def run(
             on_step(step)
         return True
 
-    keep = artifacts or project / "artifacts"
+    keep = artifacts or project.workplace / "artifacts"
     # What tasks print is for whoever ran them.
     keep.mkdir(mode=0o700, parents=True, exist_ok=True)
     words = [*(["--tags", ",".join(tags)] if tags else []), *(["--check", "--diff"] if check else [])]
     with signals_given_back(), tempfile.TemporaryDirectory(prefix="mustherd-") as private:
         answer = ansible_runner.run(
             private_data_dir=private,
-            project_dir=str(project.resolve()),
+            project_dir=str(project.folder.resolve()),
             artifact_dir=str(keep.resolve()),
             rotate_artifacts=KEPT_RUNS,
             status_handler=_keep_environment_untold,
             playbook=playbook,
             inventory=str(inventory.resolve()),
             limit=limit or None,
-            extravars=dict(extra_vars or {}),
+            extravars={"herd_workplace": str(project.workplace.resolve()), **(extra_vars or {})},
             cmdline=" ".join(words) or None,
             envvars={
                 "ANSIBLE_NOCOLOR": "1",
-                "ANSIBLE_CONFIG": str((project / "ansible.cfg").resolve()),
+                "ANSIBLE_CONFIG": str((project.folder / "ansible.cfg").resolve()),
                 "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
             },
             event_handler=handle,

@@ -5,6 +5,7 @@ and checked against the hashes of requirements.lock. `python -m mustherd.provisi
 """
 
 import argparse
+import base64
 import hashlib
 import importlib.metadata
 import json
@@ -14,6 +15,7 @@ import sys
 import tarfile
 import tempfile
 import tomllib
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from packaging.utils import canonicalize_name
 
 from mustherd import files
 from mustherd.errors import UserError
+from mustherd.provision.project import PACKAGED
 
 MUSTER = ("msgspec", "pyzmq", "typer")
 """What a muster imports; a shepherd takes everything that the project depends on."""
@@ -91,11 +94,42 @@ def locked(lock: str, names: Iterable[str], environment: Environment) -> str:
 
 def source_digest(project: Path) -> str:
     """Digest of what the project's wheel is made from."""
-    digest = hashlib.sha256()
-    for path in [project / "pyproject.toml", *sorted((project / "mustherd").rglob("*"))]:
+    root = PACKAGED.parents[1] if project == PACKAGED else project
+    digest = hashlib.sha256((project / "pyproject.toml").read_bytes())
+    for path in sorted((root / "mustherd").rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
-            digest.update(str(path.relative_to(project)).encode() + b"\0" + path.read_bytes())
+            digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def repacked(folder: Path) -> Path:
+    """A wheel of the package as it is installed here, made in `folder`.
+
+    Raises WheelhouseError for one that is installed in a way that leaves its files elsewhere. The format is that of the
+    binary distribution specification (packaging.python.org), version 1.0.
+    """
+    found = importlib.metadata.distribution("mustherd")
+    known = [Path(str(file)) for file in found.files or ()]
+    kept = [
+        file
+        for file in known
+        if file.parts[0] in ("mustherd", f"mustherd-{found.version}.dist-info")
+        and "__pycache__" not in file.parts
+        and file.name not in ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
+    ]
+    if Path("mustherd/__init__.py") not in kept:
+        raise WheelhouseError("the package runs from a checkout that is not here; fix: run from the checkout")
+    wheel = folder / f"mustherd-{found.version}-py3-none-any.whl"
+    record = f"mustherd-{found.version}.dist-info/RECORD"
+    lines = [f"{record},,"]
+    with zipfile.ZipFile(wheel, "x", zipfile.ZIP_DEFLATED) as archive:
+        for file in kept:
+            content = Path(str(found.locate_file(file))).read_bytes()
+            digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
+            lines.append(f"{file},sha256={digest},{len(content)}")
+            archive.writestr(str(file), content)
+        archive.writestr(record, "\n".join(sorted(lines)) + "\n")
+    return wheel
 
 
 def make(project: Path, to: Path, python: str, machine: str, whole: bool) -> dict[str, str | bool]:
@@ -118,7 +152,10 @@ def make(project: Path, to: Path, python: str, machine: str, whole: bool) -> dic
     to.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=to) as name:
         folder = Path(name)
-        _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", name, str(project))
+        if project == PACKAGED:
+            repacked(folder)
+        else:
+            _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", name, str(project))
         _download(pins, to / f"wheels-{python}-{machine}", folder, python, machine)
         with files.draft(archive) as draft, tarfile.open(draft, "x") as tar:
             for wheel in sorted(folder.glob("*.whl")):

@@ -9,7 +9,6 @@ import pytest
 from typer.testing import CliRunner
 
 from mustherd.cli.app import app
-from mustherd.errors import UserError
 from mustherd.testbed import daemon
 from mustherd.testbed.bed import DEPENDENCIES
 from mustherd.testbed.daemon import BedState
@@ -66,13 +65,6 @@ def test_a_state_that_cannot_be_read_is_none() -> None:
     for text in ("", "{}", "[]", "{"):
         (daemon.folder() / "state.json").write_text(text)
         assert daemon.state() is None
-
-
-def test_a_bed_comes_up_only_in_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    answer = CliRunner().invoke(app, ["testbed", "up"])
-    assert isinstance(answer.exception, UserError)
-    assert "run from the repository's root" in str(answer.exception)
 
 
 def test_a_release_that_is_not_known_is_refused() -> None:

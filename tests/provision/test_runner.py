@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mustherd.provision.failures import Step, failure_of
+from mustherd.provision.project import Project
 from mustherd.provision.runner import KEPT_RUNS, ProvisionError, run
 
 HOSTS = """[all]
@@ -45,13 +46,16 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "ansible.cfg").write_text("[defaults]\nhost_key_checking = False\n[ssh_connection]\nretries = 0\n")
     (tmp_path / "hosts").write_text(HOSTS)
     (tmp_path / "site.yml").write_text(PLAYBOOK)
+    # By these two a folder is known to be a project.
+    (tmp_path / "provision.yml").touch()
+    (tmp_path / "roles").mkdir()
     return tmp_path
 
 
 def test_each_host_that_is_not_done_has_one_message(project: Path) -> None:
     steps: list[Step] = []
     held = signal.getsignal(signal.SIGINT)
-    outcome = run("site.yml", project / "hosts", project=project, on_step=steps.append)
+    outcome = run("site.yml", project / "hosts", project=Project(project, project), on_step=steps.append)
     assert signal.getsignal(signal.SIGINT) is held
     assert outcome.code != 0
     assert [failure.host for failure in outcome.failures] == ["three", "two"]
@@ -73,7 +77,7 @@ def test_nothing_of_the_user_s_environment_is_kept(project: Path, monkeypatch: p
         "- hosts: one\n  gather_facts: false\n  tasks:\n    - ansible.builtin.debug:\n"
         "        msg: \"{{ lookup('ansible.builtin.env', 'AWS_SECRET_ACCESS_KEY') | length }} characters\"\n"
     )
-    outcome = run("site.yml", project / "hosts", project=project)
+    outcome = run("site.yml", project / "hosts", project=Project(project, project))
     kept = [file for file in outcome.artifacts.rglob("*") if file.is_file()]
     # It is there for whoever asks for it.
     assert any(b"26 characters" in file.read_bytes() for file in kept)
@@ -103,7 +107,7 @@ def test_tags_limit_and_variables_reach_ansible(project: Path) -> None:
     outcome = run(
         "site.yml",
         project / "hosts",
-        project=project,
+        project=Project(project, project),
         tags=["change"],
         limit="one",
         extra_vars={"word": "x"},
@@ -116,7 +120,7 @@ def test_tags_limit_and_variables_reach_ansible(project: Path) -> None:
 
 
 def test_a_run_without_hosts_says_why(project: Path) -> None:
-    outcome = run("site.yml", project / "hosts", project=project, limit="nobody")
+    outcome = run("site.yml", project / "hosts", project=Project(project, project), limit="nobody")
     assert outcome.code != 0
     assert outcome.failures[0].host == "localhost"
     assert "nobody" in outcome.failures[0].message
@@ -125,9 +129,9 @@ def test_a_run_without_hosts_says_why(project: Path) -> None:
 
 def test_what_is_not_there_is_named(project: Path) -> None:
     with pytest.raises(ProvisionError, match=r"absent\.yml: no such playbook"):
-        run("absent.yml", project / "hosts", project=project)
+        run("absent.yml", project / "hosts", project=Project(project, project))
     with pytest.raises(ProvisionError, match="no such inventory"):
-        run("site.yml", project / "nowhere", project=project)
+        run("site.yml", project / "nowhere", project=Project(project, project))
 
 
 def test_artifacts_are_bounded() -> None:
@@ -186,7 +190,7 @@ def test_a_host_without_python_says_so(project: Path) -> None:
         "[all]\nbare ansible_connection=local ansible_python_interpreter=/nonexistent/python3\n"
     )
     (project / "facts.yml").write_text("- hosts: all\n  gather_facts: true\n")
-    [failure] = run("facts.yml", project / "bare", project=project).failures
+    [failure] = run("facts.yml", project / "bare", project=Project(project, project)).failures
     assert "'/nonexistent/python3' was not found" in failure.message
     assert "install Python 3" in failure.fix
 
