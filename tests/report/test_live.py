@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -122,10 +123,10 @@ def test_a_view_before_anything_has_happened(make: Make) -> None:
 def test_a_view_reads_the_trials_once(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     store, trials, times = make(done=False), Store.trials, 0
 
-    def counted(self: Store) -> list[Trial]:
+    def counted(self: Store, *kind: Any, **options: Any) -> list[Trial]:
         nonlocal times
         times += 1
-        return trials(self)
+        return trials(self, *kind, **options)
 
     monkeypatch.setattr(Store, "trials", counted)
     assert View.of(store).so_far.best is not None
