@@ -1,5 +1,6 @@
 """`mustherd herd`: the nodes and musters as a whole."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,23 +68,49 @@ def make_inventory(
     agents: Annotated[
         list[str] | None, typer.Option("--agent", help="A host that makes load; repeat it. The others unless given.")
     ] = None,
+    user: Annotated[str, typer.Option(help="The account to log in with; yours where the manifest has it.")] = "",
+    network: Annotated[str, typer.Option(help="The experiment's network; the one that all nodes share.")] = "",
+    without: Annotated[list[str] | None, typer.Option(help="A node of the manifest to leave out; repeat it.")] = None,
 ) -> None:
-    """Make an inventory from the manifest that CloudLab's portal hands out, or from a list of hosts.
+    """Make an inventory from the manifest that CloudLab's portal hands out, or from a list of hosts, and check it.
 
-    A host is [NAME=][USER@]ADDRESS[:PORT].
+    A host is [NAME=][USER@]ADDRESS[:PORT]. What was left out, chosen or assumed is said on stderr.
     """
     from mustherd.provision import project
-    from mustherd.provision.inventory import from_manifest, from_names, write
+    from mustherd.provision.inventory import from_names, write
+    from mustherd.provision.manifest import from_manifest
 
     one = Path(source[0])
     if len(source) == 1 and (one.suffix == ".xml" or one.is_file()):
+        asker = os.environ.get("USER") or os.environ.get("LOGNAME") or ""
         try:
-            hosts = from_manifest(one.read_bytes())
+            text = one.read_bytes()
         except OSError as error:
             raise typer.BadParameter(f"{one}: {error.strerror}", param_hint="MANIFEST.xml") from None
+        nodes = from_manifest(text, user=user, asker=asker, network=network, without=without or ())
+    elif without:
+        raise typer.BadParameter("only a manifest's nodes can be left out", param_hint="--without")
     else:
-        hosts = from_names(source)
-    typer.echo(write(hosts, to, project=project.find().folder, shepherd=shepherd, musters=musters or (), agents=agents))
+        nodes = from_names(source, user=user, network=network)
+    folder = project.find().folder
+    written = write(nodes, to, project=folder, shepherd=shepherd, musters=musters or (), agents=agents)
+    for note in nodes.notes:
+        typer.echo(f"note: {note}", err=True)
+    typer.echo(written)
+    _check(to)
+
+
+def _check(inventory: Path) -> None:
+    """Run the inventory's own check, which contacts no node; exit 3 with what it says, when it says something."""
+    from mustherd.provision import project
+    from mustherd.provision.runner import run
+
+    outcome = run("playbooks/check_inventory.yml", inventory, project=project.find())
+    for failure in outcome.failures:
+        typer.echo(f"mustherd: {failure}", err=True)
+    if outcome.failures or outcome.code:
+        typer.echo(f"mustherd: {inventory} is written, and is to be corrected before it is used", err=True)
+        raise typer.Exit(3)
 
 
 def _play(playbook: str, inventory: Path, tags: list[str] | None, limit: str, check: bool, json: bool) -> None:

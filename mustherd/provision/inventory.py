@@ -2,13 +2,12 @@
 
 import re
 import shutil
-import xml.etree.ElementTree as ET
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from pathlib import Path
 from types import MappingProxyType
-from xml.parsers import expat
 
 import yaml
 
@@ -16,15 +15,18 @@ from mustherd.errors import UserError
 
 PROFILES = ("c6220", "c8220")
 """Types of machine that have a profile; any other is generic."""
-BIGGEST = 8 * 1024 * 1024
-"""Bytes; a manifest of a thousand nodes has two million."""
+PARTS = ("shepherd", "musters", "loadgen_leader", "loadgen_agents")
+GROUPS = frozenset(
+    {*PARTS, *PROFILES, "generic", "all", "ungrouped", "localhost", "127.0.0.1"},
+)
+"""What no host may be called: groups of these inventories and of Ansible, and the names of the control machine."""
 NETWORK = IPv4Network("10.10.1.0/24")
-NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-LOGIN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
-"""A host name or an IPv4 address."""
+"""The reference test bed's."""
+NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+"""A host name or an IPv4 address: RFC 1035 allows 253 characters."""
+KIND = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 """useradd(8), and the upper case and dots that some sites have."""
-EMULAB = "{http://www.protogeni.net/resources/rspec/ext/emulab/1}"
 
 
 class InventoryError(UserError):
@@ -41,57 +43,79 @@ class Host:
     port: int = 22
     kind: str = ""
     address: str = ""
+    mac: str = ""
+    """MAC of the port that is in the experiment's network, as aa:bb:cc:dd:ee:ff; empty where it is not known."""
 
 
-def from_manifest(text: bytes) -> list[Host]:
-    """Nodes of a GENI RSpec manifest, version 3, as the portal shows it. Raises InventoryError."""
-    root = _parse(text)
-    if _plain(root.tag) != "rspec":
-        raise InventoryError(f"the root is <{_plain(root.tag)}>, not <rspec>; fix: copy the manifest, not the profile")
-    hosts = []
-    for node in root:
-        if _plain(node.tag) != "node":
-            continue
-        name = node.get("client_id", "")
-        login = _first(node, "login")
-        if login is None or not login.get("hostname"):
-            raise InventoryError(f"node {name or '?'} has no login; fix: wait until the experiment is ready")
-        kind = _first(node, "hardware_type")
-        vnode = node.find(f"{EMULAB}vnode")
-        ip = next((part for part in _all(node, "ip") if part.get("type", "ipv4") == "ipv4"), None)
-        hosts.append(
-            Host(
-                name=name,
-                login=login.get("hostname", ""),
-                user=login.get("username", ""),
-                port=_port(login.get("port", "22"), name),
-                kind=(kind.get("name", "") if kind is not None else "")
-                or (vnode.get("hardware_type", "") if vnode is not None else ""),
-                address=ip.get("address", "") if ip is not None else "",
-            )
-        )
-    if not hosts:
-        raise InventoryError("the manifest names no node; fix: copy it after the experiment has been swapped in")
-    return _checked(hosts)
+@dataclass(frozen=True)
+class Nodes:
+    """What an inventory is written from."""
+
+    hosts: tuple[Host, ...]
+    network: IPv4Network | None = None
+    """The experiment's; None where nobody said, and the reference's is taken."""
+    notes: tuple[str, ...] = ()
+    """What was left out, chosen or assumed, a sentence each: for the user to read."""
 
 
-def from_names(names: Sequence[str]) -> list[Host]:
+def from_names(names: Sequence[str], *, user: str = "", network: str = "") -> Nodes:
     """Nodes from words such as `alice@10.0.0.5:2222` or `node1=node1.example.org`; raises InventoryError."""
     hosts = []
     pattern = re.compile(r"(?:(?P<name>[^=@:]+)=)?(?:(?P<user>[^@:=]+)@)?(?P<login>[^@:=]+)(?::(?P<port>\d+))?")
+    try:
+        lan = IPv4Network(network) if network else None
+    except ValueError:
+        raise InventoryError(f"--network {network!r} is no IPv4 network; fix: write it like 10.10.1.0/24") from None
     for number, word in enumerate(names):
         match = pattern.fullmatch(word)
         if not match:
-            raise InventoryError(f"{word!r} is no host; fix: write [NAME=][USER@]ADDRESS[:PORT]")
+            raise InventoryError(f"{word[:80]!r} is no host; fix: write [NAME=][USER@]ADDRESS[:PORT]")
         login = match["login"]
-        label = login if re.fullmatch(r"[0-9.]+", login) is None else ""
-        name = match["name"] or label.partition(".")[0] or f"node{number}"
-        hosts.append(Host(name, login, match["user"] or "", _port(match["port"] or "22", word)))
-    return _checked(hosts)
+        numeric = re.fullmatch(r"[0-9.]+", login) is not None
+        name = match["name"] or ("" if numeric else login.partition(".")[0]) or f"node{number}"
+        port = port_number(match["port"] or "22", word)
+        # Where the network is said and the host is reached at an address in it, that is the herd's address too.
+        inside = lan is not None and numeric and _is_address(login) and IPv4Address(login) in lan
+        hosts.append(Host(name, login, match["user"] or user, port, address=login if inside else ""))
+    for host in hosts:
+        if host.name in GROUPS:
+            raise InventoryError(f"a host cannot be called {host.name}, as a group is; fix: write OTHER={host.login}")
+    return addressed(Nodes(tuple(checked(hosts)), lan))
+
+
+def addressed(nodes: Nodes) -> Nodes:
+    """The same with an address for every host. What was not given follows from the names, and a note says so."""
+    network = nodes.network or NETWORK
+    taken = {host.address for host in nodes.hosts}
+    hosts, told = [], []
+    for position, host in enumerate(nodes.hosts):
+        address = host.address
+        if not address:
+            numbered = re.search(r"\d{1,9}", host.name)
+            wanted = (int(numbered[0]) if numbered else position) + 1
+            free = (
+                str(network[offset])
+                for offset in (wanted, *range(1, len(nodes.hosts) + 2))
+                if offset < network.num_addresses - 1 and str(network[offset]) not in taken
+            )
+            address = next(free, "")
+            if not address:
+                raise InventoryError(f"{network} has no address left for {host.name}; fix: give a wider --network")
+            taken.add(address)
+            told.append(f"{host.name} {address}")
+        hosts.append(replace(host, address=address))
+    notes = nodes.notes
+    if told:
+        few = ", ".join(told[:20]) + (f" and {len(told) - 20} more" if len(told) > 20 else "")
+        notes += (
+            f"no address in the experiment's network is given for some hosts, so in {network} they get those that"
+            f" follow from their names: {few}; where they have others, correct herd_address in hosts.yml",
+        )
+    return Nodes(tuple(hosts), network, notes)
 
 
 def write(
-    hosts: Sequence[Host],
+    nodes: Nodes,
     folder: Path,
     *,
     project: Path,
@@ -105,6 +129,7 @@ def write(
     Unless said otherwise the first host is shepherd and leader, the second a muster, and the others make load.
     `variables` are those of all hosts.
     """
+    hosts = addressed(nodes).hosts
     names = [host.name for host in hosts]
     shepherd = shepherd or names[0]
     musters = list(musters) or [name for name in names if name != shepherd][:1] or [shepherd]
@@ -115,7 +140,8 @@ def write(
     if folder.exists():
         raise InventoryError(f"{folder} is there already; fix: remove it or write elsewhere")
     profiles = variables_of(project)
-    known = {host.name: _variables(host, number) for number, host in enumerate(hosts)}
+    known = {host.name: _variables(host) for host in hosts}
+    parts = {shepherd, *musters, *agents}
     groups: dict[str, dict[str, dict[str, dict[str, object]]]] = {
         "shepherd": {"hosts": {shepherd: known[shepherd]}},
         "musters": {"hosts": {name: known[name] for name in musters}},
@@ -123,15 +149,26 @@ def write(
         "loadgen_agents": {"hosts": {name: known[name] for name in agents}},
     }
     for profile in (*PROFILES, "generic"):
-        groups[profile] = {"hosts": {host.name: {} for host in hosts if _profile(host) == profile}}
-    (folder / "group_vars").mkdir(parents=True)
-    for profile in (*PROFILES, "generic"):
-        shutil.copy(profiles / f"{profile}.yml", folder / "group_vars" / f"{profile}.yml")
-    common: dict[str, object] = {"ansible_become": True, "herd_network": str(NETWORK), "herd_musters": [0]}
+        # A host without a part is known all the same.
+        own = {host.name: {} if host.name in parts else known[host.name] for host in hosts if _profile(host) == profile}
+        groups[profile] = {"hosts": own}
+    network = str(nodes.network or NETWORK)
+    common: dict[str, object] = {"ansible_become": True, "herd_network": network, "herd_musters": [0]}
     if not all(host.user for host in hosts):
         common = {"ansible_user": "{{ lookup('ansible.builtin.env', 'USER') }}"} | common
-    (folder / "group_vars/all.yml").write_text(_yaml({**common, **variables}), encoding="utf-8")
-    (folder / "hosts.yml").write_text(_yaml({"all": {"children": groups}}), encoding="utf-8")
+    # Beside its place and moved, so that a folder that is there is whole.
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name[:40]}-") as made:
+            draft = Path(made) / "inventory"
+            (draft / "group_vars").mkdir(parents=True)
+            for profile in (*PROFILES, "generic"):
+                shutil.copy(profiles / f"{profile}.yml", draft / "group_vars" / f"{profile}.yml")
+            (draft / "group_vars/all.yml").write_text(_yaml({**common, **variables}), encoding="utf-8")
+            (draft / "hosts.yml").write_text(_yaml({"all": {"children": groups}}), encoding="utf-8")
+            draft.rename(folder)
+    except OSError as error:
+        raise InventoryError(f"{folder}: {error.strerror}; fix: write the inventory elsewhere") from None
     return folder / "hosts.yml"
 
 
@@ -143,16 +180,16 @@ def variables_of(project: Path) -> Path:
     return folder
 
 
-def _variables(host: Host, number: int) -> dict[str, object]:
-    numbered = re.search(r"\d+", host.name)
-    derived = str(NETWORK[int(numbered[0]) + 1]) if numbered and int(numbered[0]) < 253 else ""
-    found: dict[str, object] = {"ansible_host": Unsafe(host.login)}
+def _variables(host: Host) -> dict[str, object]:
+    found: dict[str, object] = {"ansible_host": Given(host.login)}
     if host.user:
-        found["ansible_user"] = Unsafe(host.user)
+        found["ansible_user"] = Given(host.user)
     if host.port != 22:
         found["ansible_port"] = host.port
     # Written out even where it follows from the name, so that a reader need not know the rule.
-    found["herd_address"] = Unsafe(host.address or derived or str(NETWORK[number + 1]))
+    found["herd_address"] = Given(host.address)
+    if host.mac:
+        found["herd_mac"] = Given(host.mac)
     return found
 
 
@@ -160,8 +197,8 @@ def _profile(host: Host) -> str:
     return host.kind if host.kind in PROFILES else "generic"
 
 
-class Unsafe(str):
-    """Text that came from elsewhere: written as `!unsafe`, which Ansible never takes for a template."""
+class Given(str):
+    """Text that came from elsewhere: should it ever look like a template, it is written as `!unsafe`, which is none."""
 
     __slots__ = ()
 
@@ -174,21 +211,26 @@ def _yaml(content: object) -> str:
         def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
             super().increase_indent(flow, False)
 
-    Plain.add_representer(Unsafe, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text)))
+    def written(dumper: yaml.SafeDumper, text: Given) -> yaml.ScalarNode:
+        template = re.search(r"\{[{%#]|[}%#]\}", text) is not None
+        return dumper.represent_scalar("!unsafe", str(text)) if template else dumper.represent_str(str(text))
+
+    Plain.add_representer(Given, written)
     return "---\n" + yaml.dump(content, Dumper=Plain, sort_keys=False, default_flow_style=False)
 
 
-def _port(text: str, where: str) -> int:
+def port_number(text: str, where: str) -> int:
+    """A port of TCP; raises InventoryError."""
     if not (text.isascii() and text.isdecimal() and len(text) <= 5 and 0 < int(text) <= 65535):
-        raise InventoryError(f"{where}: port {text[:20]!r}; fix: give a number from 1 to 65535")
+        raise InventoryError(f"{where[:80]}: port {text[:20]!r}; fix: give a number from 1 to 65535")
     return int(text)
 
 
-def _checked(hosts: list[Host]) -> list[Host]:
+def checked(hosts: list[Host]) -> list[Host]:
     """Every field is what it may be, so that none of it means something else to Ansible, ssh or a shell."""
     seen: set[str] = set()
     for host in hosts:
-        if not NAME.fullmatch(host.name) or not LOGIN.fullmatch(host.login):
+        if not NAME.fullmatch(host.name) or not NAME.fullmatch(host.login):
             raise InventoryError(
                 f"{host.name[:80]!r} at {host.login[:80]!r} cannot be a host's name; fix: letters, digits, . _ -"
             )
@@ -196,47 +238,23 @@ def _checked(hosts: list[Host]) -> list[Host]:
             raise InventoryError(
                 f"host {host.name}: {host.user[:80]!r} cannot be an account; fix: letters, digits, . _ -"
             )
-        if host.kind and not NAME.fullmatch(host.kind):
+        if host.kind and not KIND.fullmatch(host.kind):
             raise InventoryError(
                 f"host {host.name}: {host.kind[:80]!r} cannot be a type of machine; fix: fetch it again"
             )
-        if host.address:
-            try:
-                IPv4Address(host.address)
-            except AddressValueError:
-                raise InventoryError(
-                    f"host {host.name}: {host.address[:80]!r} is no IPv4 address; fix: fetch the manifest again"
-                ) from None
+        if host.address and not _is_address(host.address):
+            raise InventoryError(
+                f"host {host.name}: {host.address[:80]!r} is no IPv4 address; fix: fetch the manifest again"
+            )
         if host.name in seen:
             raise InventoryError(f"two hosts are called {host.name}; fix: give names as NAME=ADDRESS")
         seen.add(host.name)
     return hosts
 
 
-def _parse(text: bytes) -> ET.Element:
-    """XML without a document type, so that no entity can be declared, let alone expanded."""
-    if len(text) > BIGGEST:
-        raise InventoryError(f"{len(text)} bytes are no manifest; fix: give the manifest that the portal shows")
-
-    def refuse(*_: object) -> None:
-        raise InventoryError("the manifest declares a document type, which a manifest never does; fix: fetch it again")
-
-    first = expat.ParserCreate()
-    first.StartDoctypeDeclHandler = refuse
+def _is_address(text: str) -> bool:
     try:
-        first.Parse(text, True)
-        return ET.fromstring(text)  # noqa: S314 - without a document type there is nothing to expand
-    except (expat.ExpatError, ET.ParseError, ValueError) as error:
-        raise InventoryError(f"not XML: {error}; fix: give the manifest that the portal shows") from None
-
-
-def _plain(tag: str) -> str:
-    return tag.rpartition("}")[2]
-
-
-def _all(node: ET.Element, name: str) -> list[ET.Element]:
-    return [part for part in node.iter() if _plain(part.tag) == name]
-
-
-def _first(node: ET.Element, name: str) -> ET.Element | None:
-    return next(iter(_all(node, name)), None)
+        IPv4Address(text)
+    except AddressValueError:
+        return False
+    return True

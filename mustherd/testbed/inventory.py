@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from mustherd.provision import inventory
@@ -19,13 +20,12 @@ def write(state: BedState, folder: Path, *, project: Path) -> Path:
     names = list(state.hosts)
     options = f"-F none -o UserKnownHostsFile={state.known_hosts}"
     return inventory.write(
-        hosts,
+        inventory.Nodes(tuple(hosts), IPv4Network(f"{NETWORK}.0/{PREFIX}")),
         folder,
         project=project,
         musters=names[1:] or names,
         agents=names[1:][-1:],
         variables={
-            "herd_network": f"{NETWORK}.0/{PREFIX}",
             "ansible_ssh_private_key_file": state.key,
             "ansible_ssh_common_args": f'{options} -o ProxyCommand="{shlex.join(dial)}"',
             "ansible_control_path": f"{SOCKETS}/%%h",

@@ -6,11 +6,10 @@ import pytest
 from typer.testing import CliRunner
 
 from mustherd.cli.app import app
-from mustherd.provision.inventory import Host, InventoryError, from_manifest, from_names, write
+from mustherd.provision.inventory import Host, InventoryError, from_names, write
+from mustherd.provision.manifest import from_manifest
 from tests import ansible_yaml
-from tests.roles.scripts import load
-
-PROJECT = Path(__file__).parents[2]
+from tests.provision.inventories import PROJECT, groups_and_variables, problems
 
 MANIFEST = """<?xml version="1.0"?>
 <rspec xmlns="http://www.geni.net/resources/rspec/3" type="manifest"
@@ -36,11 +35,14 @@ MANIFEST = """<?xml version="1.0"?>
 
 
 def test_a_manifest_gives_every_node() -> None:
-    assert from_manifest(MANIFEST.encode()) == [
+    nodes = from_manifest(MANIFEST.encode())
+    assert nodes.hosts == (
         Host("node0", "ms0001.example.org", "alice", 22, "c6220", "10.10.1.1"),
         Host("node1", "ms0002.example.org", "alice", 2222, "c8220", "10.10.1.2"),
-        Host("node2", "ms0003.example.org", "alice", 22, "xl170", ""),
-    ]
+        # The one that has no address gets what its name says, and that is told.
+        Host("node2", "ms0003.example.org", "alice", 22, "xl170", "10.10.1.3"),
+    )
+    assert [note for note in nodes.notes if "node2 10.10.1.3" in note]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +56,7 @@ def test_a_manifest_gives_every_node() -> None:
         (b'<!DOCTYPE rspec [<!ENTITY a "aaaa">]><rspec>&a;</rspec>', "document type"),
         (b'<!DOCTYPE rspec SYSTEM "file:///etc/passwd"><rspec/>', "document type"),
         ('<!DOCTYPE rspec [<!ENTITY a "a">]><rspec/>'.encode("utf-16"), "document type"),
-        (MANIFEST.replace("node1", "node0").encode(), "two hosts are called node0"),
+        (MANIFEST.replace("node1", "node0").encode(), "two hosts are called .node0"),
         (MANIFEST.replace('"node1"', '"{{ x }}"').encode(), "cannot be a host's name"),
         (b" " * (8 * 1024 * 1024 + 1), "no manifest"),
     ],
@@ -65,11 +67,31 @@ def test_what_is_no_manifest_is_refused(text: bytes, word: str) -> None:
 
 
 def test_hosts_are_named_by_their_first_label_or_by_hand() -> None:
-    assert from_names(["node1.example.org", "n7=alice@10.0.0.5:2222", "10.0.0.9"]) == [
-        Host("node1", "node1.example.org"),
-        Host("n7", "10.0.0.5", "alice", 2222),
-        Host("node2", "10.0.0.9"),
+    nodes = from_names(["node1.example.org", "n7=alice@10.0.0.5:2222", "10.0.0.9"])
+    assert nodes.hosts == (
+        Host("node1", "node1.example.org", address="10.10.1.2"),
+        Host("n7", "10.0.0.5", "alice", 2222, address="10.10.1.8"),
+        Host("node2", "10.0.0.9", address="10.10.1.3"),
+    )
+    assert "node1 10.10.1.2, n7 10.10.1.8, node2 10.10.1.3" in nodes.notes[0]
+
+
+def test_hosts_reached_in_the_network_named_have_their_addresses_there() -> None:
+    nodes = from_names(["a=10.0.0.5", "b=bob@10.0.0.6", "c=c.example.org"], user="carol", network="10.0.0.0/24")
+    assert [(host.user, host.address) for host in nodes.hosts] == [
+        ("carol", "10.0.0.5"),
+        ("bob", "10.0.0.6"),
+        ("carol", "10.0.0.3"),
     ]
+    assert str(nodes.network) == "10.0.0.0/24"
+    with pytest.raises(InventoryError, match="no address left for c"):
+        from_names([f"{name}.example.org" for name in "abcde"], network="10.0.0.0/30")
+
+
+@pytest.mark.parametrize("name", ["shepherd", "all", "generic", "localhost"])
+def test_a_host_is_not_called_as_a_group_is(name: str) -> None:
+    with pytest.raises(InventoryError, match=f"cannot be called {name}, as a group is; fix: write OTHER="):
+        from_names([f"{name}.example.org"])
 
 
 @pytest.mark.parametrize("word", ["a=b=c", "", "two words", "x=@", "-rf"])
@@ -79,10 +101,9 @@ def test_a_word_that_is_no_host_is_refused(word: str) -> None:
 
 
 def test_what_is_written_passes_the_inventory_check(tmp_path: Path) -> None:
-    file = write(from_manifest(MANIFEST.encode()), tmp_path / "mine", project=PROJECT)
-    children = ansible_yaml.load(file.read_text())["all"]["children"]
-    groups = {name: list(group["hosts"]) for name, group in children.items()}
-    assert groups == {
+    write(from_manifest(MANIFEST.encode()), tmp_path / "mine", project=PROJECT)
+    groups, hostvars = groups_and_variables(tmp_path / "mine")
+    assert {name: hosts for name, hosts in groups.items() if name != "all"} == {
         "shepherd": ["node0"],
         "musters": ["node1"],
         "loadgen_leader": ["node0"],
@@ -91,16 +112,16 @@ def test_what_is_written_passes_the_inventory_check(tmp_path: Path) -> None:
         "c8220": ["node1"],
         "generic": ["node2"],
     }
-    shared = ansible_yaml.load((tmp_path / "mine/group_vars/all.yml").read_text())
-    hostvars = {}
-    for group in ("shepherd", "musters", "loadgen_agents"):
-        for name, values in children[group]["hosts"].items():
-            kind = next(profile for profile in ("c6220", "c8220", "generic") if name in groups[profile])
-            hostvars[name] = shared | ansible_yaml.load((tmp_path / f"mine/group_vars/{kind}.yml").read_text()) | values
-    check = load("common/filter_plugins/mustherd_inventory.py")
-    assert [problem for name in hostvars for problem in check.inventory_problems(groups, hostvars, name)] == []
+    assert problems(tmp_path / "mine") == []
     assert hostvars["node2"]["herd_address"] == "10.10.1.3"
     assert hostvars["node1"]["ansible_port"] == 2222
+
+
+def test_a_host_without_a_part_is_known_all_the_same(tmp_path: Path) -> None:
+    nodes = from_names(["a=10.0.0.1", "b=10.0.0.2", "c=10.0.0.3"])
+    write(nodes, tmp_path / "mine", project=PROJECT, agents=[])
+    groups, hostvars = groups_and_variables(tmp_path / "mine")
+    assert (groups["loadgen_agents"], hostvars["c"]["ansible_host"]) == ([], "10.0.0.3")
 
 
 def test_nothing_is_overwritten_and_unknown_names_are_refused(tmp_path: Path) -> None:
@@ -119,10 +140,14 @@ def test_one_host_is_shepherd_and_muster(tmp_path: Path) -> None:
     assert children["loadgen_agents"]["hosts"] == {}
 
 
-def test_the_command_takes_parts_by_name(tmp_path: Path) -> None:
+@pytest.mark.process
+def test_the_command_takes_parts_by_name_and_runs_the_check(tmp_path: Path) -> None:
     where = ["herd", "inventory", "a=10.0.0.1", "b=10.0.0.2", "c=10.0.0.3", "--to", str(tmp_path / "mine")]
-    answer = CliRunner().invoke(app, [*where, "--shepherd", "c", "--muster", "a", "--muster", "b"])
+    answer = CliRunner().invoke(
+        app, [*where, "--shepherd", "c", "--muster", "a", "--muster", "b"], env={"USER": "alice"}
+    )
     assert answer.exit_code == 0, answer.output
+    assert "follow from their names: a 10.10.1.1, b 10.10.1.2, c 10.10.1.3" in answer.stderr
     children = ansible_yaml.load((tmp_path / "mine/hosts.yml").read_text())["all"]["children"]
     assert [list(children[group]["hosts"]) for group in ("shepherd", "musters", "loadgen_leader")] == [
         ["c"],
@@ -131,6 +156,16 @@ def test_the_command_takes_parts_by_name(tmp_path: Path) -> None:
     ]
     # Without an account of its own a host is entered as whoever asks.
     assert "USER" in ansible_yaml.load((tmp_path / "mine/group_vars/all.yml").read_text())["ansible_user"]
+
+
+@pytest.mark.process
+def test_the_command_says_what_the_inventorys_own_check_says(tmp_path: Path) -> None:
+    (tmp_path / "manifest.xml").write_text(MANIFEST.replace("10.10.1.2", "10.10.1.1"))
+    where = ["herd", "inventory", str(tmp_path / "manifest.xml"), "--to", str(tmp_path / "mine")]
+    answer = CliRunner().invoke(app, where, env={"USER": "alice"})
+    assert answer.exit_code == 3, answer.output
+    assert "herd_address 10.10.1.1 is also that of node1" in answer.stderr
+    assert "is written, and is to be corrected before it is used" in answer.stderr
 
 
 def test_a_file_that_is_no_manifest_is_no_host_either() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from mustherd.provision.inventory import Host, InventoryError, from_manifest, from_names, write
+from mustherd.provision.inventory import Host, InventoryError, Nodes, from_names, write
+from mustherd.provision.manifest import from_manifest
 from tests import ansible_yaml
 from tests.provision.test_inventory import MANIFEST
 from tests.roles.scripts import load
@@ -77,8 +78,11 @@ def test_no_word_for_a_host_takes_anything_else(word: str) -> None:
 
 def test_what_came_from_elsewhere_is_written_as_no_template(tmp_path: Path) -> None:
     """Should a pattern ever let one through."""
-    hosts = [Host("node0", TEMPLATE, TEMPLATE, 22, "c6220", TEMPLATE), Host("node1", "10.0.0.6", "bob")]
-    file = write(hosts, tmp_path / "mine", project=ROOT)
+    hosts = [
+        Host("node0", TEMPLATE, TEMPLATE, 22, "c6220", TEMPLATE),
+        Host("node1", "10.0.0.6", "bob", address="10.10.1.2"),
+    ]
+    file = write(Nodes(tuple(hosts)), tmp_path / "mine", project=ROOT)
     found = ansible_yaml.load(file.read_text())["all"]["children"]["shepherd"]["hosts"]["node0"]
     assert {name: type(value) for name, value in found.items()} == dict.fromkeys(
         ("ansible_host", "ansible_user", "herd_address"), ansible_yaml.Unsafe
