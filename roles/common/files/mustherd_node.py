@@ -5,9 +5,14 @@
     mustherd-node apply smt=off turbo=off governor=userspace     the same, done; the first original of each file is kept
     mustherd-node restore [smt turbo pstate governor affinity]   the originals back
     mustherd-node plan|apply affinity=all|local|remote|one:CORE|list:CORES [xps=on] --driver ixgbe
-    mustherd-node nic --driver ixgbe [--address A]               the card's interface
-    mustherd-node plan-up|up --driver ixgbe --address A/PREFIX   link up, with the address
-    mustherd-node stats --driver ixgbe                           every core's file of the instrumented driver is there
+    mustherd-node nic PORT                                       the port's interface
+    mustherd-node plan-port|port PORT                            its interface, MAC and PCI address, as JSON
+    mustherd-node plan-up|up PORT --address A/PREFIX             link up, with the address
+    mustherd-node stats --driver ixgbe [PORT]                    every core's file of the instrumented driver is there
+
+PORT is --driver ixgbe and what else is known: --mac M, --pci P, --interface I, --address A. The port of the default
+route and that of the login are never taken, unless the address is on it already. Where several are left, those that are
+down are brought up to see which has a carrier, and down again; a plan brings up none. What stays unsure is refused.
 
 Settings: smt=on|off, turbo=on|off, pstate=active|passive, governor=NAME. Exit code 0, or 1 with one line on stderr that
 says what is wrong and the fix. Only the standard library: it runs on a bare node's Python.
@@ -22,6 +27,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,6 +85,14 @@ MANAGED = "managed"
 
 class RefusedError(Exception):
     """What is wrong and the fix, as one line."""
+
+
+class UndecidedError(RefusedError):
+    """Which port it is shows only when these are brought up, which a plan does not do."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(f"which of {', '.join(names)} is the port shows when they are brought up")
+        self.names = list(names)
 
 
 class ManagedError(Exception):
@@ -246,7 +260,7 @@ def governor(node: Node, value: str, _options: argparse.Namespace, planned: Plan
 
 def affinity(node: Node, value: str, options: argparse.Namespace, _planned: Plan) -> Plan:
     """Each queue's interrupts on one core."""
-    interface = find_nic(node, options.driver, options.interface, options.address)
+    interface = find_port(node, options)
     cores = chosen_cores(node, interface, value)
     return [
         (node.root / f"proc/irq/{irq}/smp_affinity", mask([cores[queue % len(cores)]]))
@@ -257,7 +271,7 @@ def affinity(node: Node, value: str, options: argparse.Namespace, _planned: Plan
 
 def xps(node: Node, value: str, options: argparse.Namespace, _planned: Plan) -> Plan:
     """Each transmit queue filled from one core, the same as its interrupt."""
-    interface = find_nic(node, options.driver, options.interface, options.address)
+    interface = find_port(node, options)
     folder = node.net / interface / "queues"
     queues = sorted(folder.glob("tx-*"), key=lambda path: int(path.name[3:]))
     on = choice("xps", value, ("on", "off")) == "on"
@@ -279,38 +293,195 @@ def choice(name: str, value: str, allowed: Sequence[str]) -> str:
     return value
 
 
-def find_nic(node: Node, driver: str, interface: str | None = None, address: str | None = None) -> str:
-    """The interface to use: the one named, else the one with the address, the only one, or the only one with a link."""
-    if interface:
-        if not (node.net / interface).exists():
-            raise RefusedError(f"no interface {interface}: found {node.drivers()}. Fix: correct kernel_ixgbe_interface")
-        return interface
-    names = node.interfaces(driver)
+NAME_IT = "Fix: give the experiment's port as herd_mac (or kernel_ixgbe_interface) on the host"
+
+
+def find_port(node: Node, options: argparse.Namespace) -> str:
+    """The experiment's port: the one named, else the one with the address, else the only one that it can be.
+
+    Links that are down are brought up where nothing else decides, and down again but for the one that is found; a plan
+    raises UndecidedError instead. Never the port of the default route or of the login, unless the address is there.
+    """
+    names = node.interfaces(options.driver)
+    control = control_ports(node, options.login)
+    held = addresses(node)
+    herd = options.address.partition("/")[0] if options.address else ""
+    above = held.get(herd, "")
+    holding = [name for name in names if above and name in (above, *lower_interfaces(node, above))]
+    named = named_port(node, names, options)
+    if named:
+        if named in control and named not in (above, *lower_interfaces(node, above)):
+            raise RefusedError(f"{named} is the port of {control[named]}, which is never touched. {NAME_IT}")
+        return named
     if not names:
         raise RefusedError(
-            f"no card is bound to {driver}: found {node.drivers()}. "
+            f"no card is bound to {options.driver}: found {node.drivers()}. "
             "Fix: on this host kernel_ixgbe_driver=false and herd_nic_driver as another driver, or empty, to do "
             "the rest without, or choose a node that has the card"
         )
-    if len(names) == 1:
-        return names[0]
-    holding = [name for name in names if address and address.partition("/")[0] in addresses(name)]
-    linked = [name for name in names if node.read(node.net / name / "carrier") == "1"]
-    for some in (holding, linked):
-        if len(some) == 1:
-            return some[0]
-    raise RefusedError(f"several cards are bound to {driver}: {', '.join(names)}. Fix: give kernel_ixgbe_interface")
+    if len(holding) == 1:
+        return holding[0]
+    free = [name for name in names if name not in control]
+    if not free:
+        taken = ", ".join(f"{name} ({control[name]})" for name in names)
+        raise RefusedError(f"every port of {options.driver} is the control network's: {taken}. {NAME_IT}")
+    # Several LANs may be on one port, so that another address rules it out only where there is another port.
+    used = foreign(node, held, herd)
+    free = [name for name in free if name not in used] or free
+    return free[0] if len(free) == 1 else by_carrier(node, free, options)
 
 
-def addresses(interface: str | None = None) -> dict[str, str]:
-    """IPv4 addresses of an interface, or every interface's, as a dict to the interface's name."""
-    command = ["ip", "-j", "-4", "address", "show"] + (["dev", interface] if interface else [])
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    found = {}
-    for link in json.loads(answer.stdout or "[]"):
-        for entry in link.get("addr_info", []):
-            found[entry["local"]] = link["ifname"]
-    return found
+def named_port(node: Node, names: Sequence[str], options: argparse.Namespace) -> str:
+    """The port that is named by interface, MAC or PCI address; empty where none of them is given."""
+    if options.interface:
+        if not (node.net / options.interface).exists():
+            raise RefusedError(
+                f"no interface {options.interface}: found {node.drivers()}. Fix: correct kernel_ixgbe_interface"
+            )
+        return str(options.interface)
+    for what, wanted, of in (("MAC", options.mac, mac_of), ("PCI address", options.pci, pci_of)):
+        if wanted:
+            found = [name for name in names if of(node, name) == wanted.lower()]
+            if len(found) == 1:
+                return found[0]
+            there = ", ".join(f"{name} {of(node, name)}" for name in names) or node.drivers()
+            how_many = "several ports" if found else "no port"
+            raise RefusedError(
+                f"{how_many} of {options.driver} with the {what} {wanted}: found {there}. "
+                "Fix: correct herd_mac on the host, or take it out"
+            )
+    return ""
+
+
+def by_carrier(node: Node, free: Sequence[str], options: argparse.Namespace) -> str:
+    """The only one of several ports that has a carrier, once all of them are up."""
+    down = [name for name in free if not is_up(node, name)]
+    if down and options.dry:
+        raise UndecidedError(free)
+    chosen = ""
+    try:
+        for name in down:
+            ip("link", "set", "dev", name, "up")
+        ends = time.monotonic() + (options.wait if down else 0)
+        while len(linked := with_carrier(node, free)) < len(free) and time.monotonic() < ends:
+            time.sleep(0.2)
+        if len(linked) == 1:
+            chosen = linked[0]
+    finally:
+        for name in down:
+            if name != chosen:
+                ip("link", "set", "dev", name, "down")
+    if not chosen:
+        having = f"{', '.join(linked)} have" if linked else "none has"
+        seen = ", ".join(f"{name} {mac_of(node, name)}" for name in free)
+        raise RefusedError(
+            f"several ports of {options.driver} may be the experiment's, and {having} a carrier: {seen}. {NAME_IT}"
+        )
+    return chosen
+
+
+def with_carrier(node: Node, names: Iterable[str]) -> list[str]:
+    """Those whose link is up and has a partner."""
+    return [name for name in names if node.read(node.net / name / "carrier") == "1"]
+
+
+def is_up(node: Node, interface: str) -> bool:
+    """Whether it is switched on, with a carrier or without."""
+    return bool(int(node.read(node.net / interface / "flags") or "0", 16) & 1)
+
+
+def links_up(node: Node) -> set[str]:
+    """Every interface that is switched on."""
+    return {folder.name for folder in (node.net.iterdir() if node.net.is_dir() else ()) if is_up(node, folder.name)}
+
+
+def mac_of(node: Node, interface: str) -> str:
+    """The card's own, which a bond hides."""
+    folder = node.net / interface
+    return (node.read(folder / "bonding_slave/perm_hwaddr") or node.read(folder / "address") or "").lower()
+
+
+def pci_of(node: Node, interface: str) -> str:
+    """Where the port sits, such as 0000:82:00.1."""
+    return Path(os.path.realpath(node.net / interface / "device")).name.lower()
+
+
+def control_ports(node: Node, login: str | None) -> dict[str, str]:
+    """Ports by which the node is reached, and what goes through each: the default route, this login."""
+    found = dict.fromkeys(default_routes(node), "the default route")
+    address = login if login is not None else login_address() if node.root == Path("/") else ""
+    through = addresses(node).get(address, "") if address else ""
+    if through:
+        found.setdefault(through, f"the login to {address}")
+    return {below: why for name, why in found.items() for below in (name, *lower_interfaces(node, name))}
+
+
+def default_routes(node: Node) -> list[str]:
+    """Interfaces of default routes of both families, as the kernel lists routes."""
+    names = []
+    for line in (node.read(node.root / "proc/net/route") or "").splitlines():
+        words = line.split()
+        if len(words) > 7 and words[1] == words[7] == "00000000":
+            names.append(words[0])
+    for line in (node.read(node.root / "proc/net/ipv6_route") or "").splitlines():
+        words = line.split()
+        # RTF_REJECT is what the kernel itself puts where there is no route.
+        if len(words) == 10 and words[0] == "0" * 32 and words[1] == "00" and not int(words[8], 16) & 0x200:
+            names.append(words[9])
+    return names
+
+
+def login_address() -> str:
+    """This node's address of the ssh login that we came by; sudo hides it, so it is asked of our ancestors."""
+    process = os.getpid()
+    for _ in range(32):
+        try:
+            told = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+            words = next((text.split(b"=", 1)[1].split() for text in told if text.startswith(b"SSH_CONNECTION=")), [])
+            if len(words) == 4:
+                return words[2].decode("ascii", "replace")
+            process = int(
+                Path(f"/proc/{process}/stat")
+                .read_text(encoding="ascii", errors="replace")
+                .rpartition(")")[2]
+                .split()[1]
+            )
+        except (OSError, ValueError, IndexError):
+            return ""
+    return ""
+
+
+def foreign(node: Node, held: Mapping[str, str], herd: str) -> set[str]:
+    """Interfaces that have an IPv4 address which is not the herd's."""
+    return {
+        below
+        for address, name in held.items()
+        if "." in address and address != herd and not address.startswith(("169.254.", "127."))
+        for below in (name, *lower_interfaces(node, name))
+    }
+
+
+def ip(*words: str) -> str:
+    """What iproute2's tool prints."""
+    try:
+        answer = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise RefusedError("the tool ip is missing. Fix: apt-get install iproute2") from None
+    if answer.returncode:
+        raise RefusedError(f"ip {' '.join(words)}: {answer.stderr.strip()}. Fix: see it by hand on the node")
+    return answer.stdout
+
+
+def addresses(node: Node) -> dict[str, str]:
+    """Every address of this machine, and the name of its interface; a tree of files has none."""
+    if node.root != Path("/"):
+        return {}
+    return {
+        entry["local"]: link["ifname"]
+        for link in json.loads(ip("-j", "address", "show") or "[]")
+        for entry in link.get("addr_info", [])
+        if "local" in entry
+    }
 
 
 def lower_interfaces(node: Node, interface: str) -> list[str]:
@@ -500,30 +671,49 @@ def restore(node: Node, names: Sequence[str], options: argparse.Namespace, dry: 
     return lines
 
 
-def up(node: Node, options: argparse.Namespace, dry: bool) -> list[str]:
-    """Bring the card's link up with its address; what was done, one line each."""
-    interface = find_nic(node, options.driver, options.interface, options.address)
+def up(node: Node, options: argparse.Namespace) -> list[str]:
+    """Bring the port's link up with its address; what was done, one line each."""
+    before = links_up(node)
+    try:
+        interface = find_port(node, options)
+    except UndecidedError as undecided:
+        return [f"ip link set dev {name} up, to see whether it has a carrier" for name in undecided.names]
     address, _, prefix = options.address.partition("/")
-    lines = []
-    held = addresses().get(address)
+    held = addresses(node).get(address)
     if held is not None and interface not in (held, *lower_interfaces(node, held)):
-        raise RefusedError(f"address {address} is already on {held}. Fix: take it off there, or correct herd_address")
-    flags = int(node.read(node.net / interface / "flags") or "0", 16)
-    steps = [] if flags & 1 else [["ip", "link", "set", "dev", interface, "up"]]
-    steps += [] if held else [["ip", "address", "add", f"{address}/{prefix or 24}", "dev", interface]]
+        raise RefusedError(
+            f"address {address} is already on {held}, and {interface} is the port. "
+            "Fix: take it off there, or correct herd_address or herd_mac"
+        )
+    steps = []
+    if interface not in before:
+        steps.append(["link", "set", "dev", interface, "up"])
+    if held is None:
+        steps.append(["address", "add", f"{address}/{prefix or 24}", "dev", interface])
     for step in steps:
-        if not dry:
-            answer = subprocess.run(step, capture_output=True, text=True, check=False)
-            if answer.returncode:
-                raise RefusedError(f"{' '.join(step)}: {answer.stderr.strip()}")
-        lines.append(" ".join(step))
-    return lines
+        if not options.dry:
+            ip(*step)
+    return [" ".join(["ip", *step]) for step in steps]
+
+
+def port(node: Node, options: argparse.Namespace) -> list[str]:
+    """The port, as one line of JSON by which it is found again whatever it is called then; links stay as they were."""
+    before = links_up(node)
+    try:
+        interface = find_port(node, options)
+    except UndecidedError as undecided:
+        return [json.dumps({"candidates": undecided.names})]
+    if interface not in before and is_up(node, interface):
+        ip("link", "set", "dev", interface, "down")
+    return [json.dumps({"interface": interface, "mac": mac_of(node, interface), "pci": pci_of(node, interface)})]
 
 
 def stats(node: Node, options: argparse.Namespace) -> list[str]:
     """Check the instrumented driver's files without reading them to the end: a whole read would empty them."""
-    # Without a card bound to it, reading one of these files brings the kernel down.
-    find_nic(node, options.driver)
+    # Without a card bound to it, reading one of these files brings the kernel down. Which of its ports is the herd's
+    # matters only where one is named.
+    if not node.interfaces(options.driver) or options.mac or options.pci or options.interface:
+        find_port(node, options)
     folder = node.root / "proc/ixgbe_stats/core"
     absent = [core for core in node.online() if not (folder / str(core)).is_file()]
     if absent:
@@ -537,14 +727,21 @@ def stats(node: Node, options: argparse.Namespace) -> list[str]:
     return []
 
 
+VERBS = ("plan", "apply", "plan-restore", "restore", "nic", "plan-port", "port", "plan-up", "up", "stats")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; gives the exit code."""
     parser = argparse.ArgumentParser(prog="mustherd-node", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("verb", choices=("plan", "apply", "plan-restore", "restore", "nic", "plan-up", "up", "stats"))
+    parser.add_argument("verb", choices=VERBS)
     parser.add_argument("settings", nargs="*", metavar="NAME=VALUE")
     parser.add_argument("--driver", default="ixgbe")
     parser.add_argument("--interface")
+    parser.add_argument("--mac")
+    parser.add_argument("--pci")
     parser.add_argument("--address")
+    parser.add_argument("--login", help="this node's address of the login; that of the ssh session unless given")
+    parser.add_argument("--wait", type=float, default=12.0, help="seconds that a link may take to get a carrier")
     parser.add_argument("--root", default="/")
     parser.add_argument("--found", type=Path, default=Path("/var/lib/mustherd-node/found.json"))
     options = parser.parse_args(arguments)
@@ -565,21 +762,27 @@ def run(node: Node, options: argparse.Namespace) -> list[str]:
     if unknown:
         raise RefusedError(f"no setting is called {', '.join(unknown)}. Fix: use {', '.join(ORDER)}")
     options.affinity = settings.get("affinity", "all")
+    options.dry = options.verb.startswith("plan") or options.verb in ("nic", "stats")
     if options.verb == "plan":
-        return [
-            f"{name}: /{path.relative_to(node.root)}: {old} -> {wanted}"
-            for name, path, wanted, old in targets(node, settings, options)
-        ]
+        try:
+            return [
+                f"{name}: /{path.relative_to(node.root)}: {old} -> {wanted}"
+                for name, path, wanted, old in targets(node, settings, options)
+            ]
+        except UndecidedError as undecided:
+            return [f"affinity: {undecided}"]
     if options.verb == "apply":
         return apply(node, settings, options)
     if options.verb in ("restore", "plan-restore"):
-        return restore(node, list(settings), options, dry=options.verb == "plan-restore")
+        return restore(node, list(settings), options, dry=options.dry)
     if options.verb == "nic":
-        return [find_nic(node, options.driver, options.interface, options.address)]
+        return [find_port(node, options)]
+    if options.verb in ("port", "plan-port"):
+        return port(node, options)
     if options.verb in ("up", "plan-up"):
         if not options.address:
             raise RefusedError("up needs --address")
-        return up(node, options, dry=options.verb == "plan-up")
+        return up(node, options)
     return stats(node, options)
 
 
