@@ -83,7 +83,7 @@ def test_groups_are_checked(groups: dict[str, list[str]], word: str) -> None:
         ({"herd_memcached_cores": "0-16"}, "names core 16"),
         ({"herd_memcached_cores": "zero"}, "not a core"),
         ({"herd_sockets": ["0-7", "8-16"]}, "herd_sockets 8-16 names core 16"),
-        ({"herd_cores": -1}, "no number of cores"),
+        ({"herd_cores": -1}, "herd_cores is -1, and may be 0 to 4096"),
         ({"herd_dvfs_low_mhz": 2800}, "makes no sense"),
     ],
 )

@@ -3,27 +3,19 @@
 import ipaddress
 import os
 import re
+import runpy
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+# Ansible loads each of these files by itself, so that one cannot import another.
+values: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("mustherd_values.py"))))
 
 PROFILES = ("c6220", "c8220", "generic")
 GROUPS = ("shepherd", "musters", "loadgen_leader", "loadgen_agents")
 PLACEHOLDERS = ("EXPERIMENT", "PROJECT", "SITE")
 NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$")
-
-
-def cores(text: str) -> list[int]:
-    """The numbers in a list of cores such as `0-6,8-14`; raises ValueError."""
-    found: set[int] = set()
-    for part in str(text).split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-        if not match:
-            raise ValueError(f"{part.strip()!r} is not a core or a range of cores")
-        low, high = int(match[1]), int(match[2] or match[1])
-        if high < low or high > 4095:
-            raise ValueError(f"{part.strip()!r} is not a range from low to high")
-        found.update(range(low, high + 1))
-    return sorted(found)
 
 
 def muster_names(address: str, indexes: Sequence[int]) -> list[str]:
@@ -95,7 +87,24 @@ def herd_problems(groups: Mapping[str, Sequence[str]], hostvars: Any) -> list[st
     members = {name for group in GROUPS for name in groups.get(group, ())}
     hosts = sorted(members | set(groups.get("all", ())))
     written = {host: Written(host, raw(host)) for host in hosts}
-    return [problem for host in hosts for problem in inventory_problems(groups, written, host)]
+    return merged([problem for host in hosts for problem in inventory_problems(groups, written, host)])
+
+
+def merged(problems: Sequence[str]) -> list[str]:
+    """One line for what several hosts have in common, with all their names."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for problem in problems:
+        match = re.fullmatch(r"(.*)[.] Where: host (\S+)[.] Fix: (.*)", problem, re.DOTALL)
+        what, where, fix = match.groups() if match else (problem, "", "")
+        found.setdefault((what, fix), []).append(where)
+    return [
+        what if not fix else _problem(what, f"host{'s' if len(hosts) > 1 else ''} {_few(hosts)}", fix)
+        for (what, fix), hosts in found.items()
+    ]
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def inventory_problems(
@@ -108,7 +117,26 @@ def inventory_problems(
         problems += _herd(groups)
     if host in members:
         problems += _host(groups, hostvars, host, members)
+    elif host in groups.get("all", ()) and not _herd(groups) and host not in _builders(hostvars, members):
+        problems.append(
+            _problem(
+                "it has no part in the herd",
+                f"host {host}",
+                f"put it into one of the groups {', '.join(GROUPS)}, or take it out",
+            )
+        )
     return problems
+
+
+def _builders(hostvars: Mapping[str, Mapping[str, Any]], members: Sequence[str]) -> set[str]:
+    """Hosts that build kernels for others."""
+    found = set()
+    for member in members:
+        try:
+            found.add(str(hostvars[member]["kernel_ixgbe_build_host"]))
+        except (KeyError, UnknownError):
+            continue
+    return found
 
 
 def _problem(what: str, where: str, fix: str) -> str:
@@ -159,13 +187,35 @@ def _host(
         )
     elif len(found) > 1:
         problems.append(_problem(f"two kinds of machine: {', '.join(found)}", where, "keep it in one of these groups"))
+    said = {name: found for name in filter(values.is_ours, hostvars[host]) if (found := _value(value, name, where))}
+    problems += [problem for name in sorted(said) for problem in said[name]]
+
+    def sound(name: str, default: Any = None, of: str = host) -> Any:
+        """A value of its kind: nothing more is said of one that is not."""
+        if name in said:
+            raise UnknownError(name)
+        return value(name, default, of)
+
     for check in (_login, _address, _muster):
         try:
-            problems += check(value, host, groups, members)
+            problems += check(sound, host, groups, members)
         except UnknownError:
             # Said by the check of the nodes themselves, which Ansible evaluates.
             continue
     return problems
+
+
+def _value(value: Any, name: str, where: str) -> list[str]:
+    """Whether there is such a variable, and whether its value is of the kind that it takes."""
+    if name not in values.specification():
+        return [_problem(f"no variable is called {name}", where, values.unknown(name))]
+    try:
+        given = value(name)
+    except UnknownError:
+        return []
+    allowed = values.wrong(name, given)
+    shown = repr(given) if len(repr(given)) <= 80 else repr(given)[:80] + "..."
+    return [_problem(f"{name} is {shown}, and may be {allowed}", where, f"correct {name}")] if allowed else []
 
 
 def _login(value: Any, host: str, _groups: Mapping[str, Sequence[str]], _members: list[str]) -> list[str]:
@@ -228,7 +278,7 @@ def _muster(value: Any, host: str, groups: Mapping[str, Sequence[str]], _members
         not isinstance(indexes, Sequence)
         or isinstance(indexes, str)
         or not indexes
-        or not all(isinstance(index, int) and 0 <= index < 64 for index in indexes)
+        or not all(isinstance(index, int) and not isinstance(index, bool) and 0 <= index < 64 for index in indexes)
         or len(set(indexes)) != len(indexes)
     ):
         problems.append(
@@ -240,50 +290,89 @@ def _muster(value: Any, host: str, groups: Mapping[str, Sequence[str]], _members
         wrong = [name for name in muster_names(str(value("herd_address", "")), indexes) if not NAME.match(name)]
         if wrong:
             problems.append(_problem(f"a muster cannot be named {wrong[0]!r}", where, "give an IPv4 herd_address"))
-    problems += _cores(value, where)
-    low, high = value("herd_dvfs_low_mhz", 400), value("herd_dvfs_high_mhz", 6000)
-    if not (isinstance(low, int) and isinstance(high, int) and 100 <= low <= high <= 10000):
-        problems.append(
-            _problem(
-                f"frequency range {low!r}..{high!r} MHz makes no sense",
-                where,
-                "give herd_dvfs_low_mhz and herd_dvfs_high_mhz in MHz",
-            )
-        )
+    for check in (_clock, _cores, _servers, _sources):
+        try:
+            problems += check(value, where)
+        except UnknownError:
+            continue
     return problems
+
+
+def _clock(value: Any, where: str) -> list[str]:
+    low, high = values.number(value("herd_dvfs_low_mhz", 400)), values.number(value("herd_dvfs_high_mhz", 6000))
+    if low <= high:
+        return []
+    what = f"frequency range {low}..{high} MHz makes no sense"
+    return [_problem(what, where, "give herd_dvfs_low_mhz and herd_dvfs_high_mhz in MHz")]
 
 
 def _cores(value: Any, where: str) -> list[str]:
     problems = []
-    count, reserved = value("herd_cores", 0), value("herd_reserved_cores", [])
-    pinned_text = str(value("herd_memcached_cores", "") or "")
-    if not isinstance(count, int) or count < 0:
-        return [_problem(f"herd_cores {count!r} is no number of cores", where, "give a number, 0 for all")]
-    named = [("herd_memcached_cores", pinned_text)] if pinned_text else []
-    named += [("herd_sockets", str(text)) for text in value("herd_sockets", [])]
-    for name, text in named:
-        try:
-            pinned = cores(text)
-        except ValueError as error:
-            problems.append(_problem(f"{name}: {error}", where, "write cores like 0-6,8-14"))
-            continue
-        if count and pinned[-1] >= count:
-            problems.append(
-                _problem(
-                    f"{name} {text} names core {pinned[-1]}, herd_cores is {count}",
-                    where,
-                    f"keep to cores 0-{count - 1}",
-                )
-            )
-        shared = sorted(set(pinned) & set(reserved)) if name == "herd_memcached_cores" else []
+    count = values.number(value("herd_cores", 0))
+    names = ("herd_reserved_cores", "herd_memcached_cores", "memcached_mutilate_cores", "mustherd_cores")
+    lists = {name: values.cores(value(name, "")) for name in names}
+    for socket in values.sockets(value("herd_sockets", [])):
+        lists[f"herd_sockets {_ranges(socket)}"] = socket
+    mode, _, listed = str(value("kernel_ixgbe_affinity", "all")).partition(":")
+    if listed:
+        lists[f"kernel_ixgbe_affinity {mode}:{listed}"] = values.cores(listed)
+    for name, found in lists.items():
+        if count and found and found[-1] >= count:
+            named = name if " " in name else f"{name} {_ranges(found)}"
+            what = f"{named} names core {found[-1]}, herd_cores is {count}"
+            problems.append(_problem(what, where, f"keep to cores 0-{count - 1}"))
+    for name in ("memcached_mutilate_cores", "herd_memcached_cores"):
+        shared = sorted(set(lists[name]) & set(lists["herd_reserved_cores"]))
         if shared:
-            problems.append(
-                _problem(
-                    f"cores {', '.join(map(str, shared))} are both memcached's and left alone for the system",
-                    where,
-                    "take them out of herd_memcached_cores or of herd_reserved_cores",
-                )
-            )
+            what = f"cores {', '.join(map(str, shared))} are both memcached's and left alone for the system"
+            problems.append(_problem(what, where, f"take them out of {name} or of herd_reserved_cores"))
+        if lists[name]:
+            break
+    return problems
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Cores as they are written in a list."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][1] + 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in parts)
+
+
+def _servers(value: Any, where: str) -> list[str]:
+    """Each memcached has a socket, cores of it, and a port."""
+    if not values.truth(value("memcached_mutilate_enabled", True)) or value("memcached_mutilate_memcached") == "none":
+        return []
+    instances = values.number(value("memcached_mutilate_instances", 1))
+    first = values.number(value("memcached_mutilate_port", 11211))
+    sockets = values.sockets(value("memcached_mutilate_sockets") or value("herd_sockets", []))
+    pinned = set(values.cores(value("memcached_mutilate_cores") or value("herd_memcached_cores", "")))
+    problems = []
+    if instances > 1 and len(sockets) < instances:
+        what = f"memcached_mutilate_instances is {instances}, and herd_sockets names {len(sockets) or 'no'} sockets"
+        problems.append(_problem(what, where, "give the cores of each socket in herd_sockets, or one instance"))
+    elif instances > 1 and pinned:
+        bare = [_ranges(socket) for socket in sockets[:instances] if not pinned & set(socket)]
+        if bare:
+            what = f"none of memcached's cores is on the socket {bare[0]}, which has a server of its own"
+            problems.append(_problem(what, where, "add cores of it to herd_memcached_cores, or run one instance"))
+    if first + instances - 1 > 65535:
+        what = f"memcached_mutilate_port {first} leaves no port for {instances} servers"
+        problems.append(_problem(what, where, f"give one up to {65536 - instances}"))
+    return problems
+
+
+def _sources(value: Any, where: str) -> list[str]:
+    """What is fetched goes together: a version with its checksum."""
+    problems = []
+    for role, what in (("kernel_ixgbe", "kernel"), ("memcached_mutilate", "memcached")):
+        version, default = value(f"{role}_version", None), values.specification()[f"{role}_version"].get("default")
+        if version is not None and str(version) != str(default) and value(f"{role}_checksum", None) is None:
+            named = f"{role}_version is {version}, and {role}_checksum is still that of {what} {default}"
+            problems.append(_problem(named, where, f"give {role}_checksum too"))
     return problems
 
 
@@ -295,5 +384,4 @@ class FilterModule:
             "mustherd_inventory_problems": inventory_problems,
             "mustherd_herd_problems": herd_problems,
             "mustherd_muster_names": muster_names,
-            "mustherd_cores": cores,
         }

@@ -1,8 +1,13 @@
 """Which host leads a build that several share, what they use, and the boot menu's entries."""
 
 import re
+import runpy
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+VALUES = runpy.run_path(str(Path(__file__).resolve().parents[2] / "common/filter_plugins/mustherd_values.py"))
+switch = VALUES["switch"]
 
 
 def sharers(hosts: Sequence[str], hostvars: Mapping[str, Any], name: str) -> list[str]:
@@ -31,11 +36,6 @@ def modules_in_use(texts: Sequence[str]) -> str:
 
 CAUSE = r"No space left|: not found$|: command not found$|: (fatal )?error: |^ld: |Killed|\*\*\*"
 """What a line of a build's log looks like that says why it failed; names of files with `error` in them don't."""
-
-
-def switch(value: object) -> object:
-    """`on` or `off` where YAML made a truth value of it, as of `off` without quotes; anything else as it is."""
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
 
 
 def cause(lines: str) -> str:

@@ -1,30 +1,25 @@
 """How memcached's servers are laid out on a node: one over all pinned cores, or one per socket."""
 
-from collections.abc import Sequence
+import runpy
+from pathlib import Path
 from typing import Any
 
-
-def _cores(text: str) -> set[int]:
-    found: set[int] = set()
-    for part in filter(None, (part.strip() for part in str(text).split(","))):
-        low, _, high = part.partition("-")
-        found.update(range(int(low), int(high or low) + 1))
-    return found
+VALUES = runpy.run_path(str(Path(__file__).resolve().parents[2] / "common/filter_plugins/mustherd_values.py"))
 
 
 def plan(  # noqa: PLR0917
-    instances: int, port: int, pinned: str, sockets: Sequence[str], threads: int, processors: int
+    instances: int, port: int, pinned: Any, sockets: Any, threads: int, processors: int
 ) -> list[dict[str, Any]]:
     """One entry per server: unit, port, cores (as systemd writes them, empty for all), NUMA node, threads."""
-    cores = _cores(pinned)
+    cores, sockets = set(VALUES["cores"](pinned)), VALUES["sockets"](sockets)
     if int(instances) == 1:
         places: list[tuple[set[int], int | None]] = [(cores, None)]
     else:
         if len(sockets) < int(instances):
             raise ValueError(f"{instances} servers need as many sockets, herd_sockets names {len(sockets)}")
         places = [
-            ((_cores(text) & cores) if cores else _cores(text), node)
-            for node, text in enumerate(sockets[: int(instances)])
+            (set(socket) & cores if cores else set(socket), node)
+            for node, socket in enumerate(sockets[: int(instances)])
         ]
     return [
         {
