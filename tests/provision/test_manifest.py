@@ -1,6 +1,7 @@
 """Manifests as CloudLab hands them out: nothing is taken for the user's machine, account or address that is not."""
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
@@ -168,6 +169,14 @@ def test_a_mac_that_is_none_is_not_used() -> None:
         nodes = from_manifest(text.replace("a0369f000100", odd, 1).encode())
         assert nodes.hosts[0].mac == ""
         assert "is no MAC address of a card" in nodes.notes[0]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _asker() -> Iterator[None]:
+    """Where a manifest has no account, whoever runs Ansible logs in."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("USER", "carol")
+        yield
 
 
 WORDS = st.one_of(
