@@ -36,7 +36,7 @@ all:
 @cache
 def plugins_found() -> None:
     """Once in a process."""
-    from ansible.plugins.loader import init_plugin_loader
+    from ansible.plugins.loader import init_plugin_loader  # type: ignore[import-untyped]
 
     init_plugin_loader([])
 
@@ -44,10 +44,10 @@ def plugins_found() -> None:
 def problems(folder: Path, everywhere: str = "", *, hosts: str = HOSTS) -> list[str]:
     """What the check says of an inventory with these lines in its group_vars/all.yml."""
     # Slow to import.
-    from ansible.inventory.manager import InventoryManager
-    from ansible.parsing.dataloader import DataLoader
-    from ansible.vars.hostvars import HostVars
-    from ansible.vars.manager import VariableManager
+    from ansible.inventory.manager import InventoryManager  # type: ignore[import-untyped]
+    from ansible.parsing.dataloader import DataLoader  # type: ignore[import-untyped]
+    from ansible.vars.hostvars import HostVars  # type: ignore[import-untyped]
+    from ansible.vars.manager import VariableManager  # type: ignore[import-untyped]
 
     plugins_found()
     (folder / "group_vars").mkdir()
