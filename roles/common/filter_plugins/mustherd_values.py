@@ -33,6 +33,7 @@ HERD: Mapping[str, Mapping[str, Any]] = {
     "herd_dvfs_low_mhz": {"type": "int"},
     "herd_dvfs_high_mhz": {"type": "int"},
     "herd_dvfs_turbo_mhz": {"type": "int"},
+    "herd_workplace": {"type": "str"},
 }
 """Variables of hosts and of kinds of machine, which are no role's own."""
 
