@@ -61,8 +61,10 @@ def plan(definition: "Experiment | File | None" = None, *, musters: int | None =
     """
     from mustherd.definition import plan as make_plan
     from mustherd.experiment.plug_ins import check_plugins
+    from mustherd.experiment.preflight import check_musters
 
     experiment = check(definition)
+    check_musters(experiment, musters)
     check_plugins(experiment)
     return make_plan(experiment, musters)
 
@@ -97,10 +99,13 @@ def run(
     """
     from mustherd.definition import content, digest, goal
     from mustherd.experiment.preflight import check as check_all
+    from mustherd.experiment.preflight import check_musters
     from mustherd.store.catalog import new_folder
     from mustherd.store.store import Store
 
+    told = _Told(on_event, watch, stop)
     text, experiment = _read(definition)
+    check_musters(experiment, musters)
     check_all(experiment)
     folder = Path(into) if into is not None else new_folder(EXPERIMENTS, experiment.name)
     store = Store.create(
@@ -112,10 +117,7 @@ def run(
         goal=goal(experiment),
     )
     with store:
-        told = _Told(on_event, watch)
-        return _conduct(
-            store, experiment, _operator(musters, listen, keys), told, stop or threading.Event(), report=report
-        )
+        return _conduct(store, experiment, _operator(musters, listen, keys), told, report=report)
 
 
 def resume(
@@ -138,8 +140,10 @@ def resume(
     """
     from mustherd.definition import loads
     from mustherd.definition.digest import reread
+    from mustherd.experiment.preflight import check_musters
     from mustherd.store.store import DEFINITION, Store, StoreError
 
+    told = _Told(on_event, watch, stop, from_now=True)
     with Store.open(Path(folder)) as store:
         row = store.experiment()
         if row.status == "done":
@@ -154,10 +158,8 @@ def resume(
         _refuse_changed(experiment, file, folder)
         if definition is not None:
             _refuse_changed(experiment, definition, folder)
-        told = _Told(on_event, watch, from_now=True)
-        return _conduct(
-            store, experiment, _operator(musters, listen, keys), told, stop or threading.Event(), report=report
-        )
+        check_musters(experiment, musters)
+        return _conduct(store, experiment, _operator(musters, listen, keys), told, report=report)
 
 
 async def arun(
@@ -198,7 +200,7 @@ def watch(folder: File) -> "Iterator[Event]":
     """
     from mustherd.experiment.events import events_of
 
-    return events_of(Path(folder))
+    return events_of(open(folder).folder)
 
 
 def stop(folder: File, *, keys: File | None = None) -> None:
@@ -249,14 +251,28 @@ def replay(
 
 
 class _Told:
-    """Whom a run tells what happens, and what came of telling."""
+    """Whom a run tells what happens, and what came of telling; and `stop`, by which it is told to end.
+
+    TypeError for what can't be called, and for a `stop` that is no threading.Event.
+    """
 
     def __init__(
-        self, on_event: "Callable[[Event], object] | None", watch: Watch | None, *, from_now: bool = False
+        self,
+        on_event: "Callable[[Event], object] | None",
+        watch: Watch | None,
+        stop: threading.Event | None,
+        *,
+        from_now: bool = False,
     ) -> None:
+        for name, given in (("on_event", on_event), ("watch", watch)):
+            if given is not None and not callable(given):
+                raise TypeError(f"{name}: {given!r} can't be called; allowed: a function, or None")
+        if stop is not None and not isinstance(stop, threading.Event):
+            raise TypeError(f"stop: {stop!r} can't be waited for; allowed: a threading.Event, or None")
         self._on_event = on_event
         self._watch = watch
         self._from_now = from_now
+        self.stop = stop or threading.Event()
         self.error: Exception | None = None
         self.errors = 0
 
@@ -279,9 +295,7 @@ class _Told:
             self.error = self.error or error
 
 
-def _conduct(
-    store: "Store", experiment: "Experiment", operator: "Operator", told: _Told, stop: threading.Event, *, report: bool
-) -> Result:
+def _conduct(store: "Store", experiment: "Experiment", operator: "Operator", told: _Told, *, report: bool) -> Result:
     """Run the processes, tell what happens, write the report."""
     from mustherd.experiment.local_herd import run_here
     from mustherd.experiment.preflight import lay_out_load
@@ -292,7 +306,7 @@ def _conduct(
     lay_out_load(store.folder, experiment)
     result = Result(store.folder)
     try:
-        ending = run_here(store.folder, experiment, operator, told.watch, stop)
+        ending = run_here(store.folder, experiment, operator, told.watch, told.stop)
     except KeyboardInterrupt as interrupted:
         if report:
             result.report()
@@ -329,7 +343,7 @@ def _note(told: _Told, result: Result) -> str:
 
 def _read(definition: "Experiment | File | None") -> "tuple[str, Experiment]":
     """A definition's text and meaning."""
-    from mustherd.definition import Experiment, load, loads, quickstart
+    from mustherd.definition import DefinitionError, Experiment, load, loads, quickstart
     from mustherd.store.store import DEFINITION
 
     if definition is None:
@@ -340,8 +354,13 @@ def _read(definition: "Experiment | File | None") -> "tuple[str, Experiment]":
         # Read again, since a copy with other values was never checked; the one that was given knows where it was built.
         again = loads(text, DEFINITION)
         return text, definition if definition == again else again
-    if isinstance(definition, str) and "\n" in definition:
+    if isinstance(definition, str) and ("\n" in definition or not definition):
         return definition, loads(definition, "the definition")
+    given: object = definition  # whatever it is declared to be
+    if not isinstance(given, str | os.PathLike):
+        allowed = "a file, its text of more than one line, or mustherd.Experiment(...)"
+        built = "Experiment(**...)" if isinstance(given, Mapping) else ""
+        raise DefinitionError(f"a {type(given).__name__} is no definition", allowed=allowed, suggestion=built)
     file = Path(definition)
     experiment = load(file)
     return file.read_text(encoding="utf-8"), experiment

@@ -117,6 +117,8 @@ def _rate(raw: object) -> float:
     if isinstance(raw, bool) or not isinstance(raw, int | float | str):
         raise QuantityError(f"should be a number, found {kind_of(raw)}", RATE_FORM)
     rate = float(quantity(raw, "qps") if isinstance(raw, str) else raw)
+    if math.isnan(rate):
+        raise QuantityError("nan is no number", RATE_FORM)
     if not 0 < rate <= MAX_QPS:
         raise QuantityError(f"{shown(raw)} is too {'small' if rate <= 0 else 'large'}", RATE_FORM)
     return rate

@@ -163,9 +163,9 @@ class LocalHerd:
         return self._shepherd.wait() if self._shepherd is not None else 0
 
     def last_words(self) -> str:
-        """The last line of the shepherd's log."""
+        """The last line of the shepherd's log, without the name that a command puts before its error."""
         lines = (self.folder / "shepherd.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return lines[-1] if lines else ""
+        return lines[-1].removeprefix("mustherd: ") if lines else ""
 
     def __enter__(self) -> "LocalHerd":
         return self

@@ -33,6 +33,7 @@ from mustherd.experiment.actions import (
 from mustherd.experiment.conclusion import conclude
 from mustherd.experiment.external_load import OutsideLoad
 from mustherd.experiment.herd_notes import note
+from mustherd.experiment.preflight import MOST_MUSTERS
 from mustherd.experiment.prior import prior_of
 from mustherd.experiment.scheduler import Past, Scheduler
 from mustherd.experiment.trial_runner import TrialRunner
@@ -53,9 +54,6 @@ POLL_S = 0.05
 
 RESTORE_WAIT_S = 4.0
 """How long musters may take at the end to put their nodes back."""
-
-MOST_MUSTERS = 1024
-"""How many trials may run at the same time."""
 
 
 def write(store: Store, action: Action) -> Trial | None:

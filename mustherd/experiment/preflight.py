@@ -3,9 +3,13 @@
 from pathlib import Path
 
 from mustherd.definition import Experiment, given_points
+from mustherd.errors import UserError
 from mustherd.experiment.plug_ins import check_plugins
 from mustherd.experiment.prior import read_prior
 from mustherd.load.placement import LAYOUT, Layout, write
+
+MOST_MUSTERS = 1024
+"""How many musters an experiment may wait for, and run trials on at the same time."""
 
 
 def check(experiment: Experiment) -> None:
@@ -19,6 +23,17 @@ def check(experiment: Experiment) -> None:
         given_points(experiment)
     if experiment.search.prior is not None:
         read_prior(experiment)
+
+
+def check_musters(experiment: Experiment, musters: int | None) -> None:
+    """Raise UserError for a number of musters to wait for that makes no sense, or where the definition has it."""
+    if musters is None:
+        return
+    if experiment.herd.inventory is None:
+        where = "herd.simulated.musters has it" if experiment.herd.simulated else "a local herd has one"
+        raise UserError(f"musters: {musters!r} is for the herd of an inventory; {where}")
+    if not isinstance(musters, int) or isinstance(musters, bool) or not 1 <= musters <= MOST_MUSTERS:
+        raise UserError(f"musters: {musters!r} is no number of musters; allowed: a whole number in 1..{MOST_MUSTERS}")
 
 
 def lay_out_load(folder: Path, experiment: Experiment) -> None:

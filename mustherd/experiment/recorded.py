@@ -61,6 +61,7 @@ def replay_searches(
     `noise` is relative, by metric. Raises ReplayError, StoreError.
     """
     try:
+        source.stat()  # what isn't there is said first, whatever else is missing
         kept = tuple(map(_limit, limits))
         table = Table(_observations(source) if source.is_dir() else _rows(source, knobs, metrics, where))
         kinds = {name: kind_of_knob(name) for name in table.knobs}
