@@ -65,6 +65,13 @@ class TwinFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     knob_ignored: Annotated[
         tuple[str, ...], Meta(description="Knobs that take a write and forget it.", extra_json_schema=_NAMES)
     ] = ()
+    knob_without_effect: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Knobs that keep a write and read back as asked, while the node stays as it was.",
+            extra_json_schema=_NAMES,
+        ),
+    ] = ()
     knob_reverts_after_s: Annotated[
         dict[str, Annotated[float, Meta(ge=0, le=MAX_SECONDS)]],
         Meta(
@@ -83,16 +90,37 @@ class TwinFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     energy_factor: Annotated[
         float, Meta(ge=0, le=1e6, description="What the energy counters show, as a multiple of the energy used.")
     ] = 1.0
+    energy_unit_factor: Annotated[
+        float,
+        Meta(gt=0, le=1e6, description="The unit in which they are read, as a multiple of what the processor names."),
+    ] = 1.0
+    log_energy_factor: Annotated[
+        float,
+        Meta(ge=0, le=1e6, description="The energy in intlog's rows, as a multiple of what the meter counts."),
+    ] = 1.0
+    tsc_factor: Annotated[
+        float, Meta(gt=0, le=100, description="How fast the rows' timestamps count, as a multiple of what is said.")
+    ] = 1.0
     misses: Annotated[float, Meta(ge=0, le=1, description="Share of the requests that find no value.")] = 0.0
     generator_saturated: Annotated[
         bool, Meta(description="The load generator sends nine tenths of what it was asked for.")
     ] = False
+    load_forgotten: Annotated[
+        float,
+        Meta(ge=0, lt=1, description="Share of the load that the generator leaves out and doesn't count as offered."),
+    ] = 0.0
+
+    @property
+    def sent_share(self) -> float:
+        """Of the load that the generator was asked for, what it sends."""
+        return (0.9 if self.generator_saturated else 1.0) * (1 - self.load_forgotten)
 
     def __post_init__(self) -> None:
         """OptionError for a fault that can't be."""
         _require_limits(self)
         named: list[tuple[str, int | str, str]] = [
             *(("knob_ignored", index, name) for index, name in enumerate(self.knob_ignored)),
+            *(("knob_without_effect", index, name) for index, name in enumerate(self.knob_without_effect)),
             *(("knob_reverts_after_s", name, name) for name in self.knob_reverts_after_s),
             *(("write_error", index, name) for index, name in enumerate(self.write_error)),
         ]
@@ -127,6 +155,23 @@ class TwinOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         float,
         Meta(ge=0, le=100, description="Shift of its latencies against other campaigns, 1 being what was measured."),
     ] = 0.0
+    day: Annotated[
+        int,
+        Meta(
+            ge=0, le=MAX_SEED, description="Which of its campaigns this is: with `drift` each has latencies of its own."
+        ),
+    ] = 0
+    tails: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=100,
+            description="How much more high percentiles spread where its cores are crowded, 1 being what was measured.",
+        ),
+    ] = 0.0
+    turbo: Annotated[
+        bool, Meta(description="Whether a clock above the nominal one can be had; if not, asking for it gives that.")
+    ] = True
     intlog_cores: Annotated[
         int, Meta(ge=0, le=16, description="How many of its 16 cores log their interrupts as the intlog driver does.")
     ] = 0

@@ -151,8 +151,10 @@ class TwinIntlog:
         cycles_per_s, ref_per_s = _cycles_per_s(stretch, profile.tsc_khz)
         cycles, ref_cycles = place.cycles - cycles_per_s * place.at, place.ref_cycles - ref_per_s * place.at
         running = [int(cycles + cycles_per_s * t) for t in times]
-        joules = [stretch.package_joules + stretch.power_watts * (t - stretch.began) for t in times]
-        traffic, hz = profile.traffic, profile.tsc_khz * 1000
+        faults = self._machine.options.faults
+        shown = faults.log_energy_factor
+        joules = [shown * (stretch.package_joules + stretch.power_watts * (t - stretch.began)) for t in times]
+        traffic, hz = profile.traffic, profile.tsc_khz * 1000 * faults.tsc_factor
         rows = zip(
             range(place.number, place.number + count),
             taken,
@@ -167,7 +169,7 @@ class TwinIntlog:
             [int(t * hz) for t in times],
             strict=True,
         )
-        lost = self._machine.options.faults.lost_rows
+        lost = faults.lost_rows
         text = b"".join([_ROW % row for row in rows if not (lost and (row[0] + 1) % lost == 0)])
         place.logged = requests[-1]
         place.number += count

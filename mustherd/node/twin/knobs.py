@@ -56,4 +56,6 @@ class Dvfs(TwinKnob):
 
     def tolerance(self, applied: int, running: int) -> int:  # noqa: ARG002
         """What turbo runs at differs from what asks for it; any other clock runs as it is asked for."""
-        return abs(self._machine.profile.shown_mhz(applied) - applied)
+        profile = self._machine.profile
+        # Where turbo is switched off, asking for it gives the nominal clock.
+        return max(abs(profile.shown_mhz(applied) - applied), applied - profile.nominal_mhz[1])

@@ -46,7 +46,7 @@ class TwinLoad:
             generator="twin",
             t0_s=self._opened_at,
             t1_s=t1,
-            offered_qps=self._work.offered(seconds) / seconds if seconds > 0 else 0.0,
+            offered_qps=(1 - faults.load_forgotten) * self._work.offered(seconds) / seconds if seconds > 0 else 0.0,
             achieved_qps=requests / seconds if seconds > 0 else 0.0,
             requests=requests,
             misses=round(requests * faults.misses),
@@ -62,15 +62,18 @@ class TwinLoad:
             raise RuntimeError("the load has ended")
 
     def _latencies(self, spent: list[tuple[float, TwinState]], kind: str) -> dict[str, float]:
-        total = 0.0
+        total = crowded = 0.0
         sums = dict(NO_LATENCY)
         for seconds, state in spent:
             if state.prediction is None:
                 continue
             weight = seconds * state.achieved_qps
             total += weight
+            crowded += weight * state.prediction.crowded
             for name, value in getattr(state.prediction, kind).items():
                 sums[name] += weight * value
         if total == 0:
             return sums
-        return self._machine.observed({name: value / total for name, value in sums.items()}, self._work)
+        return self._machine.observed(
+            {name: value / total for name, value in sums.items()}, self._work, crowded / total
+        )

@@ -26,6 +26,10 @@ ENERGY_SPREAD = 0.0018
 LATENCY_SPREAD = 0.008
 """Standard deviation of p99 between repeats of one trial: 0.2..1.4 % were measured."""
 
+TAIL_GROWTH = 18.0
+"""By how many times the spread of p99 has grown where the cores are crowded all the time: 5..22 % were measured close
+to the limit."""
+
 DRIFT = (0.06, 0.08)
 """Mean and standard deviation of p99's change from one campaign to another, as measured."""
 
@@ -106,7 +110,8 @@ class Machine:
         self.work: Work | None = None
         self.history: History | None = None
         """Present: what happens is kept for logs of interrupts."""
-        self._drift = 1 + options.drift * random.Random(f"campaign {options.seed}").gauss(*DRIFT)
+        campaign = f"campaign {options.seed}" + (f" day {options.day}" if options.day else "")
+        self._drift = 1 + options.drift * random.Random(campaign).gauss(*DRIFT)
         self._now = clock.now()
         self._row = 0
         self._link_up_at = -math.inf
@@ -115,6 +120,9 @@ class Machine:
 
     def running_mhz(self) -> int:
         """The clock that runs, as the hardware shows it."""
+        faults = self.options.faults
+        if DVFS.name in faults.knob_without_effect and not faults.dvfs_without_effect:
+            return self.profile.shown_mhz(self.registers[DVFS.name])
         return self.profile.shown_mhz(self._effective_mhz())
 
     def advance(self) -> None:
@@ -172,12 +180,13 @@ class Machine:
         self.work = None
         self._state = self._settled()
 
-    def observed(self, latencies: dict[str, float], work: Work) -> dict[str, float]:
-        """Latencies as this repeat of this campaign sees them, still in order."""
+    def observed(self, latencies: dict[str, float], work: Work, crowded: float = 0.0) -> dict[str, float]:
+        """Latencies as this repeat of this campaign sees them, still in order; `crowded` as in model.Prediction."""
         seen: dict[str, float] = {}
         least = 0.0
+        spread = LATENCY_SPREAD * (1 + self.options.tails * TAIL_GROWTH * crowded)
         for name, exact in latencies.items():
-            value = exact * self._drift * math.exp(work.latency_deviation * LATENCY_SPREAD * WEIGHT[name])
+            value = exact * self._drift * math.exp(work.latency_deviation * spread * WEIGHT[name])
             if name != "avg":
                 value = least = max(least, value)
             seen[name] = value
@@ -191,7 +200,13 @@ class Machine:
             self._link_up_at = self._now + self.profile.reset_seconds
 
     def _effective_mhz(self) -> int:
-        return self.originals[DVFS.name] if self.options.faults.dvfs_without_effect else self.registers[DVFS.name]
+        return self.originals[DVFS.name] if self.options.faults.dvfs_without_effect else self._in_effect(DVFS.name)
+
+    def _in_effect(self, name: str) -> int:
+        """What the machine makes of a register."""
+        without = name in self.options.faults.knob_without_effect
+        value = self.originals[name] if without else self.registers[name]
+        return value if name != DVFS.name or self.options.turbo else min(value, self.profile.nominal_mhz[1])
 
     def _settled(self) -> TwinState:
         """What the machine does from now on, as its registers and its load are."""
@@ -200,10 +215,9 @@ class Machine:
         if self.work is None or qps <= 0 or self._now < self._link_up_at:
             idle = model.idle_watts(self.profile, mhz)
             return TwinState(power_watts=idle, busy_fraction=0.0, achieved_qps=0.0, prediction=None)
-        if self.options.faults.generator_saturated:
-            qps *= 0.9
+        qps *= self.options.faults.sent_share
         load = msgspec.structs.replace(self.work.load, qps=qps)
-        found = model.predict(self.profile, self.registers[ITR_DELAY.name], mhz, load)
+        found = model.predict(self.profile, self._in_effect(ITR_DELAY.name), mhz, load)
         return TwinState(
             power_watts=found.power_watts * self.work.energy_factor,
             busy_fraction=found.busy_fraction,

@@ -24,7 +24,8 @@ class TwinMeter:
                 name=f"{kind}-{package}",
                 kind=kind,
                 package=package,
-                joules_per_count=JOULES_PER_COUNT,
+                joules_per_count=JOULES_PER_COUNT * machine.options.faults.energy_unit_factor,
+                named_joules_per_count=JOULES_PER_COUNT,
                 counts_per_wrap=COUNTS_PER_WRAP,
             )
             for kind in ("package", "core")
@@ -54,7 +55,7 @@ class TwinMeter:
         share = self._share()
         used = {"package": package_joules * share, "core": core_joules * share}
         return tuple(
-            (start + int(used[zone.kind] / zone.joules_per_count)) % zone.counts_per_wrap
+            (start + int(used[zone.kind] / JOULES_PER_COUNT)) % zone.counts_per_wrap
             for zone, start in zip(self._zones, self._start, strict=True)
         )
 

@@ -47,6 +47,8 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     achieved_qps: float
     interrupts_per_s: float
     """Of each queue."""
+    crowded: float
+    """From 0 to 1: how often a core finds work waiting that it hasn't come to yet."""
     read_us: dict[str, float]
     """avg, p50, p90, p95, p99, p999."""
     update_us: dict[str, float]
@@ -133,16 +135,22 @@ def idle_watts(profile: Profile, mhz: int) -> float:
     return power_watts(profile, ghz, 0.0, profile.power.shallow_us * 0.8)
 
 
+def crowding(profile: Profile, work: float) -> float:
+    """h = x^k / (c^k + x^k): half at the work c, and the larger k the more suddenly."""
+    fit = profile.latency
+    crowded = math.pow(work, fit.crowded_power)
+    return crowded / (math.pow(fit.crowded, fit.crowded_power) + crowded)
+
+
 def latency(profile: Profile, interval: float, ghz: float, *, batch: Batches, work: float, room: float) -> Latency:
     """The distribution of a read's latency; see `Latency` for its parts.
 
-    The queue grows with the work x once the cores are crowded, h = x^k / (c^k + x^k), and holds no more than the closed
+    The queue grows with the work x once the cores are crowded, h (`crowding`), and holds no more than the closed
     loop has `room` for: its mean is 1 / (f / (q x h) + f / (g room)), with room = outstanding / qps less the intervals
     of a round trip, in us. That makes p99 U-shaped in the delay at a low clock: more delay, less work and less room.
     """
     fit = profile.latency
-    crowded = math.pow(work, fit.crowded_power)
-    crowded /= math.pow(fit.crowded, fit.crowded_power) + crowded
+    crowded = crowding(profile, work)
     collisions = 1 + fit.tail_extra * math.exp(-interval / fit.tail_extra_us)
     tail = (fit.tail_us + fit.tail_kcycles / ghz) * collisions
     queue = 1 / (ghz / (fit.queue_kcycles * work * crowded + 1e-9) + ghz / (fit.room_ghz * room))
@@ -182,6 +190,7 @@ def predict(profile: Profile, itr_us: int, mhz: int, load: Load) -> Prediction:
         busy_fraction=busy,
         achieved_qps=achieved,
         interrupts_per_s=batch.interrupts * 1e6,
+        crowded=crowding(profile, work),
         read_us=read,
         update_us={name: value + longer for name, value in read.items()},
     )

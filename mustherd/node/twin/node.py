@@ -64,6 +64,7 @@ class TwinNode:
             cores=found.cores,
             packages=found.packages,
             tsc_khz=found.tsc_khz,
+            plausible_watts=found.plausible_watts,
             loads_itself=True,
             text={
                 "profile": found.name,
@@ -71,6 +72,8 @@ class TwinNode:
                 "speed": f"{options.speed:g}",
                 "noise": f"{options.noise:g}",
                 "drift": f"{options.drift:g}",
+                "day": str(options.day),
+                "turbo": "on" if options.turbo else "off",
             },
         )
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from mustherd.node.envelope import PROCESSORS
 from mustherd.node.kinds import ADAPTIVE, DVFS, ITR_DELAY, OFF
 from mustherd.terms import KnobInfo
 
@@ -129,7 +130,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """One type of machine."""
 
     name: ProfileName
-    cpu: str
+    processor: str
+    """Its name in mustherd.node.envelope."""
     cores: int
     packages: int
     nominal_mhz: tuple[int, int]
@@ -157,9 +159,19 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """Of its packages under load, as it is found: the most that the record has."""
 
     @property
+    def cpu(self) -> str:
+        """Its processors, as a person says it."""
+        return f"{self.packages} x {self.processor}"
+
+    @property
     def found_at(self) -> dict[str, int]:
         """Its knobs' values before anybody sets them."""
         return {ITR_DELAY.name: ADAPTIVE, DVFS.name: self.turbo_ask_mhz}
+
+    @property
+    def plausible_watts(self) -> tuple[float, float]:
+        """From what to what its packages can draw, by what their maker says of the processor."""
+        return PROCESSORS[self.processor].band(self.packages)
 
     @property
     def itr_delay(self) -> KnobInfo:
@@ -191,7 +203,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
 C6220 = Profile(
     name="c6220",
-    cpu="2 x E5-2650 v2",
+    processor="E5-2650 v2",
     cores=16,
     packages=2,
     nominal_mhz=(1200, 2600),
