@@ -61,6 +61,17 @@ class Reason(StrEnum):
     ENERGY_IMPLAUSIBLE = (
         "energy-implausible", Fault.TRIAL, True, "The power lies outside what the node can use: a broken counter.",
     )  # fmt: skip
+    ENERGY_UNIT = (
+        "energy-unit", Fault.TRIAL, True,
+        "An energy counter is read in another unit than the one that the processor names for it.",
+    )  # fmt: skip
+    KNOB_WITHOUT_EFFECT = (
+        "knob-without-effect", Fault.TRIAL, True,
+        "A knob reads back as asked, and what was measured shows that it did nothing: something else sets it.",
+    )  # fmt: skip
+    LOAD_MISMATCH = (
+        "load-mismatch", Fault.LOAD, True, "Another load was offered than the trial's, whatever was answered of it.",
+    )  # fmt: skip
     NO_LOAD = ("no-load", Fault.LOAD, True, "Not one request was answered in the window.")
     GENERATOR_SATURATED = (
         "generator-saturated", Fault.LOAD, True, "The load generator itself was the bottleneck, not the server.",
@@ -68,6 +79,15 @@ class Reason(StrEnum):
     CACHE_MISSES = ("cache-misses", Fault.LOAD, True, "Too many reads found no value.")
     LOG_ROWS_LOST = ("log-rows-lost", Fault.TRIAL, True, "Rows of a native log were lost at their source.")
     LOG_INCOMPLETE = ("log-incomplete", Fault.TRIAL, True, "Not all blocks of the log arrived in time.")
+    LOG_SPAN = (
+        "log-span", Fault.TRIAL, True,
+        "The rows of a log span another time than the window: their clock is not what the node says it is, or an end is"
+        " missing.",
+    )  # fmt: skip
+    LOG_ENERGY = (
+        "log-energy", Fault.TRIAL, True,
+        "The energy in the rows of a log is not what the meter counted: one of the two is read in a wrong unit.",
+    )  # fmt: skip
     METRIC_MISSING = (
         "metric-missing", Fault.TRIAL, True,
         "A metric that the goal needs was not measured: the node or the load doesn't give it.",

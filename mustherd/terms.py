@@ -211,6 +211,9 @@ class Zone(msgspec.Struct, frozen=True, kw_only=True):
     package: int
     joules_per_count: float
     counts_per_wrap: int
+    named_joules_per_count: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    """The unit that the processor itself names for the counter (MSR 0x606), where the count came by another way; 0:
+    nobody could ask it."""
 
 
 class Energy(msgspec.Struct, frozen=True, kw_only=True):

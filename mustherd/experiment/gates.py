@@ -4,14 +4,22 @@ A setting under which the server answers too little of the offered load is not a
 is a constraint of the problem (`achieved_ratio`), so that the search learns where it happens.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mustherd.definition.model import Gates
 from mustherd.load.saturation import why
 from mustherd.reasons import Reason
-from mustherd.terms import Facts, Reading, Setting
+from mustherd.terms import Facts, Load, LoadReport, Reading, Setting, Zone
 from mustherd.wire.messages import Measured
+
+UNIT_TOLERANCE = 0.001
+"""Powercap's unit is cut to whole nJ, 0.005 % of the processor's; wrong ones are wrong by a power of two."""
+
+OFFER_TOLERANCE = 0.03
+OFFER_DEVIATIONS = 6.0
+"""Of the root of the requests: twice what clumped arrivals (mutilate's ETC) spread by."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +37,17 @@ def judge(
     settings: Sequence[Setting],
     seq: int,
     facts: Facts,
+    zones: Sequence[Zone] = (),
+    load: Load | None = None,
     window_seconds: float,
     times_late: int,
     log_complete: bool,
 ) -> Fired | None:
     """The first gate that a window doesn't pass, None when it can be trusted.
 
-    `settings` and `seq` are the decision that should have been in force (0: none), `facts` the node's, `times_late`
-    how often the muster was silent for too long meanwhile, `log_complete` whether all its rows have arrived.
+    `settings` and `seq` are the decision that should have been in force (0: none), `facts` and `zones` the node's,
+    `load` what was to be offered, `times_late` how often the muster was silent for too long meanwhile, `log_complete`
+    whether all its rows have arrived.
     """
     if times_late > gates.times_late:
         return Fired(
@@ -64,8 +75,9 @@ def judge(
             f" allowed {gates.window_tolerance * window_seconds:.3g} s",
         )
     return (
-        _energy(band_watts(gates, facts), measured, seconds)
-        or _load(gates, measured)
+        _unit(zones)
+        or _energy(band_watts(gates, facts), facts, measured, seconds)
+        or _load(gates, load, measured)
         or _log(gates, measured, log_complete)
     )
 
@@ -102,7 +114,19 @@ def band_watts(gates: Gates, facts: Facts) -> tuple[float, float]:
     return max(low, own_low), high if own_high is None else min(high, own_high)
 
 
-def _energy(band: tuple[float, float], measured: Measured, seconds: float) -> Fired | None:
+def _unit(zones: Sequence[Zone]) -> Fired | None:
+    for zone in zones:
+        named = zone.named_joules_per_count
+        if named and abs(zone.joules_per_count / named - 1) > UNIT_TOLERANCE:
+            return Fired(
+                Reason.ENERGY_UNIT,
+                f"{zone.name} is read at {1e6 * zone.joules_per_count:.4g} uJ a count, and the processor says"
+                f" {1e6 * named:.4g} uJ: its energy would come out {zone.joules_per_count / named:.3g} times the true",
+            )
+    return None
+
+
+def _energy(band: tuple[float, float], facts: Facts, measured: Measured, seconds: float) -> Fired | None:
     if measured.meter_error:
         return Fired(Reason.ENERGY_UNREADABLE, measured.meter_error)
     joules = sum(e.joules for e in measured.energies if e.kind == "package")
@@ -110,16 +134,27 @@ def _energy(band: tuple[float, float], measured: Measured, seconds: float) -> Fi
         return None
     watts = joules / seconds
     if not band[0] <= watts <= band[1]:
-        return Fired(Reason.ENERGY_IMPLAUSIBLE, f"{watts:.1f} W lies outside {band[0]:g}..{band[1]:g} W")
+        who = f" that {facts.cpu or 'the node'} can draw" if facts.plausible_watts else ""
+        return Fired(
+            Reason.ENERGY_IMPLAUSIBLE,
+            f"{watts:.1f} W lies outside {band[0]:g}..{band[1]:g} W{who}: the counter is"
+            " broken, or read in a wrong unit",
+        )
     return None
 
 
-def _load(gates: Gates, measured: Measured) -> Fired | None:
+def _load(gates: Gates, asked: Load | None, measured: Measured) -> Fired | None:
     load = measured.load
     if load is None:
         return None
     if load.requests == 0:
         return Fired(Reason.NO_LOAD, "not one request was answered in the window")
+    if asked is not None and abs(load.offered_qps - asked.qps) > _offer_spread(load) * asked.qps:
+        return Fired(
+            Reason.LOAD_MISMATCH,
+            f"the load generator ({load.generator}) says that it was to send {load.offered_qps:,.0f} requests per"
+            f" second, and the trial's load is {asked.qps:,.0f}",
+        )
     if bottleneck := why(load, gates.generator):
         return Fired(
             Reason.GENERATOR_SATURATED, f"the load generator ({load.generator}) was itself the bottleneck: {bottleneck}"
@@ -131,6 +166,11 @@ def _load(gates: Gates, measured: Measured) -> Fired | None:
             f"{load.misses} of {load.requests} requests were misses, more than {gates.miss_ratio:g}",
         )
     return None
+
+
+def _offer_spread(load: LoadReport) -> float:
+    """Share by which an offer that was counted may differ from what was asked for: arrivals come by chance."""
+    return OFFER_TOLERANCE + OFFER_DEVIATIONS / math.sqrt(max(1, load.requests))
 
 
 def _log(gates: Gates, measured: Measured, complete: bool) -> Fired | None:

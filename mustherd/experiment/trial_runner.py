@@ -3,6 +3,7 @@
 import threading
 import time
 import zlib
+from collections.abc import Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TypeVar
@@ -11,16 +12,17 @@ import msgspec
 
 from mustherd import metrics
 from mustherd.definition import Experiment, goal
-from mustherd.experiment import gates
+from mustherd.experiment import audits, gates
 from mustherd.experiment.external_load import OutsideLoad
 from mustherd.load.error import LoadError
 from mustherd.metrics import WindowMeasurement
 from mustherd.reasons import Reason
+from mustherd.rowlog.evidence import evidence
 from mustherd.rowlog.medians import median_rx_bytes
 from mustherd.rowlog.writer import LogWriter
 from mustherd.shepherd.events import HerdError
 from mustherd.shepherd.shepherd import Shepherd
-from mustherd.terms import settings_of
+from mustherd.terms import Load, Setting, settings_of
 from mustherd.trial import Trial, TrialState, label_of
 from mustherd.wire.messages import Measured, MusterView
 
@@ -82,6 +84,7 @@ class TrialRunner:
         self._check()
         settings = settings_of(trial.settings, view.knobs)
         load = self._experiment.workload
+        offered = trial.load or load.load()
         applied = self._shepherd.decide(view.name, settings).result(DECISION_WAIT_S)
         if applied.outcome in _NOT_TAKEN:
             trial = msgspec.structs.replace(trial, readings=applied.readings)
@@ -89,7 +92,7 @@ class TrialRunner:
         moved = [k.settle_seconds for k in view.knobs if any((s.sheep, s.knob) == (k.sheep, k.name) for s in settings)]
         settle_s = max([load.settle_seconds, *(moved or [k.settle_seconds for k in view.knobs])])
         self._check()
-        measured = self._measure(trial, view, settle_s)
+        measured = self._measure(trial, view, offered, settle_s)
         complete = self._logs.flush(view.name, measured.spool, measured.last_block, LOG_WAIT_S)
         if complete and measured.last_block:
             measured = self._with_losses(measured, trial, view.name)
@@ -114,17 +117,19 @@ class TrialRunner:
             settings=settings,
             seq=applied.seq if settings else 0,
             facts=view.facts,
+            zones=view.zones,
+            load=offered,
             window_seconds=load.window_seconds,
             times_late=after.times_late - view.times_late,
             log_complete=complete,
-        ) or self._missing(trial)
+        )
+        fired = fired or self._audit(trial, view, measured, settings) or self._missing(trial)
         if fired is not None:
             return _broken(trial, fired.reason, fired.detail)
         return msgspec.structs.replace(trial, state=TrialState.FINISHED, ended_at=time.time())
 
-    def _measure(self, trial: Trial, view: MusterView, settle_s: float) -> Measured:
-        load = self._experiment.workload
-        offered, label = trial.load or load.load(), label_of(trial.number, trial.attempt)
+    def _measure(self, trial: Trial, view: MusterView, offered: Load, settle_s: float) -> Measured:
+        load, label = self._experiment.workload, label_of(trial.number, trial.attempt)
         if self._outside is not None and not view.facts.loads_itself:
             return self._outside.measure(
                 self._shepherd,
@@ -158,6 +163,20 @@ class TrialRunner:
         for stream, account in accounts.items():
             lost[stream] = max(lost.get(stream, 0), account.rows_lost)
         return msgspec.structs.replace(measured, rows_lost=lost)
+
+    def _audit(
+        self, trial: Trial, view: MusterView, measured: Measured, settings: Sequence[Setting]
+    ) -> gates.Fired | None:
+        """What the window's rows say of it, held against what was measured."""
+        label = label_of(trial.number, trial.attempt)
+        return audits.audit(
+            measured,
+            evidence(self._logs.folder, label, view.name) if measured.last_block else [],
+            settings=settings,
+            knobs=view.knobs,
+            facts=view.facts,
+            window_tolerance=self._experiment.gates.window_tolerance,
+        )
 
     def _missing(self, trial: Trial) -> gates.Fired | None:
         for metric in self._needed:

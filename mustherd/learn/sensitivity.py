@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from mustherd.learn.base import Observation, Problem
+from mustherd.learn.base import Dimension, Observation, Problem
 from mustherd.learn.space import Axis
 
 Word = Literal["effect", "no measurable effect", "not certain"]
@@ -24,6 +24,8 @@ WORTH = 0.05
 """A change over the knob's whole range below 5 % is not worth tuning: p99 alone varies by as much between
 campaigns."""
 LEAST_FREEDOM = 4
+LONG_US = 150
+"""A delay that adds its own length to every percentile: with it p99 is at least 1.9 times as long as without."""
 
 
 class Effect(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +56,18 @@ def idle_knobs(problem: Problem, observations: Sequence[Observation]) -> list[st
         for d in problem.space.dimensions
         if all(e.word == "no measurable effect" for e in found if e.knob == d.name)
     ]
+
+
+def must_matter(dimension: Dimension) -> bool:
+    """Whether the knob changes energy or latency by more than WORTH over its range, by what it does: a clock that is
+    half as fast again, or a delay that is several times as long and longer than the wire's own time."""
+    values = sorted({*(dimension.values or (dimension.low, dimension.high))} - {*dimension.categories})
+    if len(values) < 2 or not values[0] > 0:
+        return False
+    ratio = values[-1] / values[0]
+    return (dimension.role == "clock" and ratio >= 1.5) or (
+        dimension.role == "delay" and ratio >= 4.0 and values[-1] >= LONG_US
+    )
 
 
 def _effect(problem: Problem, observations: Sequence[Observation], knob: str, metric: str) -> Effect:

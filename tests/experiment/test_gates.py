@@ -12,7 +12,7 @@ from mustherd.experiment import gates
 from mustherd.experiment.gates import Fired, band_watts, judge
 from mustherd.load.saturation import SaturationLimits, why
 from mustherd.reasons import Reason
-from mustherd.terms import Energy, Facts, LoadReport, Reading, Setting
+from mustherd.terms import Energy, Facts, Load, LoadReport, Reading, Setting, Zone
 from mustherd.wire.messages import Measured
 from tests.definition.make import made
 
@@ -25,6 +25,12 @@ LOAD = LoadReport(
 GOOD = Measured(
     measure=1, in_force=7, t0_s=0, t1_s=30, energies=(Energy(zone="package-0", kind="package", joules=1800),),
     before=(HELD,), after=(HELD,), load=LOAD, rows={"power": 30}, rows_lost={"power": 0}, last_block=3,
+)  # fmt: skip
+
+
+MISREAD = Zone(
+    name="package-0", kind="package", package=0, joules_per_count=2.0**-14, counts_per_wrap=2**32,
+    named_joules_per_count=2.0**-16,
 )  # fmt: skip
 
 
@@ -76,6 +82,13 @@ CASES: list[tuple[Measured, dict[str, Any], str, str]] = [
         Reason.ENERGY_IMPLAUSIBLE,
         "outside 5..2000",
     ),
+    (
+        GOOD,
+        {"zones": (MISREAD,)},
+        Reason.ENERGY_UNIT,
+        "would come out 4 times the true",
+    ),
+    (load(offered_qps=800.0), {"load": Load(qps=1000)}, Reason.LOAD_MISMATCH, "to send 800 requests per second"),
     (load(requests=0), {}, Reason.NO_LOAD, "not one request"),
     (load(saturated=True), {}, Reason.GENERATOR_SATURATED, "(twin) was itself the bottleneck: it says so itself"),
     (told(generator_busy=0.97), {}, Reason.GENERATOR_SATURATED, "busy for 97.0% of the window, allowed 95.0%"),
@@ -130,6 +143,14 @@ def test_every_gate_has_a_case_in_which_it_fires() -> None:
 def test_the_file_moves_every_threshold(spelt: dict[str, Any], measured: Measured, changes: dict[str, Any]) -> None:
     moved = made(gates=spelt).gates
     assert (fired(measured, limits=moved, **changes) is None) != (fired(measured, **changes) is None)
+
+
+def test_an_offer_that_was_counted_may_spread_as_arrivals_do() -> None:
+    for requests, offered, sound in ((29970, 1029.0, True), (29970, 1100.0, False), (100, 1400.0, True)):
+        report = load(requests=requests, offered_qps=offered)
+        assert (fired(report, load=Load(qps=1000)) is None) == sound
+    unit = msgspec.structs.replace(MISREAD, joules_per_count=15258e-9)
+    assert fired(zones=(unit,)) is None, "the kernel cuts the unit to whole nJ"
 
 
 def test_a_generator_that_is_within_the_file_s_limits_is_believed_though_the_usual_ones_are_stricter() -> None:

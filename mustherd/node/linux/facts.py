@@ -110,6 +110,7 @@ def _power(found: Power) -> dict[str, str]:
     return {
         "idle_watts": f"{found.idle:.1f}" if found.idle is not None else f"unknown: {found.note}",
         "limit_watts": f"{found.limit:.1f}" if found.limit is not None else "",
+        "design_watts": found.maker_from,
     }
 
 

@@ -42,8 +42,11 @@ class PowercapMeter:
     (drivers/powercap/intel_rapl_common.c, rapl_unit_xlate.)
     """
 
-    def __init__(self, tree: Tree) -> None:
-        """NoMeterError without zones; MeterError when they can't be read or a package has none."""
+    def __init__(self, tree: Tree, registers: Msr | None = None) -> None:
+        """NoMeterError without zones; MeterError when they can't be read or a package has none.
+
+        With `registers` its zones say what unit the CPU names, where it can be asked.
+        """
         self._tree = tree
         self._sources = zones(tree)
         if not self._sources:
@@ -53,6 +56,7 @@ class PowercapMeter:
             self._units = tuple(_unit_nj(tree, zone) for zone in self._sources)
         except TreeError as error:
             raise MeterError(f"energy counters: {error}") from None
+        named = {} if registers is None else named_units(tree, registers)
         self.zones: Sequence[Zone] = tuple(
             Zone(
                 name=zone.name,
@@ -60,6 +64,8 @@ class PowercapMeter:
                 package=zone.package,
                 joules_per_count=_joules(unit) if unit else 1e-6,
                 counts_per_wrap=COUNTER if unit else _range(tree, zone) + 1,
+                # A range that is no 32 bits is counted in whole uJ whatever the counter's unit; memory has its own.
+                named_joules_per_count=named.get(zone.package, 0.0) if unit and zone.kind != "dram" else 0.0,
             )
             for zone, unit in zip(self._sources, self._units, strict=True)
         )
@@ -153,7 +159,10 @@ def find(tree: Tree, registers: Msr, means: str) -> tuple[EnergyMeter | None, st
     if means == "none":
         return None, "switched off by the configuration"
     absent, denied = [], []
-    for name, make in (("powercap", lambda: PowercapMeter(tree)), ("msr", lambda: MsrMeter(tree, registers))):
+    for name, make in (
+        ("powercap", lambda: PowercapMeter(tree, registers)),
+        ("msr", lambda: MsrMeter(tree, registers)),
+    ):
         if means not in ("auto", name):
             continue
         try:
@@ -166,6 +175,24 @@ def find(tree: Tree, registers: Msr, means: str) -> tuple[EnergyMeter | None, st
         reason = "; ".join(denied)
         return DeniedMeter(reason), f"unreadable: {reason}"
     return None, f"none: {'; '.join(absent)}"
+
+
+def named_units(tree: Tree, registers: Msr) -> dict[int, float]:
+    """Package to the J per count that its CPUs' unit register names; a package that can't be asked isn't there."""
+    vendor = dvfs.cpuinfo(tree).get("vendor_id", "")
+    register = m.AMD_RAPL_POWER_UNIT if vendor in ("AuthenticAMD", "HygonGenuine") else m.RAPL_POWER_UNIT
+    if register == m.RAPL_POWER_UNIT and dvfs.no_ratios(tree):
+        # Older and smaller CPUs give the field another meaning.
+        return {}
+    found = {}
+    try:
+        for package, cpus in topology.read(tree).packages.items():
+            esu = registers.read(cpus[0], register) >> 8 & MAX_ESU
+            if esu:
+                found[package] = 2.0**-esu
+    except TreeError:
+        return {}
+    return found
 
 
 def _unit_nj(tree: Tree, zone: PowerZone) -> int:

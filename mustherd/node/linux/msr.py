@@ -18,6 +18,8 @@ TURBO_RATIO_LIMIT = 0x1AD
 """Bits 7:0 the highest ratio with one core active."""
 RAPL_POWER_UNIT = 0x606
 """Bits 12:8 ESU: one count of energy is 2^-ESU J; bits 3:0: one count of power is 2^-n W."""
+AMD_RAPL_POWER_UNIT = 0xC0010299
+"""The same fields on AMD's CPUs (Processor Programming Reference for family 17h)."""
 PKG_ENERGY_STATUS = 0x611
 PP0_ENERGY_STATUS = 0x639
 PKG_POWER_INFO = 0x614

@@ -63,7 +63,7 @@ class LinuxNode:
         machine = Machine(tree, ethtool, registers, self._interface, options)
         self._knobs = self._find_knobs(machine, packages)
         self._meter, self._meter_from = meters.find(tree, registers, options.meter)
-        self._power = power.measure(tree, self._meter, options.idle_seconds, sleep=sleep)
+        self._power = power.measure(tree, self._meter, options.idle_seconds, sleep=sleep, registers=registers)
         self._text_loggers, missing = intlog.find(tree)
         if missing:
             self._missing["no_intlog"] = missing

@@ -198,7 +198,50 @@ class TestPower:
         machine = make(LAB)
         machine.tree.file("sys/class/powercap/intel-rapl:0/constraint_1_power_limit_uw", "9" * 17)
         facts = LinuxNode(LinuxOptions(idle_seconds=0), machine.tree, machine.ethtool).facts
-        assert facts.plausible_watts == (power.LEAST_W, None)
+        assert facts.plausible_watts == pytest.approx((0.04 * 2 * 135, 1.2 * 2 * 135)), "what the CPUs are made for"
+
+    @pytest.mark.parametrize(
+        ("without", "watts", "source"),
+        [("nothing", 135, "powercap"), (r"max_power", 95, "MSR 0x614"), (r"max_power|:0x614$", None, "")],
+    )
+    def test_what_the_cpus_are_made_for_comes_from_where_it_can_be_had(
+        self, make: type[Machine], without: str, watts: float | None, source: str
+    ) -> None:
+        machine = make(LAB)
+        machine.tree.read_faults = {without: errno.EIO, r"power_limit_uw": errno.EIO}
+        found = LinuxNode(LinuxOptions(idle_seconds=0), machine.tree, machine.ethtool)
+        if watts is None:
+            assert found.facts.plausible_watts == (power.LEAST_W, None)
+        else:
+            assert found.facts.plausible_watts == pytest.approx((0.04 * 2 * watts, 1.2 * 2 * watts))
+            assert found.facts.text["design_watts"] == f"{watts} W a package, by {source}"
+
+    def test_a_known_cpu_s_band_rests_on_no_counter_and_no_register(self, make: type[Machine]) -> None:
+        machine = make(C6220)
+        info = machine.tree.text("proc/cpuinfo").replace("A CPU @", "Intel(R) Xeon(R) CPU E5-2650 v2 @")
+        machine.tree.file("proc/cpuinfo", info)
+        machine.tree.read_faults = {r"constraint|:0x6": errno.EIO}
+        assert LinuxNode(LinuxOptions(idle_seconds=0), machine.tree, machine.ethtool).facts.plausible_watts == (32, 228)
+
+    @pytest.mark.parametrize("esu", [14, 18])
+    def test_a_unit_that_powercap_has_otherwise_than_the_cpu_names_is_told(self, make: type[Machine], esu: int) -> None:
+        machine = make(LAB)
+        sound = [z for z in find(machine)[0].zones if z.kind == "package"]
+        assert {(z.joules_per_count, z.named_joules_per_count) for z in sound} == {(2.0**-16, 2.0**-16)}
+        for cpu in range(4):
+            machine.tree.poke(cpu, m.RAPL_POWER_UNIT, esu << 8 | 3)
+        zones = [z for z in find(machine)[0].zones if z.kind == "package"]
+        assert {(z.joules_per_count, z.named_joules_per_count) for z in zones} == {(2.0**-16, 2.0**-esu)}
+        assert {z.named_joules_per_count for z in find(machine, "msr")[0].zones} == {0.0}, "there is no second opinion"
+
+    def test_where_the_cpu_can_t_be_asked_or_memory_has_its_own_unit_nothing_is_named(
+        self, make: type[Machine]
+    ) -> None:
+        machine = make(PSTATE)
+        assert {z.named_joules_per_count for z in find(machine)[0].zones if z.kind == "dram"} == {0.0}
+        machine.tree.read_faults = {r"msr": errno.EPERM}
+        assert {z.named_joules_per_count for z in find(machine, "powercap")[0].zones} == {0.0}
+        assert {z.named_joules_per_count for z in find(make(AMD))[0].zones} == {0.0}
 
     def test_offline_cpus_have_no_counters_to_miss(self, make: type[Machine]) -> None:
         machine = make(LAB)

@@ -1,0 +1,336 @@
+"""What is planted is caught and named, on the twin and in recorded rows; what is sound passes.
+
+Every fault here leaves plausible values behind: each was once announced as a saving.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mustherd.definition.model import Gates
+from mustherd.experiment.audits import audit
+from mustherd.experiment.gates import Fired, band_watts, judge
+from mustherd.node.energy import Tally
+from mustherd.node.intlog import COLUMNS
+from mustherd.node.knob import check
+from mustherd.node.node import Node
+from mustherd.node.twin import profiles
+from mustherd.node.twin.faults import TwinFaults, TwinOptions
+from mustherd.reasons import Reason
+from mustherd.rowlog.evidence import StreamEvidence, evidence_of
+from mustherd.rowlog.reader import unwrapped
+from mustherd.terms import Energy, Facts, Load, LoadReport, Setting, Zone
+from mustherd.testing.logger import TextLoggerContract
+from mustherd.wire.messages import Measured
+from tests import recorded, running
+from tests.node.twin.stand import Stand
+
+WINDOW_S = 10.0
+
+
+def rows_of(node: Node, zone: Zone) -> list[StreamEvidence]:
+    """What the logs of a node say, read as the muster and the writer read them."""
+    units = {
+        "tsc_khz": float(node.facts.tsc_khz or 0),
+        "joules_per_count": zone.joules_per_count,
+        "counts_per_wrap": zone.counts_per_wrap,
+    }
+    found = []
+    for log in node.text_loggers:
+        lines = [line.split() for line in TextLoggerContract.drain(log).splitlines()]
+        table = np.array(lines, dtype=np.uint64).reshape(len(lines), len(COLUMNS))
+        said = evidence_of(log.stream, dict(zip(COLUMNS, table.T, strict=True)), units)
+        found += [said] if said is not None else []
+    return found
+
+
+def trial(
+    faults: TwinFaults | None = None,
+    itr_us: int = 200,
+    mhz: int = 1600,
+    qps: float = 400_000,
+    cores: int = 2,
+    **how: Any,
+) -> Fired | None:
+    """One window on a twin of its own, through all gates and audits; `cores` write rows."""
+    stand = Stand(TwinOptions(intlog_cores=cores, faults=faults or TwinFaults(), **how))
+    node, load = stand.node, Load(qps=qps)
+    asked = {stand.itr: itr_us, stand.dvfs: mhz}
+    for knob, value in asked.items():
+        knob.write(value)
+    stand.live(stand.itr.info.settle_seconds)
+    running = node.start_load(load, 1)
+    stand.live(2.0)
+    for log in node.text_loggers:
+        TextLoggerContract.drain(log)
+    running.open_window()
+    t0, tally = node.clock.now(), Tally(node.meter.zones, node.meter.read())
+    stand.live(WINDOW_S)
+    tally.add(node.meter.read())
+    rows = rows_of(node, node.meter.zones[0])
+    readings = tuple(check(knob, value) for knob, value in asked.items())
+    measured = Measured(
+        measure=1, in_force=1, t0_s=t0, t1_s=node.clock.now(), energies=tally.energies(), before=readings,
+        after=readings, load=running.close_window(), rows={}, rows_lost={}, last_block=1,
+    )  # fmt: skip
+    chosen = tuple(Setting(knob.info.sheep, knob.info.name, value) for knob, value in asked.items())
+    infos = [knob.info for knob in node.knobs]
+    fired = judge(
+        Gates(), measured, settings=chosen, seq=1, facts=node.facts, zones=node.meter.zones, load=load,
+        window_seconds=WINDOW_S, times_late=0, log_complete=True,
+    )  # fmt: skip
+    return fired or audit(measured, rows, settings=chosen, knobs=infos, facts=node.facts, window_tolerance=0.02)
+
+
+PLANTED: list[tuple[dict[str, Any], dict[str, Any], Reason, str]] = [
+    ({"energy_factor": 4.0}, {}, Reason.ENERGY_IMPLAUSIBLE, "32..228 W that 2 x E5-2650 v2 can draw"),
+    ({"energy_factor": 0.25}, {}, Reason.ENERGY_IMPLAUSIBLE, "32..228 W that 2 x E5-2650 v2 can draw"),
+    ({"energy_factor": 4.0}, {"mhz": 2800, "qps": 600_000, "itr_us": 1}, Reason.ENERGY_IMPLAUSIBLE, "wrong unit"),
+    ({"energy_factor": 0.25}, {"mhz": 2800, "qps": 1_000_000, "itr_us": 1}, Reason.ENERGY_IMPLAUSIBLE, "wrong unit"),
+    ({"energy_unit_factor": 4.0}, {}, Reason.ENERGY_UNIT, "61.04 uJ a count, and the processor says 15.26 uJ"),
+    ({"energy_unit_factor": 0.25}, {}, Reason.ENERGY_UNIT, "0.25 times the true"),
+    ({"log_energy_factor": 4.0}, {}, Reason.LOG_ENERGY, "ixgbe-log-core-0 count"),
+    ({"log_energy_factor": 0.25}, {}, Reason.LOG_ENERGY, "where the meter counted"),
+    ({"tsc_factor": 0.9}, {}, Reason.LOG_SPAN, "span 9.00 s of a window of 10.00 s"),
+    ({"tsc_factor": 1.1}, {"cores": 16}, Reason.LOG_SPAN, "another frequency than the node says"),
+    ({"knob_without_effect": ("dvfs",)}, {}, Reason.KNOB_WITHOUT_EFFECT, "dvfs reads back as 1600 MHz"),
+    (
+        {"knob_without_effect": ("itr-delay",)},
+        {"itr_us": 350, "mhz": 2600},
+        Reason.KNOB_WITHOUT_EFFECT,
+        "itr-delay reads back as 350",
+    ),
+    ({"dvfs_without_effect": True}, {}, Reason.KNOB_NOT_HELD, "asked 1600, the node keeps 1600"),
+    ({"knob_ignored": ("itr-delay",)}, {}, Reason.KNOB_NOT_HELD, "asked 200, the node keeps 1"),
+    ({"load_forgotten": 0.2}, {}, Reason.LOAD_MISMATCH, "320,000 requests per second, and the trial's load is 400,000"),
+    ({"generator_saturated": True}, {}, Reason.GENERATOR_SATURATED, "was itself the bottleneck"),
+    ({"energy_stuck": True}, {}, Reason.ENERGY_IMPLAUSIBLE, "0.0 W lies outside"),
+]
+
+
+@pytest.mark.parametrize(("faults", "how", "reason", "says"), PLANTED)
+def test_what_is_planted_on_the_twin_is_named(
+    faults: dict[str, Any], how: dict[str, Any], reason: Reason, says: str
+) -> None:
+    found = trial(TwinFaults(**faults), **how)
+    assert found is not None
+    assert found.reason is reason, found.detail
+    assert says in found.detail
+
+
+@settings(max_examples=25)
+@given(
+    itr_us=st.sampled_from([1, 2, 20, 50, 100, 200, 300, 400, 1000]),
+    mhz=st.sampled_from([1200, 1500, 1900, 2300, 2600, 2800]),
+    qps=st.sampled_from([2_000, 20_000, 100_000, 400_000, 800_000, 1_200_000]),
+    noise=st.sampled_from([0.0, 1.0, 10.0]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_sound_twin_passes_whatever_it_is_set_to(itr_us: int, mhz: int, qps: float, noise: float, seed: int) -> None:
+    assert trial(itr_us=itr_us, mhz=mhz, qps=qps, noise=noise, seed=seed, cores=1) is None
+
+
+@settings(max_examples=25)
+@given(
+    wrong=st.one_of(
+        st.tuples(st.floats(0.05, 0.26), st.sampled_from([(1, 2800), (300, 1600), (400, 1200)])),
+        st.tuples(st.floats(3.9, 20.0), st.sampled_from([(1, 2800), (2, 2600), (100, 1900)])),
+    ),
+    qps=st.sampled_from([100_000, 400_000, 1_200_000]),
+)
+def test_neither_four_times_nor_a_quarter_of_its_energy_is_plausible(
+    wrong: tuple[float, tuple[int, int]], qps: float
+) -> None:
+    factor, (itr_us, mhz) = wrong
+    found = trial(TwinFaults(energy_factor=factor), itr_us=itr_us, mhz=mhz, qps=qps, cores=0)
+    assert found is not None
+    assert found.reason is Reason.ENERGY_IMPLAUSIBLE
+
+
+# --- recorded rows ---
+
+FACTS = Facts(kind="linux", cpu="2 x E5-2650 v2", cores=16, packages=2, tsc_khz=2_600_000,
+              plausible_watts=profiles.C6220.plausible_watts)  # fmt: skip
+DELAY, CLOCK = profiles.C6220.itr_delay, profiles.C6220.dvfs
+UNITS = {"tsc_khz": 2_600_000.0, "joules_per_count": 2.0**-16, "counts_per_wrap": 2.0**32}
+
+
+def written(
+    seconds: float,
+    watts: float,
+    ghz: float,
+    *,
+    start: int = 2**32 - 500_000,
+    step_s: float = 2e-3,
+    tsc: float = 1.0,
+    energy: float = 1.0,
+) -> dict[str, "np.ndarray"]:
+    """Rows as the driver's, of one package of which the core is busy for a third of the time."""
+    times = np.arange(step_s / 2, seconds, step_s)
+    counts = (start + times * watts * energy * 2**16).astype(np.uint64) % 2**32
+    return {
+        "timestamp": (10**15 + times * 2.6e9 * tsc).astype(np.uint64),
+        "joules": counts,
+        "cycles": (10**12 + times * ghz * 1e9 / 3).astype(np.uint64),
+        "ref_cycles": (10**12 + times * 2.6e9 / 3).astype(np.uint64),
+    }
+
+
+def judged(rows: dict[str, "np.ndarray"], watts: float, seconds: float = 30.0, mhz: int = 1600) -> Fired | None:
+    said = evidence_of("ixgbe-log-core-3", rows, UNITS)
+    energies = tuple(
+        Energy(zone=f"package-{k}", kind="package", joules=share * watts * seconds) for k, share in ((0, 1.0), (1, 1.3))
+    )
+    measured = msgspec.structs.replace(EMPTY, t1_s=seconds, energies=energies)
+    return audit(
+        measured,
+        [said] if said else [],
+        settings=(Setting("node-0", "dvfs", mhz),),
+        knobs=[DELAY, CLOCK],
+        facts=FACTS,
+        window_tolerance=0.02,
+    )
+
+
+EMPTY = Measured(
+    measure=1, in_force=1, t0_s=0.0, t1_s=30.0, energies=(), before=(), after=(), load=None, rows={}, rows_lost={},
+    last_block=1,
+)  # fmt: skip
+seconds_of = st.floats(5.0, 60.0)
+watts_of = st.floats(20.0, 90.0)
+paces = st.floats(1e-3, 0.02)
+
+
+@settings(max_examples=60)
+@given(seconds=seconds_of, watts=watts_of, mhz=st.sampled_from(range(1200, 2601, 100)), step_s=paces)
+def test_sound_rows_pass_wraps_of_the_counter_included(seconds: float, watts: float, mhz: int, step_s: float) -> None:
+    assert judged(written(seconds, watts, mhz / 1000, step_s=step_s), watts, seconds, mhz) is None
+
+
+@settings(max_examples=60)
+@given(seconds=seconds_of, step_s=paces, tsc=st.one_of(st.floats(0.5, 0.9), st.floats(1.35, 2.0)))
+def test_rows_of_another_length_than_their_window_are_named(seconds: float, step_s: float, tsc: float) -> None:
+    found = judged(written(seconds, 40.0, 1.6, step_s=step_s, tsc=tsc), 40.0, seconds)
+    assert found is not None
+    assert found.reason is Reason.LOG_SPAN
+
+
+@settings(max_examples=60)
+@given(seconds=seconds_of, watts=watts_of, energy=st.one_of(st.floats(0.05, 0.4), st.floats(2.6, 20.0)))
+def test_rows_with_another_energy_than_their_meter_s_are_named(seconds: float, watts: float, energy: float) -> None:
+    found = judged(written(seconds, watts, 1.6, energy=energy), watts, seconds)
+    assert found is not None
+    assert found.reason is Reason.LOG_ENERGY
+
+
+@settings(max_examples=60)
+@given(mhz=st.sampled_from([1200, 1600, 2000, 2600, 2800]), ran=st.floats(0.8, 3.4))
+def test_rows_at_another_clock_than_was_set_are_named(mhz: int, ran: float) -> None:
+    found = judged(written(30.0, 40.0, ran), 40.0, mhz=mhz)
+    asked = min(mhz, 2600) / 1000
+    sound = ran >= asked * 0.85 and (mhz > 2600 or ran <= asked * 1.15)
+    assert (found is None) == sound
+    if found is not None:
+        assert found.reason is Reason.KNOB_WITHOUT_EFFECT
+        assert f"{mhz} MHz" in found.detail
+
+
+def test_rows_that_are_too_few_or_have_no_units_say_nothing() -> None:
+    rows = written(30.0, 40.0, 1.6, step_s=4.0)
+    assert judged(rows, 10.0) is None
+    assert evidence_of("s", written(30.0, 40.0, 1.6), {}) is None
+    assert evidence_of("s", {name: column[:0] for name, column in rows.items()}, UNITS) is None
+    bare = evidence_of("s", {"node_seconds": np.arange(30.0)}, {})
+    assert bare is not None
+    assert (bare.joules, bare.clock_share, bare.last_s) == (None, None, 29.0)
+
+
+def test_rows_of_the_older_driver_are_judged_by_those_with_counters() -> None:
+    rows = written(30.0, 40.0, 2.6)
+    for name in ("joules", "cycles", "ref_cycles"):
+        rows[name][::3] = 0
+    assert judged(rows, 40.0, mhz=2600) is None
+    found = judged(rows, 40.0, mhz=1300)
+    assert found is not None
+    assert found.reason is Reason.KNOB_WITHOUT_EFFECT
+    assert np.isnan(unwrapped(rows["joules"], 2**32)).any()
+
+
+# --- the recorded grid ---
+
+
+def report(qps: float, p99_us: float) -> LoadReport:
+    return LoadReport(
+        generator="mutilate", t0_s=0.0, t1_s=30.0, offered_qps=qps, achieved_qps=qps, requests=int(30 * qps), misses=0,
+        samples=60_000, read_us={"p99": p99_us}, update_us={},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("qps", recorded.LOADS)
+def test_no_recorded_run_is_taken_for_one_whose_delay_does_nothing_and_a_wrong_one_is(qps: int) -> None:
+    runs = recorded.table(qps).observations()
+    caught = 0
+    for run in runs:
+        achieved, p99 = run.metrics["achieved_ratio"] * qps, run.metrics["read_p99_us"]
+        measured = msgspec.structs.replace(EMPTY, load=report(achieved, p99))
+
+        def judged_at(delay_us: int, measured: Measured = measured) -> Fired | None:
+            chosen = (Setting("node-0", "itr-delay", delay_us),)
+            return audit(measured, [], settings=chosen, knobs=[DELAY, CLOCK], facts=FACTS, window_tolerance=0.02)
+
+        assert judged_at(run.point["itr-delay"]) is None
+        wrong = judged_at(1000)
+        if p99 < 800:
+            assert wrong is not None
+            assert wrong.reason is Reason.KNOB_WITHOUT_EFFECT
+            caught += 1
+    assert caught > len(runs) / 2
+
+
+@pytest.mark.parametrize("qps", recorded.LOADS)
+def test_every_recorded_power_is_plausible_and_a_quarter_of_it_or_four_times_the_default_s_is_not(qps: int) -> None:
+    low, high = band_watts(Gates(), FACTS)
+    for run in recorded.table(qps).observations():
+        watts = run.metrics["energy_joules"] / 30
+        assert low < watts < high
+        assert watts / 4 < low
+        # A setting of 50 W may look like one of 200; nothing is met without a default that can be believed.
+        if run.point == recorded.DEFAULT:
+            assert 4 * watts > high
+
+
+# --- whole experiments ---
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("planted", "reason"),
+    [
+        ("faults: {energy_factor: 4.0}", "energy-implausible"),
+        ("intlog_cores: 1, faults: {tsc_factor: 1.1}", "log-span"),
+    ],
+)
+def test_an_experiment_whose_counters_lie_ends_without_a_verdict(tmp_path: Path, planted: str, reason: str) -> None:
+    text = running.definition(musters=1, trials=2, more=f", {planted}")
+    code, found, err = running.complete(tmp_path, text)
+    assert code == 3
+    assert found["verdict"] != "met"
+    assert found["trials"]["finished"] == 0
+    assert reason in err
+
+
+@pytest.mark.process
+def test_a_clock_that_does_nothing_makes_the_verdict_uncertain_without_any_rows(tmp_path: Path) -> None:
+    text = running.definition(
+        musters=1, trials=16, method="gp", repeats=2, more=", faults: {knob_without_effect: [dvfs]}"
+    )
+    code, found, _ = running.complete(tmp_path, text)
+    assert code == 1
+    assert found["verdict"] == "not certain"
+    assert found["without_effect"] == ["dvfs"]
+    assert "dvfs can't be without effect on a load over so wide a range" in found["reason"]
