@@ -162,6 +162,41 @@ def resume(
         return _conduct(store, experiment, _operator(musters, listen, keys), told, report=report)
 
 
+def again(
+    folder: File,
+    *,
+    on_event: "Callable[[Event], object] | None" = None,
+    stop: threading.Event | None = None,
+    musters: int | None = None,
+    listen: str = "127.0.0.1",
+    keys: File | None = None,
+    watch: Watch | None = None,
+    report: bool = True,
+) -> Result:
+    """Measure on another day what an experiment announced, against the default; gives that day's result.
+
+    The day is an experiment of its own in `FOLDER/again`, over the same nodes and load, with the announced settings
+    alone and the limits as they are. `Result.again` of the first experiment has the record of all its days, and the
+    margin that suits its herd. The other arguments, and what is raised, are as in `run`; StoreError where nothing was
+    announced.
+    """
+    from mustherd.experiment.again import DAYS, definition_of_day
+    from mustherd.report.html import REPORT
+    from mustherd.store.catalog import new_folder
+
+    first = Result(Path(folder))
+    view = first.view()
+    text = definition_of_day(first.definition, view.stored, first.folder, day=len(first.again.days) + 1)
+    into = new_folder(first.folder / DAYS, first.name)
+    found = run(
+        text, into=into, on_event=on_event, stop=stop, musters=musters, listen=listen, keys=keys, watch=watch,
+        report=report,
+    )  # fmt: skip
+    if report and (first.folder / REPORT).exists():
+        first.report()
+    return found
+
+
 async def arun(
     definition: "Experiment | File | None" = None,
     *,
@@ -231,6 +266,7 @@ def replay(
     where: Mapping[str, float] | None = None,
     default: Mapping[str, int] | None = None,
     noise: Mapping[str, float] | None = None,
+    load: tuple[int, float] | None = None,
     trials: int = 30,
     seeds: int = 10,
     tell: Callable[[str], object] = lambda _search: None,
@@ -239,14 +275,16 @@ def replay(
 
     `source` is the folder of an experiment that swept its whole space, or a CSV file, whose columns `knobs` and
     `metrics` name: a knob's as `COLUMN`, or `COLUMN:msr` for words of MSR 0x199; a metric's as `COLUMN` or
-    `COLUMN/COLUMN`; `where` says which rows. `default` are the baseline's settings, `noise` is relative, by metric.
+    `COLUMN/COLUMN`; `where` says which rows. Settings that were not measured are holes, which no search asks for.
+    `default` are the baseline's settings, `noise` is relative, by metric. `load` is how many requests were in flight at
+    most and how many offered per second, so that a search knows which delays leave load unsent; a folder tells it.
     `tell` gets each search's name before its turn. Raises ReplayError, StoreError.
     """
     from mustherd.experiment.recorded import replay_searches
 
     return replay_searches(
         Path(source), searches, limits=limits, objective=objective, knobs=knobs or {}, metrics=metrics or {},
-        where=where or {}, default=default or {}, noise=noise or {}, trials=trials, seeds=seeds, tell=tell,
+        where=where or {}, default=default or {}, noise=noise or {}, load=load, trials=trials, seeds=seeds, tell=tell,
     )  # fmt: skip
 
 

@@ -36,6 +36,11 @@ def replay(
     where: Annotated[list[str] | None, typer.Option(help="CSV: rows to use, as in target_qps=600000.")] = None,
     default: Annotated[list[str] | None, typer.Option(help="The baseline's settings, as in dvfs=2800.")] = None,
     noise: Annotated[list[str] | None, typer.Option(help="Relative noise to add, as in read_p99_us=0.05.")] = None,
+    outstanding: Annotated[
+        int | None,
+        typer.Option(min=1, max=10**6, help="CSV: requests that the load kept in flight at most; with --qps."),
+    ] = None,
+    qps: Annotated[float | None, typer.Option(min=1, help="CSV: the load, in requests per second.")] = None,
     trials: Annotated[int, typer.Option(min=1, max=10_000)] = 30,
     seeds: Annotated[int, typer.Option(min=1, max=1000)] = 10,
     plot: Annotated[Path | None, typer.Option(help="Draw how many seeds got there by which trial, as SVG.")] = None,
@@ -48,6 +53,8 @@ def replay(
 
     from mustherd import api
 
+    if (outstanding is None) != (qps is None):
+        raise typer.BadParameter("give both or none", param_hint="--outstanding, --qps")
     found = api.replay(
         source,
         search or ("gp", "random"),
@@ -58,6 +65,7 @@ def replay(
         where=_pairs("where", where, float),
         default=_pairs("default", default, int),
         noise=_pairs("noise", noise, float),
+        load=(outstanding, qps) if outstanding is not None and qps is not None else None,
         trials=trials,
         seeds=seeds,
         tell=lambda name: typer.echo(f"replaying {name}: {seeds} seeds of at most {trials} trials", err=True),

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from mustherd.definition import loads
 from mustherd.definition.knobs import kind_of_knob
 from mustherd.definition.limits import limit
 from mustherd.definition.units import QuantityError
@@ -50,6 +51,7 @@ def replay_searches(
     where: Mapping[str, float],
     default: Mapping[str, int],
     noise: Mapping[str, float],
+    load: tuple[int, float] | None,
     trials: int,
     seeds: int,
     tell: Callable[[str], object],
@@ -58,7 +60,8 @@ def replay_searches(
 
     `source` is an experiment's folder, or a CSV file, whose columns `knobs` and `metrics` name: a knob's as `COLUMN`,
     or `COLUMN:msr` for words of MSR 0x199; a metric's as `COLUMN` or `COLUMN/COLUMN`; `where` says which rows.
-    `noise` is relative, by metric. Raises ReplayError, StoreError.
+    `noise` is relative, by metric; `load` is how many requests it keeps in flight at most and how many it offers per
+    second, None: as a folder's definition says, or unknown. Raises ReplayError, StoreError.
     """
     try:
         source.stat()  # what isn't there is said first, whatever else is missing
@@ -66,6 +69,12 @@ def replay_searches(
         table = Table(_observations(source) if source.is_dir() else _rows(source, knobs, metrics, where))
         kinds = {name: kind_of_knob(name) for name in table.knobs}
         problem = table.problem(objective, kept, dict(default) or None, kinds)
+        load = load or (_load(source) if source.is_dir() else None)
+        if load is not None:
+            problem = problem.over(in_flight_us=load[0] / load[1] * 1e6)
+        measured = table.observations()[0].metrics
+        for metric in noise.keys() - measured.keys():
+            raise ValueError(f"noise of {metric}: it was not measured; there is {', '.join(sorted(measured))}")
         optimum = table.optimum(problem)
         runs: dict[str, list[Run]] = {}
         for method in searches:
@@ -92,6 +101,13 @@ def _observations(folder: Path) -> list[Observation]:
     with Store.open(folder, read_only=True) as store:
         trials = store.trials(TrialKind.SEARCH, TrialState.FINISHED)
     return [Observation(point=trial.settings, metrics=trial.metrics) for trial in trials]
+
+
+def _load(folder: Path) -> tuple[int, float] | None:
+    """Requests in flight at most and offered per second, where all trials of an experiment had the same."""
+    with Store.open(folder, read_only=True) as store:
+        workload = loads(store.experiment().definition, str(folder)).workload
+    return (workload.outstanding, workload.loads[0]) if len(workload.loads) == 1 else None
 
 
 def _rows(

@@ -60,6 +60,8 @@ class SearchSpace(msgspec.Struct, frozen=True, kw_only=True):
     in_flight_us: float | None = None
     """How long a request may be under way on average before the load's places in flight are all taken: their number
     over the load (Little's law). Longer, and load is left unsent. None where it isn't known."""
+    points: tuple[Settings, ...] = ()
+    """The points that there are, where they aren't every combination of the dimensions' values; none: every one."""
     context: str = ""
     """The dimension that isn't free but given, such as the load: the best point is sought for each of its values. The
     default has no value of it."""

@@ -1,7 +1,8 @@
 """Searches of other libraries behind our port, to be compared with in a replay (`mustherd.peers`).
 
 None of them is a dependency (`pip install 'mustherd[peers]'` installs them all). They run at their own defaults, which
-lets them propose a point again; a discrete knob is an integer dimension to them, by the value's place among the others.
+lets them propose a point again; a discrete knob is an integer dimension to them, by the value's place among the others,
+and where the space has a hole they get its nearest point instead.
 """
 
 import importlib.util
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mustherd.learn.base import Observation, Problem, Search, Settings
+from mustherd.learn.space import Space
 
 
 class _Peer:
@@ -21,6 +23,7 @@ class _Peer:
             d.name: tuple(sorted({*(d.values or range(d.low, d.high + 1, d.step)), *d.categories}))
             for d in problem.space.dimensions
         }
+        self.space = Space.of(problem.space)
 
     def state(self) -> dict[str, object]:
         return {"reason": ""}
@@ -57,7 +60,8 @@ class Optuna(_Peer):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._trial = self._study.ask()
-            return {k: v[self._trial.suggest_int(k, 0, len(v) - 1)] for k, v in self.values.items()}
+            chosen = {k: float(v[self._trial.suggest_int(k, 0, len(v) - 1)]) for k, v in self.values.items()}
+        return self.space.nearest(chosen)
 
     def tell(self, observations: Sequence[Observation]) -> None:
         for observation in observations:
@@ -108,7 +112,9 @@ class Penalty(_Peer):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it warns of proposing a point again
             self._at = self._optimizer.ask()
-        return {k: v[int(i)] for (k, v), i in zip(self.values.items(), self._at, strict=True)}
+        return self.space.nearest(
+            {k: float(v[int(i)]) for (k, v), i in zip(self.values.items(), self._at, strict=True)}
+        )
 
     def tell(self, observations: Sequence[Observation]) -> None:
         for observation in observations:

@@ -54,7 +54,7 @@ class GaussianProcessSearch:
         Raises:
             ValueError: a bad space or prior.
         """
-        space = Space(problem.space.dimensions, knees(problem))
+        space = Space.of(problem.space, knees(problem))
         self._history = History(problem, space)
         self._seed = seed
         self._initial = INITIAL if initial is None else initial

@@ -18,7 +18,7 @@ class History:
 
     def __init__(self, problem: Problem, space: Space | None = None) -> None:
         self.problem = problem
-        self.space = Space(problem.space.dimensions) if space is None else space
+        self.space = Space.of(problem.space) if space is None else space
         self.observations: list[Observation] = []
         self.told: dict[int, list[Observation]] = {}
         self.used: set[int] = set()

@@ -34,7 +34,7 @@ def check(name: str, problem: Problem, options: Mapping[str, object], *, peers: 
     """What `make` would refuse, before anything heavy is imported: OptionError, ValueError, PluginError as there."""
     found = find(name, peers=peers)
     kind = kind_of(found)
-    space = Space(problem.space.dimensions)
+    space = Space.of(problem.space)
     if problem.space.default is not None and not problem.space.context:
         space.index(problem.space.default)
     with _named(found):
@@ -92,7 +92,7 @@ class GuardedSearch:
     def __init__(self, found: Plugin, kind: SearchKind, problem: Problem, seed: int, options: Any) -> None:
         """SearchError when it can't be made; ValueError as its own."""
         self._title = found.title
-        self._space = Space(problem.space.dimensions)
+        self._space = Space.of(problem.space)
         with self._guarded("be made"):
             self._search = kind(problem, seed=seed, options=options)
 

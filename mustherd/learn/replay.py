@@ -5,6 +5,7 @@ seconds here, and the true optimum is known. `noise` adds what another day's mea
 """
 
 import csv
+import math
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,7 +36,8 @@ class Table:
             if tuple(name for name, _ in key) != self.knobs:
                 raise ValueError(f"the point {dict(key)} isn't over {', '.join(self.knobs)}")
         self._rows = {
-            key: {m: sum(r[m] for r in rows) / len(rows) for m in rows[0]} for key, rows in sorted(groups.items())
+            key: {m: sum(r[m] for r in rows) / len(rows) for m in rows[0] if all(m in r for r in rows)}
+            for key, rows in sorted(groups.items())
         }
 
     def __len__(self) -> int:
@@ -57,7 +59,7 @@ class Table:
             noise: metric to the standard deviation of its relative noise; a metric that isn't named has none.
             draw: where the noise comes from.
         """
-        metrics = dict(self._rows[tuple(sorted(point.items()))])
+        metrics = dict(self._rows[_key(point)])
         for metric, share in noise.items():
             metrics[metric] *= max(0.1, 1 + share * draw.gauss(0, 1))
         return Observation(point=point, metrics=metrics)
@@ -69,17 +71,22 @@ class Table:
         default: Settings | None = None,
         kinds: Mapping[str, KnobKind] | None = None,
     ) -> Problem:
-        """The search problem over the table's own values, knobs in alphabetical order.
+        """The search problem over the table's own points, knobs in alphabetical order.
 
-        `kinds` says what some knobs are; nothing is known of the others.
-        ValueError where the table has holes: a search could ask for what was never measured.
+        `kinds` says what some knobs are; nothing is known of the others. Where the table has holes, the points that it
+        has are the space. ValueError for a metric that a row doesn't have, and for a default that is no row.
         """
-        size, known = 1, kinds or {}
-        for knob in self.knobs:
-            size *= len(self.values(knob))
-        if size != len(self):
-            raise ValueError(f"{len(self)} of the {size} combinations of the knobs' values were measured")
+        for metric in dict.fromkeys((objective, *(c.metric for c in constraints))):
+            if without := [dict(key) for key, metrics in self._rows.items() if metric not in metrics]:
+                have = ", ".join(sorted({m for metrics in self._rows.values() for m in metrics})) or "no metric"
+                where = "was not measured" if len(without) == len(self) else f"was not measured at {without[0]}"
+                raise ValueError(f"{metric} {where}; there is {have}")
+        known = kinds or {}
+        whole = math.prod(len(self.values(knob)) for knob in self.knobs) == len(self)
+        if default is not None and _key(default) not in self._rows:
+            raise ValueError(f"the default {default} was not measured: it is none of the {len(self)} settings")
         space = SearchSpace(
+            points=() if whole else tuple(dict(key) for key in self._rows),
             dimensions=tuple(
                 Dimension.of(knob, known.get(knob) or KnobKind(name=knob, unit=""), values, values=values)
                 for knob, values in ((knob, self.values(knob)) for knob in self.knobs)
@@ -98,6 +105,10 @@ class Table:
         return min(met, key=problem.cost)
 
 
+def _key(point: Settings) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted(point.items()))
+
+
 def read_csv(
     path: Path,
     *,
@@ -112,6 +123,8 @@ def read_csv(
         knobs: knob to column, or to a column and how its text becomes the knob's canonical value.
         metrics: metric to column, or to `column/column` for a quotient.
         where: column to the number it must hold; other rows are left out.
+
+    A row in which a metric's cell is empty was not measured: it is left out.
 
     Raises:
         ValueError: a column is missing or a cell is no number; the message has the file and the line.
@@ -129,12 +142,15 @@ def read_csv(
                 values = {}
                 for metric, expression in metrics.items():
                     numerator, _, denominator = expression.partition("/")
+                    if not all((row[name] or "").strip() for name in filter(None, (numerator, denominator))):
+                        break
                     values[metric] = float(row[numerator]) / (float(row[denominator]) if denominator else 1.0)
             except KeyError as error:
                 raise ValueError(f"{path}: there is no column {error}; columns are {', '.join(row)}") from None
             except (TypeError, ValueError, ZeroDivisionError) as error:
                 raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
-            found.append(Observation(point=point, metrics=values))
+            if len(values) == len(metrics):
+                found.append(Observation(point=point, metrics=values))
     return found
 
 

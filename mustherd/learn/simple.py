@@ -107,5 +107,5 @@ def _given(problem: Problem, options: OneShotSearch.Options) -> list[int]:
     points = [given] if isinstance(given, Mapping) else list(given or ())
     if not points:
         raise ValueError("needs settings: a value for each dimension")
-    space = Space(problem.space.dimensions)
+    space = Space.of(problem.space)
     return [space.index(point) for point in points]

@@ -4,7 +4,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 
-from mustherd.learn.base import Dimension, Settings
+from mustherd.learn.base import Dimension, SearchSpace, Settings
 
 ASIDE = 0.3
 """How far a category lies beside the nearest ordered value, in the unit of a whole range: nearer than the range's ends
@@ -86,10 +86,24 @@ class Axis:
 
 
 class Space:
-    """Every combination of the dimensions' values; point `i` of `size`, the last dimension varying fastest."""
+    """Every combination of the dimensions' values, or those given; point `i` of `size`, the last dimension varying
+    fastest."""
 
-    def __init__(self, dimensions: Sequence[Dimension], knees: Mapping[str, float] | None = None) -> None:
-        """A space; `knees` by dimension as in Axis. ValueError: no dimensions, a name used twice, no values."""
+    @classmethod
+    def of(cls, space: SearchSpace, knees: Mapping[str, float] | None = None) -> "Space":
+        """The points of a problem's space; `knees` and errors as below."""
+        return cls(space.dimensions, knees, space.points)
+
+    def __init__(
+        self,
+        dimensions: Sequence[Dimension],
+        knees: Mapping[str, float] | None = None,
+        points: Sequence[Settings] = (),
+    ) -> None:
+        """A space; `knees` by dimension as in Axis, `points` as in SearchSpace.
+
+        ValueError: no dimensions, a name used twice, no values, a point beyond them.
+        """
         if not dimensions:
             raise ValueError("a space needs at least one dimension")
         self.axes = tuple(Axis(d, (knees or {}).get(d.name, 0.0)) for d in dimensions)
@@ -98,9 +112,23 @@ class Space:
             raise ValueError(f"a dimension's name is used twice: {', '.join(names)}")
         self.size = math.prod(len(a.values) for a in self.axes)
         self.width = sum(a.width for a in self.axes)
+        self._cells: tuple[int, ...] = tuple(sorted({self._cell(point) for point in points}))
+        """The combinations that there are, by their numbers among all; none: all."""
+        self._numbers = {cell: number for number, cell in enumerate(self._cells)}
+        if self._cells:
+            self.size = len(self._cells)
 
     def index(self, point: Settings) -> int:
         """The point's number; ValueError says what places it outside the space."""
+        cell = self._cell(point)
+        if not self._cells:
+            return cell
+        if cell not in self._numbers:
+            raise ValueError(f"{point} is not one of the {self.size} points of the space")
+        return self._numbers[cell]
+
+    def _cell(self, point: Settings) -> int:
+        """The number of a combination among all."""
         unknown = sorted(set(point) - {a.name for a in self.axes})
         if unknown:
             raise ValueError(f"{', '.join(unknown)} is no dimension of the space")
@@ -115,6 +143,7 @@ class Space:
         """The point with that number; IndexError beyond the space."""
         if not 0 <= index < self.size:
             raise IndexError(index)
+        index = self._cells[index] if self._cells else index
         values = []
         for axis in reversed(self.axes):
             index, place = divmod(index, len(axis.values))
@@ -130,9 +159,13 @@ class Space:
 
     def nearest(self, point: dict[str, float]) -> Settings:
         """The point of the space nearest to values that need not lie in it; categories are taken only if named."""
-        return {
+        near = {
             a.name: int(point[a.name]) if point[a.name] in a.categories else a.nearest(point[a.name]) for a in self.axes
         }
+        if not self._cells or self._cell(near) in self._numbers:
+            return near
+        here = self.encode(near)
+        return min(self, key=lambda there: math.dist(here, self.encode(there)))
 
     def steps(self, point: Settings, reach: int = 1) -> list[Settings]:
         """The points that differ in one dimension, by `reach` places or by being a category."""
@@ -141,4 +174,4 @@ class Space:
             here = axis.position(point[axis.name])
             near = {axis.values[i] for i in (here - reach, here + reach) if 0 <= i < len(axis.values)}
             found += [{**point, axis.name: v} for v in sorted({*near, *axis.categories} - {point[axis.name]})]
-        return found
+        return [there for there in found if self._cell(there) in self._numbers] if self._cells else found

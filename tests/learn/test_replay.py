@@ -45,18 +45,52 @@ def test_a_mark_that_a_spreadsheet_writes_is_no_part_of_the_first_column(tmp_pat
     assert len(read_csv(file, knobs={"itr-delay": "delay"}, metrics={"power_watts": "joules"}, where={"day": 0})) == 2
 
 
-def test_repeats_are_averaged_and_holes_refused() -> None:
+def test_repeats_are_averaged_and_what_can_t_be_answered_is_told() -> None:
     one = Observation(point={"a": 1, "b": 1}, metrics={"x": 1.0})
     other = Observation(point={"a": 1, "b": 1}, metrics={"x": 3.0})
     averaged = Table([one, other])
     assert averaged.observations()[0].metrics == {"x": 2.0}
-    holed = Table([one, Observation(point={"a": 2, "b": 2}, metrics={"x": 1.0})])
-    with pytest.raises(ValueError, match="2 of the 4 combinations"):
-        holed.problem("x", ())
+    holed = Table([one, Observation(point={"a": 2, "b": 2}, metrics={"x": 1.0, "y": 2.0})])
+    with pytest.raises(ValueError, match=r"z was not measured; there is x, y"):
+        holed.problem("z", ())
+    with pytest.raises(ValueError, match=r"y was not measured at \{'a': 1, 'b': 1\}; there is x, y"):
+        holed.problem("x", (Constraint("y", 3.0),))
+    with pytest.raises(ValueError, match=r"the default \{'a': 1, 'b': 2\} was not measured: it is none of the 2"):
+        holed.problem("x", (), default={"a": 1, "b": 2})
     with pytest.raises(ValueError, match="at least one"):
         Table([])
     with pytest.raises(ValueError, match="isn't over a, b"):
         Table([one, Observation(point={"a": 1}, metrics={"x": 1.0})])
+
+
+HOLES = [("gp", False), ("random", False), ("grid", False), ("penalty", True)]
+
+
+@pytest.mark.parametrize(("name", "is_peer"), HOLES)
+def test_of_a_grid_with_holes_the_rows_that_there_are_are_the_space(name: str, is_peer: bool) -> None:
+    whole = toy().observations()
+    rows = [o for o in whole if (o.point["itr-delay"], o.point["dvfs"]) not in {(50, 1200), (200, 1800), (1, 1500)}]
+    recorded = Table(rows)
+    searched = recorded.problem("energy_joules", (Constraint("read_p99_us", 300.0),))
+    runs = replay(
+        lambda seed: make(name, searched, seed=seed, options={"stop": False} if name == "gp" else None, peers=is_peer),
+        recorded, searched, seeds=(1, 2), trials=len(rows) + 5,
+    )  # fmt: skip
+    for run in runs:
+        assert all(Observation(point=p, metrics={}).point in [o.point for o in rows] for p in run.points)
+        if not is_peer:
+            assert len({tuple(p.items()) for p in run.points}) == run.trials == len(rows), "each row once, then no more"
+            assert run.trials_to["1 %"] is not None
+
+
+def test_a_row_whose_measurement_is_missing_is_a_hole(tmp_path: Path) -> None:
+    file = tmp_path / "grid.csv"
+    file.write_text(CSV + "0,100,, 0x1a00,50,\n0,,7,0x1a00,100,9\n")
+    found = read_csv(
+        file, knobs={"itr-delay": "delay"},
+        metrics={"energy_joules": "joules", "achieved_ratio": "done/qps"}, where={"day": 0},
+    )  # fmt: skip
+    assert [o.point["itr-delay"] for o in found] == [2, 2]
 
 
 def test_a_grid_reaches_the_optimum_at_its_place() -> None:
