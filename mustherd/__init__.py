@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mustherd.api import ExperimentFailedError as ExperimentFailedError
+    from mustherd.api import again as again
     from mustherd.api import aresume as aresume
     from mustherd.api import arun as arun
     from mustherd.api import check as check
@@ -49,7 +50,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "mustherd.api": "run resume arun aresume plan check open watch stop list_experiments replay ExperimentFailedError",
+    "mustherd.api": "run resume again arun aresume plan check open watch stop list_experiments replay"
+    " ExperimentFailedError",
     "mustherd.client": "HerdClient",
     "mustherd.definition": "Experiment Plan DefinitionError",
     "mustherd.errors": "UserError",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from mustherd.definition import Experiment
     from mustherd.definition.settings_table import Row
+    from mustherd.experiment.again import Record
     from mustherd.experiment.results import Pick
     from mustherd.experiment.verdict import Verdict
     from mustherd.report.view import View
@@ -117,6 +118,11 @@ class Result:
             repeats=side.n,
             text=wording.settings(side.knobs, view.knobs),
         )
+
+    @property
+    def again(self) -> "Record":
+        """What other days showed of what was announced (`mustherd.again`), and the margin that suits the herd."""
+        return self.view().again
 
     @property
     def trials(self) -> "pd.DataFrame":

@@ -76,6 +76,25 @@ def resume(
 
 
 @app.command()
+def again(
+    folder: Folder,
+    listen: Listen = "127.0.0.1",
+    keys: Keys = None,
+    musters: Musters = None,
+    report: WithReport = True,
+    json: Json = False,
+) -> None:
+    """Measure on another day what an experiment announced, against the default, and keep the record in its folder."""
+    from mustherd import api
+
+    _conduct(
+        lambda watch: api.again(folder, listen=listen, keys=keys, musters=musters, watch=watch, report=report),
+        json,
+        first=folder,
+    )
+
+
+@app.command()
 def plan(
     definition: Definition = None,
     musters: Musters = None,
@@ -136,7 +155,13 @@ def show(folder: NewestFolder = None, json: Json = False) -> None:
         print_json(show_form(view))
         return
     terminal = console()
-    emit(terminal, trials_table(view, terminal), *_front(view, terminal), verdict_panel(view, terminal))
+    emit(
+        terminal,
+        trials_table(view, terminal),
+        *_front(view, terminal),
+        verdict_panel(view, terminal),
+        *_days(view, terminal),
+    )
 
 
 @app.command()
@@ -277,8 +302,26 @@ def _front(view: "View", terminal: "Console") -> list[Any]:
     return [front_table(view, terminal)] if view.goal.second else []
 
 
-def _conduct(run: "Callable[[Watch], Result]", json: bool) -> None:
-    """Show an experiment while it runs, then what came of it; ends the command with its exit code."""
+def _days(view: "View", terminal: "Console") -> list[Any]:
+    """The table of other days, where there are any."""
+    from mustherd.report.table import days_table
+
+    return [days_table(view, terminal)] if view.again.days else []
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """The record of an experiment's days, as JSON types."""
+    from mustherd import api
+    from mustherd.report.json import record_form
+
+    return {"again": record_form(api.open(folder).again)}
+
+
+def _conduct(run: "Callable[[Watch], Result]", json: bool, first: Path | None = None) -> None:
+    """Show an experiment while it runs, then what came of it; ends the command with its exit code.
+
+    `first`: the experiment of which this one is another day.
+    """
     from mustherd import api
     from mustherd.report.html import REPORT
     from mustherd.report.live import follow
@@ -314,12 +357,14 @@ def _conduct(run: "Callable[[Watch], Result]", json: bool) -> None:
         terminal.print(f"logs: {result.folder}/*.log; {go_on}", markup=False)
     elif view.status == "done":
         emit(terminal, *_front(view, terminal), verdict_panel(view, terminal))
+        if first is not None:
+            emit(terminal, *_days(api.open(first).view(), terminal))
     else:
         terminal.print(f"{view.status}; {go_on}")
     terminal.print(f"folder: {result.folder}", markup=False, soft_wrap=True)
     if (written := result.folder / REPORT).exists():
         terminal.print(f"report: {written}", markup=False, soft_wrap=True)
     if json:
-        print_json(result.summary())
+        print_json(result.summary() if first is None else {**result.summary(), **_record(first)})
     code = failed.exit_code if failed is not None else result.exit_code
     raise typer.Exit(0 if code is None else code)

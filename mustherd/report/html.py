@@ -17,7 +17,7 @@ from mustherd.learn.base import Observation
 from mustherd.metrics import Direction
 from mustherd.report import labels
 from mustherd.report.labels import clean
-from mustherd.report.table import log_cells, number_of, result_of, side_value
+from mustherd.report.table import day_rows, drifting, log_cells, number_of, result_of, side_value
 from mustherd.report.view import View
 from mustherd.rowlog.accounting import RowAccounting
 from mustherd.store.errors import StoreError
@@ -136,6 +136,9 @@ def _content(view: View) -> dict[str, Any]:
         "front": [_on_front(one, view) for one in view.front()],
         "front_columns": _front_columns(view),
         "front_plot": Markup(front_plot(view)) if view.front() else None,  # noqa: S704
+        "days": day_rows(view),
+        "days_text": view.again.text(),
+        "days_columns": drifting(view),
         "search_ended": verdict.search_ended,
         "counts": {state: n for state, n in view.counts.items() if n},
         "method": list(_method(view)),

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from mustherd.experiment import wording
+from mustherd.experiment.again import Record
 from mustherd.experiment.results import guards, picks, volumes
 from mustherd.goal import Constraint
 from mustherd.report.view import View
@@ -39,6 +40,11 @@ def trial_form(trial: Trial, view: View) -> dict[str, Any]:
     form["feasible"] = view.feasible(trial) if trial.state is TrialState.FINISHED else None
     form["log_rows"] = _plain(view.account(trial))
     return form
+
+
+def record_form(record: Record) -> dict[str, Any]:
+    """What other days showed of what was announced; `margin` is the share of a limit to keep free on this herd."""
+    return {"held": record.held, "margin": record.margin, "text": record.text(), "days": _plain(record.days)}
 
 
 def summary(view: View) -> dict[str, Any]:
@@ -82,6 +88,7 @@ def show_form(view: View) -> dict[str, Any]:
         "status_detail": view.detail,
         "phase": view.experiment.phase,
         "decided": view.stored is not None,
+        "again": record_form(view.again),
         "objective": view.goal.objective,
         "progress": _plain(view.progress()),
         "best_so_far": None if best is None else best.number,

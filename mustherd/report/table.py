@@ -335,6 +335,40 @@ def front_table(view: View, console: Console) -> Table:
     return table
 
 
+def days_table(view: View, console: Console) -> RenderableType:
+    """What other days showed of what was announced, a row each."""
+    table = new_table(console)
+    better = view.goal.objectives[0].direction.improvement
+    for name in ("day", "verdict", better, *(f"{label} against then" for label in drifting(view)), "folder"):
+        table.add_column(name, justify="left" if name in ("day", "verdict", "folder") else "right")
+    for when, word, *rest in day_rows(view):
+        table.add_row(when, Text(word, _verdict_style(word)), *map(Text, rest))
+    return Group(Text(f"other days: {view.again.text()}"), table)
+
+
+def drifting(view: View) -> list[str]:
+    """The labels of the limited metrics that other days measured."""
+    return [metrics.of(metric).label for metric in _drifting(view)]
+
+
+def _drifting(view: View) -> list[str]:
+    return list(dict.fromkeys(metric for day in view.again.days for metric in day.drift))
+
+
+def day_rows(view: View) -> list[list[str]]:
+    """Other days: when, verdict, saving, each limited metric against the announced one, folder."""
+    return [
+        [
+            labels.clock(day.began_at, seconds=False),
+            day.verdict,
+            "" if day.saving_percent is None else labels.percent(day.saving_percent),
+            *(f"{100 * (day.drift[m] - 1):+.1f} %" if m in day.drift else "" for m in _drifting(view)),
+            clean(day.folder),
+        ]
+        for day in view.again.days
+    ]
+
+
 def picks_table(form: Mapping[str, Any], view: View, console: Console) -> Table:
     """What was picked within other limits (the form of mustherd.report.json), a row for each load."""
     objective = str(form["objective"])

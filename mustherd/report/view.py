@@ -5,6 +5,7 @@ from typing import Any, Self
 
 import msgspec
 
+from mustherd.experiment.again import Record, record_of
 from mustherd.experiment.events import Pace, pace
 from mustherd.experiment.repeats import Key, default_settings, key_of
 from mustherd.experiment.results import announced, front_of
@@ -45,6 +46,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """Where each attempt's log rows went, by its label; empty where nothing is logged."""
     unreadable: tuple[str, ...] = ()
     """What of the folder can't be read and is left out here, a line each."""
+    again: Record = Record()
+    """What other days showed of what was announced."""
 
     @classmethod
     def of(cls, store: Store) -> Self:
@@ -73,6 +76,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
             wall_seconds=store.wall_seconds(),
             logged=_logged(store, left_out),
             unreadable=tuple(left_out),
+            again=record_of(store.folder, stored, row.goal),
         )
 
     def verdict(self) -> Verdict:
