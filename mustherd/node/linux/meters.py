@@ -179,9 +179,9 @@ def find(tree: Tree, registers: Msr, means: str) -> tuple[EnergyMeter | None, st
 
 def named_units(tree: Tree, registers: Msr) -> dict[int, float]:
     """Package to the J per count that its CPUs' unit register names; a package that can't be asked isn't there."""
-    vendor = dvfs.cpuinfo(tree).get("vendor_id", "")
+    vendor = nominal.cpuinfo(tree).get("vendor_id", "")
     register = m.AMD_RAPL_POWER_UNIT if vendor in ("AuthenticAMD", "HygonGenuine") else m.RAPL_POWER_UNIT
-    if register == m.RAPL_POWER_UNIT and dvfs.no_ratios(tree):
+    if register == m.RAPL_POWER_UNIT and nominal.no_ratios(tree):
         # Older and smaller CPUs give the field another meaning.
         return {}
     found = {}

@@ -7,8 +7,8 @@ import msgspec
 
 from mustherd.node.energy import EnergyMeter, MeterError, Tally
 from mustherd.node.envelope import Processor, processor
-from mustherd.node.linux import dvfs, topology
 from mustherd.node.linux import msr as m
+from mustherd.node.linux import nominal, topology
 from mustherd.node.linux.msr import Msr
 from mustherd.node.linux.powercap import package_zones
 from mustherd.node.linux.tree import Tree, TreeError
@@ -78,7 +78,7 @@ def _maker(tree: Tree, registers: Msr | None) -> tuple[tuple[float, float] | Non
         packages = topology.read(tree).packages
     except TreeError:
         return None, ""
-    known = processor(dvfs.cpuinfo(tree).get("model name", ""))
+    known = processor(nominal.cpuinfo(tree).get("model name", ""))
     if known is not None:
         return known.band(len(packages)), f"{known.tdp_watts:g} W a package, by the CPU's model"
     for watts, source in ((_told_tdp(tree), "powercap"), (_register_tdp(tree, packages, registers), "MSR 0x614")):
@@ -95,7 +95,7 @@ def _told_tdp(tree: Tree) -> float:
 
 def _register_tdp(tree: Tree, packages: Mapping[int, Sequence[int]], registers: Msr | None) -> float:
     """W of a package, by register 0x614 in the unit of 0x606; 0 where that can't be had."""
-    if registers is None or dvfs.no_ratios(tree):
+    if registers is None or nominal.no_ratios(tree):
         return 0.0
     found = []
     try:
