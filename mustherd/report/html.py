@@ -29,6 +29,9 @@ REPORT = "report.html"
 MOST_EVENTS = 200
 """Lines of the journal in a report: the last ones."""
 
+ROWS_TOGETHER = 250
+"""Rows of the table of trials that are folded together where there are more."""
+
 SIGNS = {"best": "★", "keeps": "✓", "breaks": "✗", "running": "▶"}
 
 
@@ -130,7 +133,7 @@ def _content(view: View) -> dict[str, Any]:
         "surface_plot": Markup(plot) if (plot := surface(view)) else None,  # noqa: S704
         "knobs": [(key, _unit(key, view)) for key in view.knob_keys()],
         "columns": [Column(name, metrics.of(name).label, metrics.of(name).shown_unit) for name in names],
-        "rows": [_row(trial, view) for trial in view.trials if trial.state is not TrialState.QUEUED],
+        "parts": list(_parts(view)),
         "logged": bool(view.logged),
         "loads": [_at_load(row, view) for row in verdict.loads],
         "front": [_on_front(one, view) for one in view.front()],
@@ -211,16 +214,33 @@ def _with_interval(side: Side | None, name: str) -> str:
     return f"{text} {metrics.of(name).shown_unit}".rstrip()
 
 
-def _row(trial: Trial, view: View) -> KnobRow:
+class Part(msgspec.Struct, frozen=True):
+    """Rows that are shown together; all but the last are folded where there are many."""
+
+    title: str
+    rows: list[KnobRow]
+
+
+def _parts(view: View) -> Iterator[Part]:
+    begun = [trial for trial in view.trials if trial.state is not TrialState.QUEUED]
+    places = {
+        name: labels.decimals(name, [t.metrics[name] for t in begun if name in t.metrics]) for name in view.metrics()
+    }
+    for first in range(0, len(begun), ROWS_TOGETHER):
+        some = begun[first : first + ROWS_TOGETHER]
+        yield Part(f"{number_of(some[0])} to {number_of(some[-1])}", [_row(trial, view, places) for trial in some])
+
+
+def _row(trial: Trial, view: View, places: Mapping[str, int]) -> KnobRow:
     finished = trial.state is TrialState.FINISHED
     broken = {c.metric for c in view.broken(trial)} if finished else set()
     names = view.metrics()
-    rows = [t for t in view.trials if t.state is not TrialState.QUEUED]
-    places = {m: labels.decimals(m, [t.metrics[m] for t in rows if m in t.metrics]) for m in names}
     best = view.winner()
     css = "best" if trial is best else "" if finished else "void"
     if finished and view.of_default(trial):
         css = "default"
+    elif finished and not css:
+        css = "breaks" if broken else "keeps"
     return KnobRow(
         number=number_of(trial),
         kind=trial.kind.value,

@@ -3,7 +3,7 @@
 import itertools
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -85,6 +85,10 @@ def describe(trial: Trial, view: View) -> str:
     )
 
 
+MOST_HINTS = 400
+"""Marks of a picture that have a hint each; where there are more, those of a kind are one path and have none."""
+
+
 class Marks:
     """Puts trials on axes, remembers what was used for the legend and what to say of each mark."""
 
@@ -93,13 +97,29 @@ class Marks:
         self.hints: dict[str, str] = {}
         self._used: dict[str, Any] = {}
 
+    def put_all(self, axes: Any, trials: Iterable[Trial], place: Callable[[Trial], tuple[float, float]]) -> None:
+        """A mark for each trial, where `place` says."""
+        placed = [(trial, place(trial), look_of(trial, self.view)) for trial in trials]
+        if len(placed) <= MOST_HINTS:
+            for trial, at, look in placed:
+                self.put(axes, trial, at, look)
+            return
+        for look in LOOKS:
+            if points := [at for _, at, its in placed if its == look]:
+                self._draw(axes, [x for x, _ in points], [y for _, y in points], look, None)
+
     def put(self, axes: Any, trial: Trial, at: tuple[float, float], look: str) -> None:
-        """One mark."""
-        style = LOOKS[look]
+        """One mark, with its hint."""
         gid = f"t{len(self.hints)}"
+        self._draw(axes, [at[0]], [at[1]], look, gid)
+        self.hints[gid] = describe(trial, self.view)
+
+    def _draw(self, axes: Any, xs: Sequence[float], ys: Sequence[float], look: str, gid: str | None) -> None:
+        style = LOOKS[look]
         open_mark = style.marker == "x" or not style.filled
         [line] = axes.plot(
-            *at,
+            xs,
+            ys,
             marker=style.marker,
             linestyle="none",
             markersize=style.size,
@@ -109,7 +129,6 @@ class Marks:
             gid=gid,
             zorder=5 if look == "best" else 3,
         )
-        self.hints[gid] = describe(trial, self.view)
         self._used.setdefault(look, line)
 
     def legend(self, figure: Any, extra: Sequence[tuple[Any, str]] = ()) -> None:
@@ -162,11 +181,9 @@ def over_time(view: View) -> str:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2.2, 1))
         marks = Marks(view)
         lines = _levels(view, upper, trials, improvements)
-        for trial in trials:
-            look = look_of(trial, view)
-            marks.put(upper, trial, (trial.number, shown(objective, trial.metrics[objective])), look)
-            if other in trial.metrics:
-                marks.put(lower, trial, (trial.number, shown(other, trial.metrics[other])), look)
+        marks.put_all(upper, trials, lambda trial: (trial.number, shown(objective, trial.metrics[objective])))
+        both = [trial for trial in trials if other in trial.metrics]
+        marks.put_all(lower, both, lambda trial: (trial.number, shown(other, trial.metrics[other])))
         best = view.winner()
         if best is not None:
             marks.put(upper, best, (best.number, shown(objective, best.metrics[objective])), "best")
@@ -259,8 +276,7 @@ def trade_off(view: View) -> str:
     def paint(figure: Any) -> Mapping[str, str]:
         axes = figure.subplots()
         marks = Marks(view)
-        for trial in trials:
-            marks.put(axes, trial, _place(trial, other, objective), look_of(trial, view))
+        marks.put_all(axes, trials, lambda trial: _place(trial, other, objective))
         best = view.winner()
         if best is not None and other in best.metrics:
             marks.put(axes, best, _place(best, other, objective), "best")

@@ -2,13 +2,14 @@
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from mustherd import metrics
 from mustherd.experiment import wording
 from mustherd.experiment.repeats import key_of
 from mustherd.report.labels import clean
-from mustherd.report.plots import Marks, describe, drawable, legend, limit_of, look_of, scale, shown
+from mustherd.report.plots import MOST_HINTS, Marks, describe, drawable, legend, limit_of, scale, shown
 from mustherd.report.svg import BEST, BREAKS, FAINT, MUTED, PAPER, draw
 from mustherd.report.view import View
 from mustherd.trial import Trial
@@ -227,16 +228,26 @@ def _marks(view: View, keys: tuple[str, str], trials: Sequence[Trial]) -> str:
         norm, colour_of = _colours(levels)
         hints: dict[str, str] = {}
         used: dict[str, Any] = {}
-        for index, (trial, level) in enumerate(zip(trials, levels, strict=True)):
-            keeps = view.feasible(trial)
-            gid = f"m{index}"
-            hints[gid] = describe(trial, view)
-            [mark] = axes.plot(
-                trial.settings[keys[0]], trial.settings[keys[1]], marker="o" if keeps else "X", markersize=10,
-                markerfacecolor=to_hex(colour_of(norm(level))), markeredgecolor=MUTED if keeps else BREAKS,
-                markeredgewidth=0.8, linestyle="none", gid=gid, zorder=3,
-            )  # fmt: skip
-            used.setdefault("keeps the limits" if keeps else "breaks a limit", mark)
+        for keeps, marker, edge in ((True, "o", MUTED), (False, "X", BREAKS)):
+            some = [(t, level) for t, level in zip(trials, levels, strict=True) if view.feasible(t) is keeps]
+            label = "keeps the limits" if keeps else "breaks a limit"
+            places = [tuple(trial.settings[key] for key in keys) for trial, _ in some]
+            if len(trials) > MOST_HINTS:
+                # One collection has a colour of its own for each mark, in a fraction of the time and the bytes.
+                if some:
+                    used[label] = axes.scatter(
+                        *zip(*places, strict=True), c=[level for _, level in some], norm=norm, cmap=colour_of,
+                        marker=marker, s=100, edgecolors=edge, linewidths=0.8, zorder=3,
+                    )  # fmt: skip
+                continue
+            for (trial, level), at in zip(some, places, strict=True):
+                gid = f"m{len(hints)}"
+                hints[gid] = describe(trial, view)
+                [mark] = axes.plot(
+                    *at, marker=marker, markersize=10, markerfacecolor=to_hex(colour_of(norm(level))),
+                    markeredgecolor=edge, markeredgewidth=0.8, linestyle="none", gid=gid, zorder=3,
+                )  # fmt: skip
+                used.setdefault(label, mark)
         if best is not None and all(key in best.settings for key in keys):
             [used["best"]] = axes.plot(
                 best.settings[keys[0]], best.settings[keys[1]], marker="o", markersize=16, markerfacecolor="none",
@@ -256,6 +267,10 @@ def _marks(view: View, keys: tuple[str, str], trials: Sequence[Trial]) -> str:
     return draw("surface", _title(view, keys), description, 4.6, paint)
 
 
+def _at(trial: Trial, *, key: str, metric: str) -> tuple[float, float]:
+    return trial.settings[key], shown(metric, trial.metrics[metric])
+
+
 def _curve(view: View, key: str, trials: Sequence[Trial]) -> str:
     objective = view.goal.objective
     other, constraint = limit_of(view)
@@ -264,13 +279,12 @@ def _curve(view: View, key: str, trials: Sequence[Trial]) -> str:
         panels = figure.subplots(1, 2)
         marks = Marks(view)
         for axes, metric in zip(panels, (objective, other), strict=True):
-            have = drawable(view, metric)
-            have = [t for t in trials if t in have]
+            measured = {trial.number for trial in drawable(view, metric)}
+            have = [t for t in trials if t.number in measured]
             groups: dict[int, list[Trial]] = {}
             for trial in have:
                 groups.setdefault(trial.settings[key], []).append(trial)
-                at = trial.settings[key], shown(metric, trial.metrics[metric])
-                marks.put(axes, trial, at, look_of(trial, view))
+            marks.put_all(axes, have, partial(_at, key=key, metric=metric))
             line = [(value, shown(metric, _mean(groups[value], metric))) for value in sorted(groups)]
             axes.plot([x for x, _ in line], [y for _, y in line], color=FAINT, linewidth=1.4, zorder=1)
             axes.set_xlabel(_axis(key, view))

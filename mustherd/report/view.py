@@ -1,6 +1,7 @@
 """An experiment as it stands, read once, for everything that shows it."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Self
 
 import msgspec
@@ -23,7 +24,7 @@ from mustherd.terms import KnobInfo
 from mustherd.trial import Trial, TrialKind, TrialState, label_of
 
 
-class View(msgspec.Struct, frozen=True, kw_only=True):
+class View(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """An experiment at one moment: plain values, no connection behind them."""
 
     experiment: ExperimentRecord
@@ -93,6 +94,10 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     def knob_keys(self) -> list[str]:
         """The knobs that trials set, in the definition's order, then others as they appeared."""
+        return self._knob_keys
+
+    @cached_property
+    def _knob_keys(self) -> list[str]:
         keys = dict.fromkeys(self.experiment.resolved.get("knobs") or {})
         keys.update(dict.fromkeys(key for trial in self.trials for key in trial.settings))
         return list(keys)
@@ -107,6 +112,10 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     def metrics(self) -> list[str]:
         """The metrics worth a column: the objective, what is limited, and energy, p99 and load where measured."""
+        return self._metrics
+
+    @cached_property
+    def _metrics(self) -> list[str]:
         limited = [constraint.metric for constraint in self.goal.constraints]
         measured = {name for trial in self.trials for name in trial.metrics} or {ENERGY, READ_P99}
         usual = [name for name in USUAL if name in measured]
@@ -131,8 +140,11 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     def of_default(self, trial: Trial) -> bool:
         """Whether a trial measures the default."""
-        default = default_settings(self.trials)
-        return trial.kind is TrialKind.BASELINE or (trial.kind is TrialKind.CONFIRM and trial.settings == default)
+        return trial.kind is TrialKind.BASELINE or (trial.kind is TrialKind.CONFIRM and trial.settings == self._default)
+
+    @cached_property
+    def _default(self) -> dict[str, int] | None:
+        return default_settings(self.trials)
 
     def best_so_far(self) -> Trial | None:
         """The search trial with the best of the objective among those that keep every limit."""
@@ -141,6 +153,10 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     def winner(self) -> Trial | None:
         """The search trial that found the setting which was announced; before that, the best so far."""
+        return self._winner
+
+    @cached_property
+    def _winner(self) -> Trial | None:
         if self.stored and self.stored.best:
             won = key_of(self.stored.best.knobs)
             return next((t for t in self.trials if t.kind is TrialKind.SEARCH and self.is_setting(t, won)), None)
@@ -157,6 +173,10 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     def improvements(self) -> list[Trial]:
         """The search trials that were the best so far when they ended, in that order."""
+        return self._improvements
+
+    @cached_property
+    def _improvements(self) -> list[Trial]:
         steps: list[Trial] = []
         least = float("inf")
         for trial in self.ended():

@@ -1,6 +1,7 @@
 """The report: one file that needs nothing, shows everything, and believes nothing that it shows."""
 
 import os
+import random
 import re
 import subprocess
 import sys
@@ -206,3 +207,38 @@ def test_where_log_rows_went_is_told_with_the_reasons(make: Make, spoilt: list[T
     book(store)
     words = " ".join(" ".join(rendered(store)[1].words).split())
     assert "190 12 (buffer-full 5, gap 7) invalid: knob-not-held" in words
+
+
+def test_a_long_experiment_is_folded_filtered_and_small(make: Make) -> None:
+    trials = many(900)
+    text, page = rendered(make(trials=trials))
+    assert page.tags.count("details") == -(-len(trials) // html.ROWS_TOGETHER)
+    assert page.tags.count("tr") >= len(trials), "every trial is in the page"
+    for css in ("keeps", "breaks", "default"):
+        assert f'<tr class="{css}">' in text
+        assert f'value="{css}"' in text
+    # Marks of a kind are one path, but for the best's; each picture has its own title.
+    assert page.tags.count("title") <= 12
+    assert len(text.encode()) < 1500 * len(trials)
+
+
+def test_a_short_experiment_has_a_hint_for_each_mark_and_nothing_folded(make: Make) -> None:
+    _, page = rendered(make())
+    assert page.tags.count("details") == 0
+    assert page.tags.count("title") > 60
+
+
+def many(count: int) -> list[Trial]:
+    """Trials over the whole space, every tenth of them the default."""
+    draw = random.Random(1)
+    return [
+        physics.trial(number, TrialKind.BASELINE, {}, draw)
+        if number % 10 == 1
+        else physics.trial(
+            number,
+            TrialKind.SEARCH,
+            {"itr-delay": draw.randrange(2, 401, 2), "dvfs": draw.choice(physics.CLOCKS)},
+            draw,
+        )
+        for number in range(1, count + 1)
+    ]
