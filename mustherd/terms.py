@@ -64,6 +64,7 @@ class KnobKind(msgspec.Struct, frozen=True, kw_only=True):
         names: Mapping[int, str] | None = None,
         settle_seconds: float = 0.0,
         found: tuple[int, int] = (0, -1),
+        default: int | None = None,
     ) -> "KnobInfo":
         """The knob on a sheep that allows these values; `names` are those that only this machine has.
 
@@ -80,6 +81,7 @@ class KnobKind(msgspec.Struct, frozen=True, kw_only=True):
             settle_seconds=settle_seconds,
             found_low=found[0],
             found_high=found[1],
+            default=default,
         )
         return msgspec.structs.replace(
             info,
@@ -105,6 +107,9 @@ class KnobInfo(KnobKind, frozen=True, kw_only=True):
     found_low: int = 0
     found_high: int = -1
     """Values from the one to the other may be found on the node and are written back, but nobody may ask for them."""
+    default: int | None = None
+    """What the machine has when nobody sets anything, as it was recorded before it was prepared; None: what is found
+    is all that is known."""
 
     def takes_back(self, value: int) -> bool:
         """Whether `value`, as it was found, may be written back."""
@@ -260,6 +265,24 @@ class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
     Of the server: server_cpu_seconds, get_hits, get_misses, cmd_get, cmd_set, curr_connections (at t1). Of the
     generator: see mustherd.load.generator.
     """
+
+
+def defaults_of(knobs: Sequence[KnobInfo]) -> dict[str, int]:
+    """What a node has when nobody sets anything, by knob key, of those knobs for which that was recorded.
+
+    A value that all sheep of a knob share stands under the knob's name.
+    """
+    found: dict[str, dict[str, int | None]] = {}
+    for info in knobs:
+        found.setdefault(info.name, {})[info.sheep] = info.default
+    defaults: dict[str, int] = {}
+    for name, by_sheep in sorted(found.items()):
+        values = set(by_sheep.values())
+        if len(values) == 1 and (one := values.pop()) is not None:
+            defaults[name] = one
+        else:
+            defaults |= {f"{name}@{sheep}": value for sheep, value in by_sheep.items() if value is not None}
+    return defaults
 
 
 def settings_of(values: Mapping[str, int], knobs: Sequence[KnobInfo]) -> tuple[Setting, ...]:

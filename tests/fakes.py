@@ -1,9 +1,9 @@
 """A node in memory, whose knobs can be told to misbehave."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from mustherd.muster.journal import Journal
+from mustherd.muster.journal import Journal, Kept
 from mustherd.node.clock import Clock, MonotonicClock
 from mustherd.node.knob import KnobError
 from mustherd.node.logger import Rows, TextLogger
@@ -187,16 +187,16 @@ class MemoryJournal(Journal):
     """A journal that outlives a simulated crash because the test holds it."""
 
     def __init__(self) -> None:
-        self.entries: dict[tuple[str, str], int] = {}
+        self.entries: dict[tuple[str, str], Kept] = {}
 
     def __len__(self) -> int:
         return len(self.entries)
 
-    def originals(self) -> dict[tuple[str, str], int]:
+    def originals(self) -> dict[tuple[str, str], Kept]:
         return dict(self.entries)
 
-    def record(self, found: dict[tuple[str, str], int]) -> None:
-        self.entries = found | self.entries
+    def record(self, found: Mapping[tuple[str, str], Kept]) -> None:
+        self.entries = {**found, **self.entries}
 
     def forget(self, keys: Iterable[tuple[str, str]]) -> None:
         for key in list(keys):

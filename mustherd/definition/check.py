@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mustherd import metrics
 from mustherd.definition.errors import Finding, Path, listed, nearest
-from mustherd.definition.knobs import KnobValues, disallowed, value_text
+from mustherd.definition.knobs import KnobValues, disallowed, names_a_knob, value_text
 from mustherd.definition.limits import limit_text
 from mustherd.definition.workload import MEMCACHED, MUTILATE
 from mustherd.goal import GUARD
@@ -67,7 +67,7 @@ def offered(experiment: Experiment, infos: Sequence[KnobInfo]) -> list[Finding]:
         found += disallowed(("knobs", key), key, _asked(("knobs", key), space), infos)
     for path, settings in _settings(experiment):
         for key, setting in settings.items():
-            if key in experiment.knobs:
+            if key in experiment.knobs or (path[0] == "baseline" and names_a_knob(key)):
                 found += disallowed((*path, key), key, iter([((*path, key), setting)]), infos)
     return found
 
@@ -236,7 +236,9 @@ def _known(experiment: Experiment, path: Path, settings: Mapping[str, int]) -> I
 
 
 def _baseline(experiment: Experiment) -> Iterator[Finding]:
-    yield from _known(experiment, ("baseline", "settings"), experiment.baseline.settings)
+    """A baseline may set what is not searched, as long as some node has it."""
+    unknown = {key: v for key, v in experiment.baseline.settings.items() if not names_a_knob(key)}
+    yield from _known(experiment, ("baseline", "settings"), unknown)
 
 
 def _gates(experiment: Experiment) -> Iterator[Finding]:

@@ -227,6 +227,16 @@ BaselineSettings = Annotated[
     PlainSerializer(lambda settings: settings or "default"),
     _described(anyOf=[{"const": "default"}, SETTINGS_SCHEMA]),
 ]
+BaselineAlone = Annotated[
+    object,
+    _described(
+        anyOf=[
+            {"const": "default"},
+            {**SETTINGS_SCHEMA, "properties": {"settings": False, "every": {"type": "integer", "minimum": 1}}},
+        ]
+    ),
+]
+"""A baseline that is written as its settings alone."""
 Limit = Annotated[
     Constraint,
     PlainValidator(refused(limit)),

@@ -8,6 +8,7 @@ from mustherd.definition.errors import Finding, Path, listed, nearest, shown
 from mustherd.definition.units import QuantityError, kind_of, quantity
 from mustherd.definition.yaml import Hex
 from mustherd.node.catalog import knob_kind, knob_names
+from mustherd.node.kinds import DVFS, GOVERNOR, GOVERNORS
 from mustherd.terms import MAX_VALUE, KnobInfo, KnobKind
 
 MAX_VALUES = 10_000
@@ -185,6 +186,11 @@ def _range(key: str, raw: Mapping[str, object]) -> KnobValues:
     return KnobValues(low=low, high=high, step=step)
 
 
+def names_a_knob(key: object) -> bool:
+    """Whether a key is a knob's that is known here, or `governor`."""
+    return isinstance(key, str) and key.partition("@")[0] in (GOVERNOR, *knob_names())
+
+
 def spaces(raw: object) -> dict[str, KnobValues]:
     """All knobs of a definition with their values. Raises FindingsError."""
     if not isinstance(raw, Mapping):
@@ -213,17 +219,37 @@ def settings(raw: object) -> dict[str, int]:
         raise FindingsError([Finding((), f"should be a mapping of knobs to a value each, found {what}", KEY_FORM)])
     findings: list[Finding] = []
     found: dict[str, int] = {}
-    for key, setting in raw.items():
-        if bad := _bad_key(key, raw):
+    for written, setting in raw.items():
+        if bad := _bad_key(written, raw):
             findings.append(bad)
             continue
+        key, governed = _governed(written)
+        if key in found:
+            problem = f"'{written}' and '{DVFS.name}' are one knob"
+            findings.append(Finding((written,), problem, "one of them", at_key=True))
+            continue
         try:
-            found[key] = value(key, setting)
+            found[key] = _governor(setting) if governed else value(key, setting)
         except QuantityError as error:
-            findings.append(Finding((key,), str(error), error.allowed, error.suggestion))
+            findings.append(Finding((written,), str(error), error.allowed, error.suggestion))
     if findings:
         raise FindingsError(findings)
     return found
+
+
+def _governed(key: str) -> tuple[str, bool]:
+    """The knob that a key means, and whether it calls it `governor`."""
+    name, at, sheep = key.partition("@")
+    return (f"{DVFS.name}{at}{sheep}", True) if name == GOVERNOR else (key, False)
+
+
+def _governor(raw: object) -> int:
+    """The value of `dvfs` that hands the clock to a governor of the kernel. Raises QuantityError."""
+    words = {word: code for code, word in GOVERNORS.items()}
+    word = raw.strip().lower() if isinstance(raw, str) else ""
+    if word not in words:
+        raise QuantityError(f"{shown(raw)} is no governor", ", ".join(words), nearest(raw, list(words)))
+    return words[word]
 
 
 def _bad_key(key: object, among: Mapping[str, object]) -> Finding | None:

@@ -18,6 +18,7 @@ from pydantic import (
 
 from mustherd import metrics
 from mustherd.definition import check
+from mustherd.definition import knobs as knob_values
 from mustherd.definition.built import marked
 from mustherd.definition.digest import to_yaml
 from mustherd.definition.errors import refusal
@@ -26,6 +27,7 @@ from mustherd.definition.fields import (
     MAX_TRIALS,
     OBJECTIVES_FORM,
     PLUGIN_NAME,
+    BaselineAlone,
     BaselineSettings,
     Knobs,
     Limits,
@@ -48,6 +50,16 @@ from mustherd.load.saturation import SaturationLimits
 
 def _policy(raw: object) -> object:
     return {"name": raw} if isinstance(raw, str) else raw
+
+
+def _baseline(raw: object) -> object:
+    """A baseline written as a word, or as its settings alone."""
+    if isinstance(raw, str):
+        return {"settings": raw}
+    if not isinstance(raw, Mapping) or "settings" in raw or not any(map(knob_values.names_a_knob, raw)):
+        return raw
+    own = {name: given for name, given in raw.items() if name in Baseline.model_fields}
+    return {**own, "settings": {name: given for name, given in raw.items() if name not in own}}
 
 
 class SearchOptions(Section):
@@ -93,7 +105,8 @@ class Baseline(Section):
 
     settings: BaselineSettings = key(
         "default",
-        "The node as it is found, or a value for some of the knobs.",
+        "The machine's own default: what was recorded before it was prepared, else what is found; or a value for any"
+        " knobs of the node, as in {governor: performance, itr-delay: adaptive}.",
         allowed="default, or knobs with a value each",
         validate_default=True,
     )
@@ -209,7 +222,10 @@ class Experiment(Section):
         3, "Rounds of the best settings and the baseline, at least, that confirm the verdict; 0: none.", ge=0, le=100
     )
     confirmation: ConfirmationOptions = key(ConfirmationOptions, "How that is done.")
-    baseline: Baseline = key(Baseline, "What every saving is measured against.")
+    baseline: Annotated[
+        Baseline,
+        BeforeValidator(_baseline, json_schema_input_type=BaselineAlone | Baseline),
+    ] = key(Baseline, "What every saving is measured against; or its settings alone.")
     gates: Gates = key(Gates, "When a measurement can't be trusted.")
     budget: Budget = key(Budget, "What may be spent.")
     policy: Annotated[

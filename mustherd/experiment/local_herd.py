@@ -221,7 +221,10 @@ def muster_toml(name: str, home: Path, where: dict[str, int | str], experiment: 
         "state": str(home / "state"),
         "ports": {channel: where[channel] for channel in Ports.__struct_fields__},
         # Nothing on this machine but what the experiment itself started is at stake: whatever is offered may be set.
-        "ranges": {key.partition("@")[0]: {"low": 0, "high": 2**31} for key in experiment.knobs},
+        "ranges": {
+            key.partition("@")[0]: {"low": 0, "high": 2**31}
+            for key in (*experiment.knobs, *experiment.baseline.settings)
+        },
     }
     if herd.simulated is not None:
         options = msgspec.to_builtins(herd.simulated)

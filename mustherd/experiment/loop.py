@@ -45,6 +45,7 @@ from mustherd.rowlog.writer import LogWriter
 from mustherd.shepherd.events import HerdError, StopAsked
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.store.store import Store
+from mustherd.terms import defaults_of
 from mustherd.trial import Trial, TrialKind
 
 log = logging.getLogger(__name__)
@@ -217,11 +218,12 @@ class TrialLoop:
         return self._scheduler.prepared(past_of(store), compares=compares, now=self._now())
 
     def _default_point(self) -> dict[str, int]:
-        """The values that the nodes have before anything is changed, of the first muster that can tell."""
+        """The values that the nodes have when nobody sets anything, of the first muster that can tell."""
         for view in self._shepherd.musters().values():
             with contextlib.suppress(HerdError, TimeoutError):
                 applied = self._shepherd.decide(view.name, ()).result(RESTORE_WAIT_S)
-                return {r.knob: r.applied for r in applied.readings if r.applied is not None}
+                found = {r.knob: r.applied for r in applied.readings if r.applied is not None}
+                return {**found, **defaults_of(view.knobs)}
         return {}
 
     # --- the end ---

@@ -22,8 +22,8 @@ from mustherd.rowlog.medians import median_rx_bytes
 from mustherd.rowlog.writer import LogWriter
 from mustherd.shepherd.events import HerdError
 from mustherd.shepherd.shepherd import Shepherd
-from mustherd.terms import Load, Setting, settings_of
-from mustherd.trial import Trial, TrialState, label_of
+from mustherd.terms import Load, Setting, defaults_of, settings_of
+from mustherd.trial import Trial, TrialKind, TrialState, label_of
 from mustherd.wire.messages import Measured, MusterView
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ class TrialRunner:
 
     def _run(self, trial: Trial, view: MusterView) -> Trial:
         self._check()
-        settings = settings_of(trial.settings, view.knobs)
+        settings = settings_of(_asked(trial, view), view.knobs)
         load = self._experiment.workload
         offered = trial.load or load.load()
         applied = self._shepherd.decide(view.name, settings).result(DECISION_WAIT_S)
@@ -189,6 +189,12 @@ class TrialRunner:
     def _seed(self, trial: Trial) -> int:
         # A twin's noise is decided by this: the same attempt of the same experiment sees the same noise.
         return zlib.crc32(f"{self._experiment.search.seed}/{trial.number}/{trial.attempt}".encode())
+
+
+def _asked(trial: Trial, view: MusterView) -> dict[str, int]:
+    """What a trial sets: of a baseline without settings, what its node has when nobody sets anything."""
+    compared = trial.kind in (TrialKind.BASELINE, TrialKind.CONFIRM)
+    return defaults_of(view.knobs) if compared and not trial.settings else trial.settings
 
 
 def _broken(trial: Trial, reason: Reason, detail: str) -> Trial:

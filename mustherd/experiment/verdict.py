@@ -24,7 +24,7 @@ from typing import Any, Literal
 import msgspec
 
 from mustherd import metrics
-from mustherd.experiment import wording
+from mustherd.experiment import baseline, wording
 from mustherd.experiment.repeats import (
     Key,
     by_settings,
@@ -107,6 +107,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What is wanted of the objective."""
     constraints: tuple[str, ...]
     default: Side | None = None
+    baseline: str = ""  # what the default is, and how it is known
     best: Side | None = None
     """The setting that was chosen; None where none kept the limits, and where there are several loads."""
     closest: Side | None = None
@@ -445,4 +446,5 @@ def verdict_on(store: Store, trials: Sequence[Trial], goal: Goal, knobs: Sequenc
     """The same of trials and knobs that were read already."""
     found = decide(trials, goal, knobs, order_of(store))
     ended = store.last_event(SEARCH_OVER)
-    return msgspec.structs.replace(found, search_ended=ended.data["text"] if ended else "")
+    told = {"search_ended": ended.data["text"] if ended else "", "baseline": baseline.said(trials, knobs)}
+    return msgspec.structs.replace(found, **told)

@@ -27,18 +27,23 @@ class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     values: tuple[KnobValue, ...] = ()
     low: KnobValue = 0
     high: Annotated[int, msgspec.Meta(ge=-1, le=MAX_VALUE)] = -1
+    modes: bool = False
+    """The values that are no amounts, too: the kernel's governors, `adaptive`, `off`."""
 
     def narrow(self, info: KnobInfo) -> KnobInfo:
         """What is left of a node's knob within this range."""
-        own = (v for v in self.values if info.allows(v))
+        own = (v for v in (*self.values, *(info.modes if self.modes else ())) if info.allows(v))
         inside = (v for v in info.values if self.low <= v <= self.high)
         first = max(info.low, info.low + -(-(self.low - info.low) // info.step) * info.step)
-        return msgspec.structs.replace(
+        left = msgspec.structs.replace(
             info,
             values=tuple(sorted({*own, *inside})),
             low=first,
             high=min(info.high, self.high),
         )
+        if left.default is not None and not left.allows(left.default):
+            return msgspec.structs.replace(left, default=None)
+        return left
 
 
 class LogsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

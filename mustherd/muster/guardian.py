@@ -21,7 +21,7 @@ from mmap import mmap
 import msgspec
 
 from mustherd.daemon import STOP_SIGNALS
-from mustherd.muster.journal import Journal, Original
+from mustherd.muster.journal import Journal, Kept, Original
 from mustherd.muster.pasture import put_one_back
 from mustherd.node.knob import Knob
 from mustherd.terms import Reading
@@ -62,9 +62,9 @@ class Shared:
         """The muster has put back what it could and ends."""
         struct.pack_into("=?", self._memory, 8, True)
 
-    def keep(self, originals: Mapping[tuple[str, str], int]) -> None:
+    def keep(self, originals: Mapping[tuple[str, str], Kept]) -> None:
         """What has to be put back from now on. Raises ValueError for what doesn't fit."""
-        content = _encoder.encode([Original(*key, value) for key, value in originals.items()])
+        content = _encoder.encode([Original.of(key, kept) for key, kept in originals.items()])
         if len(content) > ROOM_BYTES - _SIZE.size:
             raise ValueError(f"{len(originals)} originals do not fit into {ROOM_BYTES} bytes")
         slot = 1 - self._head()[2]
@@ -84,12 +84,12 @@ class Shared:
         """Whether the muster needs no guardian any more."""
         return bool(self._head()[1])
 
-    def originals(self) -> dict[tuple[str, str], int]:
+    def originals(self) -> dict[tuple[str, str], Kept]:
         """What has to be put back."""
         start = _HEAD.size + self._head()[2] * ROOM_BYTES
         size = _SIZE.unpack_from(self._memory, start)[0]
         kept = _decoder.decode(self._memory[start + _SIZE.size : start + _SIZE.size + size]) if size else ()
-        return {(original.sheep, original.knob): original.value for original in kept}
+        return {(original.sheep, original.knob): original.kept for original in kept}
 
     def _head(self) -> tuple[float, bool, int]:
         return _HEAD.unpack_from(self._memory)
@@ -195,6 +195,6 @@ class Guardian:
         if originals:
             log.warning("the guardian has put the node back as it was found: %s", why)
         for reading in left:
-            log.error("NOT RESTORED: %s on %s to %d: %s", reading.knob, reading.sheep, reading.asked, reading.error)
+            log.error("NOT RESTORED: %s on %s: %s", reading.knob, reading.sheep, reading.error)
         self._journal.take_up([key for key, reading in readings.items() if not reading.error])
         self._close()

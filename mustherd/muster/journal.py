@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import msgspec
 
@@ -33,12 +33,29 @@ class JournalError(UserError):
     exit_code = 3
 
 
-class Original(msgspec.Struct, frozen=True):
-    """A knob's value before this software touched it, in the knob's canonical unit."""
+Kept: TypeAlias = int | dict[str, str]
+"""What a knob is put back to: its value in its canonical unit, or of one that is kept in several places, each one's
+text (mustherd.node.knob.Placed)."""
+
+
+class Original(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a knob was found at before this software touched it."""
 
     sheep: str
     knob: str
     value: Annotated[int, msgspec.Meta(ge=0, le=MAX_VALUE)]
+    """0 where there are places."""
+    places: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, key: tuple[str, str], kept: Kept) -> "Original":
+        """As a file or the guardian keeps it."""
+        return cls(*key, kept) if isinstance(kept, int) else cls(*key, 0, kept)
+
+    @property
+    def kept(self) -> Kept:
+        """What to put back."""
+        return self.places or self.value
 
 
 class _Content(msgspec.Struct, frozen=True):
@@ -61,7 +78,7 @@ _decoder = msgspec.json.Decoder(_Content)
 
 
 class Journal:
-    """Knob (sheep, name) to the value it had before this software touched it, durable before `record` returns.
+    """Knob (sheep, name) to what it was found at before this software touched it, durable before `record` returns.
 
     Kept twice, `originals.json` and `originals.copy.json`, each with a check: where one is damaged the other counts,
     and the log says so. A machine that has rebooted since has its own values again: entries of an earlier boot are
@@ -73,7 +90,7 @@ class Journal:
 
         `patience_s`: how long to wait for whoever has the folder.
         """
-        self.tell: Callable[[Mapping[tuple[str, str], int]], None] = lambda _: None
+        self.tell: Callable[[Mapping[tuple[str, str], Kept]], None] = lambda _: None
         """Gets the entries whenever they have changed, after they are on disk and before anything is done about it."""
         self._file = folder / "originals.json"
         self._copy = folder / "originals.copy.json"
@@ -108,11 +125,11 @@ class Journal:
         """Whether another process may have the folder."""
         return self._lock is None
 
-    def originals(self) -> dict[tuple[str, str], int]:
+    def originals(self) -> dict[tuple[str, str], Kept]:
         """What is to be put back."""
         return dict(self._entries)
 
-    def record(self, found: dict[tuple[str, str], int]) -> None:
+    def record(self, found: Mapping[tuple[str, str], Kept]) -> None:
         """Remember values found, for knobs that have none yet: the first one is the original."""
         new = {key: value for key, value in found.items() if key not in self._entries}
         if new:
@@ -141,7 +158,7 @@ class Journal:
         if lock is not None:
             lock.close()
 
-    def _load(self) -> dict[tuple[str, str], int]:
+    def _load(self) -> dict[tuple[str, str], Kept]:
         found: list[_Content] = []
         damaged: list[tuple[Path, str]] = []
         for path in (self._file, self._copy):
@@ -167,11 +184,11 @@ class Journal:
         self._generation = newest.generation
         if newest.boot_id != self._boot_id:
             return {}
-        return {(entry.sheep, entry.knob): entry.value for entry in newest.originals}
+        return {(entry.sheep, entry.knob): entry.kept for entry in newest.originals}
 
-    def _store(self, entries: dict[tuple[str, str], int]) -> None:
+    def _store(self, entries: dict[tuple[str, str], Kept]) -> None:
         """Make `entries` durable, then hold them: what isn't on disk is never taken for journalled."""
-        originals = tuple(Original(sheep, knob, value) for (sheep, knob), value in sorted(entries.items()))
+        originals = tuple(Original.of(key, entries[key]) for key in sorted(entries))
         self._generation += 1
         content = _Content(self._boot_id, originals, self._generation).checked()
         for path in (self._copy, self._file):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import msgspec
 
 from mustherd.muster.config import Range
-from mustherd.muster.journal import Journal, JournalError
-from mustherd.node.knob import Knob, check
+from mustherd.muster.journal import Journal, JournalError, Kept
+from mustherd.node.knob import Knob, Placed, check
 from mustherd.terms import KnobInfo, Reading, Setting
 
 log = logging.getLogger(__name__)
@@ -118,9 +118,9 @@ class Pasture:
     def _remember(self, wanted: Mapping[tuple[str, str], int]) -> str:
         """Journal what is there; nothing is changed that the node would not take back."""
         known = self._journal.originals()
-        found = {key: self._knobs[key].read() for key in wanted if key not in known}
+        found = {key: _found(self._knobs[key]) for key in wanted if key not in known}
         for key, value in found.items():
-            if not self._knobs[key].info.takes_back(value):
+            if isinstance(value, int) and not self._knobs[key].info.takes_back(value):
                 return f"nothing was touched: {key[1]} on {key[0]} is at {value}, which could not be put back"
         self._journal.record(found)
         return ""
@@ -135,30 +135,63 @@ class Pasture:
             log.warning("%s", error)
         return tuple(readings.values())
 
-    def _put_one_back(self, key: tuple[str, str], original: int) -> Reading:
+    def _put_one_back(self, key: tuple[str, str], original: Kept) -> Reading:
         self.on_step()
         reading = put_one_back(self._all.get(key), key, original)
         if reading.error:
-            log.error("NOT RESTORED: %s on %s to %d: %s", key[1], key[0], original, reading.error)
+            log.error("NOT RESTORED: %s on %s to %s: %s", key[1], key[0], said(original), reading.error)
         return reading
 
 
-def put_one_back(knob: Knob | None, key: tuple[str, str], original: int) -> Reading:
-    """Write a knob's original and read it back; `error` says why it isn't there. None: the node has no such knob."""
+def put_one_back(knob: Knob | None, key: tuple[str, str], original: Kept) -> Reading:
+    """Write a knob's original and read it back; `error` says why it isn't there. None: the node has no such knob.
+
+    One that is kept in several places is put back place by place, and nothing is `asked` of it as a whole.
+    """
     sheep, name = key
-    reading = Reading(sheep=sheep, knob=name, asked=original, applied=None, running=None, held=False)
+    asked = original if isinstance(original, int) else None
+    reading = Reading(sheep=sheep, knob=name, asked=asked, applied=None, running=None, held=False)
     if knob is None:
-        error = f"knob {name} on {sheep} is gone; it was {original} before"
+        error = f"knob {name} on {sheep} is gone; it was {said(original)} before"
     else:
         try:
-            knob.write(original)
-            reading = _check(knob, original)
+            reading = _placed_back(knob, original) if isinstance(original, dict) else _written_back(knob, original)
             error = reading.error
-            if not error and reading.applied != knob.lands_on(original):
-                error = f"it reads {reading.applied}"
         except Exception as raised:
             error = _text(raised)
     return msgspec.structs.replace(reading, held=False, error=error) if error else reading
+
+
+def said(kept: Kept) -> str:
+    """An original in a phrase."""
+    if isinstance(kept, int):
+        return str(kept)
+    texts = sorted(set(kept.values()))
+    return texts[0] if len(texts) == 1 else ", ".join(f"{place} {text}" for place, text in sorted(kept.items()))
+
+
+def _found(knob: Knob) -> Kept:
+    """What to journal of a knob. Raises KnobError."""
+    return knob.places() if isinstance(knob, Placed) else knob.read()
+
+
+def _written_back(knob: Knob, original: int) -> Reading:
+    knob.write(original)
+    reading = _check(knob, original)
+    if not reading.error and reading.applied != knob.lands_on(original):
+        return msgspec.structs.replace(reading, error=f"it reads {reading.applied}")
+    return reading
+
+
+def _placed_back(knob: Knob, original: dict[str, str]) -> Reading:
+    if not isinstance(knob, Placed):
+        raise TypeError(f"it has no places any more, and was {said(original)} before")
+    knob.put_back(original)
+    now = knob.places()
+    if other := {place: text for place, text in now.items() if original.get(place, text) != text}:
+        raise ValueError(f"after it was put back it reads {other}")
+    reading = _check(knob, None)
+    return msgspec.structs.replace(reading, error="") if reading.held else reading
 
 
 def _check(knob: Knob, asked: int | None) -> Reading:

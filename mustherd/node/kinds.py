@@ -19,8 +19,22 @@ ITR_DELAY = KnobKind(
 FREE = 0
 """The value of `dvfs` that leaves the machine's whole range to its driver."""
 
-GOVERNORS = {1: "performance", 2: "powersave", 3: "ondemand", 4: "conservative", 5: "schedutil"}
+GOVERNOR = "governor"
+"""What a definition may call `dvfs` where it names one of these words: `{governor: performance}`."""
+
+PERFORMANCE, POWERSAVE, ONDEMAND, CONSERVATIVE, SCHEDUTIL = 1, 2, 3, 4, 5
+
+GOVERNORS = {
+    PERFORMANCE: "performance",
+    POWERSAVE: "powersave",
+    ONDEMAND: "ondemand",
+    CONSERVATIVE: "conservative",
+    SCHEDUTIL: "schedutil",
+}
 """Values of `dvfs`, below any clock, that hand the clock to one of the kernel's governors."""
+
+ANY_MHZ = 10**9
+"""A tolerance within which any clock lies: something else than the knob's value decides about it."""
 
 DVFS = KnobKind(
     name="dvfs",

@@ -1,12 +1,17 @@
 """The knob: a setting of a sheep that can be read, written and checked."""
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
 
 from mustherd.terms import KnobInfo, Reading
 
 
 class KnobError(Exception):
     """A knob could not be read or written; the message names the knob, the place and the cause."""
+
+
+class OddError(KnobError):
+    """What the knob's places hold is nothing that one value says: they differ, say. The message says what it is."""
 
 
 class Knob(Protocol):
@@ -46,6 +51,23 @@ class Knob(Protocol):
         ...
 
 
+@runtime_checkable
+class Placed(Protocol):
+    """A knob that is kept in several places, which may be found apart: the clock of each CPU.
+
+    What was found is journalled and put back place by place, whatever it is; so such a knob can be set where `read`
+    raises OddError, too.
+    """
+
+    def places(self) -> dict[str, str]:
+        """What each place holds, in words of the knob's own. Changes nothing. Raises KnobError."""
+        ...
+
+    def put_back(self, places: Mapping[str, str]) -> None:
+        """Write what `places` gave before; a place that is gone since is left out. KnobError, once all were tried."""
+        ...
+
+
 class BaseKnob:
     """What most knobs have in common: a value lands on itself, and what runs is exactly what was applied."""
 
@@ -76,11 +98,17 @@ def check(knob: Knob, asked: int | None) -> Reading:
 
     A setting holds when the node kept what the driver makes of the asked value and what runs is within the knob's
     tolerance of it. Where the machine cannot tell what runs, the first half decides. With nothing asked (None), what is
-    there holds unless it can't be read. Never raises: a knob that can't be read doesn't hold, and `error` says why.
+    there holds unless it can't be read: places that differ do, and `error` says how. Never raises: a knob that can't be
+    read doesn't hold, and `error` says why.
     """
     info = knob.info
     try:
         applied, running = knob.read(), knob.running()
+    except OddError as error:
+        return Reading(
+            sheep=info.sheep, knob=info.name, asked=asked, applied=None, running=None, held=asked is None,
+            error=str(error),
+        )  # fmt: skip
     except KnobError as error:
         return Reading(
             sheep=info.sheep, knob=info.name, asked=asked, applied=None, running=None, held=False, error=str(error)

@@ -142,6 +142,7 @@ def _content(view: View) -> dict[str, Any]:
         "days": day_rows(view),
         "days_text": view.again.text(),
         "days_columns": drifting(view),
+        "baseline": verdict.baseline,
         "search_ended": verdict.search_ended,
         "counts": {state: n for state, n in view.counts.items() if n},
         "method": list(_method(view)),

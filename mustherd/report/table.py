@@ -283,7 +283,7 @@ def verdict_panel(view: View, console: Console) -> RenderableType:
         # Nothing was compared: there are no sides.
         return Group(sentence, Text(based_on(view, found), "" if is_plain(console) else "dim"))
     if is_plain(console):
-        return Group(sentence, Text(""), verdict_table(view, console))
+        return Group(sentence, Text(""), verdict_table(view, console), Text(clean(found.baseline)))
     return Group(sentence, Padding(verdict_table(view, console), (0, 0, 0, 2)), Text(based_on(view, found), "dim"))
 
 
@@ -399,6 +399,8 @@ def based_on(view: View, found: Verdict) -> str:
     """What the verdict rests on, in a line."""
     counts = ", ".join(f"{n} {state}" for state, n in view.counts.items() if n)
     parts = [f"trials: {counts}" if counts else "no trials", f"wall time {duration(view.wall_seconds)}"]
+    if found.baseline:
+        parts.append(found.baseline)
     if found.saving_ci_percent:
         parts.append("intervals: 95 %, Student's t, net of what rounds and nodes have in common")
     if found.search_ended:

@@ -143,9 +143,10 @@ class TestByHand:
         assert done.exit_code == UNRESTORED
         (bad,) = [r for r in done.readings if r.error]
         assert "busy" in bad.error
-        assert "NOT RESTORED: dvfs on node-0 to 3800" in caplog.text
+        assert "NOT RESTORED: dvfs on node-0 to 0x2600" in caplog.text
         kept = json.loads((tmp_path / "state/originals.json").read_text())["originals"]
-        assert kept == [{"sheep": "node-0", "knob": "dvfs", "value": 3800}]
+        places = {f"cpu{cpu}": "0x2600" for cpu in range(4)}
+        assert kept == [{"sheep": "node-0", "knob": "dvfs", "value": 0, "places": places}]
         machine.tree.write_faults = {}
         assert restoring.restore(file).exit_code == 0
 

@@ -300,3 +300,110 @@ def test_an_address_on_a_vlan_of_the_card_is_where_it_belongs(
     assert capsys.readouterr().out == ""
     assert call(root, "plan-up", "--address", "10.10.1.3/24") == 1
     assert "already on eno1" in capsys.readouterr().err
+
+
+def scale(root: Path, core: int, **files: str) -> None:
+    put(root, **{f"{CPU}/cpu{core}/cpufreq/{name}": text for name, text in files.items()})
+
+
+@pytest.fixture
+def frozen(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same four cores, whose kernel freezes each at its present clock when it gets the userspace governor."""
+    for core in range(4):
+        scale(
+            root,
+            core,
+            scaling_setspeed=tool.UNSUPPORTED,
+            scaling_available_frequencies="2901000 2900000 2000000 1200000",
+            cpuinfo_max_freq="2901000",
+            scaling_min_freq="1200000",
+            scaling_max_freq="2901000",
+        )
+    put_one = tool.Node.put
+
+    def as_the_kernel(node: object, path: Path, value: str) -> None:
+        put_one(node, path, value)
+        if path.name == "scaling_governor":
+            core = int(path.parent.parent.name[3:])
+            kept = str(1_200_000 + core * 100_000) if value == "userspace" else tool.UNSUPPORTED
+            put_one(node, path.with_name("scaling_setspeed"), kept)
+
+    monkeypatch.setattr(tool.Node, "put", as_the_kernel)
+    return root
+
+
+def clocks(root: Path, name: str = "scaling_setspeed") -> list[str]:
+    return [text(root, f"{CPU}/cpu{core}/cpufreq/{name}") for core in range(4)]
+
+
+def test_userspace_leaves_all_cores_at_one_clock_and_the_governor_is_what_is_put_back(frozen: Path) -> None:
+    assert call(frozen, "apply", "governor=userspace", "clock=nominal") == 0
+    assert clocks(frozen) == ["2900000"] * 4
+    assert call(frozen, "plan", "governor=userspace", "clock=nominal") == 0
+    assert '"clock": {}' in (frozen / "found.json").read_text() or '"clock"' not in (frozen / "found.json").read_text()
+    assert call(frozen, "restore") == 0
+    assert clocks(frozen, "scaling_governor") == ["ondemand"] * 4
+    assert clocks(frozen) == [tool.UNSUPPORTED] * 4
+
+
+def test_clocks_that_were_found_frozen_are_put_back_each_to_its_own(frozen: Path) -> None:
+    for core in range(4):
+        scale(frozen, core, scaling_governor="userspace", scaling_setspeed=str(1_200_000 + core))
+    assert call(frozen, "apply", "governor=userspace", "clock=nominal") == 0
+    assert clocks(frozen) == ["2900000"] * 4
+    assert call(frozen, "restore", "clock") == 0
+    assert clocks(frozen) == ["1200000", "1200001", "1200002", "1200003"]
+
+
+def test_a_clock_is_nothing_to_put_back_after_a_boot_into_another_governor(frozen: Path) -> None:
+    for core in range(4):
+        scale(frozen, core, scaling_governor="userspace", scaling_setspeed="1200000")
+    call(frozen, "apply", "governor=userspace", "clock=nominal")
+    for core in range(4):
+        scale(frozen, core, scaling_governor="ondemand", scaling_setspeed=tool.UNSUPPORTED)
+    assert call(frozen, "restore", "clock") == 0
+    assert clocks(frozen) == [tool.UNSUPPORTED] * 4
+
+
+@pytest.mark.parametrize(
+    ("offered", "files", "words", "way"),
+    [
+        ("ondemand userspace", {}, [], "userspace"),
+        ("performance powersave", {}, [], "bounds"),
+        # HWP in passive mode has every governor.
+        ("performance powersave", {"intel_pstate/status": "active"}, ["pstate=passive"], "userspace"),
+        ("performance powersave", {"intel_pstate/status": "off"}, ["pstate=passive"], "bounds"),
+        ("performance powersave", {}, ["pstate=passive"], "bounds"),
+    ],
+)
+def test_the_way_by_which_one_clock_is_set(
+    frozen: Path, offered: str, files: dict[str, str], words: list[str], way: str
+) -> None:
+    put(frozen, **{f"{CPU}/{name}": content for name, content in files.items()})
+    scale(frozen, 2, scaling_available_governors=offered)
+    assert tool.way(tool.Node(frozen), dict(word.split("=") for word in words)) == way
+
+
+def test_without_scaling_there_is_no_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(tmp_path, **{f"{CPU}/online": "0-3"})
+    assert call(tmp_path, "way") == 0
+    assert capsys.readouterr().out.split() == ["none"]
+
+
+@pytest.mark.parametrize("nominal", ["2400000", ""])
+def test_bounds_are_drawn_together_and_put_back_as_each_was_found(frozen: Path, nominal: str) -> None:
+    for core in range(4):
+        scale(frozen, core, scaling_available_frequencies="", cpuinfo_max_freq="3700000", base_frequency=nominal)
+        scale(frozen, core, scaling_min_freq=str(1_000_000 + core), scaling_max_freq=str(3_700_000 - core))
+    khz = nominal or "3700000"
+    assert call(frozen, "apply", "bounds=nominal") == 0
+    assert clocks(frozen, "scaling_min_freq") == clocks(frozen, "scaling_max_freq") == [khz] * 4
+    assert call(frozen, "restore") == 0
+    assert clocks(frozen, "scaling_min_freq") == ["1000000", "1000001", "1000002", "1000003"]
+    assert clocks(frozen, "scaling_max_freq") == ["3700000", "3699999", "3699998", "3699997"]
+
+
+def test_the_record_lies_where_a_muster_looks_for_it() -> None:
+    from mustherd.node.linux.dvfs import RECORD
+
+    assert f'default=Path("/{RECORD}")' in Path(str(tool.__file__)).read_text()

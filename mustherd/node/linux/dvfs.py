@@ -5,12 +5,16 @@ Active cores of a package run at the highest request among them, so every means 
 
 import contextlib
 import re
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
 
-from mustherd.node.kinds import DVFS, FREE, GOVERNORS
+import msgspec
+
+from mustherd.node.kinds import ANY_MHZ, DVFS, FREE, GOVERNORS, PERFORMANCE, POWERSAVE
 from mustherd.node.knob import KnobError
 from mustherd.node.linux import msr as m
 from mustherd.node.linux import state, topology
-from mustherd.node.linux.knob import LinuxKnob, Machine, UnfitError, agreed
+from mustherd.node.linux.knob import Machine, PlacedKnob, UnfitError, agreed
 from mustherd.node.linux.msr import Msr
 from mustherd.node.linux.nominal import no_ratios, nominal_mhz, nominal_of
 from mustherd.node.linux.speed import Speedometer
@@ -22,15 +26,15 @@ NAME = DVFS.name
 SLACK_MHZ = 50
 """Half a ratio: the bus clock is not quite 100 MHz, and an average is never exact."""
 
-ANY_MHZ = 10**9
-"""Any clock will do: something else than the knob's value decides about it."""
+RECORD = "var/lib/mustherd-node/found.json"
+"""What the roles found before they changed it: setting to file to text. (roles/common/files/mustherd_node.py)"""
 
 AMD_PSTATE = "amd-pstate"
 """How the drivers are called that start with a lower bound of their own: the lowest clock that is worth its voltage,
 from Linux 6.13 on. (drivers/cpufreq/amd-pstate.c)"""
 
 
-class Dvfs(LinuxKnob):
+class Dvfs(PlacedKnob):
     """What all means have in common: the CPUs, the clock that runs, and the tolerance for turbo.
 
     A value above the nominal clock asks for turbo, and how much of it there is the CPU decides from moment to moment:
@@ -55,7 +59,7 @@ class Dvfs(LinuxKnob):
         self._turbo = turbo or nominal + 1
 
     def tolerance(self, applied: int, running: int) -> int:
-        if (applied in self.info.names and applied < m.MHZ_PER_RATIO) or applied >= self.info.found_low > 0:
+        if applied == FREE or applied in GOVERNORS or applied >= self.info.found_low > 0:
             return ANY_MHZ
         turbo = self._nominal > 0 and applied >= self._turbo
         return ANY_MHZ if turbo and running >= self._nominal - SLACK_MHZ else SLACK_MHZ
@@ -66,6 +70,29 @@ class Dvfs(LinuxKnob):
 
     def _running(self) -> int | None:
         return self._speed.running(self._tree, self._cpus(), self._read())
+
+    def _read(self) -> int:
+        return agreed(((f"CPU {c}", self._of(c)) for c in self._cpus()), "MHz")
+
+    def _places(self) -> dict[str, str]:
+        return {f"cpu{cpu}": self._text_of(cpu) for cpu in self._cpus()}
+
+    def _put(self, place: str, text: str) -> None:
+        cpu = int(place.removeprefix("cpu"))
+        self._put_cpu(cpu, text)
+        self._speed.restart(self._cpus())
+
+    @abstractmethod
+    def _of(self, cpu: int) -> int:
+        """The knob's value on one CPU. UnfitError where there is none."""
+
+    @abstractmethod
+    def _text_of(self, cpu: int) -> str:
+        """All that lies there, exactly."""
+
+    @abstractmethod
+    def _put_cpu(self, cpu: int, text: str) -> None:
+        """Write what `_text_of` gave. Raises TreeError; ValueError."""
 
 
 class MsrDvfs(Dvfs):
@@ -100,17 +127,25 @@ class MsrDvfs(Dvfs):
         super().__init__(tree, speed, info, nominal * step)
         self._registers = registers
 
-    def _read(self) -> int:
-        return agreed(((f"CPU {c}", m.mhz_of_word(self._registers.read(c, m.PERF_CTL))) for c in self._cpus()), "MHz")
+    def _of(self, cpu: int) -> int:
+        return m.mhz_of_word(self._registers.read(cpu, m.PERF_CTL))
+
+    def _text_of(self, cpu: int) -> str:
+        return f"{self._registers.read(cpu, m.PERF_CTL) & 0xFFFF:#06x}"
+
+    def _put_cpu(self, cpu: int, text: str) -> None:
+        self._ask(cpu, int(text, 16))
 
     def _write(self, value: int) -> None:
-        word = m.word_of_mhz(value)
         cpus = self._cpus()
         for cpu in cpus:
-            # Bits above the lowest 16 are not the ratio's: bit 32 turns turbo off.
-            others = self._registers.read(cpu, m.PERF_CTL) & ~0xFFFF
-            self._registers.write(cpu, m.PERF_CTL, others | word)
+            self._ask(cpu, m.word_of_mhz(value))
         self._speed.restart(cpus)
+
+    def _ask(self, cpu: int, word: int) -> None:
+        # Bits above the lowest 16 are not the ratio's: bit 32 turns turbo off.
+        others = self._registers.read(cpu, m.PERF_CTL) & ~0xFFFF
+        self._registers.write(cpu, m.PERF_CTL, others | word & 0xFFFF)
 
 
 class UserspaceDvfs(Dvfs):
@@ -135,12 +170,10 @@ class UserspaceDvfs(Dvfs):
         nominal = min(nominal or nominal_of(tree, registers, cpus[0]) or top, top)
         if nominal < top:
             names[top] = "turbo"
-        info = DVFS.offer(values=tuple(sorted({*names, *self._khz})), names=names)
-        super().__init__(tree, speed, info, nominal, turbo=top if nominal == top else 0)
         self._codes = {governor: code for code, governor in names.items()}
-
-    def _read(self) -> int:
-        return agreed(((f"CPU {c}", self._of(c)) for c in self._cpus()), "MHz")
+        default = recorded_default(tree, cpus, self._codes)
+        info = DVFS.offer(values=tuple(sorted({*names, *self._khz})), names=names, default=default)
+        super().__init__(tree, speed, info, nominal, turbo=top if nominal == top else 0)
 
     def _of(self, cpu: int) -> int:
         governor = self._tree.text(f"{_cpufreq(cpu)}/scaling_governor")
@@ -150,21 +183,38 @@ class UserspaceDvfs(Dvfs):
             raise UnfitError(f"CPU {cpu} has governor {governor[:40]!r}, which is none that this knob knows")
         return self._codes[governor]
 
+    def _text_of(self, cpu: int) -> str:
+        governor = self._tree.text(f"{_cpufreq(cpu)}/scaling_governor")
+        if governor != "userspace":
+            return governor
+        return f"{governor} {self._tree.number(f'{_cpufreq(cpu)}/scaling_setspeed', 10**8)}"
+
+    def _put_cpu(self, cpu: int, text: str) -> None:
+        governor, _, khz = text.partition(" ")
+        self._govern(cpu, governor, int(khz) if khz else None)
+
     def _write(self, value: int) -> None:
         cpus = self._cpus()
         for cpu in cpus:
-            governor = f"{_cpufreq(cpu)}/scaling_governor"
             if value in GOVERNORS:
-                self._tree.write(governor, GOVERNORS[value])
-                continue
-            if self._tree.text(governor) != "userspace":
-                self._tree.write(governor, "userspace")
-            self._tree.write(f"{_cpufreq(cpu)}/scaling_setspeed", str(self._khz[value]))
+                self._govern(cpu, GOVERNORS[value], None)
+            else:
+                self._govern(cpu, "userspace", self._khz[value])
         self._speed.restart(cpus)
+
+    def _govern(self, cpu: int, governor: str, khz: int | None) -> None:
+        path = f"{_cpufreq(cpu)}/scaling_governor"
+        if self._tree.text(path) != governor:
+            self._tree.write(path, governor)
+        if khz is not None:
+            self._tree.write(f"{_cpufreq(cpu)}/scaling_setspeed", str(khz))
 
 
 class BoundsDvfs(Dvfs):
     """scaling_min_freq and scaling_max_freq drawn together, for a driver without userspace governor (intel_pstate).
+
+    Where the driver itself chooses the clock (HWP, amd-pstate-epp) its governor `powersave` is what leaves it the
+    range, so `powersave` lands on `free`.
 
     A kernel narrows these bounds by itself, which is nobody's setting. Upper ones it keeps below whatever is written,
     so that such a range is as free as it can be: FREE. amd-pstate begins with a lower bound that whoever writes another
@@ -176,6 +226,7 @@ class BoundsDvfs(Dvfs):
         try:
             cpus = topology.online_cpus(tree)
             limits = {_limits(tree, c) for c in cpus}
+            offered = [set(tree.peek(f"{_cpufreq(c)}/scaling_available_governors").split()) for c in cpus]
             starts_higher = tree.text(f"{_cpufreq(cpus[0])}/scaling_driver").startswith(AMD_PSTATE)
         except TreeError as error:
             raise KnobError(f"{NAME}: {error}") from None
@@ -183,32 +234,41 @@ class BoundsDvfs(Dvfs):
         high = min(most // 100_000 * 100 for _, most in limits)
         if not 0 < low <= high:
             raise KnobError(f"{NAME}: cpufreq names no range of clocks ({low}..{high} MHz)")
+        common = set.intersection(*offered)
+        self._chooses = common <= {GOVERNORS[PERFORMANCE], GOVERNORS[POWERSAVE]}
+        self._codes = {governor: code for code, governor in GOVERNORS.items() if governor in common}
+        free = (FREE,) if self._chooses else ()
         info = DVFS.offer(
-            values=(FREE,),
+            values=(*free, *sorted(self._codes.values())),
             low=low,
             high=high,
             step=m.MHZ_PER_RATIO,
             found=(min(least for least, _ in limits) + 1, high * 1000 - 1) if starts_higher else (0, -1),
+            default=recorded_default(tree, cpus, self._codes),
         )
         super().__init__(tree, speed, info, nominal_of(tree, registers, cpus[0]))
         self._registers = registers
 
-    def _read(self) -> int:
-        return agreed(((f"CPU {c}", self._of(c)) for c in self._cpus()), "MHz")
+    def lands_on(self, value: int) -> int:
+        return FREE if self._chooses and value == POWERSAVE else value
 
     def _of(self, cpu: int) -> int:
-        folder = _cpufreq(cpu)
-        least = self._tree.number(f"{folder}/scaling_min_freq", 10**8)
-        most = self._tree.number(f"{folder}/scaling_max_freq", 10**8)
+        least, most = self._bounds(cpu)
         if least == most:
             return least // 1000
         lowest, highest = _limits(self._tree, cpu)
-        if most == highest or most in self._kernels_upper(cpu):
-            if least == lowest:
-                return FREE
-            if self.info.found_low <= least <= self.info.found_high:
-                return least
-        raise UnfitError(f"CPU {cpu} may run at {least // 1000}..{most // 1000} MHz: neither one clock nor the range")
+        whole = most == highest or most in self._kernels_upper(cpu)
+        if whole and self.info.found_low <= least <= self.info.found_high:
+            return least
+        if not whole or least != lowest:
+            found = f"{least // 1000}..{most // 1000} MHz"
+            raise UnfitError(f"CPU {cpu} may run at {found}: neither one clock nor the range")
+        governor = self._tree.peek(f"{_cpufreq(cpu)}/scaling_governor")
+        if self._chooses and governor != GOVERNORS[PERFORMANCE]:
+            return FREE
+        if governor not in self._codes:
+            raise UnfitError(f"CPU {cpu} has governor {governor[:40]!r}, which is none that this knob knows")
+        return self._codes[governor]
 
     def _kernels_upper(self, cpu: int) -> set[int]:
         """kHz at which the kernel itself may hold a CPU's upper bound: the nominal clock where turbo is off, and the
@@ -221,25 +281,43 @@ class BoundsDvfs(Dvfs):
             found.add(self._nominal * 1000)
         return found
 
-    def _bounds(self, value: int, cpu: int) -> tuple[int, int]:
-        if value == FREE:
-            return _limits(self._tree, cpu)
-        if self.info.found_low <= value <= self.info.found_high:
-            return value, _limits(self._tree, cpu)[1]
-        return value * 1000, value * 1000
+    def _text_of(self, cpu: int) -> str:
+        least, most = self._bounds(cpu)
+        if most in self._kernels_upper(cpu):
+            # Nobody's setting: what is written stays as high as it was before the kernel narrowed it.
+            most = _limits(self._tree, cpu)[1]
+        return f"{least} {most} {self._tree.peek(f'{_cpufreq(cpu)}/scaling_governor')}"
+
+    def _put_cpu(self, cpu: int, text: str) -> None:
+        least, most, *governor = text.split(" ")
+        self._bind(cpu, int(least), int(most), governor[0] if governor else "")
 
     def _write(self, value: int) -> None:
         cpus = self._cpus()
+        governor = GOVERNORS.get(POWERSAVE if value == FREE else value, "")
         for cpu in cpus:
-            folder = _cpufreq(cpu)
-            least, most = self._bounds(value, cpu)
-            # The kernel refuses a lower bound above the upper one, so the way up starts at the top.
-            order = [("scaling_max_freq", most), ("scaling_min_freq", least)]
-            if most < self._tree.number(f"{folder}/scaling_min_freq", 10**8):
-                order.reverse()
-            for name, khz in order:
-                self._tree.write(f"{folder}/{name}", str(khz))
+            least, most = _limits(self._tree, cpu) if governor else (value * 1000, value * 1000)
+            if self.info.found_low <= value <= self.info.found_high:
+                least, most = value, _limits(self._tree, cpu)[1]
+            self._bind(cpu, least, most, governor)
         self._speed.restart(cpus)
+
+    def _bounds(self, cpu: int) -> tuple[int, int]:
+        folder = _cpufreq(cpu)
+        least = self._tree.number(f"{folder}/scaling_min_freq", 10**8)
+        return least, self._tree.number(f"{folder}/scaling_max_freq", 10**8)
+
+    def _bind(self, cpu: int, least: int, most: int, governor: str) -> None:
+        """Set both bounds, and the governor unless it is ""."""
+        folder = _cpufreq(cpu)
+        # The kernel refuses a lower bound above the upper one, so the way up starts at the top.
+        order = [("scaling_max_freq", most), ("scaling_min_freq", least)]
+        if most < self._tree.number(f"{folder}/scaling_min_freq", 10**8):
+            order.reverse()
+        for name, khz in order:
+            self._tree.write(f"{folder}/{name}", str(khz))
+        if governor and self._tree.peek(f"{folder}/scaling_governor") != governor:
+            self._tree.write(f"{folder}/scaling_governor", governor)
 
 
 def find(tree: Tree, registers: Msr, means: str) -> Dvfs:
@@ -258,6 +336,27 @@ def find(tree: Tree, registers: Msr, means: str) -> Dvfs:
             return BoundsDvfs(tree, registers, speed)
         except KnobError as second:
             raise KnobError(f"{first}; {second}") from None
+
+
+def recorded_default(tree: Tree, cpus: Iterable[int], codes: Mapping[str, int]) -> int | None:
+    """The governor that all CPUs had before the machine was prepared, by its code; None where that isn't recorded.
+
+    A CPU whose governor is not in the record has the one that it was found with.
+    """
+    try:
+        record = msgspec.json.decode(tree.text(RECORD), type=dict[str, dict[str, str]])
+    except (TreeError, msgspec.DecodeError):
+        return None
+    before = record.get("governor", {})
+    drawn = record.get("bounds", {})
+    if not before and all(f"/{_cpufreq(cpu)}/scaling_max_freq" in drawn for cpu in cpus):
+        governors = {tree.peek(f"{_cpufreq(cpu)}/scaling_governor") for cpu in cpus}
+        return codes.get(governors.pop()) if len(governors) == 1 else None
+    files = [f"{_cpufreq(cpu)}/scaling_governor" for cpu in cpus]
+    if not any(f"/{file}" in before for file in files):
+        return None
+    governors = {before.get(f"/{file}") or tree.peek(file) for file in files}
+    return codes.get(governors.pop()) if len(governors) == 1 else None
 
 
 def _cpufreq(cpu: int) -> str:

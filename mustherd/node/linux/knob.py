@@ -1,11 +1,11 @@
 """What all knobs of a Linux machine have in common: their errors and their refusal of what isn't allowed."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
-from mustherd.node.knob import BaseKnob, KnobError
+from mustherd.node.knob import BaseKnob, KnobError, OddError
 from mustherd.node.linux.ethtool import Ethtool, EthtoolError
 from mustherd.node.linux.interfaces import Interface
 from mustherd.node.linux.msr import Msr
@@ -13,9 +13,11 @@ from mustherd.node.linux.options import LinuxOptions
 from mustherd.node.linux.tree import Tree, TreeError
 from mustherd.terms import KnobKind
 
+T = TypeVar("T")
+
 
 class UnfitError(Exception):
-    """What is set is nothing that one canonical value says, so it couldn't be put back; the message says what it is."""
+    """What is set is nothing that one canonical value says; the message says what it is."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,54 @@ class LinuxKnob(BaseKnob, ABC):
     def _write(self, value: int) -> None: ...
 
 
+class PlacedKnob(LinuxKnob):
+    """A knob that lies in several places, each with a text of its own: mustherd.node.knob.Placed.
+
+    A place's text says exactly what lies there, clocks that are no round number and bounds that somebody narrowed
+    included, so that whatever is found can be put back.
+    """
+
+    def read(self) -> int:
+        return self._or_odd(self._read)
+
+    def running(self) -> int | None:
+        return self._or_odd(self._running)
+
+    def places(self) -> dict[str, str]:
+        try:
+            return self._places()
+        except (TreeError, EthtoolError, UnfitError) as error:
+            raise self._error(error) from None
+
+    def put_back(self, places: Mapping[str, str]) -> None:
+        here = self.places()
+        problems = []
+        for place, text in places.items():
+            if place not in here:
+                continue  # a CPU that is gone comes back as the kernel makes it
+            try:
+                self._put(place, text)
+            except (TreeError, EthtoolError, UnfitError, ValueError) as error:
+                problems.append(f"{place} to {text[:60]!r}: {error}")
+        if problems:
+            raise self._error("; ".join(problems))
+
+    def _or_odd(self, look: Callable[[], T]) -> T:
+        try:
+            return look()
+        except UnfitError as error:
+            raise OddError(f"{self.info.name} of {self.info.sheep}: {error}") from None
+        except (TreeError, EthtoolError) as error:
+            raise self._error(error) from None
+
+    @abstractmethod
+    def _places(self) -> dict[str, str]: ...
+
+    @abstractmethod
+    def _put(self, place: str, text: str) -> None:
+        """Write one place. Raises what `_write` raises, and ValueError for a text that is none of this knob's."""
+
+
 def agreed(values: Iterable[tuple[str, int]], unit: str) -> int:
     """The one value that all places hold. UnfitError when they don't agree."""
     places: dict[int, str] = {}
@@ -90,4 +140,4 @@ def agreed(values: Iterable[tuple[str, int]], unit: str) -> int:
     if not places:
         raise UnfitError("there is no place to read it from")
     found = ", ".join(f"{place} has {value} {unit}" for value, place in places.items())
-    raise UnfitError(f"its places differ ({found}); make them equal first")
+    raise UnfitError(f"its places differ ({found})")

@@ -5,7 +5,7 @@ import math
 from mustherd.node.knob import KnobError
 from mustherd.node.linux import msr as m
 from mustherd.node.linux import topology
-from mustherd.node.linux.knob import LinuxKnob, Machine, UnfitError, agreed
+from mustherd.node.linux.knob import Machine, PlacedKnob, UnfitError, agreed
 from mustherd.node.linux.msr import Msr
 from mustherd.node.linux.powercap import PowerZone, package_zones
 from mustherd.node.linux.tree import Cause, Tree, TreeError
@@ -19,10 +19,10 @@ LOWEST_W = 35
 MICRO = 1_000_000
 
 
-class RaplLimit(LinuxKnob):
+class RaplLimit(PlacedKnob):
     """Constraint 0 (`long_term`) of every package's zone.
 
-    A limit that is switched off or isn't a whole number of watts can't be put back, so it isn't touched.
+    A limit that is switched off bounds nothing, so it isn't touched.
     """
 
     kind = KnobKind(name=NAME, unit="W")
@@ -54,12 +54,21 @@ class RaplLimit(LinuxKnob):
         return agreed(((zone.name, self._of(zone)) for zone in package_zones(self._tree)), "W")
 
     def _of(self, zone: PowerZone) -> int:
-        if self._tree.number(f"{zone.path}/enabled", 1) != 1:
-            raise UnfitError(f"the limit of {zone.name} is switched off")
-        watts, rest = divmod(self._tree.number(f"{zone.path}/constraint_0_power_limit_uw"), MICRO)
+        watts, rest = divmod(self._microwatts(zone), MICRO)
         if rest:
             raise UnfitError(f"{zone.name} has {watts + rest / MICRO:g} W, no whole number of watts")
         return watts
+
+    def _microwatts(self, zone: PowerZone) -> int:
+        if self._tree.number(f"{zone.path}/enabled", 1) != 1:
+            raise UnfitError(f"the limit of {zone.name} is switched off")
+        return self._tree.number(f"{zone.path}/constraint_0_power_limit_uw")
+
+    def _places(self) -> dict[str, str]:
+        return {zone.path: str(self._microwatts(zone)) for zone in package_zones(self._tree)}
+
+    def _put(self, place: str, text: str) -> None:
+        self._tree.write(f"{place}/constraint_0_power_limit_uw", str(int(text)))
 
     def _running(self) -> int | None:
         # A limit doesn't run; how much power is used is the meter's to say.

@@ -1,6 +1,6 @@
 """A twin's knobs: interrupt moderation as ixgbe keeps it, and the clock as IA32_PERF_CTL asks for it."""
 
-from mustherd.node.kinds import ADAPTIVE, DVFS, ITR_DELAY
+from mustherd.node.kinds import ADAPTIVE, ANY_MHZ, DVFS, GOVERNORS, ITR_DELAY
 from mustherd.node.knob import BaseKnob
 from mustherd.node.twin.machine import Machine
 from mustherd.terms import KnobInfo
@@ -55,7 +55,9 @@ class Dvfs(TwinKnob):
         return self._machine.running_mhz()
 
     def tolerance(self, applied: int, running: int) -> int:  # noqa: ARG002
-        """What turbo runs at differs from what asks for it; any other clock runs as it is asked for."""
+        """What turbo runs at differs from what asks for it; a governor takes any clock; any other runs as asked for."""
+        if applied in GOVERNORS:
+            return ANY_MHZ
         profile = self._machine.profile
         # Where turbo is switched off, asking for it gives the nominal clock.
         return max(abs(profile.shown_mhz(applied) - applied), applied - profile.nominal_mhz[1])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from mustherd.node.kinds import DVFS, ITR_DELAY
+from mustherd.node.kinds import DVFS, GOVERNORS, ITR_DELAY
 from mustherd.node.twin import model
 from mustherd.node.twin.clock import TwinClock
 from mustherd.node.twin.faults import TwinOptions
@@ -58,6 +58,8 @@ class TwinState(msgspec.Struct, frozen=True, kw_only=True):
     power_watts: float
     busy_fraction: float
     achieved_qps: float
+    mhz: int
+    """The clock that was asked for, or that a governor chose."""
     prediction: model.Prediction | None
     """None without load, and while the link is down."""
 
@@ -120,10 +122,10 @@ class Machine:
 
     def running_mhz(self) -> int:
         """The clock that runs, as the hardware shows it."""
-        faults = self.options.faults
-        if DVFS.name in faults.knob_without_effect and not faults.dvfs_without_effect:
-            return self.profile.shown_mhz(self.registers[DVFS.name])
-        return self.profile.shown_mhz(self._effective_mhz())
+        faults, asked = self.options.faults, self.registers[DVFS.name]
+        if DVFS.name in faults.knob_without_effect and not faults.dvfs_without_effect and asked not in GOVERNORS:
+            return self.profile.shown_mhz(asked)
+        return self.profile.shown_mhz(self._state.mhz)
 
     def advance(self) -> None:
         """Live through the time since the last call."""
@@ -199,29 +201,33 @@ class Machine:
         if crosses:
             self._link_up_at = self._now + self.profile.reset_seconds
 
-    def _effective_mhz(self) -> int:
-        return self.originals[DVFS.name] if self.options.faults.dvfs_without_effect else self._in_effect(DVFS.name)
+    def _clock_mhz(self, load: Load | None) -> int:
+        """The clock that runs, be it that a governor chose it."""
+        stays = self.options.faults.dvfs_without_effect
+        value = self.originals[DVFS.name] if stays else self._in_effect(DVFS.name)
+        mhz = model.governed_mhz(self.profile, value, self._in_effect(ITR_DELAY.name), load)
+        return mhz if stays or self.options.turbo else min(mhz, self.profile.nominal_mhz[1])
 
     def _in_effect(self, name: str) -> int:
         """What the machine makes of a register."""
-        without = name in self.options.faults.knob_without_effect
-        value = self.originals[name] if without else self.registers[name]
-        return value if name != DVFS.name or self.options.turbo else min(value, self.profile.nominal_mhz[1])
+        return self.originals[name] if name in self.options.faults.knob_without_effect else self.registers[name]
 
     def _settled(self) -> TwinState:
         """What the machine does from now on, as its registers and its load are."""
-        mhz = self._effective_mhz()
         qps = self.work.qps(self._now) if self.work is not None else 0.0
         if self.work is None or qps <= 0 or self._now < self._link_up_at:
+            mhz = self._clock_mhz(None)
             idle = model.idle_watts(self.profile, mhz)
-            return TwinState(power_watts=idle, busy_fraction=0.0, achieved_qps=0.0, prediction=None)
+            return TwinState(power_watts=idle, busy_fraction=0.0, achieved_qps=0.0, mhz=mhz, prediction=None)
         qps *= self.options.faults.sent_share
         load = msgspec.structs.replace(self.work.load, qps=qps)
+        mhz = self._clock_mhz(load)
         found = model.predict(self.profile, self._in_effect(ITR_DELAY.name), mhz, load)
         return TwinState(
             power_watts=found.power_watts * self.work.energy_factor,
             busy_fraction=found.busy_fraction,
             achieved_qps=found.achieved_qps,
+            mhz=mhz,
             prediction=found,
         )
 
@@ -240,7 +246,7 @@ class Machine:
                     seconds=float(second),
                     package_joules=joules + state.power_watts * (second - began),
                     itr_delay_us=self.registers[ITR_DELAY.name],
-                    dvfs_mhz=self.registers[DVFS.name],
+                    dvfs_mhz=state.mhz if self.registers[DVFS.name] in GOVERNORS else self.registers[DVFS.name],
                     busy_fraction=state.busy_fraction,
                     achieved_qps=state.achieved_qps,
                 )
@@ -263,7 +269,7 @@ class Machine:
                 until=until,
                 package_joules=self.joules,
                 power_watts=state.power_watts,
-                ghz=self.profile.ghz(self._effective_mhz()),
+                ghz=self.profile.ghz(state.mhz),
                 busy_fraction=state.busy_fraction,
                 interrupts_per_s=found.interrupts_per_s if found is not None else 0.0,
                 qps=state.achieved_qps / self.profile.cores,

@@ -15,13 +15,16 @@ from itertools import product
 import msgspec
 
 from mustherd.goal import GUARD_LIMIT
-from mustherd.node.kinds import ADAPTIVE, DVFS, ITR_DELAY
+from mustherd.node.kinds import ADAPTIVE, DVFS, GOVERNORS, ITR_DELAY, ONDEMAND, PERFORMANCE, POWERSAVE
 from mustherd.node.twin.latency import Latency
 from mustherd.node.twin.profiles import Profile
 from mustherd.terms import Load
 
 PRESETS = ("etc",)
 """Workloads that the constants were fitted to."""
+
+ENOUGH_BUSY = 0.8
+"""The busy share that schedutil (its 1.25 times the use) and conservative (its up_threshold) keep a CPU below."""
 
 LEAST_ROOM_US = 2.0
 """What a queue keeps in a closed loop that is all taken up by interrupt intervals."""
@@ -167,6 +170,27 @@ def latency(profile: Profile, interval: float, ghz: float, *, batch: Batches, wo
     )
 
 
+def governed_mhz(profile: Profile, dvfs: int, itr_us: int, load: Load | None) -> int:
+    """The clock that a value of `dvfs` comes to under `load` (None: idle): itself, or what the governor of that code
+    settles at.
+
+    performance takes the highest clock and powersave the lowest. ondemand takes low + u (high - low), where u is the
+    busy share at that very clock; schedutil and conservative the lowest clock at which u is at most 0.8.
+    """
+    if dvfs not in GOVERNORS:
+        return dvfs
+    low, high = profile.nominal_mhz
+    if dvfs == PERFORMANCE:
+        return profile.turbo_ask_mhz
+    if dvfs == POWERSAVE or load is None:
+        return low
+    for mhz in range(low, high + 1, DVFS.range_step):
+        busy = predict(profile, itr_us, mhz, load).busy_fraction
+        if (low + busy * (high - low) <= mhz) if dvfs == ONDEMAND else (busy <= ENOUGH_BUSY):
+            return mhz
+    return profile.turbo_ask_mhz
+
+
 def predict(profile: Profile, itr_us: int, mhz: int, load: Load) -> Prediction:
     """What the node does with these knobs under `load`.
 
@@ -209,7 +233,8 @@ def check_load(load: Load) -> None:
 def predict_at(profile: Profile, settings: Mapping[str, int], load: Load) -> Prediction:
     """What a node does at `settings`, by knob; a knob that isn't among them is as it was found."""
     values = {**profile.found_at, **settings}
-    return predict(profile, values[ITR_DELAY.name], values[DVFS.name], load)
+    delay = values[ITR_DELAY.name]
+    return predict(profile, delay, governed_mhz(profile, values[DVFS.name], delay, load), load)
 
 
 class Optimum(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from mustherd.node.envelope import PROCESSORS
-from mustherd.node.kinds import ADAPTIVE, DVFS, ITR_DELAY, OFF
+from mustherd.node.kinds import ADAPTIVE, DVFS, GOVERNORS, ITR_DELAY, OFF
 from mustherd.terms import KnobInfo
 
 
@@ -185,7 +185,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         """What its clock can be set to."""
         low, high = self.nominal_mhz
         turbo = self.turbo_ask_mhz
-        return DVFS.offer(values=(turbo,), low=low, high=high, step=DVFS.range_step, names={turbo: "turbo"})
+        return DVFS.offer(values=(*GOVERNORS, turbo), low=low, high=high, step=DVFS.range_step, names={turbo: "turbo"})
 
     @property
     def knobs(self) -> tuple[KnobInfo, ...]:

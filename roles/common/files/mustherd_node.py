@@ -4,6 +4,7 @@
     mustherd-node plan smt=off turbo=off governor=userspace      what would change, one line each; changes nothing
     mustherd-node apply smt=off turbo=off governor=userspace     the same, done; the first original of each file is kept
     mustherd-node restore [smt turbo pstate governor affinity]   the originals back
+    mustherd-node way [pstate=passive]                           what sets one clock here: userspace, bounds or none
     mustherd-node plan|apply affinity=all|local|remote|one:CORE|list:CORES [xps=on] --driver ixgbe
     mustherd-node nic PORT                                       the port's interface
     mustherd-node plan-port|port PORT                            its interface, MAC and PCI address, as JSON
@@ -14,8 +15,11 @@ PORT is --driver ixgbe and what else is known: --mac M, --pci P, --interface I, 
 route and that of the login are never taken, unless the address is on it already. Where several are left, those that are
 down are brought up to see which has a carrier, and down again; a plan brings up none. What stays unsure is refused.
 
-Settings: smt=on|off, turbo=on|off, pstate=active|passive, governor=NAME. Exit code 0, or 1 with one line on stderr that
-says what is wrong and the fix. Only the standard library: it runs on a bare node's Python.
+Settings: smt=on|off, turbo=on|off, pstate=active|passive, governor=NAME, clock=nominal (one clock for every CPU that
+has the userspace governor), bounds=nominal (the same by both bounds, for a driver without that governor).
+
+Exit code 0, or 1 with one line on stderr that says what is wrong and the fix. Only the standard library: it runs on a
+bare node's Python.
 """
 
 from __future__ import annotations  # an old node's Python reads these types as text
@@ -40,8 +44,13 @@ if TYPE_CHECKING:
     Found = dict[str, dict[str, str]]
     """What was there before the first change: setting to file to text."""
 
-ORDER = ("smt", "pstate", "turbo", "governor", "affinity", "xps")
+ORDER = ("smt", "pstate", "turbo", "governor", "clock", "bounds", "affinity", "xps")
 """Threads go first, since they decide which CPUs are left; the frequency driver before what it offers."""
+
+USERSPACE = "userspace"
+
+UNSUPPORTED = "<unsupported>"
+"""What scaling_setspeed says under any other governor."""
 
 _PAIRS = r"(?P<owner>\S+?)-(?:TxRx|Tx-Rx|tx-rx|txrx|rxtx|rx|tx)-(?P<queue>\d+)"
 _PLAIN = r"(?P<owner>\S+?)(?:-(?:rx|tx))?-(?P<queue>\d+)"
@@ -258,6 +267,62 @@ def governor(node: Node, value: str, _options: argparse.Namespace, planned: Plan
     return targets
 
 
+def clock(node: Node, value: str, _options: argparse.Namespace, planned: Plan) -> Plan:
+    """One clock for all CPUs that the userspace governor has: it freezes each at whatever it happened to run at."""
+    choice("clock", value, ("nominal",))
+    govern = dict(planned)
+    folders = [
+        folder
+        for folder in scaling(node)
+        if govern.get(folder / "scaling_governor", node.read(folder / "scaling_governor")) == USERSPACE
+    ]
+    khz = common_khz(node, folders)
+    return [(folder / "scaling_setspeed", str(khz)) for folder in folders]
+
+
+def bounds(node: Node, value: str, _options: argparse.Namespace, _planned: Plan) -> Plan:
+    """One clock for all CPUs by drawing their bounds together."""
+    choice("bounds", value, ("nominal",))
+    folders = scaling(node)
+    khz = common_khz(node, folders)
+    plan = []
+    for folder in folders:
+        pair = [(folder / "scaling_min_freq", str(khz)), (folder / "scaling_max_freq", str(khz))]
+        # The kernel refuses a lower bound above the upper one.
+        plan += pair[::-1] if khz > int(node.read(folder / "scaling_max_freq") or khz) else pair
+    return plan
+
+
+def scaling(node: Node) -> list[Path]:
+    """The cpufreq folder of every online CPU that scales."""
+    return [folder for core in node.online() if (folder := node.cpu / f"cpu{core}/cpufreq").is_dir()]
+
+
+def common_khz(node: Node, folders: Sequence[Path]) -> int:
+    """The highest clock without turbo that all of these CPUs may have; 0 for no CPU."""
+    found = []
+    for folder in folders:
+        table = sorted(map(int, (node.read(folder / "scaling_available_frequencies") or "").split()))
+        # acpi-cpufreq says turbo as the nominal clock plus 1 MHz.
+        plain = [khz for khz in table if khz - 1000 not in table]
+        nominal = nominal_khz(folder) or (plain[-1] if plain else int(node.read(folder / "cpuinfo_max_freq") or 0))
+        within = [khz for khz in plain if khz <= nominal]
+        found.append(within[-1] if within else nominal)
+    return min(found, default=0)
+
+
+def way(node: Node, settings: Mapping[str, str]) -> str:
+    """What sets one clock here: the userspace governor, the bounds of a driver that has none, or nothing."""
+    folders = scaling(node)
+    if not folders:
+        return "none"
+    status = node.cpu / "intel_pstate/status"
+    if settings.get("pstate") == "passive" and node.read(status) not in (None, "off"):
+        return USERSPACE
+    offered = [(node.read(folder / "scaling_available_governors") or "").split() for folder in folders]
+    return USERSPACE if all(USERSPACE in governors for governors in offered) else "bounds"
+
+
 def affinity(node: Node, value: str, options: argparse.Namespace, _planned: Plan) -> Plan:
     """Each queue's interrupts on one core."""
     interface = find_port(node, options)
@@ -283,7 +348,16 @@ def xps(node: Node, value: str, options: argparse.Namespace, _planned: Plan) -> 
     ]
 
 
-SETTINGS = {"smt": smt, "turbo": turbo, "pstate": pstate, "governor": governor, "affinity": affinity, "xps": xps}
+SETTINGS = {
+    "smt": smt,
+    "turbo": turbo,
+    "pstate": pstate,
+    "governor": governor,
+    "clock": clock,
+    "bounds": bounds,
+    "affinity": affinity,
+    "xps": xps,
+}
 
 
 def choice(name: str, value: str, allowed: Sequence[str]) -> str:
@@ -631,7 +705,11 @@ def apply(node: Node, settings: Mapping[str, str], options: argparse.Namespace) 
         for _, path, wanted, old in targets(node, {name: settings[name]}, options):
             found = load_found(options.found)
             place = "/" + str(path.relative_to(node.root))
-            if place not in found.setdefault(name, {}):
+            # A clock under a governor that was not there before is nothing to put back: the governor is.
+            ours = name == "clock" and place.replace("scaling_setspeed", "scaling_governor") in found.get(
+                "governor", {}
+            )
+            if not ours and place not in found.setdefault(name, {}):
                 found[name][place] = old
                 save_found(options.found, found)
             try:
@@ -659,7 +737,7 @@ def restore(node: Node, names: Sequence[str], options: argparse.Namespace, dry: 
             path = node.root / place.lstrip("/")
             now = node.read(path)
             # A file that is gone belongs to a CPU or a card that is not there: it comes back as the kernel makes it.
-            if now is not None and not same(path, now, old):
+            if now not in (None, UNSUPPORTED) and not same(path, now, old):
                 if not dry:
                     node.write(path, old)
                 lines.append(f"{name}: {place}: {now} -> {old}")
@@ -727,7 +805,7 @@ def stats(node: Node, options: argparse.Namespace) -> list[str]:
     return []
 
 
-VERBS = ("plan", "apply", "plan-restore", "restore", "nic", "plan-port", "port", "plan-up", "up", "stats")
+VERBS = ("plan", "apply", "plan-restore", "restore", "way", "nic", "plan-port", "port", "plan-up", "up", "stats")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -775,6 +853,8 @@ def run(node: Node, options: argparse.Namespace) -> list[str]:
         return apply(node, settings, options)
     if options.verb in ("restore", "plan-restore"):
         return restore(node, list(settings), options, dry=options.dry)
+    if options.verb == "way":
+        return [way(node, settings)]
     if options.verb == "nic":
         return [find_port(node, options)]
     if options.verb in ("port", "plan-port"):

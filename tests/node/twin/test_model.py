@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mustherd.node.kinds import CONSERVATIVE, ONDEMAND, PERFORMANCE, POWERSAVE, SCHEDUTIL
 from mustherd.node.twin import model
 from mustherd.node.twin.profiles import C6220, PROFILES, profile
 from mustherd.terms import Load
@@ -146,3 +147,31 @@ class TestOptimum:
         assert found.values == {"itr-delay": 1, "dvfs": 2400}
         found = some(model.exhaustive_optimum(C6220, Load(qps=600_000), {"itr-delay": (2, 200)}, limit_us=500))
         assert found.values == {"itr-delay": 200, "dvfs": 2800}
+
+
+class TestGovernors:
+    """As Linux's own do, at the clock that they end up at."""
+
+    LOADS = (None, *(Load(qps=q) for q in (1e3, 1e5, 4e5, 8e5, 3e6)))
+
+    @pytest.mark.parametrize("load", LOADS)
+    def test_performance_is_the_highest_clock_and_powersave_the_lowest(self, load: Load | None) -> None:
+        assert model.governed_mhz(C6220, PERFORMANCE, 1, load) == 2800
+        assert model.governed_mhz(C6220, POWERSAVE, 1, load) == 1200
+
+    @pytest.mark.parametrize("governor", [ONDEMAND, CONSERVATIVE, SCHEDUTIL])
+    def test_the_others_follow_the_load(self, governor: int) -> None:
+        clocks = [model.governed_mhz(C6220, governor, 1, load) for load in self.LOADS]
+        assert clocks[0] == 1200
+        assert clocks == sorted(clocks)
+        assert clocks[-1] > clocks[1]
+
+    def test_the_busy_share_at_their_clock_is_what_they_want(self) -> None:
+        for load in self.LOADS[1:]:
+            assert load is not None
+            for governor in (CONSERVATIVE, SCHEDUTIL):
+                mhz = model.governed_mhz(C6220, governor, 100, load)
+                assert mhz == 2800 or model.predict(C6220, 100, mhz, load).busy_fraction <= 0.8
+
+    def test_a_clock_is_itself(self) -> None:
+        assert model.governed_mhz(C6220, 1900, 1, None) == 1900
