@@ -28,7 +28,7 @@ help:  ## what can be made
 
 setup: $(STAMP)  ## make .venv from the lock file
 
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock pyproject.toml hatch_build.py mustherd/rowlog/rows.c
 	@if [ -z "$(PYTHON)" ]; then echo 'make setup: no Python 3.11 or newer with the venv module was found; install one (Debian, Ubuntu: apt install python3-venv) or pass PYTHON=/path/to/python3' >&2; exit 2; fi
 	@echo "setting up $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv --clear $(VENV)

@@ -9,6 +9,8 @@ import base64
 import hashlib
 import importlib.metadata
 import json
+import os
+import platform
 import re
 import subprocess
 import sys
@@ -18,6 +20,7 @@ import tomllib
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
@@ -97,7 +100,8 @@ def source_digest(project: Path) -> str:
     root = PACKAGED.parents[1] if project == PACKAGED else project
     digest = hashlib.sha256((project / "pyproject.toml").read_bytes())
     for path in sorted((root / "mustherd").rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
+        # The row parser in C follows from its source.
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".so":
             digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -155,7 +159,9 @@ def make(project: Path, to: Path, python: str, machine: str, whole: bool) -> dic
         if project == PACKAGED:
             repacked(folder)
         else:
-            _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", name, str(project))
+            # What is compiled here runs on machines of this kind alone.
+            more = {} if machine == platform.machine() else {"MUSTHERD_PURE": "1"}
+            _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", name, str(project), more=more)
         _download(pins, to / f"wheels-{python}-{machine}", folder, python, machine)
         with files.draft(archive) as draft, tarfile.open(draft, "x") as tar:
             for wheel in sorted(folder.glob("*.whl")):
@@ -188,9 +194,9 @@ def _download(pins: str, cache: Path, folder: Path, python: str, machine: str) -
         (folder / wheel).hardlink_to(cache / wheel)
 
 
-def _pip(*arguments: str) -> None:
+def _pip(*arguments: str, more: Mapping[str, str] = MappingProxyType({})) -> None:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    answer = subprocess.run(command, env={**os.environ, **more}, capture_output=True, text=True, check=False)
     if answer.returncode:
         last = answer.stderr.strip().splitlines()[-3:] or ["no message"]
         raise WheelhouseError(

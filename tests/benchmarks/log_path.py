@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from mustherd.node.intlog import COLUMNS
+from mustherd.rowlog import native
 from tests.log_herd import LogHerd, render, rows
 from tests.typed import some
 
@@ -40,6 +41,7 @@ def run() -> dict[str, object]:
     runs = [_run(cores, count) for cores in CORES for count in (FEW, MANY)]
     many = [r for r in runs if r["rows"] == MANY]
     return {
+        "row_parser": native.which(),
         "runs": runs,
         "per_row_baseline": _baseline(),
         "reference": REFERENCE,

@@ -60,7 +60,7 @@ def test_an_archive_that_is_there_is_not_made_again(tmp_path: Path, monkeypatch:
     shutil.copy(PROJECT / "requirements.lock", project)
     calls: list[str] = []
 
-    def pip(*arguments: str) -> None:
+    def pip(*arguments: str, more: object = None) -> None:
         calls.append(arguments[0])
 
     monkeypatch.setattr("mustherd.provision.wheelhouse._pip", pip)

@@ -1,4 +1,9 @@
-"""Lines into columns: twelve kinds of what isn't a row, each counted and kept aside, its neighbours intact."""
+"""Lines into columns: twelve kinds of what isn't a row, each counted and kept aside, its neighbours intact.
+
+Everything is seen with both parsers: ours in C, which `make setup` builds where a compiler is, and Arrow's.
+"""
+
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -6,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mustherd.node.intlog import COLUMNS
-from mustherd.rowlog import parse
+from mustherd.rowlog import native, parse
 from mustherd.rowlog.parse import (
     BLANK,
     CUT,
@@ -44,6 +49,16 @@ MALFORMED = {
 }
 
 
+@pytest.fixture(params=["c", "arrow"], autouse=True)
+def _parser(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Hypothesis runs all of a test's examples within one of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "arrow":
+            patch.setattr(native, "parser", lambda: None)
+        assert native.which() == request.param, "without a C compiler make setup builds no parser"
+        yield
+
+
 def texts(found: Lines) -> bytes:
     return as_text(found.table, COLUMNS)
 
@@ -71,6 +86,29 @@ def test_nothing_but_rows_is_read_in_one_go_and_comes_out_byte_for_byte() -> Non
     assert read(b"", COLUMNS).lines == 0
     extreme = b" ".join([b"18446744073709551615"] * 17) + b"\n"
     assert texts(read(extreme, COLUMNS)) == extreme
+
+
+ODD_NUMBERS = st.one_of(
+    st.integers(0, 2**64 + 2**62).map(str),
+    st.integers(2**64 - 3, 2**64 + 3).map(str),
+    st.sampled_from(
+        ["", "00", "0" * 19 + "7", "0" * 20 + "7", "18446744073709551615", "18446744073709551616", "9" * 20]
+    ),
+    st.text("0123456789 \n\r\t+-./:x\x00", max_size=24),
+)
+
+
+@settings(max_examples=400)
+@given(st.lists(st.lists(ODD_NUMBERS, min_size=1, max_size=4).map(" ".join), max_size=8), st.booleans())
+def test_both_parsers_find_the_same_rows_in_anything(lines: list[str], ended: bool) -> None:
+    text = "\n".join(lines).encode() + b"\n" * ended
+    names = ("a", "b", "c")
+    view = np.frombuffer(text, dtype=np.uint8)
+    ours = some(native.load())(view, 3) if len(view) else np.empty((3, 0), np.uint64)
+    theirs = parse.read_by_arrow(text, names)
+    assert (ours is None) == (theirs is None), text
+    if ours is not None:
+        assert [some(theirs).column(name).to_pylist() for name in names] == ours.tolist()
 
 
 @settings(max_examples=150)

@@ -31,6 +31,7 @@ PARTS = (
     "README.md",
     "LICENSE",
     "examples",
+    "hatch_build.py",
 )
 OPEN_FILES = 16000
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)

@@ -1,0 +1,49 @@
+"""The row parser in C, where it was built: see rows.c and hatch_build.py."""
+
+import ctypes
+import os
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+LIBRARY = Path(__file__).with_name("_rows.so")
+
+Columns = npt.NDArray[np.uint64]
+Parser = Callable[["npt.NDArray[np.uint8]", int], "Columns | None"]
+"""Text and how many columns its rows have, to the columns (shape: columns, rows); None unless every line is a row."""
+
+
+@cache
+def parser() -> Parser | None:
+    """What `load` gives; None with MUSTHERD_ROW_PARSER=arrow, to compare with it."""
+    return None if os.environ.get("MUSTHERD_ROW_PARSER") == "arrow" else load()
+
+
+def load() -> Parser | None:
+    """The parser; None where it was not built or is for another kind of processor."""
+    try:
+        function = ctypes.CDLL(str(LIBRARY)).mustherd_rows
+    except (OSError, AttributeError):
+        return None
+    function.restype = ctypes.c_int64
+    function.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
+
+    def parse(text: "npt.NDArray[np.uint8]", columns: int) -> Columns | None:
+        lines = int(np.count_nonzero(text == ord("\n")))
+        # A line of that many columns has at least two bytes for each: what is odd is told before there is room for it.
+        if lines * 2 * columns > len(text):
+            return None
+        found = np.empty((columns, lines), np.uint64)
+        # Other threads run meanwhile.
+        read = function(text.ctypes.data, len(text), columns, lines, found.ctypes.data)
+        return found if read == lines else None
+
+    return parse
+
+
+def which() -> str:
+    """Which parser reads rows here, in a word for reports."""
+    return "c" if parser() is not None else "arrow"
