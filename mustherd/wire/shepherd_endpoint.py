@@ -76,6 +76,8 @@ class ShepherdEndpoint:
         self._reread = False
         self._routes: dict[str, bytes] = {}
         self._groups: dict[str, set[str]] = {}
+        self._known: set[str] = set()
+        """Names of musters that were welcomed, ever."""
         self._malformed = codec.Malformed(log, time.monotonic)
         self._wake = Wake()
         self._poller = zmq.Poller()
@@ -147,6 +149,7 @@ class ShepherdEndpoint:
     def welcome(self, received: Received, groups: tuple[str, ...] = ()) -> None:
         """From now on what is for that muster, or for a group that it is in, goes the way that this message came."""
         self._routes[received.sender] = received.route
+        self._known.add(received.sender)
         for members in self._groups.values():
             members.discard(received.sender)
         for group in groups:
@@ -163,7 +166,8 @@ class ShepherdEndpoint:
     def publish(self, target: str, decision: m.Decision) -> None:
         """To a muster or a group, on the channel that may lose."""
         content = codec.encode(decision)
-        for muster in self._groups.get(target, {target}):
+        # A muster says itself which groups it is in: one that is called like another muster is none.
+        for muster in {target} if target in self._known else self._groups.get(target, {target}):
             self._send(self._control, muster, content)
 
     def send_credit(self, muster: str, credit: m.Credit) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 import zmq
 
@@ -278,3 +279,23 @@ def test_a_stranger_is_logged_once(folder: Path, caplog: pytest.LogCaptureFixtur
     finally:
         stranger.close()
         central.close()
+
+
+def test_a_group_that_is_called_like_a_muster_takes_nothing_from_it(
+    folder: Path, herd: tuple[Shepherd, Ports], tmp_path: Path
+) -> None:
+    running, ports = herd
+    with muster(ports, tmp_path / "state", keys=keys.for_member(folder, "muster-1")):
+        until(lambda: running.musters().get("muster-1"))
+        other = MusterEndpoint("muster-2", "127.0.0.1", ports, keys.for_member(folder, "muster-2"))
+        try:
+            hello = msgspec.structs.replace(HELLO, muster="muster-2", groups=("muster-1",), sent_s=time.monotonic())
+            until(lambda: other.send_pulse(hello))
+            until(lambda: running.musters().get("muster-2"))
+            assert running.decide("muster-1", SLOW).result(PATIENCE_S).outcome == "applied"
+            heard = [message for _ in range(5) for message in other.receive(0.1)]
+            assert not any(isinstance(message, m.Decision) for message in heard)
+        finally:
+            other.close()
+        # Nor when it has left the group again, or the herd.
+        assert running.decide("muster-1", ()).result(PATIENCE_S).outcome == "restored"
