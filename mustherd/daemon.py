@@ -24,6 +24,8 @@ _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.S
 
 def log_to_stderr(level: int) -> None:
     """One line a record, time first; systemd's journal and a file both want it so."""
+    # A log that can't be written, on a disk that is full say, is told nowhere: not in a traceback in that very log.
+    logging.raiseExceptions = False
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
 
 
