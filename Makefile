@@ -21,7 +21,7 @@ TIMES ?= 2
 within = timeout --foreground --signal=INT --kill-after=30 $$(($(1) * $(TIMES))) $(2) || { code=$$?; \
 	[ $$code != 124 ] || echo "make $@: over its budget of $(1) s times $(TIMES); on a slower or busy machine: make $@ TIMES=4" >&2; exit $$code; }
 
-.PHONY: help setup experiment test check lint types layers unit budgets test-long test-system test-memcached test-vm test-testbed test-root test-machine test-kernel test-pythons test-nightly bench peers picture lock clean
+.PHONY: help setup experiment test check lint types layers unit budgets test-long test-system test-memcached test-vm test-testbed test-root test-machine test-kernel test-pythons test-nightly test-faults test-fuzz audit bench peers picture lock clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,6 +98,17 @@ test-machine: setup  ## as root, on a machine that is there for it: provision it
 test-kernel: setup  ## as root on Debian 12: a kernel built from source, installed, booted, and taken back
 	tests/testbed/install-kernel.sh
 	@$(call within,7200,$(BIN)/pytest -m kernel)
+
+# A campaign of attacks and fuzzed input begin with a new seed, which they print; SEED=n has the same again.
+test-faults: setup  ## attacks on whole herds: make test-faults SEED=n MINUTES=m TABLE=file; as root those on disks too
+	@$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) --minutes $(or $(MINUTES),4) --json faults.json \
+		$(if $(TABLE),--table $(TABLE))
+
+test-fuzz: setup  ## mutated input for every reader and port: make test-fuzz SEED=n SECONDS=s COUNT=n
+	@$(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED)) --seconds $(or $(SECONDS),4) --count $(or $(COUNT),1000000)
+
+audit: setup  ## ask the advisory database about the locked dependencies; needs it to be reachable
+	@$(BIN)/python -m tests.audit
 
 bench: setup  ## print one benchmark's JSON: make bench NAME=footprint
 	@$(BIN)/python -m tests.benchmarks $(NAME)

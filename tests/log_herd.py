@@ -15,6 +15,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -118,24 +119,40 @@ with LogWriter(Path(sys.argv[1])) as logs:
 
 
 class Wire:
-    """The network between muster and shepherd, one forwarded port for each of the shepherd's, that can be cut."""
+    """The network between muster and shepherd, one forwarded port for each of the shepherd's, that can be cut.
+
+    What is sent into a cut waits there, as it does in the kernel's own queues, and comes late.
+    """
 
     def __init__(self, ports: Ports) -> None:
-        self._whole = threading.Event()
-        self._whole.set()
+        self._up, self._down = threading.Event(), threading.Event()
+        """To the shepherd, and from it: whether anything gets through."""
+        self.heal()
         self._over = threading.Event()
         self._sockets: list[socket.socket] = []
         self.ports = Ports(*(self._forward(port) for port in (ports.pulse, ports.log, ports.control, ports.coordinate)))
 
     def cut(self, seconds: float) -> None:
         """Nothing arrives for so long, and nobody is told."""
-        self._whole.clear()
+        self.cut_off()
         time.sleep(seconds)
-        self._whole.set()
+        self.heal()
+
+    def cut_off(self, *, up: bool = True, down: bool = True) -> None:
+        """From now on nothing gets through, these ways."""
+        if up:
+            self._up.clear()
+        if down:
+            self._down.clear()
+
+    def heal(self) -> None:
+        """Everything gets through again."""
+        self._up.set()
+        self._down.set()
 
     def close(self) -> None:
         self._over.set()
-        self._whole.set()
+        self.heal()
         for end in self._sockets:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
@@ -159,13 +176,13 @@ class Wire:
                 near.close()
                 continue
             self._sockets += [near, far]
-            for a, b in ((near, far), (far, near)):
-                threading.Thread(target=self._pump, args=(a, b), daemon=True).start()
+            for a, b, gate in ((near, far, self._up), (far, near, self._down)):
+                threading.Thread(target=self._pump, args=(a, b, gate), daemon=True).start()
 
-    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+    def _pump(self, source: socket.socket, target: socket.socket, gate: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(1 << 16):
-                self._whole.wait()
+                gate.wait()
                 target.sendall(data)
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_RDWR)
@@ -287,10 +304,19 @@ class LogHerd:
         until(lambda: self.written() >= count, patience_s)
 
 
+class Fifos(Protocol):
+    """What is fed."""
+
+    @property
+    def cores(self) -> int: ...
+
+    def fifo(self, core: int) -> Path: ...
+
+
 class Feeder(threading.Thread):
     """Writes every core's text into its FIFO, as fast as it is taken or at a pace."""
 
-    def __init__(self, herd: LogHerd, texts: list[memoryview], bytes_per_s: float = float("inf")) -> None:
+    def __init__(self, herd: Fifos, texts: list[memoryview], bytes_per_s: float = float("inf")) -> None:
         super().__init__(daemon=True)
         self._texts = texts
         self._pace = bytes_per_s
@@ -300,9 +326,10 @@ class Feeder(threading.Thread):
             fcntl.fcntl(pipe, F_SETPIPE_SZ, 1 << 20)
         self._over = threading.Event()
         self.sent = 0
+        self._at = [0] * len(texts)
 
     def run(self) -> None:
-        at = [0] * len(self._texts)
+        at = self._at
         began = time.monotonic()
         poller = select.poll()
         owners = {pipe: core for core, pipe in enumerate(self._pipes)}
@@ -327,8 +354,24 @@ class Feeder(threading.Thread):
                 self._over.wait(ahead)
 
     def end(self) -> None:
+        self.stop()
+        for pipe in self._pipes:
+            os.close(pipe)
+
+    def stop(self) -> None:
+        """Write no more; the pipes stay, with what nobody has read."""
         self._over.set()
         if self.ident is not None:
             self.join()
-        for pipe in self._pipes:
-            os.close(pipe)
+
+    def end_lines(self, patience_s: float = 30.0) -> list[bytes]:
+        """After `stop`: write every line that was begun to its end; gives what was fed to each."""
+        for core, pipe in enumerate(self._pipes):
+            text = bytes(self._texts[core])
+            end = text.find(b"\n", self._at[core] - 1) + 1 if self._at[core] else 0
+            deadline = time.monotonic() + patience_s
+            while self._at[core] < end and time.monotonic() < deadline:
+                with contextlib.suppress(BlockingIOError):
+                    self._at[core] += os.write(pipe, text[self._at[core] : end])
+                select.select([], [pipe], [], 0.1)
+        return [bytes(text[:at]) for text, at in zip(self._texts, self._at, strict=True)]

@@ -1,0 +1,86 @@
+"""make test-faults: campaigns of attacks until the minutes are over, told as they go, kept as JSON and as a table.
+
+As root it works in a mount namespace of its own, so that its disks go with it.
+"""
+
+import argparse
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.faults import attacks, experiment, table
+from tests.faults.campaign import Campaign, on_a_herd
+from tests.faults.experiment import on_an_experiment
+
+HERD_S, EXPERIMENT_S = 150.0, 75.0
+"""How long a herd is attacked before another one is made."""
+
+OWN = "FAULTS_OWN_MOUNTS"
+
+
+def main() -> int:
+    """Run campaigns; 1 when something was not as promised."""
+    parser = argparse.ArgumentParser(prog="make test-faults")
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--minutes", type=float, default=4.0)
+    parser.add_argument("--only", action="append", help="one event of this attack; again for more")
+    parser.add_argument("--json", type=Path, default=Path("faults.json"))
+    parser.add_argument("--table", type=Path, default=None)
+    options = parser.parse_args()
+    as_root = os.geteuid() == 0
+    if as_root and not os.environ.get(OWN):
+        command = [
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            sys.executable,
+            "-m",
+            "tests.faults",
+            *sys.argv[1:],
+        ]
+        os.execvpe(command[0], command, {**os.environ, OWN: "1"})  # noqa: S606 (no shell is wanted)
+    seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
+    _tell(f"seed {seed}: the same events again by make test-faults SEED={seed} MINUTES={options.minutes:g}")
+    home = Path(tempfile.mkdtemp(prefix="faults-", dir="/var/tmp"))
+    home.chmod(0o700)
+    came: list[Campaign] = []
+    began = time.monotonic()
+    try:
+        while (left := 60 * options.minutes - (time.monotonic() - began)) > 20 or not came:
+            number = len(came)
+            attack, until_s = (on_a_herd, HERD_S) if number % 2 == 0 else (on_an_experiment, EXPERIMENT_S)
+            until_s = min(until_s, left if number else 0.6 * left)
+            where, own_seed = home / f"{number}", seed + number // 2
+            came.append(attack(where, own_seed, until_s=until_s, as_root=as_root, only=options.only, tell=_tell))
+            for fault in came[-1].faults:
+                _tell(f"the whole: {fault}")
+            if options.only and number:
+                break
+    finally:
+        told = [one.as_json() for one in came]
+        options.json.write_text(json.dumps(told, indent=1) + "\n")
+        if options.table is not None:
+            expected = {a.kind.name: a.expected for a in (*attacks.ATTACKS, *experiment.ATTACKS)}
+            options.table.write_text("".join(table.lines(told, expected)))
+        if any(one.failed for one in came):
+            _tell(f"logs are kept in {home}")
+        else:
+            shutil.rmtree(home, ignore_errors=True)
+    events = sum(len(one.outcomes) for one in came)
+    failed = sum(bool(o.faults) for one in came for o in one.outcomes)
+    _tell(f"seed {seed}: {events} events, {failed} with faults; {options.json}")
+    return int(any(one.failed for one in came))
+
+
+def _tell(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

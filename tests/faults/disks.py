@@ -1,0 +1,51 @@
+"""Small disks of a campaign's own that can be filled, stopped and slowed: as root, in a mount namespace of its own."""
+
+import contextlib
+import subprocess
+import time
+from pathlib import Path
+
+MIB = 2**20
+
+
+class Disk:
+    """An ext4 file system in a file, mounted."""
+
+    def __init__(self, home: Path, name: str, mib: int) -> None:
+        self.folder = home / name
+        self.folder.mkdir()
+        image = home / f"{name}.img"
+        with image.open("wb") as file:
+            file.truncate(mib * MIB)
+        subprocess.run(["mkfs.ext4", "-q", "-m", "0", str(image)], check=True)
+        subprocess.run(["mount", "-o", "loop", str(image), str(self.folder)], check=True)
+        self._ballast = self.folder / "ballast"
+
+    def fill(self) -> None:
+        """Leave no room."""
+        with contextlib.suppress(OSError), self._ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(MIB))
+        with contextlib.suppress(OSError), self._ballast.open("ab", buffering=0) as file:
+            while True:
+                file.write(bytes(512))
+
+    def empty(self) -> None:
+        """Give the room back."""
+        self._ballast.unlink(missing_ok=True)
+
+    def hang(self, seconds: float) -> None:
+        """Nothing is written for so long; who writes waits. It ends by itself, whatever becomes of this process."""
+        script = 'fsfreeze -f "$0" && sleep "$1"; fsfreeze -u "$0"'
+        subprocess.run(["sh", "-c", script, str(self.folder), str(seconds)], check=True)
+
+    def crawl(self, seconds: float) -> None:
+        """It stands still four fifths of the time, for so long."""
+        over = time.monotonic() + seconds
+        while time.monotonic() < over:
+            self.hang(0.4)
+            time.sleep(0.1)  # fixed: how slow the disk is
+
+    def close(self) -> None:
+        subprocess.run(["fsfreeze", "-u", str(self.folder)], stderr=subprocess.DEVNULL, check=False)
+        subprocess.run(["umount", "-l", str(self.folder)], check=False)

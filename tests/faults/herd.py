@@ -1,0 +1,428 @@
+"""A herd by hand: a shepherd that writes logs, four musters behind networks that can be cut, all as processes.
+
+`muster-1` and `muster-2` are simulated nodes, `muster-3` and `muster-4` Linux nodes whose files lie in a folder and
+whose drivers' logs are FIFOs that are fed all the while. Nothing here touches the machine's own knobs.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import psutil
+import pyarrow.parquet as pq
+
+from mustherd.client import HerdClient
+from mustherd.errors import UserError
+from mustherd.locks import locked_by
+from mustherd.muster.journal import LOCK_NAME
+from mustherd.rowlog.ledger import Ledger
+from mustherd.wire.endpoints import WireError
+from mustherd.wire.keys import create
+from mustherd.wire.messages import MusterView
+from mustherd.wire.ports import Ports
+from tests.faults.disks import Disk
+from tests.faults.history import Seen, Watch
+from tests.herding import shepherd
+from tests.log_herd import Wire, render, rows
+from tests.node.linux.files import build
+from tests.node.linux.kinds import ACPI, CPU
+from tests.typed import some
+from tests.waiting import until
+
+MUSTERS = ("muster-1", "muster-2", "muster-3", "muster-4")
+FED = MUSTERS[2:]
+ODD = "odd"
+"""A muster whose key is accepted, and that keeps to nothing."""
+CORES = 2
+ROWS_PER_S = 300
+"""Of each core that is fed."""
+JOIN_S = 40.0
+"""How long a herd may take to be whole again; a muster that was refused comes again after 5 s."""
+LEASE_S = 3.0
+SLACK_S = 2.0
+"""How much later than it should a machine with other work to do may act."""
+LABEL = "by-hand"
+TWIN_ORIGINAL, TREE_ORIGINAL = 1, 2900
+TREE_VALUES = tuple(range(1200, 2900, 100))
+ROOT = Path(__file__).parents[2]
+
+
+class Pretend:
+    """Takes a machine's files as tests.node.linux.files makes them, and puts them into a folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.links: dict[str, str] = {}
+
+    def file(self, path: str, text: str) -> None:
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / path).write_text(text + "\n")
+
+
+def make_tree(root: Path) -> Path:
+    """A machine's files, its clock set by `userspace`, and FIFOs in place of its driver's logs."""
+    made = Pretend(root)
+    kind = msgspec.structs.replace(ACPI, registers=False, governor="userspace")
+    build(made, kind)  # type: ignore[arg-type]
+    for path, target in made.links.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).symlink_to(target)
+    for cpu in root.glob(f"{CPU}/cpu*/cpufreq"):
+        for name in ("scaling_setspeed", "scaling_cur_freq"):
+            (cpu / name).write_text(f"{TREE_ORIGINAL}000\n")
+    logs = root / "proc/ixgbe_stats/core"
+    logs.mkdir(parents=True)
+    for core in range(CORES):
+        os.mkfifo(logs / str(core))
+    return root
+
+
+@dataclass
+class Member:
+    """A muster, its process and its node."""
+
+    name: str
+    home: Path
+    wire: Wire
+    spool: Path | None = None
+    process: "subprocess.Popen[bytes] | None" = None
+    guardian: int = 0
+    life: int = 0
+    """Its last life as the shepherd knew it."""
+    over: int = 0
+    """A life of it that has ended."""
+    logged: tuple[int, int] = (0, 0)
+    """The lives of muster and shepherd for which its logs were started."""
+    turn: int = 0
+
+    @property
+    def is_twin(self) -> bool:
+        return self.name not in FED
+
+    @property
+    def tree(self) -> Path:
+        return self.home / "tree"
+
+    @property
+    def state(self) -> Path:
+        return self.home / "state"
+
+    @property
+    def config(self) -> Path:
+        return self.home / "muster.toml"
+
+    @property
+    def knob(self) -> str:
+        return "itr-delay" if self.is_twin else "dvfs"
+
+    @property
+    def original(self) -> int:
+        return TWIN_ORIGINAL if self.is_twin else TREE_ORIGINAL
+
+    def next_value(self) -> int:
+        """A value for its knob that it had not for a long time, if ever; the driver has even ones."""
+        self.turn += 1
+        return 2 + 2 * (self.turn % 199) if self.is_twin else TREE_VALUES[self.turn % len(TREE_VALUES)]
+
+    def value(self) -> int | None:
+        """What the knob is at, by the node's own files; None while nobody can say."""
+        try:
+            if self.is_twin:
+                return int(json.loads((self.state / "registers.json").read_text())[self.knob])
+            return int((self.tree / CPU / "cpu0/cpufreq/scaling_setspeed").read_text()) // 1000
+        except FileNotFoundError:
+            return self.original
+        except (OSError, ValueError):
+            return None
+
+    def journal(self) -> list[object]:
+        """What would have to be put back, by the journal on disk."""
+        try:
+            return list(json.loads((self.state / "originals.json").read_text())["originals"])
+        except FileNotFoundError:
+            return []
+
+    def write(self) -> None:
+        """Its configuration."""
+        p = self.wire.ports
+        spool = f'spool = "{self.spool}"\n' if self.spool else ""
+        node = f'[linux]\nroot = "{self.tree}"\nidle_seconds = 0.0\nnic_log = "off"\n'
+        ranges = "dvfs = {low = 1200, high = 2900}\n"
+        if self.is_twin:
+            node, ranges = "[twin]\nspeed = 20\n", "itr-delay = {values = [1], low = 2, high = 1000}\n"
+        self.config.write_text(
+            f'muster = "{self.name}"\nshepherd = "127.0.0.1"\nkeys = "{self.home.parent / "keys"}"\n'
+            f'state = "{self.state}"\nlease_s = {LEASE_S}\n'
+            f"[ports]\npulse = {p.pulse}\nlog = {p.log}\ncontrol = {p.control}\ncoordinate = {p.coordinate}\n"
+            f"[ranges]\n{ranges}[logs]\nspool_mib = 48\n{spool}{node}"
+        )
+
+
+@dataclass
+class Herd:
+    """All of it. `faults` are sentences that say what was not as promised."""
+
+    home: Path
+    seconds: float
+    """For how long rows are fed at most."""
+    disks: dict[str, Disk] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.keys = self.home / "keys"
+        create(self.keys, ["shepherd", "operator", ODD, *MUSTERS])
+        with shepherd() as (_, self.ports):
+            self.members = {name: self._member(name) for name in MUSTERS}
+        self.logs = (self.disks["logs"].folder if "logs" in self.disks else self.home) / "experiment"
+        self.clock = self.home / "clock"
+        self.clock.write_text("0")
+        self.process: subprocess.Popen[bytes] | None = None
+        self.client = HerdClient(f"127.0.0.1:{self.ports.coordinate}", self.keys)
+        self.lives = 0
+        self.written = 0
+        self.watch = Watch(
+            {name: one.value for name, one in self.members.items()},
+            {name: one.original for name, one in self.members.items()},
+        )
+        self.watch.start()
+
+    def _member(self, name: str) -> Member:
+        home = self.home / name
+        home.mkdir(mode=0o700)
+        disk = self.disks.get("spool") if name == FED[-1] else None
+        one = Member(name, home, Wire(self.ports), disk.folder / "spool" if disk else None)
+        one.state.mkdir(mode=0o700)
+        if not one.is_twin:
+            make_tree(one.tree)
+        one.write()
+        return one
+
+    # --- processes ---
+
+    def environment(self) -> dict[str, str]:
+        """A clock that can be set, and threads as few as a daemon has."""
+        return {
+            **os.environ,
+            "PYTHONPATH": f"{Path(__file__).parent / 'clock'}:{ROOT}",
+            "FAULTS_CLOCK": str(self.clock),
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+
+    def spawn(self, log: str, *arguments: str | Path) -> "subprocess.Popen[bytes]":
+        """A Python of ours, its output in a file."""
+        with (self.home / log).open("ab") as out:
+            return subprocess.Popen(
+                [sys.executable, "-m", *map(str, arguments)],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                env=self.environment(),
+                cwd=self.home,
+            )
+
+    def start_shepherd(self) -> None:
+        self.lives += 1
+        ports = ",".join(map(str, msgspec.structs.astuple(self.ports)))
+        self.process = self.spawn(
+            "shepherd.log", "mustherd", "shepherd", "run", "--ports", ports, "--logs", self.logs, "--keys", self.keys
+        )
+
+    def start(self, member: Member) -> None:
+        member.process = self.spawn(f"{member.name}.log", "mustherd.muster", "--config", member.config)
+        member.guardian, member.over = 0, member.life
+
+    def find_guardian(self, member: Member) -> int:
+        """The process beside a muster."""
+        if not member.guardian:
+            found = until(lambda: psutil.Process(some(member.process).pid).children())
+            member.guardian = found[0].pid
+        return member.guardian
+
+    @staticmethod
+    def send(process: "subprocess.Popen[bytes] | None", number: int) -> None:
+        """A signal to a process that we started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(some(process).pid, number)
+
+    # --- what the herd says ---
+
+    def views(self) -> dict[str, MusterView]:
+        """The musters as the shepherd sees them; none where it doesn't answer."""
+        try:
+            return {view.name: view for view in self.client.musters()}
+        except WireError:
+            return {}
+
+    def alive(self, *names: str) -> bool:
+        views = self.views()
+        return all(name in views and views[name].presence == "alive" for name in names)
+
+    def whole(self) -> bool:
+        """Whether every muster is there, those that were started again with their new lives."""
+        views = self.views()
+        for one in self.members.values():
+            view = views.get(one.name)
+            if view is None or view.presence != "alive" or view.muster_epoch == one.over:
+                return False
+            one.life = view.muster_epoch
+        return True
+
+    def seen(self, name: str) -> Seen:
+        return self.watch.seen[name]
+
+    # --- bringing it to the state in which attacks begin ---
+
+    def settle(self) -> list[str]:
+        """Start again what is gone, and let every muster do something new; gives what doesn't come about."""
+        faults: list[str] = []
+        for disk in self.disks.values():
+            disk.empty()
+        if some_ended(self.process):
+            self.start_shepherd()
+        for one in self.members.values():
+            one.wire.heal()
+            if some_ended(one.process):
+                self.start(one)
+        try:
+            until(self.whole, JOIN_S)
+        except AssertionError:
+            views = {name: view.presence for name, view in self.views().items()}
+            return [*faults, f"the herd is not whole after {JOIN_S:g} s: {views}"]
+        for one in self.members.values():
+            faults += self._work(one)
+        return faults
+
+    def _work(self, one: Member) -> list[str]:
+        """Rows are read, and its knob is set to a value that is read back."""
+        life = (one.life, self.lives)
+        try:
+            if one.logged != life and not one.is_twin:
+                self.client.start_logs(one.name, label=LABEL)
+                one.logged = life
+            value = one.next_value()
+            self.seen(one.name).asked.append((time.monotonic(), value))
+            self.client.set(one.name, {one.knob: value})
+        except UserError as error:
+            return [f"{one.name} can't be set: {error}"]
+        if one.value() != value:
+            return [f"{one.name} was set to {value} and is at {one.value()}"]
+        return []
+
+    # --- what holds at any time ---
+
+    def rows_written(self) -> int:
+        """Rows that are durable."""
+        try:
+            with Ledger(self.logs / "logs") as ledger:
+                return sum(part.rows for part in ledger.parts())
+        except UserError:
+            return 0
+
+    def check(self) -> list[str]:
+        """What has to hold between two attacks, once the herd has settled."""
+        faults = [f"{name}: {fault}" for name, seen in self.watch.seen.items() for fault in seen.faults()]
+        written = self.rows_written()
+        if written <= self.written and self.written:
+            with contextlib.suppress(AssertionError):
+                until(lambda: self.rows_written() > self.written, JOIN_S)
+            written = self.rows_written()
+            if written <= self.written:
+                faults.append(f"no row became durable since the attack before: still {written}")
+        self.written = written
+        faults += [f"the shepherd's log: {line}" for line in new_tracebacks(self.home / "shepherd.log")]
+        for one in self.members.values():
+            faults += [f"the log of {one.name}: {line}" for line in new_tracebacks(self.home / f"{one.name}.log")]
+            owner = locked_by(one.state / LOCK_NAME)
+            if owner not in (0, some(one.process).pid, self.find_guardian(one)):
+                faults.append(f"{one.name}: process {owner} has its state folder, not process {some(one.process).pid}")
+        return faults
+
+    def finish(self) -> tuple[list[str], dict[str, float]]:
+        """End it all in good order; gives faults and figures about rows, memory and descriptors."""
+        faults, figures = [], resources(some(self.process).pid)
+        figures["rows"] = float(self.rows_written())
+        for name in FED:
+            with contextlib.suppress(UserError):
+                self.client.stop_logs(name)
+        for one in self.members.values():
+            self.send(one.process, signal.SIGTERM)
+        for one in self.members.values():
+            code = some(one.process).wait(JOIN_S)
+            if code or one.value() != one.original or one.journal():
+                faults.append(f"{one.name} ended with {code}, its knob at {one.value()}, to put back {one.journal()}")
+        self.send(self.process, signal.SIGTERM)
+        if code := some(self.process).wait(JOIN_S):
+            faults.append(f"the shepherd ended with exit code {code}")
+        return faults, figures
+
+    def check_rows(self, fed: dict[str, list[bytes]]) -> list[str]:
+        """What was fed is what was written, once each and in order; what is missing is counted as lost."""
+        faults = []
+        with Ledger(self.logs / "logs") as ledger:
+            for name, texts in fed.items():
+                for core, text in enumerate(texts):
+                    stream = f"ixgbe-log-core-{core}"
+                    tables = [
+                        pq.ParquetFile(ledger.file(p)).read() for p in ledger.parts(LABEL, name, stream) if p.rows
+                    ]
+                    numbers = [v for t in tables for v in t.column("i").to_pylist()]
+                    booked = [b.account for b in ledger.accounts(LABEL, name) if b.stream == stream]
+                    lost = sum(account.rows_lost for account in booked)
+                    expected = text.count(b"\n")
+                    if numbers != sorted(set(numbers)):
+                        faults.append(f"{name} {stream}: rows are doubled or out of order")
+                    if len(numbers) + lost != expected:
+                        faults.append(f"{name} {stream}: {len(numbers)} written and {lost} lost of {expected}")
+        return faults
+
+    def close(self) -> None:
+        """End what still runs, by the pids that we started."""
+        self.watch.end()
+        for process in [self.process, *(one.process for one in self.members.values())]:
+            if process is not None and process.poll() is None:
+                self.send(process, signal.SIGCONT)
+                process.kill()
+                process.wait()
+        for one in self.members.values():
+            one.wire.close()
+
+
+def some_ended(process: "subprocess.Popen[bytes] | None") -> bool:
+    """Whether it has to be started."""
+    return process is None or process.poll() is not None
+
+
+_read: dict[Path, int] = {}
+
+
+def new_tracebacks(log: Path) -> list[str]:
+    """Last lines of tracebacks that a log has got since it was looked at."""
+    with log.open("rb") as file:
+        file.seek(_read.get(log, 0))
+        text = file.read()
+    _read[log] = _read.get(log, 0) + len(text)
+    found = text.decode(errors="replace").split("Traceback (most recent call last)")[1:]
+    return [next((line for line in part.splitlines()[1:] if line and not line.startswith(" ")), "?") for part in found]
+
+
+def resources(pid: int) -> dict[str, float]:
+    """Memory and descriptors of a process."""
+    process = psutil.Process(pid)
+    return {"shepherd_rss_mib": process.memory_info().rss / 2**20, "shepherd_descriptors": float(process.num_fds())}
+
+
+def texts(seconds: float, seed: int) -> dict[str, list[bytes]]:
+    """Rows for every core that is fed, for so many seconds at ROWS_PER_S."""
+    count = int(seconds * ROWS_PER_S)
+    return {name: [render(rows(count, core, seed=seed + n)) for core in range(CORES)] for n, name in enumerate(FED)}
+
+
+__all__ = ["FED", "MUSTERS", "Herd", "Member", "Ports", "texts"]

@@ -1,0 +1,53 @@
+"""docs/explain/faults.md out of what campaigns came to."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+INTRODUCTION = """\
+# What was done to a herd, and what came of it
+
+Whole herds were attacked: a shepherd, four musters, their row logs and load, as the processes that a user starts. A
+seed decides which attack comes when; after each, this has to hold, or the campaign fails: the knobs of a node are as
+they were found within the lease of whoever lost its shepherd, and else as they were decided; no decision is acted on
+twice, late, or by a node that it wasn't for; each state folder and each experiment has one owner; every row that a
+source made is on disk once and in order, or counted as lost; a trial that has finished stays as it is, once; whatever
+ends has the exit code that says why; whoever is left goes on: answers, rows, new settings.
+
+`make test-faults` runs a campaign of some minutes with a new seed, which it prints; `SEED=n` has the same events
+again, `MINUTES=m` goes on for longer. As root it makes disks of its own and fills and stops them; as another user it
+leaves those out. This page is made by `make test-faults SEED=n TABLE=docs/explain/faults.md`.
+
+"""
+
+
+def lines(campaigns: Sequence[Mapping[str, Any]], expected: Mapping[str, str]) -> Iterator[str]:
+    """The page: a row for each attack, over all events of it."""
+    yield INTRODUCTION
+    seeds = ", ".join(str(campaign["seed"]) for campaign in campaigns)
+    events = [event for campaign in campaigns for event in campaign["events"]]
+    seconds = sum(campaign["seconds"] for campaign in campaigns)
+    yield f"Seed {seeds}: {len(events)} events in {seconds / 60:.0f} minutes.\n\n"
+    yield "| attack | times | expected | seen | figures |\n| --- | --- | --- | --- | --- |\n"
+    for attack, what in expected.items():
+        mine = [event for event in events if event["attack"] == attack]
+        faults = [fault for event in mine for fault in event["faults"]]
+        seen = "as expected" if mine and not faults else "; ".join(dict.fromkeys(faults)) if faults else "not run"
+        yield f"| {attack} | {len(mine)} | {what} | {seen} | {_figures(mine)} |\n"
+    yield "\n"
+    for campaign in campaigns:
+        told = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in campaign["figures"].items())
+        whole = "; ".join(campaign["faults"]) or "nothing was wrong with the whole"
+        yield f"At the end: {whole} ({told}).\n"
+
+
+NAMES = {"back_s": "put back after {} s", "whole_s": "whole again after {} s", "frames": "{} frames"}
+
+
+def _figures(events: Sequence[Mapping[str, Any]]) -> str:
+    found = []
+    for name, words in NAMES.items():
+        values = sorted(event["figures"][name] for event in events if name in event["figures"])
+        if values:
+            span = f"{values[0]:g}" if values[0] == values[-1] else f"{values[0]:g} to {values[-1]:g}"
+            found.append(words.format(span))
+    return ", ".join(found)

@@ -1,0 +1,79 @@
+"""A seed decides what comes, and what is seen is told apart from what was asked for."""
+
+from itertools import islice
+
+from tests.faults import attacks, experiment, table
+from tests.faults.history import Seen
+from tests.faults.schedule import schedule
+
+KINDS = [attack.kind for attack in (*attacks.ATTACKS, *experiment.ATTACKS)]
+
+
+def test_equal_seeds_give_equal_events_and_others_do_not() -> None:
+    first, again, other = (list(islice(schedule(seed, KINDS), 100)) for seed in (7, 7, 8))
+    assert first == again
+    assert first != other
+
+
+def test_a_round_has_every_attack_once() -> None:
+    events = list(islice(schedule(3, KINDS), 2 * len(KINDS)))
+    names = {kind.name for kind in KINDS}
+    assert len(names) == len(KINDS)
+    assert {event.attack for event in events[: len(KINDS)]} == names
+    assert {event.attack for event in events[len(KINDS) :]} == names
+    assert [event.number for event in events] == list(range(1, len(events) + 1))
+
+
+def test_what_is_drawn_is_what_the_attack_allows() -> None:
+    kinds = {kind.name: kind for kind in KINDS}
+    for event in islice(schedule(5, KINDS), 500):
+        kind = kinds[event.attack]
+        assert event.target in kind.targets
+        assert event.way in kind.ways
+        assert kind.seconds[0] <= event.seconds <= kind.seconds[1]
+
+
+def seen(asked: list[tuple[float, int]], values: list[tuple[float, int]]) -> Seen:
+    made = Seen(original=1)
+    for at, value in values:
+        made.look(at, value)
+    made.asked += asked
+    return made
+
+
+def test_values_that_were_asked_for_once_each_are_in_order() -> None:
+    asked = [(1.0, 10), (3.0, 20)]
+    assert seen(asked, [(0.0, 1), (1.1, 10), (2.0, 1), (3.1, 20)]).faults() == []
+    # The same value may be asked for again.
+    assert seen([*asked, (5.0, 10)], [(0.0, 1), (1.1, 10), (3.1, 20), (5.1, 10)]).faults() == []
+
+
+def test_a_decision_that_is_acted_on_twice_late_or_unasked_is_told() -> None:
+    asked = [(1.0, 10), (3.0, 20)]
+    twice = seen(asked, [(0.0, 1), (1.1, 10), (2.0, 1), (2.5, 10)])
+    late = seen(asked, [(0.0, 1), (3.1, 20), (4.0, 10)])
+    unasked = seen(asked, [(0.0, 1), (1.1, 11)])
+    early = seen(asked, [(0.0, 1), (0.5, 10)])
+    assert [len(one.faults()) for one in (twice, late, unasked, early)] == [1, 1, 1, 1]
+    assert "which nobody asked for" in unasked.faults()[0]
+
+
+def test_when_a_node_was_put_back() -> None:
+    made = seen([(1.0, 10)], [(0.0, 1), (1.1, 10), (4.0, 1)])
+    assert made.back_since(2.0) == 2.0
+    assert seen([], [(0.0, 1), (1.1, 10)]).back_since(2.0) is None
+
+
+def test_the_table_tells_what_was_not_as_expected_and_what_was_not_run() -> None:
+    event = {"number": 1, "target": "", "seconds": 0.0, "way": "", "figures": {"back_s": 0.5}}
+    told = {
+        "seed": 7, "seconds": 90.0, "faults": ["rows are missing"], "figures": {"rows": 5.0},
+        "events": [
+            {**event, "attack": "a", "faults": []}, {**event, "attack": "b", "faults": ["it is still at 3"]},
+        ],
+    }  # fmt: skip
+    page = "".join(table.lines([told], {"a": "all is well", "b": "all is well", "c": "all is well"}))
+    assert "| a | 1 | all is well | as expected | put back after 0.5 s |" in page
+    assert "| b | 1 | all is well | it is still at 3 |" in page
+    assert "| c | 0 | all is well | not run |" in page
+    assert "At the end: rows are missing" in page
