@@ -51,7 +51,10 @@ def check(definition: "Experiment | File | None" = None) -> "Experiment":
 
     Without a definition the quickstart's. Raises DefinitionError, which names the file, the line and what is allowed.
     """
-    return _read(definition)[1]
+    from mustherd.definition.given import read
+    from mustherd.store.store import DEFINITION
+
+    return read(definition, DEFINITION)[1]
 
 
 def plan(definition: "Experiment | File | None" = None, *, musters: int | None = None) -> "Plan":
@@ -98,13 +101,14 @@ def run(
     ExperimentFailedError, which has the result too.
     """
     from mustherd.definition import content, digest, goal
+    from mustherd.definition.given import read
     from mustherd.experiment.preflight import check as check_all
     from mustherd.experiment.preflight import check_musters
     from mustherd.store.catalog import new_folder
-    from mustherd.store.store import Store
+    from mustherd.store.store import DEFINITION, Store
 
     told = _Told(on_event, watch, stop)
-    text, experiment = _read(definition)
+    text, experiment = read(definition, DEFINITION)
     check_musters(experiment, musters)
     check_all(experiment)
     folder = Path(into) if into is not None else new_folder(EXPERIMENTS, experiment.name)
@@ -377,31 +381,6 @@ def _failure(code: int, words: str, store: "Store", result: Result) -> Experimen
 def _note(told: _Told, result: Result) -> str:
     times = "once" if told.errors == 1 else f"{told.errors} times"
     return f"on_event raised {times}; the experiment went on without it: mustherd.open({str(result.folder)!r})"
-
-
-def _read(definition: "Experiment | File | None") -> "tuple[str, Experiment]":
-    """A definition's text and meaning."""
-    from mustherd.definition import DefinitionError, Experiment, load, loads, quickstart
-    from mustherd.store.store import DEFINITION
-
-    if definition is None:
-        text = quickstart()
-        return text, loads(text, "quickstart.yml")
-    if isinstance(definition, Experiment):
-        text = definition.to_yaml()
-        # Read again, since a copy with other values was never checked; the one that was given knows where it was built.
-        again = loads(text, DEFINITION)
-        return text, definition if definition == again else again
-    if isinstance(definition, str) and ("\n" in definition or not definition):
-        return definition, loads(definition, "the definition")
-    given: object = definition  # whatever it is declared to be
-    if not isinstance(given, str | os.PathLike):
-        allowed = "a file, its text of more than one line, or mustherd.Experiment(...)"
-        built = "Experiment(**...)" if isinstance(given, Mapping) else ""
-        raise DefinitionError(f"a {type(given).__name__} is no definition", allowed=allowed, suggestion=built)
-    file = Path(definition)
-    experiment = load(file)
-    return file.read_text(encoding="utf-8"), experiment
 
 
 def _refuse_changed(experiment: "Experiment", now: "Experiment | File", folder: File) -> None:

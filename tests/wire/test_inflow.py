@@ -4,7 +4,6 @@ import contextlib
 import os
 import socket
 import struct
-import time
 from pathlib import Path
 
 import pytest
@@ -101,9 +100,15 @@ def test_what_comes_slowly_but_whole_is_never_ended(monkeypatch: pytest.MonkeyPa
     with shepherd() as (running, ports), connect(ports.pulse) as slow:
         slow.settimeout(PATIENCE_S)
         fat = part(codec.encode(m.Stranger(version=1)) + bytes(100 * 1024), more=False)
-        for _ in range(60):
+        sent = 0
+
+        def sixty_sent() -> bool:
+            nonlocal sent
             slow.sendall(fat)
-            time.sleep(0.002)
+            sent += 1
+            return sent == 60
+
+        until(sixty_sent)  # one a hundredth of a second
         assert running.musters() == {}
         slow.sendall(part(b"\xc1", more=False))
         # Nothing but ZeroMQ's own words came back, and no end.
