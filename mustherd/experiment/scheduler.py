@@ -250,7 +250,7 @@ class Scheduler:
         if trial.state is not TrialState.INVALID:
             return trial, False
         counted = self._tally.at_fault[trial.number] + reasons.of(trial.reason).fault.counts
-        if counted < self._experiment.gates.attempts or not reasons.of(trial.reason).fault.counts:
+        if counted < self._experiment.gates.attempts:
             return trial, True
         detail = f"invalid {counted} times, the last time because {trial.detail}"
         return msgspec.structs.replace(trial, state=TrialState.FAILED, detail=detail), False

@@ -190,6 +190,24 @@ def test_an_environment_that_spoils_every_attempt_ends_it_even_for_changing_reas
     assert end.reason == "18 attempts in a row came to nothing, the last with muster-dead: so it is"
 
 
+def test_every_expected_muster_may_spoil_its_share_before_it_ends() -> None:
+    driven = Driven(expected=2, musters=2, gates='{"attempts":3,"same_failure":2}')
+    driven.begin()
+    driven.ends(11, state=TrialState.INVALID, reason=Reason.NO_ANSWER)
+    end = only(driven.end(state=TrialState.INVALID, reason=Reason.NO_ANSWER), End)
+    assert end.reason == "12 attempts in a row were invalid with no-answer: so it is"
+
+
+def test_one_finished_trial_ends_a_streak_of_changing_reasons_too() -> None:
+    driven = Driven(gates='{"attempts":1,"same_failure":2}', trials=9)
+    driven.begin()
+    for _ in range(4):
+        driven.end(state=TrialState.INVALID, reason=Reason.NO_ANSWER)
+        driven.end(state=TrialState.INVALID, reason=Reason.MUSTER_DEAD)
+        driven.end()
+    assert not [a for a in driven.done if isinstance(a, End)]
+
+
 def test_one_finished_trial_ends_a_streak() -> None:
     driven = Driven(gates='{"attempts":1,"same_failure":2}')
     driven.begin()
@@ -309,6 +327,43 @@ def test_a_knob_that_settles_slowly_makes_every_trial_dearer() -> None:
     while driven.running():
         driven.end()
     assert len([a for a in driven.done if isinstance(a, Start)]) == 3
+
+
+def test_what_settled_slowly_once_is_reckoned_with_from_then_on() -> None:
+    driven = Driven(trials=9, repeats=0, budget='{"minutes":3}')
+    driven.here = {"m0": 25.0}
+    driven.begin()
+    driven.here = {"m0": 0.0}
+    driven.do(driven.scheduler.herd(driven.here, 1.0))
+    while driven.running():
+        driven.end()
+    assert len([a for a in driven.done if isinstance(a, Start)]) == 3
+
+
+def test_of_several_that_wait_the_first_is_run_first() -> None:
+    driven = Driven(musters=2, trials=4, repeats=0)
+    driven.begin()
+    first, second = driven.running()
+    driven.do(driven.scheduler.herd({}, 1.0))
+    lost = [
+        msgspec.structs.replace(trial, state=TrialState.INVALID, reason=Reason.MUSTER_DEAD) for trial in (second, first)
+    ]
+    driven.do(driven.scheduler.ended(lost, 2.0))
+    assert [t.number for t in driven.running()] == []
+    back = driven.do(driven.scheduler.herd({"m1": 0.0}, 3.0))
+    assert only(back, Start).trial.number == first.number
+
+
+def test_a_stop_that_finds_the_experiment_hopeless_ends_it_once() -> None:
+    driven = Driven(musters=2, trials=5, gates='{"attempts":1,"same_failure":1}')
+    driven.begin()
+    one, other = driven.running()
+    failed = msgspec.structs.replace(one, state=TrialState.FAILED, reason=Reason.DECISION_FAILED, ended_at=3.0)
+    actions = driven.do(driven.scheduler.stop([failed]))
+    assert only(actions, End).result is Result.HERD_FAILED
+    assert isinstance(actions[-1], End)
+    assert not notes(actions, "stopped")
+    assert [a.trial.number for a in actions if isinstance(a, Finish)] == [one.number, other.number]
 
 
 def test_a_stop_counts_what_has_ended_and_queues_the_rest_again() -> None:

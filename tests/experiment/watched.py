@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def watch(world: World, action: Action) -> None:
     """What an action may be, given what was written before it."""
     record = world.record
+    assert not world.over, f"{action} after the end"
     match action:
         case Start(trial, muster):
             assert world.musters[muster].trial is None, "a muster runs two trials"
