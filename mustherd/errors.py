@@ -1,4 +1,7 @@
-"""The root of every error that a user can cause or fix."""
+"""The root of every error that a user can cause or fix, and how an error shows the value that is wrong."""
+
+MAX_SHOWN = 80
+"""Characters of a user's value that a message repeats."""
 
 
 class UserError(Exception):
@@ -6,3 +9,24 @@ class UserError(Exception):
 
     exit_code: int = 2
     """2: the request was wrong and nothing was changed; 3: the herd failed."""
+
+
+def shown(text: object, limit: int = MAX_SHOWN) -> str:
+    """`text` fit for one line of a terminal: escaped where it isn't printable, cut where it is long."""
+    whole = str(text)
+    cut = whole[:limit]
+    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut)
+    return safe + ("..." if len(whole) > limit else "")
+
+
+def kind_of(raw: object) -> str:
+    """What a value of a document is, in a person's words."""
+    if raw is None:
+        return "nothing"
+    if isinstance(raw, bool):
+        return "true" if raw else "false"
+    if isinstance(raw, dict):
+        return "a mapping"
+    if isinstance(raw, list | tuple):
+        return "a list"
+    return f"'{shown(raw)}'"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 
 import msgspec
 
-from mustherd.errors import UserError
+from mustherd.errors import UserError, kind_of
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint, EntryPoints
@@ -218,7 +218,7 @@ def options_of(kind: object, given: Mapping[str, object]) -> Any:
     try:
         return msgspec.convert(dict(given), declared)
     except msgspec.ValidationError as error:
-        refusal = _refusal(str(error))
+        refusal = _refusal(str(error), given)
         raise OptionError(refusal.problem, refusal.path, allowed=_words(declared, refusal.path)) from None
 
 
@@ -236,13 +236,25 @@ def option_names(kind: object) -> list[str]:
     return [] if declared is None else list(declared.__struct_encode_fields__)
 
 
-def _refusal(said: str) -> OptionError:
-    """What msgspec says of a value, as an option's place and what is wrong there."""
+TYPES = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "array": "a list"}
+TYPES |= {"object": "a mapping"}
+"""Msgspec's words for types, and ours."""
+
+
+def _refusal(said: str, given: Any) -> OptionError:
+    """What msgspec says of a value in `given`, as the option's place, what is wrong there and what was found."""
     what, _, where = said.partition(" - at ")
     steps = re.findall(r"\.([^.\[\]]+)|\[(\d+)\]", where.strip("`"))
     path: Sequence[str | int] = [name or int(index) for name, index in steps]
-    wanted = re.fullmatch(r"Expected `(.+?)`(.*?)(?:, got `(.+)`)?", what)
+    found = ""
+    if "..." not in where:  # which stands for a key of a mapping
+        for part in path:
+            given = given[part]
+        found = f", found {kind_of(given)}"
+    wanted = re.fullmatch(r"Expected `(.+?)`(.*?)(?:, got `.+`)?", what)
     if wanted is None:
         return OptionError(what[:1].lower() + what[1:], tuple(path))
-    kind, bound, got = wanted.groups()
-    return OptionError(f"should be {kind}{bound}" + (f", found {got}" if got else ""), tuple(path))
+    kind, bound = wanted.groups()
+    bound = bound.partition(", got ")[0]
+    kinds = " or ".join(TYPES.get(one, one) for one in kind.split(" | ") if one != "null")
+    return OptionError(f"should be {kinds}{bound.removesuffix('.0')}{found}", tuple(path))

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-from mustherd.definition.errors import shown
-from mustherd.definition.units import QuantityError, kind_of, quantity
+from mustherd.definition.units import QuantityError, quantity
+from mustherd.errors import kind_of, shown
 from mustherd.load import curve
 from mustherd.load.curve import Curve, CurveError
 

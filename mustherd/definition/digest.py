@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from mustherd.definition.errors import Path, dotted, shown
+from mustherd.definition.errors import Path, dotted
 from mustherd.definition.yaml import resolve
+from mustherd.errors import shown
 
 if TYPE_CHECKING:
     from mustherd.definition.model import Experiment

@@ -5,16 +5,13 @@ from typing import NamedTuple
 
 from pydantic_core import PydanticCustomError
 
-from mustherd.errors import UserError
+from mustherd.errors import MAX_SHOWN, UserError, shown
 
 Path = tuple[str | int, ...]
 """Where a value is in a document: keys of mappings and positions in lists, from the top."""
 
 FINDINGS = "findings"
 """The type of the pydantic errors that carry findings of ours in their context, under the same name."""
-
-MAX_SHOWN = 80
-"""Characters of a user's value that a message repeats."""
 
 ALLOWED_SHOWN = 400
 
@@ -78,14 +75,6 @@ class DefinitionError(UserError):
             name: getattr(self, name)
             for name in ("file", "line", "column", "key", "value", "problem", "allowed", "suggestion", "more")
         }
-
-
-def shown(text: object, limit: int = MAX_SHOWN) -> str:
-    """`text` fit for one line of a terminal: escaped where it isn't printable, cut where it is long."""
-    whole = str(text)
-    cut = whole[:limit]
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut)
-    return safe + ("..." if len(whole) > limit else "")
 
 
 def dotted(path: Path) -> str:

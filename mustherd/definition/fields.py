@@ -18,10 +18,11 @@ from pydantic_core import CoreSchema, core_schema
 
 from mustherd.definition import curves as curve_values
 from mustherd.definition import knobs as knob_values
-from mustherd.definition.errors import Finding, listed, nearest, refusal, shown
+from mustherd.definition.errors import Finding, listed, nearest, refusal
 from mustherd.definition.limits import check_metric, limit, limit_text, objectives
 from mustherd.definition.section import as_tuple
-from mustherd.definition.units import QuantityError, kind_of, number_text, quantity
+from mustherd.definition.units import QuantityError, number_text, quantity
+from mustherd.errors import kind_of, shown
 from mustherd.goal import Constraint
 from mustherd.load import curve as curves
 from mustherd.load.mutilate.command import MutilateOptions

@@ -4,9 +4,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mustherd.definition.errors import FINDINGS, Finding, Path, dotted, listed, nearest, shown
+from mustherd.definition.errors import FINDINGS, Finding, Path, dotted, listed, nearest
 from mustherd.definition.schema import allowed, keys, keys_of
-from mustherd.definition.units import kind_of
+from mustherd.errors import kind_of, shown
 
 NAMED_BY_KEY = {"literal_error", "enum"}
 TOO_SMALL = {"greater_than", "greater_than_equal"}

@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from mustherd.definition.errors import Finding, Path, listed, nearest, shown
-from mustherd.definition.units import QuantityError, kind_of, quantity
+from mustherd.definition.errors import Finding, Path, listed, nearest
+from mustherd.definition.units import QuantityError, quantity
 from mustherd.definition.yaml import Hex
+from mustherd.errors import kind_of, shown
 from mustherd.node.catalog import knob_kind, knob_names
 from mustherd.node.kinds import DVFS, GOVERNOR, GOVERNORS
 from mustherd.terms import MAX_VALUE, KnobInfo, KnobKind

@@ -5,8 +5,9 @@ import re
 from collections.abc import Iterable
 
 from mustherd import metrics
-from mustherd.definition.errors import DefinitionError, nearest, shown
-from mustherd.definition.units import QuantityError, kind_of, number_text, quantity
+from mustherd.definition.errors import DefinitionError, nearest
+from mustherd.definition.units import QuantityError, number_text, quantity
+from mustherd.errors import kind_of, shown
 from mustherd.goal import Constraint
 from mustherd.metrics import Use
 

@@ -3,11 +3,11 @@
 from importlib import resources
 from pathlib import Path as FilePath
 
-from mustherd.definition.errors import DefinitionError, Finding, listed, shown
+from mustherd.definition.errors import DefinitionError, Finding, listed
 from mustherd.definition.model import Experiment
 from mustherd.definition.schema import keys_of
-from mustherd.definition.units import kind_of
 from mustherd.definition.yaml import MAX_BYTES, Source, decode, parse
+from mustherd.errors import kind_of, shown
 
 
 def load(path: FilePath | str) -> Experiment:

@@ -9,9 +9,10 @@ import msgspec
 
 from mustherd import files
 from mustherd.definition.digest import to_yaml
-from mustherd.definition.errors import DefinitionError, Finding, shown
+from mustherd.definition.errors import DefinitionError, Finding
 from mustherd.definition.knobs import FindingsError, settings
 from mustherd.definition.yaml import MAX_BYTES, Source, decode, parse
+from mustherd.errors import shown
 from mustherd.learn.base import Settings
 
 TABLE = "policy.yml"

@@ -3,7 +3,8 @@
 import re
 from fractions import Fraction
 
-from mustherd.definition.errors import nearest, shown
+from mustherd.definition.errors import nearest
+from mustherd.errors import kind_of, shown
 
 SCALES: tuple[dict[str, Fraction], ...] = (
     {"s": Fraction(1), "ms": Fraction(1, 10**3), "us": Fraction(1, 10**6), "ns": Fraction(1, 10**9)},
@@ -71,19 +72,6 @@ def quantity(raw: object, unit: str) -> Fraction:
             f"{match[1]} {better}" if better else "",
         )
     return number * factors[written]
-
-
-def kind_of(raw: object) -> str:
-    """What a value of a document is, in a person's words."""
-    if raw is None:
-        return "nothing"
-    if isinstance(raw, bool):
-        return "true" if raw else "false"
-    if isinstance(raw, dict):
-        return "a mapping"
-    if isinstance(raw, list | tuple):
-        return "a list"
-    return f"'{shown(raw)}'"
 
 
 def number_text(value: float) -> str:

@@ -31,7 +31,7 @@ from mustherd.definition.fields import (
     changed_options,
 )
 from mustherd.definition.section import Section, key
-from mustherd.definition.units import kind_of
+from mustherd.errors import kind_of
 from mustherd.load import curve as curves
 from mustherd.load import registry
 from mustherd.load.curve import Curve, CurveError

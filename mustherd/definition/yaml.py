@@ -10,7 +10,8 @@ from typing import NamedTuple, NoReturn
 
 import yaml
 
-from mustherd.definition.errors import DefinitionError, Finding, Path, dotted, shown
+from mustherd.definition.errors import DefinitionError, Finding, Path, dotted
+from mustherd.errors import shown
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 24

@@ -180,9 +180,9 @@ def test_whole_numbers_of_other_libraries_are_numbers() -> None:
     ("option", "said", "key"),
     [
         ("skp: 3", "unknown option 'skp'; allowed: skip, names; did you mean 'skip'", "search.options.skp"),
-        ("skip: three", "should be int, found str", "search.options.skip"),
-        ("skip: -1", "should be int >= 0", "search.options.skip"),
-        ("names: [a, 5]", "should be str, found int", "search.options.names[1]"),
+        ("skip: three", "should be a whole number, found 'three'", "search.options.skip"),
+        ("skip: -1", "should be a whole number >= 0, found '-1'", "search.options.skip"),
+        ("names: [a, 5]", "should be text, found '5'", "search.options.names[1]"),
         ("names: [nobody]", "nobody is no name", "search.options"),
         ("skip: 90", "90 points are the whole space; allowed: 0..23", "search.options.skip"),
         ("skip: 13", "'backwards': 13 brings bad luck", "search.options"),
@@ -221,7 +221,7 @@ def test_a_definition_may_name_it_and_nothing_that_it_does_not_know() -> None:
         ("{method: gp, options: {stop: false}}", "search.options.stop: 'stop' is a key of `search` itself"),
         ("{method: grid, options: {stop: false}}", "unknown option 'stop'; allowed: no options"),
         ("{method: gp, options: {nois: {}}}", "unknown option 'nois'"),
-        ("{method: gp, options: {noise: {read_p99_us: 2}}}", "should be float < 1.0"),
+        ("{method: gp, options: {noise: {read_p99_us: 2}}}", "should be a number < 1"),
     ],
 )
 def test_our_own_searches_check_their_options_too(search: str, said: str) -> None:

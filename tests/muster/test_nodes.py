@@ -92,8 +92,8 @@ def test_opens_a_twin_without_reading_what_is_installed(written: Write) -> None:
     ("lines", "said"),
     [
         ("[twin]\nsped = 10\n", "twin.sped: unknown option 'sped'; allowed: profile, speed"),
-        ("[twin.faults]\nlost_rows = 'x'\n", "twin.faults.lost_rows: should be int, found str"),
-        ("[twin]\nspeed = 0\n", "twin.speed: should be float > 0.0"),
+        ("[twin.faults]\nlost_rows = 'x'\n", "twin.faults.lost_rows: should be a whole number, found 'x'"),
+        ("[twin]\nspeed = 0\n", "twin.speed: should be a number > 0, found '0'"),
         ("[twin]\nprofile = 'c8220'\n", "twin.profile: invalid enum value 'c8220'; allowed: c6220"),
         ("[twin]\n[linux]\n", "top level: [twin] and [linux] are more than one node: one table is needed"),
         ("[twinn]\n", "twinn: neither a table of a muster nor a kind of node; installed are linux, process, twin"),
@@ -245,7 +245,7 @@ def test_neither_does_a_linux_node_s(written: Write, packages: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ("most_rpm = 50", "fan.most_rpm: should be int >= 100"),
+        ("most_rpm = 50", "fan.most_rpm: should be a whole number >= 100, found '50'"),
         ("most_rmp = 200", "fan.most_rmp: unknown option 'most_rmp'; allowed: file, most_rpm"),
         ('file = "/nowhere/at/all"', "fan: file: there is no /nowhere/at/all"),
     ],

@@ -41,7 +41,7 @@ def test_opens_the_machine(opened: Callable[[str], Node]) -> None:
         ('interface = "eth7"', r"linux: \[linux\] interface: no physical interface is 'eth7'; there is ens1f0"),
         ('dvfs = "msr"', r"linux: \[linux\] dvfs = 'msr': dvfs: /dev/cpu/0/msr register 0xce"),
         ('dvfs = "wishful"', r"linux\.dvfs: invalid enum value 'wishful'"),
-        ("reserved = [-1]", r"linux\.reserved\[0\]: should be int >= 0"),
+        ("reserved = [-1]", r"linux\.reserved\[0\]: should be a whole number >= 0, found '-1'"),
         ('colour = "red"', r"linux\.colour: unknown option 'colour'; allowed: root, interface, dvfs"),
     ],
 )
