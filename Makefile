@@ -21,7 +21,7 @@ TIMES ?= 2
 within = timeout --foreground --signal=INT --kill-after=30 $$(($(1) * $(TIMES))) $(2) || { code=$$?; \
 	[ $$code != 124 ] || echo "make $@: over its budget of $(1) s times $(TIMES); on a slower or busy machine: make $@ TIMES=4" >&2; exit $$code; }
 
-.PHONY: help setup experiment test check lint types layers unit budgets test-long test-system test-memcached test-vm test-testbed test-root test-machine test-kernel test-pythons test-nightly test-faults test-fuzz audit bench peers picture lock clean
+.PHONY: help setup experiment test check lint types layers unit budgets test-long test-system test-memcached test-servers test-vm test-testbed test-root test-machine test-kernel test-pythons test-nightly test-faults test-fuzz audit bench peers picture lock clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,11 +67,17 @@ budgets: setup  ## the same, and fail for files that take longer than tests/budg
 test-long: setup  ## many seeds, kills and faults of what `make test` tries a few of
 	@$(call within,240,$(BIN)/pytest -q -n $(JOBS) --dist worksteal -m long)
 
-test-system: test-memcached test-vm  ## as root on Debian: a real memcached, a real kernel; installs what they need
+test-system: test-memcached test-servers test-vm  ## as root on Debian: real servers, a real kernel; installs what they need
 
 test-memcached: setup
 	@command -v memcached >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends memcached; }
 	@$(call within,300,$(BIN)/pytest -m memcached)
+
+SERVERS := redis-server redis-benchmark nginx wrk pgbench
+test-servers: setup  ## as root on Debian: experiments on Redis, nginx and PostgreSQL
+	@for program in $(SERVERS); do command -v $$program >/dev/null || missing=1; done; [ -z "$${missing-}" ] || { \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server redis-tools nginx wrk postgresql; }
+	@$(call within,420,$(BIN)/pytest -m servers)
 
 test-vm: setup  ## as root: the node on a real kernel, in a virtual machine
 	tests/testbed/install.sh

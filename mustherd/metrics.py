@@ -13,9 +13,12 @@ logarithm as for any other metric, and models, noise and hypervolumes in logarit
 import logging
 import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Literal
 
 from mustherd import plugins
@@ -72,6 +75,8 @@ class WindowMeasurement:
     seconds: float
     energies: Sequence[Energy] = ()
     load: LoadReport | None = None
+    counts: Mapping[str, float] = field(default_factory=dict)
+    """What the node counted by itself."""
 
     @property
     def joules(self) -> float | None:
@@ -80,8 +85,9 @@ class WindowMeasurement:
         return math.fsum(packages) if packages and self.seconds > 0 else None
 
     def counter(self, name: str) -> float | None:
-        """A counter of the load's report (mustherd.terms.LoadReport); None where nobody counted it."""
-        return None if self.load is None else self.load.counters.get(name)
+        """A counter of the load's report (mustherd.terms.LoadReport), else of the node; None where nobody counted."""
+        counted = None if self.load is None else self.load.counters.get(name)
+        return self.counts.get(name) if counted is None else counted
 
     def per_request(self, amount: float | None) -> float | None:
         """An amount's share of each answered request; None where it is None or nothing was answered."""
@@ -147,7 +153,7 @@ class Metric:
         return "had" if self.verb == "has" else "used"
 
 
-_UNITS = {"joules": "J", "watts": "W", "us": "us", "qps": "qps", "seconds": "s", "ratio": "ratio"}
+_UNITS = {"joules": "J", "watts": "W", "us": "us", "qps": "qps", "seconds": "s", "ratio": "ratio", "bytes": "B"}
 """A name's last part, and the unit that it stands for."""
 
 _PARTS = {"p999": "p99.9", "avg": "mean"}
@@ -263,11 +269,31 @@ OURS = {
 """The metrics of this project by name."""
 
 
+_declared: ContextVar[Mapping[str, Metric]] = ContextVar("declared", default=MappingProxyType({}))
+
+
+@contextmanager
+def declaring(better: Mapping[str, Literal["less", "more"]]) -> Iterator[None]:
+    """Know metrics that one definition declares, and which way each is better, while its block lasts in this thread.
+
+    Elsewhere such a metric is what its name says: the unit is its last part.
+    """
+    found = {name: _by_name(name, Direction(way), Use.OBJECTIVE) for name, way in better.items() if name not in OURS}
+    token = _declared.set(found)
+    try:
+        yield
+    finally:
+        _declared.reset(token)
+
+
 def catalogue() -> dict[str, Metric]:
-    """Every metric by name: ours, then those of installed packages. One that can't be loaded is left out, and said."""
-    found = dict(OURS)
+    """Every metric by name: ours, then those that a definition declares and those of installed packages.
+
+    One that can't be loaded is left out, and said.
+    """
+    found = {**OURS, **_declared.get()}
     for name, plugin in plugins.plugins(plugins.METRICS).items():
-        if name in OURS:
+        if name in found:
             continue
         try:
             found[name] = loaded(plugin)
@@ -280,14 +306,20 @@ def of(name: str) -> Metric:
     """The metric called `name`; one that nobody here knows, such as one of a package that is gone, as its name says."""
     if name in OURS:
         return OURS[name]
+    if name in _declared.get():
+        return _declared.get()[name]
     plugin = plugins.plugins(plugins.METRICS).get(name)
     if plugin is not None:
         try:
             return loaded(plugin)
         except PluginError as error:
             _complain(str(error))
+    return _by_name(name, Direction.LESS, Use.REPORT)
+
+
+def _by_name(name: str, direction: Direction, use: Use) -> Metric:
     verb: Literal["uses", "has"] = "has" if _unit(name) == "us" else "uses"
-    return Metric(name=name, unit=_unit(name), use=Use.REPORT, verb=verb, meaning="not known here")
+    return Metric(name=name, unit=_unit(name), direction=direction, use=use, verb=verb, meaning="not known here")
 
 
 def unusable(name: str) -> str | None:
@@ -314,6 +346,9 @@ def measured(window: WindowMeasurement) -> dict[str, float]:
             for part, value in latencies.items():
                 if math.isfinite(value):
                     found.setdefault(f"{kind}_{part}_us", value)
+        for name, value in window.load.metrics.items():
+            if math.isfinite(value):
+                found.setdefault(name, value)
     return found
 
 

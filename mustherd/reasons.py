@@ -77,6 +77,7 @@ class Reason(StrEnum):
         "generator-saturated", Fault.LOAD, True, "The load generator itself was the bottleneck, not the server.",
     )  # fmt: skip
     CACHE_MISSES = ("cache-misses", Fault.LOAD, True, "Too many reads found no value.")
+    CHECK_FAILED = ("check-failed", Fault.LOAD, True, "The window breaks one of the workload's own checks.")
     LOG_ROWS_LOST = ("log-rows-lost", Fault.TRIAL, True, "Rows of a native log were lost at their source.")
     LOG_INCOMPLETE = ("log-incomplete", Fault.TRIAL, True, "Not all blocks of the log arrived in time.")
     LOG_SPAN = (

@@ -265,6 +265,8 @@ class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
     Of the server: server_cpu_seconds, get_hits, get_misses, cmd_get, cmd_set, curr_connections (at t1). Of the
     generator: see mustherd.load.generator.
     """
+    metrics: dict[str, float] = {}
+    """What else it measured, each under the name of a metric of its own and in the unit that the name ends in."""
 
 
 def defaults_of(knobs: Sequence[KnobInfo]) -> dict[str, int]:

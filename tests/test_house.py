@@ -23,7 +23,6 @@ UNUSED = {
     "log_message": "http.server calls it",
     "ignore_aliases": "PyYAML calls it",
     "yaml_implicit_resolvers": "PyYAML reads it",
-    "model_config": "pydantic reads it",
     "make_inventory": "typer calls it, as a command",
     "set_": "typer calls it, as a command",
     "LoadGuesser": "the reference's rule, which live control will be measured against",

@@ -109,8 +109,13 @@ def _workload(experiment: Experiment) -> Iterator[Finding]:
         elif load.generator is not None and load.generator.options:
             said_twice = "mutilate's options are said in 'mutilate' and in 'generator'"
             yield Finding(("workload", "mutilate"), said_twice, "one of the two", at_key=True)
+    for index, limit in enumerate(load.checks):
+        if limit.metric == GUARD:
+            yield Finding(("workload", "checks", index), f"the achieved ratio is limited by gates.{GUARD} alone")
+    if experiment.herd.local is not None and load.server_name != MEMCACHED and load.offered_by is None:
+        yield Finding(("workload", "server"), "nothing loads it", "a load: {command: [...]}, or the name of one")
     if load.curve is None:
-        if load.qps is None:
+        if load.qps is None and load.closed_loop is False:
             yield Finding(("workload", "qps"), "the key 'qps' is needed", "a number above 0, up to 1e9; or a 'curve'")
         return
     path = ("workload", "curve")
@@ -164,7 +169,7 @@ def _metrics(experiment: Experiment) -> Iterator[Finding]:
         yield Finding(("objective",), "the objective is the first of `objectives`", allowed)
     named += [(("constraints", i), c.metric) for i, c in enumerate(experiment.constraints)]
     ratio = experiment.workload.update_ratio
-    for path, metric in named:
+    for path, metric in named if experiment.workload.server_name == MEMCACHED else ():
         verb = metrics.of(metric).requests
         if (verb, ratio) in (("update", 0.0), ("read", 1.0)):
             yield Finding(

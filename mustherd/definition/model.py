@@ -4,7 +4,7 @@ Values are what the file means, not how it wrote them: knobs in their canonical 
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     BeforeValidator,
@@ -41,11 +41,24 @@ from mustherd.definition.herd import Herd
 from mustherd.definition.limits import LIMIT_FORM
 from mustherd.definition.section import Section, key
 from mustherd.definition.structs import Keys
-from mustherd.definition.workload import Workload
+from mustherd.definition.workload import Workload, declared_by
 from mustherd.definition.yaml import Source
 from mustherd.goal import GUARD, GUARD_LIMIT, PARALLEL, ROUNDS
 from mustherd.load.curve import CurveError
 from mustherd.load.saturation import SaturationLimits
+
+
+def _closed_loop(workload: object) -> bool:
+    """Whether a workload, as written, is a closed loop; one that is wrong is not, which its own checks say."""
+    try:
+        return bool(Workload.model_validate(workload).closed_loop)
+    except ValidationError:
+        return False
+
+
+def _declared(raw: object) -> dict[str, Literal["less", "more"]]:
+    """The metrics that a definition, as written, declares."""
+    return declared_by(raw.get("workload")) if isinstance(raw, Mapping) else {}
 
 
 def _policy(raw: object) -> object:
@@ -140,7 +153,7 @@ class Gates(Section):
     achieved_ratio: float = key(
         GUARD_LIMIT,
         "Least share of the offered load that must be answered: below it a setting is no solution. 0: no guard, which"
-        " is the default where an objective is achieved_qps or achieved_ratio.",
+        " is the default where an objective is achieved_qps or achieved_ratio, or the load a closed loop.",
         ge=0,
         le=1,
     )
@@ -257,12 +270,13 @@ class Experiment(Section):
     @model_validator(mode="before")
     @classmethod
     def _guard(cls, raw: Any) -> Any:
-        # Who wants the most load answered offers more than can be.
+        # Who wants the most load answered offers more than can be, and a closed loop offers what is answered.
         if not isinstance(raw, Mapping) or not isinstance(raw.get("gates", {}), Mapping):
             return raw
         two, gates = raw.get("objectives"), raw.get("gates", {})
         aims = [raw.get("objective"), *(two if isinstance(two, list | tuple) else ())]
-        if GUARD in gates or not any(isinstance(aim, str) and metrics.of(aim).maximized for aim in aims):
+        most = any(isinstance(aim, str) and metrics.of(aim).maximized for aim in aims)
+        if GUARD in gates or not (most or _closed_loop(raw.get("workload"))):
             return raw
         return {**raw, "gates": {**gates, GUARD: 0.0}}
 
@@ -285,7 +299,8 @@ class Experiment(Section):
             root = marked(raw)
             source, raw = Source("", root), root.plain()
         try:
-            made = handler(raw)
+            with metrics.declaring(_declared(raw)):
+                made = handler(raw)
         except ValidationError as error:
             raise source.error(findings(error)) from None
         made._source = source
@@ -295,6 +310,11 @@ class Experiment(Section):
     def source(self) -> Source:
         """Where the definition was written: a file, or the keywords that it was built from."""
         return self._source
+
+    @property
+    def declared(self) -> dict[str, Literal["less", "more"]]:
+        """Metrics of the definition's own, and which way each is better."""
+        return self.workload.declared
 
     def to_yaml(self) -> str:
         """The definition as a file that reads back as the same experiment; defaults are left out."""

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from mustherd.definition.errors import Finding, Path, listed
 from mustherd.definition.model import Experiment
 from mustherd.definition.problem import problem
+from mustherd.definition.workload import COMMAND
 from mustherd.learn import registry
 from mustherd.load import registry as loads
 from mustherd.plugins import LOADS, SERVERS, OptionError, PluginError, plugin, plugins
@@ -42,7 +43,9 @@ def check_load(experiment: Experiment) -> None:
     """
     load, source = experiment.workload, experiment.source
     if load.server is not None and load.server.options:
-        at: Path = ("workload", "server", "options")
+        at: Path = ("workload", "server")
+        if not source.has((*at, COMMAND)):
+            at = (*at, "options")
         if experiment.herd.local is None:
             raise source.error([Finding(at, "only a local herd runs its server", "herd: {local: {}}", at_key=True)])
         with refusals(experiment, at):
@@ -54,9 +57,11 @@ def check_load(experiment: Experiment) -> None:
     else:
         return
     found = plugin(LOADS, name)
-    traits = loads.load_kind(found).traits
-    at = ("workload", "generator")
-    if load.server_name not in traits.servers:
+    at = ("workload", "load" if source.has(("workload", "load")) else "generator")
+    own = (*at, "options") if load.generator is not None and source.has((*at, "options")) else at
+    with refusals(experiment, own):
+        traits = loads.traits_of(name, options)
+    if not traits.can_load(load.server_name):
         allowed = listed([each for each in plugins(LOADS) if _can_load(each, load.server_name)])
         raise source.error([Finding(at, f"'{name}' can't load {load.server_name}", allowed)])
     if traits.on_node and experiment.herd.simulated is None:
@@ -70,15 +75,13 @@ def check_load(experiment: Experiment) -> None:
     if not traits.open_loop and experiment.gates.achieved_ratio > 0:
         problem = f"{name} offers what is answered: its answered share says nothing"
         raise source.error([Finding(("gates", "achieved_ratio"), problem, "0, no guard", "0")])
-    if load.generator is not None and load.generator.options:
-        at = (*at, "options")
-    with refusals(experiment, at):
+    with refusals(experiment, own):
         loads.check(found, options)
 
 
 def _can_load(name: str, server: str) -> bool:
     try:
-        return server in loads.load_kind(plugin(LOADS, name)).traits.servers
+        return loads.load_kind(plugin(LOADS, name)).traits.can_load(server)
     except PluginError:
         return False
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from mustherd import metrics
 from mustherd.definition import check, settings_table
 from mustherd.definition.errors import Finding
 from mustherd.definition.knobs import kind_of_knob
@@ -17,8 +18,10 @@ CONTEXT = "qps"
 def goal(experiment: Experiment) -> Goal:
     """What the experiment is after; a guard is part of it unless the definition sets it to 0."""
     how = experiment.confirmation
+    with metrics.declaring(experiment.declared):
+        objectives = tuple(map(Objective.of, experiment.objectives or (experiment.objective,)))
     return Goal(
-        objectives=tuple(map(Objective.of, experiment.objectives or (experiment.objective,))),
+        objectives=objectives,
         limits=experiment.constraints,
         guard=experiment.gates.achieved_ratio,
         margin=how.margin,

@@ -1,16 +1,19 @@
 """The keys of `workload`: the load that every trial offers."""
 
+import contextlib
 import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
+    ConfigDict,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     PlainSerializer,
     ValidationError,
     ValidationInfo,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import CoreSchema, core_schema
@@ -21,6 +24,7 @@ from mustherd.definition.fields import (
     MAX_SECONDS,
     RATE_FORM,
     Level,
+    Limits,
     LoadName,
     Mutilate,
     Options,
@@ -30,6 +34,7 @@ from mustherd.definition.fields import (
     Trace,
     changed_options,
 )
+from mustherd.definition.limits import LIMIT_FORM
 from mustherd.definition.section import Section, key
 from mustherd.errors import kind_of
 from mustherd.load import curve as curves
@@ -44,6 +49,8 @@ MEMCACHED = "memcached"
 """The server where a definition names none."""
 MUTILATE = "mutilate"
 """The load whose options have a key of their own."""
+COMMAND = "command"
+"""The server and the load that any program can be; their options are written in the place of a name."""
 
 
 class Sine(Section):
@@ -105,11 +112,23 @@ class Server(Section):
 
 
 def _named(raw: object) -> object:
+    if isinstance(raw, Mapping) and COMMAND in raw and "name" not in raw:
+        return {"name": COMMAND, "options": raw}
     return {"name": raw} if isinstance(raw, str) else raw
 
 
+COMMAND_SCHEMA = {
+    "type": "object",
+    "properties": {COMMAND: {"type": "array", "items": {"type": "string"}, "minItems": 1}},
+    "required": [COMMAND],
+}
+ByCommand = Annotated[dict[str, Any], WithJsonSchema(COMMAND_SCHEMA)]
+
+
 def _short(chosen: Generator | Server) -> Any:
-    """A choice as people write it: a name alone where there are no options."""
+    """A choice as people write it: a name alone where there are no options, a command's options alone."""
+    if chosen.name == COMMAND:
+        return chosen.options
     return {"name": chosen.name, "options": chosen.options} if chosen.options else chosen.name
 
 
@@ -119,6 +138,24 @@ def presets_of(server: str) -> Mapping[str, Preset]:
         return {}
     presets: Mapping[str, Preset] = registry.server_kind(plugin(SERVERS, server)).presets
     return presets
+
+
+def declared_by(raw: object) -> dict[str, Literal["less", "more"]]:
+    """The metrics that the load of a workload, as written, declares; nothing where it is wrong."""
+    if not isinstance(raw, Mapping):
+        return {}
+    load = _named(raw.get("load", raw.get("generator")))
+    if load is None:
+        server = _named(raw.get("server"))
+        name = server.get("name") if isinstance(server, Mapping) else None
+        if not isinstance(name, str) or name not in plugins(SERVERS):
+            return {}
+        with contextlib.suppress(PluginError):
+            load = {"name": registry.server_kind(plugin(SERVERS, name)).load}
+    if not isinstance(load, Mapping) or load.get("name") not in plugins(LOADS):
+        return {}
+    options = load.get("options", {})
+    return registry.declares(str(load["name"]), options if isinstance(options, Mapping) else {})
 
 
 class PresetName:
@@ -147,15 +184,23 @@ class PresetName:
         return {"type": "string", "enum": list(dict.fromkeys(known))}
 
 
+def _with_load(schema: dict[str, Any]) -> None:
+    """Let editors know `load`, which is `generator` by another name."""
+    schema["properties"]["load"] = schema["properties"]["generator"]
+
+
 class Workload(Section):
     """The load that every trial offers."""
 
+    model_config = ConfigDict(json_schema_extra=_with_load)
+
     server: Annotated[
         Server,
-        BeforeValidator(_named, json_schema_input_type=ServerName | Server),
+        BeforeValidator(_named, json_schema_input_type=ServerName | Server | ByCommand),
         PlainSerializer(_short),
     ] | None = key(
-        None, "What is loaded: a name, or {name, options}; without it memcached. Nodes of an inventory run it already."
+        None, "What is loaded: a name, {name, options}, or {command: [...]} for any program; without it memcached."
+        " Nodes of an inventory run it already."
     )  # fmt: skip
     preset: Annotated[str, PresetName()] = key(
         "etc", "Mix of requests, of those that are known for the server: sizes of keys and values, arrivals."
@@ -170,12 +215,13 @@ class Workload(Section):
     curve: LoadCurve | None = key(None, "A load that changes, in the place of `qps`.")
     generator: Annotated[
         Generator,
-        BeforeValidator(_named, json_schema_input_type=LoadName | Generator),
+        BeforeValidator(_named, json_schema_input_type=LoadName | Generator | ByCommand),
         PlainSerializer(_short),
     ] | None = key(
         None,
-        "What offers the load from outside the nodes: a name, or {name, options}; without it mutilate where the"
-        " inventory has a leader, and else each node loads itself.",
+        "What offers the load from outside the nodes: a name, {name, options}, or {command: [...]} for any program,"
+        " also written as `load`. Without it the server's own, else mutilate where the inventory has a leader, and"
+        " else each node loads itself.",
     )  # fmt: skip
     mutilate: Mutilate = key(
         MutilateOptions,
@@ -187,6 +233,10 @@ class Workload(Section):
         None, "Share of requests that write; without it the preset's: 0.25 for etc, 0.01 for usr.", ge=0, le=1
     )
     outstanding: int = key(256, "Requests in flight at most; beyond it the load is closed-loop.", ge=1, le=10**6)
+    checks: Limits = key(
+        (), "What every window must keep to count, as in `errors <= 0`: one that doesn't is measured again.",
+        allowed=LIMIT_FORM, max_length=32,
+    )  # fmt: skip
     settle_seconds: float = key(
         0.0, "Wait after the knobs hold; a knob that needs longer to settle is given longer.", "s", ge=0, le=MAX_SECONDS
     )
@@ -199,6 +249,7 @@ class Workload(Section):
         le=MAX_SECONDS,
     )
 
+    # Of these the last one is asked first.
     @model_validator(mode="before")
     @classmethod
     def _mix(cls, raw: Any) -> Any:
@@ -224,6 +275,13 @@ class Workload(Section):
         except (ValidationError, CurveError):
             return raw  # its own checks name what is wrong
 
+    @model_validator(mode="before")
+    @classmethod
+    def _load(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping) or "load" not in raw or "generator" in raw:
+            return raw
+        return {**{key: value for key, value in raw.items() if key != "load"}, "generator": raw["load"]}
+
     @property
     def parts(self) -> int:
         """How many windows a curve that spans the experiment lasts; 0 for a load that is the same in all of them."""
@@ -240,6 +298,19 @@ class Workload(Section):
     def server_name(self) -> str:
         """What is loaded."""
         return MEMCACHED if self.server is None else self.server.name
+
+    @property
+    def closed_loop(self) -> bool | None:
+        """Whether what offers the load waits for answers, and so offers what is answered; None: can't be told."""
+        try:
+            return self.offered_by is not None and not registry.traits_of(*self.offered_by).open_loop
+        except (ValueError, PluginError):
+            return None  # its own check says what is wrong with it
+
+    @property
+    def declared(self) -> dict[str, Literal["less", "more"]]:
+        """Metrics that its load adds, and which way each is better."""
+        return registry.declares(*self.offered_by) if self.offered_by is not None else {}
 
     @property
     def offered_by(self) -> tuple[str, dict[str, Any]] | None:

@@ -112,6 +112,14 @@ class Source:
             more=len(findings) - 1,
         )
 
+    def has(self, path: Path) -> bool:
+        """Whether there is something at `path`."""
+        node = self._root
+        for part in path:
+            content = node.content if node is not None else None
+            node = content.get(str(part)) if isinstance(content, dict) else None
+        return node is not None
+
     def _locate(self, finding: Finding) -> tuple[Spot, str]:
         """The place of a finding, or of the nearest thing around it that is in the file, and the value there."""
         node = self._root

@@ -9,6 +9,7 @@ between the two windows, that uncertainty included, to the definition's toleranc
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -30,6 +31,9 @@ from mustherd.wire.messages import Measured, MusterView
 OPEN_WAIT_S = 5.0
 """For a muster to say that its window is open; usually some milliseconds."""
 
+OUTPUTS = "load"
+"""In an experiment's folder: what the load's programs printed, by window."""
+
 MUTILATE = "mutilate"
 """What loads where the layout has a leader and the definition names no generator."""
 
@@ -43,8 +47,13 @@ class OutsideLoad:
         layout: Layout,
         *,
         host_of: Callable[[Place], Host] | None = None,
+        logs: str = "",
     ) -> None:
-        """`host_of` makes the machines that programs run on; without it this one, and others by ssh."""
+        """`host_of` makes the machines that programs run on; without it this one, and others by ssh.
+
+        `logs` is the folder that keeps what they print; without it nobody does.
+        """
+        self._logs = logs
         self._workload = workload
         self._layout = layout
         self._host_of = host_of or _host
@@ -135,6 +144,7 @@ class OutsideLoad:
             ramp_s=load.ramp_seconds,
             window_s=load.window_seconds,
             spoilt=self._spoilt,
+            logs=self._logs,
         )
         try:
             return registry.make(name, site, options)
@@ -161,11 +171,11 @@ def on_node_clock(report: LoadReport, node_t0_s: float, asked: float, answered: 
     )
 
 
-def outside_load(workload: Workload, layout: Layout | None) -> OutsideLoad | None:
-    """The load from outside that an experiment has, if it has one. StoreError when its layout is missing."""
+def outside_load(workload: Workload, layout: Layout | None, folder: Path) -> OutsideLoad | None:
+    """The load from outside that the experiment in `folder` has, if any. StoreError when its layout is missing."""
     if layout is None and workload.offered_by is not None:
         raise StoreError("it is not known which machines make the load: start the experiment by `experiment start`")
-    return OutsideLoad(workload, layout) if layout is not None else None
+    return OutsideLoad(workload, layout, logs=str(folder / OUTPUTS)) if layout is not None else None
 
 
 def _host(place: Place) -> Host:

@@ -11,7 +11,7 @@ from mustherd.definition.units import QuantityError, quantity
 from mustherd.errors import UserError
 from mustherd.load import address
 from mustherd.load.address import Address
-from mustherd.load.base import Site
+from mustherd.load.base import ANY, Site
 from mustherd.load.error import LoadError
 from mustherd.load.host import LocalHost
 from mustherd.load.memcached.server import Memcached, MemcachedOptions
@@ -162,7 +162,7 @@ def _failing() -> Iterator[None]:
 def _mix(generator: str, preset: str | None) -> tuple[str, float]:
     """The mix of requests and its share of updates: of those known for the server that the generator loads."""
     server = load_kind(plugin(LOADS, generator)).traits.servers[0]
-    presets = server_kind(plugin(SERVERS, server)).presets
+    presets = server_kind(plugin(SERVERS, server)).presets if server != ANY else {}
     name = preset if preset is not None else next(iter(presets), "")
     if name not in presets and (preset is not None or presets):
         raise ByHandError(f"preset {name}: allowed: {', '.join(presets) or 'none'}")

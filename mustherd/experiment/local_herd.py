@@ -238,6 +238,7 @@ def muster_toml(name: str, home: Path, where: dict[str, int | str], experiment: 
             port=0,
             threads=local.server_threads,
             cores=list(local.server_cores),
+            log=str(home / "server.log"),
         )
         table["process"] = {
             experiment.workload.server_name: {**given, **(server.options if server is not None else {})},

@@ -111,7 +111,7 @@ def _serve(
             return 0
         stack.callback(announce(store.folder, listen, bound).unlink, missing_ok=True)
         experiment = loads(store.experiment().definition, str(store.folder / DEFINITION))
-        outside = outside_load(experiment.workload, placement.read(store.folder))
+        outside = outside_load(experiment.workload, placement.read(store.folder), store.folder)
         if outside is not None:
             stack.callback(outside.leave)
         loop = TrialLoop(store, experiment, shepherd, logs, expected=expected, stop=stop, outside=outside)

@@ -12,6 +12,7 @@ import msgspec
 
 from mustherd import metrics
 from mustherd.definition import Experiment, goal
+from mustherd.definition.limits import limit_text
 from mustherd.experiment import audits, gates
 from mustherd.experiment.external_load import OutsideLoad
 from mustherd.load.error import LoadError
@@ -103,7 +104,9 @@ class TrialRunner:
             energies=measured.energies,
             load_report=measured.load,
             metrics=metrics.measured(
-                WindowMeasurement(seconds=seconds, energies=measured.energies, load=measured.load)
+                WindowMeasurement(
+                    seconds=seconds, energies=measured.energies, load=measured.load, counts=measured.counts
+                )
             ),
         )
         if complete and measured.last_block:
@@ -123,7 +126,7 @@ class TrialRunner:
             times_late=after.times_late - view.times_late,
             log_complete=complete,
         )
-        fired = fired or self._audit(trial, view, measured, settings) or self._missing(trial)
+        fired = fired or self._audit(trial, view, measured, settings) or self._missing(trial) or self._unchecked(trial)
         if fired is not None:
             return _broken(trial, fired.reason, fired.detail)
         return msgspec.structs.replace(trial, state=TrialState.FINISHED, ended_at=time.time())
@@ -184,6 +187,14 @@ class TrialRunner:
                 return gates.Fired(
                     Reason.METRIC_MISSING, f"{metric} was not measured: the node or the load doesn't give it"
                 )
+        return None
+
+    def _unchecked(self, trial: Trial) -> gates.Fired | None:
+        for check in self._experiment.workload.checks:
+            value = trial.metrics.get(check.metric)
+            if value is None or not check.met_by(value):
+                found = "was not measured" if value is None else f"is {value:g}"
+                return gates.Fired(Reason.CHECK_FAILED, f"{check.metric} {found}, checked for {limit_text(check)}")
         return None
 
     def _seed(self, trial: Trial) -> int:

@@ -37,11 +37,14 @@ class LoadSource(Protocol):
         ...
 
 
+ANY = "*"
+
+
 class LoadTraits(msgspec.Struct, frozen=True, kw_only=True):
     """What is the same of all loads of a kind."""
 
     servers: tuple[str, ...]
-    """The servers that it can load, by their names (`mustherd.servers`)."""
+    """The servers that it can load, by their names (`mustherd.servers`); ANY among them: whichever there is."""
     open_loop: bool
     """Requests fall due at their times, whether or not earlier ones were answered. A closed loop waits for answers: it
     offers what is answered, and a guard on the answered share says nothing."""
@@ -51,6 +54,10 @@ class LoadTraits(msgspec.Struct, frozen=True, kw_only=True):
     """Its windows last whole seconds."""
     on_node: bool = False
     """It is a part of its node, which starts it by itself; nobody makes a source of it for a site."""
+
+    def can_load(self, server: str) -> bool:
+        """Whether it can load servers of that name."""
+        return server in self.servers or ANY in self.servers
 
 
 class Site(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +77,8 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     window_s: float
     spoilt: bool = False
     """The window before ended badly: agents may still wait for their leader."""
+    logs: str = ""
+    """Folder in which programs' outputs are kept; empty: nobody keeps them."""
 
 
 class LoadKind(Protocol):
@@ -78,6 +87,9 @@ class LoadKind(Protocol):
     It may have more: `Options`, a dataclass or msgspec struct with the options that a definition may give it, of which
     `options` is one; without it there are none, and `options` is None. `check_options(options)`, static: raises
     ValueError for what the types of Options don't say, or mustherd.plugins.OptionError with the place of an option.
+    `traits_of(options)`, static: the traits of a load with these options, where they decide about them.
+    `declares(options)`, static: the metrics of its own that its reports hold (`LoadReport.metrics`), each with which is
+    better, `less` or `more`; `options` are as a definition writes them, and may be wrong.
     """
 
     @property

@@ -1,9 +1,10 @@
 """Loads and servers by name: those of this project and those that other packages add."""
 
 import contextlib
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from mustherd.load.base import LoadKind, LoadSource, LoadTraits, Site
 from mustherd.load.error import LoadError
@@ -12,6 +13,8 @@ from mustherd.node.node import RunningLoad
 from mustherd.plugins import LOADS, SERVERS, Plugin, PluginError, keeps, options_of, plugin, said
 from mustherd.reasons import Reason
 from mustherd.terms import Load, LoadReport
+
+log = logging.getLogger(__name__)
 
 
 def load_kind(found: Plugin) -> LoadKind:
@@ -45,6 +48,35 @@ def check(found: Plugin, options: Mapping[str, object]) -> Any:
         except Exception as error:
             raise PluginError(f"{found.title} can't check its options: {said(error)}") from error
     return given
+
+
+def traits_of(name: str, options: Mapping[str, object]) -> LoadTraits:
+    """What is the same of all loads called `name` with these options. Raises ValueError, PluginError."""
+    found = plugin(LOADS, name)
+    kind: Any = load_kind(found)
+    if not hasattr(kind, "traits_of"):
+        traits: LoadTraits = kind.traits
+        return traits
+    try:
+        told = kind.traits_of(check(found, options))
+    except ValueError:
+        raise
+    except Exception as error:
+        raise PluginError(f"{found.title} can't say what it is with its options: {said(error)}") from error
+    if not isinstance(told, LoadTraits):
+        raise PluginError(f"{found.title} ({found.target}): what its `traits_of` gives is no LoadTraits")
+    return told
+
+
+def declares(name: str, options: Mapping[str, object]) -> dict[str, Literal["less", "more"]]:
+    """The metrics of its own that the load called `name` declares; nothing where it can't be asked."""
+    try:
+        kind: Any = load_kind(plugin(LOADS, name))
+        told = kind.declares(options) if hasattr(kind, "declares") else {}
+    except Exception as error:  # of a package, or of options that their own check names
+        log.info("load %r can't say what it measures: %s", name, said(error))
+        return {}
+    return {str(metric): "more" if better == "more" else "less" for metric, better in dict(told).items()}
 
 
 def make(name: str, site: Site, options: Mapping[str, object]) -> LoadSource:
@@ -100,6 +132,7 @@ class GuardedSource:
             "samples": report.samples, **{f"read_us.{name}": value for name, value in report.read_us.items()},
             **{f"update_us.{name}": value for name, value in report.update_us.items()},
             **{f"counters.{name}": value for name, value in report.counters.items()},
+            **{f"metrics.{name}": value for name, value in report.metrics.items()},
         }  # fmt: skip
         for name, value in numbers.items():
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import IO, Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -28,6 +28,7 @@ PORTS = range(20_000, 32_000)
 """Where free ports are looked for: below those that connections going out take, so that a port is still free when a
 server that was stopped wants it back."""
 PORT_TRIES = 5
+MOST_PRINTED = 1 << 20
 IN_USE = "Address already in use"
 
 
@@ -109,18 +110,33 @@ class ServerProcess:
     """
 
     def __init__(
-        self, name: str, listen: str = "127.0.0.1", port: int = 0, *, cores: Sequence[int] = (), user: str = ""
+        self,
+        name: str,
+        listen: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        cores: Sequence[int] = (),
+        user: str = "",
+        log: str = "",
+        start_s: float = START_TIMEOUT_S,
     ) -> None:
         """`name` is what messages call it. Port 0: any free one; no `cores`: all that this process may use.
 
-        `user` is who it becomes when it is started by root; '': nobody else.
+        `user` is who it becomes when it is started by root; '': nobody else. `log` is the file that keeps what it
+        prints; '': nobody keeps it. `start_s` is how long it may take to answer. LoadError.
         """
         self._name = name
         self._address = Address(listen, port)
         self._cores = tuple(cores)
         self._user = user
+        self._start_s = start_s
         self._process: subprocess.Popen[bytes] | None = None
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the server
+        try:
+            # It lives as long as the server.
+            self._said: IO[bytes] = Path(log).open("a+b") if log else tempfile.TemporaryFile()  # noqa: SIM115
+        except OSError as error:
+            raise LoadError(Reason.SERVER_FAILED, f"{name}'s log {log}: {error.strerror}") from None
+        self._said_from = 0
 
     def argv(self) -> list[str]:
         """The command that runs it on its address; never a shell's."""
@@ -184,22 +200,56 @@ class ServerProcess:
 
     def _run(self) -> None:
         """Start it on its port and wait until it answers there. LoadError."""
-        self._said.seek(0)
-        self._said.truncate()
-        argv = [*_leash(self._user), *self._on_cores(), *self.argv()]
+        self.before()
+        self._said_from = self._said.seek(0, os.SEEK_END)
+        argv = [*self.leash(), *self._on_cores(), *self.argv()]
         try:
-            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self._said, stderr=self._said, cwd="/")
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=self._said,
+                stderr=self._said,
+                cwd="/",
+                env=self.environment,
+                process_group=0,
+            )
         except OSError as error:
             raise LoadError(Reason.TOOL_MISSING, f"cannot run {argv[0]}: {error.strerror}") from None
         self._process = process
-        deadline = time.monotonic() + START_TIMEOUT_S
+        deadline = time.monotonic() + self._start_s
         while process.poll() is not None or not self.answers():
             if process.poll() is not None:
                 raise LoadError(Reason.SERVER_FAILED, f"{self._name} ended at its start: {self._last_words()}")
             if time.monotonic() > deadline:
                 self.stop()
-                raise LoadError(Reason.SERVER_FAILED, f"{self._name} does not answer after {START_TIMEOUT_S:g} s")
+                raise LoadError(
+                    Reason.SERVER_FAILED, f"{self._name} is not ready after {self._start_s:g} s: {self._last_words()}"
+                )
             time.sleep(POLL_S)
+
+    @property
+    def end_signal(self) -> str:
+        """The signal that it gets when this process ends, and by which it ends what it started itself."""
+        return "KILL"
+
+    def before(self) -> None:
+        """What its program needs before it is started; nothing by default. LoadError."""
+
+    @property
+    def environment(self) -> dict[str, str] | None:
+        """Its environment; None: this process's."""
+        return None
+
+    def leash(self) -> list[str]:
+        """The prefix that makes a process end with this one, as the server's user. It must change user itself: doing so
+        later undoes it.
+        """
+        return _leash(self._user, self.end_signal)
+
+    def printed(self) -> str:
+        """What it printed since it was started, up to a mebibyte."""
+        # The file's position is the process's as well: reading must not move it.
+        return os.pread(self._said.fileno(), MOST_PRINTED, self._said_from).decode("utf-8", "replace")
 
     def _on_cores(self) -> list[str]:
         return ["taskset", "-c", ",".join(map(str, self._cores))] if self._cores else []
@@ -243,9 +293,7 @@ class ServerProcess:
     def _last_words(self) -> str:
         if self._said.closed:
             return "it was stopped"
-        # The file's position is the process's as well: reading must not move it.
-        words = os.pread(self._said.fileno(), 2000, 0).decode("utf-8", "replace").strip()[-500:]
-        return words or "it said nothing"
+        return self.printed().strip()[-500:] or "it said nothing"
 
 
 def local_options(kind: Any, **given: object) -> dict[str, object]:
@@ -271,11 +319,10 @@ def _bound(family: int, where: tuple[Any, ...]) -> int:
         return found
 
 
-def _leash(user: str) -> list[str]:
-    """The prefix that makes a process end with its parent. It must change user itself: doing so later undoes it."""
+def _leash(user: str, signal: str) -> list[str]:
     if shutil.which("setpriv") is None:
         return []
-    prefix = ["setpriv", "--pdeathsig", "KILL"]
+    prefix = ["setpriv", "--pdeathsig", signal]
     if os.geteuid() == 0 and user:
         try:
             entry = pwd.getpwnam(user)

@@ -1,12 +1,13 @@
 """One window: settle, flush, ramp, count; energy, knobs and load over the same interval of the node's clock."""
 
-from collections.abc import Generator
+import math
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
 from mustherd.node.energy import MeterError, Tally
 from mustherd.node.logger import Rows
-from mustherd.node.node import Node, RunningLoad
+from mustherd.node.node import CountingNode, Node, RunningLoad
 from mustherd.terms import Energy, LoadReport, Reading
 from mustherd.wire.messages import Measure
 
@@ -44,6 +45,8 @@ class Result:
     rows: dict[str, int]
     rows_lost: dict[str, int]
     meter_error: str
+    counts: dict[str, float]
+    """What the node counted by itself."""
 
 
 @dataclass
@@ -120,6 +123,7 @@ class Window:
         t0 = self.t0_s = clock.now()
         meter_error = ""
         tally = None
+        counted = _counts(node)
         try:
             tally = Tally(node.meter.zones, node.meter.read()) if node.meter is not None else None
         except MeterError as error:
@@ -133,6 +137,7 @@ class Window:
             yield Progress(rows=self._drain(), next_step=at)
         meter_error = meter_error or self._sample(tally)
         t1 = clock.now()
+        counts = _since(counted, _counts(node))
         load = self._load.close_window() if self._load is not None else None
         rows = self._drain()
         if node.text_loggers:
@@ -140,7 +145,7 @@ class Window:
             rows = []
         node.stop_load()
         energies = tally.energies() if tally is not None and not meter_error else ()
-        self.result = Result(t0, t1, energies, load, self._rows, self._lost, meter_error)
+        self.result = Result(t0, t1, energies, load, self._rows, self._lost, meter_error, counts)
         yield Progress(rows=rows)
 
     def _flush(self) -> None:
@@ -172,3 +177,12 @@ class Window:
                 self._lost[stream] = self._lost.get(stream, 0) + lost
                 drained.append((stream, rows))
         return drained
+
+
+def _since(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
+    """What was counted in between; of a total that went back, nothing: it began anew."""
+    return {name: value - before[name] for name, value in now.items() if value >= before.get(name, math.inf)}
+
+
+def _counts(node: Node) -> Mapping[str, float]:
+    return node.counts() if isinstance(node, CountingNode) else {}

@@ -126,4 +126,5 @@ class Windows:
             last_block=self._logs.outbox.last,
             spool=self._logs.outbox.spool,
             meter_error=result.meter_error[:2000],
+            counts=result.counts,
         )

@@ -1,8 +1,8 @@
 """A node as its muster sees it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from mustherd.node.clock import Clock
 from mustherd.node.energy import EnergyMeter
@@ -66,6 +66,17 @@ class Node(Protocol):
 
     def close(self) -> None:
         """Let go of what the node holds; knobs stay as they are. Called once, last."""
+        ...
+
+
+@runtime_checkable
+class CountingNode(Protocol):
+    """What a node may have beside the rest: running totals of its own, of which a window gets the differences."""
+
+    def counts(self) -> Mapping[str, float]:
+        """Totals by the name of the metric that they are over a window, such as `server_cpu_seconds`; what can't be
+        counted now is not among them.
+        """
         ...
 
 

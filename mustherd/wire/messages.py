@@ -133,6 +133,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True, tag="measured"):
     """Number of the last log block that belongs to this window, in `spool`; 0 when there is none."""
     spool: Count = 0
     meter_error: Text = ""
+    counts: Annotated[dict[Word, Annotated[float, msgspec.Meta(ge=0)]], msgspec.Meta(max_length=256)] = {}
+    """What the node counted by itself in the window, by metric."""
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True, tag="opened"):

@@ -144,7 +144,7 @@ def test_one_that_keeps_the_interface_is_made_with_its_options() -> None:
         ("plain", "load 'plain' of tests (tests.load.test_plugins:Plain) has no `traits`"),
         ("untold", "has no `traits`"),
         ("dry", "lacks check, prepare, stop: see mustherd.load.base.LoadSource"),
-        ("drop", "no load 'drop' is installed; there are: builtin, drip"),
+        ("drop", "no load 'drop' is installed; there are: builtin, command, drip"),
     ],
 )
 def test_what_is_no_load_is_named_and_the_others_work(name: str, said: str) -> None:
@@ -273,14 +273,17 @@ def test_a_definition_without_them_is_what_it_was() -> None:
 @pytest.mark.parametrize(
     ("lines", "said", "key"),
     [
-        (["server: tab"], "unknown server 'tab'; allowed: leak, memcached, plain, tap; did you mean 'tap'?",
+        (["server: tab"],
+         "'tab'; allowed: command, leak, memcached, nginx, plain, postgresql, redis, tap; did you mean 'tap'?",
          "workload.server.name"),
         (["server: 5"], "should be a mapping, found '5'", "workload.server"),
         (["server: tap", "preset: etc"], "unknown preset 'etc'; allowed: warm, cold", "workload.preset"),
         (["generator: drap"], "unknown generator 'drap'", "workload.generator.name"),
         (["generator: {name: drip, opts: {}}"], "unknown key 'opts'", "workload.generator.opts"),
-        (["server: tap", "generator: steady"], "'steady' can't load tap; allowed: drip", "workload.generator"),
-        (["generator: drip"], "'drip' can't load memcached; allowed: builtin, mutilate, steady, twin",
+        (["server: tap", "generator: steady"], "'steady' can't load tap; allowed: command, drip, wrk",
+         "workload.generator"),
+        (["generator: drip"],
+         "'drip' can't load memcached; allowed: builtin, command, mutilate, steady, twin, wrk",
          "workload.generator"),
         (["generator: twin"], "'twin' is a part of a simulated node", "workload.generator"),
         (["server: {name: tap, options: {turn: 3}}"], "unknown option 'turn'; allowed: turns; did you mean 'turns'?",

@@ -63,6 +63,16 @@ class CpuGroup:
         if us_per_second != UNLIMITED:
             self._write("cpu.cfs_quota_us", str(quota))
 
+    def cpu_seconds(self) -> float | None:
+        """Time on cores of all that was ever in it; None where this version of control groups counts it elsewhere."""
+        if not self._unified:
+            return None
+        try:
+            told = dict(line.split() for line in self._read("cpu.stat").splitlines())
+            return int(told["usage_usec"]) / 1e6
+        except (GroupError, KeyError, ValueError):
+            return None
+
     def prefer(self) -> None:
         """Let it go before other groups and processes as far as weights can: what else runs is not to be measured.
 

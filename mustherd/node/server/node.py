@@ -11,9 +11,10 @@ from mustherd.node.clock import MonotonicClock
 from mustherd.node.energy import EnergyMeter
 from mustherd.node.knob import Knob
 from mustherd.node.node import RunningLoad
+from mustherd.node.server import tree
 from mustherd.node.server.group import CpuGroup, GroupError
 from mustherd.node.server.knobs import BusyPoll, BusyRead, CpuQuota, ServerCores, ServerThreads
-from mustherd.node.server.process import Server, WorkerServer
+from mustherd.node.server.process import Server, ServerError, WorkerServer
 from mustherd.terms import Facts, Load
 
 CPU_INFO = Path("/proc/cpuinfo")
@@ -132,9 +133,22 @@ class ProcessNode:
         self._server.close()
         self._leave_group()
 
+    def counts(self) -> dict[str, float]:
+        """`server_cpu_seconds` of the server and what it started, since it was started; nothing where it is gone."""
+        counted = self._group.cpu_seconds() if self._group is not None else None
+        try:
+            found = tree.cpu_seconds(tree.members(self._server.pid)) if counted is None else counted
+        except ServerError:
+            return {}
+        return {"server_cpu_seconds": found}
+
     def _adopt(self) -> None:
         if self._group is not None:
             self._group.adopt(self._server.pid)
+            for member in tree.members(self._server.pid):
+                # One that it started may have ended meanwhile.
+                with contextlib.suppress(GroupError):
+                    self._group.adopt(member)
 
     def _leave_group(self) -> None:
         group, self._group = self._group, None

@@ -1,0 +1,1 @@
+"""Servers and loads that people have anyway, as commands: one file each."""

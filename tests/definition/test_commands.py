@@ -1,0 +1,127 @@
+"""A workload by commands in a definition: what it means, and where it is wrong."""
+
+import pytest
+
+from mustherd import metrics
+from mustherd.definition import goal, loads
+from mustherd.definition.errors import DefinitionError
+from mustherd.definition.model import Experiment
+from mustherd.definition.plugin_options import check_load
+from mustherd.goal import GUARD
+from mustherd.metrics import Direction
+
+TEXT = """\
+name: by-command
+herd: {local: {}}
+workload:
+  server:
+    command: [my-server, --port, "{port}"]
+    ready: {text: listening}
+  load:
+    command: [my-load, "{host}:{port}", "{seconds}"]
+    results: json
+    metrics:
+      requests: {at: count}
+      read_p99_us: {at: latency.p99, unit: ms}
+      hits_ratio: {at: hits, better: more}
+      queue_length: {at: queue}
+  checks: [queue_length <= 100]
+  window_seconds: 2
+knobs: {server-cores: [1, 2]}
+objective: server_cpu_seconds
+constraints: [read_p99_us <= 500, queue_length <= 10]
+"""
+
+
+def defined(*changes: tuple[str, str]) -> Experiment:
+    text = TEXT
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    made = loads(text, "test.yml")
+    check_load(made)
+    return made
+
+
+def test_commands_stand_in_the_place_of_names() -> None:
+    load = defined().workload
+    assert load.server_name == "command"
+    assert load.offered_by is not None
+    assert load.offered_by[0] == "command"
+    assert load.closed_loop
+    assert load.loads == (), "a closed loop is offered nothing"
+    assert load.load().qps == 0
+
+
+def test_it_is_written_as_it_was_read() -> None:
+    made = defined()
+    again = loads(made.to_yaml(), "again.yml")
+    assert again == made
+    assert "name: command" not in made.to_yaml()
+    assert defined(("  load:\n", "  generator:\n")) == made
+
+
+def test_a_closed_loop_has_no_guard_and_an_open_one_has() -> None:
+    assert goal(defined()).guard == 0
+    open_loop = defined(("    results:", "    loop: open\n    results:"), ('"{seconds}"]', '"{seconds}", "{qps}"]'),
+                        ("  window", "  qps: 100\n  window"))  # fmt: skip
+    assert goal(open_loop).guard > 0
+    assert GUARD in {c.metric for c in goal(open_loop).constraints}
+
+
+def test_its_own_metrics_are_objectives_and_limits_with_their_units() -> None:
+    made = defined(("objective: server_cpu_seconds", "objective: hits_ratio"))
+    found = goal(made)
+    assert (found.objective, found.objectives[0].direction) == ("hits_ratio", Direction.MORE)
+    assert {c.metric for c in found.limits} == {"read_p99_us", "queue_length"}
+    assert "hits_ratio" not in metrics.catalogue(), "elsewhere nobody knows it"
+    assert metrics.of("hits_ratio").shown_unit == "%"
+    assert made.workload.checks[0].limit == 100
+    one = defined(("objective: server_cpu_seconds", "objective: queue_length"))
+    assert goal(one).objectives[0].direction is Direction.LESS
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("{port}", "{prot}", "test.yml:5: workload.server.command: {prot} means nothing here"),
+        ("{text: listening}", "{text: (}", "test.yml:6: workload.server.ready.text: '(' is no pattern"),
+        ("    ready:", "    raedy:", "test.yml:6: workload.server.raedy: unknown option 'raedy'"),
+        ('"{seconds}"', '"{minutes}"', "test.yml:8: workload.load.command: {minutes} means nothing here"),
+        ("unit: ms", "unit: W", "test.yml:12: workload.load.metrics.read_p99_us: read_p99_us: unit 'W' is none of"),
+        ("queue_length <= 100", "queue_size <= 100", "test.yml:15: workload.checks[0]: unknown metric 'queue_size'"),
+        ("queue_length <= 100", "achieved_ratio >= 1", "workload.checks[0]: the achieved ratio is limited"),
+        ("queue_length <= 10]", "queue_size <= 10]", "test.yml:19: constraints[1]: unknown metric 'queue_size'"),
+        ("objective: server", "gates: {achieved_ratio: 0.9}\nobjective: server", "says nothing"),
+        ("  window_seconds: 2", "  window_seconds: 2.5", "command measures whole seconds"),
+        ("    results: json", "    loop: open\n    results: json", "workload"),
+        ("  load:\n", "  generator: wrk\n  load:\n", "workload.load: unknown key 'load'"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_has_its_line(old: str, new: str, said: str) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        defined((old, new))
+    assert said in str(caught.value)
+
+
+def test_a_server_that_nothing_loads_is_refused() -> None:
+    head, _, rest = TEXT.partition("  load:\n")
+    text = head + "  checks: []\n" + rest.partition("<= 100]\n")[2].replace(", queue_length <= 10", "")
+    with pytest.raises(DefinitionError, match=r"workload\.(server|qps): "):
+        loads(text, "test.yml")
+
+
+def test_an_open_loop_needs_a_rate() -> None:
+    with pytest.raises(DefinitionError, match=r"workload.qps: the key 'qps' is needed"):
+        defined(("    results:", "    loop: open\n    results:"), ('"{seconds}"]', '"{seconds}", "{qps}"]'))
+
+
+@pytest.mark.parametrize("name", ["redis", "nginx", "postgresql"])
+def test_servers_that_people_have_bring_their_load(name: str) -> None:
+    head, rest = TEXT.split("  server:\n")
+    tail = rest.partition("  window_seconds")[2]
+    text = f"{head}  server: {name}\n  window_seconds{tail}".replace(", queue_length <= 10", "")
+    made = loads(text.replace("read_p99_us", "read_avg_us"), "test.yml")
+    check_load(made)
+    assert made.workload.closed_loop
+    assert goal(made).guard == 0
