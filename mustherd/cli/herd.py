@@ -1,6 +1,7 @@
 """`mustherd herd`: the nodes and musters as a whole."""
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,15 +21,23 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and not
 Inventory = Annotated[Path, typer.Option("--inventory", "-i", help="The inventory: a folder or a file.")]
 Tags = Annotated[list[str] | None, typer.Option("--tags", help="Only these parts, as in --tags kernel.")]
 Limit = Annotated[str, typer.Option(help="Only these hosts or groups.")]
+Extra = Annotated[
+    list[str] | None, typer.Option("--extra-vars", "-e", metavar="NAME=VALUE", help="A variable; repeat it.")
+]
 Check = Annotated[bool, typer.Option("--check", help="Say what would change, and change nothing.")]
 
 
 @app.command()
 def provision(
-    inventory: Inventory, tags: Tags = None, limit: Limit = "", check: Check = False, json: Json = False
+    inventory: Inventory,
+    tags: Tags = None,
+    limit: Limit = "",
+    extra: Extra = None,
+    check: Check = False,
+    json: Json = False,
 ) -> None:
-    """Turn bare nodes into instrumented ones; a second run changes nothing."""
-    _play("provision.yml", inventory, tags, limit, check, json)
+    """Turn bare nodes into a herd that runs; a second run changes nothing."""
+    _play("provision.yml", inventory, tags, limit, check, json, extra)
 
 
 @app.command()
@@ -50,9 +59,14 @@ def collect(inventory: Inventory, limit: Limit = "", json: Json = False) -> None
 
 
 @app.command()
-def restore(inventory: Inventory, limit: Limit = "", check: Check = False, json: Json = False) -> None:
-    """Put nodes back as provisioning found them: governor, SMT, turbo, irqbalance, boot entry."""
-    _play("playbooks/restore.yml", inventory, None, limit, check, json)
+def restore(
+    inventory: Inventory, limit: Limit = "", extra: Extra = None, check: Check = False, json: Json = False
+) -> None:
+    """Put nodes back as provisioning found them: governor, SMT, turbo, irqbalance, boot entry.
+
+    With -e restore_purge=true accounts, tools and sources go too.
+    """
+    _play("playbooks/restore.yml", inventory, None, limit, check, json, extra)
 
 
 @app.command("inventory")
@@ -113,7 +127,15 @@ def _check(inventory: Path) -> None:
         raise typer.Exit(3)
 
 
-def _play(playbook: str, inventory: Path, tags: list[str] | None, limit: str, check: bool, json: bool) -> None:
+def _play(
+    playbook: str,
+    inventory: Path,
+    tags: list[str] | None,
+    limit: str,
+    check: bool,
+    json: bool,
+    extra: list[str] | None = None,
+) -> None:
     """Run one of the project's playbooks, a line for each task; exit 3 when a host isn't done."""
     from mustherd.provision import project
     from mustherd.provision.runner import run
@@ -124,9 +146,19 @@ def _play(playbook: str, inventory: Path, tags: list[str] | None, limit: str, ch
         elif step.state not in ("ok", "skipped"):
             typer.echo(f"  {step.host}: {step.state}", err=json)
 
+    variables = dict(word.partition("=")[::2] for word in extra or ())
+    if not all(re.fullmatch(r"[A-Za-z_]\w*=.*", word, re.DOTALL) for word in extra or ()):
+        raise typer.BadParameter("write NAME=VALUE", param_hint="--extra-vars")
     try:
         outcome = run(
-            playbook, inventory, project=project.find(), tags=tags or (), limit=limit, check=check, on_step=tell
+            playbook,
+            inventory,
+            project=project.find(),
+            tags=tags or (),
+            limit=limit,
+            extra_vars=variables,
+            check=check,
+            on_step=tell,
         )
     except KeyboardInterrupt:
         typer.echo("interrupted: what is done stays done; the same command goes on", err=True)
@@ -141,6 +173,8 @@ def _play(playbook: str, inventory: Path, tags: list[str] | None, limit: str, ch
         typer.echo(f"mustherd: {failure}", err=True)
     if outcome.failures or outcome.code:
         raise typer.Exit(3)
+    for words in outcome.said:
+        typer.echo(words, err=json)
 
 
 @app.command()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from mustherd.daemon import StopSignals, end_with, log_to_stderr
 from mustherd.errors import UserError
+from mustherd.muster import nodes
+from mustherd.muster.config import load
 from mustherd.muster.restore import restore
 from mustherd.muster.service import serve
 
@@ -18,6 +20,9 @@ def main() -> int:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--parent", type=int, default=0)
     parser.add_argument("--restore", action="store_true", help="only put back what a former life left changed")
+    parser.add_argument(
+        "--check", action="store_true", help="only say whether the configuration can be used, and whose"
+    )
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     log_to_stderr(logging.DEBUG if options.verbose else logging.INFO)
@@ -30,6 +35,11 @@ def main() -> int:
             end_with(options.parent)
 
     try:
+        if options.check:
+            config = load(options.config)
+            nodes.check(config, options.config)
+            print(config.muster)  # noqa: T201 (what was asked for)
+            return 0
         if options.restore:
             return restore(options.config).exit_code
         code = serve(options.config, ready)

@@ -60,6 +60,16 @@ def open_node(config: Config, file: Path) -> Node:
         raise ConfigError(f"{file}: {name}: {error}") from None
 
 
+def check(config: Config, file: Path) -> None:
+    """Whether a configuration could be acted on, as far as that can be told without a look at the machine.
+
+    Raises ConfigError. Code of other packages is not loaded.
+    """
+    name = kind_of(config, file)
+    if name in BUILT_IN:
+        _options(_load(name), config.nodes[name], f"{file}: {name}")
+
+
 def _load(name: str) -> NodeKind:
     if name in BUILT_IN:
         module, _, attribute = BUILT_IN[name].partition(":")

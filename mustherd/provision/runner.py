@@ -18,6 +18,9 @@ from mustherd.provision.project import Project
 KEPT_RUNS = 20
 """Runs whose artifacts are kept; the oldest go first."""
 
+NEXT = "Say what to do next"
+"""The name of tasks whose message is for whoever ran the playbook."""
+
 
 class ProvisionError(UserError):
     """A playbook cannot be run at all; the message says what is missing and the fix."""
@@ -33,6 +36,8 @@ class PlaybookResult:
     changed: dict[str, int]
     """How many tasks changed something, by host."""
     artifacts: Path
+    said: tuple[str, ...] = ()
+    """What the playbook has to say to whoever ran it: what its tasks called `Say what to do next` print."""
 
 
 def run(
@@ -59,6 +64,7 @@ def run(
         if not needed.exists():
             raise ProvisionError(f"{needed}: no such {what}; fix: give the path of one")
     last: dict[str, Failure] = {}
+    said: list[str] = []
 
     def handle(event: dict[str, Any]) -> bool:
         failure = failure_of(event)
@@ -67,6 +73,8 @@ def run(
         step = step_of(event)
         if step is not None:
             on_step(step)
+            if step.state == "ok" and step.task.endswith(NEXT):
+                said.append(" ".join(str((event["event_data"].get("res") or {}).get("msg", "")).split()))
         return True
 
     keep = artifacts or project.workplace / "artifacts"
@@ -102,7 +110,7 @@ def run(
     if answer.rc and not failures:
         failures = [_without_hosts(answer)]
     return PlaybookResult(
-        answer.rc, tuple(failures), dict(stats.get("changed") or {}), Path(answer.config.artifact_dir)
+        answer.rc, tuple(failures), dict(stats.get("changed") or {}), Path(answer.config.artifact_dir), tuple(said)
     )
 
 

@@ -35,6 +35,8 @@ def write(state: BedState, folder: Path, *, project: Path) -> Path:
             # A twin's load needs none; true fetches and builds it, where the internet can be reached.
             "memcached_mutilate_mutilate": False,
             "mustherd_shepherd": state.control,
+            # The control machine's, which conducts experiments.
+            "mustherd_shepherd_service": False,
             "mustherd_whole": False,
             "mustherd_twin": {"profile": "c6220", "speed": 100},
         },

@@ -220,7 +220,8 @@ class ShepherdEndpoint:
             socket.bind(where)
         except zmq.ZMQError as error:
             raise WireError(
-                f"cannot listen on {where}: {error.strerror}; is another shepherd running? choose other ports"
+                f"cannot listen on {where}: {error.strerror}; is another shepherd running? stop it"
+                " (systemctl stop mustherd-shepherd, where it is a service), or choose other ports"
             ) from None
         return socket, int(socket.getsockopt_string(zmq.LAST_ENDPOINT).rsplit(":", 1)[1])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mustherd.muster import __main__ as program
 from mustherd.muster.config import ConfigError, load
 from mustherd.muster.nodes import BUILT_IN, open_node
 from mustherd.node.knob import Knob
@@ -299,3 +300,31 @@ def test_a_muster_runs_a_package_s_node_and_puts_it_back(
             process.terminate()
             assert process.wait(20) == 0
     assert target.read_text() == "1200\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("[twin]\nprofile = 'c6220'\n", "muster-1"),
+        ("[linux]\nreserved = [7, 15]\n", "muster-1"),
+        ("[linux]\nreserved = '7,15'\n", "linux.reserved: "),
+        ("[twin]\nprofil = 'c6220'\n", "twin.profil: "),
+        ("[linx]\n", "linx: neither a table of a muster nor a kind of node"),
+        ("[ranges.dvfs]\nlow = 'x'\n[twin]\n", "ranges[...].low: "),
+    ],
+)
+def test_a_configuration_is_checked_without_a_look_at_the_machine(
+    lines: str,
+    said: str,
+    written: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What the roles have it checked by before they put it in its place."""
+    file = written(lines)
+    monkeypatch.setattr(sys, "argv", ["mustherd muster run", "--check", "--config", str(file)])
+    good = said == "muster-1"
+    assert program.main() == (0 if good else 2)
+    told = capsys.readouterr()
+    assert said in (told.out if good else told.err)
+    assert not file.with_name("state").exists()
