@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.faults.attacks import ATTACKS, Attack
+from tests.faults.attacks import ATTACKS
+from tests.faults.came import Attack
 from tests.faults.disks import Disk
 from tests.faults.herd import CORES, FED, ROWS_PER_S, Herd, texts
 from tests.faults.schedule import Event, schedule

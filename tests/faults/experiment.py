@@ -22,9 +22,9 @@ from mustherd.rowlog.ledger import Ledger
 from mustherd.rowlog.reader import ROW
 from mustherd.store.store import DATABASE, LOGS, Store
 from mustherd.trial import TrialState, label_of
-from tests.faults.attacks import CAUGHT
 from tests.faults.campaign import Campaign, Outcome
 from tests.faults.disks import Disk
+from tests.faults.harm import CAUGHT
 from tests.faults.herd import ROOT, new_tracebacks
 from tests.faults.schedule import Event, Kind, schedule
 
