@@ -160,7 +160,7 @@ class Agenda:
         actions = self._enter("confirmation")
         if self._rounds is None:
             return [*actions, Rank()]
-        for qps, rounds in self._rounds.items():
+        for qps, rounds in sorted(self._rounds.items(), key=lambda one: one[1].turn):
             if not (due := rounds.due):
                 continue
             # A round that can't be completed compares nothing.

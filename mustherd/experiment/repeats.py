@@ -89,6 +89,8 @@ class Rounds:
         self.confirmation = Confirmation(goal, order, default=default)
         self.failed = 0
         """Repeats that were given up."""
+        self._over = 0
+        """Rounds that are over."""
         self._asked = goal.repeats > 0
         self._needed = goal.metrics
         self._spare: dict[Key, list[Trial]] = {}
@@ -100,6 +102,15 @@ class Rounds:
     def due(self) -> tuple[Settings, ...]:
         """Settings of the present round that nobody has begun to repeat; {}: the node as it was found."""
         return tuple(place.settings for place in self._places if place.trial is None)
+
+    @property
+    def turn(self) -> tuple[bool, int]:
+        """When it is its turn among the confirmations of several loads: the lowest is first.
+
+        A round that has begun is completed before another begins, as a part of one compares nothing if the budget ends;
+        and no load begins a round before each has had as many.
+        """
+        return all(place.trial is None for place in self._places), self._over
 
     def begun(self, trial: Trial) -> None:
         """A repeat was queued. One that is told when it is under way or over already counts as it is."""
@@ -132,6 +143,7 @@ class Rounds:
     def _go_on(self) -> None:
         while self._places and all(p.trial is not None and p.trial.state in _SETTLED for p in self._places):
             self.confirmation.add(self._repeats())
+            self._over += 1
             self._begin()
 
     def _begin(self) -> None:

@@ -32,6 +32,7 @@ class Driven:
         self.compares = compares
         self.past = past or Past()
         self.done: list[Action] = []
+        self.ranking: list[dict[str, int]] = []
         self.here = {f"m{k}": 0.0 for k in range(musters)}
         self.points = iter(
             [{"itr-delay": d, "dvfs": c} for d in (2, 50, 100, 200, 300, 400) for c in (1200, 2600)] * 20
@@ -52,7 +53,7 @@ class Driven:
                     point = next(self.points, None)
                     todo += self.scheduler.proposed(point, "there is no more", 0.0)
                 case Rank():
-                    todo += self.scheduler.ranked([], self.trials(new), 0.0)
+                    todo += self.scheduler.ranked(self.ranking, self.trials(new), 0.0)
         self.done += new
         return new
 

@@ -90,6 +90,18 @@ def test_of_several_loads_each_has_its_baseline_and_takes_its_turn() -> None:
     assert told == [200_000, 400_000] * 2
 
 
+def test_a_policy_may_choose_the_load_and_it_is_no_setting() -> None:
+    driven = Driven(trials=2, repeats=0, workload='{"qps":[200000,400000]}')
+    driven.points = iter([{"itr-delay": 50, "dvfs": 2600, "qps": 400_000}, {"itr-delay": 2, "dvfs": 2600}])
+    driven.begin()
+    driven.ends(4)
+    searched = [a.trial for a in driven.done if isinstance(a, Queue) and a.trial.kind is TrialKind.SEARCH]
+    assert [(t.settings, t.qps) for t in searched] == [
+        ({"itr-delay": 50, "dvfs": 2600}, 4e5),
+        ({"itr-delay": 2, "dvfs": 2600}, 4e5),
+    ]
+
+
 def test_a_curve_over_the_experiment_gives_each_trial_its_part_and_the_policy_the_load_of_the_next() -> None:
     steps = (
         '{"curve":{"steps":[[100000,"30 s"],[200000,"30 s"],[300000,"30 s"]],"spans":"experiment"},"window_seconds":30}'
@@ -307,6 +319,87 @@ def test_no_round_of_the_confirmation_begins_that_the_budget_does_not_last_for()
     assert isinstance(driven.done[-1], Conclude)
     assert len([a for a in driven.done if isinstance(a, Start)]) <= 6
     assert kinds(driven.done).count(TrialKind.CONFIRM) in (0, 2, 4)
+
+
+def test_a_round_is_not_begun_with_the_budget_of_a_part_of_it() -> None:
+    # Six windows are spent after two rounds of two, and a seventh is left: half a round compares nothing.
+    driven = Driven(
+        trials=1, repeats=2, confirmation='{"candidates":1,"rounds":8}', budget=f'{{"minutes":{7 * 35 / 60}}}',
+        constraints="[]",
+    )  # fmt: skip
+    driven.points = iter([{"itr-delay": 300, "dvfs": 1600}])
+    driven.begin()
+    while driven.running():
+        driven.end(joules=1000.0)
+    assert kinds(driven.done).count(TrialKind.CONFIRM) == 4
+    assert notes(driven.done, "budget-minutes")
+
+
+def test_what_a_policy_ranks_is_confirmed_at_the_load_that_it_names() -> None:
+    driven = Driven(
+        trials=2, repeats=1, confirmation='{"candidates":1,"rounds":1}', workload='{"qps":[200000,400000]}',
+    )  # fmt: skip
+    driven.ranking = [{"itr-delay": 300, "dvfs": 1600, "qps": 200_000}, {"itr-delay": 50, "dvfs": 2600, "qps": 400_000}]
+    driven.begin()
+    driven.ends(4)
+    [order] = notes(driven.done, ORDER)
+    assert order.data["loads"] == [
+        {"qps": 2e5, "settings": [{"itr-delay": 300, "dvfs": 1600}]},
+        {"qps": 4e5, "settings": [{"itr-delay": 50, "dvfs": 2600}]},
+    ]
+
+
+def test_a_round_that_has_begun_is_completed_before_another_load_begins_its_next() -> None:
+    # Nine windows: four before the confirmation, and two rounds of two. Half a round of each load compared nothing.
+    driven = Driven(
+        musters=2, trials=2, repeats=1, confirmation='{"candidates":1,"rounds":4}',
+        budget=f'{{"minutes":{9 * 35 / 60}}}', workload='{"qps":[200000,400000]}', constraints="[]",
+    )  # fmt: skip
+    driven.points = iter([{"itr-delay": 300, "dvfs": 1600}] * 2)
+    driven.begin()
+    while driven.running():
+        driven.end(joules=1000.0)
+    repeats = [a.trial.qps for a in driven.done if isinstance(a, Queue) and a.trial.kind is TrialKind.CONFIRM]
+    assert repeats == [2e5, 2e5, 4e5, 4e5]
+
+
+def test_that_the_confirmation_is_cut_short_is_said_once() -> None:
+    # One load is at its last repeats when there is no budget for another round of the other.
+    driven = Driven(
+        musters=2, trials=2, repeats=1, confirmation='{"candidates":1,"rounds":4}',
+        budget=f'{{"minutes":{9 * 35 / 60}}}', workload='{"qps":[200000,400000]}', constraints="[]",
+    )  # fmt: skip
+    driven.points = iter([{"itr-delay": 300, "dvfs": 1600}, {"itr-delay": 300, "dvfs": 1600}])
+    driven.begin()
+    while driven.running():
+        driven.end(joules=1000.0)
+    assert kinds(driven.done).count(TrialKind.CONFIRM) == 4
+    assert len(notes(driven.done, "budget-minutes")) == 1
+
+
+def test_of_several_loads_the_confirmation_of_each_is_set_aside() -> None:
+    driven = Driven(
+        trials=9, repeats=1, confirmation='{"candidates":1,"rounds":1}', budget=f'{{"minutes":{10 * 35 / 60}}}',
+        workload='{"qps":[200000,400000]}', constraints="[]",
+    )  # fmt: skip
+    driven.points = iter([{"itr-delay": 300, "dvfs": 1600}, {"itr-delay": 300, "dvfs": 2600}] * 5)
+    driven.begin()
+    while driven.running():
+        driven.end()
+    assert kinds(driven.done).count(TrialKind.CONFIRM) == 4
+    assert {a.trial.qps for a in driven.done if isinstance(a, Queue)} == {2e5, 4e5}
+    assert isinstance(driven.done[-1], Conclude)
+    assert not notes(driven.done, "budget-minutes")
+
+
+def test_a_policy_hears_of_the_searchs_trials_under_way_and_of_no_other() -> None:
+    driven = Driven(musters=3, trials=4, repeats=0)
+    driven.begin()
+    _, first, second = driven.running()
+    assert [t.kind for t in driven.running()] == [TrialKind.BASELINE, TrialKind.SEARCH, TrialKind.SEARCH]
+    driven.end()
+    asked = [a.pending for a in driven.done if isinstance(a, Propose)]
+    assert asked == [[], [first.settings], [first.settings, second.settings]]
 
 
 def test_an_attempt_that_the_budget_does_not_last_for_is_given_up() -> None:

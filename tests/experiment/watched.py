@@ -112,5 +112,5 @@ def _compare_with_a_new_one(world: World) -> None:
     assert (mine._agenda._rounds is None) == (theirs._agenda._rounds is None)
     for qps, rounds in (mine._agenda._rounds or {}).items():
         other_rounds = (theirs._agenda._rounds or {})[qps]
-        assert (rounds.due, rounds.failed) == (other_rounds.due, other_rounds.failed)
+        assert (rounds.due, rounds.failed, rounds.turn) == (other_rounds.due, other_rounds.failed, other_rounds.turn)
         assert rounds.confirmation._rounds == other_rounds.confirmation._rounds
