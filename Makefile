@@ -119,8 +119,8 @@ audit: setup  ## ask the advisory database about the locked dependencies; needs 
 bench: setup  ## print one benchmark's JSON: make bench NAME=footprint
 	@$(BIN)/python -m tests.benchmarks $(NAME)
 
-peers: setup  ## install what the learning benchmark compares with: Optuna, and torch for its GP
-	$(BIN)/pip install --quiet 'optuna>=4.2' 'torch>=2.4'
+peers: setup  ## install what the learning benchmark compares with: Optuna and Ax, and torch for their models
+	$(BIN)/pip install --quiet 'optuna>=4.2' 'torch>=2.4' 'ax-platform>=1.0'
 
 picture: setup  ## draw the README's picture from a finished experiment: make picture FOLDER=experiments/quickstart-...
 	$(BIN)/python docs/make_picture.py $(FOLDER)

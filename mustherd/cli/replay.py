@@ -19,7 +19,8 @@ def replay(
     search: Annotated[
         list[str] | None,
         typer.Option(
-            help="Searches to compare: gp, random, grid, a package's own, and of others optuna-gp, optuna-tpe, penalty."
+            help="Searches to compare: gp, random, grid, a package's own, and of others ax, optuna-gp,"
+            " optuna-gp-started (with our first points), optuna-tpe, penalty."
         ),
     ] = None,
     limit: Annotated[list[str] | None, typer.Option(help="Limits, as in 'read_p99_us <= 500'.")] = None,
