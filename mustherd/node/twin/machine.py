@@ -206,7 +206,7 @@ class Machine:
         stays = self.options.faults.dvfs_without_effect
         value = self.originals[DVFS.name] if stays else self._in_effect(DVFS.name)
         mhz = model.governed_mhz(self.profile, value, self._in_effect(ITR_DELAY.name), load)
-        return mhz if stays or self.options.turbo else min(mhz, self.profile.nominal_mhz[1])
+        return mhz if self.options.turbo else min(mhz, self.profile.nominal_mhz[1])
 
     def _in_effect(self, name: str) -> int:
         """What the machine makes of a register."""
