@@ -179,24 +179,19 @@ def again(
 ) -> Result:
     """Measure on another day what an experiment announced, against the default; gives that day's result.
 
-    The day is an experiment of its own in `FOLDER/again`, over the same nodes and load, with the announced settings
-    alone and the limits as they are. `Result.again` of the first experiment has the record of all its days, and the
-    margin that suits its herd. The other arguments, and what is raised, are as in `run`; StoreError where nothing was
-    announced.
+    The day is an experiment of its own in `FOLDER/again`: the announced settings alone, the limits as they are.
+    `Result.again` of the first one has the record of its days and the margin that suits its herd. The other arguments,
+    and what is raised, are as in `run`; StoreError where nothing was announced.
     """
-    from mustherd.experiment.again import DAYS, definition_of_day
-    from mustherd.report.html import REPORT
-    from mustherd.store.catalog import new_folder
+    from mustherd.experiment.again import another_day
 
     first = Result(Path(folder))
-    view = first.view()
-    text = definition_of_day(first.definition, view.stored, first.folder, day=len(first.again.days) + 1)
-    into = new_folder(first.folder / DAYS, first.name)
+    text, into = another_day(first.folder, first.definition, first.view().stored, days=len(first.again.days))
     found = run(
         text, into=into, on_event=on_event, stop=stop, musters=musters, listen=listen, keys=keys, watch=watch,
         report=report,
     )  # fmt: skip
-    if report and (first.folder / REPORT).exists():
+    if report:
         first.report()
     return found
 

@@ -17,6 +17,7 @@ from mustherd.experiment.results import announced
 from mustherd.experiment.verdict import AtLoad, Side, Verdict
 from mustherd.goal import Goal
 from mustherd.learn.confirmation import Word
+from mustherd.store.catalog import new_folder
 from mustherd.store.errors import StoreError
 from mustherd.store.store import DATABASE, Store
 
@@ -95,6 +96,12 @@ def _spread(ratios: Sequence[float]) -> float:
     mean = math.fsum(levels) / len(levels)
     squares = math.fsum((level - mean) ** 2 for level in levels)
     return math.sqrt((BELIEF_DAYS * SPREAD**2 + squares) / (BELIEF_DAYS + len(ratios)))
+
+
+def another_day(folder: Path, experiment: Experiment, verdict: Verdict | None, *, days: int) -> tuple[str, Path]:
+    """The definition of the day after so many, and a new folder for it. StoreError as `definition_of_day`."""
+    text = definition_of_day(experiment, verdict, folder, days + 1)
+    return text, new_folder(folder / DAYS, experiment.name)
 
 
 def definition_of_day(experiment: Experiment, verdict: Verdict | None, folder: Path, day: int) -> str:

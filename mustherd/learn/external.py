@@ -136,7 +136,8 @@ class Ax(_Peer):
             from ax.api.client import Client  # noqa: PLC0415
             from ax.api.configs import RangeParameterConfig  # noqa: PLC0415
 
-            logging.getLogger("ax").setLevel(logging.ERROR)
+            for name in [n for n in logging.root.manager.loggerDict if n.partition(".")[0] == "ax"]:
+                logging.getLogger(name).setLevel(logging.ERROR)
             torch.set_num_threads(1)
             torch.manual_seed(seed)
             self._client: Any = Client(random_seed=seed)

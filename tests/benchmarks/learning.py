@@ -571,7 +571,7 @@ def run(
                 _say(source)
                 found[source] = trials_to(pool, [Case(source, qps) for qps in loads], SEARCHES, seeds)
                 checks += check_trials(source, found[source])
-        asked = {source: found[source] for source in ("recorded", "twin") if source in found}
+        asked: dict[str, Any] = {source: found[source] for source in ("recorded", "twin") if source in found}
         if asked:
             found["over_problems"] = over_problems(asked)
             checks.append(check_over_problems(found["over_problems"]))
