@@ -60,6 +60,7 @@ RANGES: Mapping[str, tuple[float, float]] = {
     "memcached_mutilate_agent_threads": (1, MOST_CORES),
     "memcached_mutilate_open_files": (1024, 2**20),
     "memcached_mutilate_jobs": (1, MOST_CORES),
+    "memcached_mutilate_build_timeout": (60, 7 * 86_400),
     # As mustherd.muster.config has it.
     "mustherd_lease_s": (1, 600),
 }

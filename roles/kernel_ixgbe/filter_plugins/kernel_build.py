@@ -8,6 +8,7 @@ from typing import Any
 
 VALUES = runpy.run_path(str(Path(__file__).resolve().parents[2] / "common/filter_plugins/mustherd_values.py"))
 switch = VALUES["switch"]
+cause = runpy.run_path(str(Path(__file__).resolve().parents[2] / "common/files/mustherd_build.py"))["cause"]
 
 
 def sharers(hosts: Sequence[str], hostvars: Mapping[str, Any], name: str) -> list[str]:
@@ -32,20 +33,6 @@ def modules_in_use(texts: Sequence[str]) -> str:
     """One list in lsmod's format of what several lists in that format, or in that of /proc/modules, name."""
     names = {line.split()[0] for text in texts for line in text.splitlines() if line.strip()} - {"Module"}
     return "".join(["Module Size Used by\n", *(f"{name} 0 0\n" for name in sorted(names))])
-
-
-CAUSE = r"No space left|: not found$|: command not found$|: (fatal )?error: |^ld: |Killed|\*\*\*"
-"""What a line of a build's log looks like that says why it failed; names of files with `error` in them don't."""
-
-
-def cause(lines: str) -> str:
-    """The first lines of a build's log that say why it failed, a full disk and what is missing before all else."""
-    found = [line.strip() for line in lines.splitlines() if re.search(CAUSE, line)]
-    for pattern in (r"No space left", r"(command )?not found$", r": (fatal )?error: |^ld: |Killed", r"\*\*\*"):
-        telling = [line for line in found if re.search(pattern, line)]
-        if telling:
-            return "; ".join(dict.fromkeys(telling[:3]))[:600]
-    return ""
 
 
 ENTRY = re.compile(r"^\s*(?P<kind>menuentry|submenu)\s.*?\$menuentry_id_option\s+'(?P<id>[^']+)'.*\{\s*$")
