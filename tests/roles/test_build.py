@@ -149,7 +149,7 @@ def test_what_failed_is_said_from_its_log(script: str, said: str, place: Place) 
 
 
 def test_a_tree_is_not_touched_while_something_is_built_in_it(place: Place) -> None:
-    wait = [sys.executable, PROGRAM, "wait", "kernel", "--state", place.folder]
+    wait = [sys.executable, str(PROGRAM), "wait", "kernel", "--state", str(place.folder)]
     assert subprocess.run(wait, capture_output=True, text=True, check=True).stdout == ""
     asked = place.ask(place.gated)
     until(lambda: place.runs() == 1, 20)
