@@ -10,6 +10,10 @@ class UserError(Exception):
     exit_code: int = 2
     """2: the request was wrong and nothing was changed; 3: the herd failed."""
 
+    def picture(self) -> str:
+        """The message as a terminal shows it."""
+        return str(self)
+
 
 def shown(text: object, limit: int = MAX_SHOWN) -> str:
     """`text` fit for one line of a terminal: escaped where it isn't printable, cut where it is long."""

@@ -62,5 +62,5 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except UserError as error:
-        typer.echo(f"mustherd: {error}", err=True)
+        typer.echo(f"mustherd: {error.picture()}", err=True)
         sys.exit(error.exit_code)

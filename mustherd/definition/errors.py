@@ -1,7 +1,7 @@
 """What is wrong with a definition, and where."""
 
 from difflib import get_close_matches
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic_core import PydanticCustomError
 
@@ -14,6 +14,8 @@ FINDINGS = "findings"
 """The type of the pydantic errors that carry findings of ours in their context, under the same name."""
 
 ALLOWED_SHOWN = 400
+EXCERPT = 100
+"""Characters of a file's line that are shown."""
 
 
 class Finding(NamedTuple):
@@ -27,10 +29,17 @@ class Finding(NamedTuple):
     """The key itself is wrong, not its value."""
 
 
-class DefinitionError(UserError):
-    """A definition that can't be used: the first thing wrong in file order.
+MOST_OTHERS = 20
+"""Further errors that are said; those beyond are counted."""
 
-    `line` and `column` count from 1, and are 0 where the file as a whole is meant. `more` counts further errors.
+Others = tuple["DefinitionError", ...]
+
+
+class DefinitionError(UserError):
+    """A definition that can't be used: the first thing wrong in file order, and the others, a line each.
+
+    `line` and `column` count from 1, and are 0 where the file as a whole is meant. `excerpt` is that line of the file.
+    `others` are further errors in file order, `more` how many there are.
     """
 
     def __init__(
@@ -44,7 +53,8 @@ class DefinitionError(UserError):
         value: str = "",
         allowed: str = "",
         suggestion: str = "",
-        more: int = 0,
+        excerpt: str = "",
+        others: "Others" = (),
     ) -> None:
         self.problem = problem
         self.file = file
@@ -54,27 +64,48 @@ class DefinitionError(UserError):
         self.value = value
         self.allowed = allowed
         self.suggestion = suggestion
-        self.more = more
+        self.excerpt = excerpt
+        self.others = others
+        self.more = len(others)
         super().__init__(problem)
 
     def __str__(self) -> str:
+        return "\n".join([self.sentence(), *(other.sentence() for other in self.others[:MOST_OTHERS]), *self._beyond()])
+
+    def picture(self) -> str:
+        """All errors, each with its line of the file and a caret below the place."""
+        return "\n".join(
+            [part for error in (self, *self.others[:MOST_OTHERS]) for part in error.with_caret()] + self._beyond()
+        )
+
+    def with_caret(self) -> list[str]:
+        """Lines: the sentence, and the file's line with a caret where it is known."""
+        if not self.excerpt.strip():
+            return [self.sentence()]
+        # Bounded, and around the place where the line is long.
+        first = max(0, self.column - 1 - EXCERPT // 2) if len(self.excerpt) > EXCERPT else 0
+        cut = "".join(c if c.isprintable() else " " for c in self.excerpt[first : first + EXCERPT])
+        return [self.sentence(), f"    {cut.rstrip()}", f"    {' ' * (max(1, self.column) - 1 - first)}^"]
+
+    def _beyond(self) -> list[str]:
+        beyond = self.more - MOST_OTHERS
+        return [f"and {beyond} more error{'s' if beyond > 1 else ''}"] if beyond > 0 else []
+
+    def sentence(self) -> str:
+        """This error alone, in one line."""
         place = f"{self.file}:{self.line}" if self.file and self.line else self.file
         parts = [self.problem]
         if self.allowed:
             parts.append(f"allowed: {self.allowed}")
         if self.suggestion:
             parts.append(f"did you mean '{self.suggestion}'?")
-        text = ": ".join(part for part in (place, self.key, "; ".join(parts)) if part)
-        if self.more:
-            text += f" (and {self.more} more error{'s' if self.more > 1 else ''})"
-        return text
+        return ": ".join(part for part in (place, self.key, "; ".join(parts)) if part)
 
-    def to_dict(self) -> dict[str, str | int]:
+    def to_dict(self) -> dict[str, Any]:
         """The error as JSON types, for `--json`."""
-        return {
-            name: getattr(self, name)
-            for name in ("file", "line", "column", "key", "value", "problem", "allowed", "suggestion", "more")
-        }
+        names = ("file", "line", "column", "key", "value", "problem", "allowed", "suggestion", "more")
+        own = {name: getattr(self, name) for name in names}
+        return {**own, "others": [other.to_dict() for other in self.others]} if self.others else own
 
 
 def dotted(path: Path) -> str:

@@ -111,6 +111,18 @@ def _of_word(word: Hex, kind: KnobKind) -> int:
 
 def space(key: str, raw: object) -> KnobValues:
     """The values that a definition gives to a knob: a list of values and ranges, or one range. Raises FindingsError."""
+    try:
+        return _space(key, raw)
+    except FindingsError:
+        name = key.partition("@")[0]
+        known = list(knob_names())
+        if name in known or not (meant := nearest(name, known)):
+            raise
+        # Values in a unit that only the right name would have explained.
+        raise FindingsError([Finding((), f"unknown knob '{shown(key)}'", listed(known), meant, True)]) from None
+
+
+def _space(key: str, raw: object) -> KnobValues:
     if isinstance(raw, KnobValues):
         return raw
     if isinstance(raw, Mapping):

@@ -25,7 +25,7 @@ def load(path: FilePath | str) -> Experiment:
 def loads(text: str, file_name: str = "experiment.yml") -> Experiment:
     """The experiment that `text` defines; `file_name` is what errors call it. Raises DefinitionError."""
     root = parse(text, file_name)
-    source = Source(file_name, root)
+    source = Source(file_name, root, text)
     plain = root.plain()
     if not isinstance(plain, dict):
         found = "the file is empty" if plain is None else f"should be a mapping of keys, found {kind_of(plain)}"

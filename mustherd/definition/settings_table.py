@@ -69,7 +69,7 @@ def read(path: Path | str) -> list[Row]:
         reason = getattr(error, "strerror", None) or str(error)
         raise DefinitionError(f"the table can't be read: {reason}", file=file) from None
     root = parse(text, file)
-    source = Source(file, root)
+    source = Source(file, root, text)
     whole: Any = root.plain()
     rows = whole.get("table") if isinstance(whole, dict) else None
     if not isinstance(rows, tuple) or not rows:

@@ -10,7 +10,7 @@ from typing import NamedTuple, NoReturn
 
 import yaml
 
-from mustherd.definition.errors import DefinitionError, Finding, Path, dotted
+from mustherd.definition.errors import DefinitionError, Finding, Others, Path, dotted
 from mustherd.errors import shown
 
 MAX_BYTES = 256 * 1024
@@ -29,6 +29,14 @@ WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
+
+
+UNCLOSED = {
+    "while scanning a quoted scalar": "the quote that begins here has no end",
+    "while parsing a flow sequence": "the list that begins here with '[' has no ']' where it must end",
+    "while parsing a flow mapping": "the mapping that begins here with '{' has no '}' where it must end",
+}
+"""What PyYAML was at when something ended too late, in our words."""
 
 
 class Hex(int):
@@ -86,9 +94,10 @@ Keys = dict[str, Spot]
 class Source:
     """What a definition came from, a file's text or Python's values, kept to say where in it something is wrong."""
 
-    def __init__(self, file: str = "", root: YamlNode | None = None) -> None:
+    def __init__(self, file: str = "", root: YamlNode | None = None, text: str = "") -> None:
         self.file = file
         self._root = root
+        self._text = text
 
     def __eq__(self, other: object) -> bool:
         # Where a definition was written is no part of what it says.
@@ -97,19 +106,27 @@ class Source:
     __hash__ = None  # type: ignore[assignment]
 
     def error(self, findings: list[Finding]) -> DefinitionError:
-        """The findings as one error: the first in file order."""
-        placed = [(self._locate(finding), finding) for finding in findings]
-        (spot, value), first = min(placed, key=lambda p: (p[0][0], dotted(p[1].path)))
+        """The findings as one error: the first in file order, with the others."""
+        wrong_keys = {finding.path for finding in findings if finding.at_key}
+        # What a key of that name would have to hold is no help where there is no such key.
+        worth = [f for f in findings if f.at_key or not any(f.path[: len(p)] == p for p in wrong_keys)]
+        placed = [(self._locate(finding), finding) for finding in worth]
+        first, *others = sorted(placed, key=lambda p: (p[0][0], dotted(p[1].path)))
+        return self._placed(*first, others=tuple(self._placed(*other) for other in others))
+
+    def _placed(self, place: tuple[Spot, str], finding: Finding, others: Others = ()) -> DefinitionError:
+        spot, value = place
         return DefinitionError(
-            first.problem,
+            finding.problem,
             file=self.file,
             line=spot.line,
             column=spot.column if spot.line else 0,
-            key=dotted(first.path),
+            key=dotted(finding.path),
             value=value,
-            allowed=first.allowed,
-            suggestion=first.suggestion,
-            more=len(findings) - 1,
+            allowed=finding.allowed,
+            suggestion=finding.suggestion,
+            excerpt=line_of(self._text, spot.line),
+            others=others,
         )
 
     def has(self, path: Path) -> bool:
@@ -275,6 +292,12 @@ def resolve(text: str) -> Scalar:
     return text
 
 
+def line_of(text: str, line: int) -> str:
+    """A line of a text by its number, from 1; empty where there is none."""
+    lines = text.split("\n", line)
+    return lines[line - 1].rstrip("\r") if 0 < line <= len(lines) else ""
+
+
 def decode(raw: bytes, file: str) -> str:
     """The text of a file; DefinitionError when it is no UTF-8 or too large."""
     if len(raw) > MAX_BYTES:
@@ -298,9 +321,12 @@ def parse(text: str, file: str) -> YamlNode:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             composer.take(event)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+        # What isn't closed is where it was opened, not where the file ended.
+        unclosed = error.context in UNCLOSED and error.context_mark is not None
+        mark = (error.context_mark if unclosed else error.problem_mark) or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else composer.spot
-        raise DefinitionError(f"this is no YAML: {_said(error)}", file=file, line=line, column=column) from None
+        said = f"this is no YAML: {UNCLOSED[error.context] if unclosed and error.context else _said(error)}"
+        raise DefinitionError(said, file=file, line=line, column=column, excerpt=line_of(text, line)) from None
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")

@@ -78,7 +78,7 @@ def check(text: str) -> None:
     """The text's outcome, with all that can be done to it when it is an experiment."""
     experiment = outcome(lambda: loads(text, "fuzz.yml"))
     if isinstance(experiment, DefinitionError):
-        assert str(experiment).isprintable()
+        assert all(line.isprintable() for line in experiment.picture().split("\n"))
         assert str(experiment).encode()
         return
     assert isinstance(experiment, Experiment)

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from mustherd.definition import DefinitionError, load, loads, quickstart
+from mustherd.definition.errors import MOST_OTHERS
 from tests.definition.make import error_of, made, refused, text
 
 ROOT = Path(__file__).parents[2]
@@ -233,10 +234,59 @@ trails: 5
     )
 
 
-def test_one_error_is_said_and_the_others_counted() -> None:
+def test_every_error_is_said_a_line_each_in_file_order() -> None:
     error = refused(trials=0, repeats=-1, name=5)
     assert error.key == "name"
-    assert str(error).endswith("(and 2 more errors)")
+    assert [other.key for other in error.others] == ["trials", "repeats"] or {o.key for o in error.others} == {
+        "trials",
+        "repeats",
+    }
+    assert error.more == 2
+    lines = str(error).splitlines()
+    assert len(lines) == 3
+    assert [line.split(": ")[1] for line in lines] == [error.key, *(other.key for other in error.others)]
+
+
+def test_a_terminal_sees_the_line_and_the_place() -> None:
+    error = error_of("name: x\nherd: {simulated: {musters: 1}}\ntrials:    many\n")
+    [at] = [k for k, line in enumerate(error.picture().splitlines()) if ": trials: " in line]
+    _, excerpt, caret = error.picture().splitlines()[at : at + 3]
+    assert excerpt == "    trials:    many"
+    assert excerpt[caret.index("^") :] == "many"
+
+
+def test_a_long_or_odd_line_is_cut_around_the_place() -> None:
+    error = error_of('x: "' + "\\e" * 300 + '"\n' + "{" + " " * 3000 + "trails: 1}\n")
+    assert all(len(line) < 700 for line in error.picture().splitlines())
+    assert all(c.isprintable() or c == "\n" for c in error.picture())
+
+
+def test_of_very_many_errors_the_rest_is_counted() -> None:
+    error = error_of("\n".join(f"odd{n}: 1" for n in range(60)))
+    assert error.more >= 59
+    assert str(error).splitlines()[-1] == f"and {error.more - MOST_OTHERS} more errors"
+    assert len(str(error).splitlines()) == MOST_OTHERS + 2
+
+
+def test_an_unknown_key_is_said_and_not_what_is_below_it() -> None:
+    error = error_of(
+        "name: x\nherd: {simulated: {musters: 1}}\nworkload: {preset: etc, qps: 1000}\nknobs: {dfvs: {low: 1.2 GHz}}\n"
+    )
+    assert "did you mean 'dvfs'?" in str(error), str(error)
+    assert "high" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ('name: "x\ntrials: 3\nrepeats: 2\n', 1, "quote"),
+        ("name: x\nknobs: {dvfs: [1200,\n  1300\ntrials: 3\n", 2, "'['"),
+        ("name: x\nherd: {simulated: {musters: 1}\ntrials: 3\n", 2, "'{'"),
+    ],
+)
+def test_what_is_not_closed_is_said_where_it_was_opened(text: str, line: int, said: str) -> None:
+    error = error_of(text)
+    assert (error.line, said in str(error)) == (line, True), error.picture()
 
 
 @pytest.mark.parametrize(
@@ -290,5 +340,5 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 
 def test_what_an_error_repeats_can_be_printed() -> None:
     error = error_of('name: "a\\e[2J\\nb' + "x" * 500 + '"')
-    assert str(error).isprintable()
-    assert len(str(error)) < 1000
+    assert all(line.isprintable() and len(line) < 1000 for line in str(error).split("\n"))
+    assert len(error.sentence()) < 1000

@@ -58,7 +58,7 @@ def test_an_alias_stands_for_what_it_names() -> None:
         ("a: 1\nb: 2\na: 3\n", 3, 1, "'a' is there twice, first on line 1"),
         ("a: 1\nb:\n\t- c\n", 3, 1, "tab"),
         ("a: b: c\n", 1, 5, "':' is not expected"),
-        ("a: [1, 2\n", 2, 1, "flow sequence"),
+        ("a: [1, 2\n", 1, 4, "the list that begins here"),
         ("a: &x [*x]", 1, 8, "contains itself"),
         ("a: *nobody", 1, 4, "stands for nothing"),
         ("--- 1\n--- 2\n", 2, 1, "second document"),
@@ -133,10 +133,10 @@ class TestSource:
         assert self.found("b", 1, "z") == ((4, 5), "b[1].z", "")
         assert self.found("a", "z") == ((1, 1), "a.z", "")
 
-    def test_the_first_in_file_order_is_said_and_the_others_counted(self) -> None:
+    def test_all_are_said_in_file_order(self) -> None:
         source = Source("f.yml", parse(self.text, "f.yml"))
         error = source.error([Finding(("b", 0), "later"), Finding(("a",), "first"), Finding(("b", 1), "last")])
-        assert str(error) == "f.yml:1: a: first (and 2 more errors)"
+        assert str(error) == "f.yml:1: a: first\nf.yml:3: b[0]: later\nf.yml:4: b[1]: last"
 
     def test_without_a_file_there_is_no_line(self) -> None:
         assert (
