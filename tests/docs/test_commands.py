@@ -49,8 +49,19 @@ TIERS = {"testbed": ["docs/how-to/rehearse.md"]}
 """Pages with fences for a tier, which that tier's tests name."""
 
 
+FIRST = ("README.md", "CONTRIBUTING.md", "docs/tutorial.md")
+"""Pages that `make test` runs; the others are run by `make test-long`."""
+
+
+def named(page: Page) -> str:
+    return str(page.path.relative_to(ROOT))
+
+
 @pytest.mark.process
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, id=named(page), marks=[] if named(page) in FIRST else [pytest.mark.long]) for page in PAGES],
+)
 def test_a_page_does_what_it_shows(page: Page, tmp_path: Path) -> None:
     ci = (ROOT / ".ci" / "run").read_text()
     makefile = (ROOT / "Makefile").read_text()

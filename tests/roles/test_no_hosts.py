@@ -17,7 +17,7 @@ INVENTORIES = {
 
 
 @pytest.mark.parametrize("kind", INVENTORIES)
-@pytest.mark.parametrize("playbook", ["provision.yml", "playbooks/restore.yml"])
+@pytest.mark.parametrize("playbook", ["provision.yml", pytest.param("playbooks/restore.yml", marks=pytest.mark.long)])
 def test_a_run_without_hosts_fails_and_says_why(kind: str, playbook: str, tmp_path: Path) -> None:
     text, said = INVENTORIES[kind]
     inventory = tmp_path / "hosts.yml"
