@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,6 +102,27 @@ def test_there_is_one_helper_of_a_kind(pattern: str, home: str, why: str) -> Non
 
 PROTOCOLS = {"mustherd/rowlog/ledger.py", "mustherd/load/host.py", "mustherd/testbed/mirror.py"}
 """Drafts that are part of a protocol: parts of a log get their names when the ledger has committed them."""
+
+
+def test_imports_point_downwards_in_a_contract_that_leaves_nothing_out() -> None:
+    """What import-linter checks (`make check`): that every package is in a layer, and what a muster must not import."""
+    linter = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    layers, light, *_ = linter["contracts"]
+    assert (layers["type"], layers["exhaustive"], layers["containers"]) == ("layers", True, ["mustherd"])
+    assert not layers.get("ignore_imports")
+    assert {f"mustherd.{name}" for name in ("muster", "herd", "wire", "node", "terms")} <= set(light["source_modules"])
+    assert {"numpy", "pandas", "scipy", "pyarrow", "pydantic"} <= set(light["forbidden_modules"])
+    assert not light.get("ignore_imports")
+    ranks = {one: rank for rank, layer in enumerate(layers["layers"]) for one in layer.split(" | ")}
+    upwards = []
+    for path in sources("mustherd"):
+        mine = (path.relative_to(ROOT / "mustherd").parts[0]).removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            module = node.module if isinstance(node, ast.ImportFrom) else None
+            theirs = (module or "").removeprefix("mustherd.").partition(".")[0]
+            if module and module.startswith("mustherd.") and mine in ranks and ranks[theirs] < ranks[mine]:
+                upwards.append(f"{name_of(path)} imports {module}")
+    assert upwards == []
 
 
 def test_no_test_sleeps_for_a_fixed_time() -> None:

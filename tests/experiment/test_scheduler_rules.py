@@ -202,14 +202,6 @@ def test_an_environment_that_spoils_every_attempt_ends_it_even_for_changing_reas
     assert end.reason == "18 attempts in a row came to nothing, the last with muster-dead: so it is"
 
 
-def test_every_expected_muster_may_spoil_its_share_before_it_ends() -> None:
-    driven = Driven(expected=2, musters=2, gates='{"attempts":3,"same_failure":2}')
-    driven.begin()
-    driven.ends(11, state=TrialState.INVALID, reason=Reason.NO_ANSWER)
-    end = only(driven.end(state=TrialState.INVALID, reason=Reason.NO_ANSWER), End)
-    assert end.reason == "12 attempts in a row were invalid with no-answer: so it is"
-
-
 def test_one_finished_trial_ends_a_streak_of_changing_reasons_too() -> None:
     driven = Driven(gates='{"attempts":1,"same_failure":2}', trials=9)
     driven.begin()
@@ -277,121 +269,6 @@ def test_a_search_that_is_over_is_not_begun_again_by_a_resumed_run() -> None:
     assert not notes(resumed.done, SEARCH_OVER)
 
 
-def test_the_confirmation_waits_for_the_search_and_runs_in_rounds() -> None:
-    driven = Driven(musters=2, trials=2, repeats=2, confirmation='{"candidates":1,"rounds":2}')
-    driven.points = iter([{"itr-delay": 300, "dvfs": 1600}, {"itr-delay": 100, "dvfs": 2600}])
-    driven.begin()
-    driven.end()
-    assert kinds(driven.done) == [TrialKind.BASELINE, TrialKind.SEARCH, TrialKind.SEARCH]
-    driven.end()
-    # The second muster waits: what the last search trial finds may be the best.
-    assert kinds(driven.done)[3:] == []
-    driven.end()
-    assert kinds(driven.done)[3:] == [TrialKind.CONFIRM, TrialKind.CONFIRM]
-    first = [a.trial.settings for a in driven.done if isinstance(a, Queue)][3:]
-    assert sorted(map(len, first)) == [0, 2]
-    driven.end()
-    assert len(kinds(driven.done)) == 5, "a round begins when the one before is over"
-    driven.ends(3)
-    assert kinds(driven.done)[3:] == [TrialKind.CONFIRM] * 4
-    assert isinstance(driven.done[-1], Conclude)
-
-
-def test_a_confirmation_that_keeps_failing_ends_it() -> None:
-    driven = Driven(trials=1, repeats=1, confirmation='{"rounds":1}', gates='{"same_failure":9,"attempts":1}')
-    driven.points = iter([{"itr-delay": 300, "dvfs": 1600}])
-    driven.begin()
-    driven.ends(2)
-    driven.ends(1, state=TrialState.FAILED, reason=Reason.DECISION_FAILED)
-    end = only(driven.end(state=TrialState.FAILED, reason=Reason.UNKNOWN_KNOB), End)
-    assert (end.result, end.reason) == (Result.HERD_FAILED, "2 confirmation trials failed: see the trials' reasons")
-
-
-def test_no_round_of_the_confirmation_begins_that_the_budget_does_not_last_for() -> None:
-    # Two rounds of two are set aside; limits within the noise would go on to eight.
-    driven = Driven(
-        trials=3, repeats=2, confirmation='{"candidates":1,"rounds":8}', budget=f'{{"minutes":{6 * 35 / 60}}}',
-        constraints="[]",
-    )  # fmt: skip
-    driven.begin()
-    while driven.running():
-        driven.end(joules=1000.0)
-    assert isinstance(driven.done[-1], Conclude)
-    assert len([a for a in driven.done if isinstance(a, Start)]) <= 6
-    assert kinds(driven.done).count(TrialKind.CONFIRM) in (0, 2, 4)
-
-
-def test_a_round_is_not_begun_with_the_budget_of_a_part_of_it() -> None:
-    # Six windows are spent after two rounds of two, and a seventh is left: half a round compares nothing.
-    driven = Driven(
-        trials=1, repeats=2, confirmation='{"candidates":1,"rounds":8}', budget=f'{{"minutes":{7 * 35 / 60}}}',
-        constraints="[]",
-    )  # fmt: skip
-    driven.points = iter([{"itr-delay": 300, "dvfs": 1600}])
-    driven.begin()
-    while driven.running():
-        driven.end(joules=1000.0)
-    assert kinds(driven.done).count(TrialKind.CONFIRM) == 4
-    assert notes(driven.done, "budget-minutes")
-
-
-def test_what_a_policy_ranks_is_confirmed_at_the_load_that_it_names() -> None:
-    driven = Driven(
-        trials=2, repeats=1, confirmation='{"candidates":1,"rounds":1}', workload='{"qps":[200000,400000]}',
-    )  # fmt: skip
-    driven.ranking = [{"itr-delay": 300, "dvfs": 1600, "qps": 200_000}, {"itr-delay": 50, "dvfs": 2600, "qps": 400_000}]
-    driven.begin()
-    driven.ends(4)
-    [order] = notes(driven.done, ORDER)
-    assert order.data["loads"] == [
-        {"qps": 2e5, "settings": [{"itr-delay": 300, "dvfs": 1600}]},
-        {"qps": 4e5, "settings": [{"itr-delay": 50, "dvfs": 2600}]},
-    ]
-
-
-def test_a_round_that_has_begun_is_completed_before_another_load_begins_its_next() -> None:
-    # Nine windows: four before the confirmation, and two rounds of two. Half a round of each load compared nothing.
-    driven = Driven(
-        musters=2, trials=2, repeats=1, confirmation='{"candidates":1,"rounds":4}',
-        budget=f'{{"minutes":{9 * 35 / 60}}}', workload='{"qps":[200000,400000]}', constraints="[]",
-    )  # fmt: skip
-    driven.points = iter([{"itr-delay": 300, "dvfs": 1600}] * 2)
-    driven.begin()
-    while driven.running():
-        driven.end(joules=1000.0)
-    repeats = [a.trial.qps for a in driven.done if isinstance(a, Queue) and a.trial.kind is TrialKind.CONFIRM]
-    assert repeats == [2e5, 2e5, 4e5, 4e5]
-
-
-def test_that_the_confirmation_is_cut_short_is_said_once() -> None:
-    # One load is at its last repeats when there is no budget for another round of the other.
-    driven = Driven(
-        musters=2, trials=2, repeats=1, confirmation='{"candidates":1,"rounds":4}',
-        budget=f'{{"minutes":{9 * 35 / 60}}}', workload='{"qps":[200000,400000]}', constraints="[]",
-    )  # fmt: skip
-    driven.points = iter([{"itr-delay": 300, "dvfs": 1600}, {"itr-delay": 300, "dvfs": 1600}])
-    driven.begin()
-    while driven.running():
-        driven.end(joules=1000.0)
-    assert kinds(driven.done).count(TrialKind.CONFIRM) == 4
-    assert len(notes(driven.done, "budget-minutes")) == 1
-
-
-def test_of_several_loads_the_confirmation_of_each_is_set_aside() -> None:
-    driven = Driven(
-        trials=9, repeats=1, confirmation='{"candidates":1,"rounds":1}', budget=f'{{"minutes":{10 * 35 / 60}}}',
-        workload='{"qps":[200000,400000]}', constraints="[]",
-    )  # fmt: skip
-    driven.points = iter([{"itr-delay": 300, "dvfs": 1600}, {"itr-delay": 300, "dvfs": 2600}] * 5)
-    driven.begin()
-    while driven.running():
-        driven.end()
-    assert kinds(driven.done).count(TrialKind.CONFIRM) == 4
-    assert {a.trial.qps for a in driven.done if isinstance(a, Queue)} == {2e5, 4e5}
-    assert isinstance(driven.done[-1], Conclude)
-    assert not notes(driven.done, "budget-minutes")
-
-
 def test_a_policy_hears_of_the_searchs_trials_under_way_and_of_no_other() -> None:
     driven = Driven(musters=3, trials=4, repeats=0)
     driven.begin()
@@ -400,37 +277,6 @@ def test_a_policy_hears_of_the_searchs_trials_under_way_and_of_no_other() -> Non
     driven.end()
     asked = [a.pending for a in driven.done if isinstance(a, Propose)]
     assert asked == [[], [first.settings], [first.settings, second.settings]]
-
-
-def test_an_attempt_that_the_budget_does_not_last_for_is_given_up() -> None:
-    driven = Driven(trials=3, repeats=0, budget=f'{{"minutes":{2 * 35 / 60}}}')
-    driven.begin()
-    driven.end()
-    over = driven.end(state=TrialState.INVALID, reason=Reason.NO_ANSWER)
-    given_up = [a.trial for a in over if isinstance(a, Finish)][-1]
-    assert (given_up.state, given_up.reason, given_up.attempt) == (TrialState.FAILED, "budget-spent", 2)
-    assert given_up.detail == "the budget of 1.16667 minutes is used up"
-    assert isinstance(over[-1], Conclude)
-
-
-def test_a_knob_that_settles_slowly_makes_every_trial_dearer() -> None:
-    driven = Driven(trials=9, repeats=0, budget='{"minutes":3}')
-    driven.here = {"m0": 25.0}
-    driven.begin()
-    while driven.running():
-        driven.end()
-    assert len([a for a in driven.done if isinstance(a, Start)]) == 3
-
-
-def test_what_settled_slowly_once_is_reckoned_with_from_then_on() -> None:
-    driven = Driven(trials=9, repeats=0, budget='{"minutes":3}')
-    driven.here = {"m0": 25.0}
-    driven.begin()
-    driven.here = {"m0": 0.0}
-    driven.do(driven.scheduler.herd(driven.here, 1.0))
-    while driven.running():
-        driven.end()
-    assert len([a for a in driven.done if isinstance(a, Start)]) == 3
 
 
 def test_of_several_that_wait_the_first_is_run_first() -> None:

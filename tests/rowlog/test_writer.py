@@ -3,8 +3,9 @@
 import errno
 import json
 import os
+import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,32 @@ def test_gaps_are_lost_rows_less_the_malformed_lines_in_them(blocks: Blocks) -> 
     assert sum(account.malformed.values()) == 4
     assert account.produced == 13
     assert account.written == 9
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_was_produced_was_written_malformed_or_lost(blocks: Blocks, seed: int) -> None:
+    """Invariant 7, whatever becomes of each row and wherever blocks are cut."""
+    dice = random.Random(seed)
+    fates = ["written", *dice.choices(["written", "malformed", "lost"], [6, 2, 2], k=300), "written"]
+    texts: dict[str, Callable[[int], bytes]] = {
+        "written": lambda n: rows(n, 1),
+        "malformed": lambda n: b"%d ?\n" % n,
+        "lost": lambda _: b"",
+    }
+    text, begins = b"".join(texts[fate](n) for n, fate in enumerate(fates)), True
+    while text:
+        size = dice.randint(1, 400)
+        blocks.text(text[:size], pass_begins=begins, continues=not begins)
+        text, begins = text[size:], False
+        if dice.random() < 0.3:
+            blocks.flush()
+    account = blocks.account()
+    assert account.produced == len(fates) == account.written + sum(account.malformed.values()) + account.rows_lost
+    assert Counter(fates) == {
+        "written": account.written,
+        "malformed": sum(account.malformed.values()),
+        "lost": account.rows_lost,
+    }
 
 
 def test_passes_begin_anew_and_another_readers_clear_is_told(blocks: Blocks, tmp_path: Path) -> None:

@@ -1,0 +1,41 @@
+"""Every invariant that the docs promise names the code that holds it and tests that fail without it."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mustherd.experiment.scheduler import INVARIANTS
+
+ROOT = Path(__file__).parents[2]
+ROW = re.compile(r"^\| (\d+) \| (.+) \| (.+) \| (.+) \|$", re.MULTILINE)
+ROWS = ROW.findall((ROOT / "docs/explain/invariants.md").read_text(encoding="utf-8"))
+
+
+def names(tree: ast.AST, within: str = "") -> Iterator[str]:
+    """Tests of a module as pytest names them; a value is one where a class was made by a call."""
+    for node in ast.iter_child_nodes(tree):
+        match node:
+            case ast.ClassDef(name=name):
+                yield from names(node, f"{within}{name}::")
+            case ast.FunctionDef(name=name) | ast.Assign(targets=[ast.Name(id=name)]):
+                yield within + name
+
+
+def test_every_invariant_has_its_row() -> None:
+    assert [int(number) for number, *_ in ROWS] == list(range(1, 15))
+    assert set(INVARIANTS) <= {int(number) for number, *_ in ROWS}
+
+
+@pytest.mark.parametrize(("number", "says", "held_by", "tests"), ROWS)
+def test_the_code_and_the_tests_that_a_row_names_are_there(number: str, says: str, held_by: str, tests: str) -> None:
+    files = [name for name in re.findall(r"`([^`]+)`", held_by) if "/" in name or name.endswith(".py")]
+    assert [name for name in files if not (ROOT / "mustherd" / name).is_file()] == []
+    assert files or "`pyproject.toml`" in held_by
+    found = re.findall(r"`([^`]+)`", tests)
+    assert found
+    for name in found:
+        file, _, test = name.partition("::")
+        assert test in set(names(ast.parse((ROOT / file).read_text(encoding="utf-8")))), name
