@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import paramiko
 import paramiko.common
@@ -24,12 +25,23 @@ class Sshd:
     port: int
     key: Path
     commands: list[list[str]] = field(default_factory=list)
+    forwarded: list[tuple[str, int]] = field(default_factory=list)
+    """Where connections went that jumped through it."""
 
 
 class _Server(paramiko.ServerInterface):
-    def __init__(self, key: paramiko.PKey, commands: list[list[str]]) -> None:
+    def __init__(self, key: paramiko.PKey, found: Sshd) -> None:
         self._key = key
-        self._commands = commands
+        self._commands = found.commands
+        self._forwarded = found.forwarded
+        self.jumps: dict[int, tuple[str, int]] = {}
+
+    def check_channel_direct_tcpip_request(
+        self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
+    ) -> int:
+        self._forwarded.append(destination)
+        self.jumps[chanid] = destination
+        return paramiko.common.OPEN_SUCCEEDED
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
         return paramiko.common.OPEN_SUCCEEDED
@@ -74,6 +86,25 @@ def _run(channel: paramiko.Channel, command: str) -> None:
         channel.close()
 
 
+def _forward(transport: paramiko.Transport, server: _Server) -> None:
+    """Joins channels that are to go on with what they are to go to."""
+    while transport.is_active():
+        channel = transport.accept(0.2)
+        if channel is not None and channel.get_id() in server.jumps:
+            there = socket.create_connection(server.jumps[channel.get_id()])
+            for source, sink in ((channel, there), (there, channel)):
+                threading.Thread(target=_copy, args=(source, sink), daemon=True).start()
+
+
+def _copy(source: Any, sink: Any) -> None:
+    with contextlib.suppress(OSError, EOFError):
+        while data := source.recv(65536):
+            sink.sendall(data)
+    for end in (source, sink):
+        with contextlib.suppress(OSError):
+            end.close()
+
+
 @contextmanager
 def listening(folder: Path, home: Path) -> Iterator[Sshd]:
     """A server whose key `home`'s known hosts name; its own files are in `folder`."""
@@ -82,7 +113,8 @@ def listening(folder: Path, home: Path) -> Iterator[Sshd]:
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     (home / ".ssh").mkdir(parents=True, exist_ok=True)
-    (home / ".ssh" / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key.get_name()} {host_key.get_base64()}\n")
+    with (home / ".ssh" / "known_hosts").open("a") as known:
+        known.write(f"[127.0.0.1]:{port} {host_key.get_name()} {host_key.get_base64()}\n")
     found = Sshd(port, folder / "id")
     transports: list[paramiko.Transport] = []
 
@@ -97,7 +129,9 @@ def listening(folder: Path, home: Path) -> Iterator[Sshd]:
                 transport = paramiko.Transport(connection)
                 transports.append(transport)
                 transport.add_server_key(host_key)
-                transport.start_server(server=_Server(user_key, found.commands))
+                server = _Server(user_key, found)
+                transport.start_server(server=server)
+                threading.Thread(target=_forward, args=(transport, server), daemon=True).start()
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()

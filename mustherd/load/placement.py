@@ -20,6 +20,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 22
     key: str = ""
     """A private key's file; empty: those of the account and its agent."""
+    options: tuple[str, ...] = ()
+    """More words for ssh, as `-o ProxyJump=bastion`."""
 
 
 class Layout(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,18 +1,21 @@
 """A machine of the load that is reached by ssh: the login, and the programs that run there."""
 
 import contextlib
+import itertools
 import shlex
 import socket
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import paramiko
 
 from mustherd.errors import UserError
 from mustherd.load.error import LoadError
 from mustherd.load.placement import Place
+from mustherd.load.ssh_config import Route, SshConfigError, route
 from mustherd.reasons import Reason
 
 CONNECT_S = 15.0
@@ -29,13 +32,18 @@ class ChannelError(UserError):
 
 @dataclass(frozen=True)
 class Target:
-    """Where to log in. Without a key the agent's and the account's own keys are tried; host keys are always checked."""
+    """Where to log in. Without a key those of ssh's configuration, the agent and the account are tried.
+
+    What ssh's configuration says of the host holds, bastions too (mustherd.load.ssh_config). Host keys are
+    always checked.
+    """
 
     host: str
     user: str
     port: int = 22
     key: Path | None = None
     known_hosts: Path | None = None
+    options: tuple[str, ...] = ()
 
 
 class Channel:
@@ -68,38 +76,68 @@ class Channel:
 @contextlib.contextmanager
 def connect(target: Target) -> Iterator[Channel]:
     """Log in; raises ChannelError, never accepting a host key that is not known."""
-    with paramiko.SSHClient() as client:
-        if target.known_hosts is None:
-            client.load_system_host_keys()
-        else:
-            client.load_host_keys(str(target.known_hosts))
-        client.set_missing_host_key_policy(paramiko.RejectPolicy())
-        where = f"{target.user}@{target.host}:{target.port}"
-        try:
-            client.connect(
-                target.host,
-                port=target.port,
-                username=target.user,
-                key_filename=str(target.key) if target.key else None,
-                look_for_keys=target.key is None,
-                allow_agent=target.key is None,
-                timeout=CONNECT_S,
-                banner_timeout=CONNECT_S,
-                auth_timeout=CONNECT_S,
-            )
-        except paramiko.BadHostKeyException:
-            raise ChannelError(
-                f"{where}: its host key has changed; fix: if the node was installed anew: ssh-keygen -R {target.host}"
-            ) from None
-        except paramiko.AuthenticationException:
-            raise ChannelError(f"{where}: refused the login; fix: give the account and the key that it knows") from None
-        except (paramiko.SSHException, socket.gaierror, OSError) as error:
-            hint = "log in once by hand to learn its key" if "known_hosts" in str(error) else "see that it is up"
-            raise ChannelError(f"{where}: {error}; fix: {hint}") from None
+    try:
+        way = route(target.host, target.user, target.port, target.key, target.options)
+    except SshConfigError as error:
+        raise ChannelError(str(error)) from None
+    with contextlib.ExitStack() as opened:
+        socket_to: Any = None
+        if way.command:
+            socket_to = opened.enter_context(contextlib.closing(paramiko.ProxyCommand(way.command)))
+        for hop, then in itertools.pairwise((*way.jumps, way)):
+            through = _login(hop, None if hop is way.jumps[0] else socket_to, target, opened).get_transport()
+            try:
+                if through is None:
+                    raise EOFError("not connected")
+                socket_to = through.open_channel(
+                    "direct-tcpip", (then.host, then.port), ("127.0.0.1", 0), int(CONNECT_S)
+                )
+            except (paramiko.SSHException, EOFError, OSError) as error:
+                raise ChannelError(
+                    f"{then.host}:{then.port} can't be reached through {hop.host}: {error}; fix: see that"
+                    " the bastion lets you through (AllowTcpForwarding)"
+                ) from None
+        client = _login(way, socket_to, target, opened)
         transport = client.get_transport()
         if transport is not None:
             transport.set_keepalive(KEEPALIVE_S)
         yield Channel(target, client)
+
+
+def _login(way: Route, through: Any, target: Target, opened: contextlib.ExitStack) -> paramiko.SSHClient:
+    """One host of a route; raises ChannelError."""
+    client = opened.enter_context(paramiko.SSHClient())
+    for file in (target.known_hosts,) if target.known_hosts else way.known_hosts:
+        with contextlib.suppress(FileNotFoundError):
+            client.load_host_keys(str(file)) if target.known_hosts else client.load_system_host_keys(str(file))
+    client.set_missing_host_key_policy(paramiko.RejectPolicy())
+    where = f"{way.user}@{way.host}:{way.port}"
+    given = target.key is not None and way.keys == (target.key,)
+    try:
+        client.connect(
+            way.host,
+            port=way.port,
+            username=way.user,
+            key_filename=[str(key) for key in way.keys] or None,  # type: ignore[arg-type]
+            look_for_keys=not given,
+            allow_agent=not given,
+            timeout=CONNECT_S,
+            banner_timeout=CONNECT_S,
+            auth_timeout=CONNECT_S,
+            sock=through,
+        )
+    except paramiko.BadHostKeyException:
+        forget = way.host if way.port == 22 else f"[{way.host}]:{way.port}"
+        raise ChannelError(
+            f"{where}: its host key has changed; fix: compare it with the node's console or portal; if the node was"
+            f" installed anew: ssh-keygen -R {forget}"
+        ) from None
+    except paramiko.AuthenticationException:
+        raise ChannelError(f"{where}: refused the login; fix: give the account and the key that it knows") from None
+    except (paramiko.SSHException, socket.gaierror, EOFError, OSError) as error:
+        hint = "log in once by hand to learn its key" if "known_hosts" in str(error) else "see that it is up"
+        raise ChannelError(f"{where}: {error}; fix: {hint}") from None
+    return client
 
 
 class SshHost:
@@ -159,7 +197,8 @@ class SshHost:
             if self._channel is None or not self._channel.alive:
                 self._login.close()
                 place = self._place
-                target = Target(place.host, place.user, place.port, Path(place.key) if place.key else None)
+                key = Path(place.key) if place.key else None
+                target = Target(place.host, place.user, place.port, key, options=place.options)
                 try:
                     self._channel = self._login.enter_context(connect(target))
                 except ChannelError:

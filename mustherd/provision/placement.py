@@ -1,6 +1,7 @@
 """Who makes the load and which servers it goes to, read from an inventory by Ansible; no node is contacted."""
 
 import os
+import shlex
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ ASKED = {
     "user": "ansible_user | default('')",
     "port": "ansible_port | default(22) | int",
     "key": "ansible_ssh_private_key_file | default('')",
+    "options": "[ansible_ssh_common_args | default(''), ansible_ssh_extra_args | default('')] | join(' ')",
     "connection": "ansible_connection | default('ssh')",
     "indexes": "herd_musters | default([0])",
     "first_port": "memcached_mutilate_port | default(11211) | int",
@@ -56,7 +58,24 @@ def read(inventory: Path) -> Layout | None:
 def _place(told: Mapping[str, Any]) -> Place:
     if told["connection"] == "local":
         return Place(address=told["address"])
-    return Place(address=told["address"], host=told["host"], user=told["user"], port=told["port"], key=told["key"])
+    return Place(
+        address=told["address"],
+        host=told["host"],
+        user=told["user"],
+        port=told["port"],
+        key=told["key"],
+        options=_split(told),
+    )
+
+
+def _split(told: Mapping[str, Any]) -> tuple[str, ...]:
+    """Words for ssh, split as a shell does."""
+    try:
+        return tuple(shlex.split(told["options"]))
+    except ValueError as error:
+        raise InventoryError(
+            f"host {told['host']}: ansible_ssh_common_args can't be read: {error}; fix: close its quotes"
+        ) from None
 
 
 def _variables(inventory: Path) -> dict[str, dict[str, Any]]:
