@@ -248,7 +248,7 @@ def stop(folder: File, *, keys: File | None = None) -> None:
 
 
 def list_experiments(parent: File = EXPERIMENTS) -> "list[Summary]":
-    """The experiments right below a folder, a line each, oldest first; one that can't be read is listed as broken."""
+    """The experiments right below a folder, a line each, newest first; one that can't be read is listed as broken."""
     from mustherd.store.catalog import list_experiments as found_in
 
     return found_in(Path(parent))

@@ -41,11 +41,17 @@ def start(
     keys: Keys = None,
     musters: Musters = None,
     report: WithReport = True,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Leave it running without this terminal; watch and stop find it.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Run an experiment: set the knobs, measure, learn, confirm; ends with a verdict, a folder and an HTML report."""
     from mustherd import api
 
+    if detach:
+        _leave(definition, into, listen=listen, keys=keys, musters=musters, report=report, json=json)
+        return
     _conduct(
         lambda watch: api.run(
             definition, into=into, listen=listen, keys=keys, musters=musters, watch=watch, report=report
@@ -130,7 +136,7 @@ def list_(
     parent: Annotated[Path, typer.Argument(help="Folder of experiments.")] = EXPERIMENTS,
     json: Json = False,
 ) -> None:
-    """List experiments, oldest first."""
+    """List experiments, newest first."""
     from mustherd import api
     from mustherd.report.json import list_form
     from mustherd.report.table import emit, experiments_table
@@ -274,6 +280,27 @@ def status(folder: NewestFolder = None, keys: Keys = None, json: Json = False) -
 
 
 @app.command()
+def watch(folder: NewestFolder = None) -> None:
+    """Watch an experiment that runs elsewhere, until nobody runs it any longer; Ctrl-C ends the watching alone."""
+    from mustherd import api
+    from mustherd.report.live import follow
+    from mustherd.report.table import emit, verdict_panel
+
+    result = api.open(folder)
+    terminal = console()
+    try:
+        follow(result.folder, terminal)
+    except KeyboardInterrupt:
+        terminal.print(f"it goes on; watch it again: mustherd experiment watch {result.folder}", soft_wrap=True)
+        return
+    view = api.open(result.folder).view()
+    if view.status == "done":
+        emit(terminal, *_front(view, terminal), verdict_panel(view, terminal))
+    else:
+        terminal.print(f"{view.status}; go on: mustherd experiment resume {result.folder}", soft_wrap=True)
+
+
+@app.command()
 def stop(folder: NewestFolder = None, keys: Keys = None, json: Json = False) -> None:
     """Stop a running experiment in good order: nodes put back, everything kept; resume goes on with it."""
     from mustherd import api
@@ -315,6 +342,29 @@ def _record(folder: Path) -> dict[str, Any]:
     from mustherd.report.json import record_form
 
     return {"again": record_form(api.open(folder).again)}
+
+
+def _leave(definition: Path | None, into: Path | None, *, json: bool, report: bool, **options: Any) -> None:
+    """Start an experiment that outlives this terminal, once it is known to run."""
+    from mustherd import api
+    from mustherd.experiment.detached import start as start_detached
+    from mustherd.store.catalog import folder_for
+
+    # What is wrong with the definition is said here and now.
+    experiment = api.check(definition)
+    folder = into if into is not None else folder_for(api.EXPERIMENTS, experiment.name)
+    words = [*([] if report else ["--no-report"])]
+    words += [f"--{name}={value}" for name, value in options.items() if value is not None]
+    log = start_detached(folder, [*([str(definition)] if definition is not None else []), *words])
+    if json:
+        print_json({"folder": str(folder), "status": "running", "log": str(log)})
+        return
+    for line in (
+        f"folder: {folder}",
+        f"watch: mustherd experiment watch {folder}",
+        f"stop: mustherd experiment stop {folder}",
+    ):
+        typer.echo(line)
 
 
 def _conduct(run: "Callable[[Watch], Result]", json: bool, first: Path | None = None) -> None:

@@ -77,6 +77,14 @@ def new_folder(parent: Path, name: str) -> Path:
     raise AssertionError
 
 
+def folder_for(parent: Path, name: str) -> Path:
+    """Where a new experiment may go that another process is going to make; nothing is made."""
+    stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return next(
+        folder for n in itertools.count(1) if not (folder := parent / (stem if n == 1 else f"{stem}-{n}")).exists()
+    )
+
+
 def newest(parent: Path) -> Path:
     """The newest experiment's folder below `parent`. StoreError when there is none."""
     found = list_experiments(parent)
@@ -86,7 +94,7 @@ def newest(parent: Path) -> Path:
 
 
 def list_experiments(parent: Path | str) -> list[Summary]:
-    """Experiments in the folders right below `parent`, oldest first; one that can't be read is listed as broken.
+    """Experiments in the folders right below `parent`, newest first; one that can't be read is listed as broken.
 
     Folders that never were an experiment are left out; a missing `parent` holds none.
     """
@@ -106,4 +114,5 @@ def list_experiments(parent: Path | str) -> list[Summary]:
         # A damaged file may hold anything, so any error of reading it is told rather than raised.
         except (StoreError, msgspec.MsgspecError, ValueError, TypeError) as error:
             found.append(Summary(name=folder.name, folder=str(folder), status="broken", detail=str(error)))
-    return sorted(found, key=lambda summary: (summary.created_at, summary.name))
+    # One that can't say when it began comes last.
+    return sorted(found, key=lambda summary: (summary.created_at, summary.name), reverse=True)
