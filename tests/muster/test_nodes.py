@@ -143,7 +143,7 @@ class TestNapiBudget(KnobContract):
     def root(self, tmp_path: Path, packages: Path) -> Path:
         Machine(LAB).unpack(tmp_path / "root")
         file = tmp_path / "root/proc/sys/net/core/netdev_budget"
-        file.parent.mkdir(parents=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("300\n")
         return tmp_path / "root"
 

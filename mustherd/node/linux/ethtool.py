@@ -17,11 +17,19 @@ GENL_ID_CTRL, CTRL_CMD_GETFAMILY, CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME = 0
 RINGS_GET, RINGS_SET, COALESCE_GET, COALESCE_SET = 15, 16, 19, 20
 HEADER_DEV_NAME = 2
 COALESCE_HEADER, COALESCE_RX_USECS, COALESCE_TX_USECS, COALESCE_ADAPTIVE_RX = 1, 2, 6, 11
+COALESCE_RX_FRAMES = 3
+CHANNELS_GET, CHANNELS_SET = 17, 18
+CHANNELS_HEADER, CHANNELS_COMBINED_MAX, CHANNELS_COMBINED = 1, 5, 9
+# linux/netdev.h
+NAPI_GET, NAPI_SET = 11, 14
+NAPI_IFINDEX, NAPI_ID, NAPI_IRQ_SUSPEND = 1, 2, 7
 RINGS_HEADER, RINGS_RX_MAX, RINGS_TX_MAX, RINGS_RX, RINGS_TX = 1, 2, 5, 6, 9
 # linux/rtnetlink.h, linux/if_addr.h
 RTM_GETADDR, IFA_ADDRESS, IFA_LOCAL = 22, 1, 2
 # linux/sockios.h, linux/ethtool.h
 SIOCETHTOOL, ETHTOOL_GDRVINFO, ETHTOOL_GSTRINGS, ETHTOOL_GSTATS, ETH_SS_STATS = 0x8946, 3, 0x1B, 0x1D, 1
+FEATURES = {"gro": (0x2B, 0x2C, 1), "lro": (0x25, 0x26, 1 << 15)}
+"""ETHTOOL_GGRO and ETHTOOL_SGRO; ETHTOOL_GFLAGS and ETHTOOL_SFLAGS with ETH_FLAG_LRO: to get, to set, bit."""
 _DRVINFO = struct.Struct("=I32s32s32s32s32s12s5I")
 STATISTICS_IN_DRVINFO = 8
 """Where in it the number of the driver's own statistics is."""
@@ -40,6 +48,7 @@ class Coalesce(msgspec.Struct, frozen=True, kw_only=True):
     rx_usecs: int | None = None
     tx_usecs: int | None = None
     adaptive_rx: bool | None = None
+    rx_frames: int | None = None
 
 
 class Rings(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +58,20 @@ class Rings(msgspec.Struct, frozen=True, kw_only=True):
     tx: int | None = None
     rx_max: int | None = None
     tx_max: int | None = None
+
+
+class Channels(msgspec.Struct, frozen=True, kw_only=True):
+    """Queues that receive and send, and the most that the driver takes; None: it has none of that kind."""
+
+    combined: int | None = None
+    combined_max: int | None = None
+
+
+class Napi(msgspec.Struct, frozen=True, kw_only=True):
+    """One context of polling, as a rule that of one queue; None: the kernel knows no such setting."""
+
+    id: int
+    irq_suspend_ns: int | None = None
 
 
 class Driver(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,8 +88,34 @@ class Ethtool(Protocol):
 
     def coalesce(self, interface: str) -> Coalesce: ...
 
-    def set_coalesce(self, interface: str, rx_usecs: int | None, adaptive_rx: bool | None) -> None:
+    def set_coalesce(
+        self,
+        interface: str,
+        rx_usecs: int | None = None,
+        adaptive_rx: bool | None = None,
+        *,
+        tx_usecs: int | None = None,
+        rx_frames: int | None = None,
+    ) -> None:
         """Change what isn't None."""
+        ...
+
+    def channels(self, interface: str) -> Channels: ...
+
+    def set_channels(self, interface: str, combined: int) -> None: ...
+
+    def feature(self, interface: str, name: str) -> bool:
+        """Whether one of FEATURES is on."""
+        ...
+
+    def set_feature(self, interface: str, name: str, on: bool) -> None: ...
+
+    def napis(self, index: int) -> tuple[Napi, ...]:
+        """Those of the interface of that index that are up."""
+        ...
+
+    def set_irq_suspend(self, napi: int, nanoseconds: int) -> None:
+        """For one of them, by its number."""
         ...
 
     def rings(self, interface: str) -> Rings: ...
@@ -96,13 +145,62 @@ class KernelEthtool:
     def coalesce(self, interface: str) -> Coalesce:
         return parse_coalesce(self._get(interface, COALESCE_GET, COALESCE_HEADER, "interrupt moderation"))
 
-    def set_coalesce(self, interface: str, rx_usecs: int | None, adaptive_rx: bool | None) -> None:
-        body = b""
-        if rx_usecs is not None:
-            body += netlink.attribute(COALESCE_RX_USECS, struct.pack("=I", rx_usecs))
-        if adaptive_rx is not None:
-            body += netlink.attribute(COALESCE_ADAPTIVE_RX, struct.pack("=B", adaptive_rx))
-        self._request(interface, COALESCE_SET, COALESCE_HEADER, body, f"rx-usecs {rx_usecs}")
+    def set_coalesce(
+        self,
+        interface: str,
+        rx_usecs: int | None = None,
+        adaptive_rx: bool | None = None,
+        *,
+        tx_usecs: int | None = None,
+        rx_frames: int | None = None,
+    ) -> None:
+        asked = {
+            "rx-usecs": (COALESCE_RX_USECS, "=I", rx_usecs), "tx-usecs": (COALESCE_TX_USECS, "=I", tx_usecs),
+            "rx-frames": (COALESCE_RX_FRAMES, "=I", rx_frames),
+            "adaptive-rx": (COALESCE_ADAPTIVE_RX, "=B", adaptive_rx),
+        }  # fmt: skip
+        given = {name: (kind, form, value) for name, (kind, form, value) in asked.items() if value is not None}
+        body = b"".join(netlink.attribute(kind, struct.pack(form, value)) for kind, form, value in given.values())
+        words = ", ".join(f"{name} {int(value)}" for name, (_, _, value) in given.items())
+        self._request(interface, COALESCE_SET, COALESCE_HEADER, body, words)
+
+    def channels(self, interface: str) -> Channels:
+        found = _attributes(self._get(interface, CHANNELS_GET, CHANNELS_HEADER, "channels"))
+        return Channels(
+            combined=netlink.number(found.get(CHANNELS_COMBINED)),
+            combined_max=netlink.number(found.get(CHANNELS_COMBINED_MAX)),
+        )
+
+    def set_channels(self, interface: str, combined: int) -> None:
+        body = netlink.attribute(CHANNELS_COMBINED, struct.pack("=I", combined))
+        self._request(interface, CHANNELS_SET, CHANNELS_HEADER, body, f"channels {combined}")
+
+    def feature(self, interface: str, name: str) -> bool:
+        get, _, bit = FEATURES[name]
+        _, flags = struct.unpack("=II", self._ioctl(interface, struct.pack("=II", get, 0), name))
+        return bool(flags & bit)
+
+    def set_feature(self, interface: str, name: str, on: bool) -> None:
+        get, put, bit = FEATURES[name]
+        _, flags = struct.unpack("=II", self._ioctl(interface, struct.pack("=II", get, 0), name))
+        self._ioctl(interface, struct.pack("=II", put, flags | bit if on else flags & ~bit), f"{name} {int(on)}")
+
+    def napis(self, index: int) -> tuple[Napi, ...]:
+        body = netlink.attribute(NAPI_IFINDEX, struct.pack("=I", index))
+        answers = self._netdev(NAPI_GET, body, f"interface {index}: NAPI", netlink.NLM_F_DUMP)
+        return tuple(napi for napi in map(parse_napi, answers) if napi is not None)
+
+    def set_irq_suspend(self, napi: int, nanoseconds: int) -> None:
+        body = netlink.attribute(NAPI_ID, struct.pack("=I", napi))
+        body += netlink.attribute(NAPI_IRQ_SUSPEND, struct.pack("=I", nanoseconds))
+        self._netdev(NAPI_SET, body, f"NAPI {napi}: irq-suspend-timeout {nanoseconds}")
+
+    def _netdev(self, command: int, body: bytes, what: str, flags: int = 0) -> list[bytes]:
+        try:
+            with netlink.Socket(netlink.GENERIC) as generic:
+                return generic.ask(_family(generic, b"netdev"), struct.pack("=BBH", command, 1, 0) + body, flags)
+        except netlink.NetlinkError as error:
+            raise EthtoolError(f"{what}: {error}") from None
 
     def rings(self, interface: str) -> Rings:
         return parse_rings(self._get(interface, RINGS_GET, RINGS_HEADER, "ring sizes"))
@@ -185,8 +283,34 @@ class NoEthtool:
     def coalesce(self, interface: str) -> Coalesce:
         raise self._error(interface)
 
-    def set_coalesce(self, interface: str, rx_usecs: int | None, adaptive_rx: bool | None) -> None:  # noqa: ARG002
+    def set_coalesce(
+        self,
+        interface: str,
+        rx_usecs: int | None = None,  # noqa: ARG002
+        adaptive_rx: bool | None = None,  # noqa: ARG002
+        *,
+        tx_usecs: int | None = None,  # noqa: ARG002
+        rx_frames: int | None = None,  # noqa: ARG002
+    ) -> None:
         raise self._error(interface)
+
+    def channels(self, interface: str) -> Channels:
+        raise self._error(interface)
+
+    def set_channels(self, interface: str, combined: int) -> None:  # noqa: ARG002
+        raise self._error(interface)
+
+    def feature(self, interface: str, name: str) -> bool:  # noqa: ARG002
+        raise self._error(interface)
+
+    def set_feature(self, interface: str, name: str, on: bool) -> None:  # noqa: ARG002
+        raise self._error(interface)
+
+    def napis(self, index: int) -> tuple[Napi, ...]:
+        raise self._error(f"interface {index}")
+
+    def set_irq_suspend(self, napi: int, nanoseconds: int) -> None:  # noqa: ARG002
+        raise self._error(f"NAPI {napi}")
 
     def rings(self, interface: str) -> Rings:
         raise self._error(interface)
@@ -216,15 +340,15 @@ def _drvinfo_request() -> bytes:
     return _DRVINFO.pack(ETHTOOL_GDRVINFO, b"", b"", b"", b"", b"", b"", 0, 0, 0, 0, 0)
 
 
-def _family(generic: netlink.Socket) -> int:
-    body = struct.pack("=BBH", CTRL_CMD_GETFAMILY, 1, 0) + netlink.attribute(CTRL_ATTR_FAMILY_NAME, b"ethtool\0")
+def _family(generic: netlink.Socket, name: bytes = b"ethtool") -> int:
+    body = struct.pack("=BBH", CTRL_CMD_GETFAMILY, 1, 0) + netlink.attribute(CTRL_ATTR_FAMILY_NAME, name + b"\0")
     try:
         answers = generic.ask(GENL_ID_CTRL, body)
     except netlink.NetlinkError as error:
-        raise netlink.NetlinkError(error.errno, f"this kernel has no ethtool netlink ({error})") from None
+        raise netlink.NetlinkError(error.errno, f"this kernel has no {name.decode()} netlink ({error})") from None
     found = netlink.number(netlink.attributes(answers[0][4:]).get(CTRL_ATTR_FAMILY_ID)) if answers else None
     if found is None:
-        raise netlink.NetlinkError(0, "the kernel did not number its ethtool family")
+        raise netlink.NetlinkError(0, f"the kernel did not number its {name.decode()} family")
     return found
 
 
@@ -236,7 +360,15 @@ def parse_coalesce(body: bytes) -> Coalesce:
         rx_usecs=netlink.number(found.get(COALESCE_RX_USECS)),
         tx_usecs=netlink.number(found.get(COALESCE_TX_USECS)),
         adaptive_rx=None if adaptive is None else adaptive != 0,
+        rx_frames=netlink.number(found.get(COALESCE_RX_FRAMES)),
     )
+
+
+def parse_napi(body: bytes) -> Napi | None:
+    """A NAPI_GET reply with its generic netlink header; None for one without a number. Raises EthtoolError."""
+    found = _attributes(body)
+    number = netlink.number(found.get(NAPI_ID))
+    return None if number is None else Napi(id=number, irq_suspend_ns=netlink.number(found.get(NAPI_IRQ_SUSPEND)))
 
 
 def parse_rings(body: bytes) -> Rings:

@@ -13,6 +13,7 @@ from mustherd.node.linux.ethtool import Ethtool, EthtoolError, ethtool_of
 from mustherd.node.linux.interfaces import Interface, InterfaceError
 from mustherd.node.linux.itr import ItrDelay
 from mustherd.node.linux.knob import LinuxKnob, Machine, UnfitError
+from mustherd.node.linux.knobs import boost, card, group, idle, napi, preference, sysctls, uncore
 from mustherd.node.linux.msr import Msr
 from mustherd.node.linux.options import LinuxOptions
 from mustherd.node.linux.rings import RxRing, TxRing
@@ -27,7 +28,13 @@ FACTS_S = 10.0
 """For how long facts are not looked up again."""
 
 
-OURS: tuple[type[LinuxKnob], ...] = (ItrDelay, RxRing, TxRing, dvfs.Dvfs, limit.RaplLimit)
+OURS: tuple[type[LinuxKnob], ...] = (
+    ItrDelay, RxRing, TxRing, dvfs.Dvfs, limit.RaplLimit,
+    preference.Epp, preference.Epb, uncore.UncoreMin, uncore.UncoreMax, boost.Boost, idle.IdleLatency, idle.IdleState,
+    napi.GroFlushTimeout, napi.NapiDefer, napi.IrqSuspend, sysctls.BusyPoll, sysctls.BusyRead,
+    card.RxFrames, card.TxUsecs, card.QueueCount, card.Gro, card.Lro, card.Rps, card.Xps,
+    group.Cpuset, group.CpuQuota, sysctls.NumaBalancing, sysctls.Thp,
+)  # fmt: skip
 
 
 class LinuxNode:

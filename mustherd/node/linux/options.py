@@ -30,6 +30,8 @@ class LinuxOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Sample the NIC's traffic, interrupts and counters in every window; auto: where there is no intlog driver."""
     knobs: tuple[str, ...] = ()
     """Knobs of other packages, by name: code of theirs is loaded for these alone. Each needs a range, as any knob."""
+    cgroup: Annotated[str, msgspec.Meta(pattern=r"^$|^(?!\.)[A-Za-z0-9_@:.-]+(/(?!\.)[A-Za-z0-9_@:.-]+)*$")] = ""
+    """A control group, as in system.slice/memcached.service, whose CPUs and time on them are knobs."""
     reserved: tuple[Cpu, ...] = ()
     """CPUs that are left alone for the system; the muster itself keeps to them."""
     idle_seconds: Annotated[float, msgspec.Meta(ge=0.0, le=10.0)] = 1.0

@@ -33,10 +33,6 @@ def build(tree: "FakeTree", kind: Kind) -> None:
     f("sys/devices/system/clocksource/clocksource0/current_clocksource", "tsc")
     f(f"{CPU}/cpu0/tsc_freq_khz", str(nominal * 100_000 - 1))
     f(f"{CPU}/cpuidle/current_driver", "intel_idle")
-    for n, (name, us) in enumerate((("POLL", 0), ("C1", 1), ("C6", 82))):
-        f(f"{CPU}/cpu0/cpuidle/state{n}/name", name)
-        f(f"{CPU}/cpu0/cpuidle/state{n}/latency", str(us))
-        f(f"{CPU}/cpu0/cpuidle/state{n}/disable", "0")
     for node, (package, cpus) in enumerate(kind.packages.items()):
         f(f"sys/devices/system/node/node{node}/cpulist", cpu_list(cpus))
         for position, cpu in enumerate(cpus):
@@ -44,6 +40,43 @@ def build(tree: "FakeTree", kind: Kind) -> None:
     if kind.powercap:
         _powercap(tree, kind)
     _nic(tree, kind)
+    _settings(tree, kind, online)
+
+
+def _settings(tree: "FakeTree", kind: Kind, online: list[int]) -> None:
+    """What other knobs set."""
+    f = tree.file
+    for cpu in online:
+        for n, (name, us) in enumerate((("POLL", 0), ("C1", 1), ("C1E", 10), ("C6", 82)) if kind.idle else ()):
+            folder = f"{CPU}/cpu{cpu}/cpuidle/state{n}"
+            for file, text in (("name", name), ("latency", us), ("disable", 0)):
+                f(f"{folder}/{file}", str(text))
+        f(f"{CPU}/cpu{cpu}/power/pm_qos_resume_latency_us", "0")
+        if kind.epb:
+            f(f"{CPU}/cpu{cpu}/power/energy_perf_bias", "6")
+        if kind.epp:
+            words = "default performance balance_performance balance_power power "
+            f(f"{CPU}/cpu{cpu}/cpufreq/energy_performance_available_preferences", words)
+            f(f"{CPU}/cpu{cpu}/cpufreq/energy_performance_preference", "balance_performance")
+        if kind.boost == "policy":
+            f(f"{CPU}/cpu{cpu}/cpufreq/boost", "1")
+    if kind.boost == "no_turbo":
+        f(f"{CPU}/intel_pstate/no_turbo", "0")
+    if kind.boost == "boost":
+        f(f"{CPU}/cpufreq/boost", "1")
+    for package in kind.packages if kind.uncore[0] else ():
+        low, high = kind.uncore
+        for file, mhz in (("initial_min", low), ("min", low), ("initial_max", high), ("max", high), ("current", high)):
+            folder = f"{CPU}/intel_uncore_frequency/package_{package:02}_die_00"
+            f(f"{folder}/{file}_freq_khz", str(mhz * 1000))
+    for file, text in (("gro_flush_timeout", 0), ("napi_defer_hard_irqs", 0)):
+        f(f"sys/class/net/{kind.interface}/{file}", str(text))
+    for file, text in (("net/core/busy_poll", 0), ("net/core/busy_read", 0), ("kernel/numa_balancing", 1)):
+        f(f"proc/sys/{file}", str(text))
+    f("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never")
+    if kind.cgroup:
+        f(f"sys/fs/cgroup/{kind.cgroup}/cpuset.cpus", "0-2")
+        f(f"sys/fs/cgroup/{kind.cgroup}/cpu.max", "max 100000")
 
 
 def _cpu(tree: "FakeTree", kind: Kind, cpu: int, package: int, position: int) -> None:
@@ -132,6 +165,7 @@ def _nic(tree: "FakeTree", kind: Kind) -> None:
         lines.append(f" {irq:3}:  {n * 10}  0   PCI-MSI {524288 + n}-edge      {name}-TxRx-{n}")
         tree.file(f"{base}/device/msi_irqs/{irq}", "msix")
         tree.file(f"{base}/queues/rx-{n}/rps_cpus", "0")
+        tree.file(f"{base}/queues/tx-{n}/xps_cpus", "0")
         tree.file(f"proc/irq/{irq}/smp_affinity_list", str(cpu))
     lines.append(f" {50 + len(online):3}:  3  0   PCI-MSI 9-edge      {name}")
     tree.file(f"{base}/device/msi_irqs/{50 + len(online)}", "msix")

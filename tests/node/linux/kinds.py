@@ -30,6 +30,16 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     dram_nj: int = 0
     nic: str = "ixgbe"
     interface: str = "enp3s0f0"
+    uncore: tuple[int, int] = (0, 0)
+    """MHz between which the uncore may run; none where the kernel doesn't tell."""
+    idle: bool = True
+    epp: bool = False
+    epb: bool = False
+    boost: str = ""
+    """The switch for turbo: `no_turbo`, `boost`, `policy` or none."""
+    napi: bool = True
+    """The kernel has per-NAPI settings (from Linux 6.13 on)."""
+    cgroup: str = ""
 
 
 C6220 = Kind(name="c6220", packages={0: tuple(range(8)), 1: tuple(range(8, 16))})
@@ -50,7 +60,19 @@ PSTATE = Kind(
     dram_nj=15300,
     nic="mlx5_core",
     interface="ens1f0",
+    epp=True,
+    epb=True,
+    boost="no_turbo",
 )
+"""A Skylake server with HWP."""
+ICELAKE = msgspec.structs.replace(
+    PSTATE, name="icelake", model=106, packages={0: (0, 1), 1: (2, 3)}, ratios=(8, 26, 34), uncore=(800, 2400)
+)
+AMPERE = Kind(
+    name="ampere", vendor="", model=1, packages={0: (0, 1, 2, 3)}, ratios=(10, 30, 30), registers=False,
+    cpufreq="cppc_cpufreq", governors="conservative ondemand userspace powersave performance schedutil",
+    governor="schedutil", powercap=False, nic="mlx5_core", interface="enP2p1s0f0",
+)  # fmt: skip
 AMD = Kind(
     name="amd",
     vendor="AuthenticAMD",
@@ -66,17 +88,27 @@ PASSIVE = msgspec.structs.replace(
     governors="conservative ondemand userspace powersave performance schedutil", governor="schedutil",
 )  # fmt: skip
 """A c6220 with a kernel of today: intel_pstate is passive there."""
+CONTAINER = msgspec.structs.replace(
+    PASSIVE, name="container", packages={0: (0, 1, 2, 3)}, registers=False, powercap=False, idle=False, napi=False,
+    nic="veth", interface="eth0", cgroup="system.slice/app.service", cpufreq="",
+)  # fmt: skip
+"""Of the machine's CPUs a control group may use some."""
 EPYC = Kind(
     name="epyc", vendor="AuthenticAMD", model=49, packages={0: (0, 1, 2, 3)}, ratios=(15, 24, 34), registers=False,
+    boost="boost",
     cpufreq="acpi-cpufreq", table=(2450, 2000, 1500), governors="conservative ondemand userspace powersave performance",
     nic="ice", interface="ens2f0",
 )  # fmt: skip
 EPP = Kind(
     name="epp", vendor="AuthenticAMD", model=17, packages={0: (0, 1, 2, 3)}, ratios=(4, 27, 37), registers=False,
+    epp=True, boost="policy",
     cpufreq="amd-pstate-epp", governors="performance powersave", governor="powersave", nic="bnxt_en",
     interface="ens3f0np0",
 )  # fmt: skip
 BARE = Kind(
-    name="bare", packages={0: (0, 1)}, registers=False, powercap=False, nic="virtio_net", interface="eth0", model=85
-)
-KINDS = {kind.name: kind for kind in (C6220, LAB, ACPI, PSTATE, PASSIVE, AMD, EPYC, EPP, BARE)}
+    name="bare", packages={0: (0, 1)}, registers=False, powercap=False, nic="virtio_net", interface="eth0", model=85,
+    idle=False,
+)  # fmt: skip
+KINDS = {
+    kind.name: kind for kind in (C6220, LAB, ACPI, PSTATE, ICELAKE, PASSIVE, CONTAINER, AMD, EPYC, EPP, AMPERE, BARE)
+}

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from mustherd.node.linux import msr as m
-from mustherd.node.linux.ethtool import Coalesce, Driver, EthtoolError, Rings
+from mustherd.node.linux.ethtool import Channels, Coalesce, Driver, EthtoolError, Napi, Rings
 from mustherd.node.linux.tree import OpenFile, Tree
 from tests.node.linux.files import COUNTER, build
 from tests.node.linux.kinds import CPU, LAB, Kind
@@ -153,6 +153,17 @@ class FakeTree(Tree):
                 bounds[name] = min(bounds[name], self.number(f"{folder}/base_frequency"))
             self.file(path, str(bounds[name]))
             self._runs(folder, bounds["scaling_max_freq"])
+        elif name in ("min_freq_khz", "max_freq_khz"):
+            self.file(path, text)
+            ends = [self.number(f"{folder}/{file}_freq_khz") for file in ("min", "max")]
+            self.file(f"{folder}/current_freq_khz", str(max(ends)))
+        elif name == "enabled" and "hugepage" in folder:
+            words = self.text(path).replace("[", "").replace("]", "").split()
+            if text not in words:
+                raise refused
+            self.file(path, " ".join(f"[{word}]" if word == text else word for word in words))
+        elif name == "cpuset.cpus":
+            self.file(path, text.strip())
         else:
             self.file(path, text)
 
@@ -188,10 +199,28 @@ class FakeEthtool:
         if "rx_usecs" not in found:
             raise EthtoolError(f"{interface}: interrupt moderation: Operation not supported")
         flag = found.get("adaptive_rx")
-        return Coalesce(rx_usecs=found["rx_usecs"], tx_usecs=0, adaptive_rx=None if flag is None else bool(flag))
+        return Coalesce(
+            rx_usecs=found["rx_usecs"],
+            tx_usecs=found.get("tx_usecs"),
+            adaptive_rx=None if flag is None else bool(flag),
+            rx_frames=found.get("rx_frames"),
+        )
 
-    def set_coalesce(self, interface: str, rx_usecs: int | None, adaptive_rx: bool | None) -> None:
+    def set_coalesce(
+        self,
+        interface: str,
+        rx_usecs: int | None = None,
+        adaptive_rx: bool | None = None,
+        *,
+        tx_usecs: int | None = None,
+        rx_frames: int | None = None,
+    ) -> None:
         found = self._load(interface)
+        for name, value in (("tx_usecs", tx_usecs), ("rx_frames", rx_frames)):
+            if value is not None:
+                if name not in found:
+                    raise EthtoolError(f"{interface}: {name}: Operation not supported")
+                found[name] = value
         self.calls.append((interface, rx_usecs, adaptive_rx))
         if rx_usecs is not None:
             found["rx_usecs"] = self._kept(found["driver"], rx_usecs)
@@ -200,6 +229,36 @@ class FakeEthtool:
                 raise EthtoolError(f"{interface}: rx-usecs: Operation not supported")
             found["adaptive_rx"] = int(adaptive_rx)
         self.save(interface, found)
+
+    def channels(self, interface: str) -> Channels:
+        found = self._load(interface)
+        if "channels" not in found:
+            raise EthtoolError(f"{interface}: channels: Operation not supported")
+        return Channels(combined=found["channels"], combined_max=found["channels_max"])
+
+    def set_channels(self, interface: str, combined: int) -> None:
+        self.save(interface, self._load(interface) | {"channels": combined})
+
+    def feature(self, interface: str, name: str) -> bool:
+        return bool(self._load(interface).get(name, 0))
+
+    def set_feature(self, interface: str, name: str, on: bool) -> None:
+        found = self._load(interface)
+        if name == "lro" and found["driver"] not in ("ixgbe", "mlx5_core", "virtio_net"):
+            raise EthtoolError(f"{interface}: {name} {int(on)}: Invalid argument")
+        self.save(interface, found | {name: int(on)})
+
+    def napis(self, index: int) -> tuple[Napi, ...]:
+        found = self._load(self.tree.kind.interface).get("napis")
+        if found is None:
+            raise EthtoolError(f"interface {index}: NAPI: this kernel has no netdev netlink")
+        return tuple(Napi(id=int(number), irq_suspend_ns=ns) for number, ns in found.items())
+
+    def set_irq_suspend(self, napi: int, nanoseconds: int) -> None:
+        name = self.tree.kind.interface
+        found = self._load(name)
+        found["napis"][str(napi)] = nanoseconds
+        self.save(name, found)
 
     def rings(self, interface: str) -> Rings:
         found = self._load(interface)
@@ -263,7 +322,11 @@ class Machine:
             kind.interface,
             {"driver": kind.nic, "rx": 512, "tx": 512, "most": 4096}
             | ({} if kind.nic == "virtio_net" else {"rx_usecs": 1 if kind.nic in ("ixgbe", "igb") else 8})
-            | ({"adaptive_rx": 1} if kind.nic == "mlx5_core" else {}),
+            | ({"adaptive_rx": 1} if kind.nic == "mlx5_core" else {})
+            | ({"tx_usecs": 8, "rx_frames": 128} if kind.nic in ("mlx5_core", "bnxt_en") else {})
+            | ({} if kind.nic in ("veth", "igb") else {"channels": 4, "channels_max": 8})
+            | ({"gro": 1, "lro": 0})
+            | ({"napis": {"257": 0, "258": 0}} if kind.napi else {}),
         )
         self.live(1.0)
 

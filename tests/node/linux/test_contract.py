@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from mustherd.node.clock import Clock
@@ -134,6 +135,48 @@ class TestTxRing(TestRxRing):
     @pytest.fixture
     def overwrite(self, machine: Machine) -> Callable[[int], None]:
         return lambda value: machine.ethtool.set_rings(machine.kind.interface, None, value)
+
+
+def offered() -> list[tuple[Kind, str]]:
+    """Every knob of a small machine of each kind; one that is the same on several of them once."""
+    small = [kind for kind in KINDS.values() if len(kind.packages) * len(kind.packages[0]) <= 4]
+    found: dict[tuple[type, bytes], tuple[Kind, str]] = {}
+    for kind in small:
+        for knob in on(kind).knobs:
+            found.setdefault((type(knob), msgspec.json.encode(knob.info)), (kind, knob.info.name))
+    return list(found.values())
+
+
+def on(kind: Kind, machine: Machine | None = None) -> LinuxNode:
+    return node_of(machine or Machine(kind), interface=kind.interface, cgroup=kind.cgroup)
+
+
+@pytest.mark.parametrize(("kind", "name"), offered(), ids=[f"{kind.name} {name}" for kind, name in offered()])
+class TestEveryKnob(KnobContract):
+    """On every kind of machine, what it offers."""
+
+    @pytest.fixture
+    def machine(self, make: type[Machine], kind: Kind) -> Machine:
+        machine = make(kind)
+        # Without counters of the average clock, a clock that is written is a clock that runs.
+        machine.tree.read_faults = {r":0x(e7|e8|198)$": errno.EIO}
+        return machine
+
+    @pytest.fixture
+    def knob(self, machine: Machine, kind: Kind, name: str) -> Knob:
+        return next(k for k in on(kind, machine).knobs if k.info.name == name)
+
+    @pytest.fixture
+    def same_knob(self, machine: Machine, kind: Kind, name: str) -> Knob:
+        return next(k for k in on(kind, machine).knobs if k.info.name == name)
+
+    @pytest.fixture
+    def settle(self) -> Callable[[], None]:
+        return lambda: None
+
+    @pytest.fixture
+    def overwrite(self, same_knob: Knob) -> Callable[[int], None]:
+        return same_knob.write
 
 
 class TestPowercapMeter(MeterContract):
