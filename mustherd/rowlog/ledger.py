@@ -93,7 +93,7 @@ class Ledger:
                 else connect_to_read(file.absolute())
             )
             self.number = self._prepare(write=write)
-        except (OSError, sqlite3.Error, TypeError) as error:
+        except (OSError, sqlite3.Error, TypeError, UnicodeDecodeError) as error:
             raise StoreError(f"{file} can't be used: {error}") from error
 
     def _prepare(self, *, write: bool) -> int:

@@ -115,7 +115,8 @@ def open_database(path: Path, *, read_only: bool) -> sqlite3.Connection:
                 database = _migrated(database, path, version, on_error, read_only=read_only)
             if database.execute("SELECT count(*) FROM experiment").fetchone() != (1,):
                 raise StoreError(f"{path} holds no experiment")
-        except sqlite3.Error as error:
+        # Of a damaged schema SQLite may tell a name that is no text any more.
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise StoreError(f"{path} can't be read: {error}") from error
         on_error.pop_all()
         return database

@@ -94,5 +94,5 @@ class OpenDatabase:
         with self._lock:
             try:
                 return self._db.execute(sql, values).fetchall()
-            except sqlite3.Error as error:
+            except (sqlite3.Error, UnicodeDecodeError) as error:
                 raise StoreError(f"{self.folder} can't be read: {error}") from error

@@ -205,6 +205,16 @@ def test_a_folder_copied_while_it_is_written_is_shown_or_told(tmp_path: Path, wh
     assert shown(folder).lines == []
 
 
+@pytest.mark.parametrize(("file", "name"), [(DATABASE, b"ON trial (number)"), (f"{LOGS}/{FILE}", b"ON part (label")])
+def test_a_name_in_a_schema_that_is_no_text_any_more_is_a_line(broken: Path, file: str, name: bytes) -> None:
+    for path in (broken / file, broken / f"{file}-wal"):
+        if path.exists():
+            path.write_bytes(path.read_bytes().replace(name, name.replace(b"a", b"\xb9", 1)))
+    found = shown(broken, wholly=True)
+    assert len(found.lines) == 1
+    assert len(said("log", "list", broken).lines) <= 1
+
+
 def test_what_is_missing_is_named(broken: Path) -> None:
     (broken / DEFINITION).unlink()
     assert shown(broken).code == 0
