@@ -85,6 +85,10 @@ class Windows:
     def _step(self, window: Window) -> None:
         try:
             progress = window.step()
+        except ValueError as error:  # a load that this node can't offer, which is no fault of it
+            log.error("the window could not be measured: %.200s", error)  # noqa: TRY400
+            self.drop(f"{type(error).__name__}: {error}", Reason.NODE_ERROR)
+            return
         except Exception as error:  # a node's driver may raise anything; the muster lives on
             log.exception("the window could not be measured")
             self.drop(f"{type(error).__name__}: {error}", Reason.NODE_ERROR)

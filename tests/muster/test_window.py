@@ -2,15 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from mustherd.muster.config import LogsTable
+from mustherd.muster.logs import Logs
+from mustherd.muster.pasture import Pasture
 from mustherd.muster.window import SAMPLE_PERIOD_S, Result, Window
+from mustherd.muster.windows import Windows
 from mustherd.node.energy import MeterError
 from mustherd.node.logger import Rows
 from mustherd.terms import Load
-from mustherd.wire.messages import Measure
-from tests.fakes import FakeNode
+from mustherd.wire.messages import Measure, NotMeasured, Report
+from tests.fakes import FakeNode, MemoryJournal
 from tests.typed import some
 
 
@@ -163,3 +168,30 @@ def test_a_window_of_no_length_ends() -> None:
     window = Window(node, order(settle=0, ramp=0, window=0))
     result = drive(node, window).result
     assert result.t0_s == result.t1_s
+
+
+@pytest.mark.parametrize(
+    ("error", "traceback"), [(ValueError("a load that it doesn't know"), False), (OSError(5, "x"), True)]
+)
+def test_a_load_that_a_node_can_not_offer_is_told_without_a_traceback(
+    error: Exception, traceback: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    node, told = FakeNode(), list[Report]()
+    monkeypatch.setattr(node, "start_load", refuse)
+    windows = Windows(
+        node,
+        Pasture(node.knobs, {}, MemoryJournal()),
+        Logs(node.text_loggers, LogsTable(), tmp_path),
+        report=told.append,
+        in_force=lambda: 0,
+        now=lambda: 0.0,
+    )
+    windows.begin(order(Load(qps=1.0), settle=0.0))
+    [answer] = told
+    assert isinstance(answer, NotMeasured)
+    assert (answer.reason, answer.detail) == ("node-error", f"{type(error).__name__}: {error}")
+    [record] = [r for r in caplog.records if r.name == "mustherd.muster.windows"]
+    assert bool(record.exc_info) == traceback
