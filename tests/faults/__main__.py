@@ -31,6 +31,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", help="one event of this attack; again for more")
     parser.add_argument("--json", type=Path, default=Path("faults.json"))
     parser.add_argument("--table", type=Path, default=None)
+    parser.add_argument("--crowd", type=Path, default=None, help="the JSON of make bench NAME=thousand_musters")
     options = parser.parse_args()
     as_root = os.geteuid() == 0
     if as_root and not os.environ.get(OWN):
@@ -67,7 +68,8 @@ def main() -> int:
         options.json.write_text(json.dumps(told, indent=1) + "\n")
         if options.table is not None:
             expected = {a.kind.name: a.expected for a in (*attacks.ATTACKS, *experiment.ATTACKS)}
-            options.table.write_text("".join(table.lines(told, expected)))
+            crowd = json.loads(options.crowd.read_text()) if options.crowd is not None else None
+            options.table.write_text("".join(table.lines(told, expected, crowd)))
         if any(one.failed for one in came):
             _tell(f"logs are kept in {home}")
         else:

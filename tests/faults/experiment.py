@@ -313,7 +313,10 @@ def full_disk(experiment: Experiment, event: Event) -> list[str]:
         code = experiment.process.poll() if experiment.process else None
         return [f"it ended with {code} when its disk was full"]
     before = experiment.finished()
-    faults = [] if _wait(lambda: experiment.finished() > before, END_S) else ["no trial finished after that"]
+    went_on = _wait(lambda: experiment.over or experiment.finished() > before, END_S)
+    if experiment.over:
+        return [f"it ended with {experiment.process and experiment.process.poll()}, though there was room again"]
+    faults = [] if went_on else ["no trial finished after that"]
     more, _ = _hit(experiment, "command", signal.SIGINT)
     return faults + more
 

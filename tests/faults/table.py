@@ -20,8 +20,10 @@ leaves those out. This page is made by `make test-faults SEED=n TABLE=docs/expla
 """
 
 
-def lines(campaigns: Sequence[Mapping[str, Any]], expected: Mapping[str, str]) -> Iterator[str]:
-    """The page: a row for each attack, over all events of it."""
+def lines(
+    campaigns: Sequence[Mapping[str, Any]], expected: Mapping[str, str], crowd: Mapping[str, Any] | None = None
+) -> Iterator[str]:
+    """The page: a row for each attack, over all its events; `crowd` is what the benchmark thousand_musters gave."""
     yield INTRODUCTION
     seeds = ", ".join(str(campaign["seed"]) for campaign in campaigns)
     events = [event for campaign in campaigns for event in campaign["events"]]
@@ -38,7 +40,20 @@ def lines(campaigns: Sequence[Mapping[str, Any]], expected: Mapping[str, str]) -
         told = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in campaign["figures"].items())
         whole = "; ".join(campaign["faults"]) or "nothing was wrong with the whole"
         yield f"At the end: {whole} ({told}).\n"
+    if crowd is not None:
+        yield CROWD.format(**crowd)
 
+
+CROWD = """
+## A thousand musters
+
+`make bench NAME=thousand_musters`: {musters} whole musters in two processes beside one shepherd, on a machine with
+other work. All joined within {all_joined_s:g} s; a status of all took {status_s:g} s. All were set within
+{all_set_s:g} s. All sent rows at once: {rows:,} rows of {rows_expected:,} were durable and acknowledged within
+{all_rows_durable_s:g} s, while every decision stayed in force; the shepherd then had {shepherd_rss_mib:g} MiB and
+{shepherd_descriptors} descriptors. It was killed: all leases ended at once, and every node was as found within
+{all_put_back_s:g} s. {all_back_s:g} s after its next life listened, all were there again.
+"""
 
 NAMES = {"back_s": "put back after {} s", "whole_s": "whole again after {} s", "frames": "{} frames"}
 

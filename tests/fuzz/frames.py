@@ -50,6 +50,8 @@ class Frames:
         self.epochs: dict[str, int | str] = {}
         """Values for the fields `muster_epoch`, `shepherd_epoch`, `muster`, `spool`, ... by which a peer is taken for
         one that belongs to the herd; mostly used where they are given."""
+        self.always: set[str] = set()
+        """Of these, the fields that have no other value."""
         self._types = {name: inspect.type_info(kind) for name, kind in CHANNELS.items()}
         self._bodies = {"pulse": inspect.type_info(m.Report), "down": inspect.type_info(m.Order)}
         self._keeps_limits = True
@@ -84,7 +86,7 @@ class Frames:
 
     def _odd(self, kind: Any, channel: str, depth: int, name: str = "") -> Any:
         r = self._r
-        if name in self.epochs and r.random() < 0.9:
+        if name in self.always or (name in self.epochs and r.random() < 0.9):
             return self.epochs[name]
         while isinstance(kind, inspect.Metadata):
             kind = kind.type

@@ -110,7 +110,8 @@ class Figures:
 
 def _log_faults(log: Path) -> list[str]:
     text = log.read_text(errors="replace")
-    faults = [f"{log.name} has a traceback: {text.partition('Traceback')[2][-300:]!r}"] if "Traceback" in text else []
+    told = text.partition("Traceback")[2].partition("\n20")[0]
+    faults = [f"{log.name} has a traceback: {told[-500:]!r}"] if told else []
     if len(text) > 100_000:
         faults.append(f"{log.name} has {len(text)} bytes")
     return faults
@@ -155,7 +156,7 @@ def _to_a_shepherd(home: Path, name: str, seed: int, seconds: float, count: int)
             operator = OperatorEndpoint("127.0.0.1", ports.coordinate, for_member(keys, "operator"))
             socket, close = operator._socket, operator.close
             # What an operator may do is not what is tried: none of its frames names the honest muster.
-            frames.epochs = {"muster": "fuzz"}
+            frames.epochs, frames.always = {"muster": "fuzz"}, {"muster"}
         else:
             end = MusterEndpoint("fuzz", "127.0.0.1", ports, for_member(keys, "fuzz"))
             frames.epochs = joined(end, "fuzz")
