@@ -111,7 +111,8 @@ class Space:
         if len(set(names)) != len(names):
             raise ValueError(f"a dimension's name is used twice: {', '.join(names)}")
         self.size = math.prod(len(a.values) for a in self.axes)
-        self.width = sum(a.width for a in self.axes)
+        # A space of one setting has a place too: models that need a coordinate get one that says nothing.
+        self.width = sum(a.width for a in self.axes) or 1
         self._cells: tuple[int, ...] = tuple(sorted({self._cell(point) for point in points}))
         """The combinations that there are, by their numbers among all; none: all."""
         self._numbers = {cell: number for number, cell in enumerate(self._cells)}
@@ -155,7 +156,7 @@ class Space:
 
     def encode(self, point: Settings) -> tuple[float, ...]:
         """The point's coordinates, `width` numbers in 0..1."""
-        return tuple(x for axis in self.axes for x in axis.encode(point[axis.name]))
+        return tuple(x for axis in self.axes for x in axis.encode(point[axis.name])) or (0.0,)
 
     def nearest(self, point: dict[str, float]) -> Settings:
         """The point of the space nearest to values that need not lie in it; categories are taken only if named."""

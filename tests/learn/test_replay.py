@@ -2,11 +2,12 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mustherd.goal import Constraint
-from mustherd.learn.base import Observation, Settings
+from mustherd.learn.base import Dimension, Observation, Settings
 from mustherd.learn.registry import make
 from mustherd.learn.replay import Table, read_csv, replay, summarize
 from mustherd.learn.sensitivity import effects, idle_knobs
@@ -81,6 +82,28 @@ def test_of_a_grid_with_holes_the_rows_that_there_are_are_the_space(name: str, i
         if not is_peer:
             assert len({tuple(p.items()) for p in run.points}) == run.trials == len(rows), "each row once, then no more"
             assert run.trials_to["1 %"] is not None
+
+
+@pytest.mark.parametrize("name", ["gp", "random", "grid", "one-shot"])
+@pytest.mark.parametrize("loads", [(), (200_000, 400_000)])
+def test_a_space_of_one_setting_is_tried_ranked_and_over(name: str, loads: tuple[int, ...]) -> None:
+    point = {"itr-delay": 50, "dvfs": 1500}
+    single = Table([measured(point)]).problem("energy_joules", (), default=point)
+    if loads:
+        dimensions = (Dimension(name="qps", values=loads, scale="log"), *single.space.dimensions)
+        single = single.over(dimensions=dimensions, context="qps", default=None)
+    points = [{"qps": qps, **point} for qps in loads] or [point]
+    search = make(name, single, seed=1, options={"settings": points} if name == "one-shot" else None)
+    for _ in points:
+        asked = search.ask()
+        assert asked in points
+        search.tell([Observation(point=asked, metrics=measured(point).metrics)])
+    assert search.ask() is None
+    state = search.state()
+    assert state["observations"] == len(points)
+    if name == "gp" and not loads:
+        ranking: Any = state["ranking"]
+        assert [row["point"] for row in ranking] == points
 
 
 def test_a_row_whose_measurement_is_missing_is_a_hole(tmp_path: Path) -> None:
