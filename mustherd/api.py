@@ -15,8 +15,11 @@ from mustherd.result import Result
 if TYPE_CHECKING:
     from mustherd.definition import Experiment, Plan
     from mustherd.experiment.events import Event
+    from mustherd.experiment.links import Link
     from mustherd.experiment.local_herd import Operator
     from mustherd.experiment.recorded import Replay
+    from mustherd.experiment.told import Told
+    from mustherd.provision.placement import InventoryHerd
     from mustherd.store.catalog import Summary
     from mustherd.store.store import Store
 
@@ -57,6 +60,27 @@ def check(definition: "Experiment | File | None" = None) -> "Experiment":
     return read(definition, DEFINITION)[1]
 
 
+def links(
+    definition: "Experiment | File",
+    *,
+    musters: int | None = None,
+    listen: str | None = None,
+    keys: File | None = None,
+    tell: "Callable[[Link], object]" = lambda _link: None,
+) -> "list[Link]":
+    """Try every link that an experiment on an inventory rests on, without load; `tell` gets each as it was tried.
+
+    Keys, ports, logins, builds, servers and musters; knobs are read and written back to the same values. Of any other
+    herd there are none. Arguments as in `run`. Raises DefinitionError and InventoryError.
+    """
+    from mustherd.experiment.preflight import check as check_all
+    from mustherd.experiment.ready import try_links
+
+    experiment = check(definition)
+    check_all(experiment)
+    return try_links(experiment, musters=musters, listen=listen, keys=keys, tell=tell)
+
+
 def plan(definition: "Experiment | File | None" = None, *, musters: int | None = None) -> "Plan":
     """What an experiment would take, without starting anything: trials, time, energy, budget.
 
@@ -79,7 +103,7 @@ def run(
     on_event: "Callable[[Event], object] | None" = None,
     stop: threading.Event | None = None,
     musters: int | None = None,
-    listen: str = "127.0.0.1",
+    listen: str | None = None,
     keys: File | None = None,
     watch: Watch | None = None,
     report: bool = True,
@@ -93,9 +117,10 @@ def run(
     goes on. What it raises doesn't touch the experiment: the first such error is raised when it is over.
 
     `stop`, set from any thread, ends the experiment in good order: nodes are put back, what was found is kept. Ctrl-C
-    does the same and is then passed on. `musters` (how many to wait for), `listen` and `keys` (a key folder) are for
-    inventories. `watch` is called instead of watching for `on_event`, with the folder and a function that says whether
-    it's over. Without `report` no HTML report is written at the end; `Result.report` makes one at any time.
+    does the same and is then passed on. `musters` (how many to wait for), `listen` and `keys` (a key folder) say
+    otherwise than an inventory does; all of its herd's links are tried before anything is made. `watch` is called
+    instead of watching for `on_event`, with the folder and a function that says whether it's over. Without `report` no
+    HTML report is written at the end; `Result.report` makes one at any time.
 
     Raises, before anything is started, DefinitionError, StoreError and other UserErrors; afterwards
     ExperimentFailedError, which has the result too.
@@ -104,13 +129,16 @@ def run(
     from mustherd.definition.given import read
     from mustherd.experiment.preflight import check as check_all
     from mustherd.experiment.preflight import check_musters
+    from mustherd.experiment.ready import ready
+    from mustherd.experiment.told import Told
     from mustherd.store.catalog import new_folder
     from mustherd.store.store import DEFINITION, Store
 
-    told = _Told(on_event, watch, stop)
+    told = Told(on_event, watch, stop)
     text, experiment = read(definition, DEFINITION)
     check_musters(experiment, musters)
     check_all(experiment)
+    herd, operator = ready(experiment, musters=musters, listen=listen, keys=keys)
     folder = Path(into) if into is not None else new_folder(EXPERIMENTS, experiment.name)
     store = Store.create(
         folder,
@@ -121,7 +149,7 @@ def run(
         goal=goal(experiment),
     )
     with store:
-        return _conduct(store, experiment, _operator(musters, listen, keys), told, report=report)
+        return _conduct(store, experiment, herd, operator, told, report=report)
 
 
 def resume(
@@ -131,7 +159,7 @@ def resume(
     on_event: "Callable[[Event], object] | None" = None,
     stop: threading.Event | None = None,
     musters: int | None = None,
-    listen: str = "127.0.0.1",
+    listen: str | None = None,
     keys: File | None = None,
     watch: Watch | None = None,
     report: bool = True,
@@ -145,9 +173,12 @@ def resume(
     from mustherd.definition import loads
     from mustherd.definition.digest import reread
     from mustherd.experiment.preflight import check_musters
+    from mustherd.experiment.ready import ready
+    from mustherd.experiment.told import Told
+    from mustherd.store.errors import OwnedError
     from mustherd.store.store import DEFINITION, Store, StoreError
 
-    told = _Told(on_event, watch, stop, from_now=True)
+    told = Told(on_event, watch, stop, from_now=True)
     with Store.open(Path(folder)) as store:
         row = store.experiment()
         if row.status == "done":
@@ -163,7 +194,10 @@ def resume(
         if definition is not None:
             _refuse_changed(experiment, definition, folder)
         check_musters(experiment, musters)
-        return _conduct(store, experiment, _operator(musters, listen, keys), told, report=report)
+        if (owner := store.owner()) is not None:
+            raise OwnedError(store.folder, owner)
+        herd, operator = ready(experiment, musters=musters, listen=listen, keys=keys)
+        return _conduct(store, experiment, herd, operator, told, report=report)
 
 
 def again(
@@ -172,7 +206,7 @@ def again(
     on_event: "Callable[[Event], object] | None" = None,
     stop: threading.Event | None = None,
     musters: int | None = None,
-    listen: str = "127.0.0.1",
+    listen: str | None = None,
     keys: File | None = None,
     watch: Watch | None = None,
     report: bool = True,
@@ -287,60 +321,20 @@ def replay(
     )  # fmt: skip
 
 
-class _Told:
-    """Whom a run tells what happens, and what came of telling; and `stop`, by which it is told to end.
-
-    TypeError for what can't be called, and for a `stop` that is no threading.Event.
-    """
-
-    def __init__(
-        self,
-        on_event: "Callable[[Event], object] | None",
-        watch: Watch | None,
-        stop: threading.Event | None,
-        *,
-        from_now: bool = False,
-    ) -> None:
-        for name, given in (("on_event", on_event), ("watch", watch)):
-            if given is not None and not callable(given):
-                raise TypeError(f"{name}: {given!r} can't be called; allowed: a function, or None")
-        if stop is not None and not isinstance(stop, threading.Event):
-            raise TypeError(f"stop: {stop!r} can't be waited for; allowed: a threading.Event, or None")
-        self._on_event = on_event
-        self._watch = watch
-        self._from_now = from_now
-        self.stop = stop or threading.Event()
-        self.error: Exception | None = None
-        self.errors = 0
-
-    def watch(self, folder: Path, is_over: Callable[[], bool]) -> None:
-        """Watch in this thread until it's over."""
-        from mustherd.experiment.events import follow
-
-        if self._watch is not None:
-            self._watch(folder, is_over)
-        else:
-            follow(folder, self._tell, is_over, from_now=self._from_now)
-
-    def _tell(self, event: "Event") -> None:
-        if self._on_event is None:
-            return
-        try:
-            self._on_event(event)
-        except Exception as error:
-            self.errors += 1
-            self.error = self.error or error
-
-
-def _conduct(store: "Store", experiment: "Experiment", operator: "Operator", told: _Told, *, report: bool) -> Result:
+def _conduct(
+    store: "Store",
+    experiment: "Experiment",
+    herd: "InventoryHerd | None",
+    operator: "Operator",
+    told: "Told",
+    *,
+    report: bool,
+) -> Result:
     """Run the processes, tell what happens, write the report."""
     from mustherd.experiment.local_herd import run_here
     from mustherd.experiment.preflight import lay_out_load
-    from mustherd.store.errors import OwnedError
 
-    if (owner := store.owner()) is not None:
-        raise OwnedError(store.folder, owner)
-    lay_out_load(store.folder, experiment)
+    lay_out_load(store.folder, experiment, herd)
     result = Result(store.folder)
     try:
         ending = run_here(store.folder, experiment, operator, told.watch, told.stop)
@@ -373,7 +367,7 @@ def _failure(code: int, words: str, store: "Store", result: Result) -> Experimen
     return ExperimentFailedError(reason, result, exit_code=2 if code == 2 else 3)
 
 
-def _note(told: _Told, result: Result) -> str:
+def _note(told: "Told", result: Result) -> str:
     times = "once" if told.errors == 1 else f"{told.errors} times"
     return f"on_event raised {times}; the experiment went on without it: mustherd.open({str(result.folder)!r})"
 
@@ -387,12 +381,6 @@ def _refuse_changed(experiment: "Experiment", now: "Experiment | File", folder: 
         named = "the definition" if isinstance(now, Experiment) or "\n" in str(now) else now
         what = "; ".join(differences)
         raise StoreError(f"{named} isn't what {folder} was started with ({what}): start a new experiment with it")
-
-
-def _operator(musters: int | None, listen: str, keys: File | None) -> "Operator":
-    from mustherd.experiment.local_herd import Operator
-
-    return Operator(listen=listen, keys=None if keys is None else Path(keys), musters=musters)
 
 
 async def _in_thread(

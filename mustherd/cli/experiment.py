@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mustherd.api import EXPERIMENTS
+from mustherd.cli.check import Keys, Listen, Musters, check
 from mustherd.cli.printing import console, print_json
 
 if TYPE_CHECKING:
@@ -27,17 +28,14 @@ NewestFolder = Annotated[
     Path | None, typer.Argument(help="The experiment's folder; without it the newest in ./experiments.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
-Listen = Annotated[str, typer.Option(help="Address the shepherd listens on; beyond loopback only with --keys.")]
-Keys = Annotated[Path | None, typer.Option(help="Key folder.")]
 WithReport = Annotated[bool, typer.Option("--report/--no-report", help="Write an HTML report at the end.")]
-Musters = Annotated[int | None, typer.Option(min=1, max=1024, help="How many musters of an inventory to wait for.")]
 
 
 @app.command()
 def start(
     definition: Definition = None,
     into: Annotated[Path | None, typer.Option(help="The new experiment's folder.")] = None,
-    listen: Listen = "127.0.0.1",
+    listen: Listen = None,
     keys: Keys = None,
     musters: Musters = None,
     report: WithReport = True,
@@ -64,7 +62,7 @@ def start(
 def resume(
     folder: Folder,
     definition: Annotated[Path | None, typer.Option(help="Check against this definition too.")] = None,
-    listen: Listen = "127.0.0.1",
+    listen: Listen = None,
     keys: Keys = None,
     musters: Musters = None,
     report: WithReport = True,
@@ -84,7 +82,7 @@ def resume(
 @app.command()
 def again(
     folder: Folder,
-    listen: Listen = "127.0.0.1",
+    listen: Listen = None,
     keys: Keys = None,
     musters: Musters = None,
     report: WithReport = True,
@@ -98,6 +96,9 @@ def again(
         json,
         first=folder,
     )
+
+
+app.command()(check)
 
 
 @app.command()

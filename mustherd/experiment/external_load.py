@@ -6,9 +6,10 @@ the window began; by that the load's times are put on the node's clock. The gate
 between the two windows, that uncertainty included, to the definition's tolerance.
 """
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,7 +20,7 @@ from mustherd.load.address import Address
 from mustherd.load.base import LoadSource, Site
 from mustherd.load.error import LoadError
 from mustherd.load.host import Host, LocalHost
-from mustherd.load.placement import Layout, Place
+from mustherd.load.placement import Layout, Place, Team, teams
 from mustherd.load.ssh import SshHost
 from mustherd.plugins import PluginError
 from mustherd.reasons import Reason
@@ -38,14 +39,36 @@ MUTILATE = "mutilate"
 """What loads where the layout has a leader and the definition names no generator."""
 
 
+class _Crew:
+    """A team at work: whom it loads, and how its last window ended."""
+
+    def __init__(self, team: Team) -> None:
+        self.team = team
+        self.muster = ""
+        self.source: LoadSource | None = None
+        self.spoilt = False
+        """The last window ended badly: its agents may still wait for their leader."""
+
+    def close(self) -> None:
+        """End the load and everything that was started for it; the next window starts anew."""
+        source, self.source, self.muster = self.source, None, ""
+        if source is not None:
+            source.stop()
+
+
 class OutsideLoad:
-    """Loads the servers of one muster at a time: there is one leader, and its agents serve one."""
+    """Loads the servers of several musters at the same time, each by a team of its own: a leader and its agents.
+
+    Where there are fewer teams than musters, and where two musters share a server, they wait for one another. Methods
+    may be called from several threads.
+    """
 
     def __init__(
         self,
         workload: Workload,
         layout: Layout,
         *,
+        musters: int = 1,
         host_of: Callable[[Place], Host] | None = None,
         logs: str = "",
     ) -> None:
@@ -57,11 +80,22 @@ class OutsideLoad:
         self._workload = workload
         self._layout = layout
         self._host_of = host_of or _host
-        self._turn = threading.Lock()
+        self._crews = [_Crew(team) for team in teams(layout, musters)]
+        self._at_work: dict[int, frozenset[Address]] = {}
+        """Crews that make a load, by number, and the servers that it goes to."""
+        self._freed = threading.Condition()
         self._hosts: dict[Place, Host] = {}
-        self._source: tuple[str, LoadSource] | None = None
-        self._spoilt = False
-        """The last window ended badly: its agents may still wait for their leader."""
+
+    @property
+    def teams(self) -> tuple[Team, ...]:
+        """The loads that can be made at the same time."""
+        return tuple(crew.team for crew in self._crews)
+
+    def check(self, muster: str) -> Sequence[str]:
+        """What keeps a muster that the layout names from being loaded, each in a sentence. LoadError."""
+        servers = self._layout.servers[muster]
+        with self._crew(muster, frozenset(servers)) as crew:
+            return self._source_for(crew, muster, servers).check()
 
     def measure(
         self,
@@ -76,8 +110,9 @@ class OutsideLoad:
     ) -> Measured:
         """One window on a muster. LoadError; HerdError; TimeoutError."""
         window_s = self._workload.window_seconds
-        with self._turn:
-            source = self._source_for(view)
+        servers = self._servers(view)
+        with self._crew(view.name, frozenset(servers)) as crew:
+            source = self._source_for(crew, view.name, servers)
             window = shepherd.window(view.name, settle_s=settle_s, window_s=window_s, label=label)
             try:
                 time.sleep(settle_s)
@@ -91,16 +126,15 @@ class OutsideLoad:
                 measured = window.measured.result(slack_s)
             except BaseException:
                 window.cancel()
-                self.close()
-                self._spoilt = True
+                crew.close()
+                crew.spoilt = True
                 raise
         return msgspec.structs.replace(measured, load=on_node_clock(report, opened.t0_s, asked, answered))
 
     def close(self) -> None:
-        """End the load and everything that was started for it; the next window starts anew."""
-        source, self._source = self._source, None
-        if source is not None:
-            source[1].stop()
+        """End every load and everything that was started for it; the next windows start anew."""
+        for crew in self._crews:
+            crew.close()
 
     def leave(self) -> None:
         """End it for good: log out everywhere."""
@@ -109,18 +143,39 @@ class OutsideLoad:
             if isinstance(host, SshHost):
                 host.close()
 
-    def _source_for(self, view: MusterView) -> LoadSource:
-        if self._source is not None and self._source[0] == view.name:
-            return self._source[1]
-        self.close()
-        source = self._make(self._servers(view))
+    @contextlib.contextmanager
+    def _crew(self, muster: str, servers: frozenset[Address]) -> Iterator[_Crew]:
+        """A crew that nobody else uses meanwhile, and servers that nobody else loads."""
+        with self._freed:
+            while (number := self._free(muster, servers)) is None:
+                self._freed.wait()
+            self._at_work[number] = servers
+        try:
+            yield self._crews[number]
+        finally:
+            with self._freed:
+                del self._at_work[number]
+                self._freed.notify_all()
+
+    def _free(self, muster: str, servers: frozenset[Address]) -> int | None:
+        """A crew that may load the muster now, best the one that did so before; None: not yet."""
+        if any(servers & busy for busy in self._at_work.values()):
+            return None
+        group = self._layout.group_of(muster)
+        idle = [k for k, c in enumerate(self._crews) if k not in self._at_work and c.team.group == group]
+        return min(idle, key=lambda k: (self._crews[k].muster != muster, self._crews[k].muster != "", k), default=None)
+
+    def _source_for(self, crew: _Crew, muster: str, servers: Sequence[Address]) -> LoadSource:
+        if crew.source is not None and crew.muster == muster:
+            return crew.source
+        crew.close()
+        source = self._make(crew, servers)
         try:
             source.prepare()
         except LoadError:
             source.stop()
             raise
-        self._spoilt = False
-        self._source = (view.name, source)
+        crew.spoilt, crew.muster, crew.source = False, muster, source
         return source
 
     def _servers(self, view: MusterView) -> Sequence[Address]:
@@ -132,18 +187,18 @@ class OutsideLoad:
             )
         return [Address(*view.facts.address)]
 
-    def _make(self, servers: Sequence[Address]) -> LoadSource:
+    def _make(self, crew: _Crew, servers: Sequence[Address]) -> LoadSource:
         load, layout = self._workload, self._layout
         name, options = load.offered_by or (MUTILATE, load.options_of(MUTILATE))
         site = Site(
             servers=tuple(servers),
             leader=self._machine(layout.leader),
-            agents=tuple(self._machine(place) for place in layout.agents),
+            agents=tuple(self._machine(place) for place in crew.team.agents),
             start_agents=layout.start_agents,
             qps=load.load().qps,
             ramp_s=load.ramp_seconds,
             window_s=load.window_seconds,
-            spoilt=self._spoilt,
+            spoilt=crew.spoilt,
             logs=self._logs,
         )
         try:
@@ -152,9 +207,10 @@ class OutsideLoad:
             raise LoadError(Reason.TOOL_MISSING, str(error)) from None
 
     def _machine(self, place: Place) -> Host:
-        if place not in self._hosts:
-            self._hosts[place] = self._host_of(place)
-        return self._hosts[place]
+        with self._freed:
+            if place not in self._hosts:
+                self._hosts[place] = self._host_of(place)
+            return self._hosts[place]
 
 
 def on_node_clock(report: LoadReport, node_t0_s: float, asked: float, answered: float) -> LoadReport:
@@ -171,11 +227,14 @@ def on_node_clock(report: LoadReport, node_t0_s: float, asked: float, answered: 
     )
 
 
-def outside_load(workload: Workload, layout: Layout | None, folder: Path) -> OutsideLoad | None:
-    """The load from outside that the experiment in `folder` has, if any. StoreError when its layout is missing."""
+def outside_load(workload: Workload, layout: Layout | None, folder: Path, musters: int) -> OutsideLoad | None:
+    """The load from outside that the experiment in `folder` has, if any. StoreError when its layout is missing.
+
+    `musters`: how many are loaded, at the same time where there are machines enough.
+    """
     if layout is None and workload.offered_by is not None:
         raise StoreError("it is not known which machines make the load: start the experiment by `experiment start`")
-    return OutsideLoad(workload, layout, logs=str(folder / OUTPUTS)) if layout is not None else None
+    return None if layout is None else OutsideLoad(workload, layout, musters=musters, logs=str(folder / OUTPUTS))
 
 
 def _host(place: Place) -> Host:

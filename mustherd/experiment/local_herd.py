@@ -38,7 +38,6 @@ END_S = 10.0
 """How long a daemon may take to end in good order before it is killed."""
 
 
-INVENTORYS_PORTS = Ports()
 FREE_PORTS = Ports(0, 0, 0, 0)
 """A herd on this machine takes any free ports, so that two experiments can run beside each other."""
 
@@ -56,6 +55,7 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
     """Where the shepherd listens; beyond loopback only with keys."""
     keys: Path | None = None
     """Key folder."""
+    ports: Ports = FREE_PORTS
     musters: int | None = None
     """How many musters of an inventory to wait for."""
 
@@ -119,8 +119,7 @@ class LocalHerd:
         address = self.folder / ADDRESS
         address.unlink(missing_ok=True)
         command = ["shepherd", "run", "--experiment", str(self.folder), "--musters", str(musters)]
-        ports = INVENTORYS_PORTS if self._experiment.herd.inventory else FREE_PORTS
-        command += ["--listen", self._operator.listen, "--ports", str(ports)]
+        command += ["--listen", self._operator.listen, "--ports", str(self._operator.ports)]
         if self._operator.keys is not None:
             command += ["--keys", str(self._operator.keys)]
         self._shepherd = self._spawn("shepherd", "mustherd", command)

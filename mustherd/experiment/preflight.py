@@ -1,12 +1,16 @@
 """What must hold before an experiment's folder is made: all that can be told without touching a node."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mustherd.definition import Experiment, given_points
 from mustherd.errors import UserError
 from mustherd.experiment.plug_ins import check_plugins
 from mustherd.experiment.prior import read_prior
 from mustherd.load.placement import LAYOUT, Layout, write
+
+if TYPE_CHECKING:
+    from mustherd.provision.placement import InventoryHerd
 
 MOST_MUSTERS = 1024
 """How many musters an experiment may wait for, and run trials on at the same time."""
@@ -36,23 +40,29 @@ def check_musters(experiment: Experiment, musters: int | None) -> None:
         raise UserError(f"musters: {musters!r} is no number of musters; allowed: a whole number in 1..{MOST_MUSTERS}")
 
 
-def lay_out_load(folder: Path, experiment: Experiment) -> None:
+def herd_of(experiment: Experiment) -> "InventoryHerd | None":
+    """The herd of an experiment on an inventory. InventoryError where it can't be read."""
+    if experiment.herd.inventory is None:
+        return None
+    # Ansible takes a while to import, and most experiments have no inventory.
+    from mustherd.provision.placement import read  # noqa: PLC0415
+
+    return read(Path(experiment.herd.inventory))
+
+
+def lay_out_load(folder: Path, experiment: Experiment, herd: "InventoryHerd | None") -> None:
     """Say in the experiment's folder which machines make the load, where it doesn't come from the nodes themselves.
 
-    InventoryError where the inventory can't be read or has nobody for it.
+    InventoryError where the inventory has nobody for it.
     """
-    generator, inventory = experiment.workload.offered_by, experiment.herd.inventory
-    layout = None
-    if inventory is not None:
-        # Ansible takes a while to import, and most experiments have no inventory.
+    generator = experiment.workload.offered_by
+    layout = herd.layout if herd is not None else Layout() if generator is not None else None
+    if herd is not None and layout is None and generator is not None:
         from mustherd.provision.inventory import InventoryError  # noqa: PLC0415
-        from mustherd.provision.placement import read  # noqa: PLC0415
 
-        layout = read(Path(inventory))
-        if layout is None and generator is not None:
-            raise InventoryError(f"{inventory}: nobody leads the load; fix: put one host into loadgen_leader")
-    elif generator is not None:
-        layout = Layout()
+        raise InventoryError(
+            f"{experiment.herd.inventory}: nobody leads the load; fix: put one host into loadgen_leader"
+        )
     if layout is None:
         (folder / LAYOUT).unlink(missing_ok=True)
     else:

@@ -11,14 +11,17 @@ from mustherd.errors import UserError
 from mustherd.experiment.external_load import outside_load
 from mustherd.experiment.loop import TrialLoop
 from mustherd.experiment.running import announce
+from mustherd.experiment.way import make_way, stay_away
 from mustherd.load import placement
 from mustherd.rowlog.allocator import keep_pages
 from mustherd.rowlog.writer import LogWriter
+from mustherd.shepherd.events import StopAsked
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.store.store import DEFINITION, Store
-from mustherd.wire.keys import for_shepherd
+from mustherd.wire.keys import Keys, for_shepherd
 from mustherd.wire.ports import Ports
 from mustherd.wire.shepherd_endpoint import ShepherdEndpoint
+from mustherd.wire.sockets import WireError
 
 log = logging.getLogger(__name__)
 
@@ -52,17 +55,23 @@ def serve(
         faults.append(fault)
         stop.set()
 
-    code = _serve(
-        folder,
-        logs_folder=logs_folder,
-        listen=listen,
-        ports=ports,
-        keys_folder=keys_folder,
-        expected=expected,
-        stop=stop,
-        ready=ready,
-        broken=broken,
-    )
+    code = None
+    while code is None:
+        code = _serve(
+            folder,
+            logs_folder=logs_folder,
+            listen=listen,
+            ports=ports,
+            keys_folder=keys_folder,
+            expected=expected,
+            stop=stop,
+            ready=ready,
+            broken=broken,
+        )
+        if code is None:
+            log.info("an experiment needs the ports: back when they are free again")
+            stay_away(listen, ports.coordinate, stop)
+            code = 0 if stop.is_set() else None
     if faults:
         raise BrokenError(f"{faults[0]}; this process ends, so that nothing goes on by half")
     return code
@@ -79,7 +88,8 @@ def _serve(
     stop: threading.Event,
     ready: Callable[[Shepherd], None],
     broken: Callable[[str], None],
-) -> int:
+) -> int | None:
+    """The exit code; None where a shepherd without an experiment was asked to give way to one."""
     keep_pages()
     keys = for_shepherd(keys_folder) if keys_folder is not None else None
     with contextlib.ExitStack() as stack:
@@ -90,7 +100,7 @@ def _serve(
             logs = stack.enter_context(LogWriter(store.folder, broken=broken))
         elif logs_folder is not None:
             logs = stack.enter_context(LogWriter(logs_folder, broken=broken))
-        end = ShepherdEndpoint(listen, ports, keys)
+        end = _listen(listen, ports, keys, keys_folder) if folder else ShepherdEndpoint(listen, ports, keys)
         shepherd = Shepherd(
             end,
             experiment=store.experiment().name if store is not None else "",
@@ -107,12 +117,25 @@ def _serve(
             while not stop.wait(1.0):
                 # Nobody drives this herd: what happens in it is only logged.
                 while not shepherd.events.empty():
-                    log.info("%s", shepherd.events.get_nowait())
+                    event = shepherd.events.get_nowait()
+                    if isinstance(event, StopAsked):
+                        return None
+                    log.info("%s", event)
             return 0
         stack.callback(announce(store.folder, listen, bound).unlink, missing_ok=True)
         experiment = loads(store.experiment().definition, str(store.folder / DEFINITION))
-        outside = outside_load(experiment.workload, placement.read(store.folder), store.folder)
+        outside = outside_load(experiment.workload, placement.read(store.folder), store.folder, expected)
         if outside is not None:
             stack.callback(outside.leave)
         loop = TrialLoop(store, experiment, shepherd, logs, expected=expected, stop=stop, outside=outside)
         return int(loop.run())
+
+
+def _listen(listen: str, ports: Ports, keys: Keys | None, keys_folder: Path | None) -> ShepherdEndpoint:
+    """An experiment's end of the channels, be it that another shepherd has to give way."""
+    try:
+        return ShepherdEndpoint(listen, ports, keys)
+    except WireError:
+        if not make_way(listen, ports, keys_folder):
+            raise
+        return ShepherdEndpoint(listen, ports, keys)

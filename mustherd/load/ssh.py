@@ -1,6 +1,7 @@
 """A machine of the load that is reached by ssh: the login, and the programs that run there."""
 
 import contextlib
+import getpass
 import itertools
 import shlex
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import paramiko
+from paramiko.pkey import UnknownKeyType
 
 from mustherd.errors import UserError
 from mustherd.load.error import LoadError
@@ -118,7 +120,8 @@ def _login(way: Route, through: Any, target: Target, opened: contextlib.ExitStac
             way.host,
             port=way.port,
             username=way.user,
-            key_filename=[str(key) for key in way.keys] or None,  # type: ignore[arg-type]
+            pkey=_private_key(target.key) if given and target.key is not None else None,
+            key_filename=None if given else [str(key) for key in way.keys] or None,  # type: ignore[arg-type]
             look_for_keys=not given,
             allow_agent=not given,
             timeout=CONNECT_S,
@@ -138,6 +141,28 @@ def _login(way: Route, through: Any, target: Target, opened: contextlib.ExitStac
         hint = "log in once by hand to learn its key" if "known_hosts" in str(error) else "see that it is up"
         raise ChannelError(f"{where}: {error}; fix: {hint}") from None
     return client
+
+
+def _private_key(file: Path) -> paramiko.PKey:
+    """The key in a file, of whichever kind; named as a file it would be tried as every kind, and the last one's error
+    told instead of the login's. Raises ChannelError."""
+    try:
+        return paramiko.PKey.from_path(file.expanduser())
+    except (paramiko.SSHException, UnknownKeyType, OSError, ValueError, TypeError) as error:
+        raise ChannelError(
+            f"key {file}: {error}; fix: name the file of a private key without a passphrase, or none and use an agent"
+        ) from None
+
+
+def reach(place: Place) -> str:
+    """Log in on a machine of the load and out again; gives who was let in. Raises ChannelError."""
+    with connect(_target(place)):
+        return f"logged in as {place.user or getpass.getuser()}"
+
+
+def _target(place: Place) -> Target:
+    key = Path(place.key) if place.key else None
+    return Target(place.host, place.user, place.port, key, options=place.options)
 
 
 class SshHost:
@@ -169,7 +194,14 @@ class SshHost:
         if program not in self._digests:
             code, text = self._run(["sh", "-c", DIGEST, program])
             if code:
-                raise LoadError(Reason.TOOL_MISSING, f"{program} is not installed on {self.name}, or not executable")
+                # A shell without a terminal of its own reads no profile: what is in ~/mutilate is not found.
+                _, path = self._run(["sh", "-c", 'printf %s "$PATH"'])
+                raise LoadError(
+                    Reason.TOOL_MISSING,
+                    f"{program} is not installed on {self.name}, or not on the path of a non-interactive ssh"
+                    f" ({path.strip()}); fix: link it into a folder of that path, or name it by its whole path"
+                    " (workload.mutilate.program)",
+                )
             self._digests[program] = text.split()[0]
         return self._digests[program]
 
@@ -196,9 +228,7 @@ class SshHost:
         with self._lock:
             if self._channel is None or not self._channel.alive:
                 self._login.close()
-                place = self._place
-                key = Path(place.key) if place.key else None
-                target = Target(place.host, place.user, place.port, key, options=place.options)
+                target = _target(self._place)
                 try:
                     self._channel = self._login.enter_context(connect(target))
                 except ChannelError:

@@ -23,6 +23,7 @@ HERD: Mapping[str, Mapping[str, Any]] = {
     "herd_network": {"type": "str"},
     "herd_address": {"type": "str"},
     "herd_mac": {"type": "str"},
+    "herd_load_group": {"type": "str"},
     "herd_musters": {"type": "raw"},
     "herd_profile": {"type": "str"},
     "herd_cores": {"type": "int"},

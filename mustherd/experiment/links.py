@@ -1,0 +1,243 @@
+"""Every link that an experiment on real nodes rests on, tried without load: keys, ports, logins, programs, servers,
+musters, knobs. Nothing changes but for knobs, which are written back to the values that they have.
+"""
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from mustherd.definition import DefinitionError, Experiment, check_knobs
+from mustherd.errors import UserError
+from mustherd.experiment.external_load import OutsideLoad
+from mustherd.experiment.local_herd import Operator
+from mustherd.experiment.way import at
+from mustherd.herd.membership import Presence
+from mustherd.load.error import LoadError
+from mustherd.load.placement import Layout, Place
+from mustherd.load.ssh import ChannelError, reach
+from mustherd.reasons import Reason
+from mustherd.shepherd import operate
+from mustherd.shepherd.events import HerdError
+from mustherd.shepherd.shepherd import Shepherd
+from mustherd.terms import Reading, Setting, settings_of
+from mustherd.wire.keys import Keys, for_shepherd, require_for
+from mustherd.wire.messages import MusterView
+from mustherd.wire.shepherd_endpoint import ShepherdEndpoint
+
+if TYPE_CHECKING:
+    from mustherd.provision.placement import InventoryHerd
+
+JOIN_S = 10.0
+"""How long musters may take to join: they knock twice a second."""
+
+ANSWER_S = 20.0
+"""For a decision: a card may reset."""
+
+LOOK_S = 0.05
+
+State = Literal["ok", "wrong", "not tried"]
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True):
+    """One link, what was found, and what to do where it doesn't hold."""
+
+    name: str
+    state: State
+    found: str
+    fix: str = ""
+    stops: bool = True
+    """Whether an experiment can't begin where it is wrong."""
+
+
+class LinksError(UserError):
+    """An experiment can't begin; the message has a line for each link that doesn't hold, with its fix."""
+
+    exit_code = 3
+
+    def __init__(self, wrong: Sequence[Link]) -> None:
+        super().__init__("\n".join(["the herd isn't ready:", *(f"- {said(link)}" for link in wrong)]))
+        self.wrong = tuple(wrong)
+
+
+def said(link: Link) -> str:
+    """A link in a line."""
+    return f"{link.name}: {link.found}" + (f"; fix: {link.fix}" if link.fix else "")
+
+
+def try_all(experiment: Experiment, herd: "InventoryHerd", operator: Operator) -> Iterator[Link]:
+    """Try every link of an experiment on an inventory's herd, each as soon as it can be, without load.
+
+    Musters are asked through a shepherd of this process's own, which is gone again when the last of them was given.
+    What makes the load is left alone where all of them load themselves.
+    """
+    listening = list(_listening(operator))
+    yield from listening
+    loaded = True
+    if any(link.state != "ok" for link in listening):
+        yield Link(name="musters", state="not tried", found="no shepherd can listen for them")
+    else:
+        keys = for_shepherd(operator.keys) if operator.keys is not None else None
+        with _asking(operator, keys) as shepherd:
+            here = _joined(shepherd, herd.musters)
+            yield from _musters(experiment, shepherd, herd.musters, here)
+            loaded = not here or not all(view.facts.loads_itself for view in here.values())
+    if herd.layout is not None and loaded:
+        yield from _load(experiment, herd.layout)
+
+
+def _listening(operator: Operator) -> Iterator[Link]:
+    """The keys, and the address with its ports."""
+    name = "keys"
+    try:
+        keys = for_shepherd(operator.keys) if operator.keys is not None else None
+        require_for(operator.listen, keys)
+    except UserError as error:
+        found, _, fix = str(error).partition("; ")
+        yield Link(name=name, state="wrong", found=found, fix=fix or "give the folder with the shepherd's: --keys")
+    else:
+        there = f"of {len(keys.accepted or {})} musters in {operator.keys}" if keys is not None else "none, on loopback"
+        yield Link(name=name, state="ok", found=there)
+    for channel, port in msgspec.structs.asdict(operator.ports).items():
+        place = f"{operator.listen}, port {port} ({channel})"
+        try:
+            family = socket.getaddrinfo(operator.listen, port, type=socket.SOCK_STREAM)[0][0]
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((operator.listen, port))
+        except OSError as error:
+            taken = "already in use" in (error.strerror or "").lower()
+            fix = _who_listens(operator) if taken else (
+                "run this on the inventory's shepherd, which has that address, or give --listen"
+            )  # fmt: skip
+            yield Link(name=place, state="wrong", found=error.strerror or str(error), fix=fix)
+            return
+    yield Link(name=f"{operator.listen}, ports {operator.ports}", state="ok", found="free")
+
+
+def _who_listens(operator: Operator) -> str:
+    """What to do about whoever has the ports."""
+    try:
+        status = operate.status(at(operator.listen, operator.ports), operator.keys)
+    except UserError:
+        return "see who has it (ss -ltnp), and end that"
+    if status.experiment:
+        return f"experiment {status.experiment} runs there: mustherd experiment stop {status.folder}"
+    return "a shepherd without an experiment has it and did not give way: sudo systemctl stop mustherd-shepherd"
+
+
+def _load(experiment: Experiment, layout: Layout) -> Iterator[Link]:
+    """The machines that make the load, and the servers that it goes to."""
+    reached = True
+    for place in dict.fromkeys((layout.leader, *layout.agents)):
+        if not place.host:
+            continue
+        try:
+            login = reach(place)
+        except ChannelError as error:
+            reached = False
+            found, _, fix = str(error).partition("; fix: ")
+            yield Link(name=f"ssh {place.address}", state="wrong", found=found, fix=fix)
+        else:
+            yield Link(name=f"ssh {place.address}", state="ok", found=login)
+    if not reached:
+        yield Link(name="load", state="not tried", found="not all of its machines can be reached")
+        return
+    outside = OutsideLoad(experiment.workload, layout, musters=max(1, len(layout.servers)))
+    try:
+        for muster in layout.servers:
+            try:
+                problems = outside.check(muster)
+            except LoadError as error:
+                problems = [error.message]
+            for problem in problems:
+                found, _, fix = problem.partition("; fix: ")
+                yield Link(name=f"load of {muster}", state="wrong", found=found, fix=fix)
+            if not problems:
+                yield Link(name=f"load of {muster}", state="ok", found=_who_loads(outside, layout.leader))
+    finally:
+        outside.leave()
+
+
+def _who_loads(outside: OutsideLoad, leader: Place) -> str:
+    teams = outside.teams
+    agents = max((len(team.agents) for team in teams), default=0)
+    side = f", {len(teams)} at the same time" if len(teams) > 1 else ""
+    return f"{leader.address} leads, {agents} agents load{side}; programs are the same builds, servers answer"
+
+
+@contextlib.contextmanager
+def _asking(operator: Operator, keys: Keys | None) -> Iterator[Shepherd]:
+    """A shepherd that nobody drives. WireError."""
+    shepherd = Shepherd(ShepherdEndpoint(operator.listen, operator.ports, keys))
+    shepherd.start()
+    try:
+        yield shepherd
+    finally:
+        shepherd.stop()
+
+
+def _musters(
+    experiment: Experiment, shepherd: Shepherd, names: Sequence[str], here: Mapping[str, MusterView]
+) -> Iterator[Link]:
+    for name in names:
+        if name in here:
+            yield from _muster(experiment, shepherd, here[name])
+            continue
+        fix = "start it: mustherd herd start -i INVENTORY; its log: journalctl -u mustherd-muster"
+        found = f"has not joined within {JOIN_S:g} s"
+        yield Link(name=name, state="wrong", found=found, fix=fix, stops=not here)
+
+
+def _joined(shepherd: Shepherd, names: Sequence[str]) -> dict[str, MusterView]:
+    """Those that are there, once all of them are or have had their time."""
+    deadline = time.monotonic() + JOIN_S
+    while True:
+        here = {name: view for name, view in shepherd.musters().items() if view.presence == Presence.ALIVE}
+        if here.keys() >= set(names) or time.monotonic() > deadline:
+            return here
+        time.sleep(LOOK_S)
+
+
+def _muster(experiment: Experiment, shepherd: Shepherd, view: MusterView) -> Iterator[Link]:
+    """Its knobs: that they are there, allow what is asked, can be read, and written back to what they hold."""
+    asked = dict.fromkeys((*experiment.knobs, *experiment.baseline.settings), 0)
+    try:
+        check_knobs(experiment, view.knobs)
+        wanted = {(s.sheep, s.knob) for s in settings_of(asked, view.knobs)}
+    except (DefinitionError, KeyError) as error:
+        yield Link(name=view.name, state="wrong", found=f"joined, but {error}")
+        return
+    try:
+        found = [r for r in _decided(shepherd, view, ()) if (r.sheep, r.knob) in wanted]
+        same = tuple(Setting(r.sheep, r.knob, r.applied) for r in found if r.applied is not None)
+        infos = {(info.sheep, info.name): info for info in view.knobs}
+        same = tuple(s for s in same if infos[s.sheep, s.knob].allows(s.value))
+        written = _decided(shepherd, view, same) if same else ()
+        _decided(shepherd, view, ())
+    except (HerdError, FutureTimeoutError) as error:
+        yield Link(name=view.name, state="wrong", found=f"joined, but {error or 'gave no answer in time'}")
+        return
+    bad = [r for r in found if r.applied is None and not r.held]
+    bad += [r for r in written if r.asked is not None and not r.held]
+    for reading in bad:
+        why = reading.error or f"asked {reading.asked}, it keeps {reading.applied} and runs at {reading.running}"
+        yield Link(
+            name=f"{view.name} {reading.knob}", state="wrong", found=why, fix="mustherd herd doctor, on the node"
+        )
+    if not bad:
+        knobs = ", ".join(sorted({knob for _, knob in wanted})) or "no knob"
+        yield Link(name=view.name, state="ok", found=f"joined; {knobs} read, and written back to the same value")
+
+
+def _decided(shepherd: Shepherd, view: MusterView, settings: tuple[Setting, ...]) -> tuple[Reading, ...]:
+    applied = shepherd.decide(view.name, settings).result(ANSWER_S)
+    if applied.outcome in ("refused", "failed"):
+        refused = applied.outcome == "refused"
+        reason = Reason.DECISION_REFUSED if refused else Reason.DECISION_FAILED
+        raise HerdError(reason, f"{applied.outcome}: {applied.detail}")
+    return applied.readings

@@ -1,0 +1,161 @@
+"""An experiment on an inventory: no flags, every link tried first, and whoever has the ports."""
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import paramiko
+import pytest
+
+from mustherd import api
+from mustherd.experiment import links
+from mustherd.experiment.links import Link, LinksError
+from mustherd.experiment.way import listens
+from mustherd.store.store import Store
+from mustherd.trial import TrialKind, TrialState
+from tests import running
+from tests.real_herd import RealHerd, herd
+from tests.sshd import Sshd, listening
+from tests.waiting import until
+
+FROZEN = ["1200000", "1300000", "1400000", "1500000"]
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Iterator[RealHerd]:
+    with herd(tmp_path, 1) as made:
+        yield made
+
+
+def wrong(tried: list[Link]) -> dict[str, str]:
+    return {link.name: f"{link.found}; {link.fix}" for link in tried if link.state == "wrong"}
+
+
+@pytest.mark.process
+def test_an_inventory_says_all_that_a_run_needs(tmp_path: Path, one: RealHerd) -> None:
+    file = tmp_path / "real.yml"
+    file.write_text(one.definition(baseline={"governor": "ondemand"}))
+    code, out, err = running.run("experiment", "check", file, "--json")
+    assert code == 0, out + err
+    tried = {link["name"]: link for link in json.loads(out)}
+    assert tried["muster-127.0.0.2"]["found"] == "joined; dvfs read, and written back to the same value"
+    assert {link["state"] for link in tried.values()} == {"ok"}
+    assert one.clocks("muster-127.0.0.2") == FROZEN
+
+    code, result, err = running.complete(tmp_path, one.definition(baseline={"governor": "ondemand"}), name="run")
+
+    assert code in (0, 1), err
+    with Store.open(Path(result["folder"]), read_only=True) as store:
+        finished = store.trials(state=TrialState.FINISHED)
+    assert [t.kind for t in finished] == [TrialKind.BASELINE, *[TrialKind.SEARCH] * 4]
+    assert {r.applied for t in finished for r in t.readings if t.kind is TrialKind.BASELINE} == {3}
+    assert [r.applied for t in finished[1:] for r in t.readings] == [1500, 1800, 2100, 2400]
+    until(lambda: one.clocks("muster-127.0.0.2") == FROZEN)
+
+
+@pytest.mark.process
+def test_what_is_missing_is_said_at_once_with_its_fix(
+    tmp_path: Path, one: RealHerd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "JOIN_S", 0.1)
+    one.stop()
+    one.mutilate.unlink()
+    file = tmp_path / "real.yml"
+    file.write_text(one.definition())
+    into = tmp_path / "never"
+    with pytest.raises(LinksError) as caught:
+        api.run(file, into=into)
+    assert not into.exists()
+    said = str(caught.value)
+    assert "muster-127.0.0.2: has not joined within 0.1 s; fix: start it: mustherd herd start" in said
+    assert f"{one.mutilate} is not installed here" in said
+
+
+@pytest.fixture
+def sshd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sshd]:
+    home = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    with listening(tmp_path, home) as found:
+        yield found
+
+
+@pytest.mark.herd
+class TestLogins:
+    """Of a herd none of whose musters runs: only what the load needs is looked at here."""
+
+    @pytest.fixture
+    def leader(self, tmp_path: Path, sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> RealHerd:
+        monkeypatch.setattr(links, "JOIN_S", 0.0)
+        made = RealHerd(tmp_path, [1])
+        self.by_ssh = {
+            "ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": sshd.port,
+            "ansible_user": "anyone", "ansible_ssh_private_key_file": str(sshd.key),
+        }  # fmt: skip
+        return made
+
+    def tried(self, herd: RealHerd, **leader: Any) -> dict[str, str]:
+        herd.write(**{**self.by_ssh, **leader})
+        file = herd.folder / "real.yml"
+        file.write_text(herd.definition(workload={"qps": 1000, "window_seconds": 1}))
+        return wrong(api.links(file))
+
+    def test_a_program_off_the_path_of_a_non_interactive_login(self, leader: RealHerd) -> None:
+        found = self.tried(leader)
+        assert "ssh 127.0.0.1" not in found
+        assert (
+            "mutilate is not installed on 127.0.0.1, or not on the path of a non-interactive ssh (/"
+            in (found["load of muster-127.0.0.2"])
+        )
+
+    def test_a_host_key_that_nobody_knows(self, leader: RealHerd, tmp_path: Path) -> None:
+        (tmp_path / "home/.ssh/known_hosts").write_text("")
+        assert "log in once by hand to learn its key" in self.tried(leader)["ssh 127.0.0.1"]
+
+    def test_a_key_that_the_node_does_not_take(self, leader: RealHerd, tmp_path: Path) -> None:
+        paramiko.RSAKey.generate(2048).write_private_key_file(str(tmp_path / "other"))
+        found = self.tried(leader, ansible_ssh_private_key_file=str(tmp_path / "other"))["ssh 127.0.0.1"]
+        assert "refused the login; give the account and the key that it knows" in found
+
+    def test_nobody_there(self, leader: RealHerd) -> None:
+        assert "see that it is up" in self.tried(leader, ansible_port=1)["ssh 127.0.0.1"]
+
+    def test_a_port_that_somebody_else_has(self, leader: RealHerd) -> None:
+        with socket.create_server(("127.0.0.1", leader.ports.control)):
+            found = self.tried(leader)
+        assert found[f"127.0.0.1, port {leader.ports.control} (control)"].startswith("Address already in use; see who")
+
+    def test_an_address_that_is_another_machine_s(self, leader: RealHerd) -> None:
+        found = self.tried(leader, herd_address="192.0.2.1")
+        assert "make them: mustherd keys create" in found["keys"]
+        assert "run this on the inventory's shepherd" in found[f"192.0.2.1, port {leader.ports.pulse} (pulse)"]
+
+
+@pytest.mark.process
+def test_a_shepherd_that_waits_as_a_unit_gives_way_and_comes_back(
+    tmp_path: Path, one: RealHerd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports = ",".join(map(str, msgspec.structs.astuple(one.ports)))
+    script = (
+        "import sys; from mustherd.experiment import way; way.AWAY_S = 1.0; way.LOOK_S = 0.2;"
+        "from mustherd.cli import main; sys.argv[0] = 'mustherd'; main()"
+    )
+    with (tmp_path / "unit.log").open("wb") as log:
+        unit = subprocess.Popen([sys.executable, "-c", script, "shepherd", "run", "--ports", ports], stderr=log)
+    try:
+        until(lambda: listens("127.0.0.1", one.ports.coordinate))
+        file = tmp_path / "real.yml"
+        file.write_text(one.definition(knobs={"dvfs": [1500]}, trials=1))
+        assert wrong(api.links(file)) == {}
+        result = api.run(file, into=tmp_path / "run", report=False)
+        assert result.status == "done"
+        until(lambda: b"listening" in (tmp_path / "unit.log").read_bytes().split(b"back when")[-1])
+        assert unit.poll() is None
+    finally:
+        unit.terminate()
+        assert unit.wait(20) == 0
