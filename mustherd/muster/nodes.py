@@ -44,12 +44,12 @@ def kind_of(config: Config, file: Path) -> str:
 def open_node(config: Config, file: Path) -> Node:
     """The node that a configuration means. Raises ConfigError, and PluginError for a package that can't be used.
 
-    Code of other packages is loaded only where the configuration names it and nobody but root and who runs this can
-    have written that.
+    Code of other packages is loaded, and knobs that the configuration declares are made, only where nobody but root and
+    who runs this can have written it.
     """
     name = kind_of(config, file)
     table = config.nodes[name]
-    if name not in BUILT_IN or (name == "linux" and table.get("knobs")):
+    if name not in BUILT_IN or (name == "linux" and (table.get("knobs") or table.get("own"))):
         from mustherd.muster import privileges  # noqa: PLC0415
 
         privileges.require_guarded(file, {ROOT, os.geteuid()})

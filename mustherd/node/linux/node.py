@@ -8,7 +8,7 @@ from pathlib import Path
 from mustherd.node.clock import Clock, MonotonicClock
 from mustherd.node.energy import EnergyMeter
 from mustherd.node.knob import Knob, KnobError
-from mustherd.node.linux import dvfs, facts, interfaces, intlog, limit, meters, niclog, power
+from mustherd.node.linux import dvfs, facts, interfaces, intlog, limit, meters, niclog, own, power
 from mustherd.node.linux.ethtool import Ethtool, EthtoolError, ethtool_of
 from mustherd.node.linux.interfaces import Interface, InterfaceError
 from mustherd.node.linux.itr import ItrDelay
@@ -161,7 +161,11 @@ class LinuxNode:
 
     def _find_knobs(self, machine: Machine, packages: Sequence[type[LinuxKnob]]) -> tuple[Knob, ...]:
         found: list[Knob] = []
-        for kind in (*OURS, *packages):
+        declared = own.declared(self._options.own)
+        taken = {kind.kind.name for kind in (*OURS, *packages)} & self._options.own.keys()
+        if taken:
+            raise NodeError(f"[linux.own.{min(taken)}]: there is a knob of that name already")
+        for kind in (*OURS, *packages, *declared):
             name = kind.kind.name
             try:
                 knobs = kind.find(machine)

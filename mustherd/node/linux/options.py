@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from mustherd.node.linux.declaration import OwnKnob
+
 Cpu = Annotated[int, msgspec.Meta(ge=0, lt=8192)]
 
 
@@ -32,6 +34,8 @@ class LinuxOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Knobs of other packages, by name: code of theirs is loaded for these alone. Each needs a range, as any knob."""
     cgroup: Annotated[str, msgspec.Meta(pattern=r"^$|^(?!\.)[A-Za-z0-9_@:.-]+(/(?!\.)[A-Za-z0-9_@:.-]+)*$")] = ""
     """A control group, as in system.slice/memcached.service, whose CPUs and time on them are knobs."""
+    own: dict[Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,62}$")], OwnKnob] = {}
+    """Knobs that are declared here, by name. Each needs a range, as any knob."""
     reserved: tuple[Cpu, ...] = ()
     """CPUs that are left alone for the system; the muster itself keeps to them."""
     idle_seconds: Annotated[float, msgspec.Meta(ge=0.0, le=10.0)] = 1.0

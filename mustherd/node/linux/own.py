@@ -1,0 +1,124 @@
+"""Knobs that the muster's configuration declares (mustherd.node.linux.declaration), read and written."""
+
+import fnmatch
+import shutil
+import subprocess
+from collections.abc import Sequence
+
+from mustherd.node.knob import KnobError
+from mustherd.node.linux.declaration import Command, OwnKnob
+from mustherd.node.linux.files_knob import FilesKnob, existing
+from mustherd.node.linux.knob import LinuxKnob, Machine, PlacedKnob, UnfitError, agreed
+from mustherd.node.linux.tree import Tree
+from mustherd.terms import KnobKind
+
+MOST_FILES = 4096
+MOST_ANSWER = 1000
+
+
+def declared(knobs: dict[str, OwnKnob]) -> list[type[LinuxKnob]]:
+    """A class for each of them."""
+    return [_class(CommandKnob if own.read else FileKnob, own.kind(name)) for name, own in knobs.items()]
+
+
+def _class(base: "type[CommandKnob | FileKnob]", kind: KnobKind) -> type[LinuxKnob]:
+    made: type[LinuxKnob] = type(base.__name__, (base,), {"kind": kind, "__doc__": f"`{kind.name}`."})
+    return made
+
+
+class FileKnob(FilesKnob):
+    """Files, or a sysctl."""
+
+    @classmethod
+    def find(cls, machine: Machine) -> "Sequence[FileKnob]":
+        return (cls(machine.options.own[cls.kind.name], machine.tree),)
+
+    def __init__(self, own: OwnKnob, tree: Tree) -> None:
+        """KnobError where there is no such file."""
+        self._own = own
+        self._tree = tree
+        existing(tree, self._files(), self.kind.name)
+        super().__init__(tree, own.info(self.kind.name))
+
+    def _files(self) -> dict[str, str]:
+        if self._own.sysctl:
+            return {"kernel": f"proc/sys/{self._own.sysctl.replace('.', '/')}"}
+        paths = [""]
+        for part in self._own.file.strip("/").split("/"):
+            if set(part) & set("*?"):
+                fitting = ((path, name) for path in paths for name in self._tree.listed(path))
+                paths = [f"{path}/{name}" for path, name in fitting if fnmatch.fnmatchcase(name, part)]
+            else:
+                paths = [f"{path}/{part}" if path else part for path in paths]
+        return {path: path for path in paths[:MOST_FILES] if self._tree.has(path)}
+
+    def _value_of(self, text: str) -> int:
+        try:
+            return self._own.value_of(text)
+        except ValueError as error:
+            raise UnfitError(str(error)) from None
+
+    def _text_of(self, value: int) -> str:
+        return self._own.text_of(value)
+
+    def _kept(self, text: str) -> str:
+        return self._own.kept(text)
+
+
+class CommandKnob(PlacedKnob):
+    """Two commands."""
+
+    PLACE = "command"
+
+    @classmethod
+    def find(cls, machine: Machine) -> "Sequence[CommandKnob]":
+        return (cls(machine.options.own[cls.kind.name], machine.tree),)
+
+    def __init__(self, own: OwnKnob, tree: Tree) -> None:
+        """KnobError where a program isn't there, or the files are another machine's."""
+        if not tree.is_this_machine:
+            raise KnobError(f"{self.kind.name}: recorded files have no commands")
+        for argv in (own.read, own.write):
+            if shutil.which(argv[0]) is None:
+                raise KnobError(f"{self.kind.name}: {argv[0]} is not installed, or not executable")
+        super().__init__(own.info(self.kind.name))
+        self._own = own
+
+    def _read(self) -> int:
+        text = self._run(self._own.read)
+        try:
+            return agreed([(self.PLACE, self._own.value_of(text))], self.info.unit)
+        except ValueError as error:
+            raise UnfitError(str(error)) from None
+
+    def _running(self) -> int | None:
+        return self._read()
+
+    def _write(self, value: int) -> None:
+        self._put(self.PLACE, self._own.text_of(value))
+
+    def _places(self) -> dict[str, str]:
+        return {self.PLACE: self._own.kept(self._run(self._own.read))}
+
+    def _put(self, place: str, text: str) -> None:  # noqa: ARG002
+        self._run(tuple(argument.replace("{value}", text) for argument in self._own.write))
+
+    def _run(self, argv: Command) -> str:
+        try:
+            done = subprocess.run(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                timeout=self._own.timeout_seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise UnfitError(f"{argv[0]} takes longer than {self._own.timeout_seconds:g} s") from None
+        except OSError as error:
+            raise UnfitError(f"{argv[0]}: {error.strerror}") from None
+        said = done.stdout[:MOST_ANSWER].decode("utf-8", "replace").strip()
+        if done.returncode:
+            raise UnfitError(f"{argv[0]} ended with {done.returncode}: {said[-200:] or 'it said nothing'}")
+        return said

@@ -1,0 +1,214 @@
+"""Knobs that a configuration declares, by files alone."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mustherd.muster.config import ConfigError, load
+from mustherd.muster.journal import Journal
+from mustherd.muster.nodes import open_node
+from mustherd.muster.pasture import Pasture
+from mustherd.node.knob import Knob, KnobError, OddError
+from mustherd.terms import Setting
+from mustherd.testing.knob import KnobContract
+from tests.node.linux.kinds import LAB
+from tests.node.linux.machine import Machine
+
+CONFIG = """\
+muster = "muster-1"
+state = "{state}"
+
+[linux]
+root = "{root}"
+idle_seconds = 0
+
+{own}
+
+[ranges]
+swappiness = {{low = 0, high = 100}}
+scheduler = {{low = 0, high = 9}}
+fan = {{low = 0, high = 5000}}
+"""
+SWAPPINESS = """\
+[linux.own.swappiness]
+sysctl = "vm.swappiness"
+unit = "%"
+high = 200
+step = 10
+settle_seconds = 0.5
+"""
+SCHEDULER = """\
+[linux.own.scheduler]
+file = "/sys/block/nvme*/queue/scheduler"
+texts = ["none", "mq-deadline", "kyber"]
+unit = "scheduler"
+"""
+
+
+def config(tmp_path: Path, own: str, root: Path | None = None) -> Path:
+    at = root or tmp_path / "root"
+    if root is None:
+        Machine(LAB).unpack(at)
+        for path, text in {
+            "proc/sys/vm/swappiness": "60",
+            "sys/block/nvme0n1/queue/scheduler": "[none] mq-deadline kyber",
+            "sys/block/nvme1n1/queue/scheduler": "none [mq-deadline] kyber",
+            "sys/block/sda/queue/scheduler": "none [bfq]",
+        }.items():
+            (at / path).parent.mkdir(parents=True, exist_ok=True)
+            (at / path).write_text(f"{text}\n")
+    file = tmp_path / "muster.toml"
+    file.write_text(CONFIG.format(state=tmp_path / "state", root=at, own=own))
+    return file
+
+
+def knob_of(file: Path, name: str) -> Any:
+    return next(k for k in open_node(load(file), file).knobs if k.info.name == name)
+
+
+def fan(tmp_path: Path, *more: str) -> str:
+    """A fan as two commands."""
+    state = tmp_path / "fan"
+    state.write_text("1200\n")
+    script = tmp_path / "fan.py"
+    script.write_text(
+        "import sys, pathlib\nfile = pathlib.Path(sys.argv[1])\n"
+        "file.write_text(sys.argv[2] + chr(10)) if len(sys.argv) > 2 else print(file.read_text().strip())\n"
+    )
+    argv = [sys.executable, "-I", str(script), str(state)]
+    return (
+        f"[linux.own.fan]\nread = {argv!r}\nwrite = {[*argv, '{value}']!r}\n"
+        "unit = 'rpm'\nlow = 800\nhigh = 4000\nstep = 100\n" + "".join(f"{line}\n" for line in more)
+    )
+
+
+class TestSysctl(KnobContract):
+    own, name = SWAPPINESS, "swappiness"
+
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Path:
+        return config(tmp_path, self.own)
+
+    @pytest.fixture
+    def knob(self, file: Path) -> Knob:
+        made: Knob = knob_of(file, self.name)
+        return made
+
+    @pytest.fixture
+    def same_knob(self, file: Path, knob: Knob) -> Knob:
+        made: Knob = knob_of(file, self.name)
+        return made
+
+    @pytest.fixture
+    def settle(self) -> Callable[[], None]:
+        return lambda: None
+
+    @pytest.fixture
+    def overwrite(self, same_knob: Knob) -> Callable[[int], None]:
+        return same_knob.write
+
+
+@pytest.mark.process
+class TestCommand(TestSysctl):
+    name = "fan"
+
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Path:
+        return config(tmp_path, fan(tmp_path), Path("/"))
+
+
+def test_it_is_what_its_declaration_says(tmp_path: Path) -> None:
+    info = knob_of(config(tmp_path, SWAPPINESS), "swappiness").info
+    assert (info.allowed_text(), info.settle_seconds, info.sheep) == ("0..200 step 10 %", 0.5, "node-0")
+    (tmp_path / "other").mkdir()
+    info = knob_of(config(tmp_path / "other", SCHEDULER), "scheduler").info
+    assert info.names == {0: "none", 1: "mq-deadline", 2: "kyber"}
+
+
+def test_every_file_that_fits_is_set_and_put_back_as_it_was(tmp_path: Path) -> None:
+    file = config(tmp_path, SCHEDULER)
+    knob = knob_of(file, "scheduler")
+    with pytest.raises(OddError, match="nvme0n1/queue/scheduler has 0 scheduler"):
+        knob.read()
+    pasture = Pasture([knob], load(file).ranges, Journal(tmp_path / "state"))
+    assert pasture.apply([Setting("node-0", "scheduler", 2)]).word == "applied"
+    block = tmp_path / "root/sys/block"
+    assert {d: (block / d / "queue/scheduler").read_text().strip() for d in ("nvme0n1", "nvme1n1", "sda")} == {
+        "nvme0n1": "kyber", "nvme1n1": "kyber", "sda": "none [bfq]",
+    }  # fmt: skip
+    assert not [r for r in pasture.restore() if r.error]
+    pasture.close()
+    assert (block / "nvme0n1/queue/scheduler").read_text().strip() == "none"
+    assert (block / "nvme1n1/queue/scheduler").read_text().strip() == "mq-deadline"
+
+
+def test_nothing_beyond_the_ranges_is_set(tmp_path: Path) -> None:
+    file = config(tmp_path, SWAPPINESS)
+    pasture = Pasture(open_node(load(file), file).knobs, load(file).ranges, Journal(tmp_path / "state"))
+    result = pasture.apply([Setting("node-0", "swappiness", 150)])
+    assert (result.word, "not allowed" in result.detail) == ("refused", True)
+    assert (tmp_path / "root/proc/sys/vm/swappiness").read_text() == "60\n"
+    pasture.close()
+
+
+@pytest.mark.process
+def test_a_value_never_reaches_a_shell_and_a_failure_is_told(tmp_path: Path) -> None:
+    own = "[linux.own.fan]\nread = ['cat', '/nowhere/fan']\nwrite = ['sh', '-c', 'exit 3', '{value}']\nhigh = 9\n"
+    knob = knob_of(config(tmp_path, own, Path("/")), "fan")
+    with pytest.raises(KnobError, match=r"fan of node-0: cat ended with 1: .*No such file"):
+        knob.read()
+    with pytest.raises(KnobError, match="fan of node-0: sh ended with 3: it said nothing"):
+        knob.write(5)
+    slow = own.replace("'cat', '/nowhere/fan'", "'sleep', '60'") + "timeout_seconds = 0.1\n"
+    with pytest.raises(KnobError, match=r"sleep takes longer than 0\.1 s"):
+        knob_of(config(tmp_path, slow, Path("/")), "fan").read()
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ("[linux.own.x]\nhigh = 5\n", "it needs one of: file; sysctl; read and write"),
+        ("[linux.own.x]\nsysctl = 'a.b'\nfile = '/sys/x'\nhigh = 5\n", "it needs one of"),
+        ("[linux.own.x]\nfile = '/etc/passwd'\nhigh = 5\n", "file '/etc/passwd' is none below /sys or /proc"),
+        ("[linux.own.x]\nfile = '/sys/../etc/passwd'\nhigh = 5\n", "is none below /sys or /proc"),
+        ("[linux.own.x]\nsysctl = 'vm/../../etc'\nhigh = 5\n", "is no name such as vm.swappiness"),
+        ("[linux.own.x]\nread = ['a']\nhigh = 5\n", "commands come in pairs"),
+        ("[linux.own.x]\nread = ['a']\nwrite = ['b']\nhigh = 5\n", "write has no argument with {value}"),
+        ("[linux.own.x]\nsysctl = 'a.b'\n", "it needs values"),
+        ("[linux.own.x]\nsysctl = 'a.b'\ntexts = ['p', 'p']\n", "a text is there twice"),
+        ("[linux.own.x]\nsysctl = 'a.b'\ntexts = ['p']\nhigh = 3\n", "texts are the values"),
+        ("[linux.own.x]\nsysctls = 'a.b'\n", "sysctls"),
+        ("[linux.own.dvfs]\nsysctl = 'a.b'\nhigh = 3\n", "there is a knob of that name already"),
+        ("[linux.own.'X y']\nsysctl = 'a.b'\nhigh = 3\n", "linux"),
+    ],
+)
+def test_what_can_be_no_knob_is_refused_with_file_and_key(tmp_path: Path, own: str, said: str) -> None:
+    file = config(tmp_path, own)
+    with pytest.raises(ConfigError) as caught:
+        open_node(load(file), file)
+    assert str(caught.value).startswith(f"{file}: linux")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("own", "why"),
+    [
+        ("[linux.own.x]\nsysctl = 'no.such'\nhigh = 5\n", "proc/sys/no/such: absent"),
+        ("[linux.own.x]\nfile = '/sys/none*/x'\nhigh = 5\n", "there is no place for it"),
+        ("[linux.own.x]\nread = ['true']\nwrite = ['true', '{value}']\nhigh = 5\n", "recorded files have no commands"),
+    ],
+)
+def test_what_the_machine_lacks_is_a_fact(tmp_path: Path, own: str, why: str) -> None:
+    file = config(tmp_path, own)
+    assert why in open_node(load(file), file).facts.text["no_x"]
+
+
+@pytest.mark.root
+def test_a_configuration_that_others_may_write_declares_nothing(tmp_path: Path) -> None:
+    file = config(tmp_path, SWAPPINESS)
+    file.chmod(0o666)
+    with pytest.raises(ConfigError, match=r"muster\.toml"):
+        open_node(load(file), file)
