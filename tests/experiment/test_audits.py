@@ -3,6 +3,8 @@
 Every fault here leaves plausible values behind: each was once announced as a saving.
 """
 
+import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from hypothesis import strategies as st
 from mustherd.definition.model import Gates
 from mustherd.experiment.audits import audit
 from mustherd.experiment.gates import Fired, band_watts, judge
+from mustherd.experiment.verdict import decide
+from mustherd.goal import Constraint, Goal
 from mustherd.node.energy import Tally
 from mustherd.node.intlog import COLUMNS
 from mustherd.node.knob import check
@@ -26,6 +30,7 @@ from mustherd.rowlog.evidence import StreamEvidence, evidence_of
 from mustherd.rowlog.reader import unwrapped
 from mustherd.terms import Energy, Facts, Load, LoadReport, Setting, Zone
 from mustherd.testing.logger import TextLoggerContract
+from mustherd.trial import Trial, TrialKind, TrialState
 from mustherd.wire.messages import Measured
 from tests import recorded, running
 from tests.node.twin.stand import Stand
@@ -302,6 +307,40 @@ def test_every_recorded_power_is_plausible_and_a_quarter_of_it_or_four_times_the
         # A setting of 50 W may look like one of 200; nothing is met without a default that can be believed.
         if run.point == recorded.DEFAULT:
             assert 4 * watts > high
+
+
+@settings(max_examples=40)
+@given(
+    qps=st.sampled_from(recorded.LOADS),
+    lost=st.floats(0.021, 0.6),
+    seed=st.integers(0, 10**6),
+    place=st.floats(0, 1, exclude_max=True),
+)
+def test_a_setting_that_loses_load_is_never_announced_and_the_load_is_named(
+    qps: int, lost: float, seed: int, place: float
+) -> None:
+    """However much it saves: the record has such settings from 600,000 requests a second on."""
+    table, draw = recorded.table(qps), random.Random(seed)
+    cheap = [o for o in table.observations() if o.metrics["read_p99_us"] <= 450]
+    chosen = cheap[int(place * len(cheap))]
+    noise = {"energy_joules": 0.002, "read_p99_us": 0.008}
+    goal = Goal(limits=(Constraint("read_p99_us", 500.0),), repeats=3)
+
+    def trials() -> Iterator[Trial]:
+        kinds = [(TrialKind.BASELINE, {}), (TrialKind.SEARCH, chosen.point)]
+        kinds += [(TrialKind.CONFIRM, dict(settings)) for _ in range(12) for settings in ({}, chosen.point)]
+        for number, (kind, values) in enumerate(kinds, 1):
+            metrics = dict(table.measure(values or recorded.DEFAULT, noise, draw).metrics)
+            metrics["achieved_ratio"] = 1 - lost if values else 1.0
+            yield Trial(
+                number=number, kind=kind, settings=values, state=TrialState.FINISHED, metrics=metrics, muster="m",
+                ended_at=float(number),
+            )  # fmt: skip
+
+    found = decide(list(trials()), goal)
+    assert found.verdict == "not met"
+    assert found.best is None
+    assert "achieved_ratio" in found.reason
 
 
 # --- whole experiments ---
