@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 
 from mustherd.experiment.gates import Fired
+from mustherd.node.kinds import ITR_DELAY
 from mustherd.reasons import Reason
 from mustherd.rowlog.evidence import StreamEvidence
 from mustherd.terms import Facts, KnobInfo, Setting
@@ -111,41 +112,50 @@ def _clock(
         return None
     nominal = facts.tsc_khz / 1000
     ran = nominal * statistics.median(shares)
-    for setting, info in _of_role("clock", settings, knobs):
-        if setting.value in info.modes:
-            continue
+    for name, value in _everywhere("clock", settings, knobs):
         # Above the nominal clock a value asks for whatever turbo can be had.
-        asked = min(float(setting.value), nominal)
-        too_fast = setting.value <= nominal and ran > asked * (1 + CLOCK_TOLERANCE)
+        asked = min(float(value), nominal)
+        too_fast = value <= nominal and ran > asked * (1 + CLOCK_TOLERANCE)
         if too_fast or ran < asked * (1 - CLOCK_TOLERANCE):
             return Fired(
                 Reason.KNOB_WITHOUT_EFFECT,
-                f"{setting.knob} reads back as {setting.value} MHz, and by their own counters the cores ran at"
+                f"{name} reads back as {value} MHz, and by their own counters the cores ran at"
                 f" {ran:.0f} MHz while they were busy: something else sets the clock",
             )
     return None
 
 
 def _delay(measured: Measured, settings: Sequence[Setting], knobs: Sequence[KnobInfo], facts: Facts) -> Fired | None:
-    """A static delay holds requests back: where enough of them come within it, p99 is about as long."""
+    """A static delay holds requests back: where enough of them come within it, p99 is about as long.
+
+    With other knobs set beside it nothing is said: where queues are polled, no interrupt is waited for.
+    """
     load = measured.load
     p99_us = load.read_us.get("p99") if load is not None else None
-    if load is None or not p99_us:
+    roles = {(k.sheep, k.name): k.role for k in knobs}
+    others = [s for s in settings if s.knob != ITR_DELAY.name and roles.get((s.sheep, s.knob)) != "clock"]
+    if load is None or not p99_us or facts.cores is None or others:
         return None
-    for setting, info in _of_role("delay", settings, knobs):
-        if setting.value in info.modes or setting.value < LEAST_DELAY_US:
-            continue
-        waiting = load.achieved_qps / (facts.cores or 1) * setting.value / 1e6
-        if facts.cores is not None and waiting >= WAITING and p99_us < SHORT_OF_DELAY * setting.value:
+    for name, value in _everywhere("delay", settings, knobs):
+        waiting = load.achieved_qps / facts.cores * value / 1e6
+        if value >= LEAST_DELAY_US and waiting >= WAITING and p99_us < SHORT_OF_DELAY * value:
             return Fired(
                 Reason.KNOB_WITHOUT_EFFECT,
-                f"{setting.knob} reads back as {setting.value} us, and 99 of 100 reads took at most {p99_us:.0f} us,"
-                f" with {waiting:.1f} requests of each core within a delay: nothing held them back",
+                f"{name} reads back as {value} us, and 99 of 100 reads took at most {p99_us:.0f} us, with"
+                f" {waiting:.1f} requests of each core within a delay: nothing held them back",
             )
     return None
 
 
-def _of_role(role: str, settings: Sequence[Setting], knobs: Sequence[KnobInfo]) -> Iterator[tuple[Setting, KnobInfo]]:
-    """What was set of the knobs that do this to performance, each with its knob."""
-    known = {(k.sheep, k.name): k for k in knobs if k.role == role}
-    return ((s, known[s.sheep, s.knob]) for s in settings if (s.sheep, s.knob) in known)
+def _everywhere(role: str, settings: Sequence[Setting], knobs: Sequence[KnobInfo]) -> Iterator[tuple[str, int]]:
+    """Knobs that do this to performance and have one amount on all sheep that offer them, with that amount.
+
+    A clock of one core, or the delay of one queue, says little of the whole; a mode is no amount.
+    """
+    for name in dict.fromkeys(k.name for k in knobs if k.role == role):
+        offered = {k.sheep: k for k in knobs if k.name == name}
+        values = {s.sheep: s.value for s in settings if s.knob == name}
+        if offered.keys() == values.keys() and len(set(values.values())) == 1:
+            value = next(iter(values.values()))
+            if not any(value in k.modes for k in offered.values()):
+                yield name, value

@@ -14,6 +14,7 @@ import msgspec
 
 from mustherd.learn.base import Dimension, Observation, Problem
 from mustherd.learn.space import Axis
+from mustherd.node.kinds import ITR_DELAY
 
 Word = Literal["effect", "no measurable effect", "not certain"]
 
@@ -59,14 +60,17 @@ def idle_knobs(problem: Problem, observations: Sequence[Observation]) -> list[st
 
 
 def must_matter(dimension: Dimension) -> bool:
-    """Whether the knob changes energy or latency by more than WORTH over its range, by what it does: a clock that is
-    half as fast again, or a delay that is several times as long and longer than the wire's own time."""
+    """Whether the knob changes energy or latency by more than WORTH over its range, by what it does.
+
+    So does the clock of a whole node that becomes half as fast again, or its interrupts' delay that becomes several
+    times as long, and longer than the wire's own time. A delay of another kind may be switched off by something else.
+    """
     values = sorted({*(dimension.values or (dimension.low, dimension.high))} - {*dimension.categories})
     if len(values) < 2 or not values[0] > 0:
         return False
     ratio = values[-1] / values[0]
-    return (dimension.role == "clock" and ratio >= 1.5) or (
-        dimension.role == "delay" and ratio >= 4.0 and values[-1] >= LONG_US
+    return (dimension.role == "clock" and "@" not in dimension.name and ratio >= 1.5) or (
+        dimension.name == ITR_DELAY.name and ratio >= 4.0 and values[-1] >= LONG_US
     )
 
 

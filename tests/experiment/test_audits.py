@@ -19,6 +19,8 @@ from mustherd.experiment.audits import audit
 from mustherd.experiment.gates import Fired, band_watts, judge
 from mustherd.experiment.verdict import decide
 from mustherd.goal import Constraint, Goal
+from mustherd.learn.base import Dimension
+from mustherd.learn.sensitivity import must_matter
 from mustherd.node.energy import Tally
 from mustherd.node.intlog import COLUMNS
 from mustherd.node.knob import check
@@ -34,6 +36,7 @@ from mustherd.trial import Trial, TrialKind, TrialState
 from mustherd.wire.messages import Measured
 from tests import recorded, running
 from tests.node.twin.stand import Stand
+from tests.typed import some
 
 WINDOW_S = 10.0
 
@@ -295,6 +298,40 @@ def test_no_recorded_run_is_taken_for_one_whose_delay_does_nothing_and_a_wrong_o
             assert wrong.reason is Reason.KNOB_WITHOUT_EFFECT
             caught += 1
     assert caught > len(runs) / 2
+
+
+@pytest.mark.parametrize("knobs", ["per core", "beside another", "of another kind"])
+def test_where_a_delay_or_a_clock_does_not_speak_for_the_whole_node_nothing_is_said(knobs: str) -> None:
+    measured = msgspec.structs.replace(EMPTY, load=report(400_000, 100.0))
+    rows = [some(evidence_of("ixgbe-log-core-3", written(30.0, 40.0, 2.6), UNITS))]
+    infos, chosen = [DELAY, CLOCK], [Setting("node-0", "itr-delay", 400)]
+    if knobs == "per core":
+        infos = [msgspec.structs.replace(i, sheep=f"core-{n}") for i in infos for n in range(2)]
+        chosen = [Setting("core-0", "itr-delay", 400), Setting("core-0", "dvfs", 1200), Setting("core-1", "dvfs", 1300)]
+    elif knobs == "beside another":
+        infos.append(msgspec.structs.replace(CLOCK, name="busy-poll", role=""))
+        chosen.append(Setting("node-0", "busy-poll", 50))
+    else:
+        infos = [msgspec.structs.replace(DELAY, name="gro-flush-timeout")]
+        chosen = [Setting("node-0", "gro-flush-timeout", 400)]
+    assert audit(measured, rows, settings=chosen, knobs=infos, facts=FACTS, window_tolerance=0.02) is None
+
+
+@pytest.mark.parametrize(
+    ("dimension", "matters"),
+    [
+        (Dimension(name="dvfs", low=1200, high=2600, step=100, role="clock"), True),
+        (Dimension(name="dvfs", values=(2400, 2600), role="clock"), False),
+        (Dimension(name="dvfs@core-1", values=(1200, 2600), role="clock"), False),
+        (Dimension(name="itr-delay", values=(1, 20, 200), categories=(1,), role="delay"), True),
+        (Dimension(name="itr-delay", values=(1, 200), categories=(1,), role="delay"), False),
+        (Dimension(name="itr-delay", values=(2, 50), role="delay"), False),
+        (Dimension(name="gro-flush-timeout", values=(20, 200), role="delay"), False),
+        (Dimension(name="rx-ring", values=(512, 4096)), False),
+    ],
+)
+def test_only_what_physics_lets_do_nothing_may_do_nothing(dimension: Dimension, matters: bool) -> None:
+    assert must_matter(dimension) == matters
 
 
 @pytest.mark.parametrize("qps", recorded.LOADS)
