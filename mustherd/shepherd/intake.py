@@ -20,6 +20,8 @@ class Intake:
         self._roster = roster
         self._sink = sink
         self._shepherd_epoch = shepherd_epoch
+        self._owing: set[str] = set()
+        """Musters that are owed a credit."""
 
     def offer(self, name: str, muster: MusterSession, offer: m.Offer) -> None:
         """A muster says which spool it has; answered with where to go on."""
@@ -30,14 +32,14 @@ class Intake:
         if offer.first > muster.flow.got + 1:
             log.error("muster %s: blocks %d to %d are gone", name, muster.flow.got + 1, offer.first - 1)
             muster.flow.begin_at(offer.first)
-        muster.owes_credit = True
+        self._owing.add(name)
 
     def block(self, name: str, muster: MusterSession, block: m.Block, rows: memoryview) -> None:
         """A block arrived."""
         if self._sink is None or block.spool != muster.spool:
             return
         # Answered at the next tick: one credit for all that has arrived by then.
-        muster.owes_credit = True
+        self._owing.add(name)
         if muster.flow.offer(block.seq):
             # First, so that a block which can't be taken doesn't come again and again.
             muster.flow.took(block.seq)
@@ -48,10 +50,15 @@ class Intake:
         muster = self._roster.sessions.get(name)
         if muster is not None and muster.spool == spool:
             muster.flow.made_durable(number)
-            muster.owes_credit = True
+            self._owing.add(name)
 
-    def pay(self, name: str, muster: MusterSession) -> None:
-        """Send a muster the credit that it is owed."""
-        if muster.owes_credit:
-            muster.owes_credit = False
-            self._end.send_credit(name, credit_of(muster, self._shepherd_epoch, self._roster.sessions.values()))
+    def pay(self) -> None:
+        """Send musters the credits that they are owed."""
+        if not self._owing:
+            return
+        sessions = self._roster.sessions
+        offering = sum(1 for muster in sessions.values() if muster.spool)
+        for name in self._owing:
+            if name in sessions and sessions[name].spool:
+                self._end.send_credit(name, credit_of(sessions[name], self._shepherd_epoch, offering))
+        self._owing.clear()

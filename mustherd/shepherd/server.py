@@ -18,6 +18,11 @@ from mustherd.wire import messages as m
 from mustherd.wire.endpoints import new_session
 from mustherd.wire.shepherd_endpoint import Received, ShepherdEndpoint
 
+LOOK_PAUSE_S = 20e-6
+"""Between two looks at all musters, for each of them: looking takes some 2 us each, so a tenth of the time at most."""
+LOOK_PAUSE_MOST_S = 0.02
+"""A beat or a repeated message that comes as much later is nothing to anybody."""
+
 
 class ShepherdServer:
     """Hands what arrives, and the time, to its parts: `orders` for musters and `intake` of their rows are open to use.
@@ -42,6 +47,10 @@ class ShepherdServer:
         self._roster = Roster(end, self._decisions, epoch, sink=sink, tell=tell, now=now)
         self.orders = Orders(end, self._roster, self._decisions, epoch, tell=tell, now=now)
         self.intake = Intake(end, self._roster, sink, epoch)
+        self._next_look = -float("inf")
+        self._next_due = -float("inf")
+        """What the last look found to be due next; only as long as nothing happened since."""
+        self._stirred = True
         self._operators = Operators(end, self._roster, self.orders, experiment=experiment, folder=folder, tell=tell)
 
     def views(self) -> dict[str, m.MusterView]:
@@ -53,12 +62,16 @@ class ShepherdServer:
         return self._decisions.settings(name)
 
     def next_tick(self) -> float:
-        """When `tick` will next have something to send, if nothing happens before."""
-        times = (min(x.next_beat, x.link.next_due()) for x in self._roster.sessions.values())
-        return min(self._decisions.next_tick(), min(times, default=float("inf")))
+        """When `tick` will next have something to do, if nothing happens before."""
+        return self._next_look if self._stirred else max(self._next_look, self._next_due)
+
+    def stir(self) -> None:
+        """Something is asked for, by another way than `handle`."""
+        self._stirred = True
 
     def handle(self, received: Received) -> None:
         """A message arrived."""
+        self._stirred = True
         name, message = received.sender, received.message
         if isinstance(message, m.Call):
             self._operators.call(received, message)
@@ -107,15 +120,21 @@ class ShepherdServer:
                 continue
             self.orders.reported(name, muster, report)
 
-    def judge(self, now: float) -> None:
-        """See who has fallen silent."""
-        self._roster.judge(now)
+    def tick(self, now: float, *, judge: bool) -> None:
+        """Send what is due; `judge`: see who has fallen silent, too.
 
-    def tick(self, now: float) -> None:
-        """Send what is due."""
+        Answers go out each time. All musters are looked at after a pause that grows with their number, however many
+        messages come meanwhile.
+        """
+        self.intake.pay()
+        if now < self._next_look:
+            return
+        sessions = self._roster.sessions
+        if judge:
+            self._roster.judge(now)
         self.orders.act(self._decisions.tick(now))
-        for name, muster in self._roster.sessions.items():
-            self.intake.pay(name, muster)
+        due = self._decisions.next_tick()
+        for name, muster in sessions.items():
             if now >= muster.next_beat:
                 muster.next_beat = now + BEAT_PERIOD_S
                 self._end.send_pulse(
@@ -129,6 +148,10 @@ class ShepherdServer:
                     ),
                 )
             self.orders.resend(name, muster, now)
+            due = min(due, muster.next_beat, muster.link.next_due())
+        self._stirred = False
+        self._next_due = due
+        self._next_look = now + min(LOOK_PAUSE_S * len(sessions), LOOK_PAUSE_MOST_S)
 
     def fail(self, error: HerdError) -> None:
         """Nobody gets an answer any more."""

@@ -1,6 +1,5 @@
 """What the shepherd keeps about one muster, and the promises that it made to others about it."""
 
-from collections.abc import Collection
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,7 +35,6 @@ class MusterSession:
     flow: Receiver = field(default_factory=Receiver)
     spool: int = 0
     """Whose blocks `flow` counts; 0 before the muster has offered any."""
-    owes_credit: bool = False
     in_force: int = 0
     times_late: int = 0
     unrestored: int = 0
@@ -129,9 +127,8 @@ def logged_of(done: Future[m.Logged]) -> m.Done | m.Refused:
     return m.Done(rows=logged.rows, rows_lost=logged.rows_lost)
 
 
-def credit_of(muster: MusterSession, shepherd_epoch: int, all_musters: Collection[MusterSession]) -> m.Credit:
-    """How far a muster's blocks have come, and its share of what may be on the way to disk."""
-    offering = sum(1 for entry in all_musters if entry.spool)
+def credit_of(muster: MusterSession, shepherd_epoch: int, offering: int) -> m.Credit:
+    """How far a muster's blocks have come, and its share of what may be on the way to disk from `offering` musters."""
     window = min(max(WINDOWS_BYTES // max(1, offering), WINDOW_LEAST_BYTES), WINDOW_MOST_BYTES)
     return m.Credit(
         muster_epoch=muster.hello.muster_epoch,

@@ -201,6 +201,7 @@ class Shepherd:
                         self._complain(received.sender, error)
                 while self._asked:
                     future, ask = self._asked.popleft()
+                    self._server.stir()
                     try:
                         ask()
                     except Exception as error:
@@ -209,10 +210,8 @@ class Shepherd:
                 # A shepherd that was itself held up must not take its own absence for the herd's silence: it hears what
                 # has arrived meanwhile before it judges.
                 before, held_up = held_up, now - last > LATE_AFTER_S / 2
-                if before or not held_up:
-                    self._server.judge(now)
                 last = now
-                self._server.tick(now)
+                self._server.tick(now, judge=before or not held_up)
         except Exception as error:
             log.critical("the shepherd's loop broke", exc_info=True)
             self._broken(f"the shepherd's loop broke: {type(error).__name__}: {error}")

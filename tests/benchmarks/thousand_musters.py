@@ -31,6 +31,8 @@ from tests.herding import shepherd
 COUNT, PROCESSES = 1000, 2
 PATIENCE_S = 180.0
 LIMIT_MIB = 1024.0
+IDLE_S = 10.0
+LIMIT_IDLE_PERCENT = 20.0
 LIMIT_S = {
     "all_joined_s": 60.0,
     "all_set_s": 60.0,
@@ -106,6 +108,7 @@ def _figures(home: Path, ports: Ports, process: "subprocess.Popen[bytes]", crowd
     found["status_s"], found["status_musters"] = round(time.monotonic() - began, 2), len(status.musters)
     found["all_set_s"] = _set_all(ports)
     found["set"] = crowd.count("in_force") or _until(lambda: crowd.count("in_force") == COUNT)
+    found["idle_cpu_percent"] = _cpu_percent(process.pid, IDLE_S)
     for one in crowd.processes:
         one.send_signal(signal.SIGUSR1)
     found["all_rows_durable_s"] = _until(lambda: crowd.count("acknowledged") == COUNT)
@@ -124,13 +127,21 @@ def _figures(home: Path, ports: Ports, process: "subprocess.Popen[bytes]", crowd
     with Ledger(home / "logs") as ledger:
         found["rows"] = sum(booked.account.written for booked in ledger.accounts())
     found["rows_expected"] = COUNT * BLOCKS * ROWS
-    found["limits"] = {**LIMIT_S, "shepherd_rss_mib": LIMIT_MIB}
+    found["limits"] = {**LIMIT_S, "shepherd_rss_mib": LIMIT_MIB, "idle_cpu_percent": LIMIT_IDLE_PERCENT}
     found["within_limits"] = (
         all(found[name] <= limit for name, limit in found["limits"].items())
         and found["rows"] == found["rows_expected"]
         and found["shepherd_exit_code"] == 0
     )
     return found
+
+
+def _cpu_percent(pid: int, seconds: float) -> float:
+    """Of one core, over `seconds`: only beats and leases go back and forth."""
+    watched = psutil.Process(pid)
+    before, began = sum(watched.cpu_times()[:2]), time.monotonic()
+    time.sleep(seconds)
+    return round(100 * (sum(watched.cpu_times()[:2]) - before) / (time.monotonic() - began), 1)
 
 
 def _alive(ports: Ports) -> int:

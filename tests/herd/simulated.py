@@ -150,8 +150,7 @@ class World:
             self._deliver()
             if self.shepherd is not None:
                 now = self.now + self.shepherd_ahead_s
-                self.shepherd.judge(now)
-                self.shepherd.tick(now)
+                self.shepherd.tick(now, judge=True)
             for process in self.processes.values():
                 self._live(process)
                 self._check(process)
