@@ -5,7 +5,7 @@ Values of knobs are integers in the knob's canonical unit (`itr-delay` in us, `d
 exactly, on the node, in the store and in a search.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
@@ -205,6 +205,17 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     running: int | None
     held: bool
     error: str = ""
+
+
+def not_as_found(readings: Iterable[Reading]) -> str:
+    """Of knobs that were to be put back, those that could not be: what each was found at, and what it is at now."""
+    return "; ".join(
+        f"{r.knob} on {r.sheep} was found at {r.asked} and is at {'?' if r.applied is None else r.applied} ({r.error})"
+        if r.asked is not None
+        else f"{r.knob} on {r.sheep}: {r.error}"
+        for r in readings
+        if r.error and not r.held
+    )
 
 
 class Zone(msgspec.Struct, frozen=True, kw_only=True):

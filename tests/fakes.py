@@ -202,5 +202,8 @@ class MemoryJournal(Journal):
         for key in list(keys):
             self.entries.pop(key, None)
 
+    def take_word(self) -> None:
+        return None
+
     def close(self) -> None:
         pass

@@ -17,6 +17,10 @@ class SearchError(Exception):
     """A search or its process broke, ended or didn't answer in time; the message holds what it said."""
 
 
+class SearchGoneError(SearchError):
+    """A signal ended the search's process; another one can do its work."""
+
+
 def find(name: str, *, peers: bool = False) -> Plugin:
     """The search called `name`; with `peers` also one that is only there to be compared with. Raises PluginError."""
     return plugin(PEERS if peers and name not in plugins(SEARCHES) and name in plugins(PEERS) else SEARCHES, name)

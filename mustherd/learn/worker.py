@@ -22,7 +22,7 @@ import msgspec
 
 from mustherd.learn.base import CalibratedSearch, Observation, Problem, Search, Settings
 from mustherd.learn.noise import Noise
-from mustherd.learn.registry import SearchError, check, make
+from mustherd.learn.registry import SearchError, SearchGoneError, check, make
 from mustherd.plugins import PluginError
 
 ANSWER_SECONDS = 120.0
@@ -173,7 +173,7 @@ class SearchProcess:
             self._process.stdin.write(LENGTH.pack(len(body)) + body)
             self._process.stdin.flush()
         except OSError as error:
-            raise self._broken("the search's process ended") from error
+            raise self._ended() from error
 
     def _answer(self) -> Done:
         deadline = time.monotonic() + self._answer_seconds
@@ -196,18 +196,25 @@ class SearchProcess:
                 raise self._broken(f"the search's process gave no answer within {self._answer_seconds:g} s")
             chunk = os.read(descriptor, size - len(data))
             if not chunk:
-                raise self._broken("the search's process ended")
+                raise self._ended()
             data += chunk
         return data
 
-    def _broken(self, message: str) -> SearchError:
+    def _ended(self) -> SearchError:
+        """The process is gone, or about to be; what ended it makes the difference."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(CLOSE_SECONDS)
+        killed = (self._process.returncode or 0) < 0
+        return self._broken("the search's process ended", SearchGoneError if killed else SearchError)
+
+    def _broken(self, message: str, kind: type[SearchError] = SearchError) -> SearchError:
         """Close everything and make an error of the message and the end of what the worker wrote to stderr."""
         self._process.kill()
         self._process.wait()
         self._errors.seek(0)
         said = self._errors.read().decode(errors="replace").strip()[-STDERR_CHARACTERS:]
         self.close()
-        return SearchError(f"{message}: {said}" if said else message)
+        return kind(f"{message}: {said}" if said else message)
 
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:

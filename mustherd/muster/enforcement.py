@@ -6,6 +6,7 @@ from collections.abc import Callable
 from mustherd.herd.lease import Act, GiveBack, Lease
 from mustherd.herd.timing import RESTORE_RETRY_MAX_S, RESTORE_RETRY_S
 from mustherd.muster.pasture import Pasture
+from mustherd.terms import not_as_found
 from mustherd.wire import messages as m
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ class Enforcement:
 
     def begin(self) -> None:
         """Put back what a former life left changed; before anything else."""
+        if (word := self._pasture.take_word()) is not None:
+            self._late_report = m.Restored(reason=word.reason[:2000], readings=word.readings)
         if self._pasture.changed:
             log.warning("a former life of this muster left knobs changed; putting them back")
             readings = self._pasture.restore()
@@ -58,6 +61,8 @@ class Enforcement:
         if word != "applied" and self._pasture.changed:
             # Given back, or what was wanted can't be: what was in force before is over as well.
             readings = self._pasture.restore()
+            if word == "restored" and self._pasture.changed:
+                word, detail = "failed", f"the node is NOT as it was found: {not_as_found(readings)}"
         elif word == "restored":
             readings = self._pasture.readings()
         if not lease.in_force:

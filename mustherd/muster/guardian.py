@@ -21,7 +21,7 @@ from mmap import mmap
 import msgspec
 
 from mustherd.daemon import STOP_SIGNALS
-from mustherd.muster.journal import Journal, Kept, Original
+from mustherd.muster.journal import Journal, Kept, Original, PutBack
 from mustherd.muster.pasture import put_one_back
 from mustherd.node.knob import Knob
 from mustherd.terms import Reading
@@ -197,4 +197,6 @@ class Guardian:
         for reading in left:
             log.error("NOT RESTORED: %s on %s: %s", reading.knob, reading.sheep, reading.error)
         self._journal.take_up([key for key, reading in readings.items() if not reading.error])
+        if originals:
+            self._journal.leave_word(PutBack(reason=f"{why}; its guardian did", readings=tuple(readings.values())))
         self._close()

@@ -6,19 +6,22 @@ import logging
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 import msgspec
 
 from mustherd import files, guard, locks
 from mustherd.errors import UserError
-from mustherd.terms import MAX_VALUE
+from mustherd.muster.claims import Claims, Kept
+from mustherd.node.knob import Knob
+from mustherd.terms import MAX_VALUE, Reading
 
 log = logging.getLogger(__name__)
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 LOCK_NAME = "muster.lock"
+WORD_NAME = "put-back.json"
 
 MOST_BYTES = 1024 * 1024
 """Of a journal: a thousand knobs take a tenth of it."""
@@ -31,11 +34,6 @@ class JournalError(UserError):
     """The journal can't be written or read; without it no knob may be touched."""
 
     exit_code = 3
-
-
-Kept: TypeAlias = int | dict[str, str]
-"""What a knob is put back to: its value in its canonical unit, or of one that is kept in several places, each one's
-text (mustherd.node.knob.Placed)."""
 
 
 class Original(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -77,6 +75,16 @@ class _Content(msgspec.Struct, frozen=True):
 _decoder = msgspec.json.Decoder(_Content)
 
 
+class PutBack(msgspec.Struct, frozen=True, kw_only=True):
+    """What a guardian did when its muster was gone."""
+
+    reason: str
+    readings: tuple[Reading, ...]
+
+
+_word_decoder = msgspec.json.Decoder(PutBack)
+
+
 class Journal:
     """Knob (sheep, name) to what it was found at before this software touched it, durable before `record` returns.
 
@@ -94,8 +102,11 @@ class Journal:
         """Gets the entries whenever they have changed, after they are on disk and before anything is done about it."""
         self._file = folder / "originals.json"
         self._copy = folder / "originals.copy.json"
+        self._word = folder / WORD_NAME
+        self._folder = folder
         self._generation = 0
         self._lock: locks.FileLock | None = None
+        self._claims: Claims | None = None
         try:
             self._trusted = guard.own_folder(folder)
             self._owner = folder.stat()
@@ -125,6 +136,23 @@ class Journal:
         """Whether another process may have the folder."""
         return self._lock is None
 
+    def claim(self, knobs: Iterable[Knob], *, patience_s: float = PATIENCE_S) -> None:
+        """Be the only process on this machine that may set these knobs, and those with entries; until `close`.
+
+        What another owner left changed and didn't put back has to be put back from now on as if it were our own.
+        Raises ClaimError, which says whose a knob is, and JournalError; the journal is closed then.
+        """
+        try:
+            self._claims = Claims(knobs, self._folder, self._boot_id, patience_s=patience_s)
+            left = {key: value for key, value in self._claims.left.items() if key not in self._entries}
+            self._store(left | self._entries) if left else self._claims.keep(self._entries)
+        except OSError as error:
+            self.close()
+            raise JournalError(f"{error.filename}: {error.strerror or error}") from None
+        except BaseException:
+            self.close()
+            raise
+
     def originals(self) -> dict[tuple[str, str], Kept]:
         """What is to be put back."""
         return dict(self._entries)
@@ -144,8 +172,32 @@ class Journal:
     @contextlib.contextmanager
     def shared_with_child(self) -> Iterator[None]:
         """A child that is forked in the block keeps the folder when this process is killed."""
-        with self._lock.shared_with_child() if self._lock is not None else contextlib.nullcontext():
+        with contextlib.ExitStack() as stack:
+            for held in (self._lock, self._claims):
+                if held is not None:
+                    stack.enter_context(held.shared_with_child())
             yield
+
+    def leave_word(self, word: PutBack) -> None:
+        """Tell the next life what the guardian of this one did. Raises JournalError."""
+        try:
+            files.replace(self._word, msgspec.json.encode(word), shared=False, mode=0o600)
+            self._give(self._word)
+        except OSError as error:
+            raise JournalError(f"{self._word}: cannot write: {error.strerror or error}") from None
+
+    def take_word(self) -> PutBack | None:
+        """What the guardian of a former life did, said once; None where there was nothing to do."""
+        try:
+            word = _word_decoder.decode(guard.read(self._word, MOST_BYTES, self._trusted))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, guard.GuardError) as error:
+            log.warning("%s can't be read: %s", self._word, error)
+            word = None
+        with contextlib.suppress(OSError):
+            self._word.unlink()
+        return word
 
     def take_up(self, restored: Iterable[tuple[str, str]]) -> None:
         """Go on with what another process has written, and forget the knobs that are back. Raises JournalError."""
@@ -155,8 +207,10 @@ class Journal:
     def close(self) -> None:
         """Let another process have the folder."""
         lock, self._lock = self._lock, None
-        if lock is not None:
-            lock.close()
+        claims, self._claims = self._claims, None
+        for held in (claims, lock):
+            if held is not None:
+                held.close()
 
     def _load(self) -> dict[tuple[str, str], Kept]:
         found: list[_Content] = []
@@ -199,7 +253,11 @@ class Journal:
                 raise JournalError(f"{path}: cannot write: {error.strerror or error}") from None
         self._entries = entries
         try:
+            if self._claims is not None:
+                self._claims.keep(entries)
             self.tell(entries)
+        except OSError as error:
+            raise JournalError(f"{error.filename}: cannot write: {error.strerror or error}") from None
         except ValueError as error:
             raise JournalError(f"{self._file}: {error}") from None
 
@@ -207,6 +265,33 @@ class Journal:
         """What root writes in the folder of a service is that service's to read and replace."""
         if os.geteuid() == guard.ROOT and self._owner.st_uid != guard.ROOT:
             os.chown(path, self._owner.st_uid, self._owner.st_gid, follow_symlinks=False)
+
+
+def left_changed(folder: Path) -> dict[tuple[str, str], Kept]:
+    """Originals in the journal of a state folder that nobody has open: what was left changed, and never put back.
+
+    Takes no lock and writes nothing. Raises JournalError for a journal that can't be read.
+    """
+    if locks.locked_by(folder / LOCK_NAME) is not None:
+        return {}
+    boot_id = BOOT_ID.read_text(encoding="ascii").strip() if BOOT_ID.exists() else ""
+    newest: _Content | None = None
+    trouble = ""
+    for path in (folder / "originals.json", folder / "originals.copy.json"):
+        try:
+            found = _read(path, guard.owners())
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError, RecursionError, guard.GuardError) as error:
+            trouble = f"{path}: {error}"
+            continue
+        if newest is None or found.generation > newest.generation:
+            newest = found
+    if newest is None and trouble:
+        raise JournalError(trouble)
+    if newest is None or newest.boot_id != boot_id:
+        return {}
+    return {(entry.sheep, entry.knob): entry.kept for entry in newest.originals}
 
 
 def _read(path: Path, trusted: Collection[int]) -> _Content:

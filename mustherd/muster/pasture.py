@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from mustherd.muster.config import Range
-from mustherd.muster.journal import Journal, JournalError, Kept
+from mustherd.muster.journal import Journal, JournalError, Kept, PutBack
 from mustherd.node.knob import Knob, Placed, check
 from mustherd.terms import KnobInfo, Reading, Setting
 
@@ -102,6 +102,10 @@ class Pasture:
         self._asked = {}
         return self._put_back(list(self._journal.originals()))
 
+    def take_word(self) -> PutBack | None:
+        """What the guardian of a former life did, said once."""
+        return self._journal.take_word()
+
     def close(self) -> None:
         """Let another process have the journal."""
         self._journal.close()
@@ -159,6 +163,10 @@ def put_one_back(knob: Knob | None, key: tuple[str, str], original: Kept) -> Rea
             error = reading.error
         except Exception as raised:
             error = _text(raised)
+            # Read back all the same: whoever has to look wants to know what it is at.
+            reading = _check(knob, asked)
+        if error and asked is None:
+            error = f"it was found at {said(original)}: {error}"[:MAX_ERROR_CHARACTERS]
     return msgspec.structs.replace(reading, held=False, error=error) if error else reading
 
 

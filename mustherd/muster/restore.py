@@ -5,10 +5,10 @@ from pathlib import Path
 import msgspec
 
 from mustherd.muster.config import load
-from mustherd.muster.journal import Journal
+from mustherd.muster.journal import Journal, PutBack
 from mustherd.muster.nodes import open_node
 from mustherd.muster.pasture import Pasture
-from mustherd.muster.service import UNRESTORED
+from mustherd.muster.service import UNRESTORED, own_knobs
 from mustherd.terms import Reading
 
 PATIENCE_S = 3.0
@@ -29,12 +29,26 @@ class Restoration(msgspec.Struct, frozen=True, kw_only=True):
 def restore(file: Path) -> Restoration:
     """Put back what the muster configured in `file` has left changed.
 
-    Raises ConfigError, and JournalError when that muster runs (it would put back its own knobs when it is stopped) or
-    its journal can't be read.
+    Raises ConfigError, JournalError when that muster runs (it would put back its own knobs when it is stopped) or its
+    journal can't be read, and ClaimError when another muster has the knobs.
     """
     config = load(file)
+    node = open_node(config, file)
     journal = Journal(Path(config.state), patience_s=PATIENCE_S)
     try:
-        return Restoration(readings=Pasture(open_node(config, file).knobs, {}, journal).restore())
+        journal.claim(own_knobs(config, node, journal), patience_s=PATIENCE_S)
+        readings = Pasture(node.knobs, {}, journal).restore()
+        if readings:
+            journal.leave_word(PutBack(reason="its muster was gone; it was done from the journal", readings=readings))
+        return Restoration(readings=readings)
+    finally:
+        journal.close()
+
+
+def take_word(state: Path) -> PutBack | None:
+    """What was put back in place of the muster of a state folder, said once. JournalError when a muster runs there."""
+    journal = Journal(state, patience_s=PATIENCE_S)
+    try:
+        return journal.take_word()
     finally:
         journal.close()

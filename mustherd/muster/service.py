@@ -15,6 +15,8 @@ from mustherd.muster.journal import Journal
 from mustherd.muster.muster import Muster
 from mustherd.muster.nodes import HARMLESS, kind_of, open_node
 from mustherd.muster.pasture import Pasture
+from mustherd.node.knob import Knob
+from mustherd.node.node import Node
 from mustherd.wire.endpoints import MusterEndpoint
 from mustherd.wire.keys import for_member
 
@@ -34,7 +36,7 @@ def serve(file: Path, ready: Callable[[Callable[[], None]], object]) -> int:
     """Run the muster that `file` describes until it is stopped; gives the exit code.
 
     `ready` gets the function that stops it, to hang it on signals. A guardian puts the node back when this process no
-    longer can. Raises ConfigError, JournalError, KeysError.
+    longer can. Raises ConfigError, JournalError, ClaimError, KeysError.
     """
     config = load(file)
     if kind_of(config, file) not in HARMLESS:
@@ -42,6 +44,7 @@ def serve(file: Path, ready: Callable[[Callable[[], None]], object]) -> int:
     node = open_node(config, file)
     # The guardian of a former life may still be putting the node back.
     journal = Journal(Path(config.state), patience_s=GUARDIAN_S)
+    journal.claim(own_knobs(config, node, journal))
     keys = for_member(Path(config.keys), config.muster) if config.keys else None
     guardian = Guardian(node.knobs, journal, config.lease_s, close=node.close)
     guardian.start()
@@ -63,6 +66,12 @@ def serve(file: Path, ready: Callable[[Callable[[], None]], object]) -> int:
     return UNRESTORED if muster.unrestored else UNGUARDED if lost else 0
 
 
+def own_knobs(config: Config, node: Node, journal: Journal) -> list[Knob]:
+    """The knobs that a muster may set, and those that it has left changed."""
+    changed = journal.originals()
+    return [k for k in node.knobs if k.info.name in config.ranges or (k.info.sheep, k.info.name) in changed]
+
+
 def _round(guardian: Guardian) -> bool:
     """What is due whenever the muster comes round; False when it must not go on."""
     guardian.alive()
@@ -78,7 +87,14 @@ def _retire(file: Path) -> Config:
     from mustherd.muster import privileges  # noqa: PLC0415
 
     config = load(file)
-    owners = {ROOT} if "linux" in config.nodes else {ROOT, os.geteuid()}
+    # Files that stand for a machine harm nobody; what a package's node touches is not known here.
+    is_real = config.nodes.get("linux", {}).get("root", "/") == "/"
+    if is_real and not config.keys:
+        raise ConfigError(
+            f"{file}: keys: a muster of a real machine obeys a shepherd whose key it knows, on loopback too: every user"
+            f" of this machine could be it; make keys: mustherd keys create shepherd operator {config.muster}"
+        )
+    owners = {ROOT} if is_real and "linux" in config.nodes else {ROOT, os.geteuid()}
     privileges.require_guarded(file, owners)
     config = load(file)
     try:

@@ -1,7 +1,8 @@
 """The knob: a setting of a sheep that can be read, written and checked."""
 
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from mustherd.terms import KnobInfo, Reading
 
@@ -14,10 +15,20 @@ class OddError(KnobError):
     """What the knob's places hold is nothing that one value says: they differ, say. The message says what it is."""
 
 
+class Site(NamedTuple):
+    """What a knob physically is: on one machine, one muster at a time may set it."""
+
+    root: Path
+    """Of the machine's files: `/`, or where those of a recorded one lie."""
+    what: str
+    """Which of its settings, as a file name."""
+
+
 class Knob(Protocol):
     """One setting of one sheep. Reading never changes the node; writing happens in `write` alone.
 
-    A knob keeps no state of its own between calls: what it reports is what the node said when it was asked.
+    A knob keeps no state of its own between calls: what it reports is what the node said when it was asked. One that
+    sets something which other musters of the machine could set, too, says what by an attribute `site` (see `Site`).
     """
 
     @property
@@ -70,6 +81,9 @@ class Placed(Protocol):
 
 class BaseKnob:
     """What most knobs have in common: a value lands on itself, and what runs is exactly what was applied."""
+
+    site: Site | None = None
+    """What it physically is; None: nothing that another muster could reach."""
 
     def __init__(self, info: KnobInfo) -> None:
         self._info = info

@@ -1,61 +1,96 @@
 """Tune: let a search find the settings with the best objective that keep every limit."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
 from mustherd.definition import Experiment
 from mustherd.definition.problem import search_options
 from mustherd.learn.base import Observation, Problem, Settings
 from mustherd.learn.noise import Noise
-from mustherd.learn.registry import SearchError
+from mustherd.learn.registry import SearchError, SearchGoneError
 from mustherd.learn.worker import SearchProcess
 from mustherd.plugins import NoOptions
 from mustherd.policy.base import PolicyError
 
+log = logging.getLogger(__name__)
+
+RESTARTS = 5
+"""How often a search whose process was killed is begun again, in one run of an experiment."""
+
+T = TypeVar("T")
+
 
 class Tune:
-    """Runs the experiment's search in a process of its own."""
+    """Runs the experiment's search in a process of its own; one that is killed is begun again and told everything."""
 
     Options = NoOptions
     compares: ClassVar[bool] = True
 
     def __init__(self, experiment: Experiment, problem: Problem) -> None:
-        search = experiment.search
-        self._name = search.method
-        with self._told():
-            self._search = SearchProcess(search.method, problem, seed=search.seed, options=search_options(experiment))
+        self._experiment = experiment
+        self._problem = problem
+        self._told: list[Observation] = []
+        self._noise: Mapping[str, Noise] = {}
+        self._restarts = 0
+        with self._named():
+            self._search = self._begin()
 
     def observe(self, observations: Sequence[Observation]) -> None:
-        with self._told():
-            self._search.tell(observations)
+        self._asked(lambda search: search.tell(observations))
+        self._told += observations
 
     def propose(self, pending: Sequence[Settings]) -> Settings | None:
-        with self._told():
-            return self._search.ask(pending)
+        return self._asked(lambda search: search.ask(pending))
 
     def calibrate(self, noise: Mapping[str, Noise]) -> None:
-        with self._told():
-            self._search.calibrate(noise)
+        self._noise = noise
+        self._asked(lambda search: search.calibrate(noise))
 
     def ranking(self) -> Sequence[Settings]:
-        with self._told():
-            rows: Any = self._search.state().get("ranking") or []
-            return [row["point"] for row in rows]
+        rows: Any = self._asked(lambda search: search.state()).get("ranking") or []
+        return [row["point"] for row in rows]
 
     def why_enough(self) -> str:
-        with self._told():
-            return str(self._search.state().get("reason") or "every setting of the space has been tried")
+        state = self._asked(lambda search: search.state())
+        return str(state.get("reason") or "every setting of the space has been tried")
 
     def close(self) -> None:
         self._search.close()
 
+    def _asked(self, what: Callable[[SearchProcess], T]) -> T:
+        with self._named():
+            while True:
+                try:
+                    return what(self._search)
+                except SearchGoneError as error:
+                    if self._restarts >= RESTARTS:
+                        raise
+                    self._restarts += 1
+                    log.error("%s; it is begun again", error)  # noqa: TRY400 (the message says all)
+                    self._begin_again()
+
+    def _begin_again(self) -> None:
+        self._search.close()
+        self._search = self._begin()
+        # As a resumed run tells a new search: it may be killed while it is told, too.
+        with contextlib.suppress(SearchGoneError):
+            if self._noise:
+                self._search.calibrate(self._noise)
+            if self._told:
+                self._search.tell(self._told)
+
+    def _begin(self) -> SearchProcess:
+        search = self._experiment.search
+        return SearchProcess(search.method, self._problem, seed=search.seed, options=search_options(self._experiment))
+
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _named(self) -> Iterator[None]:
         """What a search says against a request, as the policy's own error."""
         try:
             yield
         except SearchError as error:
             raise PolicyError(str(error)) from None
         except ValueError as error:
-            raise PolicyError(f"search {self._name}: {error}") from None
+            raise PolicyError(f"search {self._experiment.search.method}: {error}") from None

@@ -31,6 +31,14 @@ GONE = {
 """Why nobody waits for a muster's answer any more."""
 
 
+HERE = (Presence.ALIVE, Presence.LATE)
+
+REFUSALS_S = 60.0
+REFUSALS_LOGGED = 50
+REFUSAL_CHARACTERS = 300
+"""Of refusals so many are logged in so many seconds, each that long at most: whoever causes them must fill no disk."""
+
+
 class Roster:
     """Every muster that ever said hello. For one thread, except `views`."""
 
@@ -54,6 +62,10 @@ class Roster:
         self._now = now
         self._membership = Membership()
         self._refused: dict[str, str] = {}
+        self._refusals = 0
+        self._refusals_from = -float("inf")
+        self._contested: set[str] = set()
+        """Names under which two processes were heard at the same time."""
         self._lock = threading.Lock()
         self._views: dict[str, m.MusterView] = {}
 
@@ -73,7 +85,7 @@ class Roster:
     def present(self, name: str) -> MusterSession:
         """A muster that can be asked for something. HerdError when it is missing, or isn't in the herd."""
         presence = self._membership.presence(name)
-        if presence not in (Presence.ALIVE, Presence.LATE):
+        if presence not in HERE:
             reason = Reason.MUSTER_UNKNOWN if presence is None else GONE[presence]
             raise HerdError(reason, f"muster {name} is {presence or 'not in the herd'}")
         return self.sessions[name]
@@ -102,9 +114,7 @@ class Roster:
         name = received.sender
         reason, ended = self._objection(received, hello)
         if reason or isinstance(hello, m.Stranger):
-            if self._refused.get(name) != reason and len(self._refused) < MAX_MUSTERS:
-                self._refused[name] = reason
-                log.warning("muster %r refused: %s", name, reason)
+            self._refusal(name, reason)
             self._end.reply(received, m.Refusal(version=m.PROTOCOL_VERSION, reason=reason[:2000], ended=ended))
             return
         now = self._now()
@@ -132,6 +142,28 @@ class Roster:
             self._sink.met(hello)
         self._end.send_pulse(name, welcome)
 
+    def contested(self, name: str, muster_epoch: int) -> None:
+        """A life of a muster that another one has taken the place of is still heard: two processes use one name.
+
+        From now on the one that is there stays, for as long as it is heard, or they would take turns.
+        """
+        if self._membership.ended(name, muster_epoch) and self._membership.presence(name) in HERE:
+            self._contested.add(name)
+
+    def _refusal(self, name: str, reason: str) -> None:
+        """Log a refusal, unless it is known, or there were too many of late."""
+        if self._refused.get(name) == reason or len(self._refused) >= MAX_MUSTERS:
+            return
+        self._refused[name] = reason
+        now = self._now()
+        if now - self._refusals_from >= REFUSALS_S:
+            self._refusals, self._refusals_from = 0, now
+        self._refusals += 1
+        if self._refusals <= REFUSALS_LOGGED:
+            log.warning("muster %r refused: %s", name, reason[:REFUSAL_CHARACTERS])
+        if self._refusals == REFUSALS_LOGGED:
+            log.warning("further refusals are not logged for %g s", REFUSALS_S)
+
     def _objection(self, received: Received, hello: m.Hello | m.Stranger) -> tuple[str, int]:
         """Why a muster can't be taken in ("": it can), and the life of it that is over for good (0: none)."""
         name = received.sender
@@ -146,6 +178,11 @@ class Roster:
             return f"its key was accepted for {received.key_name!r}, not for {name}", 0
         if self._membership.ended(name, hello.muster_epoch):
             return f"another process has joined as {name} since; do two nodes use one name?", hello.muster_epoch
+        if name in self._contested and not self._membership.knows(name, hello.muster_epoch):
+            return (
+                f"two processes call themselves {name}, and the one that joined last stays: give each its own name",
+                0,
+            )
         if name not in self.sessions and len(self.sessions) >= MAX_MUSTERS:
             return f"the herd is full: {MAX_MUSTERS} musters", 0
         return objection(hello), 0
@@ -155,6 +192,7 @@ class Roster:
         if change.after is not Presence.ALIVE:
             muster.times_late += 1
         if change.after in GONE:
+            self._contested.discard(change.muster)
             self._decisions.forget(change.muster)
             # Should it come back, it must not go on with what nobody waits for.
             for measure in muster.measuring:

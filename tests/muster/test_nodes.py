@@ -17,6 +17,7 @@ from mustherd.plugins import KNOBS, NODES, PluginError, installed, lacking, plug
 from mustherd.terms import NODE, Setting
 from mustherd.testing.knob import KnobContract
 from mustherd.testing.node import NodeContract
+from mustherd.wire.keys import create, for_shepherd
 from tests.docs.test_commands import ROOT, read
 from tests.herding import shepherd
 from tests.node.linux.kinds import LAB
@@ -280,9 +281,12 @@ def test_a_muster_runs_a_package_s_node_and_puts_it_back(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", f"{packages}:{ROOT}")
     target = tmp_path / "fan1_target"
-    with shepherd() as (running, ports):
+    # What a package's node touches may be the machine's own: whom it obeys has to be known.
+    keys = tmp_path / "keys"
+    create(keys, ["shepherd", "muster-1"])
+    with shepherd(keys=for_shepherd(keys)) as (running, ports):
         lines = f"[ports]\npulse = {ports.pulse}\nlog = {ports.log}\ncontrol = {ports.control}\n"
-        fan.write_text(f"{fan.read_text()}{lines}[ranges]\nfan-speed = {{low = 0, high = 2000}}\n")
+        fan.write_text(f'keys = "{keys}"\n{fan.read_text()}{lines}[ranges]\nfan-speed = {{low = 0, high = 2000}}\n')
         process = subprocess.Popen([sys.executable, "-m", "mustherd.muster", "--config", str(fan)])
         try:
             until(running.musters)

@@ -137,6 +137,7 @@ class ItrDelay(LinuxKnob):
     """The knob of one interface."""
 
     kind = ITR_DELAY
+    of_interface = True
 
     @classmethod
     def find(cls, machine: Machine) -> "tuple[ItrDelay]":

@@ -47,6 +47,8 @@ class LinuxKnob(BaseKnob, ABC):
     """
 
     kind: ClassVar[KnobKind]
+    of_interface: ClassVar[bool] = False
+    """Whether another interface has one of its own."""
 
     @classmethod
     @abstractmethod

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mustherd.node.clock import Clock, MonotonicClock
 from mustherd.node.energy import EnergyMeter
-from mustherd.node.knob import Knob, KnobError
+from mustherd.node.knob import Knob, KnobError, Site
 from mustherd.node.linux import dvfs, facts, interfaces, intlog, limit, meters, niclog, own, power
 from mustherd.node.linux.ethtool import Ethtool, EthtoolError, ethtool_of
 from mustherd.node.linux.interfaces import Interface, InterfaceError
@@ -171,6 +171,9 @@ class LinuxNode:
                 knobs = kind.find(machine)
                 if strange := [knob.info.name for knob in knobs if knob.info.name != name]:
                     raise KnobError(f"what its package found calls itself {strange[0]!r}")
+                for knob in knobs:
+                    where = f".{self._interface.name}" if kind.of_interface and self._interface is not None else ""
+                    knob.site = Site(machine.tree.root, f"{knob.info.sheep}.{name}{where}")
                 found += knobs
             except (KnobError, EthtoolError, TreeError, UnfitError) as error:
                 self._missing[f"no_{name}"] = str(error)

@@ -24,6 +24,7 @@ class RingSize(LinuxKnob):
     """
 
     kind: ClassVar[KnobKind]
+    of_interface = True
     direction: ClassVar[str]
 
     @classmethod

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from mustherd.node.knob import BaseKnob
+from mustherd.node.knob import BaseKnob, Site
 from mustherd.node.server.group import UNLIMITED, CpuGroup, GroupError
 from mustherd.node.server.process import Server, ServerError, WorkerServer
 from mustherd.terms import KnobInfo, KnobKind
@@ -157,6 +157,8 @@ class Sysctl(BaseKnob):
         """`file` stands in for the kernel's own."""
         super().__init__(self.offer())
         self._file = file or self.file
+        if file is None:
+            self.site = Site(Path("/"), self.kind.name)
 
     @classmethod
     def offer(cls) -> KnobInfo:

@@ -1,0 +1,156 @@
+"""Claims: one owner per physical knob, over all musters of a machine.
+
+A muster's state folder is its own; the registers behind its knobs are the machine's. So whoever may set a knob holds a
+lock that is named after what the knob physically is, in `run/mustherd` below the machine's root, for as long as it (or
+its guardian) lives. Beside the lock stands the original while the knob is changed: where a muster dies with its
+guardian, whoever comes next puts back what that one found, and never takes what it left for what was there.
+
+Both are gone after a reboot, as what is set is.
+"""
+
+import contextlib
+import hashlib
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import msgspec
+
+from mustherd import files, guard, locks
+from mustherd.errors import UserError
+from mustherd.node.knob import Knob, Site
+
+log = logging.getLogger(__name__)
+
+FOLDER = Path("run/mustherd")
+"""Below the root of the machine whose knobs they are."""
+
+MOST_BYTES = 64 * 1024
+
+Key = tuple[str, str]
+"""Sheep and knob."""
+
+Kept: TypeAlias = int | dict[str, str]
+"""What a knob is put back to: its value in its canonical unit, or of one that is kept in several places, each one's
+text (mustherd.node.knob.Placed)."""
+
+
+class ClaimError(UserError):
+    """A knob is another process's, or it can't be told whose it is; the message says which, whose, and what to do."""
+
+    exit_code = 3
+
+
+class _Left(msgspec.Struct, frozen=True):
+    """What stands beside the lock while a knob is changed."""
+
+    boot_id: str
+    value: Kept
+    state: str
+    """The state folder of who changed it."""
+    check: str = ""
+    """SHA-256 of all the rest."""
+
+    def checked(self) -> "_Left":
+        content = msgspec.json.encode((self.boot_id, self.value, self.state))
+        return msgspec.structs.replace(self, check=hashlib.sha256(content).hexdigest())
+
+
+_decoder = msgspec.json.Decoder(_Left)
+
+
+@dataclass
+class _Claim:
+    lock: locks.FileLock
+    file: Path
+    trusted: Collection[int]
+    content: bytes | None = None
+    """What the file holds as far as this process wrote it."""
+
+
+class Claims:
+    """The knobs that this muster alone may set, from the constructor until `close`, or until its process ends."""
+
+    def __init__(self, knobs: Iterable[Knob], state: Path, boot_id: str, *, patience_s: float) -> None:
+        """Raises ClaimError. Knobs without a site are nobody else's anyway. `patience_s`: how long to wait for each."""
+        self._boot_id = boot_id
+        self._state = state
+        self._claims: dict[Key, _Claim] = {}
+        self.left: dict[Key, Kept] = {}
+        """Originals of knobs that somebody left changed who is gone."""
+        try:
+            for knob in knobs:
+                site: Site | None = getattr(knob, "site", None)
+                if site is not None:
+                    self._claim((knob.info.sheep, knob.info.name), site, patience_s)
+        except BaseException:
+            self.close()
+            raise
+
+    def keep(self, originals: Mapping[Key, Kept]) -> None:
+        """What would have to be put back from now on, for whoever comes next. Raises OSError."""
+        for key, claim in self._claims.items():
+            content = None
+            if key in originals:
+                content = msgspec.json.encode(_Left(self._boot_id, originals[key], str(self._state)).checked())
+            if content == claim.content:
+                continue
+            if content is None:
+                claim.file.unlink(missing_ok=True)
+            else:
+                files.replace(claim.file, content, shared=False, mode=0o600)
+            claim.content = content
+
+    @contextlib.contextmanager
+    def shared_with_child(self) -> Iterator[None]:
+        """A child that is forked in the block holds them too."""
+        with contextlib.ExitStack() as stack:
+            for claim in self._claims.values():
+                stack.enter_context(claim.lock.shared_with_child())
+            yield
+
+    def close(self) -> None:
+        """Let others have them."""
+        for claim in self._claims.values():
+            claim.lock.close()
+        self._claims.clear()
+
+    def _claim(self, key: Key, site: Site, patience_s: float) -> None:
+        sheep, name = key
+        folder = site.root / FOLDER
+        place = folder / site.what.replace("/", "_")
+        try:
+            trusted = guard.own_folder(folder)
+            lock = locks.FileLock(place.with_name(f"{place.name}.lock"), trusted, patience_s=patience_s)
+        except locks.LockedError as error:
+            raise ClaimError(
+                f"{name} on {sheep} of this machine is held by {error}: stop that one, or leave {name} out of [ranges]"
+            ) from None
+        except (guard.GuardError, OSError) as error:
+            why = str(error) if isinstance(error, guard.GuardError) else f"{folder}: {error.strerror or error}"
+            raise ClaimError(f"whose {name} on {sheep} is can't be told: {why}") from None
+        claim = self._claims[key] = _Claim(lock, place.with_name(f"{place.name}.json"), trusted)
+        self._look(key, claim)
+
+    def _look(self, key: Key, claim: _Claim) -> None:
+        """See what a former owner left."""
+        try:
+            claim.content = guard.read(claim.file, MOST_BYTES, claim.trusted)
+        except FileNotFoundError:
+            return
+        except (OSError, guard.GuardError) as error:
+            raise ClaimError(f"{claim.file}: {error}") from None
+        try:
+            found = _decoder.decode(claim.content)
+            if found.check != found.checked().check:
+                raise ValueError("its check does not fit its content")
+        except ValueError as error:
+            # The journal of who wrote it has the original twice.
+            log.error("%s is damaged and thrown away: %s", claim.file, error)  # noqa: TRY400 (the message says all)
+            return
+        if found.boot_id == self._boot_id:
+            self.left[key] = found.value
+            if found.state != str(self._state):
+                log.warning("%s on %s was left changed by the muster of %s", key[1], key[0], found.state)

@@ -1,0 +1,1 @@
+"""What was done to real herds and must do no harm again: docs/explain/attacks.md says which test stands for what."""

@@ -1,0 +1,124 @@
+"""One knob, two musters: the second is told who has it, and never takes what the first one set for what was there."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mustherd.muster.claims import FOLDER
+from mustherd.muster.restore import restore
+from mustherd.node.knob import Site
+from mustherd.node.server.knobs import BusyPoll, BusyRead
+from mustherd.shepherd.shepherd import Shepherd
+from mustherd.terms import Setting
+from mustherd.wire.ports import Ports
+from tests.attacks.machines import ORIGINAL_KHZ, LinuxMuster, clock, machine
+from tests.herding import PATIENCE_S, shepherd
+from tests.typed import some
+from tests.waiting import until
+
+pytestmark = pytest.mark.process
+
+Herd = tuple[Shepherd, LinuxMuster, LinuxMuster]
+
+
+@pytest.fixture
+def herd(tmp_path: Path) -> Iterator[Herd]:
+    """A muster that has set the clock, and another of the same machine that has not begun."""
+    root = machine(tmp_path / "machine")
+    with shepherd() as (running, ports), contextlib.ExitStack() as stack:
+        pair = [LinuxMuster(tmp_path, ports, name, root=root) for name in ("a", "b")]
+        for one in pair:
+            stack.callback(one.end)
+        pair[0].start()
+        set_clock(running, "a")
+        yield running, pair[0], pair[1]
+
+
+def set_clock(running: Shepherd, name: str) -> None:
+    until(lambda: running.musters().get(name))
+    assert running.decide(name, (Setting("node-0", "dvfs", 1500),)).result(PATIENCE_S).outcome == "applied"
+
+
+def ended(one: LinuxMuster) -> int:
+    some(one.process).terminate()
+    return some(one.process).wait(PATIENCE_S)
+
+
+def test_the_second_is_told_who_has_it(herd: Herd) -> None:
+    _, a, b = herd
+    assert some(b.start().process).wait(PATIENCE_S) == 3
+    [said] = [line for line in b.log.splitlines() if line.startswith("mustherd: ")]
+    assert said.startswith(f"mustherd: dvfs on node-0 of this machine is held by process {some(a.process).pid} (")
+    assert str(a.config) in said
+    assert clock(a.root) == "1500000"
+    # By hand it is told the same.
+    with pytest.raises(Exception, match="held by process"):
+        restore(b.config)
+    assert ended(a) == 0
+    assert clock(a.root) == ORIGINAL_KHZ
+
+
+def test_other_knobs_of_the_machine_are_another_s(herd: Herd) -> None:
+    running, a, b = herd
+    b.ranges = "rapl-limit = {low = 40, high = 135}\n"
+    b.start()
+    until(lambda: running.musters().get("b"))
+    assert ended(b) == ended(a) == 0
+    assert clock(a.root) == ORIGINAL_KHZ
+
+
+def test_what_a_muster_left_that_is_gone_is_not_taken_for_what_was_there(herd: Herd) -> None:
+    """Not even where its own state folder is gone as well."""
+    running, a, b = herd
+    a.kill_both()
+    shutil.rmtree(a.folder / a.name)
+    assert clock(a.root) == "1500000"
+    b.start()
+    until(lambda: clock(a.root) == ORIGINAL_KHZ)
+    assert f"dvfs on node-0 was left changed by the muster of {a.folder / a.name}" in b.log
+    set_clock(running, "b")
+    assert ended(b) == 0
+    assert clock(a.root) == ORIGINAL_KHZ
+    assert list((a.root / FOLDER).glob("*.json")) == []
+
+
+def test_the_guardian_of_one_that_was_killed_has_them_until_it_is_done(herd: Herd) -> None:
+    _, a, b = herd
+    a.kill()
+    b.start()
+    until(lambda: clock(a.root) == ORIGINAL_KHZ)
+    until(lambda: b.process is not None and (b.process.poll() is not None or "welcomed" in b.log))
+    if some(b.process).poll() is not None:
+        assert "held by process" in b.log
+    b.end()
+    assert clock(a.root) == ORIGINAL_KHZ
+
+
+def test_a_damaged_note_of_what_was_left_is_said_and_the_journal_counts(herd: Herd) -> None:
+    _, a, b = herd
+    a.kill_both()
+    [note] = (a.root / FOLDER).glob("*.json")
+    note.write_bytes(note.read_bytes()[:-20])
+    a.start()
+    until(lambda: clock(a.root) == ORIGINAL_KHZ)
+    assert "is damaged and thrown away" in a.log
+    assert ended(a) == 0
+    b.ports = Ports(1, 1, 1, 1)
+
+
+def test_a_folder_of_claims_that_others_may_write_is_not_believed(herd: Herd) -> None:
+    _, a, b = herd
+    assert ended(a) == 0
+    (a.root / FOLDER).chmod(0o777)
+    assert some(b.start().process).wait(PATIENCE_S) == 3
+    assert "with mode 777" in b.log
+
+
+def test_what_all_servers_of_a_machine_share_is_the_machine_s() -> None:
+    """Two experiments on servers of their own: busy-poll is one setting of the kernel."""
+    assert BusyPoll().site == Site(Path("/"), "busy-poll")
+    assert BusyRead().site == Site(Path("/"), "busy-read")
+    assert BusyPoll(Path("x")).site is None
