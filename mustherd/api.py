@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mustherd.errors import UserError
-from mustherd.result import Result
+from mustherd.result import EXIT_CODES, Result
 
 if TYPE_CHECKING:
     from mustherd.definition import Experiment, Plan
@@ -282,10 +282,17 @@ def stop(folder: File, *, keys: File | None = None) -> None:
 
 
 def list_experiments(parent: File = EXPERIMENTS) -> "list[Summary]":
-    """The experiments right below a folder, a line each, newest first; one that can't be read is listed as broken."""
+    """The experiments right below a folder, a line each, newest first; one that can't be read is listed as broken.
+
+    `left` of one that nobody runs says which nodes of this machine it left changed.
+    """
+    import msgspec
+
+    from mustherd.experiment.left_behind import left_in
     from mustherd.store.catalog import list_experiments as found_in
 
-    return found_in(Path(parent))
+    found, replace = found_in(Path(parent)), msgspec.structs.replace
+    return [one if one.status == "running" else replace(one, left=tuple(left_in(Path(one.folder)))) for one in found]
 
 
 def replay(
@@ -331,13 +338,22 @@ def _conduct(
     report: bool,
 ) -> Result:
     """Run the processes, tell what happens, write the report."""
-    from mustherd.experiment.local_herd import run_here
+    from mustherd.experiment.left_behind import fail, put_back
+    from mustherd.experiment.local_herd import LocalHerdError, run_here
     from mustherd.experiment.preflight import lay_out_load
 
     lay_out_load(store.folder, experiment, herd)
     result = Result(store.folder)
+    put_back(store)
     try:
-        ending = run_here(store.folder, experiment, operator, told.watch, told.stop)
+        try:
+            ending = run_here(store.folder, experiment, operator, told.watch, told.stop)
+        finally:
+            if left := put_back(store):
+                fail(store, left)
+    except LocalHerdError as error:
+        fail(store, str(error))
+        raise
     except KeyboardInterrupt as interrupted:
         if report:
             result.report()
@@ -360,7 +376,7 @@ def _failure(code: int, words: str, store: "Store", result: Result) -> Experimen
     row = store.experiment()
     if code < 0:
         return ExperimentFailedError(f"the shepherd was killed by signal {-code}", result, signal=-code)
-    if row.status in ("done", "stopped"):
+    if (row.status == "done" and code in (0, 1)) or (row.status == "stopped" and code == EXIT_CODES["stopped"]):
         return None
     reason = row.status_detail if row.status == "failed" and row.status_detail else words
     # 2: the nodes can't do what the definition asks.

@@ -1,4 +1,4 @@
-"""A daemon as a process: its log, its signals, and ending with its parent. Shared with the shepherd."""
+"""A daemon as a process: its log, its descriptors, its signals, and ending with its parent."""
 
 import contextlib
 import ctypes
@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 
 PR_SET_PDEATHSIG = 1
@@ -37,6 +38,30 @@ STOP_SIGNALS = tuple(
 """Every signal that would end a process and can be caught, real-time ones too."""
 
 
+class Stop(threading.Event):
+    """Set when something shall end in good order; `why` says who wants it, as the end of a sentence."""
+
+    why = ""
+
+    def ask(self, why: str) -> None:
+        """Set it. The first reason counts."""
+        self.why = self.why or why
+        self.set()
+
+
+def keep_descriptors() -> None:
+    """Give standard input, output and error somewhere to go where they were closed.
+
+    Otherwise the next file that is opened takes their numbers, and what is printed goes into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest number that is free: this one.
+            os.open(os.devnull, os.O_RDWR)
+
+
 class StopSignals:
     """Which signal has stopped this process, and what it says about its exit."""
 
@@ -52,6 +77,13 @@ class StopSignals:
             signal.signal(number, handle)
         if reread is not None:
             signal.signal(signal.SIGHUP, lambda *_: reread())
+
+    def who(self, parent: int) -> str:
+        """Who that was, as the end of a sentence; `parent` is the process that this one ends with, 0: none."""
+        if parent and os.getppid() != parent:
+            return "the command that ran it is gone"
+        name = signal.Signals(self.number).name if self.number else "no signal"
+        return f"it was interrupted ({name})" if self.number == signal.SIGINT else f"it was told to end by {name}"
 
     def exit_code(self, code: int) -> int:
         """`code`, or where all went well after a signal that nobody stops a service with, 128 and its number.

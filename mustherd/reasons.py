@@ -100,6 +100,10 @@ class Reason(StrEnum):
     DECISION_FAILED = ("decision-failed", Fault.TRIAL, False, "A setting could not be written, or didn't hold at once.")
 
     # The muster, and the way to it.
+    NOT_AS_FOUND = (
+        "not-as-found", Fault.MUSTER, True,
+        "The node should have been as it was found, and a knob could not be put back.",
+    )  # fmt: skip
     MUSTER_UNKNOWN = ("muster-unknown", Fault.MUSTER, True, "No muster of that name is in the herd.")
     MUSTER_MISSING = ("muster-missing", Fault.MUSTER, True, "The muster fell silent.")
     MUSTER_DEAD = ("muster-dead", Fault.MUSTER, True, "The muster was silent for so long that it counts as gone.")
@@ -115,6 +119,10 @@ class Reason(StrEnum):
         "report-too-large", Fault.TRIAL, False, "What the window saw doesn't fit into a message.",
     )  # fmt: skip
     BAD_REPORT = ("bad-report", Fault.TRIAL, True, "The muster sent a report that can't be read.")
+    REPORT_IMPLAUSIBLE = (
+        "report-implausible", Fault.TRIAL, True,
+        "The muster reported numbers that nobody can have measured, or that don't fit what it was asked for.",
+    )  # fmt: skip
     LINK_FULL = ("link-full", Fault.TRIAL, True, "Too many orders to the muster are not acknowledged.")
 
     # The load.

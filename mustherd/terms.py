@@ -212,7 +212,7 @@ def not_as_found(readings: Iterable[Reading]) -> str:
     return "; ".join(
         f"{r.knob} on {r.sheep} was found at {r.asked} and is at {'?' if r.applied is None else r.applied} ({r.error})"
         if r.asked is not None
-        else f"{r.knob} on {r.sheep}: {r.error}"
+        else f"{r.knob} on {r.sheep} {r.error}"
         for r in readings
         if r.error and not r.held
     )

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from mustherd.muster.journal import Journal, Kept
+from mustherd.muster.claims import Kept
+from mustherd.muster.journal import Journal
 from mustherd.node.clock import Clock, MonotonicClock
 from mustherd.node.knob import KnobError
 from mustherd.node.logger import Rows, TextLogger

@@ -1,22 +1,30 @@
 """The program `mustherd`: its nouns, and how errors end."""
 
-import os
+import contextlib
 import sys
+import traceback
 from typing import Annotated
 
 import typer
 
 from mustherd import __version__
 from mustherd.cli import experiment, herd, keys, knob, load, log, muster, plugins, replay, shepherd, testbed
+from mustherd.cli.printing import hush
+from mustherd.daemon import keep_descriptors
 from mustherd.errors import UserError
 
+FAULT = 70
+INPUT_OUTPUT = 74
+"""A fault of ours, and a file or the output that can't be read or written, as sysexits.h numbers them."""
 INTERRUPTED = 130
 """What a shell expects of a program that Ctrl-C ended: 128 + SIGINT."""
 
 app = typer.Typer(
     name="mustherd",
     help="Run a herd of servers on the least energy that still meets its latency limit.",
-    epilog="Exit codes: 0 done, 1 the verdict is 'not met', 2 a usage or definition error, 3 the herd failed.",
+    epilog="Exit codes: 0 done, 1 the verdict is 'not met', 2 a usage or definition error and nothing was changed, 3"
+    " the herd failed, or a node could not be put back, 4 stopped, 70 a fault of mustherd, 74 a file or the output"
+    " can't be written, 130 interrupted.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -52,15 +60,42 @@ def _root(
 
 def main() -> None:
     """Run the command line; every error that a user can cause is one message and an exit code."""
+    keep_descriptors()
+    sys.exit(_code())
+
+
+def _code() -> int:
+    """What the command comes to."""
     try:
-        app()
+        try:
+            app()
+        except SystemExit as ended:
+            if isinstance(ended.__context__, BrokenPipeError):
+                # Typer would end with 1, 'not met'.
+                raise ended.__context__ from None
+            code = ended.code
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read us has seen enough; the interpreter's own flush at exit must not complain again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        _say("interrupted")
+        return INTERRUPTED
     except UserError as error:
-        typer.echo(f"mustherd: {error.picture()}", err=True)
-        sys.exit(error.exit_code)
+        _say(f"mustherd: {error.picture()}")
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read us has seen enough.
+        hush()
+        return 0
+    except OSError as error:
+        hush()
+        _say(f"mustherd: {error.filename or 'the output'}: {error.strerror or error}")
+        return INPUT_OUTPUT
+    except Exception as error:
+        _say(f"{traceback.format_exc()}mustherd: a fault of mustherd itself: {type(error).__name__}: {error}")
+        return FAULT
+    return code if isinstance(code, int) else 0
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):
+        typer.echo(text, err=True)

@@ -1,5 +1,6 @@
 """`mustherd experiment`: from a definition to a verdict."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,14 +9,17 @@ import typer
 
 from mustherd.api import EXPERIMENTS
 from mustherd.cli.check import Keys, Listen, Musters, check
-from mustherd.cli.printing import console, print_json
+from mustherd.cli.printing import console, hush, print_json, print_left
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from mustherd.api import Watch
+    from mustherd.api import ExperimentFailedError, Watch
     from mustherd.report.view import View
     from mustherd.result import Result
+
+POLL_S = 0.2
+"""How often it is looked whether an experiment is over that nobody watches any more."""
 
 app = typer.Typer(help="From a definition to a verdict.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -148,6 +152,8 @@ def list_(
         return
     terminal = console()
     emit(terminal, experiments_table(found, terminal))
+    for name, left in ((one.name, left) for one in found for left in one.left):
+        terminal.print(f"{name}: {left}", markup=False, soft_wrap=True, style="red")
 
 
 @app.command()
@@ -169,6 +175,8 @@ def show(folder: NewestFolder = None, json: Json = False) -> None:
         verdict_panel(view, terminal),
         *_days(view, terminal),
     )
+    if view.detail:
+        terminal.print(f"{view.status}: {view.detail}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -265,6 +273,7 @@ def status(folder: NewestFolder = None, keys: Keys = None, json: Json = False) -
     stands = "killed" if view.status == "interrupted" else view.status
     if json:
         found = {"experiment": result.name, "folder": str(result.folder), "trials": view.counts, "status": stands}
+        found["status_detail"] = view.detail
         print_json({**found, "phase": view.experiment.phase, "musters": [msgspec.to_builtins(x) for x in musters]})
         return
     terminal = console()
@@ -276,8 +285,11 @@ def status(folder: NewestFolder = None, keys: Keys = None, json: Json = False) -
         table.add_row(x.name, x.presence, str(x.in_force or ""), answer)
     counts = ", ".join(f"{n} {state}" for state, n in view.counts.items() if n)
     terminal.print(f"{result.name}: {stands}, {counts or 'no trials yet'}", markup=False)
+    if view.detail:
+        terminal.print(view.detail, markup=False, soft_wrap=True)
     if musters:
         emit(terminal, table)
+        print_left(musters, terminal)
 
 
 @app.command()
@@ -374,9 +386,7 @@ def _conduct(run: "Callable[[Watch], Result]", json: bool, first: Path | None = 
     `first`: the experiment of which this one is another day.
     """
     from mustherd import api
-    from mustherd.report.html import REPORT
     from mustherd.report.live import follow
-    from mustherd.report.table import emit, verdict_panel
 
     terminal = console(stderr=json)
 
@@ -384,7 +394,13 @@ def _conduct(run: "Callable[[Watch], Result]", json: bool, first: Path | None = 
 
     def watch(folder: Path, is_over: Callable[[], bool]) -> None:
         try:
-            follow(folder, terminal, until=is_over)
+            try:
+                follow(folder, terminal, until=is_over)
+            except (OSError, SystemExit):
+                # Whoever looked on is gone, or a disk is full: that is no reason to end an experiment.
+                hush()
+                while not is_over():
+                    time.sleep(POLL_S)
         except KeyboardInterrupt:
             terminal.print("stopping: nodes are put back, what was found is kept")
             interrupted.append(folder)
@@ -399,6 +415,21 @@ def _conduct(run: "Callable[[Watch], Result]", json: bool, first: Path | None = 
         if not interrupted:
             raise
         result = api.open(interrupted[0])
+    code = failed.exit_code if failed is not None else result.exit_code
+    try:
+        _tell_the_end(result, failed, terminal, json, first)
+    except (BrokenPipeError, SystemExit):
+        hush()
+    raise typer.Exit(0 if code is None else code)
+
+
+def _tell_the_end(
+    result: "Result", failed: "ExperimentFailedError | None", terminal: "Console", json: bool, first: Path | None
+) -> None:
+    from mustherd import api
+    from mustherd.report.html import REPORT
+    from mustherd.report.table import emit, verdict_panel
+
     view = result.view()
     go_on = f"go on: mustherd experiment resume {result.folder}"
     if failed is not None and failed.signal:
@@ -411,11 +442,9 @@ def _conduct(run: "Callable[[Watch], Result]", json: bool, first: Path | None = 
         if first is not None:
             emit(terminal, *_days(api.open(first).view(), terminal))
     else:
-        terminal.print(f"{view.status}; {go_on}")
+        terminal.print(f"{view.status}: {view.detail}; {go_on}", markup=False)
     terminal.print(f"folder: {result.folder}", markup=False, soft_wrap=True)
     if (written := result.folder / REPORT).exists():
         terminal.print(f"report: {written}", markup=False, soft_wrap=True)
     if json:
         print_json(result.summary() if first is None else {**result.summary(), **_record(first)})
-    code = failed.exit_code if failed is not None else result.exit_code
-    raise typer.Exit(0 if code is None else code)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mustherd.cli.operator import LOCAL, Keys, Shepherd
-from mustherd.cli.printing import console, print_json
+from mustherd.cli.printing import console, print_json, print_left
 
 if TYPE_CHECKING:
     from mustherd.provision.failures import Step
@@ -198,6 +198,7 @@ def status(shepherd: Shepherd = LOCAL, keys: Keys = None, json: Json = False) ->
         heard = f"{muster.silent_s:.1f} s ago"
         table.add_row(muster.name, muster.presence, heard, str(muster.in_force or "none"), knobs)
     emit(terminal, table)
+    print_left(herd.musters, terminal)
     if herd.malformed:
         terminal.print(f"{herd.malformed} malformed frames were dropped")
 

@@ -1,7 +1,9 @@
 """What commands print: tables for people, JSON for programs."""
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -9,12 +11,27 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from mustherd.wire.messages import MusterView
+
 
 def console(*, stderr: bool = False) -> "Console":
     """The terminal, or the pipe."""
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False)
+
+
+def hush() -> None:
+    """Print nothing more: what reads the output is gone, or can't take it. Not even the interpreter at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is None:
+            continue
+        try:
+            stream.flush()
+        except OSError:
+            descriptor = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(descriptor, stream.fileno())
+            os.close(descriptor)
 
 
 def print_json(value: Any) -> None:
@@ -38,3 +55,13 @@ def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
     emit(terminal, table)
+
+
+def print_left(musters: "Iterable[MusterView]", terminal: "Console") -> None:
+    """Print which nodes could not be put back: knob, what was found, what it is at."""
+    from mustherd.terms import not_as_found
+
+    for muster in musters:
+        if muster.unrestored:
+            what = not_as_found(muster.readings) or f"{muster.unrestored} knobs could not be put back"
+            terminal.print(f"{muster.name}: the node is NOT as it was found: {what}", markup=False, soft_wrap=True)

@@ -21,17 +21,21 @@ def run(
     ] = "",
     keys: Annotated[Path | None, typer.Option(help="Key folder.")] = None,
     musters: Annotated[int, typer.Option(min=1, max=1024, help="How many musters an experiment waits for.")] = 1,
+    make_key: Annotated[
+        list[str] | None, typer.Option(help="First make keys, for this muster too.", hidden=True)
+    ] = None,
     parent: Annotated[int, typer.Option(help="End when this process, the parent, ends.", hidden=True)] = 0,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
 ) -> None:
     """Listen for musters; with --experiment conduct it and end, without serve operators until stopped."""
     import logging
     import sys
-    import threading
 
-    from mustherd.daemon import StopSignals, end_with, log_to_stderr
+    from mustherd.daemon import Stop, StopSignals, end_with, log_to_stderr
     from mustherd.experiment.serve import serve
     from mustherd.shepherd.shepherd import Shepherd
+    from mustherd.wire.keys import create as make
+    from mustherd.wire.members import SHEPHERD, Role
     from mustherd.wire.ports import Ports
 
     if experiment is not None and logs is not None:
@@ -41,10 +45,15 @@ def run(
         where = Ports.parse(ports) if ports else Ports()
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--ports") from None
-    stop = threading.Event()
+    if keys is not None and make_key:
+        make(keys, [SHEPHERD, Role.OPERATOR, *make_key])
+    stop = Stop()
     running: list[Shepherd] = []
     # In a terminal SIGHUP says that it was closed; a service is told by it that its keys have changed.
-    signals = StopSignals(stop.set, None if sys.stderr.isatty() else lambda: [*map(Shepherd.reread_keys, running)])
+    signals = StopSignals(
+        lambda: stop.ask(signals.who(parent)),
+        None if sys.stderr.isatty() else lambda: [*map(Shepherd.reread_keys, running)],
+    )
     if parent:
         end_with(parent)
     code = serve(

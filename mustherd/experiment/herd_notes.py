@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 
 from mustherd.herd.membership import Change
+from mustherd.reasons import Reason
 from mustherd.shepherd.events import DecisionLost, HerdEvent, PresenceChanged, PutBack, StopAsked
 from mustherd.store.store import Store
-from mustherd.wire.messages import MusterView
+from mustherd.terms import not_as_found
+from mustherd.wire.messages import Applied, MusterView
 
 
 def note(store: Store, musters: Mapping[str, MusterView], event: HerdEvent) -> None:
@@ -13,6 +15,8 @@ def note(store: Store, musters: Mapping[str, MusterView], event: HerdEvent) -> N
     match event:
         case PresenceChanged(change):
             _note_presence(store, musters.get(change.muster), change)
+        case PutBack(muster, reason, readings) if left := not_as_found(readings):
+            note_left(store, muster, f"{left}: {reason}")
         case PutBack(muster, reason, readings):
             back = ", ".join(f"{r.knob} {r.applied}" for r in readings) or "nothing to do"
             data = {"muster": muster, "reason": reason}
@@ -22,6 +26,17 @@ def note(store: Store, musters: Mapping[str, MusterView], event: HerdEvent) -> N
             store.event("decision-lost", text, {"muster": muster, "decision": seq})
         case StopAsked():
             pass
+
+
+def left_of(applied: Applied) -> str:
+    """What a muster could not put back that was asked to give its node back, "" where all is back."""
+    asked = (reading for reading in applied.readings if reading.asked is not None)
+    return applied.detail or ("" if applied.outcome == "applied" else not_as_found(asked))
+
+
+def note_left(store: Store, muster: str, left: str) -> None:
+    """Store that a node could not be put back: `left` names each knob, what was found, and what it is at."""
+    store.event(Reason.NOT_AS_FOUND, f"the node of muster {muster} is NOT as it was found: {left}", {"muster": muster})
 
 
 def _note_presence(store: Store, view: MusterView | None, change: Change) -> None:

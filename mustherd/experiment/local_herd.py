@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import msgspec
 import tomli_w
 
 from mustherd.errors import UserError
+from mustherd.experiment.left_behind import CONFIG, HERD
 from mustherd.experiment.running import ADDRESS
 from mustherd.load.registry import server_kind
 from mustherd.load.server import local_options
@@ -31,8 +33,15 @@ START_S = 20.0
 RESTARTS = 5
 """How often a muster that died is started again."""
 
+REFUSALS = (2, 3)
+"""Exit codes of a muster that won't begin, and says why in the last line of its log."""
+SAYS = "mustherd: "
+
 RESTART_S = 2.0
 """Pause before a muster that died is started again."""
+
+KEYS = "keys"
+"""The folder of the run's keys, beside those of the musters."""
 
 END_S = 10.0
 """How long a daemon may take to end in good order before it is killed."""
@@ -96,11 +105,14 @@ def run_here(
         herd.start(expected)
         try:
             watch(folder, is_over)
-        except BaseException:
-            herd.interrupt()
+        except BaseException as error:
+            herd.interrupt(signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM)
             herd.result()
             raise
-        return Ending(code=herd.result(), words=herd.last_words())
+        code = herd.result()
+        if refusal := herd.refused():
+            raise LocalHerdError(refusal)
+        return Ending(code=code, words=herd.last_words())
 
 
 class LocalHerd:
@@ -113,6 +125,9 @@ class LocalHerd:
         self._shepherd: subprocess.Popen[bytes] | None = None
         self._musters: dict[str, subprocess.Popen[bytes]] = {}
         self._restarts: dict[str, tuple[int, float]] = {}
+        self._refusals: dict[str, str] = {}
+        self._keys = folder / HERD / KEYS
+        """Of this run alone: other users of the machine can reach its ports, too."""
 
     def start(self, musters: int) -> None:
         """Start the shepherd, wait until it listens, then start the musters, unless they are an inventory's."""
@@ -120,17 +135,20 @@ class LocalHerd:
         address.unlink(missing_ok=True)
         command = ["shepherd", "run", "--experiment", str(self.folder), "--musters", str(musters)]
         command += ["--listen", self._operator.listen, "--ports", str(self._operator.ports)]
-        if self._operator.keys is not None:
+        names = [f"muster-{number}" for number in range(1, musters + 1)]
+        if self._experiment.herd.inventory is None:
+            self._forget_keys()
+            command += ["--keys", str(self._keys), *(word for name in names for word in ("--make-key", name))]
+        elif self._operator.keys is not None:
             command += ["--keys", str(self._operator.keys)]
         self._shepherd = self._spawn("shepherd", "mustherd", command)
         where = self._wait_for(address)
         if self._experiment.herd.inventory is not None:
             return
-        for number in range(1, musters + 1):
-            name = f"muster-{number}"
-            home = self.folder / "herd" / name
+        for number, name in enumerate(names, 1):
+            home = self.folder / HERD / name
             home.mkdir(parents=True, exist_ok=True)
-            config = home / "muster.toml"
+            config = home / CONFIG
             config.write_text(muster_toml(name, home, where, self._experiment, number), encoding="utf-8")
             self._musters[name] = self._spawn(name, "mustherd.muster", ["--config", str(config)])
 
@@ -144,27 +162,40 @@ class LocalHerd:
         for name, process in self._musters.items():
             if process.poll() is None:
                 continue
+            if process.returncode in REFUSALS and (said := self._last_line(name)).startswith(SAYS):
+                # What it objects to will be there when it is started again, too.
+                self._refusals[name] = said.removeprefix(SAYS)
+                if len(self._refusals) == len(self._musters):
+                    self.interrupt()
+                continue
             tries, again_at = self._restarts.get(name, (0, now + RESTART_S))
             self._restarts[name] = (tries, again_at)
             if tries < RESTARTS and now >= again_at:
                 self._restarts[name] = (tries + 1, now + RESTART_S)
-                config = self.folder / "herd" / name / "muster.toml"
+                config = self.folder / HERD / name / CONFIG
                 self._musters[name] = self._spawn(name, "mustherd.muster", ["--config", str(config)])
         return self.running()
 
-    def interrupt(self) -> None:
-        """Ask the shepherd to end in good order."""
+    def interrupt(self, number: int = signal.SIGTERM) -> None:
+        """Ask the shepherd to end in good order, by the signal that says who wants it."""
         if self._shepherd is not None and self._shepherd.poll() is None:
-            self._shepherd.send_signal(signal.SIGTERM)
+            self._shepherd.send_signal(number)
 
     def result(self) -> int:
         """Wait for the shepherd and give its exit code; negative for a signal."""
         return self._shepherd.wait() if self._shepherd is not None else 0
 
+    def refused(self) -> str:
+        """Why no muster would begin; empty unless that is so."""
+        return "; ".join(self._refusals.values()) if len(self._refusals) == len(self._musters) else ""
+
     def last_words(self) -> str:
         """The last line of the shepherd's log, without the name that a command puts before its error."""
-        lines = (self.folder / "shepherd.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return lines[-1].removeprefix("mustherd: ") if lines else ""
+        return self._last_line("shepherd").removeprefix(SAYS)
+
+    def _last_line(self, name: str) -> str:
+        lines = (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return lines[-1] if lines else ""
 
     def __enter__(self) -> "LocalHerd":
         return self
@@ -185,6 +216,10 @@ class LocalHerd:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        self._forget_keys()
+
+    def _forget_keys(self) -> None:
+        shutil.rmtree(self._keys, ignore_errors=True)
 
     def _spawn(self, name: str, module: str, arguments: list[str]) -> "subprocess.Popen[bytes]":
         # The kernel tells a child when the *thread* ends that started it: that thread has to stay until the herd's end.
@@ -217,6 +252,7 @@ def muster_toml(name: str, home: Path, where: dict[str, int | str], experiment: 
     table: dict[str, Any] = {
         "muster": name,
         "shepherd": where["host"],
+        "keys": str(home.parent / KEYS),
         "state": str(home / "state"),
         "ports": {channel: where[channel] for channel in Ports.__struct_fields__},
         # Nothing on this machine but what the experiment itself started is at stake: whatever is offered may be set.

@@ -7,12 +7,12 @@ chosen, so that a kill at any moment loses the trials in flight and no more.
 import contextlib
 import logging
 import queue
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
+from mustherd.daemon import Stop
 from mustherd.definition import Experiment, check_knobs, plan, problem
 from mustherd.experiment.actions import (
     Action,
@@ -32,7 +32,7 @@ from mustherd.experiment.actions import (
 )
 from mustherd.experiment.conclusion import conclude
 from mustherd.experiment.external_load import OutsideLoad
-from mustherd.experiment.herd_notes import note
+from mustherd.experiment.herd_notes import left_of, note, note_left
 from mustherd.experiment.preflight import MOST_MUSTERS
 from mustherd.experiment.prior import prior_of
 from mustherd.experiment.scheduler import Past, Scheduler
@@ -96,7 +96,7 @@ class TrialLoop:
         logs: LogWriter,
         *,
         expected: int,
-        stop: threading.Event,
+        stop: Stop,
         outside: OutsideLoad | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -126,12 +126,16 @@ class TrialLoop:
             self._do(self._scheduler.abandon())
             self._store.set_status("failed", f"{type(error).__name__}: {error}")
             raise
-        else:
-            return self._result
         finally:
             if self._policy is not None:
                 self._policy.close()
-            self._leave()
+            left = self._leave()
+        if left:
+            # Whatever was found: somebody has to look after that node, and a run that resumes this one tries again.
+            self._store.set_status("failed", left)
+            self._store.event("failed", left)
+            return Result.HERD_FAILED
+        return self._result
 
     # --- what happens ---
 
@@ -142,25 +146,27 @@ class TrialLoop:
         done = {future for future in self._running if future.done()}
         self._running -= done
         ended = sorted((future.result() for future in done), key=lambda t: (t.ended_at, t.number))
-        if self._stop.is_set() or self._stop_asked():
-            self._do(self._scheduler.stop(ended))
+        if why := self._stop_asked():
+            self._do(self._scheduler.stop(ended, why=why))
             return
         self._do(self._scheduler.ended(ended, self._now()))
         musters = self._shepherd.musters().values()
         here = {m.name: max((k.settle_seconds for k in m.knobs), default=0.0) for m in musters if _is_here(m.presence)}
         self._do(self._scheduler.herd(here, self._now()))
 
-    def _stop_asked(self) -> bool:
-        """Take note of the herd's events, waiting for the first one if no trial runs; whether one asks for the end."""
+    def _stop_asked(self) -> str:
+        """Take note of the herd's events, waiting for the first one if no trial runs; who wants the end, '': nobody."""
+        if self._stop.is_set():
+            return self._stop.why or "it was told to end"
         timeout_s = 0.0 if self._running else POLL_S
         while True:
             try:
                 event = self._shepherd.events.get(block=timeout_s > 0, timeout=timeout_s or None)
             except queue.Empty:
-                return False
+                return ""
             timeout_s = 0.0
             if isinstance(event, StopAsked):
-                return True
+                return f"{event.by} asked for it"
             note(self._store, self._shepherd.musters(), event)
 
     # --- what is done ---
@@ -222,27 +228,39 @@ class TrialLoop:
         for view in self._shepherd.musters().values():
             with contextlib.suppress(HerdError, TimeoutError):
                 applied = self._shepherd.decide(view.name, ()).result(RESTORE_WAIT_S)
+                if applied.outcome != "restored":
+                    continue
                 found = {r.knob: r.applied for r in applied.readings if r.applied is not None}
                 return {**found, **defaults_of(view.knobs)}
         return {}
 
     # --- the end ---
 
-    def _leave(self) -> None:
-        """End what still runs and put every node back."""
+    def _leave(self) -> str:
+        """End what still runs and put every node back; gives which could not be, a sentence."""
         if self._running:
             # Their windows end with what they are about; then what one of them may yet have set is undone.
             self._runner.stop()
             self._give_back()
         self._threads.shutdown()
-        self._give_back()
+        left = self._give_back()
+        for muster, what in left.items():
+            note_left(self._store, muster, what)
+        return "; ".join(f"the node of muster {muster} is NOT as it was found: {left[muster]}" for muster in left)
 
-    def _give_back(self) -> None:
-        """Put every node back and wait for the musters to say so; their leases would, seconds later."""
+    def _give_back(self) -> dict[str, str]:
+        """Put every node back and wait for the musters to say so; their leases would, seconds later.
+
+        Gives musters whose nodes could not be, and what is left of each.
+        """
         here = [view.name for view in self._shepherd.musters().values() if _is_here(view.presence)]
-        for future in [self._shepherd.decide(name, ()) for name in here]:
+        left: dict[str, str] = {}
+        for name, future in {name: self._shepherd.decide(name, ()) for name in here}.items():
             with contextlib.suppress(HerdError, TimeoutError):
-                future.result(RESTORE_WAIT_S)
+                applied = future.result(RESTORE_WAIT_S)
+                if what := left_of(applied):
+                    left[name] = what
+        return left
 
 
 def _is_here(presence: str) -> bool:

@@ -18,9 +18,12 @@ ADDRESS = "shepherd.json"
 """In an experiment's folder, while its shepherd runs: where it listens and its pid."""
 
 
-def announce(folder: Path, host: str, ports: Ports) -> Path:
-    """Say in the experiment's folder where its shepherd listens; gives the file, which goes when it ends."""
-    told = {"pid": os.getpid(), "host": host, **msgspec.structs.asdict(ports)}
+def announce(folder: Path, host: str, ports: Ports, keys: Path | None) -> Path:
+    """Say in the experiment's folder where its shepherd listens, and where the keys are that it takes.
+
+    Gives the file, which goes when it ends.
+    """
+    told = {"pid": os.getpid(), "host": host, "keys": str(keys or ""), **msgspec.structs.asdict(ports)}
     files.replace(folder / ADDRESS, json.dumps(told))
     return folder / ADDRESS
 
@@ -55,4 +58,6 @@ def _ask(folder: Path, body: StatusAsk | StopAsk, keys: Path | None) -> object:
         where: dict[str, Any] = json.loads((folder / ADDRESS).read_text())
     except (OSError, ValueError):
         raise StoreError(f"{folder} doesn't say where its shepherd listens: it isn't running") from None
+    if keys is None and where.get("keys"):
+        keys = Path(where["keys"])
     return ask_at(where["host"], where["coordinate"], body, keys)

@@ -153,15 +153,15 @@ class Scheduler:
         actions = self._account(trials)
         return actions if self._over else [*actions, *self._go_on(now)]
 
-    def stop(self, ended: Iterable[Trial] = ()) -> list[Action]:
-        """An operator asked for an orderly end; attempts that have `ended` meanwhile count."""
+    def stop(self, ended: Iterable[Trial] = (), *, why: str = "an operator asked for it") -> list[Action]:
+        """An orderly end was asked for, `why` says by whom; attempts that have `ended` meanwhile count."""
         if self._over:
             return []
         actions = self._account(ended)
         if actions and isinstance(actions[-1], End):
             return actions
-        note = Note("stopped", "stopped on request; resume goes on from here")
-        return [*actions, *self.abandon(), note, End(Result.STOPPED, "an operator asked for it")]
+        note = Note("stopped", f"stopped: {why}; resume goes on from here", {"why": why})
+        return [*actions, *self.abandon(), note, End(Result.STOPPED, why)]
 
     def abandon(self) -> list[Action]:
         """The run ends now: what is under way is queued again, for a run that resumes this one."""

@@ -2,10 +2,10 @@
 
 import contextlib
 import logging
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from mustherd.daemon import Stop
 from mustherd.definition import loads
 from mustherd.errors import UserError
 from mustherd.experiment.external_load import outside_load
@@ -40,7 +40,7 @@ def serve(
     ports: Ports,
     keys_folder: Path | None,
     expected: int,
-    stop: threading.Event,
+    stop: Stop,
     ready: Callable[[Shepherd], None] = lambda _: None,
 ) -> int:
     """Run a shepherd until it is stopped or its experiment has ended; gives the exit code of the process.
@@ -53,7 +53,7 @@ def serve(
 
     def broken(fault: str) -> None:
         faults.append(fault)
-        stop.set()
+        stop.ask(fault)
 
     code = None
     while code is None:
@@ -85,7 +85,7 @@ def _serve(
     ports: Ports,
     keys_folder: Path | None,
     expected: int,
-    stop: threading.Event,
+    stop: Stop,
     ready: Callable[[Shepherd], None],
     broken: Callable[[str], None],
 ) -> int | None:
@@ -97,6 +97,7 @@ def _serve(
         if folder is not None:
             store = stack.enter_context(Store.open(folder))
             stack.enter_context(store.own())
+            store.may_wait = lambda seconds: not stop.wait(seconds)
             logs = stack.enter_context(LogWriter(store.folder, broken=broken))
         elif logs_folder is not None:
             logs = stack.enter_context(LogWriter(logs_folder, broken=broken))
@@ -122,7 +123,7 @@ def _serve(
                         return None
                     log.info("%s", event)
             return 0
-        stack.callback(announce(store.folder, listen, bound).unlink, missing_ok=True)
+        stack.callback(announce(store.folder, listen, bound, keys_folder).unlink, missing_ok=True)
         experiment = loads(store.experiment().definition, str(store.folder / DEFINITION))
         outside = outside_load(experiment.workload, placement.read(store.folder), store.folder, expected)
         if outside is not None:

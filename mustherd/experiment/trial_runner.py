@@ -13,8 +13,9 @@ import msgspec
 from mustherd import metrics
 from mustherd.definition import Experiment, goal
 from mustherd.definition.limits import limit_text
-from mustherd.experiment import audits, gates
+from mustherd.experiment import audits, gates, plausible
 from mustherd.experiment.external_load import OutsideLoad
+from mustherd.experiment.herd_notes import left_of
 from mustherd.load.error import LoadError
 from mustherd.metrics import WindowMeasurement
 from mustherd.reasons import Reason
@@ -87,6 +88,8 @@ class TrialRunner:
         load = self._experiment.workload
         offered = trial.load or load.load()
         applied = self._shepherd.decide(view.name, settings).result(DECISION_WAIT_S)
+        if not trial.settings and applied.outcome != "refused" and (left := left_of(applied)):
+            return _broken(trial, Reason.NOT_AS_FOUND, f"muster {view.name}: {left}")
         if applied.outcome in _NOT_TAKEN:
             trial = msgspec.structs.replace(trial, readings=applied.readings)
             return _broken(trial, _NOT_TAKEN[applied.outcome], applied.detail)
@@ -94,6 +97,8 @@ class TrialRunner:
         settle_s = max([load.settle_seconds, *(moved or [k.settle_seconds for k in view.knobs])])
         self._check()
         measured = self._measure(trial, view, offered, settle_s)
+        if odd := plausible.objection(measured, offered):
+            return _broken(trial, Reason.REPORT_IMPLAUSIBLE, f"muster {view.name}: {odd}")
         complete = self._logs.flush(view.name, measured.spool, measured.last_block, LOG_WAIT_S)
         if complete and measured.last_block:
             measured = self._with_losses(measured, trial, view.name)
@@ -114,6 +119,9 @@ class TrialRunner:
             if received is not None:
                 trial.metrics[metrics.RX_BYTES_PER_ROW] = received
         after = self._shepherd.musters()[view.name]
+        if not trial.settings and after.unrestored:
+            text = f"muster {view.name} has {after.unrestored} knobs that are not as they were found"
+            return _broken(trial, Reason.NOT_AS_FOUND, text)
         fired = gates.judge(
             self._experiment.gates,
             measured,

@@ -21,7 +21,8 @@ from mmap import mmap
 import msgspec
 
 from mustherd.daemon import STOP_SIGNALS
-from mustherd.muster.journal import Journal, Kept, Original, PutBack
+from mustherd.muster.claims import Kept
+from mustherd.muster.journal import Journal, Original, PutBack
 from mustherd.muster.pasture import put_one_back
 from mustherd.node.knob import Knob
 from mustherd.terms import Reading

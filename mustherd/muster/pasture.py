@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import msgspec
 
+from mustherd.muster.claims import Kept
 from mustherd.muster.config import Range
-from mustherd.muster.journal import Journal, JournalError, Kept, PutBack
+from mustherd.muster.journal import Journal, JournalError, PutBack
 from mustherd.node.knob import Knob, Placed, check
 from mustherd.terms import KnobInfo, Reading, Setting
 
@@ -15,6 +16,8 @@ log = logging.getLogger(__name__)
 
 MAX_ERROR_CHARACTERS = 200
 """Of what a driver says about a knob: a node's readings have to fit into one message."""
+PHRASE = 50
+"""Characters of what a knob that has several places was found at, or is at: they may all differ."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,8 @@ def put_one_back(knob: Knob | None, key: tuple[str, str], original: Kept) -> Rea
             # Read back all the same: whoever has to look wants to know what it is at.
             reading = _check(knob, asked)
         if error and asked is None:
-            error = f"it was found at {said(original)}: {error}"[:MAX_ERROR_CHARACTERS]
+            error = f"was found at {said(original)[:PHRASE]} and is at {_now(knob)[:PHRASE]} ({error})"
+            error = error[:MAX_ERROR_CHARACTERS]
     return msgspec.structs.replace(reading, held=False, error=error) if error else reading
 
 
@@ -176,6 +180,13 @@ def said(kept: Kept) -> str:
         return str(kept)
     texts = sorted(set(kept.values()))
     return texts[0] if len(texts) == 1 else ", ".join(f"{place} {text}" for place, text in sorted(kept.items()))
+
+
+def _now(knob: Knob) -> str:
+    try:
+        return said(_found(knob))
+    except Exception:
+        return "?"
 
 
 def _found(knob: Knob) -> Kept:

@@ -8,6 +8,7 @@ import msgspec
 
 from mustherd.experiment.again import Record, record_of
 from mustherd.experiment.events import Pace, pace
+from mustherd.experiment.left_behind import left_in
 from mustherd.experiment.repeats import Key, default_settings, key_of
 from mustherd.experiment.results import announced, front_of
 from mustherd.experiment.verdict import Verdict, decide, verdict_on
@@ -31,6 +32,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     folder: str
     status: str
     detail: str
+    """Why it failed or was stopped, and which nodes were left changed."""
     goal: Goal
     knobs: tuple[KnobInfo, ...]
     trials: tuple[Trial, ...]
@@ -61,11 +63,12 @@ class View(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         events = tuple(store.events(left_out=left_out))
         resolved = _resolved(row, left_out)
         stored = announced(row.verdict)
+        left = left_in(store.folder) if store.owner() is None else []
         return cls(
             experiment=msgspec.structs.replace(row, resolved=resolved),
             folder=str(store.folder),
             status=status,
-            detail=detail,
+            detail="; ".join([*[detail] * bool(detail), *left]),
             goal=row.goal,
             knobs=knobs_of(musters),
             trials=trials,

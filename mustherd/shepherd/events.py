@@ -43,5 +43,8 @@ class PutBack:
 class StopAsked:
     """An operator asked for an orderly end."""
 
+    by: str
+    """Who, as a sentence has it: `operator alice`."""
+
 
 HerdEvent = PresenceChanged | DecisionLost | PutBack | StopAsked

@@ -51,7 +51,7 @@ class Operators:
             case m.StatusAsk():
                 answer(self._status())
             case m.StopAsk():
-                self._tell(StopAsked())
+                self._tell(StopAsked(f"operator {received.key_name}" if received.key_name else "an operator"))
                 answer(m.Done())
             case m.KnobsAsk():
                 if self._experiment:

@@ -31,6 +31,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """Numbers of trials that are meant to finish."""
     created_at: float = 0.0
     wall_seconds: float = 0.0
+    left: tuple[str, ...] = ()
+    """Nodes of this machine that it left changed, a sentence each."""
 
 
 def status_of(store: Store) -> tuple[str, str]:

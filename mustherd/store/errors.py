@@ -9,6 +9,10 @@ class StoreError(UserError):
     """The folder, or what was asked of it, is not in order; the message says what and how to fix it."""
 
 
+class NoRoomError(StoreError):
+    """The disk under the folder is full."""
+
+
 class OwnedError(StoreError):
     """Another living run has the experiment; `pid` says which process (0: it hasn't said yet)."""
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from mustherd.store import records
 from mustherd.store.errors import StoreError
-from mustherd.store.opened import OpenDatabase
+from mustherd.store.opened import OpenDatabase, one_change
 from mustherd.store.records import ExperimentRecord
 
 Status = Literal["running", "stopped", "done", "failed"]
@@ -31,6 +31,7 @@ class ExperimentRow(OpenDatabase):
         except records.UNREADABLE as error:
             raise StoreError(f"{self.folder}: what it says of its experiment can't be read: {error}") from error
 
+    @one_change
     def set_status(self, status: Status, detail: str = "") -> None:
         """Say how the experiment stands; the time while it's `running` adds up to its wall time."""
         now = self._now()
@@ -64,6 +65,7 @@ class ExperimentRow(OpenDatabase):
         )
         return float(at)
 
+    @one_change
     def set_phase(self, phase: str) -> None:
         """Say in a word what the loop is at, for whoever watches; the journal has it when it changes."""
         with self._write(durable=False) as database:
@@ -73,11 +75,13 @@ class ExperimentRow(OpenDatabase):
                     (self._now(), PHASE, f"the phase is {phase}", records.text({"phase": phase})),
                 )
 
+    @one_change
     def set_plan(self, plan: Mapping[str, int]) -> None:
         """Say how many numbers of each kind of trial are meant to finish."""
         with self._write() as database:
             database.execute("UPDATE experiment SET plan = ?", (records.text(dict(plan)),))
 
+    @one_change
     def set_verdict(self, verdict: Mapping[str, Any]) -> None:
         """Store the verdict as JSON types (`msgspec.to_builtins` of a mustherd.experiment.verdict.Verdict)."""
         with self._write() as database:

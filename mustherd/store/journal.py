@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mustherd.store import records
-from mustherd.store.opened import OpenDatabase
+from mustherd.store.opened import OpenDatabase, one_change
 from mustherd.store.records import Event, MusterRecord
 from mustherd.terms import Facts, KnobInfo
 
@@ -12,6 +12,7 @@ from mustherd.terms import Facts, KnobInfo
 class Journal(OpenDatabase):
     """Events and musters. Both survive a kill; a power cut may take the last ones."""
 
+    @one_change
     def event(self, kind: str, text: str, data: Mapping[str, Any] | None = None) -> int:
         """Append to the journal; gives the event's id. Events survive a kill; a power cut may take the last ones."""
         with self._write(durable=False) as database:
@@ -36,6 +37,7 @@ class Journal(OpenDatabase):
         )
         return self._each(found, records.event, _called, None)[0] if found else None
 
+    @one_change
     def set_muster(
         self,
         name: str,

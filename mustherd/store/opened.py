@@ -1,15 +1,50 @@
 """An experiment's database as it is open here: one transaction a change, every error told as ours."""
 
 import contextlib
+import functools
+import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from mustherd.store import lock, records
-from mustherd.store.errors import StoreError
+from mustherd.store.errors import NoRoomError, StoreError
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 1.0
+"""Between two attempts to write to a disk that is full."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+D = TypeVar("D", bound="OpenDatabase")
+
+
+def one_change(method: "Callable[Concatenate[D, P], R]") -> "Callable[Concatenate[D, P], R]":
+    """A method that is one transaction: where the disk is full it is done again once there is room, if we may wait."""
+
+    @functools.wraps(method)
+    def change(self: D, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        waited = False
+        while True:
+            try:
+                done = method(self, *args, **kwargs)
+            except NoRoomError as error:
+                if not waited:
+                    log.error("%s; the experiment waits for room", error)  # noqa: TRY400 (the message says all)
+                waited = True
+                if not self.may_wait(RETRY_S):
+                    raise
+            else:
+                if waited:
+                    log.warning("%s: there is room again", self.folder)
+                return done
+
+    return change
+
 
 T = TypeVar("T")
 
@@ -22,6 +57,9 @@ class OpenDatabase:
         self._db = connection
         self._now = now
         self._lock = threading.RLock()
+        self.may_wait: Callable[[float], bool] = lambda _: False
+        """Called where the disk is full: sleeps so many seconds and says whether to try again. Whoever runs an
+        experiment sets it; anybody else is told at once."""
 
     def close(self) -> None:
         """Close the database; harmless when it's closed already."""
@@ -60,7 +98,7 @@ class OpenDatabase:
                 self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                 self._db.execute("BEGIN IMMEDIATE")
             except sqlite3.Error as error:
-                raise StoreError(f"{self.folder} can't be written: {error}") from error
+                raise self._told(error) from error
             try:
                 yield self._db
                 self._db.execute("COMMIT")
@@ -68,7 +106,7 @@ class OpenDatabase:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 if isinstance(error, sqlite3.Error):
-                    raise StoreError(f"{self.folder} can't be written: {error}") from error
+                    raise self._told(error) from error
                 raise
 
     def _each(
@@ -89,6 +127,10 @@ class OpenDatabase:
                     raise StoreError(line) from None
                 left_out.append(line)
         return found
+
+    def _told(self, error: sqlite3.Error) -> StoreError:
+        full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+        return (NoRoomError if full else StoreError)(f"{self.folder} can't be written: {error}")
 
     def _read(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[tuple[Any, ...]]:
         with self._lock:

@@ -7,13 +7,14 @@ import msgspec
 from mustherd.reasons import Reason
 from mustherd.store import records
 from mustherd.store.errors import StoreError
-from mustherd.store.opened import OpenDatabase
+from mustherd.store.opened import OpenDatabase, one_change
 from mustherd.trial import Trial, TrialKind, TrialState, next_attempt
 
 
 class TrialTable(OpenDatabase):
     """Attempts at trials. The table's index allows one at each number to be queued, running or finished."""
 
+    @one_change
     def add(self, trial: Trial) -> Trial:
         """Queue `trial`, before anything of it happens; gives it back as it was stored.
 
@@ -24,6 +25,7 @@ class TrialTable(OpenDatabase):
             _insert(database, queued)
         return queued
 
+    @one_change
     def start(self, trial: Trial, muster: str) -> Trial:
         """Say that `trial` is about to be dispatched to `muster`; on disk when this returns."""
         begun = msgspec.structs.replace(trial, state=TrialState.RUNNING, muster=muster, started_at=self._now())
@@ -37,6 +39,7 @@ class TrialTable(OpenDatabase):
                 raise StoreError(f"trial {trial.number}-{trial.attempt} is not queued, so it can't be started")
         return begun
 
+    @one_change
     def finish(self, trial: Trial, *, retry: bool = False) -> Trial | None:
         """Store how `trial` ended (its state: finished, invalid or failed) with everything that was measured.
 
@@ -66,6 +69,7 @@ class TrialTable(OpenDatabase):
                 raise StoreError(f"trial {trial.number}-{trial.attempt} is not running, so it can't end")
             return _next_attempt(database, trial, self._now()) if retry else None
 
+    @one_change
     def requeue_running(self) -> list[Trial]:
         """Mark trials found running as invalid, `shepherd-died`, and queue their next attempts, which are given back.
 

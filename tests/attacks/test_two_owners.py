@@ -61,6 +61,7 @@ def test_the_second_is_told_who_has_it(herd: Herd) -> None:
     assert clock(a.root) == ORIGINAL_KHZ
 
 
+@pytest.mark.long
 def test_other_knobs_of_the_machine_are_another_s(herd: Herd) -> None:
     running, a, b = herd
     b.ranges = "rapl-limit = {low = 40, high = 135}\n"
@@ -70,6 +71,7 @@ def test_other_knobs_of_the_machine_are_another_s(herd: Herd) -> None:
     assert clock(a.root) == ORIGINAL_KHZ
 
 
+@pytest.mark.long
 def test_what_a_muster_left_that_is_gone_is_not_taken_for_what_was_there(herd: Herd) -> None:
     """Not even where its own state folder is gone as well."""
     running, a, b = herd
@@ -85,6 +87,7 @@ def test_what_a_muster_left_that_is_gone_is_not_taken_for_what_was_there(herd: H
     assert list((a.root / FOLDER).glob("*.json")) == []
 
 
+@pytest.mark.long
 def test_the_guardian_of_one_that_was_killed_has_them_until_it_is_done(herd: Herd) -> None:
     _, a, b = herd
     a.kill()
@@ -97,6 +100,7 @@ def test_the_guardian_of_one_that_was_killed_has_them_until_it_is_done(herd: Her
     assert clock(a.root) == ORIGINAL_KHZ
 
 
+@pytest.mark.long
 def test_a_damaged_note_of_what_was_left_is_said_and_the_journal_counts(herd: Herd) -> None:
     _, a, b = herd
     a.kill_both()
@@ -109,6 +113,7 @@ def test_a_damaged_note_of_what_was_left_is_said_and_the_journal_counts(herd: He
     b.ports = Ports(1, 1, 1, 1)
 
 
+@pytest.mark.long
 def test_a_folder_of_claims_that_others_may_write_is_not_believed(herd: Herd) -> None:
     _, a, b = herd
     assert ended(a) == 0

@@ -1,11 +1,11 @@
 """One odd block is its own stream's trouble: set aside, counted, said once; everybody else's rows become durable."""
 
-import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mustherd.daemon import Stop
 from mustherd.experiment import serve as serving
 from mustherd.rowlog.ledger import DRAFT, Ledger
 from mustherd.rowlog.parquet import MALFORMED
@@ -175,7 +175,7 @@ def test_a_shepherd_whose_writer_broke_ends_with_the_reason(tmp_path: Path, monk
             ports=Ports(0, 0, 0, 0),
             keys_folder=None,
             expected=1,
-            stop=threading.Event(),
+            stop=Stop(),
         )
     assert caught.value.exit_code == 3
 
@@ -195,5 +195,5 @@ def test_a_shepherd_whose_own_loop_broke_ends_with_the_reason(monkeypatch: pytes
             ports=Ports(0, 0, 0, 0),
             keys_folder=None,
             expected=1,
-            stop=threading.Event(),
+            stop=Stop(),
         )

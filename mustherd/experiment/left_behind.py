@@ -1,0 +1,87 @@
+"""What the musters of a herd on this machine left changed when nobody was there any more to put it back.
+
+A muster puts its node back, or its guardian does. Where both were killed, and whoever would have started the muster
+again, the journal in the experiment's folder still has the originals: they are put back when the experiment's command
+ends, and when it is gone on with; whoever looks at it is told.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from mustherd.errors import UserError
+from mustherd.experiment.herd_notes import note_left
+from mustherd.muster.claims import Kept
+from mustherd.muster.config import load
+from mustherd.muster.journal import WORD_NAME, left_changed
+from mustherd.muster.pasture import said
+from mustherd.muster.restore import restore, take_word
+from mustherd.store.store import Store
+from mustherd.terms import not_as_found
+
+HERD = "herd"
+"""The folder of the musters of this machine, in an experiment's folder."""
+CONFIG = "muster.toml"
+
+
+def left_in(folder: Path) -> list[str]:
+    """Every node that was left changed, a sentence each with what puts it back; nothing is written."""
+    sentences = []
+    for muster, config in _musters(folder):
+        try:
+            originals = left_changed(Path(load(config).state))
+        except UserError as error:
+            sentences.append(f"the node of muster {muster} may be changed: {error}")
+            continue
+        if originals:
+            sentences.append(
+                f"the node of muster {muster} is NOT as it was found ({_found(originals)}): mustherd knob restore"
+                f" --config {config}"
+            )
+    return sentences
+
+
+def put_back(store: Store) -> str:
+    """Put back what was left changed, and say so in the journal; gives what could not be, "" where all is well."""
+    left = []
+    for muster, config in _musters(store.folder):
+        try:
+            what = _put_back(store, muster, config)
+        except UserError as error:
+            what = str(error)
+        if what:
+            note_left(store, muster, what)
+            left.append(f"the node of muster {muster} is NOT as it was found: {what}")
+    return "; ".join(left)
+
+
+def fail(store: Store, why: str) -> None:
+    """Say of an experiment that it has failed, whatever it found: a run that resumes it tries again."""
+    store.set_status("failed", why)
+    store.event("failed", why)
+
+
+def _put_back(store: Store, muster: str, config: Path) -> str:
+    """The same of one muster; and say what its guardian did, which nobody was there to hear."""
+    state = Path(load(config).state)
+    if originals := left_changed(state):
+        try:
+            restore(config)
+        except UserError as error:
+            return f"{_found(originals)}: {error}"
+    if not (state / WORD_NAME).exists() or (word := take_word(state)) is None:
+        return ""
+    if what := not_as_found(word.readings):
+        return what
+    back = ", ".join(f"{r.knob} {r.applied}" for r in word.readings)
+    text = f"the node of muster {muster} was put back ({back}): {word.reason}"
+    store.event("knobs-restored", text, {"muster": muster, "reason": word.reason})
+    return ""
+
+
+def _found(originals: Mapping[tuple[str, str], Kept]) -> str:
+    return ", ".join(f"{knob} on {sheep} was found at {said(kept)}" for (sheep, knob), kept in originals.items())
+
+
+def _musters(folder: Path) -> Iterator[tuple[str, Path]]:
+    for config in sorted((folder / HERD).glob(f"*/{CONFIG}")):
+        yield config.parent.name, config

@@ -1,0 +1,190 @@
+"""What an experiment's end says is true: exit codes, who stopped it; and output that goes away ends nothing."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mustherd.cli import app as command
+from mustherd.errors import UserError
+from mustherd.goal import Goal
+from mustherd.store.errors import NoRoomError
+from mustherd.store.store import Store
+from tests import running
+from tests.running import begin, definition, start
+from tests.waiting import until
+
+QUICK = definition(musters=1, trials=3, repeats=1)
+LONG = definition(musters=1, trials=400, repeats=1, speed=200)
+
+
+def broken_pipe() -> None:
+    """As typer ends: with 1, from where it could not write."""
+    try:
+        raise BrokenPipeError
+    except OSError:
+        sys.exit(1)
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def call() -> None:
+        raise error
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("ends", "code", "said"),
+    [
+        (raising(SystemExit(4)), 4, ""),
+        (raising(SystemExit(None)), 0, ""),
+        (raising(UserError("no such thing")), 2, "mustherd: no such thing\n"),
+        (raising(KeyboardInterrupt()), 130, "interrupted\n"),
+        (
+            raising(RuntimeError("what nobody thought of")),
+            70,
+            "mustherd: a fault of mustherd itself: RuntimeError: what",
+        ),
+        (raising(MemoryError()), 70, "mustherd: a fault of mustherd itself: MemoryError"),
+        (
+            raising(OSError(errno.ENOSPC, "No space left on device")),
+            74,
+            "mustherd: the output: No space left on device",
+        ),
+        (raising(BrokenPipeError()), 0, ""),
+        (broken_pipe, 0, ""),
+    ],
+)
+def test_no_fault_of_ours_is_a_verdict(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ends: Callable[[], None], code: int, said: str
+) -> None:
+    monkeypatch.setattr(command, "app", ends)
+    monkeypatch.setattr(command, "hush", lambda: None)
+    assert command._code() == code
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.process
+@pytest.mark.long
+def test_an_experiment_goes_on_when_nobody_reads_it_any_more(tmp_path: Path) -> None:
+    file = tmp_path / "x.yml"
+    file.write_text(QUICK)
+    run = begin("experiment", "start", file, "--into", tmp_path / "x", "--no-report", folder=tmp_path / "x")
+    assert run.process.stdout is not None
+    assert run.process.stdout.readline().startswith("[1/")
+    run.process.stdout.close()
+    run.process.stdout = None
+    code, _, err = run.finish()
+    with Store.open(tmp_path / "x", read_only=True) as store:
+        assert store.experiment().status == "done"
+        assert code == (0 if (store.experiment().verdict or {})["verdict"] == "met" else 1)
+    assert "Traceback" not in err
+
+
+@pytest.mark.process
+@pytest.mark.long
+def test_an_experiment_needs_no_open_descriptor(tmp_path: Path) -> None:
+    """Whatever it opens must not take the numbers of what it prints to."""
+    (tmp_path / "x.yml").write_text(QUICK)
+    line = f'"{sys.executable}" -m mustherd experiment start x.yml --into x --no-report <&- >&- 2>&-'
+    subprocess.run(["sh", "-c", line], cwd=tmp_path, check=False, env={**os.environ, "PYTHONPATH": running.PYTHONPATH})
+    with Store.open(tmp_path / "x", read_only=True) as store:
+        assert store.experiment().status == "done"
+
+
+@pytest.mark.process
+def test_what_could_not_be_printed_is_told(tmp_path: Path) -> None:
+    command_line = [sys.executable, "-m", "mustherd", "experiment", "list", str(tmp_path), "--json"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command_line, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (74, "mustherd: the output: No space left on device\n")
+
+
+@pytest.mark.process
+@pytest.mark.long
+def test_who_ended_an_experiment_is_said(tmp_path: Path) -> None:
+    run = start(tmp_path, LONG)
+
+    def trials() -> int:
+        with Store.open(run.folder, read_only=True) as store:
+            return store.counts()["finished"]
+
+    def told() -> tuple[str, str]:
+        with Store.open(run.folder, read_only=True) as store:
+            return store.experiment().status, store.experiment().status_detail
+
+    def shepherd() -> int:
+        return until(lambda: run.child("shepherd")).pid
+
+    def go_on() -> None:
+        nonlocal run
+        before = trials()
+        run = begin("experiment", "resume", run.folder, "--no-report", "--json", folder=run.folder)
+        until(lambda: trials() > before, 120)
+
+    until(lambda: (run.folder / "store.sqlite").exists() and trials() > 0, 120)
+    os.kill(shepherd(), signal.SIGTERM)
+    assert run.finish()[0] == 4
+    assert told() == ("stopped", "it was told to end by SIGTERM")
+    go_on()
+    run.process.send_signal(signal.SIGINT)
+    assert run.finish()[0] == 4
+    assert told() == ("stopped", "it was interrupted (SIGINT)")
+    go_on()
+    assert running.run("experiment", "stop", run.folder)[0] == 0
+    assert run.finish()[0] == 4
+    assert told() == ("stopped", "operator operator asked for it")
+    go_on()
+    begun = run.children
+    run.process.kill()
+    run.process.communicate()
+    until(lambda: not any(child.is_running() and child.status() != "zombie" for child in begun))
+    assert told() == ("stopped", "the command that ran it is gone")
+
+
+GOAL = Goal(limits=(), margin=0.0, loads=(6e5,), repeats=1)
+
+
+def full(store: Store) -> None:
+    """SQLite finds no room for another page, as on a disk that is full."""
+    [[pages]] = store._read("PRAGMA page_count")
+    store._read(f"PRAGMA max_page_count = {pages}")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.create(tmp_path / "exp", name="exp", definition="", resolved={}, digest="d", goal=GOAL)
+
+
+def test_a_store_waits_for_room_and_then_writes_once(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    asked = threading.Event()
+
+    def wait(seconds: float) -> bool:
+        assert seconds > 0
+        if asked.is_set():
+            store._read("PRAGMA max_page_count = 1000000")
+        asked.set()
+        return True
+
+    with store:
+        full(store)
+        store.may_wait = wait
+        store.event("long", "x" * 100_000)
+        assert [event.kind for event in store.events()] == ["long"]
+    said = [record.message for record in caplog.records]
+    assert len([line for line in said if "the experiment waits for room" in line]) == 1
+    assert len([line for line in said if "there is room again" in line]) == 1
+
+
+def test_who_may_not_wait_is_told(store: Store) -> None:
+    with store:
+        full(store)
+        with pytest.raises(NoRoomError, match="full"):
+            store.event("long", "x" * 100_000)
+        assert store.events() == []
