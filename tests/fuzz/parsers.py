@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -19,6 +20,7 @@ from mustherd.definition import DefinitionError, dump, loads, plan, problem, set
 from mustherd.definition.limits import limits_of
 from mustherd.errors import UserError
 from mustherd.load import curve
+from mustherd.load.command import results
 from mustherd.load.error import LoadError
 from mustherd.load.mutilate import output
 from mustherd.muster import config
@@ -27,7 +29,7 @@ from mustherd.muster.spool import Spool, SpoolError
 from mustherd.node.intlog import COLUMNS
 from mustherd.provision.inventory import InventoryError, from_names
 from mustherd.provision.manifest import from_manifest
-from mustherd.rowlog import parquet
+from mustherd.rowlog import native, parquet, parse
 from mustherd.rowlog.accounting import RowAccounting, StreamPosition
 from mustherd.rowlog.ledger import FILE
 from mustherd.rowlog.parquet import ReceivedBlock
@@ -160,6 +162,31 @@ def _texts(home: Path) -> list[Target]:
             (UserError,),
         ),
         Target("journals", [whole_journal], journal, (UserError,)),
+        *_results(),
+    ]
+
+
+def _results() -> list[Target]:
+    """What a load's own program printed."""
+    wanted = {
+        "json": ('{"latency": {"p99_ms": 1.5, "n": [1, 2]}, "qps": "12k"}', "latency.p99_ms"),
+        "csv": ("name,p99_ms,qps\nGET,1.5,12000\nSET,2.5,100\n", "p99_ms"),
+        "hdr": (
+            "  Value   Percentile   TotalCount 1/(1-Percentile)\n 1.5 0.990000 5 100.0\n#[Mean = 1.0, Max = 2]\n",
+            "99",
+        ),
+        "regex": ("p99 1.5 ms of 12.5k qps\n", r"p99 ([0-9.]+) (\w+)"),
+    }
+
+    def reading(form: Any, at: str) -> Callable[[bytes], object]:
+        result = results.Result(
+            at=at, unit="" if form == "regex" else "ms", row={"name": "GET"} if form == "csv" else {}
+        )
+        return lambda data: results.read(form, data.decode("utf-8", "replace"), {"read_p99_us": result})
+
+    return [
+        Target(f"a program's {form}", [text.encode()], reading(form, at), (LoadError,))
+        for form, (text, at) in wanted.items()
     ]
 
 
@@ -204,6 +231,14 @@ def _rows(home: Path) -> list[Target]:
         finally:
             shutil.rmtree(logs)
 
+    def twice(data: bytes) -> None:
+        """What reads rows in C and what reads them where that isn't built see the same."""
+        by_arrow = parse.read_by_arrow(data, COLUMNS)
+        found = parse._read_fast(data, COLUMNS)
+        if (found is None) != (by_arrow is None) or (found is not None and not found.table.equals(by_arrow)):
+            here, there = found and len(found.table), by_arrow and len(by_arrow)
+            raise AssertionError(f"{native.which()} reads {here} rows, Arrow {there}")
+
     def columns(data: bytes) -> None:
         logs = Path(tempfile.mkdtemp(dir=home))
         block = m.Block(
@@ -234,6 +269,7 @@ def _rows(home: Path) -> list[Target]:
     some_columns = codec.encode(m.RowColumns(first=3, columns={"seconds": (1.0, 2.0, 3.0), "watts": (4.0, 5.0, 6.0)}))
     return [
         Target("rows", [text, b"\n".join(text.splitlines()[:5]) + b"\n"], take, ()),
+        Target("rows by two readers", [text, text[:300]], twice, ()),
         Target("rows of columns", [some_columns], columns, (), binary=True),
         Target("spools", [_a_spool(home)], spool, (SpoolError,), binary=True),
     ]
