@@ -313,7 +313,7 @@ def replay(
 ) -> "Replay":
     """Replay searches on measurements that were made once, over many seeds: how soon each comes near to the optimum.
 
-    `source` is the folder of an experiment that swept its whole space, or a CSV file, whose columns `knobs` and
+    `source` is the folder of an experiment, or a CSV file, whose columns `knobs` and
     `metrics` name: a knob's as `COLUMN`, or `COLUMN:msr` for words of MSR 0x199; a metric's as `COLUMN` or
     `COLUMN/COLUMN`; `where` says which rows. Settings that were not measured are holes, which no search asks for.
     `default` are the baseline's settings, `noise` is relative, by metric. `load` is how many requests were in flight at

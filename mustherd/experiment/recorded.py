@@ -1,4 +1,4 @@
-"""Searches replayed on measurements that were made once: a CSV file, or an experiment that swept its whole space."""
+"""Searches replayed on measurements that were made once: a CSV file, or an experiment."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
