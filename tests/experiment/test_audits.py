@@ -23,6 +23,7 @@ from mustherd.learn.base import Dimension
 from mustherd.learn.sensitivity import must_matter
 from mustherd.node.energy import Tally
 from mustherd.node.intlog import COLUMNS
+from mustherd.node.kinds import GOVERNORS
 from mustherd.node.knob import check
 from mustherd.node.node import Node
 from mustherd.node.twin import profiles
@@ -134,7 +135,7 @@ def test_what_is_planted_on_the_twin_is_named(
 @settings(max_examples=25)
 @given(
     itr_us=st.sampled_from([1, 2, 20, 50, 100, 200, 300, 400, 1000]),
-    mhz=st.sampled_from([1200, 1500, 1900, 2300, 2600, 2800]),
+    mhz=st.sampled_from([*GOVERNORS, 1200, 1500, 1900, 2300, 2600, 2800]),
     qps=st.sampled_from([2_000, 20_000, 100_000, 400_000, 800_000, 1_200_000]),
     noise=st.sampled_from([0.0, 1.0, 10.0]),
     seed=st.integers(0, 2**32 - 1),
