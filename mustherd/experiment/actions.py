@@ -1,7 +1,7 @@
-"""What the scheduler wants done: the words between it and the loop that does it.
+"""What the scheduler, which decides, wants the loop to do.
 
-Actions are done in their order, each one before anything else happens. Those that write to the store come before the
-one that makes it true: a trial is stored before it is dispatched, and how it ended before anything is learnt from it.
+Actions are done in their order, each one before anything else happens. What is to happen is stored before it happens:
+a trial before it is dispatched, and how it ended before the policy learns of it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ class Result(IntEnum):
 
 @dataclass(frozen=True)
 class Phase:
-    """Store what the experiment is at, in a word."""
+    """Store the phase that the experiment has reached: baseline, search, confirmation."""
 
     name: str
 
@@ -102,7 +102,7 @@ class Conclude:
 
 @dataclass(frozen=True)
 class End:
-    """The run is over before the experiment is."""
+    """The run ends early; another one can resume the experiment."""
 
     result: Result
     reason: str

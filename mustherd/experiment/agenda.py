@@ -94,7 +94,7 @@ class Agenda:
         return self._queue(TrialKind.SEARCH, {key: value for key, value in point.items() if key != CONTEXT}, qps)
 
     def ranked(self, ranking: Sequence[Settings], trials: Sequence[Trial]) -> Action:
-        """What the policy answered to Rank, the best first; where that is nothing, as all `trials` so far say."""
+        """What the policy answered to Rank, the best first; if it ranks nothing, all `trials` so far decide."""
         order: dict[float, Sequence[Settings]] = {}
         for qps in self._loads:
             ranked = [{k: v for k, v in p.items() if k != CONTEXT} for p in ranking if p.get(CONTEXT, qps) == qps]
@@ -207,7 +207,7 @@ class Agenda:
         return Tell([observation(t, self._loads) for t in trials])
 
     def _calibrated(self) -> list[Action]:
-        """How much equal trials differ, as far as the baseline's repeats show it."""
+        """Tell the policy how much equal trials differ, once the baseline's repeats show it."""
         noise = self._noise.noise()
         return [Calibrate(noise)] if noise else []
 

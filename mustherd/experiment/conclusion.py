@@ -49,7 +49,7 @@ def _name_idle_knobs(store: Store, experiment: Experiment, goal: Goal, verdict: 
 
 
 def doubted(verdict: Verdict, knobs: Sequence[str]) -> Verdict:
-    """The verdict where `knobs` did nothing that can't do nothing: whatever saved, it isn't known what was set."""
+    """The verdict where `knobs` had no effect, though they must have one: it isn't known what was really set."""
     if verdict.verdict != "met":
         return verdict
     text = f"not certain: {wording.together(knobs)} can't be without effect on a load over so wide a range"

@@ -24,7 +24,7 @@ POLL_SECONDS = 0.2
 
 
 class PhaseChanged(msgspec.Struct, frozen=True, kw_only=True):
-    """The experiment is at something else: gathering, baseline, search, confirmation, done."""
+    """The experiment has reached another phase: gathering, baseline, search, confirmation, done."""
 
     at: float
     """Unix seconds, as in every event."""
@@ -102,7 +102,7 @@ Event = PhaseChanged | MusterChanged | TrialStarted | TrialEnded | Progress | Ve
 
 
 def pace(done: int, planned: int, wall_seconds: float, *, running: bool) -> Pace:
-    """The pace of an experiment that took `wall_seconds` for the numbers that are `done`, and goes on if `running`."""
+    """The pace of an experiment that finished `done` trials in `wall_seconds`; it goes on if `running`."""
     planned = max(done, planned)
     left = planned - done if running and 0 < done < planned else None
     return Pace(done=done, planned=planned, eta_seconds=None if left is None else wall_seconds / done * left)

@@ -113,7 +113,7 @@ class Rounds:
         return all(place.trial is None for place in self._places), self._over
 
     def begun(self, trial: Trial) -> None:
-        """A repeat was queued. One that is told when it is under way or over already counts as it is."""
+        """A repeat was queued. One that is already under way or over may be given, and counts in its present state."""
         self.failed += _given_up(trial)
         free = next((p for p in self._places if p.trial is None and key_of(p.settings) == key_of(trial.settings)), None)
         if free is None:

@@ -142,14 +142,14 @@ class Scheduler:
         return [*self._taking([self._agenda.proposed(point, why_enough)]), *self._go_on(now)]
 
     def ranked(self, ranking: Sequence[Settings], trials: Sequence[Trial], now: float) -> list[Action]:
-        """The policy ranked what is worth confirming, the best first; empty: as all `trials` so far say."""
+        """The policy ranked what is worth confirming, the best first; if it ranks nothing, all `trials` decide."""
         if self._over or self._agenda is None:
             return []
         self._asking = False
         return [self._agenda.ranked(ranking, trials), *self._go_on(now)]
 
     def ended(self, trials: Iterable[Trial], now: float) -> list[Action]:
-        """Attempts that were started ended, in the states that they say. One that nobody waits for is nothing."""
+        """Attempts that were started ended, each in its state. An attempt that isn't under way is ignored."""
         actions = self._account(trials)
         return actions if self._over else [*actions, *self._go_on(now)]
 

@@ -71,7 +71,7 @@ class Ranking(Policy, Protocol):
     """A policy that knows better than the trials themselves what is worth confirming."""
 
     def ranking(self) -> Sequence[Settings]:
-        """When the search is over: settings to confirm, the best first; empty: as the trials say.
+        """When the search is over: settings to confirm, the best first; if empty, the trials decide.
 
         Of several loads the point says at which, as in `propose`.
         """

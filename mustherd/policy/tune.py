@@ -87,7 +87,7 @@ class Tune:
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
-        """What a search says against a request, as the policy's own error."""
+        """Turn what a search raises into an error that names it."""
         try:
             yield
         except SearchError as error:

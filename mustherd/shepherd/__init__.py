@@ -1,1 +1,1 @@
-"""The shepherd: the one central process. It listens, keeps the herd's book, and carries out what a policy wants."""
+"""The shepherd: the one central process. It listens, knows who is in the herd, and carries out what a policy wants."""

@@ -149,7 +149,7 @@ class Orders:
             self._transmit(name, muster, numbered.seq, numbered.body)
 
     def _sent(self, name: str, order: m.Order, future: Future[Any]) -> MusterSession | None:
-        """Whom an order is on its way to; None, and the future rejected, where it has no way there."""
+        """Send an order, and give the muster that it goes to; if it can't be sent, fail the future and give None."""
         try:
             muster = self._roster.present(name)
             numbered = muster.link.send(order, self._now())

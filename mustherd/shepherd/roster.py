@@ -77,7 +77,7 @@ class Roster:
         return {name: msgspec.structs.replace(view, silent_s=silent_s(name, now)) for name, view in views.items()}
 
     def show(self, name: str) -> None:
-        """Let others see what has changed about a muster."""
+        """Renew what `views` gives of a muster."""
         view = self.sessions[name].view(self._membership.presence(name), 0.0)
         with self._lock:
             self._views[name] = view
@@ -95,7 +95,7 @@ class Roster:
         return self.sessions.get(name) if self._membership.knows(name, muster_epoch) else None
 
     def heard(self, name: str, muster_epoch: int) -> None:
-        """A sign of life."""
+        """Note that a muster was heard from."""
         for change in self._membership.heard(name, muster_epoch, self._now()):
             self._changed(change)
 
@@ -105,7 +105,7 @@ class Roster:
             self._changed(change)
 
     def judge(self, now: float) -> None:
-        """See who has fallen silent."""
+        """Find musters that have fallen silent."""
         for change in self._membership.tick(now):
             self._changed(change)
 

@@ -66,7 +66,7 @@ class ShepherdServer:
         return self._next_look if self._stirred else max(self._next_look, self._next_due)
 
     def stir(self) -> None:
-        """Something is asked for, by another way than `handle`."""
+        """Have `tick` look at every muster soon: something was asked for that `handle` didn't see."""
         self._stirred = True
 
     def handle(self, received: Received) -> None:
@@ -108,7 +108,7 @@ class ShepherdServer:
         self._frame(name, muster, message)
 
     def _frame(self, name: str, muster: MusterSession, frame: m.Frame) -> None:
-        """A report, or one again."""
+        """A frame of a muster's link, with a report in it; it may have come before."""
         # Acknowledged at once, or the muster would send it again before the next beat.
         muster.next_beat = self._now()
         for body in muster.link.received(frame.seq, frame.body):
@@ -155,6 +155,6 @@ class ShepherdServer:
         self._next_look = now + min(LOOK_PAUSE_S * len(sessions), LOOK_PAUSE_MOST_S)
 
     def fail(self, error: HerdError) -> None:
-        """Nobody gets an answer any more."""
+        """Fail everything that is still asked of any muster: the shepherd stops."""
         for muster in self._roster.sessions.values():
             muster.fail(error.reason, str(error))

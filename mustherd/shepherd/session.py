@@ -48,7 +48,7 @@ class MusterSession:
     logging: dict[int, Future[m.Logged]] = field(default_factory=dict)
 
     def fail(self, reason: Reason, text: str) -> None:
-        """Nobody waits for this muster any more."""
+        """Fail everything that is still asked of this muster."""
         waiting: list[Future[Any]] = [future for future, _ in self.deciding.values()]
         waiting.extend(self.measuring.values())
         waiting.extend(self.opening.values())
@@ -61,7 +61,7 @@ class MusterSession:
             reject(future, HerdError(reason, text))
 
     def view(self, presence: Presence | None, silent_s: float) -> m.MusterView:
-        """As others see it."""
+        """The muster as operators and the trial loop see it."""
         hello = self.hello
         return m.MusterView(
             name=hello.muster,
@@ -100,7 +100,7 @@ def without(view: m.MusterView, what: str) -> m.MusterView:
 
 
 def reject(future: Future[Any], error: HerdError) -> None:
-    """Tell who waits that it won't come about; nothing for one that has been told already."""
+    """Fail a future; one that has ended already stays as it is."""
     if not future.done():
         future.set_exception(error)
 
