@@ -12,6 +12,7 @@ from mustherd.definition.knobs import KnobValues, disallowed, names_a_knob, valu
 from mustherd.definition.limits import limit_text
 from mustherd.definition.workload import MEMCACHED, MUTILATE
 from mustherd.goal import GUARD
+from mustherd.load.application import WINDOW_PER_RESOLUTION
 from mustherd.load.curve import CurveError
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.registry import server_kind
@@ -43,7 +44,7 @@ def broken(experiment: Experiment) -> list[Finding]:
     """Every rule that the definition breaks; empty for a sound one."""
     found = [
         *_herd(experiment), *_workload(experiment), *_constraints(experiment), *_metrics(experiment),
-        *_search(experiment), *_baseline(experiment), *_gates(experiment),
+        *_search(experiment), *_baseline(experiment), *_gates(experiment), *_application(experiment),
     ]  # fmt: skip
     if experiment.herd.simulated is not None:
         found += _simulated_load(experiment)
@@ -134,6 +135,20 @@ def _workload(experiment: Experiment) -> Iterator[Finding]:
             load.load(part)
     except CurveError as error:
         yield Finding((*path, given[0]), str(error), "a load above 0 in every window")
+
+
+def _application(experiment: Experiment) -> Iterator[Finding]:
+    for name, metric in experiment.metrics.items():
+        at: Path = ("metrics", name)
+        if experiment.herd.simulated is not None:
+            yield Finding(at, "simulated nodes run no application", "leave it out", at_key=True)
+        if name in experiment.workload.declared:
+            yield Finding(at, f"'{name}' is what the load tells", "another name", at_key=True)
+        if metric.needs_seconds > experiment.workload.window_seconds:
+            problem = (
+                f"a new value every {metric.needs_seconds / WINDOW_PER_RESOLUTION:g} s is too coarse for the window"
+            )
+            yield Finding(at, problem, f"a window of {metric.needs_seconds:g} s, or finer values")
 
 
 def _simulated_load(experiment: Experiment) -> Iterator[Finding]:

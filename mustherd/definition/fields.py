@@ -16,6 +16,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
+from mustherd import metrics
 from mustherd.definition import curves as curve_values
 from mustherd.definition import knobs as knob_values
 from mustherd.definition.errors import Finding, listed, nearest, refusal
@@ -24,7 +25,9 @@ from mustherd.definition.section import as_tuple
 from mustherd.definition.units import QuantityError, number_text, quantity
 from mustherd.errors import kind_of, shown
 from mustherd.goal import Constraint
+from mustherd.load import application
 from mustherd.load import curve as curves
+from mustherd.load.application import ApplicationMetric
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.plugins import LOADS, SEARCHES, SERVERS, plugins
 
@@ -34,6 +37,7 @@ MAX_QPS = 1e9
 MAX_LOADS = 32
 RATE_FORM = "a number above 0, up to 1e9; 600k is 600000"
 OBJECTIVES_FORM = "two metrics, as in [energy_joules, read_p99_us]"
+METRIC_FORM = "small letters, digits and '_', the unit last, as in heap_bytes"
 EXPERIMENT_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 PLUGIN_NAME = r"^[a-z][a-z0-9_.-]{0,63}$"
 
@@ -174,6 +178,42 @@ def _mutilate(raw: object) -> MutilateOptions:
         raise QuantityError(f"{place}: {what}" if place else what, "" if place else names) from None
 
 
+def _application(raw: object) -> dict[str, ApplicationMetric]:
+    """Metrics that applications tell, by name."""
+    if not isinstance(raw, Mapping):
+        raise QuantityError(f"should be a mapping of names, found {kind_of(raw)}")
+    findings: list[Finding] = []
+    found: dict[str, ApplicationMetric] = {}
+    for name, given in raw.items():
+        if not isinstance(name, str) or not metrics.NAME.fullmatch(name):
+            findings.append(Finding((str(name),), f"'{shown(name)}' is no name of a metric", METRIC_FORM, at_key=True))
+            continue
+        if name in metrics.OURS:
+            findings.append(Finding((name,), f"'{name}' is measured already", "another name", at_key=True))
+        try:
+            found[name] = given if isinstance(given, ApplicationMetric) else msgspec.convert(given, ApplicationMetric)
+            application.check(name, found[name])
+        except msgspec.ValidationError as error:
+            what, _, where = str(error).partition(" - at ")
+            place = where.strip("`").removeprefix("$").removeprefix(".")
+            findings.append(Finding((name, place) if place else (name,), what[:1].lower() + what[1:]))
+        except ValueError as error:
+            findings.append(Finding((name,), str(error)))
+    if findings:
+        raise knob_values.FindingsError(findings)
+    return found
+
+
+def changed_fields(options: msgspec.Struct) -> dict[str, Any]:
+    """Fields of a struct that are not what they are by default."""
+    default = type(options)()
+    return {
+        name: msgspec.to_builtins(value)
+        for name, value in msgspec.structs.asdict(options).items()
+        if value != getattr(default, name)
+    }
+
+
 def changed_options(options: MutilateOptions) -> dict[str, Any]:
     """Options that are not what they are by default."""
     default = msgspec.structs.asdict(MutilateOptions())
@@ -274,6 +314,12 @@ Mutilate = Annotated[
     _described(type="object"),
 ]
 PAIRS_SCHEMA = {"type": "array", "minItems": 1, "items": {"type": "array", "minItems": 2, "maxItems": 2}}
+ApplicationMetrics = Annotated[
+    dict[str, ApplicationMetric],
+    PlainValidator(refused(_application)),
+    PlainSerializer(lambda found: {name: changed_fields(metric) for name, metric in found.items()}),
+    _described(type="object", additionalProperties={"type": "object"}),
+]
 Steps = Annotated[
     curve_values.Pairs,
     PlainValidator(refused(curve_values.steps)),

@@ -27,6 +27,7 @@ from mustherd.definition.fields import (
     MAX_TRIALS,
     OBJECTIVES_FORM,
     PLUGIN_NAME,
+    ApplicationMetrics,
     BaselineAlone,
     BaselineSettings,
     Knobs,
@@ -58,7 +59,15 @@ def _closed_loop(workload: object) -> bool:
 
 def _declared(raw: object) -> dict[str, Literal["less", "more"]]:
     """The metrics that a definition, as written, declares."""
-    return declared_by(raw.get("workload")) if isinstance(raw, Mapping) else {}
+    if not isinstance(raw, Mapping):
+        return {}
+    told = raw.get("metrics")
+    own = told.items() if isinstance(told, Mapping) else ()
+    return {**declared_by(raw.get("workload")), **{str(name): _better(metric) for name, metric in own}}
+
+
+def _better(metric: object) -> Literal["less", "more"]:
+    return "more" if isinstance(metric, Mapping) and metric.get("better") == "more" else "less"
 
 
 def _policy(raw: object) -> object:
@@ -217,6 +226,10 @@ class Experiment(Section):
         ..., "What may be set, and the values that may be tried.",
         allowed="for each knob a list of values and ranges, or one range {low, high, step}",
     )  # fmt: skip
+    metrics: ApplicationMetrics = key(
+        dict, "What an application tells of itself, by name: it may be objective, limit or check.",
+        allowed="for each name one of prometheus with query, endpoint with series, command, file",
+    )  # fmt: skip
     objective: Objective = key(
         "energy_joules",
         "The metric to make as small as possible; achieved_qps and achieved_ratio are made as large as possible.",
@@ -314,7 +327,7 @@ class Experiment(Section):
     @property
     def declared(self) -> dict[str, Literal["less", "more"]]:
         """Metrics of the definition's own, and which way each is better."""
-        return self.workload.declared
+        return {**self.workload.declared, **{name: metric.better for name, metric in self.metrics.items()}}
 
     def to_yaml(self) -> str:
         """The definition as a file that reads back as the same experiment; defaults are left out."""

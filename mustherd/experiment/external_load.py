@@ -77,6 +77,8 @@ class OutsideLoad:
         `logs` is the folder that keeps what they print; without it nobody does.
         """
         self._logs = logs
+        self.ahead_s: dict[str, float] = {}
+        """Of each muster loaded so far, how far its node's clock was ahead of this machine's."""
         self._workload = workload
         self._layout = layout
         self._host_of = host_of or _host
@@ -129,6 +131,7 @@ class OutsideLoad:
                 crew.close()
                 crew.spoilt = True
                 raise
+        self.ahead_s[view.name] = ahead_s(opened.t0_s, asked, answered)
         return msgspec.structs.replace(measured, load=on_node_clock(report, opened.t0_s, asked, answered))
 
     def close(self) -> None:
@@ -213,12 +216,17 @@ class OutsideLoad:
             return self._hosts[place]
 
 
+def ahead_s(node_t0_s: float, asked: float, answered: float) -> float:
+    """How far a node's clock is ahead of this machine's, which is negative where it is behind; pure."""
+    return node_t0_s - (asked + answered) / 2
+
+
 def on_node_clock(report: LoadReport, node_t0_s: float, asked: float, answered: float) -> LoadReport:
     """A report of this machine's clock on the node's; pure.
 
     The node's window began at `node_t0_s` of its clock, which was between `asked` and `answered` of this one's.
     """
-    ahead = node_t0_s - (asked + answered) / 2
+    ahead = ahead_s(node_t0_s, asked, answered)
     return msgspec.structs.replace(
         report,
         t0_s=report.t0_s + ahead,

@@ -3,7 +3,7 @@
 import threading
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TypeVar
@@ -16,6 +16,7 @@ from mustherd.definition.limits import limit_text
 from mustherd.experiment import audits, gates, plausible
 from mustherd.experiment.external_load import OutsideLoad
 from mustherd.experiment.herd_notes import left_of
+from mustherd.load.application import Watch
 from mustherd.load.error import LoadError
 from mustherd.metrics import WindowMeasurement
 from mustherd.reasons import Reason
@@ -96,8 +97,10 @@ class TrialRunner:
         moved = [k.settle_seconds for k in view.knobs if any((s.sheep, s.knob) == (k.sheep, k.name) for s in settings)]
         settle_s = max([load.settle_seconds, *(moved or [k.settle_seconds for k in view.knobs])])
         self._check()
-        measured = self._measure(trial, view, offered, settle_s)
-        if odd := plausible.objection(measured, offered):
+        with Watch(self._experiment.metrics) as watch:
+            measured = self._measure(trial, view, offered, settle_s)
+        # A closed loop offers what is answered, whatever the definition says.
+        if odd := plausible.objection(measured, None if load.closed_loop else offered):
             return _broken(trial, Reason.REPORT_IMPLAUSIBLE, f"muster {view.name}: {odd}")
         complete = self._logs.flush(view.name, measured.spool, measured.last_block, LOG_WAIT_S)
         if complete and measured.last_block:
@@ -114,6 +117,10 @@ class TrialRunner:
                 )
             ),
         )
+        ahead_s = self._outside.ahead_s.get(view.name, 0.0) if self._outside is not None else 0.0
+        # What applications told, on this machine's clock: a node on this machine has the same.
+        told, untold = watch.over(measured.t0_s - ahead_s, measured.t1_s - ahead_s)
+        trial.metrics.update(told)
         if complete and measured.last_block:
             received = median_rx_bytes(self._logs.folder, label_of(trial.number, trial.attempt), view.name)
             if received is not None:
@@ -134,7 +141,12 @@ class TrialRunner:
             times_late=after.times_late - view.times_late,
             log_complete=complete,
         )
-        fired = fired or self._audit(trial, view, measured, settings) or self._missing(trial) or self._unchecked(trial)
+        fired = (
+            fired
+            or self._audit(trial, view, measured, settings)
+            or self._missing(trial, untold)
+            or self._unchecked(trial)
+        )
         if fired is not None:
             return _broken(trial, fired.reason, fired.detail)
         return msgspec.structs.replace(trial, state=TrialState.FINISHED, ended_at=time.time())
@@ -189,12 +201,11 @@ class TrialRunner:
             window_tolerance=self._experiment.gates.window_tolerance,
         )
 
-    def _missing(self, trial: Trial) -> gates.Fired | None:
+    def _missing(self, trial: Trial, untold: Mapping[str, str]) -> gates.Fired | None:
         for metric in self._needed:
             if metric not in trial.metrics:
-                return gates.Fired(
-                    Reason.METRIC_MISSING, f"{metric} was not measured: the node or the load doesn't give it"
-                )
+                why = untold.get(metric, "the node or the load doesn't give it")
+                return gates.Fired(Reason.METRIC_MISSING, f"{metric} was not measured: {why}")
         return None
 
     def _unchecked(self, trial: Trial) -> gates.Fired | None:

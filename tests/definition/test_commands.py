@@ -125,3 +125,55 @@ def test_servers_that_people_have_bring_their_load(name: str) -> None:
     check_load(made)
     assert made.workload.closed_loop
     assert goal(made).guard == 0
+
+
+APPLICATION = """\
+metrics:
+  heap_bytes: {endpoint: "http://127.0.0.1:1/metrics", series: heap, take: max, every_seconds: 0.2}
+  goodput: {prometheus: "http://127.0.0.1:1", query: up, better: more, every_seconds: 0.4}
+objective: goodput
+"""
+
+
+def with_metrics(*changes: tuple[str, str]) -> Experiment:
+    text = TEXT.replace("objective: server_cpu_seconds\n", APPLICATION)
+    text = text.replace("queue_length <= 10]", "heap_bytes <= 5e6]")
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    return loads(text, "test.yml")
+
+
+def test_what_an_application_tells_is_objective_and_limit() -> None:
+    made = with_metrics()
+    assert goal(made).objectives[0].direction is Direction.MORE
+    assert goal(made).limits[-1].metric == "heap_bytes"
+    assert made.metrics["heap_bytes"].take == "max"
+    assert loads(made.to_yaml(), "again.yml") == made
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "every_seconds: 0.4",
+            "every_seconds: 1",
+            "metrics.goodput: a new value every 1 s is too coarse for the window",
+        ),
+        (
+            "query: up",
+            "query: up, resolution_seconds: 15",
+            "a new value every 15 s is too coarse for the window; allowed: a",
+        ),
+        ("take: max", "take: most", "metrics.heap_bytes"),
+        ("series: heap,", "", "metrics.heap_bytes: endpoint and series belong together"),
+        ("  heap_bytes: {", "  energy_joules: {", "metrics.energy_joules: 'energy_joules' is measured already"),
+        ("heap_bytes", "queue_length", "metrics.queue_length: 'queue_length' is what the load tells"),
+        ("  heap_bytes: {", "  Heap: {", "metrics.Heap: 'Heap' is no name of a metric"),
+        ("herd: {local: {}}", "herd: {simulated: {}}", "simulated nodes"),
+    ],
+)
+def test_what_is_wrong_with_a_metric_has_its_line(old: str, new: str, said: str) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        with_metrics((old, new))
+    assert said in str(caught.value)

@@ -98,7 +98,7 @@ def read(form: Format, text: str, results: Mapping[str, Result]) -> dict[str, fl
     for name, result in results.items():
         try:
             value, unit = _VALUES[form](content, result)
-            found[name] = _amount(name, value, unit or result.unit)
+            found[name] = amount(name, value, unit or result.unit)
         except LookupError as error:
             if result.otherwise is not None:
                 found[name] = result.otherwise
@@ -182,7 +182,7 @@ def _regex(text: str, result: Result) -> tuple[object, str]:
 _VALUES: dict[Format, Any] = {"json": _json, "csv": _csv, "hdr": _hdr, "regex": _regex}
 
 
-def _amount(name: str, value: object, unit: str) -> float:
+def amount(name: str, value: object, unit: str) -> float:
     """A value in the metric's own unit. ValueError for what is no amount, or in no unit that is known."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"{str(value)[:60]!r} is no number")  # noqa: TRY004 (of the output, not of an argument)
@@ -196,10 +196,10 @@ def _amount(name: str, value: object, unit: str) -> float:
     used = printed or unit or _OF_PLAIN_NUMBERS.get(_last(name), "")
     if used not in known:
         raise ValueError(f"{used!r} is none of its units: {', '.join(filter(None, known)) or 'none'}")
-    amount = float(number) * known[used]
-    if not math.isfinite(amount) or amount < 0:
+    found_amount = float(number) * known[used]
+    if not math.isfinite(found_amount) or found_amount < 0:
         raise ValueError(f"{str(value)[:60]!r} is no amount")
-    return amount
+    return found_amount
 
 
 def _percentile(at: object) -> float:

@@ -1,0 +1,248 @@
+"""Metrics that an application tells of itself: asked again and again over a window, from the shepherd's machine."""
+
+import http.client
+import json
+import math
+import re
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Literal, Self, TypeAlias
+
+import msgspec
+
+from mustherd.load.command.results import amount, units_of
+
+Argument: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0.1, le=3600)]
+Take: TypeAlias = Literal["mean", "max", "min", "last", "increase", "rate"]
+
+WINDOW_PER_RESOLUTION = 5
+"""A window that lasts so many times what a value needs to become new: its ends are then off by a fifth at most."""
+LEAST_SAMPLES = 3
+ANSWER_S = 5.0
+MOST_BYTES = 8 << 20
+SERIES = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{.*\})?\s+(\S+)(?:\s+-?\d+)?")
+URL = re.compile(r"https?://[^\s/]+(/\S*)?")
+
+
+class UnreadableError(Exception):
+    """A value could not be had; the message says from where and why."""
+
+
+class ApplicationMetric(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a metric comes from: `prometheus` with `query`, `endpoint` with `series`, `command` or `file`."""
+
+    prometheus: str = ""
+    """A Prometheus server, as in http://127.0.0.1:9090; `query` is what it is asked."""
+    query: str = ""
+    endpoint: str = ""
+    """A page of text as Prometheus reads it, as in http://127.0.0.1:8080/metrics."""
+    series: str = ""
+    """One of its series, with labels as they stand there; a name alone is the sum of all that have it."""
+    command: tuple[Argument, ...] = ()
+    """Prints the value."""
+    file: str = ""
+    """Holds the value."""
+    take: Take = "mean"
+    """What of the values in the window counts; of a running total the `increase`, or the `rate` a second."""
+    unit: str = ""
+    """The unit that the value is given in; the metric's own is what its name ends in."""
+    better: Literal["less", "more"] = "less"
+    every_seconds: Seconds = 1.0
+    """How often it is asked."""
+    resolution_seconds: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0
+    """How long the value stays the same at its source: a Prometheus server's scrape interval, a sensor's period."""
+
+    @property
+    def needs_seconds(self) -> float:
+        """How long a window must last at least."""
+        return WINDOW_PER_RESOLUTION * max(self.every_seconds, self.resolution_seconds)
+
+
+def check(name: str, metric: ApplicationMetric) -> None:
+    """Raise ValueError for what can't be asked."""
+    ways = {
+        "prometheus": metric.prometheus,
+        "endpoint": metric.endpoint,
+        "command": metric.command,
+        "file": metric.file,
+    }
+    if sum(map(bool, ways.values())) != 1:
+        raise ValueError(f"it comes from one of {', '.join(ways)}")
+    for url in filter(None, (metric.prometheus, metric.endpoint)):
+        if not URL.fullmatch(url):
+            raise ValueError(f"{url!r} is no address such as http://127.0.0.1:9090")
+    for way, detail in (("prometheus", "query"), ("endpoint", "series")):
+        if bool(ways[way]) != bool(getattr(metric, detail)):
+            raise ValueError(f"{way} and {detail} belong together")
+    if metric.file and not metric.file.startswith("/"):
+        raise ValueError(f"file {metric.file!r} should begin with /")
+    if metric.unit and metric.unit not in units_of(name):
+        raise ValueError(f"unit {metric.unit!r} is none of {', '.join(filter(None, units_of(name)))}")
+
+
+def value_now(name: str, metric: ApplicationMetric) -> float:
+    """The value at this moment, in the metric's own unit. Raises UnreadableError."""
+    try:
+        if metric.prometheus:
+            base = metric.prometheus.rstrip("/")
+            return amount(
+                name, _queried(f"{base}/api/v1/query?{urllib.parse.urlencode({'query': metric.query})}"), metric.unit
+            )
+        if metric.endpoint:
+            return amount(name, _series(_page(metric.endpoint), metric.series), metric.unit)
+        if metric.command:
+            return amount(name, _printed(metric.command), metric.unit)
+        with Path(metric.file).open("rb") as file:
+            return amount(name, file.read(1000).decode("utf-8", "replace").strip(), metric.unit)
+    except OSError as error:
+        raise UnreadableError(f"{metric.file}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise UnreadableError(str(error)) from None
+
+
+class Watch:
+    """Asks for values from when it is entered until it is left; then says what they come to over a window."""
+
+    def __init__(
+        self,
+        metrics: Mapping[str, ApplicationMetric],
+        read: Callable[[str, ApplicationMetric], float] = value_now,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._metrics = dict(metrics)
+        self._read = read
+        self._now = now
+        self._samples: dict[str, list[tuple[float, float]]] = {name: [] for name in metrics}
+        self._errors: dict[str, str] = {}
+        self._over = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._ask, args=(name, metric), name=f"metric-{name}", daemon=True)
+            for name, metric in metrics.items()
+        ]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(2 * ANSWER_S)
+
+    def over(self, t0: float, t1: float) -> tuple[dict[str, float], dict[str, str]]:
+        """Values over a window of CLOCK_MONOTONIC, and for each metric that has none, why."""
+        found: dict[str, float] = {}
+        why: dict[str, str] = {}
+        for name, metric in self._metrics.items():
+            try:
+                found[name] = taken(metric.take, self._samples[name], t0, t1)
+            except ValueError as error:
+                why[name] = self._errors.get(name) or str(error)
+        return found, why
+
+    def _ask(self, name: str, metric: ApplicationMetric) -> None:
+        while True:
+            asked = self._now()
+            try:
+                value = self._read(name, metric)
+                # What was told lies between asking and hearing.
+                self._samples[name].append(((asked + self._now()) / 2, value))
+            except UnreadableError as error:
+                self._errors[name] = str(error)
+            if self._over.is_set():
+                return
+            # The last one is asked for after the window: it lies between two of them.
+            self._over.wait(max(0.0, asked + metric.every_seconds - self._now()))
+
+
+def taken(take: Take, samples: list[tuple[float, float]], t0: float, t1: float) -> float:
+    """What samples (time, value), in order of time, come to over a window; pure. ValueError where they don't tell."""
+    inside = [value for at, value in samples if t0 <= at <= t1]
+    if len(inside) < LEAST_SAMPLES:
+        raise ValueError(f"{len(inside)} values in a window of {t1 - t0:.1f} s; at least {LEAST_SAMPLES} are needed")
+    if take in ("increase", "rate"):
+        if any(later[1] < earlier[1] for earlier, later in pairwise(samples)):
+            raise ValueError("the total went back: it was set anew")
+        grown = _at(samples, t1) - _at(samples, t0)
+        return grown / (t1 - t0) if take == "rate" else grown
+    return {"mean": math.fsum(inside) / len(inside), "max": max(inside), "min": min(inside), "last": inside[-1]}[take]
+
+
+def _at(samples: list[tuple[float, float]], t: float) -> float:
+    """The value at a time, straight between the samples around it; at either end the nearest one."""
+    times = [at for at, _ in samples]
+    index = bisect_left(times, t)
+    if index in (0, len(samples)):
+        return samples[min(index, len(samples) - 1)][1]
+    (t0, v0), (t1, v1) = samples[index - 1], samples[index]
+    return v0 + (v1 - v0) * (t - t0) / (t1 - t0) if t1 > t0 else v1
+
+
+def _page(url: str) -> str:
+    try:
+        with urllib.request.urlopen(url, timeout=ANSWER_S) as answer:  # noqa: S310 (http and https alone, see check)
+            content: bytes = answer.read(MOST_BYTES + 1)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise UnreadableError(f"{url}: answers {error.code} {error.reason}") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise UnreadableError(f"{url}: {getattr(error, 'reason', None) or error}") from None
+    if len(content) > MOST_BYTES:
+        raise UnreadableError(f"{url}: more than {MOST_BYTES >> 20} MiB")
+    return content.decode("utf-8", "replace")
+
+
+def _queried(url: str) -> object:
+    """The one value of an instant query (prometheus.io/docs/prometheus/latest/querying/api)."""
+    try:
+        told = json.loads(_page(url))
+        data = told["data"]
+        result = data["result"]
+        if data["resultType"] == "scalar":
+            return result[1]
+        if data["resultType"] == "vector" and len(result) == 1:
+            return result[0]["value"][1]
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError):
+        raise UnreadableError(f"{url}: not an answer of Prometheus") from None
+    raise UnreadableError(f"{url}: {len(result)} series; a query gives one, such as by sum(...)")
+
+
+def _series(page: str, wanted: str) -> float:
+    """A series' value in a page of text; for a name alone the sum of all with that name."""
+    values = []
+    for line in page.splitlines():
+        found = SERIES.fullmatch(line.strip())
+        if found and wanted in (found[1], f"{found[1]}{found[2] or ''}"):
+            try:
+                values.append(float(found[3]))
+            except ValueError:
+                raise UnreadableError(f"series {wanted}: {found[3][:40]!r} is no number") from None
+    if not values:
+        raise UnreadableError(f"there is no series {wanted}")
+    return math.fsum(values)
+
+
+def _printed(argv: tuple[str, ...]) -> str:
+    try:
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=ANSWER_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise UnreadableError(f"{argv[0]} takes longer than {ANSWER_S:g} s") from None
+    except OSError as error:
+        raise UnreadableError(f"{argv[0]}: {error.strerror}") from None
+    if done.returncode:
+        said = (done.stderr or done.stdout).decode("utf-8", "replace").strip()[-200:]
+        raise UnreadableError(f"{argv[0]} ended with {done.returncode}: {said or 'it said nothing'}")
+    return done.stdout.decode("utf-8", "replace").strip()
