@@ -46,9 +46,12 @@ def list_(json: Json = False) -> None:
 
 
 def _row(found: "Plugin") -> dict[str, Any]:
-    from mustherd.plugins import KINDS, plugins
+    from mustherd import metrics
+    from mustherd.plugins import KINDS, METRICS, OURS, plugins
 
     used = plugins(found.group)[found.name]
+    # Our metrics are a table of mustherd.metrics, and no entry points.
+    by = OURS if found.group == METRICS and found.name in metrics.OURS else "" if used is found else used.package
     return {
         "group": found.group,
         "kind": KINDS[found.group],
@@ -56,7 +59,7 @@ def _row(found: "Plugin") -> dict[str, Any]:
         "package": found.package,
         "version": found.version,
         "where": found.target,
-        "problem": _problem(found) if used is found else f"not used: {used.package} has one of that name",
+        "problem": f"not used: {by} has one of that name" if by else _problem(found),
     }
 
 

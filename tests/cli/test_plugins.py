@@ -97,12 +97,15 @@ def test_each_broken_one_is_one_line_and_the_others_stay(tmp_path: Path) -> None
 
 
 def test_a_name_that_is_taken_is_told(tmp_path: Path) -> None:
-    ours = site(tmp_path / "a", "usurper", WHOLE, {"mustherd.policies": {"tune": "Ice", "ice": "Ice"}})
+    module = WHOLE + 'from mustherd.metrics import Metric\nMETRIC = Metric(name="energy_joules", meaning="x")\n'
+    names = {"mustherd.policies": {"tune": "Ice", "ice": "Ice"}, "mustherd.metrics": {"energy_joules": "METRIC"}}
+    ours = site(tmp_path / "a", "usurper", module, names)
     other = site(tmp_path / "b", "earlier", WHOLE, {"mustherd.policies": {"ice": "Ice"}})
     code, out, _ = listed(ours, other)
     assert code == 3
     problems = {(row["package"], row["name"]): row["problem"] for row in json.loads(out)["plugins"]}
     assert problems["usurper", "tune"] == "not used: mustherd has one of that name"
+    assert problems["usurper", "energy_joules"] == "not used: mustherd has one of that name"
     assert problems["mustherd", "tune"] == ""
     assert problems["usurper", "ice"] == "not used: earlier has one of that name"
     assert problems["earlier", "ice"] == ""
