@@ -84,16 +84,15 @@ def links(
 def plan(definition: "Experiment | File | None" = None, *, musters: int | None = None) -> "Plan":
     """What an experiment would take, without starting anything: trials, time, energy, budget.
 
-    `musters`: how many nodes of an inventory. Raises DefinitionError.
+    `musters`: how many nodes of an inventory, if not all. Raises DefinitionError, and InventoryError.
     """
-    from mustherd.definition import plan as make_plan
     from mustherd.experiment.plug_ins import check_plugins
-    from mustherd.experiment.preflight import check_musters
+    from mustherd.experiment.preflight import check_musters, planned
 
     experiment = check(definition)
     check_musters(experiment, musters)
     check_plugins(experiment)
-    return make_plan(experiment, musters)
+    return planned(experiment, musters)
 
 
 def run(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -159,6 +160,16 @@ def _baseline_settings(raw: object) -> dict[str, int]:
     return knob_values.settings(raw)
 
 
+def _until(raw: object) -> datetime:
+    try:
+        found = raw if isinstance(raw, datetime) else datetime.fromisoformat(str(raw).strip())
+    except ValueError:
+        raise QuantityError(
+            f"{shown(raw)} is no date and time", "as in 2026-11-29 18:00, or 2026-11-29T18:00Z"
+        ) from None
+    return found if found.tzinfo is not None else found.astimezone()
+
+
 def _options(raw: object) -> dict[str, Any]:
     """Options of somebody else's: any JSON, finite and named by text."""
     if not isinstance(raw, Mapping):
@@ -268,6 +279,13 @@ BaselineSettings = Annotated[
     PlainSerializer(lambda settings: settings or "default"),
     _described(anyOf=[{"const": "default"}, SETTINGS_SCHEMA]),
 ]
+Until = Annotated[
+    datetime,
+    PlainValidator(refused(_until)),
+    PlainSerializer(lambda until: until.isoformat()),
+    _described(type="string", pattern=r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?$", examples=["2026-11-29 18:00"]),
+]
+"""A moment; without a zone in this machine's."""
 BaselineAlone = Annotated[
     object,
     _described(

@@ -37,6 +37,7 @@ from mustherd.definition.fields import (
     Options,
     SearchName,
     Settings,
+    Until,
 )
 from mustherd.definition.herd import Herd
 from mustherd.definition.limits import LIMIT_FORM
@@ -190,6 +191,10 @@ class Budget(Section):
         None, "Time on the nodes' clock; a simulated herd spends it `speed` times faster.", "min", gt=0, le=1e6
     )
     joules: float | None = key(None, "Energy of all windows of all nodes.", "J", gt=0, le=1e12)
+    until: Until | None = key(
+        None, "When the reservation ends. What doesn't fit is refused; what runs stops in order a minute before.",
+        allowed="a date and time, as in 2026-11-29 18:00",
+    )  # fmt: skip
 
 
 class PolicyOptions(Section):

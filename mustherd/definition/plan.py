@@ -1,16 +1,21 @@
 """The plan: what an experiment will take, before it is started."""
 
 import math
+import time
 from typing import Any
 
 import msgspec
 
 from mustherd.definition.model import Experiment
 from mustherd.definition.units import duration
+from mustherd.load.registry import traits_of
 from mustherd.node.twin.profiles import profile
 
 TRIAL_OVERHEAD_SECONDS = 0.25
 """Wall time of a trial besides its load: decision, read-back, flush, storing. An estimate."""
+
+LEAVE_SECONDS = 60.0
+"""How long before the reservation's end an experiment stops: for nodes to be put back and the report to be written."""
 
 SUGGESTION_SECONDS = 0.15
 """Wall time in which learned models choose a trial; the nodes wait for it. An estimate."""
@@ -21,6 +26,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     experiment: str
     musters: int
+    at_once: int
+    """Trials that run at the same time: a muster each, and no more than the load's machines allow."""
     space: int
     """Settings in the space; fewer trials than asked for are planned where it is smaller."""
     search: int
@@ -43,6 +50,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Energy of all windows, if every one used what the default does; None where the nodes aren't known."""
     budget_minutes: float | None
     budget_joules: float | None
+    until: str
+    """The reservation's end, "" where there is none."""
+    seconds_left: float | None
+    """Until then, from now."""
     fits: bool
     """Whether it all fits the budget, as far as can be said beforehand and when the first rounds settle it."""
 
@@ -50,12 +61,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """The plan as JSON types."""
         return msgspec.structs.asdict(self)
 
+    def _at_once_text(self) -> str:
+        if self.at_once == self.musters:
+            return str(self.at_once)
+        return f"{self.at_once}, as many as there are agents: the {self.musters} nodes take turns"
+
     def rows(self) -> list[tuple[str, str]]:
         """The plan as a person reads it: what, and how much."""
         most = f" (at most {self.confirm_at_most})" if self.confirm_at_most > self.confirm else ""
         rows = [
             ("experiment", self.experiment),
-            ("nodes at the same time", str(self.musters)),
+            ("nodes", str(self.musters)),
+            ("trials at the same time", self._at_once_text()),
             ("settings in the space", f"{self.space:,}"),
             ("search trials", str(self.search)),
             ("baseline trials", str(self.baseline)),
@@ -68,41 +85,53 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             rows.append(("energy of the windows", f"about {self.joules / 1000:,.0f} kJ at the default's power"))
         limits = [f"{self.budget_minutes:g} min"] if self.budget_minutes is not None else []
         limits += [f"{self.budget_joules / 1000:,.0f} kJ"] if self.budget_joules is not None else []
+        if self.seconds_left is not None:
+            word = "enough" if self.wall_seconds <= self.seconds_left else "does not fit"
+            rows.append(("until", f"{self.until}, {duration(max(0.0, self.seconds_left))} from now: {word}"))
         if limits:
             rows.append(("budget", f"{' and '.join(limits)}: {'enough' if self.fits else 'ends the experiment early'}"))
         return rows
 
 
-def plan(experiment: Experiment, musters: int | None = None) -> Plan:
-    """What `experiment` takes on `musters` identical nodes; without a number on the simulated ones, or on one."""
+def plan(experiment: Experiment, musters: int | None = None, teams: int | None = None) -> Plan:
+    """What `experiment` takes on `musters` identical nodes; without a number on the simulated ones, or on one.
+
+    `teams`: how many nodes can be loaded at the same time; None: all of them.
+    """
     simulated = experiment.herd.simulated
     nodes = max(1, musters if musters is not None else simulated.musters if simulated else 1)
+    at_once = min(nodes, teams) if teams is not None else nodes
     space = math.prod(len(values) for values in experiment.knobs.values())
     loads = max(1, len(experiment.workload.loads))
     search = loads if experiment.search.method == "one-shot" else min(experiment.trials, space * loads)
     baseline = loads * math.ceil(search / loads / experiment.baseline.every)
     in_round = loads * (1 + min(experiment.confirmation.candidates, math.ceil(search / loads)))
     confirm = experiment.repeats * in_round
-    if experiment.workload.parts:
-        # A load that changes from window to window is followed, and nothing is compared under it.
+    if experiment.workload.parts or experiment.policy.name == "nop":
+        # A load that changes from window to window is followed, and nothing is compared under it; nor is what is found.
         search, baseline, confirm = experiment.trials, 0, 0
     confirm_at_most = max(experiment.repeats, experiment.confirmation.rounds) * in_round if confirm else 0
     load = experiment.workload
     per_trial = _settle_seconds(experiment) + load.ramp_seconds + load.window_seconds
-    rounds = math.ceil((search + baseline) / nodes) + math.ceil(confirm / nodes)
-    rounds_at_most = math.ceil((search + baseline) / nodes) + math.ceil(confirm_at_most / nodes)
+    # The next round's settings are known when a round is over.
+    one_round = math.ceil(in_round / at_once)
+    rounds = math.ceil((search + baseline) / at_once) + (confirm // in_round) * one_round
+    rounds_at_most = math.ceil((search + baseline) / at_once) + (confirm_at_most // in_round) * one_round
     speed = simulated.speed if simulated else 1.0
     searches = experiment.search.method == "gp" and not experiment.workload.parts
     choosing = search * SUGGESTION_SECONDS if searches else 0.0
-    per_round = per_trial / speed + TRIAL_OVERHEAD_SECONDS
+    per_round = per_trial / speed + TRIAL_OVERHEAD_SECONDS + _outside_seconds(experiment)
     trials = search + baseline + confirm
     joules = profile(simulated.profile).busy_watts * load.window_seconds * trials if simulated else None
     budget = experiment.budget
     in_time = budget.minutes is None or rounds * per_trial <= budget.minutes * 60
+    left = None if budget.until is None else budget.until.timestamp() - time.time() - LEAVE_SECONDS
+    wall_seconds = rounds * per_round + choosing
     in_energy = budget.joules is None or joules is None or joules <= budget.joules
     return Plan(
         experiment=experiment.name,
         musters=nodes,
+        at_once=at_once,
         space=space,
         search=search,
         baseline=baseline,
@@ -112,13 +141,26 @@ def plan(experiment: Experiment, musters: int | None = None) -> Plan:
         seconds_per_trial=per_trial,
         node_seconds=rounds * per_trial,
         node_seconds_at_most=rounds_at_most * per_trial,
-        wall_seconds=rounds * per_round + choosing,
+        wall_seconds=wall_seconds,
         wall_seconds_at_most=rounds_at_most * per_round + choosing,
         joules=joules,
         budget_minutes=budget.minutes,
         budget_joules=budget.joules,
-        fits=in_time and in_energy,
+        until="" if budget.until is None else budget.until.isoformat(" ", "minutes"),
+        seconds_left=left,
+        fits=in_time and in_energy and (left is None or wall_seconds <= left),
     )
+
+
+def _outside_seconds(experiment: Experiment) -> float:
+    """What a load from outside the nodes takes beside its ramp and its window."""
+    load = experiment.workload
+    outside = load.offered_by or (("mutilate", {}) if experiment.herd.inventory is not None else None)
+    if outside is None:
+        return 0.0
+    traits = traits_of(*outside)
+    whole = math.ceil(load.ramp_seconds) + math.ceil(load.window_seconds) if traits.whole_seconds else 0.0
+    return traits.overhead_s + max(0.0, whole - load.ramp_seconds - load.window_seconds)
 
 
 def _settle_seconds(experiment: Experiment) -> float:

@@ -14,6 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from mustherd.daemon import Stop
 from mustherd.definition import Experiment, check_knobs, plan, problem
+from mustherd.definition.plan import LEAVE_SECONDS
 from mustherd.experiment.actions import (
     Action,
     Calibrate,
@@ -148,6 +149,10 @@ class TrialLoop:
         ended = sorted((future.result() for future in done), key=lambda t: (t.ended_at, t.number))
         if why := self._stop_asked():
             self._do(self._scheduler.stop(ended, why=why))
+            return
+        until = self._experiment.budget.until
+        if until is not None and time.time() > until.timestamp() - LEAVE_SECONDS:
+            self._do(self._scheduler.stop(ended, why=f"the reservation ends at {until.isoformat(' ', 'minutes')}"))
             return
         self._do(self._scheduler.ended(ended, self._now()))
         musters = self._shepherd.musters().values()

@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mustherd.definition import Experiment, given_points
+from mustherd.definition import Experiment, Plan, given_points, plan
+from mustherd.definition.units import duration
 from mustherd.errors import UserError
 from mustherd.experiment.plug_ins import check_plugins
 from mustherd.experiment.prior import read_prior
-from mustherd.load.placement import LAYOUT, Layout, write
+from mustherd.load.placement import LAYOUT, Layout, teams, write
 
 if TYPE_CHECKING:
     from mustherd.provision.placement import InventoryHerd
@@ -48,6 +49,28 @@ def herd_of(experiment: Experiment) -> "InventoryHerd | None":
     from mustherd.provision.placement import read  # noqa: PLC0415
 
     return read(Path(experiment.herd.inventory))
+
+
+def planned(experiment: Experiment, musters: int | None = None, herd: "InventoryHerd | None" = None) -> Plan:
+    """The plan on the herd that an experiment names; an inventory that isn't there yet says nothing of it."""
+    inventory = experiment.herd.inventory
+    if herd is None and inventory is not None and Path(inventory).exists():
+        herd = herd_of(experiment)
+    if herd is None:
+        return plan(experiment, musters)
+    nodes = musters or len(herd.musters) or 1
+    return plan(experiment, nodes, None if herd.layout is None else len(teams(herd.layout, nodes)))
+
+
+def check_until(experiment: Experiment, herd: "InventoryHerd | None") -> None:
+    """Raise UserError for an experiment that doesn't fit into what is left of the reservation."""
+    found = planned(experiment, herd=herd)
+    if found.seconds_left is not None and found.wall_seconds > found.seconds_left:
+        raise UserError(
+            f"budget.until: the reservation ends at {found.until}, in {duration(max(0.0, found.seconds_left))}, and the"
+            f" experiment takes about {duration(found.wall_seconds)}; fix: fewer trials or repeats, shorter windows, or"
+            " another day"
+        )
 
 
 def lay_out_load(folder: Path, experiment: Experiment, herd: "InventoryHerd | None") -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mustherd.definition import Experiment
 from mustherd.experiment.links import Link, LinksError, try_all
 from mustherd.experiment.local_herd import Operator
-from mustherd.experiment.preflight import herd_of
+from mustherd.experiment.preflight import check_until, herd_of
 from mustherd.experiment.way import make_way
 from mustherd.shepherd.operate import LOCAL
 
@@ -28,6 +28,8 @@ def ready(
     """
     herd = herd_of(experiment)
     operator = resolved(herd, musters=musters, listen=listen, keys=keys)
+    if experiment.budget.until is not None:
+        check_until(experiment, herd)
     if herd is None:
         return None, operator
     make_way(operator.listen, operator.ports, operator.keys)

@@ -52,6 +52,9 @@ class LoadTraits(msgspec.Struct, frozen=True, kw_only=True):
     """It can change within a window (`Load.curve`)."""
     whole_seconds: bool = False
     """Its windows last whole seconds."""
+    overhead_s: float = 0.0
+    """What a window takes beside its ramp and its length, about, with agents: for records to be stored, programs to be
+    started, connections to be opened and closed. A plan reckons with it."""
     on_node: bool = False
     """It is a part of its node, which starts it by itself; nobody makes a source of it for a site."""
 

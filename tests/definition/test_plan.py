@@ -1,10 +1,11 @@
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from mustherd.definition import loads, plan, quickstart
 from mustherd.definition.units import duration
-from tests.definition.make import made
+from tests.definition.make import made, refused
 
 
 def test_the_quickstart_s_plan() -> None:
@@ -23,7 +24,7 @@ def test_more_nodes_take_less_time_and_the_same_trials() -> None:
     one, many = plan(experiment, 1), plan(experiment, 8)
     assert one.trials == many.trials
     assert one.node_seconds == 45 * 38
-    assert many.node_seconds == (5 + 2) * 38
+    assert many.node_seconds == (5 + 3) * 38, "rounds of a confirmation follow one another"
 
 
 def test_no_more_trials_than_settings() -> None:
@@ -89,3 +90,26 @@ def test_a_plan_is_json_and_rows() -> None:
 )
 def test_durations(seconds: float, said: str) -> None:
     assert duration(seconds) == said
+
+
+def test_no_more_at_the_same_time_than_the_load_s_machines_allow() -> None:
+    experiment = made(herd={"inventory": "there"}, trials=4, repeats=0)
+    three, two = plan(experiment, 3), plan(experiment, 3, 2)
+    assert (three.at_once, two.at_once) == (3, 2)
+    assert two.wall_seconds > three.wall_seconds
+    assert "2, as many as there are agents: the 3 nodes take turns" in dict(two.rows()).values()
+
+
+@pytest.mark.parametrize("minutes", [-1, 0.5, 600])
+def test_the_reservation_s_end(minutes: float) -> None:
+    until = datetime.now(tz=UTC) + timedelta(minutes=minutes)
+    found = plan(made(budget={"until": until.isoformat()}))
+    assert found.fits is (minutes == 600)
+    assert found.seconds_left == pytest.approx(minutes * 60 - 60, abs=60)
+    assert ("does not fit" in dict(found.rows())["until"]) is (minutes != 600)
+
+
+def test_a_moment_without_a_zone_is_in_this_machine_s() -> None:
+    until = made(budget={"until": "2030-01-02 03:04"}).budget.until
+    assert until == datetime(2030, 1, 2, 3, 4).astimezone()
+    assert "is no date and time" in str(refused(budget={"until": "tomorrow"}))

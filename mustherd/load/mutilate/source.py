@@ -58,7 +58,9 @@ class MutilateSource:
     """
 
     Options = MutilateOptions
-    traits: ClassVar[LoadTraits] = LoadTraits(servers=("memcached",), open_loop=True, whole_seconds=True)
+    traits: ClassVar[LoadTraits] = LoadTraits(
+        servers=("memcached",), open_loop=True, whole_seconds=True, overhead_s=SYNC_S + 0.5
+    )
 
     def __init__(self, site: Site, options: MutilateOptions) -> None:
         """Exact percentiles of the leader's reads are fetched where its samples are few enough.

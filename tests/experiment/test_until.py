@@ -1,0 +1,35 @@
+"""The reservation's end: what doesn't fit is refused before anything is made, what runs stops in order before it."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from mustherd import api
+from mustherd.errors import UserError
+from mustherd.experiment.actions import End, Result
+from mustherd.experiment.scheduler import Scheduler
+from tests.experiment.simulated import defined
+
+
+def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+    until = (datetime.now(tz=UTC) + timedelta(minutes=5)).isoformat()
+    text = (
+        "name: late\nherd: {simulated: {speed: 1}}\nworkload: {qps: 600k}\nknobs: {itr-delay: [50, 100]}\n"
+        f"trials: 2\nbudget: {{until: '{until}'}}\n"
+    )
+    with pytest.raises(UserError, match=r"the reservation ends at .*, in (3 min|4 min).*, and the experiment takes"):
+        api.run(text, into=tmp_path / "never")
+    assert not (tmp_path / "never").exists()
+    assert not api.plan(text).fits
+    assert api.plan(text.replace("speed: 1", "speed: 200")).fits
+
+
+def test_the_end_says_that_it_was_the_time() -> None:
+    experiment = defined(trials=2, repeats=0)
+    from mustherd.definition import goal
+
+    scheduler = Scheduler(experiment, goal(experiment), expected=1, now=0.0)
+    scheduler.begin()
+    *_, end = scheduler.stop((), why="the reservation ends at 18:00")
+    assert end == End(Result.STOPPED, "the reservation ends at 18:00")
