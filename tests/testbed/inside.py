@@ -32,6 +32,7 @@ from mustherd.terms import Setting
 from mustherd.testing.clock import ClockContract
 from mustherd.testing.knob import KnobContract
 from mustherd.testing.node import NodeContract
+from mustherd.wire import keys
 from mustherd.wire.shepherd_endpoint import ShepherdEndpoint
 from tests.typed import some
 from tests.waiting import until
@@ -40,9 +41,11 @@ EFER, APIC_BASE = 0xC0000080, 0x1B
 CPUFREQ = Path("/sys/devices/system/cpu")
 STATE = Path("/root/state")
 CONFIG = Path("/root/muster.toml")
+KEYS = Path("/root/keys")
 
 MUSTER = """
 muster = "vm-1"
+keys = "/root/keys"
 state = "/root/state"
 [linux]
 interface = "e1000e"
@@ -253,6 +256,7 @@ def test_the_doctor() -> None:
 
 def test_killed_in_mid_decision_and_restored_by_the_next_start() -> None:
     CONFIG.write_text(MUSTER)
+    keys.create(KEYS, ["shepherd", "vm-1"])
     STATE.mkdir(exist_ok=True)
     original = {k.info.name: k.read() for k in node().knobs}
     assert original["itr-delay"] == rx_usecs()
@@ -262,7 +266,7 @@ def test_killed_in_mid_decision_and_restored_by_the_next_start() -> None:
     gate, opened = os.pipe()
     killed = spawn(lambda: live(dies_at=3))
     restoring = spawn(lambda: live(when=gate))
-    shepherd = Shepherd(ShepherdEndpoint())
+    shepherd = Shepherd(ShepherdEndpoint(keys=keys.for_shepherd(KEYS)))
     shepherd.start()
     try:
         until(lambda: "vm-1" in shepherd.musters())
