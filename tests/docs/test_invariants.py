@@ -25,7 +25,7 @@ def names(tree: ast.AST, within: str = "") -> Iterator[str]:
 
 
 def test_every_invariant_has_its_row() -> None:
-    assert [int(number) for number, *_ in ROWS] == list(range(1, 15))
+    assert [int(number) for number, *_ in ROWS] == list(range(1, 17))
     assert set(INVARIANTS) <= {int(number) for number, *_ in ROWS}
 
 
@@ -35,6 +35,22 @@ def test_the_code_and_the_tests_that_a_row_names_are_there(number: str, says: st
     assert [name for name in files if not (ROOT / "mustherd" / name).is_file()] == []
     assert files or "`pyproject.toml`" in held_by
     found = re.findall(r"`([^`]+)`", tests)
+    assert found
+    for name in found:
+        file, _, test = name.partition("::")
+        assert test in set(names(ast.parse((ROOT / file).read_text(encoding="utf-8")))), name
+
+
+ATTACKS = ROW.findall((ROOT / "docs/explain/attacks.md").read_text(encoding="utf-8"))
+
+
+def test_every_attack_has_its_row() -> None:
+    assert [int(number) for number, *_ in ATTACKS] == list(range(1, 16))
+
+
+@pytest.mark.parametrize(("number", "done", "holds", "tests"), ATTACKS)
+def test_the_tests_that_stand_for_an_attack_are_there(number: str, done: str, holds: str, tests: str) -> None:
+    found = re.findall(r"`([^`]+::[^`]+)`", tests)
     assert found
     for name in found:
         file, _, test = name.partition("::")

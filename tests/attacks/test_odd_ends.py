@@ -1,0 +1,133 @@
+"""Clones of one muster, a search that is killed, a flood of refusals, a pipe for a journal, four starts at once."""
+
+import logging
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import zmq
+
+from mustherd.definition.problem import problem
+from mustherd.learn.base import Observation
+from mustherd.muster import muster as muster_module
+from mustherd.muster.journal import Journal, JournalError
+from mustherd.policy.base import PolicyError
+from mustherd.policy.tune import RESTARTS, Tune
+from mustherd.shepherd.roster import REFUSALS_LOGGED
+from mustherd.store.store import Store
+from mustherd.wire import codec
+from mustherd.wire import messages as m
+from tests.experiment.simulated import defined
+from tests.herding import muster, shepherd
+from tests.running import begin, definition
+from tests.waiting import until
+
+
+@pytest.mark.herd
+def test_of_two_clones_the_one_that_joined_last_stays_and_it_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(muster_module, "REFUSED_PERIOD_S", 0.1)
+    refusals: list[m.Refusal] = []
+    handle = muster_module.Muster.handle
+
+    def counted(self: muster_module.Muster, message: m.Down | m.Credit | m.Decision) -> None:
+        if isinstance(message, m.Refusal):
+            refusals.append(message)
+        handle(self, message)
+
+    monkeypatch.setattr(muster_module.Muster, "handle", counted)
+    with shepherd() as (running, ports), muster(ports, tmp_path / "a"):
+        until(running.musters)
+        first = running.musters()["muster-1"].muster_epoch
+        with muster(ports, tmp_path / "b"):
+            until(lambda: running.musters()["muster-1"].muster_epoch != first)
+            stays = running.musters()["muster-1"].muster_epoch
+            until(lambda: len(refusals) > 10)
+            assert running.musters()["muster-1"].muster_epoch == stays
+            assert running.musters()["muster-1"].presence == "alive"
+        # With it gone the other one may join.
+        until(lambda: running.musters()["muster-1"].muster_epoch != stays)
+        until(lambda: running.musters()["muster-1"].presence == "alive")
+    said = [record.message for record in caplog.records if "two processes call themselves muster-1" in record.message]
+    # Once by the shepherd, once by the muster.
+    assert len(said) == 2
+
+
+MEASURED = {"energy_joules": 1.0, "read_p99_us": 100.0, "achieved_ratio": 1.0}
+
+
+@pytest.mark.process
+def test_a_search_that_is_killed_is_begun_again_and_told_everything() -> None:
+    experiment = defined(search='{"method":"grid"}')
+    policy = Tune(experiment, problem(experiment))
+    try:
+        tried = []
+        for _ in range(3):
+            point = policy.propose([])
+            assert point is not None
+            tried.append(dict(point))
+            policy.observe([Observation(point=point, metrics=MEASURED)])
+            os.kill(policy._search.pid, signal.SIGKILL)
+        assert len({str(sorted(point.items())) for point in tried}) == 3
+        # Twice so far; the third kill of before is among these.
+        for _ in range(RESTARTS - 2):
+            os.kill(policy._search.pid, signal.SIGKILL)
+            assert policy.propose([]) is not None
+        os.kill(policy._search.pid, signal.SIGKILL)
+        with pytest.raises(PolicyError, match="the search's process ended"):
+            policy.propose([])
+    finally:
+        policy.close()
+
+
+@pytest.mark.herd
+def test_a_flood_of_refusals_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    try:
+        with shepherd() as (_, ports):
+            for number in range(3 * REFUSALS_LOGGED):
+                socket = context.socket(zmq.DEALER)
+                socket.setsockopt(zmq.ROUTING_ID, b"m-%d;x" % number)
+                socket.connect(f"tcp://127.0.0.1:{ports.pulse}")
+                socket.send(codec.encode(m.Stranger(version=99)))
+                assert socket.poll(20_000)
+                assert isinstance(codec.down(socket.recv()), m.Refusal)
+                socket.close(linger=0)
+    finally:
+        context.destroy(linger=0)
+    said = [record.message for record in caplog.records if "refus" in record.message]
+    assert len(said) == REFUSALS_LOGGED + 1
+    assert said[-1].startswith("further refusals are not logged for ")
+
+
+@pytest.mark.parametrize("name", ["originals.json", "originals.copy.json", "put-back.json"])
+def test_a_pipe_where_a_file_should_be_is_refused_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name, 0o600)
+    if name == "put-back.json":
+        journal = Journal(tmp_path)
+        assert journal.take_word() is None
+        journal.close()
+        return
+    with pytest.raises(JournalError, match="not a regular file"):
+        Journal(tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.process
+def test_of_four_starts_in_one_folder_one_runs_and_the_others_are_told(tmp_path: Path) -> None:
+    (tmp_path / "x.yml").write_text(definition(musters=1, trials=3, repeats=1))
+    where: list[Path | str] = [tmp_path / "x.yml", "--into", tmp_path / "x"]
+    runs = [begin("experiment", "start", *where, "--no-report", "--json", folder=tmp_path / "x") for _ in range(4)]
+    ended = [run.finish() for run in runs]
+    [won] = [code for code, _, _ in ended if code != 2]
+    assert won in (0, 1)
+    for code, out, err in ended:
+        if code == 2:
+            assert out == ""
+            assert len(err.splitlines()) == 1
+            assert str(tmp_path / "x") in err
+    with Store.open(tmp_path / "x", read_only=True) as store:
+        assert store.experiment().status == "done"
