@@ -46,7 +46,7 @@ def run(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--ports") from None
     if keys is not None and make_key:
-        make(keys, [SHEPHERD, Role.OPERATOR, *make_key])
+        make(keys, [SHEPHERD, Role.OPERATOR, *make_key], durable=False)
     stop = Stop()
     running: list[Shepherd] = []
     # In a terminal SIGHUP says that it was closed; a service is told by it that its keys have changed.

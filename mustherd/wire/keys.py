@@ -51,12 +51,14 @@ class Keys:
     """Listening side: where the accepted keys may be read again."""
 
 
-def create(folder: Path, names: Sequence[str], *, role: Role | None = None, accept: bool = True) -> list[str]:
+def create(
+    folder: Path, names: Sequence[str], *, role: Role | None = None, accept: bool = True, durable: bool = True
+) -> list[str]:
     """Make a pair for every name that has none, and accept its public key; returns the names that were made.
 
     `role` is what the keys are for; None: `role_of` their names. An existing pair is never overwritten, and nothing is
-    written through a link. Keys are made before any ZeroMQ context exists (libzmq #4241), so call this from a process
-    that does nothing else.
+    written through a link. `durable`: on disk when this returns. Keys are made before any ZeroMQ context exists (libzmq
+    #4241), so call this from a process that does nothing else.
     """
     for name in names:
         if not re.match(NAME_PATTERN, name):
@@ -70,14 +72,14 @@ def create(folder: Path, names: Sequence[str], *, role: Role | None = None, acce
             if not secret.exists():
                 pair = zmq.curve_keypair()
                 # The public key first: with the secret one the pair is there.
-                files.replace(_place(folder / f"{name}.key"), _certificate(pair[0]), durable=True, mode=0o600)
-                files.replace(secret, _certificate(*pair), durable=True, mode=0o600)
+                files.replace(_place(folder / f"{name}.key"), _certificate(pair[0]), durable=durable, mode=0o600)
+                files.replace(secret, _certificate(*pair), durable=durable, mode=0o600)
                 made.append(name)
             given = role or role_of(name)
             if accept and given is not None:
                 public = _load(folder / f"{name}.key").public
                 content = _certificate(public, role=given)
-                files.replace(folder / ACCEPTED / f"{name}.key", content, durable=True, mode=0o600)
+                files.replace(folder / ACCEPTED / f"{name}.key", content, durable=durable, mode=0o600)
     except guard.GuardError as error:
         raise KeysError(str(error)) from None
     except OSError as error:
