@@ -161,6 +161,8 @@ class Host:
                 f"cpu{core}/cpufreq/scaling_governor": "schedutil",
                 f"cpu{core}/cpufreq/scaling_available_governors": "userspace powersave performance schedutil",
                 f"cpu{core}/cpufreq/scaling_driver": "acpi-cpufreq",
+                f"cpu{core}/cpufreq/cpuinfo_max_freq": "2600000",
+                f"cpu{core}/cpufreq/scaling_setspeed": "<unsupported>",
                 f"cpu{core}/topology/core_id": str(core),
             }
         for name, text in files.items():

@@ -157,6 +157,7 @@ def test_cores_may_be_written_in_every_way(lines: str, tmp_path: Path) -> None:
         "memcached_mutilate_memcached: none\nmemcached_mutilate_instances: 2\nherd_sockets: []",
         "herd_cores: \"{{ lookup('ansible.builtin.pipe', 'false') }}\"",
         "mustherd_twin: {profile: c6220, speed: 100}",
+        "mustherd_ranges: {dvfs: {modes: true, low: 1200, high: 2600}, epp: {low: '0', high: 255}}",
     ],
 )
 def test_what_is_meant_is_understood(lines: str, tmp_path: Path) -> None:

@@ -301,13 +301,14 @@ def _ports(value: Mapping[str, Any]) -> None:
 
 def _ranges(value: Mapping[str, Any]) -> None:
     for knob, limits in value.items():
-        form = f"for {knob} some of values (a list), low and high, whole numbers with low <= high"
-        if not isinstance(limits, Mapping) or not set(limits) <= {"values", "low", "high"} or not limits:
+        form = f"for {knob} some of values (a list), low and high, whole numbers with low <= high, and modes"
+        if not isinstance(limits, Mapping) or not set(limits) <= {"values", "low", "high", "modes"} or not limits:
             raise BadValueError(form)
         values = limits.get("values", [])
         if not isinstance(values, (list, tuple)):
             raise BadValueError(form)
         try:
+            truth(limits.get("modes", False))
             numbers = [number(one) for one in (*values, limits.get("low", 0), limits.get("high", 2**31))]
         except BadValueError:
             raise BadValueError(form) from None
