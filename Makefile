@@ -21,7 +21,7 @@ TIMES ?= 2
 within = timeout --foreground --signal=INT --kill-after=30 $$(($(1) * $(TIMES))) $(2) || { code=$$?; \
 	[ $$code != 124 ] || echo "make $@: over its budget of $(1) s times $(TIMES); on a slower or busy machine: make $@ TIMES=4" >&2; exit $$code; }
 
-.PHONY: help setup experiment test check lint types layers unit budgets test-long test-system test-memcached test-servers test-vm test-testbed test-root test-machine test-kernel test-pythons test-nightly test-faults test-fuzz audit bench peers picture lock clean
+.PHONY: help told setup experiment test check lint types layers unit budgets test-long test-system test-memcached test-servers test-vm test-testbed test-root test-machine test-kernel test-pythons test-nightly test-faults test-fuzz audit bench peers picture lock clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -98,8 +98,14 @@ test-nightly: setup test-pythons  ## what CI leaves out: other Pythons, the kern
 test-root: setup  ## as root: what another user of the machine can't do, and what the kernel's own tools show
 	@$(call within,300,$(BIN)/pytest -m root)
 
-test-machine: setup  ## as root, on a machine that is there for it: provision it by ansible-runner, and put it back
-	@$(call within,1800,$(BIN)/pytest -m machine)
+test-machine: told setup  ## as root, on a machine that is there for it (MACHINE=expendable): provision it, and put it back
+	@$(call within,1800,MUSTHERD_MACHINE=$(MACHINE) $(BIN)/pytest -m machine)
+
+told:
+	@[ "$(MACHINE)" = expendable ] || { printf '%s\n' 'make test-machine changes this machine: it installs packages by apt' \
+		'(Python, memcached), makes the accounts mustherd and mustherd-load, and writes to /etc/mustherd, /opt/mustherd,' \
+		'/var/lib/mustherd, /var/lib/mustherd-node, /usr/local/bin, /etc/security/limits.d and, with systemd, units that it' \
+		'starts; it takes all but the packages back. Where that may be: make test-machine MACHINE=expendable' >&2; exit 2; }
 
 test-kernel: setup  ## as root on Debian 12: a kernel built from source, installed, booted, and taken back
 	tests/testbed/install-kernel.sh

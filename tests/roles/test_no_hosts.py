@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from mustherd.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[2]
 INVENTORIES = {
@@ -34,6 +37,16 @@ def test_a_run_without_hosts_fails_and_says_why(kind: str, playbook: str, tmp_pa
     assert done.returncode not in (0, 250), done.stdout
     assert said in " ".join((done.stdout + done.stderr).split())
     assert "ok=1" not in done.stdout
+
+
+@pytest.mark.process
+def test_the_command_fails_as_its_playbook_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    (tmp_path / "hosts.yml").write_text("all: [")
+    answer = CliRunner().invoke(app, ["herd", "restore", "-i", str(tmp_path / "hosts.yml")])
+    assert answer.exit_code == 3, answer.output
+    assert "reading playbook and inventory" in answer.stderr
+    assert "fix: correct the inventory" in answer.stderr
 
 
 def test_every_playbook_looks_for_a_herd_first() -> None:

@@ -239,6 +239,7 @@ class Rehearsal:
             "mustherd_archives": str(cache() / "nodes"),
             # The control machine conducts experiments.
             "mustherd_shepherd": self.bed.control,
+            "mustherd_shepherd_service": False,
             "mustherd_twin": {"profile": "c6220", "speed": 100},
             "mustherd_whole": False,
         }

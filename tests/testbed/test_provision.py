@@ -69,8 +69,11 @@ def test_a_herd_from_bare_nodes_and_back(bare: Rehearsal) -> None:
     assert second.code == 0, second.text
     assert second.changed == none, second.changes()
 
-    started = herd.mustherd("herd", "start", "-i", str(herd.inventory))
+    started = herd.mustherd("herd", "start", "-i", str(herd.inventory), "--json")
     assert started.returncode == 0, started.stdout + started.stderr
+    assert not any(json.loads(started.stdout)["changed"].values()), started.stdout
+    assert "Next: mustherd herd status" in started.stderr
+    # Provisioning has ended with a herd that runs, so that there is nothing left to start.
     up = "systemctl is-active mustherd-muster mustherd-memcached-0"
     assert said(herd, names[1], f"{up} mustherd-muster-1") == ["active"] * 3
     assert said(herd, names[2], f"{up} mustherd-mutilate-agent") == ["active"] * 3
@@ -110,6 +113,13 @@ def test_a_herd_from_bare_nodes_and_back(bare: Rehearsal) -> None:
     again = herd.playbook("playbooks/restore.yml")
     assert again.code == 0, again.text
     assert again.changed == none, again.changes()
+
+    # On request nothing is left.
+    purged = herd.playbook("playbooks/restore.yml", "-e", "restore_purge=true")
+    assert purged.code == 0, purged.text
+    left = "/usr/local/sbin/mustherd-node /var/lib/mustherd-node /var/lib/mustherd /usr/local/src/mustherd"
+    for host in names[1:]:
+        assert said(herd, host, f"ls -d {left} /usr/local/bin/m*; getent passwd mustherd mustherd-load") == []
 
 
 def the_herd_runs_an_experiment(herd: Rehearsal) -> None:

@@ -18,6 +18,8 @@ LOCAL = "inventory/local"
 PROVISION = ("ansible-runner", "run", ".", "--project-dir", ".", "--inventory", LOCAL, "-p", "provision.yml")
 RECAP = re.compile(r"^localhost\s+:.*?changed=(\d+)\s+unreachable=0\s+failed=0", re.MULTILINE)
 WRITTEN = [Path(name) for name in ("/etc/mustherd", "/opt/mustherd", "/usr/local/bin/mustherd")]
+KEPT = [Path(name) for name in ("/usr/local/sbin/mustherd-node", "/var/lib/mustherd-node", "/var/lib/mustherd")]
+"""What restoring leaves unless it is asked to purge."""
 
 
 def ran(*command: str) -> str:
@@ -41,11 +43,13 @@ def changed(text: str) -> int:
 def _put_back() -> Iterator[None]:
     yield
     if any(path.exists() for path in WRITTEN):
-        ran("mustherd", "herd", "restore", "-i", LOCAL)
+        ran("mustherd", "herd", "restore", "-i", LOCAL, "-e", "restore_purge=true")
 
 
 @pytest.mark.usefixtures("_put_back")
 def test_ci_provisions_its_own_machine(tmp_path: Path) -> None:
+    told = os.environ.get("MUSTHERD_MACHINE")
+    assert told == "expendable", "this changes the machine: make test-machine says what, and how to let it"
     assert os.geteuid() == 0, "this needs root: it installs packages and writes to /etc and /opt"
     assert not [path for path in WRITTEN if path.exists()], "this machine is provisioned already: restore it first"
     assert changed(ran(*PROVISION)) > 0
@@ -57,3 +61,7 @@ def test_ci_provisions_its_own_machine(tmp_path: Path) -> None:
     assert verdict["status"] == "done"
     assert json.loads(ran("mustherd", "herd", "restore", "-i", LOCAL, "--json"))["changed"]["localhost"] > 0
     assert not [path for path in WRITTEN if path.exists()]
+    ran("mustherd", "herd", "restore", "-i", LOCAL, "-e", "restore_purge=true")
+    assert not [path for path in (*WRITTEN, *KEPT) if path.exists()]
+    accounts = subprocess.run(["getent", "passwd", "mustherd", "mustherd-load"], capture_output=True, check=False)
+    assert accounts.stdout == b""
