@@ -22,7 +22,7 @@ def written(folder: Path, **variables: object) -> tuple[Path, str]:
         "herd_address": "10.10.1.2",
         **variables,
     }
-    groups = {name: {"hosts": {"node1": {}}} for name in ("shepherd", "musters")}
+    groups: dict[str, object] = {name: {"hosts": {"node1": {}}} for name in ("shepherd", "musters")}
     inventory = {"all": {"hosts": {"node1": host}, "children": groups}}
     play = {
         "hosts": "node1",
