@@ -27,7 +27,7 @@ from mustherd.wire.ports import Ports
 if TYPE_CHECKING:
     from mustherd.definition import Experiment
 
-START_S = 20.0
+START_S = 60.0
 """How long a shepherd may take to say where it listens."""
 
 RESTARTS = 5

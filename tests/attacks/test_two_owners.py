@@ -1,21 +1,28 @@
 """One knob, two musters: the second is told who has it, and never takes what the first one set for what was there."""
 
 import contextlib
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from mustherd.locks import FileLock
 from mustherd.muster.claims import FOLDER
+from mustherd.muster.journal import LOCK_NAME
 from mustherd.muster.restore import restore
 from mustherd.node.knob import Site
 from mustherd.node.server.knobs import BusyPoll, BusyRead
 from mustherd.shepherd.shepherd import Shepherd
+from mustherd.store.store import Store
 from mustherd.terms import Setting
 from mustherd.wire.ports import Ports
 from tests.attacks.machines import ORIGINAL_KHZ, LinuxMuster, clock, machine
 from tests.herding import PATIENCE_S, shepherd
+from tests.running import definition, start
+from tests.running import run as run_command
 from tests.typed import some
 from tests.waiting import until
 
@@ -127,3 +134,22 @@ def test_what_all_servers_of_a_machine_share_is_the_machine_s() -> None:
     assert BusyPoll().site == Site(Path("/"), "busy-poll")
     assert BusyRead().site == Site(Path("/"), "busy-read")
     assert BusyPoll(Path("x")).site is None
+
+
+@pytest.mark.long
+def test_an_experiment_whose_muster_may_not_begin_says_whose_it_is(tmp_path: Path) -> None:
+    run = start(tmp_path, definition(musters=1, trials=400, speed=200))
+    registers = run.folder / "herd/muster-1/state/registers.json"
+    until(registers.exists)
+    run.process.send_signal(signal.SIGINT)
+    assert run.finish()[0] in (4, 130)
+    lock = FileLock(registers.with_name(LOCK_NAME))
+    try:
+        code, _, err = run_command("experiment", "resume", run.folder, "--no-report")
+    finally:
+        lock.close()
+    assert code == 3
+    assert f"{registers.parent}: another muster uses this state folder, process {os.getpid()} (" in err
+    with Store.open(run.folder, read_only=True) as store:
+        assert store.experiment().status == "failed"
+        assert "another muster uses this state folder" in store.experiment().status_detail
