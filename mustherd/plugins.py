@@ -87,7 +87,9 @@ class OptionError(ValueError):
     def __str__(self) -> str:
         place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in self.path).lstrip(".")
         found = ": ".join(filter(None, (place, self.problem)))
-        return f"{found}; allowed: {self.allowed}" if self.allowed else found
+        hints = [f"allowed: {self.allowed}"] if self.allowed else []
+        hints += [f"did you mean {self.suggestion!r}?"] if self.suggestion else []
+        return "; ".join([found, *hints])
 
 
 @dataclass(frozen=True)

@@ -248,7 +248,10 @@ def test_neither_does_a_linux_node_s(written: Write, packages: Path) -> None:
     ("lines", "said"),
     [
         ("most_rpm = 50", "fan.most_rpm: should be a whole number >= 100, found '50'"),
-        ("most_rmp = 200", "fan.most_rmp: unknown option 'most_rmp'; allowed: file, most_rpm"),
+        (
+            "most_rmp = 200",
+            "fan.most_rmp: unknown option 'most_rmp'; allowed: file, most_rpm; did you mean 'most_rpm'?",
+        ),
         ('file = "/nowhere/at/all"', "fan: file: there is no /nowhere/at/all"),
     ],
 )
