@@ -22,7 +22,11 @@ class Parser(Protocol):
 
 
 def parser(protocol: str) -> Parser:
-    """The parser of `binary` or `ascii`."""
+    """The parser of `binary`, `ascii` or `http`."""
+    if protocol == "http":
+        from mustherd.load.generator.http import answers  # noqa: PLC0415 (http is built on this)
+
+        return answers
     return binary if protocol == "binary" else ascii_text
 
 

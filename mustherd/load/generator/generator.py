@@ -30,7 +30,7 @@ from mustherd.load.generator.options import (
     frame,
 )
 from mustherd.load.memcached.counters import Counters, read, total
-from mustherd.load.memcached.presets import PRESETS
+from mustherd.load.memcached.presets import PLAIN, PRESETS
 from mustherd.reasons import Reason
 from mustherd.terms import Load, LoadReport
 
@@ -151,7 +151,8 @@ def plans(
 
     Requests outstanding are shared out evenly over connections, and there are no more connections than that.
     """
-    preset = PRESETS[load.preset]
+    # By http there are no keys and values.
+    preset = PLAIN if options.protocol == "http" else PRESETS[load.preset]
     workers = max(1, min(options.workers, load.outstanding))
     connections = max(1, min(options.connections, load.outstanding // workers))
     pieces = tuple(Piece(s.seconds, s.qps, s.end_qps) for s in curve.segments)
@@ -169,8 +170,10 @@ def plans(
             curve=pieces,
             update_ratio=load.update_ratio,
             connections=connections,
-            depth=max(1, load.outstanding // (workers * connections)),
+            # Few servers of HTTP take a request before they have answered the last.
+            depth=1 if options.protocol == "http" else max(1, load.outstanding // (workers * connections)),
             protocol=options.protocol,
+            path=options.path,
             records=options.records,
             key_size=options.key_size or preset.key_size,
             value_size=options.value_size or preset.value_size,

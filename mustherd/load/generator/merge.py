@@ -70,6 +70,8 @@ def _us(histogram: HdrHistogram, percentile: float) -> float:
 
 
 def _latencies(histogram: HdrHistogram, sum_us: float) -> dict[str, float]:
+    """Nothing where nothing was measured, which is not 0."""
     count = histogram.get_total_count()
-    values = {name: _us(histogram, p) if count else 0.0 for name, p in PERCENTILES.items()}
-    return {"avg": sum_us / count if count else 0.0, **values}
+    if not count:
+        return {}
+    return {"avg": sum_us / count, **{name: _us(histogram, p) for name, p in PERCENTILES.items()}}

@@ -18,7 +18,10 @@ class GeneratorOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Processes. One that doesn't block takes a whole core."""
     connections: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 16
     """Of each worker; fewer when the load allows fewer requests outstanding."""
-    protocol: Literal["binary", "ascii"] = "binary"
+    protocol: Literal["binary", "ascii", "http"] = "binary"
+    """The first two are memcached's."""
+    path: str = "/"
+    """The page that is asked for by http."""
     records: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000
     """Keys asked for, each as often as any other."""
     key_size: str = ""
@@ -61,7 +64,8 @@ class SendPlan(msgspec.Struct, frozen=True, kw_only=True, tag="plan"):
     connections: int
     depth: int
     """Requests outstanding on one connection at most."""
-    protocol: Literal["binary", "ascii"]
+    protocol: Literal["binary", "ascii", "http"]
+    path: str = "/"
     records: int
     key_size: str
     value_size: str

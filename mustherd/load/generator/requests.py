@@ -29,6 +29,12 @@ class Requests:
 
     def __init__(self, plan: SendPlan, rng: np.random.Generator) -> None:
         """ValueError for a distribution that can't be read."""
+        if plan.protocol == "http":
+            from mustherd.load.generator.http import request  # noqa: PLC0415 (http is built on this)
+
+            self.records = plan.records
+            self.bytes = [request(plan.servers[0], plan.path)] * 2 * plan.records
+            return
         lengths = key_lengths(plan.key_size, plan.records, np.random.default_rng(KEY_SEED))
         keys = [str(i).zfill(length).encode() for i, length in enumerate(lengths.tolist())]
         values = value_lengths(plan.value_size, plan.records, rng).tolist()

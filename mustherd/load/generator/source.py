@@ -33,7 +33,10 @@ class GeneratorSource:
     def start(self, load: Load, seed: int) -> "RampedLoad":
         self.stop()
         self._running = Generator(self._options, self._servers, load, seed)
-        return RampedLoad(self._running, time.monotonic() + self._ramp_s)
+        return RampedLoad(self._running, self._ramp_end())
+
+    def _ramp_end(self) -> float:
+        return time.monotonic() + self._ramp_s
 
     def stop(self) -> None:
         running, self._running = self._running, None

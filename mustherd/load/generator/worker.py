@@ -97,7 +97,7 @@ class Worker:
             sock = socket.create_connection((server.host, server.port), timeout=CONNECT_TIMEOUT_S)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
-            raise LoadError(Reason.SERVER_UNREACHABLE, f"no memcached at {server}: {error.strerror or error}") from None
+            raise LoadError(Reason.SERVER_UNREACHABLE, f"no server at {server}: {error.strerror or error}") from None
         sock.setblocking(False)
         self._epoll.register(sock.fileno(), select.EPOLLIN)
         return Link(sock)

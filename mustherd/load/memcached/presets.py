@@ -30,6 +30,9 @@ PRESETS: dict[str, MemcachedPreset] = {
 """ETC's share of updates is the reference experiment's, not the paper's 1 in 30."""
 
 
+PLAIN = MemcachedPreset(meaning="requests at random times, of nothing in particular")
+
+
 def load(preset: str, qps: float, update_ratio: float | None = None, outstanding: int = 256) -> Load:
     """The load to offer: `qps` requests a second in the mix of a preset; `update_ratio` replaces its share of updates.
 

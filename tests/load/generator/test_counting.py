@@ -84,7 +84,7 @@ def test_workers_add_up() -> None:
     assert (found.offered_qps, found.achieved_qps, found.requests, found.misses) == (2000, 1000, 2000, 4)
     assert found.samples == 2000
     assert found.read_us == pytest.approx(dict.fromkeys(("avg", "p50", "p90", "p95", "p99", "p999"), 100), rel=2e-3)
-    assert set(found.update_us.values()) == {0.0}
+    assert found.update_us == {}, "nothing was measured, which is not 0"
     assert found.counters["generator_busy"] == 0.5
     assert found.counters["generator_lag_avg_us"] == pytest.approx(5)
     assert found.counters["generator_cpu_seconds"] == 4
