@@ -76,7 +76,7 @@ def pick_form(view: View, limits: Sequence[Constraint]) -> dict[str, Any]:
 
 def list_form(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
     """Experiments, a summary each."""
-    return [msgspec.to_builtins(one) for one in summaries]
+    return [_plain(one) for one in summaries]
 
 
 def show_form(view: View) -> dict[str, Any]:

@@ -416,8 +416,8 @@ def test_experiments_are_listed_broken_ones_too(store: Store, tmp_path: Path, no
     store.set_verdict({"verdict": "not met", "saving_percent": 1.5})
     store.set_status("running")
     found = {summary.name: summary for summary in list_experiments(tmp_path)}
-    assert list(found) == ["half", "newer-tables", "torn", "later", "exp"]
-    assert [found[name].status for name in found] == ["broken", "broken", "broken", "created", "interrupted"]
+    assert list(found) == ["exp", "later", "torn", "newer-tables", "half"]
+    assert [found[name].status for name in found] == ["interrupted", "created", "broken", "broken", "broken"]
     assert "has no store.sqlite" in found["half"].detail
     assert "version 99" in found["newer-tables"].detail
     exp = found["exp"]
