@@ -97,7 +97,7 @@ def test_kills_of_the_shepherd_lose_no_finished_trial(tmp_path: Path, kills: int
         assert originals_left(folder, muster) == []
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.long)])
 def test_a_muster_that_falls_silent_is_noticed_and_the_rest_goes_on(tmp_path: Path, how: signal.Signals) -> None:
     # Slow enough for a trial to be under way whenever the muster is hit.
     run = running.start(tmp_path, running.definition(speed=40, trials=8, repeats=1))

@@ -61,8 +61,13 @@ def changed(tmp_path: Path) -> Iterator[Daemon]:
             one.end()
 
 
+SIGNALS = ("TERM", "INT", "HUP", "QUIT", "USR1", "ALRM", "ABRT", "XCPU", "RTMAX")
+
+
 @pytest.mark.process
-@pytest.mark.parametrize("name", ["TERM", "INT", "HUP", "QUIT", "USR1", "ALRM", "ABRT", "XCPU", "RTMAX"])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in ("TERM", "HUP") else pytest.mark.long) for name in SIGNALS]
+)
 def test_a_signal_that_can_be_caught_stops_it_in_good_order(changed: Daemon, name: str) -> None:
     number = signal.Signals[f"SIG{name}"]
     guardian = changed.guardian
@@ -77,7 +82,10 @@ def test_a_signal_that_can_be_caught_stops_it_in_good_order(changed: Daemon, nam
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGBUS])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGKILL, *(pytest.param(n, marks=pytest.mark.long) for n in (signal.SIGSEGV, signal.SIGBUS))],
+)
 def test_a_signal_that_can_not_be_caught_leaves_it_to_the_guardian(changed: Daemon, number: int) -> None:
     guardian = changed.guardian
     changed.send(number)

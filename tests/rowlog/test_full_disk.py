@@ -38,6 +38,7 @@ def test_a_muster_without_room_leaves_rows_in_their_sources(tmp_path: Path) -> N
     assert len([line for line in said if "has no room" in line]) == 1, said
 
 
+@pytest.mark.long
 def test_lives_that_end_while_the_disk_is_full_lose_nothing(tmp_path: Path) -> None:
     found, _ = run(tmp_path, "both")
     assert FIRST * CORES <= found["written_when_full"] < ROWS * CORES
