@@ -215,6 +215,8 @@ def _latencies(load: LoadReport) -> dict[str, dict[str, float]]:
 
 ENERGY = "energy_joules"
 READ_P99 = "read_p99_us"
+OF_ENERGY = (ENERGY, "power_watts", "joules_per_request")
+"""What takes an energy meter."""
 ACHIEVED_RATIO = "achieved_ratio"
 RX_BYTES_PER_ROW = "rx_bytes_per_row"
 
@@ -238,6 +240,11 @@ OURS = {
             name="server_cpu_seconds", unit="s", over_windows="sum",
             meaning="CPU time of the server over the window, where its node counts it",
             compute=lambda window: window.counter("server_cpu_seconds"),
+        ),
+        Metric(
+            name="machine_cpu_seconds", unit="s", over_windows="sum",
+            meaning="CPU time of the whole machine over the window, interrupts included",
+            compute=lambda window: window.counter("machine_cpu_seconds"),
         ),
         Metric(
             name="cpu_seconds_per_request", unit="s", label="cpu per request",

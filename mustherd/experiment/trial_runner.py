@@ -40,6 +40,12 @@ LOG_WAIT_S = 15.0
 DECISION_WAIT_S = 30.0
 """Longer than the shepherd itself tries."""
 
+NOT_GIVEN = "the node or the load doesn't give it"
+NO_METER = (
+    "the node has no energy meter (its facts say why); without one the objective is CPU time: server_cpu_seconds,"
+    " or machine_cpu_seconds on a Linux node"
+)
+
 _NOT_TAKEN = {"refused": Reason.DECISION_REFUSED, "failed": Reason.DECISION_FAILED}
 """How a node did not take a decision."""
 
@@ -204,7 +210,7 @@ class TrialRunner:
     def _missing(self, trial: Trial, untold: Mapping[str, str]) -> gates.Fired | None:
         for metric in self._needed:
             if metric not in trial.metrics:
-                why = untold.get(metric, "the node or the load doesn't give it")
+                why = untold.get(metric, NO_METER if metric in metrics.OF_ENERGY else NOT_GIVEN)
                 return gates.Fired(Reason.METRIC_MISSING, f"{metric} was not measured: {why}")
         return None
 

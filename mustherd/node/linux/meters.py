@@ -1,10 +1,11 @@
 """Energy counters: RAPL through powercap or through its registers, in the unit that the CPU names."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mustherd.node.energy import EnergyMeter, MeterError
 from mustherd.node.linux import msr as m
 from mustherd.node.linux import nominal, topology
+from mustherd.node.linux.hwmon import HwmonMeter
 from mustherd.node.linux.msr import Msr
 from mustherd.node.linux.powercap import PowerZone, zones
 from mustherd.node.linux.tree import Cause, Tree, TreeError
@@ -159,10 +160,12 @@ def find(tree: Tree, registers: Msr, means: str) -> tuple[EnergyMeter | None, st
     if means == "none":
         return None, "switched off by the configuration"
     absent, denied = [], []
-    for name, make in (
-        ("powercap", lambda: PowercapMeter(tree, registers)),
-        ("msr", lambda: MsrMeter(tree, registers)),
-    ):
+    ways: dict[str, Callable[[], EnergyMeter]] = {
+        "powercap": lambda: PowercapMeter(tree, registers),
+        "msr": lambda: MsrMeter(tree, registers),
+        "hwmon": lambda: _hwmon(tree),
+    }
+    for name, make in ways.items():
         if means not in ("auto", name):
             continue
         try:
@@ -174,7 +177,7 @@ def find(tree: Tree, registers: Msr, means: str) -> tuple[EnergyMeter | None, st
     if denied:
         reason = "; ".join(denied)
         return DeniedMeter(reason), f"unreadable: {reason}"
-    return None, f"none: {'; '.join(absent)}"
+    return None, f"none: {'; '.join(absent)}; an objective without a meter is machine_cpu_seconds"
 
 
 def named_units(tree: Tree, registers: Msr) -> dict[int, float]:
@@ -193,6 +196,15 @@ def named_units(tree: Tree, registers: Msr) -> dict[int, float]:
     except TreeError:
         return {}
     return found
+
+
+def _hwmon(tree: Tree) -> HwmonMeter:
+    try:
+        meter = HwmonMeter(tree)
+    except LookupError as error:
+        raise NoMeterError(str(error.args[0])) from None
+    _all_packages(tree, {zone.package for zone in meter.zones}, "hwmon")
+    return meter
 
 
 def _unit_nj(tree: Tree, zone: PowerZone) -> int:

@@ -118,6 +118,11 @@ class LinuxNode:
         """What this machine can draw."""
         return self._power
 
+    def counts(self) -> dict[str, float]:
+        """`machine_cpu_seconds`, of all CPUs since boot: the one measure of effort that every machine has."""
+        busy = power.busy_seconds(self._tree)
+        return {} if busy is None else {"machine_cpu_seconds": busy}
+
     def start_load(self, load: Load, seed: int) -> None:
         """None: the load comes from elsewhere."""
 

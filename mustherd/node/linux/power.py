@@ -13,6 +13,9 @@ from mustherd.node.linux.msr import Msr
 from mustherd.node.linux.powercap import package_zones
 from mustherd.node.linux.tree import Tree, TreeError
 
+TICKS_PER_SECOND = 100
+"""Of /proc/stat: USER_HZ, which is the same on every architecture that servers have."""
+
 BUSY_SHARE = 0.1
 """A machine that was busy for more than this while its idle power was measured was not idle."""
 
@@ -152,6 +155,15 @@ def _limit(tree: Tree) -> float | None:
             return None
         total += max(found)
     return total or None
+
+
+def busy_seconds(tree: Tree) -> float | None:
+    """CPU time of all CPUs since boot, interrupts included; None where the kernel doesn't tell."""
+    try:
+        total, idle = _cpu_times(tree)
+    except TreeError:
+        return None
+    return (total - idle) / TICKS_PER_SECOND if total else None
 
 
 def _cpu_times(tree: Tree) -> tuple[int, int]:

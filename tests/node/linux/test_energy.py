@@ -248,3 +248,51 @@ class TestPower:
         machine.tree.file(f"{CPU}/online", "0,2")
         meter, _ = find(machine, "msr")
         assert {z.package for z in meter.zones} == {0}
+
+
+class TestHwmon:
+    def machine(self, make: type[Machine], *sockets: int) -> Machine:
+        machine = make(AMD)
+        for path in [path for path in machine.tree.files if "powercap" in path]:
+            del machine.tree.files[path]
+        folder = "sys/class/hwmon/hwmon3"
+        machine.tree.file(f"{folder}/name", "amd_energy")
+        for n, label in enumerate((*(f"Esocket{s}" for s in sockets), "Ecore000"), 1):
+            machine.tree.file(f"{folder}/energy{n}_label", label)
+            machine.tree.file(f"{folder}/energy{n}_input", str(n * 10**6))
+        return machine
+
+    def test_sockets_are_packages_in_micro_joules(self, make: type[Machine]) -> None:
+        machine = self.machine(make, 0)
+        meter, source = find(machine)
+        assert source == "hwmon"
+        assert [(z.name, z.kind, z.package) for z in meter.zones] == [("package-0", "package", 0)]
+        tally = Tally(meter.zones, meter.read())
+        machine.tree.file("sys/class/hwmon/hwmon3/energy1_input", str(51 * 10**6))
+        tally.add(meter.read())
+        assert tally.energies()[0].joules == pytest.approx(50)
+
+    def test_a_socket_without_a_counter_is_an_error_and_not_the_whole(self, make: type[Machine]) -> None:
+        meter, source = find(self.machine(make, 1))
+        assert "no energy counter for package 0" in source
+        with pytest.raises(MeterError):
+            meter.read()
+
+    def test_one_that_can_not_be_read_is_never_0(self, make: type[Machine]) -> None:
+        machine = self.machine(make, 0)
+        meter, _ = find(machine)
+        machine.tree.read_faults = {"energy1_input": errno.EACCES}
+        with pytest.raises(MeterError, match="permission denied"):
+            meter.read()
+
+
+def test_without_a_meter_cpu_seconds_are_counted_and_it_is_said(make: type[Machine]) -> None:
+    machine = make(BARE)
+    node = LinuxNode(LinuxOptions(idle_seconds=0), machine.tree, machine.ethtool)
+    assert node.meter is None
+    assert node.facts.text["energy"].endswith("; an objective without a meter is machine_cpu_seconds")
+    before = node.counts()["machine_cpu_seconds"]
+    machine.tree.file("proc/stat", "cpu  250 0 150 99900 40 10 90 0 0 0")
+    assert node.counts()["machine_cpu_seconds"] - before == pytest.approx(3.0)
+    machine.tree.read_faults = {"proc/stat": errno.EACCES}
+    assert node.counts() == {}
