@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
 from xml.parsers import expat
 
+from mustherd.errors import shown
 from mustherd.provision.inventory import GROUPS, Host, InventoryError, Nodes, addressed, checked, port_number
 
 BIGGEST = 8 * 1024 * 1024
@@ -83,7 +84,7 @@ def _machine(node: ET.Element, name: str, notes: list[str]) -> _Machine:
     )
     if not logins:
         raise InventoryError(
-            f"node {name[:80] or '?'} has no login; fix: wait until the experiment is ready, or --without it"
+            f"node {shown(name) or '?'} has no login; fix: wait until the experiment is ready, or --without it"
         )
     hardware = _first(node, "hardware_type")
     vnode = node.find(f"{EMULAB}vnode")
@@ -94,7 +95,7 @@ def _machine(node: ET.Element, name: str, notes: list[str]) -> _Machine:
     for interface in _all(node, "interface"):
         mac = interface.get("mac_address", "").lower().replace(":", "").replace("-", "")
         if mac and (not MAC.fullmatch(mac) or set(mac) == {"0"}):
-            notes.append(f"node {name[:80]}: {mac[:40]!r} is no MAC address of a card, and is not used")
+            notes.append(f"node {shown(name)}: {shown(mac, 40)!r} is no MAC address of a card, and is not used")
             mac = ""
         mac = ":".join(mac[at : at + 2] for at in range(0, len(mac), 2))
         ports += [_port(ip, mac, name) for ip in _all(interface, "ip") if _is_ipv4(ip)]
@@ -121,14 +122,16 @@ def _port(ip: ET.Element, mac: str, name: str) -> _Port:
         address = IPv4Address(text)
     except AddressValueError:
         raise InventoryError(
-            f"node {name[:80]}: {text[:80]!r} is no IPv4 address; fix: fetch the manifest again"
+            f"node {shown(name)}: {shown(text)!r} is no IPv4 address; fix: fetch the manifest again"
         ) from None
     if not mask:
         return _Port(address, None, mac)
     try:
         network = IPv4Network((text, mask), strict=False)
     except (NetmaskValueError, AddressValueError, ValueError):
-        raise InventoryError(f"node {name[:80]}: {mask[:80]!r} is no netmask; fix: fetch the manifest again") from None
+        raise InventoryError(
+            f"node {shown(name)}: {shown(mask)!r} is no netmask; fix: fetch the manifest again"
+        ) from None
     return _Port(address, network, mac)
 
 

@@ -32,7 +32,7 @@ def test_opens_the_machine(opened: Callable[[str], Node]) -> None:
     node = opened('interface = "ens1f0"\nreserved = [0, 1]\n[linux.declared]\nsmt = "on"\nturbo = "off"\n')
     assert isinstance(node, LinuxNode)
     assert node.facts.text["reserved_cpus"] == "0-1"
-    assert node.facts.text["not_as_declared"] == "smt is off, declared on; turbo is unknown, declared off"
+    assert node.facts.text["not_as_declared"] == "smt is off, declared on; turbo is on, declared off"
 
 
 @pytest.mark.parametrize(
