@@ -7,6 +7,7 @@ import msgspec
 
 from mustherd.definition.knobs import value as knob_value
 from mustherd.definition.units import QuantityError
+from mustherd.herd.membership import Presence
 from mustherd.shepherd import operate
 from mustherd.shepherd.operate import LOCAL, OperateError
 from mustherd.terms import KnobInfo, Reading, Setting, settings_of
@@ -50,6 +51,19 @@ class HerdClient:
         """One muster. OperateError when it isn't there."""
         return operate.muster(name, self._shepherd, self._keys)
 
+    def read(self, muster: str) -> tuple[Reading, ...]:
+        """What a node's knobs hold: read now where nothing is in force, and nothing is written.
+
+        Where a decision is in force, or an experiment runs, as they were read back last. OperateError; RefusedError.
+        """
+        herd = self.status()
+        found = next((view for view in herd.musters if view.name == muster), None)
+        if found is None:
+            raise OperateError(f"no muster {muster!r}; there are {', '.join(sorted(m.name for m in herd.musters))}")
+        if herd.experiment or found.in_force or found.presence != Presence.ALIVE:
+            return found.readings
+        return operate.carry_out(KnobsAsk(muster=muster, settings=()), self._shepherd, self._keys).readings
+
     def set(self, muster: str, values: Mapping[str, int | str]) -> tuple[Reading, ...]:
         """Set knobs of a muster, and give what was read back; knobs that were set before keep their values.
 
@@ -79,6 +93,12 @@ class HerdClient:
         None named: all of them. `every`: keep one row in so many; `columns`: keep these, and the row's number.
         OperateError for words that can't be a label or a stream; RefusedError.
         """
+        view = self.muster(muster)
+        if why := view.facts.text.get("no_intlog"):
+            sampled = (
+                f"; its card is sampled ({', '.join(view.streams)}), in the windows of trials" if view.streams else ""
+            )
+            raise OperateError(f"{muster} has no text stream to read by hand: {why}{sampled}")
         return self._log(muster, "start", streams, label=label, every=every, columns=columns)
 
     def flush_logs(self, muster: str, streams: Sequence[str] = ()) -> list[StreamRows]:

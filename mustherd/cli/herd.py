@@ -205,6 +205,13 @@ def status(shepherd: Shepherd = LOCAL, keys: Keys = None, json: Json = False) ->
 
 @app.command()
 def doctor(
+    inventory: Annotated[
+        Path | None,
+        typer.Option("--inventory", "-i", help="Examine all nodes of this inventory, side by side."),
+    ] = None,
+    definition: Annotated[
+        Path | None, typer.Option("--for", help="With -i: hold them to what this definition needs.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="The muster's configuration, for its [linux] table.")] = None,
     wanted: Annotated[Path | None, typer.Option(help="TOML file with what to hold this node to.")] = None,
     json: Json = False,
@@ -213,6 +220,10 @@ def doctor(
 
     Changes nothing. Exit code 1 when something is wrong; what can't be told doesn't fail.
     """
+    if inventory is not None:
+        from mustherd.cli.doctor import examine_herd
+
+        raise typer.Exit(examine_herd(inventory, definition, json=json))
     import msgspec
     from rich.text import Text
 

@@ -1,5 +1,6 @@
 """`mustherd knob`: by hand, on any sheep of a running herd, through the same acknowledged path as an experiment."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,18 +25,20 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and not
 
 @app.command("list")
 def list_(shepherd: Shepherd = LOCAL, keys: Keys = None, json: Json = False) -> None:
-    """List every muster's knobs: what may be set, and what was read back last."""
+    """List every muster's knobs: what may be set, and what the node holds now."""
     from mustherd.client import HerdClient
 
-    print_rows([row for muster in HerdClient(shepherd, keys).musters() for row in _rows(muster)], json)
+    herd = HerdClient(shepherd, keys)
+    print_rows([row for muster in herd.musters() for row in _rows(muster, herd.read(muster.name))], json)
 
 
 @app.command()
 def get(muster: Muster, shepherd: Shepherd = LOCAL, keys: Keys = None, json: Json = False) -> None:
-    """Show one muster's knobs."""
+    """Show one muster's knobs: what may be set, and what the node holds now. Nothing is set."""
     from mustherd.client import HerdClient
 
-    print_rows(_rows(HerdClient(shepherd, keys).muster(muster)), json)
+    herd = HerdClient(shepherd, keys)
+    print_rows(_rows(herd.muster(muster), herd.read(muster)), json)
 
 
 @app.command("set")
@@ -93,9 +96,9 @@ def _pair(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _rows(muster: "MusterView") -> list[dict[str, Any]]:
-    """A muster's knobs, a row each: what may be set, and what was read back last."""
-    read = {(r.sheep, r.knob): r for r in muster.readings}
+def _rows(muster: "MusterView", readings: "Sequence[Reading]") -> list[dict[str, Any]]:
+    """A muster's knobs, a row each: what may be set, and what was read."""
+    read = {(r.sheep, r.knob): r for r in readings}
     rows = []
     for info in muster.knobs:
         reading = read.get((info.sheep, info.name))

@@ -36,6 +36,9 @@ UNBELIEVING = ("random", "grid", "one-shot")
 MOST_CORES = 4096
 """Cores of a machine that nothing is known of: what its own turn out to be decides when the experiment starts."""
 
+NOP = "nop"
+"""The policy that sets nothing: what it has no use for need not be there."""
+
 TWIN = "twin"
 """The `search.prior` that is no folder."""
 
@@ -48,6 +51,7 @@ def broken(experiment: Experiment) -> list[Finding]:
     ]  # fmt: skip
     if experiment.herd.simulated is not None:
         found += _simulated_load(experiment)
+    if experiment.herd.simulated is not None and experiment.policy.name != NOP:
         found += offered(experiment, profile(experiment.herd.simulated.profile).knobs)
     if experiment.herd.local is not None:
         found += offered(experiment, _local_knobs(experiment, len(experiment.herd.local.server_cores) or MOST_CORES))

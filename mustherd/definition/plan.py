@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from mustherd.definition.check import NOP
 from mustherd.definition.model import Experiment
 from mustherd.definition.units import duration
 from mustherd.load.registry import traits_of
@@ -107,7 +108,7 @@ def plan(experiment: Experiment, musters: int | None = None, teams: int | None =
     baseline = loads * math.ceil(search / loads / experiment.baseline.every)
     in_round = loads * (1 + min(experiment.confirmation.candidates, math.ceil(search / loads)))
     confirm = experiment.repeats * in_round
-    if experiment.workload.parts or experiment.policy.name == "nop":
+    if experiment.workload.parts or experiment.policy.name == NOP:
         # A load that changes from window to window is followed, and nothing is compared under it; nor is what is found.
         search, baseline, confirm = experiment.trials, 0, 0
     confirm_at_most = max(experiment.repeats, experiment.confirmation.rounds) * in_round if confirm else 0

@@ -14,6 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from mustherd.daemon import Stop
 from mustherd.definition import Experiment, check_knobs, plan, problem
+from mustherd.definition.check import NOP
 from mustherd.definition.plan import LEAVE_SECONDS
 from mustherd.experiment.actions import (
     Action,
@@ -218,7 +219,8 @@ class TrialLoop:
         task = problem(self._experiment, self._default_point())
         prior = prior_of(store, self._experiment, task)
         self._policy = make_policy(self._experiment, task.over(prior=prior))
-        for view in musters:
+        # What nothing is set on need not be there.
+        for view in musters if self._experiment.policy.name != NOP else ():
             check_knobs(self._experiment, view.knobs)
         log.info("the herd offers %s", ", ".join(sorted({k.name for view in musters for k in view.knobs})))
         planned, compares = plan(self._experiment, self._expected), self._policy.compares

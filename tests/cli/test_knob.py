@@ -44,6 +44,12 @@ def herd(tmp_path: Path, free_ports: tuple[int, int, int, int]) -> tuple[str, ..
 
 
 def test_set_read_back_and_restore(herd: tuple[str, ...]) -> None:
+    code, out, err = running.run("knob", "get", "muster-1", *herd)
+    assert code == 0, err
+    found = {r["knob"]: (r["asked"], r["applied"], r["held"]) for r in json.loads(out)}
+    assert found == {"itr-delay": (None, 1, True), "dvfs": (None, 2800, True)}, "what it holds, before anything is set"
+    assert json.loads(running.run("knob", "list", *herd)[1]) == json.loads(out)
+    assert json.loads(running.run("herd", "status", *herd)[1])["musters"][0]["in_force"] == 0
     code, out, err = running.run("knob", "set", "muster-1", "itr-delay=151", "dvfs=1.9 GHz", *herd)
     assert code == 0, err
     assert {r["knob"]: (r["asked"], r["applied"], r["held"]) for r in json.loads(out)} == {

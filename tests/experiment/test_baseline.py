@@ -1,10 +1,12 @@
 """The baseline: what is set for it, and how a verdict names it."""
 
+from pathlib import Path
 from typing import Any, cast
 
 import msgspec
 import pytest
 
+from mustherd import api
 from mustherd.experiment.baseline import said
 from mustherd.experiment.trial_runner import _asked
 from mustherd.node.kinds import DVFS, GOVERNORS, ITR_DELAY, ONDEMAND
@@ -65,3 +67,15 @@ def test_a_trial_of_a_policy_that_sets_nothing_leaves_the_node_alone() -> None:
 )
 def test_how_it_is_named(measured: Any, phrase: str) -> None:
     assert said([measured], KNOBS) == phrase
+
+
+@pytest.mark.process
+def test_nothing_is_set_on_a_node_without_the_knobs(tmp_path: Path) -> None:
+    text = (
+        "name: watch\nherd: {simulated: {speed: 2000}}\nworkload: {qps: 400k, window_seconds: 10}\n"
+        "knobs: {ring-size-rx: [512]}\npolicy: nop\ntrials: 2\n"
+    )
+    assert api.plan(text).search == 2
+    result = api.run(text, into=tmp_path / "x", report=False)
+    assert result.status == "done"
+    assert [trial.kind for trial in result.view().trials] == [TrialKind.SEARCH] * 2

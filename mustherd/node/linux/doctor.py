@@ -22,6 +22,20 @@ EXIT_WRONG = 1
 
 BINARIES = ("usr/local/bin", "usr/local/sbin", "usr/bin", "usr/sbin", "opt/mustherd/bin")
 
+NOBODY = "nobody else"
+
+SETTERS = {
+    "tuned": "tuned sets governor, energy preference and idle states",
+    "tuned-ppd": "tuned-ppd sets what tuned does",
+    "thermald": "thermald sets clocks and power limits",
+    "power-profiles-": "power-profiles-daemon sets governor and energy preference",
+    "auto-cpufreq": "auto-cpufreq sets the governor",
+    "cpufreqd": "cpufreqd sets the governor",
+    "cpupower": "cpupower sets governor and clock",
+    "tlp": "tlp sets governor and energy preference",
+}
+"""Services by the name of their process, which the kernel cuts after 15 letters, and what they set."""
+
 UNITS = ("etc/systemd/system", "run/systemd/system")
 
 
@@ -55,6 +69,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     turbo: str = "off"
     one_cpu_per_queue: bool = True
     irqbalance: str = "stopped"
+    alone: bool = True
+    """Nobody else sets the same knobs: no service that does, and no other muster."""
     clock_source: str = "tsc"
     energy: bool = True
     itr_delay: bool = True
@@ -104,6 +120,7 @@ class _Doctor:
             self._check("one CPU per queue", w.one_cpu_per_queue and "every queue on a CPU of its own", "affinity",
                         self._affinity),
             self._check("irqbalance", w.irqbalance, "irqbalance", self._irqbalance),
+            self._check("set by others", w.alone and NOBODY, "others", self._others),
             self._check("smt", w.smt, "smt", lambda: state.read(self._tree).smt),
             self._check("turbo", w.turbo, "turbo", self._turbo),
             self._check("governor", w.governor, "governor", self._governor),
@@ -206,6 +223,25 @@ class _Doctor:
             return "comes back at the next boot"
         return "stopped"
 
+    def _others(self) -> str:
+        found = []
+        for pid in self._tree.names("proc"):
+            if not (pid.isdecimal() and pid.isascii()):
+                continue
+            name = self._tree.peek(f"proc/{pid}/comm")
+            if name in SETTERS:
+                found.append(f"{SETTERS[name]} (process {pid})")
+            elif name.startswith(("python", "mustherd")):
+                # Arguments are apart by zeros; a guardian has its muster's.
+                words = self._tree.peek(f"proc/{pid}/cmdline").split("\0")
+                if ("mustherd.muster" in words or "muster" in words) and "--config" in words:
+                    found.append(f"muster {words[words.index('--config') + 1] if words[-1] != '--config' else pid}")
+        musters = sorted({text for text in found if text.startswith("muster ")})
+        others = sorted(text for text in found if not text.startswith("muster "))
+        if len(musters) > 1:
+            others += musters
+        return ", ".join(others) or NOBODY
+
     def _turbo(self) -> str:
         found = state.read(self._tree).turbo
         if not found:
@@ -217,6 +253,9 @@ class _Doctor:
         found = state.read(self._tree).governor
         if not found and not self._tree.has(f"{topology.CPU}/cpu0/cpufreq"):
             return f"{self._wanted.governor} (no cpufreq: nothing but the registers sets the clock)"
+        offered = self._tree.peek(f"{topology.CPU}/cpu0/cpufreq/scaling_available_governors").split()
+        if self._wanted.governor == "userspace" and offered and "userspace" not in offered:
+            return f"userspace (not offered by this driver: the clock is set by its bounds, under {found})"
         return found
 
     def _msr(self) -> str:

@@ -12,6 +12,8 @@ from tests.node.linux.kinds import AMD, BARE, C6220, CPU, KINDS, Kind
 from tests.node.linux.machine import Machine
 from tests.node.linux.test_hostile import SLOW, contents
 
+MUSTER = "python3\0-m\0mustherd.muster\0--config\0"
+
 
 def prepared() -> Machine:
     """A c6220 as the roles leave it."""
@@ -119,7 +121,7 @@ def test_what_cannot_be_told_does_not_fail() -> None:
 
 def test_a_lab_with_other_needs_says_so() -> None:
     nothing = dict.fromkeys(["kernel", "governor", "smt", "turbo", "irqbalance", "clock_source"], "")
-    off = dict.fromkeys(["intlog", "one_cpu_per_queue", "dvfs", "energy", "itr_delay"], False)
+    off = dict.fromkeys(["alone", "intlog", "one_cpu_per_queue", "dvfs", "energy", "itr_delay"], False)
     checks, _ = look(Machine(AMD), driver="igb", absent_modules=(), programs=(), **nothing, **off)
     assert {name: c.status for name, c in checks.items()} == {"nic driver": Status.OK, "link": Status.OK}
 
@@ -153,3 +155,33 @@ def test_on_files_of_a_disk(tmp_path: Path) -> None:
     assert found["intlog"] is Status.OK
     assert found["program memcached"] is Status.OK
     assert examine(LinuxOptions(root=str(tmp_path / BARE.name)))
+
+
+@pytest.mark.parametrize(
+    ("processes", "found"),
+    [
+        ({"tuned": ""}, "tuned sets governor"),
+        # The kernel cuts names after 15 letters.
+        ({"power-profiles-": ""}, "power-profiles-daemon sets"),
+        ({"python3": MUSTER + "/a\0"}, ""),
+        # A muster and its guardian.
+        ({"python3": MUSTER + "/a", "mustherd": "mustherd\0muster\0run\0--config\0/a"}, ""),
+        ({"python3": MUSTER + "/a", "mustherd": "mustherd\0muster\0run\0--config\0/b"}, "muster /a, muster /b"),
+        ({"python3": "python3\0--config\0/etc/x"}, ""),
+    ],
+)
+def test_who_else_sets_the_same_knobs(processes: dict[str, str], found: str) -> None:
+    machine = prepared()
+    for pid, (name, words) in enumerate(processes.items(), 700):
+        machine.tree.file(f"proc/{pid}/comm", name)
+        machine.tree.file(f"proc/{pid}/cmdline", words)
+    checks, code = look(machine)
+    assert checks["set by others"].found.startswith(found or "nobody else")
+    assert code == (1 if found else 0)
+
+
+def test_a_driver_without_userspace_is_held_to_its_bounds() -> None:
+    machine = Machine(KINDS["pstate"])
+    checks, _ = look(machine, governor="userspace")
+    assert checks["governor"].found.startswith("userspace (not offered by this driver")
+    assert checks["governor"].status is Status.OK
