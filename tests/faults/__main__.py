@@ -17,7 +17,7 @@ from tests.faults import attacks, experiment, table
 from tests.faults.campaign import Campaign, on_a_herd
 from tests.faults.experiment import on_an_experiment
 
-HERD_S, EXPERIMENT_S = 150.0, 75.0
+HERD_S, EXPERIMENT_S = 200.0, 100.0
 """How long a herd is attacked before another one is made."""
 
 OWN = "FAULTS_OWN_MOUNTS"
@@ -31,6 +31,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", help="one event of this attack; again for more")
     parser.add_argument("--json", type=Path, default=Path("faults.json"))
     parser.add_argument("--table", type=Path, default=None)
+    parser.add_argument("--earlier", type=Path, action="append", help="JSON of a campaign that the table tells of too")
     parser.add_argument("--crowd", type=Path, default=None, help="the JSON of make bench NAME=thousand_musters")
     options = parser.parse_args()
     as_root = os.geteuid() == 0
@@ -64,12 +65,13 @@ def main() -> int:
             if options.only and number:
                 break
     finally:
-        told = [one.as_json() for one in came]
+        told = [one.as_json() for one in came if one.outcomes or one.faults]
         options.json.write_text(json.dumps(told, indent=1) + "\n")
         if options.table is not None:
             expected = {a.kind.name: a.expected for a in (*attacks.ATTACKS, *experiment.ATTACKS)}
             crowd = json.loads(options.crowd.read_text()) if options.crowd is not None else None
-            options.table.write_text("".join(table.lines(told, expected, crowd)))
+            earlier = [one for file in options.earlier or () for one in json.loads(file.read_text())]
+            options.table.write_text("".join(table.lines([*earlier, *told], expected, crowd)))
         if any(one.failed for one in came):
             _tell(f"logs are kept in {home}")
         else:

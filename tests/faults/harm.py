@@ -194,7 +194,10 @@ def hanging_spool(herd: Herd, event: Event) -> Came:
         return Came(kept(herd, others, before), {})
     began = time.monotonic()
     herd.disks["spool"].hang(LEASE_S + 4)
-    stood_still = some(one.process).poll() == -signal.SIGKILL
-    came = back(herd, [one.name], began, LEASE_S) if stood_still else Came([], {})
+    came = Came([], {})
+    if one.value() == one.original:
+        # It stood still: what was ended while its disk hung is gone once the disk goes on.
+        came = back(herd, [one.name], began, LEASE_S)
+        came.faults += ended(one, -signal.SIGKILL)
     came.faults += kept(herd, others, before)
     return came

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +39,8 @@ from tests.waiting import until
 
 MUSTERS = ("muster-1", "muster-2", "muster-3", "muster-4")
 FED = MUSTERS[2:]
+ELSEWHERE, AHEAD_S = "muster-2", "1000000"
+"""Whose clock, as root, is not the shepherd's, and by how much."""
 ODD = "odd"
 """A muster whose key is accepted, and that keeps to nothing."""
 CORES = 2
@@ -184,6 +187,9 @@ class Herd:
         self.clock = self.home / "clock"
         self.clock.write_text("0")
         self.process: subprocess.Popen[bytes] | None = None
+        # As on another machine, which was not started when this one was.
+        ahead = ["unshare", "--time", "--monotonic", AHEAD_S, "--boottime", AHEAD_S, "--fork", "--kill-child"]
+        self.elsewhere = subprocess.Popen([*ahead, "sleep", "infinity"]) if self.disks else None
         self.client = HerdClient(f"127.0.0.1:{self.ports.coordinate}", self.keys)
         self.lives = 0
         self.written = 0
@@ -216,11 +222,11 @@ class Herd:
             "OPENBLAS_NUM_THREADS": "1",
         }
 
-    def spawn(self, log: str, *arguments: str | Path) -> "subprocess.Popen[bytes]":
+    def spawn(self, log: str, *arguments: str | Path, within: Sequence[str] = ()) -> "subprocess.Popen[bytes]":
         """A Python of ours, its output in a file."""
         with (self.home / log).open("ab") as out:
             return subprocess.Popen(
-                [sys.executable, "-m", *map(str, arguments)],
+                [*within, sys.executable, "-m", *map(str, arguments)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -236,7 +242,11 @@ class Herd:
         )
 
     def start(self, member: Member) -> None:
-        member.process = self.spawn(f"{member.name}.log", "mustherd.muster", "--config", member.config)
+        within: tuple[str, ...] = ()
+        if member.name == ELSEWHERE and self.elsewhere is not None:
+            [holder] = until(lambda: psutil.Process(some(self.elsewhere).pid).children())
+            within = ("nsenter", f"--time=/proc/{holder.pid}/ns/time")
+        member.process = self.spawn(f"{member.name}.log", "mustherd.muster", "--config", member.config, within=within)
         member.guardian, member.over = 0, member.life
 
     def find_guardian(self, member: Member) -> int:
@@ -393,6 +403,9 @@ class Herd:
                 process.wait()
         for one in self.members.values():
             one.wire.close()
+        if self.elsewhere is not None:
+            self.elsewhere.kill()
+            self.elsewhere.wait()
 
 
 def some_ended(process: "subprocess.Popen[bytes] | None") -> bool:

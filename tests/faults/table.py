@@ -15,7 +15,8 @@ ends has the exit code that says why; whoever is left goes on: answers, rows, ne
 
 `make test-faults` runs a campaign of some minutes with a new seed, which it prints; `SEED=n` has the same events
 again, `MINUTES=m` goes on for longer. As root it makes disks of its own and fills and stops them; as another user it
-leaves those out. This page is made by `make test-faults SEED=n TABLE=docs/explain/faults.md`.
+leaves those out. This page is made by `make test-faults SEED=n TABLE=docs/explain/faults.md`; `EARLIER=faults.json` has
+it tell of another campaign too, and `CROWD=file` of what `make bench NAME=thousand_musters` printed.
 
 """
 
