@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from mustherd.store.catalog import Summary
     from mustherd.store.store import Store
 
+UNWRITTEN = 74
+"""Exit code where a file can't be written (sysexits.h)."""
+
 EXPERIMENTS = Path("experiments")
 """Where new experiments go unless they are told where, in the current folder."""
 
@@ -354,12 +357,10 @@ def _conduct(
         fail(store, str(error))
         raise
     except KeyboardInterrupt as interrupted:
-        if report:
-            result.report()
+        _write_report(result, wanted=report)
         interrupted.add_note(f"{result.folder} is {result.status}; go on: mustherd.resume({str(result.folder)!r})")
         raise
-    if report:
-        result.report()
+    unwritten = _write_report(result, wanted=report)
     if (failed := _failure(ending.code, ending.words, store, result)) is not None:
         if told.error is not None:
             failed.add_note(_note(told, result))
@@ -367,7 +368,22 @@ def _conduct(
     if told.error is not None:
         told.error.add_note(_note(told, result))
         raise told.error
+    if unwritten is not None:
+        raise unwritten
     return result
+
+
+def _write_report(result: Result, *, wanted: bool) -> UserError | None:
+    """Write the report; what kept it from being written, which changes nothing about the experiment."""
+    from mustherd.store.errors import StoreError
+
+    try:
+        if wanted:
+            result.report()
+    except StoreError as error:
+        error.exit_code = UNWRITTEN
+        return error
+    return None
 
 
 def _failure(code: int, words: str, store: "Store", result: Result) -> ExperimentFailedError | None:
@@ -378,8 +394,8 @@ def _failure(code: int, words: str, store: "Store", result: Result) -> Experimen
     if (row.status == "done" and code in (0, 1)) or (row.status == "stopped" and code == EXIT_CODES["stopped"]):
         return None
     reason = row.status_detail if row.status == "failed" and row.status_detail else words
-    # 2: the nodes can't do what the definition asks.
-    return ExperimentFailedError(reason, result, exit_code=2 if code == 2 else 3)
+    # 2: the nodes can't do what the definition asks, and nothing was tried.
+    return ExperimentFailedError(reason, result, exit_code=2 if code == 2 and not any(store.counts().values()) else 3)
 
 
 def _note(told: "Told", result: Result) -> str:

@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from mustherd import __version__
+from mustherd.api import UNWRITTEN
 from mustherd.cli import experiment, herd, keys, knob, load, log, muster, plugins, replay, shepherd, testbed
 from mustherd.cli.printing import hush
 from mustherd.daemon import keep_descriptors
 from mustherd.errors import UserError
 
 FAULT = 70
-INPUT_OUTPUT = 74
-"""A fault of ours, and a file or the output that can't be read or written, as sysexits.h numbers them."""
+"""A fault of ours, as sysexits.h numbers it."""
 INTERRUPTED = 130
 """What a shell expects of a program that Ctrl-C ended: 128 + SIGINT."""
 
@@ -89,7 +89,7 @@ def _code() -> int:
     except OSError as error:
         hush()
         _say(f"mustherd: {error.filename or 'the output'}: {error.strerror or error}")
-        return INPUT_OUTPUT
+        return UNWRITTEN
     except Exception as error:
         _say(f"{traceback.format_exc()}mustherd: a fault of mustherd itself: {type(error).__name__}: {error}")
         return FAULT

@@ -46,7 +46,7 @@ from mustherd.policy.base import make as make_policy
 from mustherd.rowlog.writer import LogWriter
 from mustherd.shepherd.events import HerdError, StopAsked
 from mustherd.shepherd.shepherd import Shepherd
-from mustherd.store.store import Store
+from mustherd.store.store import Store, StoreError
 from mustherd.terms import defaults_of
 from mustherd.trial import Trial, TrialKind
 
@@ -125,8 +125,12 @@ class TrialLoop:
             while self._result is None:
                 self._look()
         except BaseException as error:
-            self._do(self._scheduler.abandon())
-            self._store.set_status("failed", f"{type(error).__name__}: {error}")
+            if isinstance(error, StoreError):
+                # What is wrong with the folder was not so at the beginning: much has been changed since.
+                error.exit_code = Result.HERD_FAILED
+            with contextlib.suppress(StoreError):
+                self._do(self._scheduler.abandon())
+                self._store.set_status("failed", f"{type(error).__name__}: {error}")
             raise
         finally:
             if self._policy is not None:
@@ -251,8 +255,9 @@ class TrialLoop:
             self._give_back()
         self._threads.shutdown()
         left = self._give_back()
-        for muster, what in left.items():
-            note_left(self._store, muster, what)
+        with contextlib.suppress(StoreError):
+            for muster, what in left.items():
+                note_left(self._store, muster, what)
         return "; ".join(f"the node of muster {muster} is NOT as it was found: {left[muster]}" for muster in left)
 
     def _give_back(self) -> dict[str, str]:

@@ -12,11 +12,15 @@ from pathlib import Path
 import pytest
 
 from mustherd.cli import app as command
+from mustherd.daemon import Stop
+from mustherd.definition import goal, loads
 from mustherd.errors import UserError
+from mustherd.experiment.loop import TrialLoop
 from mustherd.goal import Goal
+from mustherd.rowlog.writer import LogWriter
 from mustherd.store.errors import NoRoomError
 from mustherd.store.store import Store
-from tests import running
+from tests import herding, running
 from tests.running import begin, definition, start
 from tests.waiting import until
 
@@ -188,3 +192,28 @@ def test_who_may_not_wait_is_told(store: Store) -> None:
         with pytest.raises(NoRoomError, match="full"):
             store.event("long", "x" * 100_000)
         assert store.events() == []
+
+
+@pytest.mark.herd
+def test_a_folder_that_breaks_in_mid_run_is_no_mistake_of_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 2 would say that nothing was changed."""
+    experiment = loads(QUICK, "x.yml")
+    with (
+        Store.create(
+            tmp_path / "exp", name="x", definition=QUICK, resolved={}, digest="d", goal=goal(experiment)
+        ) as store,
+        LogWriter(store.folder) as logs,
+        herding.shepherd(sink=logs) as (shepherd, _),
+    ):
+
+        def look(_: TrialLoop) -> None:
+            # From now on there is no room for anything.
+            full(store)
+            store.event("long", "x" * 100_000)
+
+        monkeypatch.setattr(TrialLoop, "_look", look)
+        with pytest.raises(NoRoomError) as caught:
+            TrialLoop(store, experiment, shepherd, logs, expected=1, stop=Stop()).run()
+        assert caught.value.exit_code == 3
