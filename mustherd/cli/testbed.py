@@ -59,13 +59,14 @@ def status(json: Json = False) -> None:
     from dataclasses import asdict
     from json import dumps
 
+    from mustherd.testbed.daemon import coming_or_going
     from mustherd.testbed.daemon import state as read
 
     state = read()
     if json:
         typer.echo(dumps(asdict(state) if state else None, indent=2))
     elif state is None:
-        typer.echo("no test bed is up")
+        typer.echo("a test bed is coming up or going down" if coming_or_going() else "no test bed is up")
     else:
         typer.echo(f"this machine: {state.control}")
         for name, address in state.hosts.items():

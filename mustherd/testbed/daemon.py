@@ -1,6 +1,7 @@
 """A test bed that stays up after the command that asked for it: the process that keeps it, and how it is asked."""
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -9,7 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from mustherd.testbed.bed import Bed, refuse_without_means
 from mustherd.testbed.images import RELEASES, BedError, cache
 
 NAMESPACE = "mustherd-bed"
-SOCKETS = Path("/run/mustherd-bed")
+"""What the names of all beds' network namespaces begin with."""
 PATIENCE_S = 900.0
 """For a first start, which makes the root file system; a later one takes seconds."""
 STOP_S = 60.0
@@ -47,6 +49,33 @@ def folder() -> Path:
     return cache() / "bed"
 
 
+def namespace() -> str:
+    """The network namespace of the bed whose files lie in this cache folder; another cache's bed has another."""
+    return f"{NAMESPACE}-{zlib.crc32(str(cache().resolve()).encode()):08x}"
+
+
+def sockets() -> Path:
+    """Where kept connections to its hosts lie; their paths must be short."""
+    return Path("/run") / namespace()
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[int]:
+    """The lock of this cache's bed, as a descriptor: whoever inherits it keeps it. Raises BedError."""
+    cache().mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(cache() / "bed.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BedError(
+                f"a test bed is coming up or going down in {cache()}; fix: wait for it, see {cache() / 'bed.log'}"
+            ) from None
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def state() -> BedState | None:
     """The bed that is up, or None."""
     try:
@@ -54,6 +83,17 @@ def state() -> BedState | None:
     except (OSError, ValueError, TypeError):
         return None
     return found if _born(found.pid) == found.born else None
+
+
+def coming_or_going() -> bool:
+    """Whether a bed of this cache is on its way up or down, and so is none yet, or none any more."""
+    if state() is not None or not (cache() / "bed.lock").exists():
+        return False
+    try:
+        with _alone():
+            return False
+    except BedError:
+        return True
 
 
 def refuse_another(releases: Sequence[str]) -> None:
@@ -69,8 +109,13 @@ def refuse_another(releases: Sequence[str]) -> None:
 def up(hosts: int, releases: Sequence[str]) -> BedState:
     """Bring a bed up, its hosts of those releases in turn; raises BedError, also when one is up."""
     refuse_another(releases)
+    with _alone() as lock:
+        return _up(hosts, releases, lock)
+
+
+def _up(hosts: int, releases: Sequence[str], lock: int) -> BedState:
+    """The keeper inherits the lock, and so has it for as long as it lives."""
     _clear()
-    cache().mkdir(parents=True, exist_ok=True)
     log = cache() / "bed.log"
     with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(
@@ -79,6 +124,7 @@ def up(hosts: int, releases: Sequence[str]) -> BedState:
             stdout=output,
             stderr=output,
             start_new_session=True,
+            pass_fds=(lock,),
         )
     try:
         end = time.monotonic() + PATIENCE_S
@@ -110,7 +156,8 @@ def down() -> bool:
                 raise BedError(f"process {found.pid} does not end; fix: see {cache() / 'bed.log'}")
             time.sleep(POLL_S)
     there = found is not None or folder().exists()
-    _clear()
+    with _alone():
+        _clear()
     return there
 
 
@@ -126,14 +173,14 @@ def _born(pid: int) -> int:
 
 def _clear() -> None:
     """What a keeper that was killed left: its hosts, mounts, network and files."""
-    left = subprocess.run(["ip", "netns", "pids", NAMESPACE], capture_output=True, text=True, check=False)
+    left = subprocess.run(["ip", "netns", "pids", namespace()], capture_output=True, text=True, check=False)
     for pid in left.stdout.split():
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(pid), signal.SIGKILL)
     for root in folder().glob("*/root"):
         subprocess.run(["umount", "-l", str(root)], capture_output=True, check=False)
-    subprocess.run(["ip", "netns", "delete", NAMESPACE], capture_output=True, check=False)
-    for gone in (folder(), SOCKETS):
+    subprocess.run(["ip", "netns", "delete", namespace()], capture_output=True, check=False)
+    for gone in (folder(), sockets()):
         shutil.rmtree(gone, ignore_errors=True)
 
 
@@ -141,11 +188,11 @@ def main(hosts: int, releases: Sequence[str]) -> None:
     """Keep a bed up until SIGTERM."""
     stop = threading.Event()
     StopSignals(stop.set)
-    with Bed(folder(), hosts, releases=releases, namespace=NAMESPACE, sockets=SOCKETS) as bed:
+    with Bed(folder(), hosts, releases=releases, namespace=namespace(), sockets=sockets()) as bed:
         own = os.getpid()
         addresses = {name: host.address for name, host in bed.hosts.items()}
         keys = (str(bed.key), str(bed.known_hosts))
-        up_now = BedState(own, _born(own), NAMESPACE, bed.control, addresses, *keys)
+        up_now = BedState(own, _born(own), namespace(), bed.control, addresses, *keys)
         files.replace(folder() / "state.json", json.dumps(asdict(up_now)), shared=False)
         stop.wait()
         (folder() / "state.json").unlink()

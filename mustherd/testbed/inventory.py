@@ -6,7 +6,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from mustherd.provision import inventory
-from mustherd.testbed.daemon import SOCKETS, BedState
+from mustherd.testbed.daemon import BedState, sockets
 from mustherd.testbed.hosts import NETWORK, PREFIX
 
 
@@ -28,7 +28,7 @@ def write(state: BedState, folder: Path, *, project: Path) -> Path:
         variables={
             "ansible_ssh_private_key_file": state.key,
             "ansible_ssh_common_args": f'{options} -o ProxyCommand="{shlex.join(dial)}"',
-            "ansible_control_path": f"{SOCKETS}/%%h",
+            "ansible_control_path": f"{sockets()}/%%h",
             "common_upgrade": False,
             "memcached_mutilate_memcached": "package",
             "memcached_mutilate_memory_mib": 64,

@@ -3,6 +3,8 @@
 import json
 import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from mustherd.cli.app import app
 from mustherd.testbed import daemon
 from mustherd.testbed.bed import DEPENDENCIES
 from mustherd.testbed.daemon import BedState
+from mustherd.testbed.images import BedError
 from mustherd.testbed.inventory import write
 from tests import ansible_yaml
 from tests.roles.scripts import load
@@ -102,3 +105,35 @@ def test_what_it_needs_is_said_the_same_everywhere() -> None:
     packages = " ".join(DEPENDENCIES)
     assert f'/packages.sh" {packages}\n' in (PROJECT / "tests/testbed/install-nspawn.sh").read_text()
     assert f"apt-get install {packages}\n" in (PROJECT / "docs/how-to/rehearse.md").read_text()
+
+
+def test_beds_of_two_caches_have_nothing_in_common(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = daemon.namespace(), daemon.sockets(), daemon.folder()
+    monkeypatch.setenv("MUSTHERD_TESTBED_CACHE", str(tmp_path / "other"))
+    other = daemon.namespace(), daemon.sockets(), daemon.folder()
+    assert not set(one) & set(other)
+    assert all(str(name).startswith(("mustherd-bed-", "/run/mustherd-bed-")) for name in (*one[:2], *other[:2]))
+    assert len(str(other[1])) < 40, "sockets below it have to fit into 108 characters"
+
+
+@pytest.mark.process
+def test_what_is_under_way_is_not_cleared_by_a_second_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cleared: list[str] = []
+    monkeypatch.setattr(daemon, "refuse_without_means", lambda: None)
+    monkeypatch.setattr(daemon, "_clear", lambda: cleared.append("x"))
+    # Another process, from before it listens until its end.
+    script = (
+        "import sys; from mustherd.testbed import daemon\nwith daemon._alone(): print(flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
+        assert first.stdout is not None
+        first.stdout.readline()
+        assert CliRunner().invoke(app, ["testbed", "status"]).stdout == "a test bed is coming up or going down\n"
+        for act in (lambda: daemon.up(1, ["bookworm"]), daemon.down):
+            with pytest.raises(BedError, match="coming up or going down in"):
+                act()
+        assert cleared == []
+        first.communicate()
+    assert CliRunner().invoke(app, ["testbed", "status"]).stdout == "no test bed is up\n"
+    daemon.down()
+    assert cleared == ["x"]
