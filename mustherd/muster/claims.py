@@ -11,6 +11,7 @@ Both are gone after a reboot, as what is set is.
 import contextlib
 import hashlib
 import logging
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,6 +131,8 @@ class Claims:
             ) from None
         except (guard.GuardError, OSError) as error:
             why = str(error) if isinstance(error, guard.GuardError) else f"{folder}: {error.strerror or error}"
+            if isinstance(error, PermissionError):
+                why += f"; as root: install -d -m 0700 -o {os.geteuid()} {folder}"
             raise ClaimError(f"whose {name} on {sheep} is can't be told: {why}") from None
         claim = self._claims[key] = _Claim(lock, place.with_name(f"{place.name}.json"), trusted)
         self._look(key, claim)

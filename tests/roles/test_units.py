@@ -73,6 +73,15 @@ def test_a_unit_says_what_its_program_may(unit: Path) -> None:
     assert "SYS_ADMIN" not in capabilities
 
 
+def test_a_muster_s_unit_puts_its_node_back_watches_over_it_and_shares_who_owns_a_knob() -> None:
+    [unit] = [unit for unit in UNITS if unit.name == "mustherd-muster.service.j2"]
+    lines = rendered(unit).splitlines()
+    assert "WatchdogSec=30" in lines
+    assert any(line.startswith("ExecStopPost=") and " --restore " in line for line in lines)
+    # One folder for all musters of the machine, which stays when one of them stops.
+    assert {"RuntimeDirectory=mustherd", "RuntimeDirectoryPreserve=yes", "RuntimeDirectoryMode=0700"} <= set(lines)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 def test_systemd_finds_little_that_is_open(unit: Path, tmp_path: Path) -> None:
