@@ -26,7 +26,7 @@ def lines(
 ) -> Iterator[str]:
     """The page: a row for each attack, over all its events; `crowd` is what the benchmark thousand_musters gave."""
     yield INTRODUCTION
-    seeds = ", ".join(str(campaign["seed"]) for campaign in campaigns)
+    seeds = ", ".join(dict.fromkeys(str(campaign["seed"]) for campaign in campaigns))
     events = [event for campaign in campaigns for event in campaign["events"]]
     seconds = sum(campaign["seconds"] for campaign in campaigns)
     yield f"Seed {seeds}: {len(events)} events in {seconds / 60:.0f} minutes.\n\n"

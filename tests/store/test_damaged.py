@@ -23,6 +23,7 @@ from tests.store.damaged import change, copy, cut, parts, said, shown, turn_bits
 
 DEEP = "[" * 900 + "]" * 900
 ODD = ["[1]", "{}", '{"a": [[]], "energy_joules": 1e308, "knobs": [[1]], "qps": "x"}', DEEP]
+SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, 8))]
 COLUMNS = {
     "experiment": ("resolved", "versions", "plan", "verdict", "goal"),
     "trial": ("settings", "load", "metrics", "readings", "energies", "load_report"),
@@ -115,11 +116,11 @@ def test_what_is_not_ours_to_read_is_one_line(broken: Path, sql: str) -> None:
         assert str(broken) in found.lines[0]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_database_that_is_cut_or_has_other_bits(whole: Path, tmp_path: Path, seed: int) -> None:
     r = random.Random(seed)
     size = (whole / DATABASE).stat().st_size
-    for turn in range(9):
+    for turn in range(6):
         folder = copy(whole, tmp_path / f"toy-{turn}" / "toy")
         if turn % 3 == 0:
             cut(folder / DATABASE, r.choice([0, 100, 4096, r.randrange(size)]))
@@ -129,11 +130,11 @@ def test_a_database_that_is_cut_or_has_other_bits(whole: Path, tmp_path: Path, s
         assert len(found.lines) <= 1 or found.code == 0, found.lines
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_ledger_that_is_cut_or_has_other_bits_hides_no_trial(whole: Path, tmp_path: Path, seed: int) -> None:
     r = random.Random(seed)
     size = (whole / LOGS / FILE).stat().st_size
-    for turn in range(8):
+    for turn in range(4):
         folder = copy(whole, tmp_path / f"toy-{turn}" / "toy")
         if turn % 2:
             cut(folder / LOGS / FILE, r.choice([0, 100, 4096, r.randrange(size)]))
@@ -199,7 +200,7 @@ def test_a_folder_copied_while_it_is_written_is_shown_or_told(tmp_path: Path, wh
             store.event("note", "x" * 500)
 
         with damaged.written_meanwhile(folder, write):
-            for turn in range(8):
+            for turn in range(4):
                 found = shown(copy(folder, tmp_path / f"copy-{turn}" / "toy"))
                 assert len(found.lines) <= 1, found.lines
     assert shown(folder).lines == []
