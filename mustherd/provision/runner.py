@@ -44,7 +44,7 @@ def run(
     playbook: str,
     inventory: Path,
     *,
-    project: Project,
+    project: Project | Path,
     tags: Sequence[str] = (),
     limit: str = "",
     extra_vars: Mapping[str, Any] | None = None,
@@ -54,12 +54,16 @@ def run(
 ) -> PlaybookResult:
     """Run `playbook` (a path within the project's folder) on the hosts of `inventory`.
 
+    A folder alone is a project that keeps its artifacts in itself.
+
     `on_step` is called for each task as it starts and for each host as it is done with it. Raises ProvisionError, and
     KeyboardInterrupt after the run has been stopped by Ctrl-C.
     """
     # It takes a while to import, and signals are its to take only during a run.
     import ansible_runner  # type: ignore[import-untyped]  # noqa: PLC0415
 
+    if isinstance(project, Path):
+        project = Project(project, project)
     for needed, what in ((project.folder / playbook, "playbook"), (inventory, "inventory")):
         if not needed.exists():
             raise ProvisionError(f"{needed}: no such {what}; fix: give the path of one")

@@ -71,6 +71,12 @@ def test_each_host_that_is_not_done_has_one_message(project: Path) -> None:
     assert outcome.artifacts.is_relative_to(project / "artifacts")
 
 
+def test_a_folder_is_a_project_too(project: Path) -> None:
+    outcome = run("site.yml", project / "hosts", project=project)
+    assert outcome.failures
+    assert outcome.artifacts.is_relative_to(project / "artifacts")
+
+
 def test_nothing_of_the_user_s_environment_is_kept(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2-of-the-environment")
     (project / "site.yml").write_text(
