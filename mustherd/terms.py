@@ -98,6 +98,8 @@ class KnobInfo(KnobKind, frozen=True, kw_only=True):
     """
 
     sheep: str
+    groups: tuple[str, ...] = ()
+    """Other names that mean this sheep together with more: `socket-1` of a core."""
     values: tuple[int, ...] = ()
     low: int = 0
     high: int = -1
@@ -110,6 +112,10 @@ class KnobInfo(KnobKind, frozen=True, kw_only=True):
     default: int | None = None
     """What the machine has when nobody sets anything, as it was recorded before it was prepared; None: what is found
     is all that is known."""
+
+    def is_meant(self, sheep: str) -> bool:
+        """Whether `sheep`, of a key such as `dvfs@socket-1`, means this one; empty means every one."""
+        return sheep in ("", self.sheep, *self.groups)
 
     def takes_back(self, value: int) -> bool:
         """Whether `value`, as it was found, may be written back."""
@@ -301,13 +307,13 @@ def defaults_of(knobs: Sequence[KnobInfo]) -> dict[str, int]:
 def settings_of(values: Mapping[str, int], knobs: Sequence[KnobInfo]) -> tuple[Setting, ...]:
     """Spell a trial's values out for every sheep that has the knob.
 
-    A key is a knob's name, which means every sheep that offers it, or `knob@sheep`. Sorted, so that equal trials give
-    equal decisions. KeyError names a key that no sheep offers.
+    A key is a knob's name, which means every sheep that offers it, `knob@sheep`, or `knob@group`. Sorted, so that equal
+    trials give equal decisions. KeyError names a key that no sheep offers.
     """
     settings: list[Setting] = []
     for key, value in values.items():
         name, _, sheep = key.partition("@")
-        found = [k for k in knobs if k.name == name and sheep in ("", k.sheep)]
+        found = [k for k in knobs if k.name == name and k.is_meant(sheep)]
         if not found:
             raise KeyError(key)
         settings.extend(Setting(k.sheep, k.name, value) for k in found)

@@ -280,7 +280,7 @@ def _bad_key(key: object, among: Mapping[str, object]) -> Finding | None:
 def disallowed(path: Path, key: str, asked: Iterator[tuple[Path, int]], infos: Sequence[KnobInfo]) -> Iterator[Finding]:
     """What is wrong with values asked of a knob, given what nodes offer; `path` is where the knob is named."""
     name, _, sheep = key.partition("@")
-    offered = [info for info in infos if info.name == name and sheep in ("", info.sheep)]
+    offered = [info for info in infos if info.name == name and info.is_meant(sheep)]
     if not offered:
         names = sorted({info.name for info in infos})
         if name in names:

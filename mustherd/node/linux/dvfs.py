@@ -4,9 +4,11 @@ Active cores of a package run at the highest request among them, so every means 
 """
 
 import contextlib
+import copy
 import re
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
+from typing import Self
 
 import msgspec
 
@@ -45,8 +47,21 @@ class Dvfs(PlacedKnob):
     kind = DVFS
 
     @classmethod
-    def find(cls, machine: Machine) -> "tuple[Dvfs]":
-        return (find(machine.tree, machine.registers, machine.options.dvfs),)
+    def find(cls, machine: Machine) -> "tuple[Dvfs, ...]":
+        whole = find(machine.tree, machine.registers, machine.options.dvfs)
+        if machine.options.dvfs_sheep == "node":
+            return (whole,)
+        packages = topology.read(machine.tree).packages
+        return tuple(whole.of_core(cpu, package) for package, cpus in packages.items() for cpu in cpus)
+
+    def of_core(self, cpu: int, package: int) -> Self:
+        """The knob of one CPU: what it asks for is its own, and what it runs at is its package's highest request."""
+        one = copy.copy(self)
+        default = recorded_default(self._tree, (cpu,), getattr(self, "_codes", {}))
+        sheep, groups = f"core-{cpu}", (f"socket-{package}",)
+        one._info = msgspec.structs.replace(self._info, sheep=sheep, groups=groups, default=default)
+        one._only, one._speed = cpu, self._speed.another()
+        return one
 
     def __init__(self, tree: Tree, speed: Speedometer, info: KnobInfo, nominal: int, turbo: int = 0) -> None:
         """`nominal` is 0 where the machine doesn't tell; `turbo` is the lowest value that asks for turbo, if another
@@ -57,16 +72,21 @@ class Dvfs(PlacedKnob):
         self._speed = speed
         self._nominal = nominal
         self._turbo = turbo or nominal + 1
+        self._only: int | None = None
+        """The CPU that the knob is of; None: all of them."""
 
     def tolerance(self, applied: int, running: int) -> int:
         if applied == FREE or applied in GOVERNORS or applied >= self.info.found_low > 0:
             return ANY_MHZ
+        if self._only is not None and running >= applied - SLACK_MHZ:
+            return ANY_MHZ  # active cores of a package may run at the highest request among them
         turbo = self._nominal > 0 and applied >= self._turbo
         return ANY_MHZ if turbo and running >= self._nominal - SLACK_MHZ else SLACK_MHZ
 
     def _cpus(self) -> tuple[int, ...]:
         # Looked up each time: a CPU that has come back to life must be set too.
-        return topology.online_cpus(self._tree)
+        online = topology.online_cpus(self._tree)
+        return online if self._only is None else tuple(cpu for cpu in online if cpu == self._only)
 
     def _running(self) -> int | None:
         return self._speed.running(self._tree, self._cpus(), self._read())

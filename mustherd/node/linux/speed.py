@@ -36,6 +36,10 @@ class Speedometer:
         self._sleep = sleep
         self._before: dict[int, tuple[int, int]] = {}
 
+    def another(self) -> "Speedometer":
+        """One for other CPUs, with a memory of its own."""
+        return Speedometer(self._registers, self._nominal_mhz, self._sleep)
+
     def restart(self, cpus: Iterable[int]) -> None:
         """Begin a new average: a new clock has just been asked for."""
         self._before = self._counters(cpus)
@@ -50,7 +54,7 @@ class Speedometer:
                 return self._status(self._registers, cpus, applied)
             except TreeError:
                 pass
-        return _cpufreq(tree, applied)
+        return _cpufreq(tree, cpus, applied)
 
     def _counters(self, cpus: Iterable[int]) -> dict[int, tuple[int, int]]:
         if self._registers is None or not self._nominal_mhz:
@@ -84,13 +88,14 @@ class Speedometer:
         return found or None
 
 
-def _cpufreq(tree: Tree, applied: int) -> int | None:
+def _cpufreq(tree: Tree, of: tuple[int, ...], applied: int) -> int | None:
     """By scaling_cur_freq, where an idle CPU may show an old value: the fastest CPU of a package stands for it."""
     try:
         packages = topology.read(tree).packages
         fastest = [
             max(tree.number(f"{topology.CPU}/cpu{c}/cpufreq/scaling_cur_freq", 10**8) for c in cpus) / 1000
             for cpus in packages.values()
+            if not set(of).isdisjoint(cpus)
         ]
     except TreeError:
         return None
