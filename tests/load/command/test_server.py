@@ -170,9 +170,9 @@ def test_its_node_counts_the_time_of_all_its_processes() -> None:
         ({"command": ["x"], "files": {"conf": "{ports}"}}, "did you mean {port}?"),
         ({"command": ["x"], "ready": {"text": "("}}, "ready.text: '(' is no pattern"),
         ({"command": ["x"], "stop": "STOP"}, "stop: 'STOP' is no such signal; allowed: TERM, INT, QUIT, KILL"),
-        ({"command": "x"}, "command: should be array, found str"),
+        ({"command": "x"}, "command: should be a list, found"),
         ({"commands": ["x"]}, "commands: unknown option 'commands'"),
-        ({"command": ["x"], "port": 70000}, "port: should be int <= 65535"),
+        ({"command": ["x"], "port": 70000}, "port: should be a whole number <= 65535"),
     ],
 )
 def test_what_can_be_no_server_is_refused_with_its_place(options: dict[str, Any], said: str) -> None:

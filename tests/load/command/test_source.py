@@ -61,6 +61,7 @@ def window(source: LoadSource, load: Load = LOAD) -> LoadReport:
     return running.close_window()
 
 
+@pytest.mark.long
 class TestCommand(LoadContract):
     @pytest.fixture
     def traits(self) -> LoadTraits:

@@ -99,6 +99,7 @@ def server() -> Iterator[Address]:
 
 
 @pytest.mark.process
+@pytest.mark.long
 class TestHttp(LoadContract):
     @pytest.fixture
     def traits(self) -> LoadTraits:
