@@ -220,12 +220,21 @@ def predict(profile: Profile, itr_us: int, mhz: int, load: Load) -> Prediction:
     )
 
 
+LEAST_QPS, MOST_QPS = 1e-3, 1e9
+"""Far beyond what was measured both ways; further out the model's own arithmetic ends."""
+
+
 def check_load(load: Load) -> None:
     """ValueError for a load that no profile says anything about."""
     if load.preset not in PRESETS:
         raise ValueError(f"a twin knows the load preset {', '.join(PRESETS)}, not {load.preset!r}")
     if not (math.isfinite(load.qps) and load.qps > 0):
         raise ValueError(f"a load needs a finite qps above 0, not {load.qps}")
+    for qps in (load.qps, *(value for piece in load.curve for value in piece[1:] if value)):
+        if not LEAST_QPS <= qps <= MOST_QPS:
+            raise ValueError(f"a twin knows loads of {LEAST_QPS:g} to {MOST_QPS:g} qps, not {qps:g}")
+    if not 0 <= load.update_ratio <= 1:
+        raise ValueError(f"a load's update ratio is between 0 and 1, not {load.update_ratio}")
     if load.outstanding < 1:
         raise ValueError(f"a load needs at least 1 request outstanding, not {load.outstanding}")
 

@@ -4,10 +4,12 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from mustherd.node.twin import model
 from mustherd.node.twin.faults import TwinOptions
+from mustherd.node.twin.node import TwinNode
 from mustherd.node.twin.profiles import C6220
 from mustherd.terms import Load, LoadReport
 from tests.node.twin.stand import Stand, faulty
@@ -157,3 +159,20 @@ def test_without_load_for_a_while_it_idles() -> None:
     assert report.offered_qps == pytest.approx(200_000)
     assert half < stand.trial(300, 1600, Load(qps=400_000))[0]
     assert report.read_us == pytest.approx(stand.trial(300, 1600, Load(qps=400_000))[1].read_us)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"qps": 5e-324},
+        {"qps": 1e308},
+        {"curve": ((1.0, 5e-324, 1.0),)},
+        {"curve": ((1.0, float("nan"), 1.0),)},
+        {"update_ratio": -1.0},
+        {"update_ratio": float("nan")},
+    ],
+)
+def test_a_load_that_is_no_load_is_refused_before_it_begins(more: dict[str, Any]) -> None:
+    node = TwinNode()
+    with pytest.raises(ValueError, match=r"a twin knows loads of|update ratio"):
+        node.start_load(msgspec.structs.replace(Load(qps=1000.0), **more), 1)
