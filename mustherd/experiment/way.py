@@ -30,6 +30,8 @@ def make_way(listen: str, ports: Ports, keys: Path | None) -> bool:
 
     `keys`: a folder with an operator's key.
     """
+    if not listens(listen, ports.coordinate):
+        return False  # an answer that nobody gives would be waited for
     try:
         status = operate.status(at(listen, ports), keys)
         if status.experiment:
