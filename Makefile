@@ -93,6 +93,8 @@ test-pythons: setup  ## the tests that start no processes, on each newer Python 
 # What takes longer than anybody waits for: once a night, on a machine of its own. As root all of it.
 test-nightly: setup test-pythons  ## what CI leaves out: other Pythons, the kernel (as root), the long benchmarks
 	@[ "$$(id -u)" != 0 ] || $(MAKE) --no-print-directory test-kernel
+	@$(MAKE) --no-print-directory test-faults MINUTES=$(or $(MINUTES),120)
+	@$(MAKE) --no-print-directory test-fuzz SECONDS=$(or $(SECONDS),120)
 	@for name in $(NIGHTLY_BENCHMARKS); do $(MAKE) --no-print-directory bench NAME=$$name; done
 
 test-root: setup  ## as root: what another user of the machine can't do, and what the kernel's own tools show
