@@ -256,6 +256,7 @@ except ZeroDivisionError as error:
 """
 
 
+@pytest.mark.long
 def test_two_at_once_under_asyncio_one_of_them_a_cell_in_a_thread(
     finished: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

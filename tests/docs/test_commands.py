@@ -49,7 +49,7 @@ TIERS = {"testbed": ["docs/how-to/rehearse.md"]}
 """Pages with fences for a tier, which that tier's tests name."""
 
 
-FIRST = ("README.md", "CONTRIBUTING.md", "docs/tutorial.md")
+FIRST = ("README.md", "CONTRIBUTING.md")
 """Pages that `make test` runs; the others are run by `make test-long`."""
 
 

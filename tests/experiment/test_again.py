@@ -118,6 +118,7 @@ class TestRecord:
             assert margin > 1 - math.exp(-math.log(max(ratios) / min(ratios)) / len(ratios))
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_two_other_days_of_a_drifting_herd_are_kept_and_told(tmp_path: Path) -> None:
     text = running.definition(musters=1, speed=5000, trials=8, repeats=2, method="gp", more=", drift: 1.0")

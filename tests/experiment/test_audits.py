@@ -401,6 +401,7 @@ def test_an_experiment_whose_counters_lie_ends_without_a_verdict(tmp_path: Path,
     assert reason in err
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_a_clock_that_does_nothing_makes_the_verdict_uncertain_without_any_rows(tmp_path: Path) -> None:
     text = running.definition(

@@ -41,6 +41,7 @@ def test_it_outlives_its_terminal_is_watched_and_comes_to_its_end(tmp_path: Path
     until(lambda: (folder / LOG).read_text().endswith(f"folder: {folder}\n"))
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_the_watching_alone(tmp_path: Path) -> None:
     spec = tmp_path / "mine.yml"
     spec.write_text(running.definition(speed=10, trials=8))

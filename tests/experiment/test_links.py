@@ -136,6 +136,7 @@ class TestLogins:
         assert "run this on the inventory's shepherd" in found[f"192.0.2.1, port {leader.ports.pulse} (pulse)"]
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_a_shepherd_that_waits_as_a_unit_gives_way_and_comes_back(
     tmp_path: Path, one: RealHerd, monkeypatch: pytest.MonkeyPatch

@@ -31,6 +31,7 @@ def test_a_shepherd_without_room_keeps_rows_at_the_muster(tmp_path: Path) -> Non
     assert len([line for line in said if "written again" in line]) == 1, said
 
 
+@pytest.mark.long
 def test_a_muster_without_room_leaves_rows_in_their_sources(tmp_path: Path) -> None:
     found, said = run(tmp_path, "muster")
     assert not found["all_taken_meanwhile"]

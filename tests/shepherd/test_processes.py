@@ -102,6 +102,7 @@ def test_a_muster_that_stands_still_within_its_lease_is_missed_and_comes_back(pr
         assert running.decide("muster-1", SLOW).result(PATIENCE_S).outcome == "applied"
 
 
+@pytest.mark.long
 def test_a_muster_that_stands_still_beyond_its_lease_is_ended_and_its_node_restored(process: Start) -> None:
     with shepherd() as (running, ports):
         one, two = process(ports), process(ports, "muster-2")
