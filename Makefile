@@ -65,7 +65,7 @@ budgets: setup  ## the same, and fail for files that take longer than tests/budg
 	MUSTHERD_BUDGETS=1 $(BIN)/pytest -q -n $(JOBS) --dist worksteal
 
 test-long: setup  ## many seeds, kills, faults and pages of what `make test` tries a few of
-	@$(call within,240,$(BIN)/pytest -q -n $(JOBS) --dist worksteal -m long)
+	@$(call within,420,$(BIN)/pytest -q -n $(JOBS) --dist worksteal -m long)
 
 test-system: test-memcached test-servers test-vm  ## as root on Debian: real servers, a real kernel; installs what they need
 
