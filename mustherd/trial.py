@@ -48,6 +48,10 @@ class Trial(msgspec.Struct, kw_only=True):
     detail: str = ""
     """The reason in a sentence, with the value found and the value wanted."""
     muster: str = ""
+    round: int = 0
+    """The step of the confirmation that it belongs to, from 1 on; 0: none."""
+    place: str = ""
+    """The muster that has to run it, where it is compared with others on the same node; '': any."""
     queued_at: float = 0.0
     """Unix seconds, as are the next two; 0 where it hasn't come to that."""
     started_at: float = 0.0
@@ -73,6 +77,8 @@ def next_attempt(trial: Trial, queued_at: float = 0.0) -> Trial:
         kind=trial.kind,
         settings=trial.settings,
         load=trial.load,
+        round=trial.round,
+        place=trial.place,
         queued_at=queued_at,
     )
 

@@ -45,7 +45,7 @@ from mustherd.definition.section import Section, key
 from mustherd.definition.structs import Keys
 from mustherd.definition.workload import Workload, declared_by
 from mustherd.definition.yaml import Source
-from mustherd.goal import GUARD, GUARD_LIMIT, PARALLEL, ROUNDS
+from mustherd.goal import GUARD, GUARD_LIMIT, LEAST_SAVING, MARGIN, PARALLEL, ROUNDS
 from mustherd.load.curve import CurveError
 from mustherd.load.saturation import SaturationLimits
 
@@ -143,10 +143,19 @@ class ConfirmationOptions(Section):
 
     candidates: int = key(PARALLEL, "Settings that are confirmed beside one another, the best first.", ge=1, le=20)
     rounds: int = key(
-        ROUNDS, "Rounds at most: they go on from `repeats` while the verdict isn't certain.", ge=1, le=1000
+        ROUNDS,
+        "Rounds at most before one is chosen: they go on from `repeats` while nothing is certain.",
+        ge=1,
+        le=1000,
     )
     margin: float = key(
-        0.0, "Share of an upper limit that is kept free for drift between days: 0.06 makes 470 us of 500.", ge=0, le=0.5
+        MARGIN,
+        "Share of an upper limit that is kept free for drift between days: 0.06 makes 470 us of 500.",
+        ge=0,
+        le=0.5,
+    )
+    least_saving: float = key(
+        LEAST_SAVING, "What a setting has to save to be announced, in % of the baseline's objective.", ge=0, le=100
     )
 
 
@@ -250,7 +259,11 @@ class Experiment(Section):
         30, "Trials of the search; one for each window of a curve that spans the experiment.", ge=1, le=MAX_TRIALS
     )
     repeats: int = key(
-        3, "Rounds of the best settings and the baseline, at least, that confirm the verdict; 0: none.", ge=0, le=100
+        3,
+        "Rounds, on each node, of the best settings and the baseline: so many at least before one is chosen, as many"
+        " of that one afterwards. 0: none, and nothing is certain.",
+        ge=0,
+        le=100,
     )
     confirmation: ConfirmationOptions = key(ConfirmationOptions, "How that is done.")
     baseline: Annotated[

@@ -9,6 +9,7 @@ import msgspec
 from mustherd.definition.check import NOP
 from mustherd.definition.model import Experiment
 from mustherd.definition.units import duration
+from mustherd.learn.inference import LEAST_ROUNDS, SAVINGS_ASKED, level_of, rounds_needed
 from mustherd.load.registry import traits_of
 from mustherd.node.twin.profiles import profile
 
@@ -57,6 +58,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Until then, from now."""
     fits: bool
     """Whether it all fits the budget, as far as can be said beforehand and when the first rounds settle it."""
+    noise: float | None = None
+    """Relative standard deviation of one window's objective that `rounds_needed` is worked out for; None: not known."""
+    rounds_needed: dict[str, int | None] = {}
+    """Saving in per cent to the confirmation's rounds in which it is told from none, with probability 0.8; None: too
+    many to count. Empty where the noise isn't known."""
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON types."""
@@ -84,6 +90,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         ]
         if self.joules is not None:
             rows.append(("energy of the windows", f"about {self.joules / 1000:,.0f} kJ at the default's power"))
+        if self.noise is not None:
+            needed = ", ".join(f"{p} % {'too many' if n is None else n}" for p, n in self.rounds_needed.items())
+            rows.append((f"rounds that a saving takes, at {100 * self.noise:.2g} % of noise", needed))
         limits = [f"{self.budget_minutes:g} min"] if self.budget_minutes is not None else []
         limits += [f"{self.budget_joules / 1000:,.0f} kJ"] if self.budget_joules is not None else []
         if self.seconds_left is not None:
@@ -94,30 +103,31 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return rows
 
 
-def plan(experiment: Experiment, musters: int | None = None, teams: int | None = None) -> Plan:
+def plan(
+    experiment: Experiment, musters: int | None = None, teams: int | None = None, *, noise: float | None = None
+) -> Plan:
     """What `experiment` takes on `musters` identical nodes; without a number on the simulated ones, or on one.
 
-    `teams`: how many nodes can be loaded at the same time; None: all of them.
+    `teams`: how many nodes can be loaded at the same time; None: all of them. `noise`: relative standard deviation of
+    one window's objective, where that is known.
     """
     simulated = experiment.herd.simulated
     nodes = max(1, musters if musters is not None else simulated.musters if simulated else 1)
     at_once = min(nodes, teams) if teams is not None else nodes
-    space = math.prod(len(values) for values in experiment.knobs.values())
+    space = _space(experiment)
     loads = max(1, len(experiment.workload.loads))
     search = loads if experiment.search.method == "one-shot" else min(experiment.trials, space * loads)
     baseline = loads * math.ceil(search / loads / experiment.baseline.every)
-    in_round = loads * (1 + min(experiment.confirmation.candidates, math.ceil(search / loads)))
-    confirm = experiment.repeats * in_round
+    confirm = nodes * confirmation_trials(experiment)
     if experiment.workload.parts or experiment.policy.name == NOP:
         # A load that changes from window to window is followed, and nothing is compared under it; nor is what is found.
         search, baseline, confirm = experiment.trials, 0, 0
-    confirm_at_most = max(experiment.repeats, experiment.confirmation.rounds) * in_round if confirm else 0
+    most = max(experiment.repeats, experiment.confirmation.rounds)
+    confirm_at_most = nodes * confirmation_trials(experiment, most) if confirm else 0
     load = experiment.workload
     per_trial = _settle_seconds(experiment) + load.ramp_seconds + load.window_seconds
-    # The next round's settings are known when a round is over.
-    one_round = math.ceil(in_round / at_once)
-    rounds = math.ceil((search + baseline) / at_once) + (confirm // in_round) * one_round
-    rounds_at_most = math.ceil((search + baseline) / at_once) + (confirm_at_most // in_round) * one_round
+    rounds = math.ceil((search + baseline) / at_once) + math.ceil(confirm / at_once)
+    rounds_at_most = math.ceil((search + baseline) / at_once) + math.ceil(confirm_at_most / at_once)
     speed = simulated.speed if simulated else 1.0
     searches = experiment.search.method == "gp" and not experiment.workload.parts
     choosing = search * SUGGESTION_SECONDS if searches else 0.0
@@ -150,6 +160,8 @@ def plan(experiment: Experiment, musters: int | None = None, teams: int | None =
         until="" if budget.until is None else budget.until.isoformat(" ", "minutes"),
         seconds_left=left,
         fits=in_time and in_energy and (left is None or wall_seconds <= left),
+        noise=noise,
+        rounds_needed={} if noise is None else _rounds_needed(experiment, noise, nodes),
     )
 
 
@@ -162,6 +174,28 @@ def _outside_seconds(experiment: Experiment) -> float:
     traits = traits_of(*outside)
     whole = math.ceil(load.ramp_seconds) + math.ceil(load.window_seconds) if traits.whole_seconds else 0.0
     return traits.overhead_s + max(0.0, whole - load.ramp_seconds - load.window_seconds)
+
+
+def confirmation_trials(experiment: Experiment, rounds: int | None = None) -> int:
+    """Trials of each node that confirm what was found: so many `rounds`, by default those asked for, of the best few
+    settings and the baseline, and as many of the winner and the baseline."""
+    loads = max(1, len(experiment.workload.loads))
+    search = loads if experiment.search.method == "one-shot" else experiment.trials
+    candidates = min(experiment.confirmation.candidates, math.ceil(search / loads), _space(experiment))
+    asked = max(experiment.repeats if rounds is None else rounds, LEAST_ROUNDS) if experiment.repeats else 0
+    return loads * asked * (1 + candidates + 2)
+
+
+def _rounds_needed(experiment: Experiment, noise: float, nodes: int) -> dict[str, int | None]:
+    """Rounds that savings need where two windows of a block differ by noise alone."""
+    how = experiment.confirmation
+    level = level_of(max(experiment.repeats, 1), how.rounds, min(how.candidates, _space(experiment)))
+    deviation = math.sqrt(2) * noise
+    return {f"{s:g}": rounds_needed(s, deviation, nodes=nodes, level=level) for s in SAVINGS_ASKED}
+
+
+def _space(experiment: Experiment) -> int:
+    return math.prod(len(values) for values in experiment.knobs.values())
 
 
 def _settle_seconds(experiment: Experiment) -> float:

@@ -29,6 +29,7 @@ def goal(experiment: Experiment) -> Goal:
         repeats=experiment.repeats,
         rounds=how.rounds,
         parallel=how.candidates,
+        least_saving=how.least_saving,
         seed=experiment.search.seed,
     )
 

@@ -89,6 +89,13 @@ class Tell:
 
 
 @dataclass(frozen=True)
+class TellBaseline:
+    """Tell the policy what the baseline measured, if it can use that."""
+
+    observations: Sequence[Observation]
+
+
+@dataclass(frozen=True)
 class Calibrate:
     """Tell the policy how much equal trials differ."""
 
@@ -108,4 +115,6 @@ class End:
     reason: str
 
 
-Action = Phase | Note | Queue | Start | Finish | Prepare | Propose | Rank | Tell | Calibrate | Conclude | End
+Action = (
+    Phase | Note | Queue | Start | Finish | Prepare | Propose | Rank | Tell | TellBaseline | Calibrate | Conclude | End
+)

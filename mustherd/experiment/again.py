@@ -16,7 +16,7 @@ from mustherd.definition.settings_table import TABLE
 from mustherd.experiment.results import announced
 from mustherd.experiment.verdict import AtLoad, Side, Verdict
 from mustherd.goal import Goal
-from mustherd.learn.confirmation import Word
+from mustherd.learn.judging import Word
 from mustherd.store.catalog import new_folder
 from mustherd.store.errors import StoreError
 from mustherd.store.store import DATABASE, Store

@@ -1,10 +1,12 @@
 """What an experiment runs next: the baselines, between them the policy's trials, then the confirmation. Pure."""
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 
 from mustherd.definition import Experiment, default_settings
+from mustherd.definition.plan import confirmation_trials
 from mustherd.definition.problem import CONTEXT
-from mustherd.experiment.actions import Action, Calibrate, Note, Phase, Propose, Queue, Rank, Tell
+from mustherd.experiment.actions import Action, Calibrate, Note, Phase, Propose, Queue, Rank, Tell, TellBaseline
 from mustherd.experiment.budget import Budget, Shortage
 from mustherd.experiment.repeats import Rounds, candidates, rounds_of
 from mustherd.experiment.tally import Tally, by_end
@@ -62,27 +64,28 @@ class Agenda:
 
     def again(self, past: Sequence[Trial]) -> list[Action]:
         """What a new policy must be told of the trials of former runs, in the order in which they ended."""
-        ended = [t for t in by_end(past) if t.state is TrialState.FINISHED]
-        for trial in ended:
-            if trial.kind is TrialKind.BASELINE:
-                self._noise.add(trial.qps, trial.metrics)
-        searched = [t for t in ended if t.kind is TrialKind.SEARCH]
+        ended = [t for t in by_end(past) if t.state is TrialState.FINISHED and t.kind is not TrialKind.CONFIRM]
+        told: list[Action] = []
+        for kind, group in itertools.groupby(ended, lambda t: t.kind):
+            of = list(group)
+            told.append(self._tell(*of) if kind is TrialKind.SEARCH else self._tell_baseline(*of))
+        searched = sum(t.kind is TrialKind.SEARCH for t in ended)
         if not searched:
-            return []
-        text = f"the policy learnt {len(searched)} finished trials again"
-        return [*self._calibrated(), self._tell(*searched), Note("replayed", text, {"trials": len(searched)})]
+            return told
+        text = f"the policy learnt {searched} finished trials again"
+        return [*self._calibrated(), *told, Note("replayed", text, {"trials": searched})]
 
-    def next(self, busy: Collection[Trial], budget: Budget) -> list[Action]:
-        """What leads to the next trial, with those that are `busy` under way.
+    def next(self, busy: Collection[Trial], budget: Budget, muster: str, here: Sequence[str]) -> list[Action]:
+        """What leads to the next trial of `muster`, which is `here` with others; trials that are `busy` are under way.
 
         Ends with Queue when one was chosen, with Propose or Rank when the policy must be asked first, and with neither
-        when there is nothing to run, or not before something that is under way has ended.
+        when there is nothing to run there, or not before something that is under way has ended.
         """
         actions: list[Action] = []
         if not self._over:
             actions += self._next_of_search(busy, budget)
         if self._over and self._compares and self._experiment.repeats > 0:
-            actions += self._next_of_confirmation(busy, budget)
+            actions += self._next_of_confirmation(busy, budget, muster, here)
         return actions
 
     def proposed(self, point: Settings | None, why_enough: str) -> Action:
@@ -111,8 +114,7 @@ class Agenda:
             case TrialKind.SEARCH if trial.state is TrialState.FINISHED:
                 return [self._tell(trial)]
             case TrialKind.BASELINE if trial.state is TrialState.FINISHED:
-                self._noise.add(trial.qps, trial.metrics)
-                return self._calibrated()
+                return [self._tell_baseline(trial), *self._calibrated()]
         return []
 
     def hopeless(self) -> str:
@@ -126,8 +128,9 @@ class Agenda:
         begun = self._tally.numbers[TrialKind.SEARCH]
         if begun >= self._experiment.trials:
             return [self._end_search("trials", "every planned trial has run")]
-        if short := budget.short(self._tally, self._kept() + 1):
-            return [self._end_search(short.code, short.text + (", but for the confirmation" if self._kept() else ""))]
+        kept = self._kept(budget.parallel)
+        if short := budget.short(self._tally, kept + 1):
+            return [self._end_search(short.code, short.text + (", but for the confirmation" if kept else ""))]
         # Of several loads each has its baseline, and its own share of the trials between two of them.
         every = self._experiment.baseline.every * len(self._loads)
         due = len(self._loads) * (1 + begun // every)
@@ -142,11 +145,13 @@ class Agenda:
     def _turn(self) -> float:
         return self._loads[self._tally.numbers[TrialKind.SEARCH] % len(self._loads)]
 
-    def _kept(self) -> int:
-        """Attempts that are set aside for the confirmation."""
+    def _kept(self, musters: int) -> int:
+        """Attempts that are set aside for the confirmation, though no more than the search has had: of a budget that is
+        too small for both each has a half."""
         if not self._compares:
             return 0
-        return len(self._loads) * (1 + self._experiment.confirmation.candidates) * self._experiment.repeats
+        # Counted by numbers of trials: attempts that were lost must not decide when the search ends.
+        return min(musters * confirmation_trials(self._experiment), self._tally.numbers.total())
 
     def _end_search(self, why: str, text: str) -> Note:
         self._over = True
@@ -154,19 +159,24 @@ class Agenda:
 
     # --- the confirmation ---
 
-    def _next_of_confirmation(self, busy: Collection[Trial], budget: Budget) -> list[Action]:
+    def _next_of_confirmation(
+        self, busy: Collection[Trial], budget: Budget, muster: str, here: Sequence[str]
+    ) -> list[Action]:
         if self._cut or any(t.kind is TrialKind.SEARCH for t in busy):
             return []
         actions = self._enter("confirmation")
         if self._rounds is None:
             return [*actions, Rank()]
+        dues = {qps: rounds.due(here) for qps, rounds in self._rounds.items()}
+        begun = {qps: len(due) for qps, due in dues.items() if not self._rounds[qps].turn[0]}
         for qps, rounds in sorted(self._rounds.items(), key=lambda one: one[1].turn):
-            if not (due := rounds.due):
+            mine = next((settings for settings, where in dues[qps] if where == muster), None)
+            if mine is None:
                 continue
-            # A round that can't be completed compares nothing.
-            if short := budget.short(self._tally, len(due)):
+            # A round that can't be completed compares nothing, neither this one nor those that others are at.
+            if short := budget.short(self._tally, sum({**begun, qps: len(dues[qps])}.values())):
                 return [*actions, self._cut_short(short)]
-            return [*actions, self._queue(TrialKind.CONFIRM, due[0], qps)]
+            return [*actions, self._queue(TrialKind.CONFIRM, mine, qps, step=rounds.step, place=muster)]
         return actions
 
     def _cut_short(self, short: Shortage) -> Note:
@@ -180,9 +190,12 @@ class Agenda:
 
     # --- trials and their loads ---
 
-    def _queue(self, kind: TrialKind, settings: Settings, qps: float) -> Queue:
+    def _queue(self, kind: TrialKind, settings: Settings, qps: float, *, step: int = 0, place: str = "") -> Queue:
+        """Choose a trial; one of the confirmation's `step` has its `place`, the muster that must run it."""
         load = self._load_of(kind, qps)
-        trial = Trial(number=self._tally.last + 1, kind=kind, settings=dict(settings), load=load)
+        trial = Trial(
+            number=self._tally.last + 1, kind=kind, settings=dict(settings), load=load, round=step, place=place
+        )
         self._tally.queued(trial)
         if kind is TrialKind.CONFIRM and self._rounds is not None:
             self._rounds[qps].begun(trial)
@@ -205,6 +218,11 @@ class Agenda:
     def _tell(self, *trials: Trial) -> Tell:
         self.told += [(t.ended_at, t.number) for t in trials]
         return Tell([observation(t, self._loads) for t in trials])
+
+    def _tell_baseline(self, *trials: Trial) -> TellBaseline:
+        for trial in trials:
+            self._noise.add(trial.qps, trial.metrics)
+        return TellBaseline([observation(t, self._loads) for t in trials])
 
     def _calibrated(self) -> list[Action]:
         """Tell the policy how much equal trials differ, once the baseline's repeats show it."""

@@ -31,6 +31,7 @@ from mustherd.experiment.actions import (
     Result,
     Start,
     Tell,
+    TellBaseline,
 )
 from mustherd.experiment.conclusion import conclude
 from mustherd.experiment.external_load import OutsideLoad
@@ -41,7 +42,7 @@ from mustherd.experiment.scheduler import Past, Scheduler
 from mustherd.experiment.trial_runner import TrialRunner
 from mustherd.experiment.verdict import SEARCH_OVER, order_of
 from mustherd.herd.membership import Presence
-from mustherd.policy.base import CalibratedPolicy, Follower, Policy, Ranking
+from mustherd.policy.base import BaselinePolicy, CalibratedPolicy, Follower, Policy, Ranking
 from mustherd.policy.base import make as make_policy
 from mustherd.rowlog.writer import LogWriter
 from mustherd.shepherd.events import HerdError, StopAsked
@@ -205,6 +206,8 @@ class TrialLoop:
         match action:
             case Tell(observations):
                 policy.observe(observations)
+            case TellBaseline(observations) if isinstance(policy, BaselinePolicy):
+                policy.observe_baseline(observations)
             case Calibrate(noise) if isinstance(policy, CalibratedPolicy):
                 policy.calibrate(noise)
             case Propose(pending, load):

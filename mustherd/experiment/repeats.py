@@ -1,4 +1,4 @@
-"""The confirmation at one load: which repeats are to run next, and what those so far say.
+"""The confirmation at one load: which repeats are to run next and on which muster, and what those so far say.
 
 `Rounds` is kept up with each repeat, while the experiment runs; made anew from the same trials it stands at the very
 repeat at which it was.
@@ -7,20 +7,14 @@ repeat at which it was.
 import math
 import statistics
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from mustherd import reasons
+from mustherd.experiment.window_errors import errors
 from mustherd.goal import Goal, keeps
 from mustherd.learn.base import Settings
-from mustherd.learn.confirmation import Confirmation, Repeat
-from mustherd.reasons import Reason
+from mustherd.learn.confirmation import Confirmation, Wanted
+from mustherd.learn.windows import Key, Repeat, key_of
 from mustherd.trial import Trial, TrialKind, TrialState
-
-Key = tuple[tuple[str, int], ...]
-
-
-def key_of(settings: dict[str, int]) -> Key:
-    """Settings as something that can be compared and counted."""
-    return tuple(sorted(settings.items()))
 
 
 def finished(trials: Iterable[Trial], *names: str) -> list[Trial]:
@@ -69,39 +63,55 @@ def candidates(trials: Sequence[Trial], goal: Goal) -> list[Settings]:
     return [settings for _, settings in sorted(found, key=lambda item: item[0])]
 
 
-@dataclass
-class _Place:
-    """A setting of the present round, and its repeat once that has begun."""
-
-    settings: Settings
-    trial: Trial | None = None
-
-
 class Rounds:
-    """The confirmation at one load, round by round. Pure.
+    """The confirmation at one load, step by step: a round, or windows that are measured again. Pure.
 
-    A round is over when each of its settings was measured or given up; what was measured then says which settings the
-    next one has.
+    Every muster that is there measures the settings of a round in their order. A step is over when each muster that
+    takes part has measured them all or given them up; what was measured then says what the next one holds.
     """
 
-    def __init__(self, goal: Goal, order: Sequence[Settings], *, default: Settings | None) -> None:
-        """`order`: the candidates, the best first; `default`: the baseline's settings, repeated beside them."""
-        self.confirmation = Confirmation(goal, order, default=default)
+    def __init__(self, goal: Goal, order: Sequence[Settings], *, default: Settings | None, past: Sequence[Trial] = ()):
+        """A confirmation at its first step.
+
+        Args:
+            goal: what is confirmed, and how.
+            order: the candidates, the best first.
+            default: the baseline's settings, repeated beside them.
+            past: trials of the search, which say what to expect of the candidates.
+        """
+        self.confirmation = Confirmation(goal, order, default=default, expected=expected(order, past, goal))
         self.failed = 0
-        """Repeats that were given up."""
-        self._over = 0
-        """Rounds that are over."""
+        """Repeats that were given up, by the fault of the trial or of the load."""
         self._asked = goal.repeats > 0
         self._needed = goal.metrics
-        self._spare: dict[Key, list[Trial]] = {}
-        """Repeats that no round so far has a place for."""
-        self._places: list[_Place] = []
+        self._spare: list[Trial] = []
+        """Repeats that no step so far has a place for."""
+        self._after: dict[Key, set[int]] = {}
+        self._step = 0
+        self._wanted: list[Wanted] = []
+        self._measured: dict[str, dict[int, Trial]] = {}
+        """Muster to the place among what is wanted to the repeat there, once it has begun."""
         self._begin()
 
+    def due(self, musters: Iterable[str]) -> list[tuple[Settings, str]]:
+        """What nobody has begun to measure in the present step, and which of the `musters` has to; settings that are
+        {}: the node as it was found."""
+        musters = list(musters)
+        self._go_on(musters)
+        found = []
+        for muster in musters:
+            mine = self._measured.get(muster, {})
+            found += [
+                (wanted.point, muster)
+                for place, wanted in enumerate(self._wanted)
+                if place not in mine and wanted.where in ("", muster)
+            ]
+        return found
+
     @property
-    def due(self) -> tuple[Settings, ...]:
-        """Settings of the present round that nobody has begun to repeat; {}: the node as it was found."""
-        return tuple(place.settings for place in self._places if place.trial is None)
+    def step(self) -> int:
+        """The number of the present step, from 1 on."""
+        return self._step
 
     @property
     def turn(self) -> tuple[bool, int]:
@@ -110,59 +120,106 @@ class Rounds:
         A round that has begun is completed before another begins, as a part of one compares nothing if the budget ends;
         and no load begins a round before each has had as many.
         """
-        return all(place.trial is None for place in self._places), self._over
+        return not self._measured, self._step
 
     def begun(self, trial: Trial) -> None:
         """A repeat was queued. One that is already under way or over may be given, and counts in its present state."""
         self.failed += _given_up(trial)
-        free = next((p for p in self._places if p.trial is None and key_of(p.settings) == key_of(trial.settings)), None)
-        if free is None:
-            self._spare.setdefault(key_of(trial.settings), []).append(trial)
-            return
-        free.trial = trial
-        self._go_on()
+        while trial.round > self._step and self._wanted:
+            # The step before it was over, whoever was missing then.
+            self._close()
+        if not self._put(trial):
+            self._spare.append(trial)
 
     def ended(self, trial: Trial) -> None:
         """A repeat that had begun finished or was given up."""
         self.failed += _given_up(trial)
-        for place in self._places:
-            if place.trial is not None and place.trial.number == trial.number:
-                place.trial = trial
-        for spare in self._spare.values():
-            spare[:] = [trial if t.number == trial.number else t for t in spare]
-        self._go_on()
+        for mine in self._measured.values():
+            for place, other in mine.items():
+                if other.number == trial.number:
+                    mine[place] = trial
+        self._spare = [trial if other.number == trial.number else other for other in self._spare]
 
     def so_far(self) -> Confirmation:
-        """The confirmation with what the present round has measured; for a verdict, as no round can follow then."""
-        repeats = self._repeats()
-        if repeats:
-            self.confirmation.add(repeats)
-            self._places = []
+        """The confirmation with what the present step has measured; for a verdict, as no step can follow then."""
+        self._go_on(())
+        if self._repeats():
+            self._close()
         return self.confirmation
 
-    def _go_on(self) -> None:
-        while self._places and all(p.trial is not None and p.trial.state in _SETTLED for p in self._places):
-            self.confirmation.add(self._repeats())
-            self._over += 1
-            self._begin()
+    def _go_on(self, musters: Sequence[str]) -> None:
+        """Go on to the next step when all of `musters`, and whoever else takes part, are through with this one."""
+        while self._wanted and self._through(musters):
+            self._close()
+
+    def _through(self, musters: Sequence[str]) -> bool:
+        if any(t.state not in _SETTLED for mine in self._measured.values() for t in mine.values()):
+            return False
+        awaited = [w.where for w in self._wanted if w.where]
+        if awaited:
+            # Of a muster that is gone nothing more can be asked.
+            return all(self._has_all(muster) or (muster not in musters and bool(musters)) for muster in awaited)
+        # Musters that came to nothing here don't count; without any at all there is nothing to go on with.
+        here = musters or list(self._measured)
+        return bool(self._measured) and all(self._has_all(muster) for muster in here)
+
+    def _has_all(self, muster: str) -> bool:
+        mine = self._measured.get(muster, {})
+        return all(place in mine or w.where not in ("", muster) for place, w in enumerate(self._wanted))
+
+    def after(self, settings: Settings) -> set[int]:
+        """The numbers of the trials that were made after `settings` were chosen, of them and of the default."""
+        return self._after.get(key_of(settings), set())
+
+    def _close(self) -> None:
+        if (chosen := self.confirmation.chosen) is not None:
+            numbers = {t.number for mine in self._measured.values() for t in mine.values()}
+            self._after.setdefault(key_of(chosen), set()).update(numbers)
+        self.confirmation.add(self._repeats())
+        self._begin()
 
     def _begin(self) -> None:
-        points = self.confirmation.round() if self._asked else []
-        self._places = [_Place(point) for point in points]
-        for place in self._places:
-            if spare := self._spare.get(key_of(place.settings)):
-                place.trial = spare.pop(0)
+        self._step += 1
+        self._wanted = self.confirmation.round() if self._asked else []
+        self._measured = {}
+        spare, self._spare = self._spare, []
+        for trial in spare:
+            if not self._put(trial):
+                self._spare.append(trial)
+
+    def _put(self, trial: Trial) -> bool:
+        """Give a repeat its place in the present step; whether there is one."""
+        if trial.round not in (0, self._step):
+            return False
+        muster = trial.place or trial.muster
+        mine = self._measured.setdefault(muster, {})
+        for place, wanted in enumerate(self._wanted):
+            if place not in mine and wanted.where in ("", muster) and key_of(wanted.point) == key_of(trial.settings):
+                mine[place] = trial
+                return True
+        if not mine:
+            del self._measured[muster]
+        return False
 
     def _repeats(self) -> list[Repeat]:
-        measured = finished((p.trial for p in self._places if p.trial is not None), *self._needed)
-        return [Repeat(point=dict(t.settings), metrics=t.metrics, where=t.muster) for t in measured]
+        measured = finished((t for mine in self._measured.values() for t in mine.values()), *self._needed)
+        return [
+            Repeat(point=dict(t.settings), metrics=t.metrics, where=t.muster, errors=errors(t.load_report))
+            for t in measured
+        ]
 
 
 _SETTLED = (TrialState.FINISHED, TrialState.FAILED)
 
 
 def _given_up(trial: Trial) -> bool:
-    return trial.state is TrialState.FAILED and trial.reason != Reason.BUDGET_SPENT
+    return trial.state is TrialState.FAILED and reasons.of(trial.reason).fault.counts
+
+
+def expected(order: Sequence[Settings], past: Sequence[Trial], goal: Goal) -> list[dict[str, float]]:
+    """What the search's trials let one expect of each of the candidates in `order`, where they tried it."""
+    tried = by_settings(t for t in finished(past, *goal.metrics) if t.kind is TrialKind.SEARCH)
+    return [means(tried[key_of(settings)]) if key_of(settings) in tried else {} for settings in order]
 
 
 def rounds_of(
@@ -175,7 +232,8 @@ def rounds_of(
     """
     if default is None:
         default = default_settings(trials)
-    rounds = Rounds(goal, candidates(trials, goal) if order is None else order, default=default)
+    order = candidates(trials, goal) if order is None else order
+    rounds = Rounds(goal, order, default=default, past=trials)
     last = {t.number: t for t in sorted(trials, key=lambda t: t.attempt) if t.kind is TrialKind.CONFIRM}
     for number in sorted(last):
         rounds.begun(last[number])

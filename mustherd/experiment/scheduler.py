@@ -31,6 +31,7 @@ from mustherd.experiment.agenda import Agenda, Order
 from mustherd.experiment.budget import Budget
 from mustherd.experiment.streaks import Streaks
 from mustherd.experiment.tally import Tally
+from mustherd.experiment.waiting import Waiting
 from mustherd.goal import GUARD, Goal
 from mustherd.learn.base import Settings
 from mustherd.reasons import Reason
@@ -40,7 +41,7 @@ GATHER_S = 20.0
 """How long the expected musters may take to join at the start; then the experiment begins with those that are there."""
 
 LONELY_S = 30.0
-"""How long an experiment waits without a single muster before it gives up."""
+"""How long an experiment waits without a single muster before it gives up, and a round for one that is a part of it."""
 
 INVARIANTS = {
     8: "invariant 8: at most one attempt of a trial is queued, running or finished",
@@ -85,13 +86,10 @@ class Scheduler:
         self._tally = Tally()
         self._agenda: Agenda | None = None
         self._alive: tuple[str, ...] = ()
-        self._queue: dict[int, Trial] = {}
-        """Number to the attempt that waits for a muster."""
+        self._waiting = Waiting()
         self._under_way: dict[str, Trial] = {}
         """Muster to what it runs."""
-        self._preparing = False
-        self._asking = False
-        self._over = False
+        self._preparing = self._asking = self._over = False
         self._gather_until = now + GATHER_S
         self._alone_since: float | None = None
 
@@ -122,7 +120,7 @@ class Scheduler:
             return []
         self._preparing = False
         self._tally = Tally.of(past.trials)
-        self._queue = {t.number: t for t in past.trials if t.state is TrialState.QUEUED}
+        self._waiting.add(t for t in past.trials if t.state is TrialState.QUEUED)
         self._agenda = Agenda(
             self._experiment,
             self._goal,
@@ -219,31 +217,53 @@ class Scheduler:
         while agenda is not None and not self._over and not self._asking:
             if text := agenda.hopeless():
                 return [*actions, *self._fail(text)]
-            idle = next((muster for muster in self._alive if muster not in self._under_way), None)
-            if idle is None:
+            if not (idle := [muster for muster in self._alive if muster not in self._under_way]):
                 break
-            if self._queue:
-                actions += self._next_queued(agenda, idle)
-                continue
-            actions += self._taking(agenda.next(self._under_way.values(), self._budget))
-            if not self._queue and not self._asking:
-                if not self._under_way:
-                    self._over = True
-                    actions.append(Conclude())
+            actions += (step := self._employ(agenda, idle))
+            if not any(isinstance(action, Start | Finish) for action in step):
                 break
+        busy = self._over or self._asking or self._waiting.trials or self._under_way
+        if agenda is not None and self._alive and not busy:
+            self._over = True
+            actions.append(Conclude())
+        if agenda is not None and (stranded := self._stranded(agenda, now)):
+            return [*actions, *stranded, *self._go_on(now)]
         return [*actions, *self._lonely(now)]
 
-    def _next_queued(self, agenda: Agenda, muster: str) -> list[Action]:
-        """Start what waits longest, unless that would go beyond the budget."""
-        trial = self._queue.pop(min(self._queue))
+    def _employ(self, agenda: Agenda, idle: Sequence[str]) -> list[Action]:
+        """Give one of the musters that are idle something to do, or ask the policy what."""
+        actions: list[Action] = []
+        for muster in idle:
+            mine = self._waiting.take(muster)
+            if mine is None:
+                actions += self._taking(agenda.next(self._under_way.values(), self._budget, muster, self._alive))
+                if self._asking:
+                    return actions
+                mine = self._waiting.take(muster)
+            if mine is not None:
+                return [*actions, *self._start(agenda, mine, muster)]
+        return actions
+
+    def _start(self, agenda: Agenda, trial: Trial, muster: str) -> list[Action]:
+        """Start an attempt that waited, unless that would go beyond the budget."""
         if short := self._budget.short(self._tally, 1):
-            given_up = msgspec.structs.replace(
-                trial, state=TrialState.FAILED, reason=Reason.BUDGET_SPENT, detail=short.text
-            )
-            return [*self._finish(given_up, retry=False), _ended_badly(given_up), *agenda.ended(given_up)]
+            return self._give_up(agenda, trial, Reason.BUDGET_SPENT, short.text)
         self._tally.started(trial)
         self._under_way[muster] = msgspec.structs.replace(trial, state=TrialState.RUNNING, muster=muster)
         return [Start(trial, muster)]
+
+    def _stranded(self, agenda: Agenda, now: float) -> list[Action]:
+        """Give up what only musters can run that have been gone for too long: the others go on without them."""
+        actions: list[Action] = []
+        for trial in () if self._over else self._waiting.strand(self._alive, now, LONELY_S):
+            text = f"muster {trial.place} has been gone for {LONELY_S:g} s: its part of the round is left out"
+            actions += self._give_up(agenda, trial, Reason.MUSTER_DEAD, text)
+        return actions
+
+    def _give_up(self, agenda: Agenda, trial: Trial, reason: Reason, detail: str) -> list[Action]:
+        """An attempt that waited is not made."""
+        failed = msgspec.structs.replace(trial, state=TrialState.FAILED, reason=reason, detail=detail)
+        return [*self._finish(failed, retry=False), _ended_badly(failed), *agenda.ended(failed)]
 
     def _judged(self, trial: Trial) -> tuple[Trial, bool]:
         """How an attempt ended, all attempts considered, and whether another one follows."""
@@ -260,14 +280,14 @@ class Scheduler:
         if retry:
             again = next_attempt(trial)
             self._tally.queued(again)
-            self._queue[again.number] = again
+            self._waiting.add([again])
         return [Finish(trial, retry)]
 
     def _taking(self, actions: list[Action]) -> list[Action]:
         """Remember what the agenda chose."""
         for action in actions:
             if isinstance(action, Queue):
-                self._queue[action.trial.number] = action.trial
+                self._waiting.add([action.trial])
             self._asking = self._asking or isinstance(action, Propose | Rank)
         return actions
 
@@ -284,26 +304,14 @@ class Scheduler:
 
     def validate(self) -> None:
         """Raise AssertionError where the state breaks an invariant; for tests: it takes time that grows with trials."""
-        tally, agenda, attempts = self._tally, self._agenda, self._experiment.gates.attempts
-        queued, running = set(self._queue), {t.number for t in self._under_way.values()}
-        in_state = {s: {n for n, state in tally.states.items() if state is s} for s in TrialState}
-        limits = {c.metric for qps in self._goal.loads or (0.0,) for c in self._goal.at(qps).constraints}
-        told = [] if agenda is None else agenda.told
-        guarded = self._experiment.gates.achieved_ratio == 0 or GUARD in limits
-        broken = {
-            INVARIANTS[8]: not queued.isdisjoint(running)
-            or len(running) != len(self._under_way)
-            or (queued, running) != (in_state[TrialState.QUEUED], in_state[TrialState.RUNNING])
-            or tally.running != len(running),
-            INVARIANTS[9]: len(set(told)) != len(told) or not {n for _, n in told} <= in_state[TrialState.FINISHED],
-            INVARIANTS[10]: any(count > attempts for count in tally.at_fault.values())
-            or any(tally.at_fault[number] >= attempts for number in queued | running),
-            INVARIANTS[11]: not guarded,
-            # What a resumed run tells, it tells in the order of the ends: a policy must have been told in no other.
-            INVARIANTS[12]: [at for at, _ in told] != sorted(at for at, _ in told),
-        }
-        if any(broken.values()):
-            raise AssertionError("; ".join(text for text, is_broken in broken.items() if is_broken))
+        running = {t.number for t in self._under_way.values()}
+        told = [] if self._agenda is None else self._agenda.told
+        one_each = len(running) == len(self._under_way) == self._tally.running
+        broken = _broken(self._tally, set(self._waiting.trials), running, told, self._experiment.gates.attempts)
+        if self._experiment.gates.achieved_ratio > 0 and GUARD not in self._goal.metrics:
+            broken.append(INVARIANTS[11])
+        if broken or not one_each:
+            raise AssertionError("; ".join(broken or [INVARIANTS[8]]))
 
     def _fail(self, text: str, **data: object) -> list[Action]:
         return [*self.abandon(), Note("failed", text, data), End(Result.HERD_FAILED, text)]
@@ -313,3 +321,20 @@ def _ended_badly(trial: Trial) -> Note:
     data = {"trial": trial.number, "attempt": trial.attempt, "muster": trial.muster, "reason": trial.reason}
     where = f" on {trial.muster}" if trial.muster else ""
     return Note(f"trial-{trial.state}", f"trial {trial.number}{where} {trial.state}: {trial.detail}", data)
+
+
+def _broken(
+    tally: Tally, queued: set[int], running: set[int], told: Sequence[tuple[float, int]], attempts: int
+) -> list[str]:
+    """The invariants that do not hold, by numbers of trials and by what a policy was told."""
+    in_state = {s: {n for n, state in tally.states.items() if state is s} for s in TrialState}
+    found = {
+        8: not queued.isdisjoint(running)
+        or (queued, running) != (in_state[TrialState.QUEUED], in_state[TrialState.RUNNING]),
+        9: len(set(told)) != len(told) or not {n for _, n in told} <= in_state[TrialState.FINISHED],
+        10: any(count > attempts for count in tally.at_fault.values())
+        or any(tally.at_fault[number] >= attempts for number in queued | running),
+        # What a resumed run tells, it tells in the order of the ends: a policy must have been told in no other.
+        12: [at for at, _ in told] != sorted(at for at, _ in told),
+    }
+    return [INVARIANTS[number] for number, is_broken in found.items() if is_broken]

@@ -1,43 +1,33 @@
 """What an experiment found, in numbers and in a sentence: pure functions of its trials.
 
-**The rule.** What the search found is measured again in rounds: the best few settings and the default, each once
-(mustherd.learn.confirmation). A setting
+**The rule.** What the search found is measured again in rounds: on each node the best few settings and the default
+(mustherd.learn.confirmation says how, and why it is right as often as it says). The verdict is
 
-- is `met` when the 95 % interval of every limited metric keeps its limit, less the margin for drift, and that of the
-  saving against the default (the gain, where the objective is maximized) lies above zero, after as many rounds as the
-  experiment asked for at least;
-- is `not met` when an interval lies beyond its limit, or that of the saving below zero;
-- is `not certain` otherwise: rounds then go on until they are used up.
+- `met` for the best setting that certainly saves something (or gains it, where the objective is maximized), and of
+  which the next window keeps every limit on every node, less the margin for drift; its numbers come from rounds made
+  after it was chosen, which did not contradict;
+- `not met` when every setting certainly misses a limit or saves nothing worth having;
+- `not certain` otherwise, and says what is open and how many rounds a saving needs.
 
-The best setting that is `met` is announced; without one, the best that may be. The trial by which the search
-found a setting doesn't count towards its confirmed values: it was chosen for being low, so it's likely too low.
-
-Without repeats (`repeats: 0`) the verdict rests on the search's own trials, and says so. Of several loads each has a
-verdict of its own, and the experiment's is the worst of them.
+The trial by which the search found a setting doesn't count: it was chosen for being low, so it's likely too low.
+Without repeats (`repeats: 0`) nothing is certain. Of several loads each has a verdict of its own, and the experiment's
+is the worst of them.
 """
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 
-from mustherd import metrics
-from mustherd.experiment import baseline, wording
-from mustherd.experiment.repeats import (
-    Key,
-    by_settings,
-    candidates,
-    default_settings,
-    finished,
-    key_of,
-    means,
-    rounds_of,
-)
-from mustherd.goal import Goal, Objective, keeps
+from mustherd.experiment import baseline, sentences, wording
+from mustherd.experiment.repeats import by_settings, candidates, default_settings, finished, means, rounds_of
+from mustherd.goal import Goal, Objective
 from mustherd.learn.base import Settings
-from mustherd.learn.confirmation import Estimate, Judged, Word
+from mustherd.learn.inference import Estimate
+from mustherd.learn.judging import Judged, Word
+from mustherd.learn.windows import Held, Key, key_of
 from mustherd.store.records import knobs_of
 from mustherd.store.store import Store
 from mustherd.terms import KnobInfo
@@ -69,6 +59,21 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     """Metric to the 95 % interval of its mean, where it was repeated."""
 
 
+class Promise(msgspec.Struct, frozen=True, kw_only=True):
+    """What the repeats of a setting say of one limit on one node. Numbers that are not known yet are None."""
+
+    metric: str
+    muster: str
+    mean: float
+    ci: Interval | None
+    """The mean's 95 % interval."""
+    next_window: float | None
+    """Where the next window stays (mustherd.learn.inference.NEXT)."""
+    windows: int
+    kept: int
+    """How many of the windows kept the limit."""
+
+
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """What the repeats say of one setting."""
 
@@ -79,6 +84,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     saving_ci_percent: Interval | None
     metrics: dict[str, float]
     intervals: dict[str, Interval]
+    promises: tuple[Promise, ...] = ()
+    """Each limit on each node, the node with the least room first."""
 
 
 class AtLoad(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,9 +126,16 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     margin: float = 0.0
     """Share of an upper limit that is kept free for drift."""
     room_percent: dict[str, float] = {}
-    """Limited metric to how far the best's interval stays below its upper limit, in per cent of it: the drift that the
-    verdict would bear. Negative where the interval reaches beyond."""
+    """Limited metric to how far the best's next window stays below its upper limit, in per cent of it: the drift that
+    the verdict would bear. Negative where it may lie beyond."""
+    least_saving_percent: float = 0.0
+    """Less than this is not announced."""
     rounds: int = 0
+    rounds_after_choice: int = 0
+    """Those that the best's numbers come from; 0: none was chosen."""
+    rounds_needed: dict[str, int | None] = {}
+    """Saving in per cent to the rounds in which it is told from none, at the noise that was measured; None: too many
+    to count."""
     candidates: tuple[Candidate, ...] = ()
     """Every setting that was measured again."""
     loads: tuple[AtLoad, ...] = ()
@@ -207,107 +221,56 @@ class _Decision:
         self.baseline = [t for t in self.finished if t.kind is TrialKind.BASELINE]
         self.beside = [t for t in self.finished if t.kind is TrialKind.CONFIRM and key_of(t.settings) == self.default]
         self.order = list(order) if order is not None else candidates(trials, goal)
-        self.confirmation = rounds_of(trials, goal, self.order).so_far()
+        self.rounds = rounds_of(trials, goal, self.order)
+        self.confirmation = self.rounds.so_far()
         self.outcome = self.confirmation.outcome()
 
     def verdict(self) -> Verdict:
         """The verdict, with the first reason that speaks against `met`."""
         if self.goal.repeats == 0:
-            return self._unconfirmed(asked=False)
+            return self._unconfirmed()
         winner = self.outcome.winner
         if winner is None:
-            return self._without_best() if self.outcome.judged or not self.order else self._unconfirmed(asked=True)
+            return self._without_best() if self.outcome.judged or not self.order else self._unconfirmed()
+        after = self.rounds.after(winner.point) if self.outcome.fresh else set()
         group = self.repeats[key_of(winner.point)]
-        best, default = self._side(group, winner.point), self._default_side()
-        confirmed = winner.rounds >= self.goal.repeats
-        compared = confirmed and winner.saving_percent is not None
+        best = self._side([t for t in group if t.number in after] or group, winner)
+        default = self._default_side(after)
+        compared = winner.saving_percent is not None
         word: Word = "not certain" if winner.word == "met" and not compared else winner.word
         return self._verdict(
             verdict=word,
-            reason=self._reason(word, winner, best, confirmed=confirmed),
+            reason=f"{word}: {sentences.of_winner(self.goal, self.outcome, winner, word, self.knobs)}",
             default=default,
             best=best,
             saving_percent=winner.saving_percent.mean if winner.saving_percent else None,
             saving_ci_percent=_interval(winner.saving_percent),
-            confirmed=confirmed,
+            confirmed=self.outcome.fresh >= self.goal.repeats,
             room_percent=self._room(winner),
         )
 
-    def _reason(self, word: Word, winner: Judged, best: Side, *, confirmed: bool) -> str:
-        what = wording.settings(winner.point, self.knobs)
-        saved = winner.saving_percent
-        if saved is None:
-            return f"not certain: the default was not measured, so there is nothing to compare {what} with"
-        if not confirmed:
-            return (
-                f"{word}: {what} looked best, but it was measured again {winner.rounds} of {self.goal.repeats} times,"
-                " so it's not confirmed"
-            )
-        objective = self.goal.objectives[0]
-        uses, more = metrics.of(objective.metric).verb, objective.direction
-        how_much = f"{wording.comparison(objective, saved.mean)} than the default"
-        if (interval := _interval(saved)) is not None:
-            how_much += f" (95 % interval {_span(interval, 3)} %)"
-        if word == "not met":
-            return (
-                f"not met: no setting that keeps {self._limits()} {uses} {more} than the default;"
-                f" {what} {uses} {how_much}"
-            )
-        kept = [f"{wording.limit(c)} ({wording.number(best.metrics[c.metric])})" for c in self.goal.constraints]
-        beside = f" with {100 * self.goal.margin:g} % left free" if self.goal.margin else ""
-        if word == "met":
-            return (
-                f"met: {what} {uses} {how_much} and keeps {wording.together(kept) or 'the limits'}{beside}"
-                f" over {best.n} repeats"
-            )
-        open_ = [
-            f"{name} ({_span(best.intervals[name])})" if name in best.intervals else name
-            for name, said in winner.words.items()
-            if said == "not certain"
-        ]
-        if saved.low <= 0:
-            name = f"the {objective.direction.improvement}"
-            open_.append(f"{name} ({_span(interval, 3)} %)" if interval is not None else name)
-        return (
-            f"not certain: {what} {uses} {how_much}, but after {best.n} repeats the 95 % interval reaches beyond the"
-            f" limit for {wording.together(open_) or 'something'}{beside}"
-        )
-
-    def _unconfirmed(self, *, asked: bool) -> Verdict:
+    def _unconfirmed(self) -> Verdict:
         """The verdict on what was measured once: nothing was to be confirmed, or nothing has been yet."""
         chosen = next((self.searched[key_of(p)] for p in self.order if key_of(p) in self.searched), None)
         if chosen is None:
             return self._without_best()
         best, default = self._side(chosen), self._default_side()
-        what = wording.settings(chosen[0].settings, self.knobs)
-        kept = [f"{wording.limit(c)} ({wording.number(best.metrics[c.metric])})" for c in self.goal.constraints]
-        objective = self.goal.objectives[0]
-        uses, more = metrics.of(objective.metric).verb, objective.direction
-        percent = None
+        objective, percent = self.goal.objectives[0], None
         if default is not None and (than := default.metrics.get(objective.metric, 0.0)) > 0:
             percent = objective.direction.better_percent(best.metrics[objective.metric], than)
-        word: Word = "not certain"
-        if asked:
-            reason = f"not certain: {what} looked best, but it was not measured again, so it's not confirmed"
-        elif key_of(chosen[0].settings) == self.default:
-            word, reason = "not met", f"not met: of the settings that keep {self._limits()}, the default itself is best"
-        elif percent is None:
-            reason = f"not certain: the default was not measured, so there is nothing to compare {what} with"
-        elif percent <= 0:
-            word = "not met"
-            reason = (
-                f"not met: no setting that keeps {self._limits()} {uses} {more} {objective.metric} than the default;"
-                f" the best was {what}, with {wording.comparison(objective, percent)}"
-            )
+        is_default = key_of(chosen[0].settings) == self.default
+        what = wording.settings(chosen[0].settings, self.knobs)
+        if is_default:
+            reason = sentences.default_is_best(self.goal)
         else:
-            word, measured = "met", "one measurement" if best.n == 1 else f"{best.n} trials"
-            had = metrics.of(objective.metric).used
-            reason = (
-                f"met: {what} {had} {wording.comparison(objective, percent)} than the default and"
-                f" kept {wording.together(kept) or 'the limits'} in {measured}; no repeats were asked for, so it's"
-                " unconfirmed"
-            )
-        return self._verdict(verdict=word, reason=reason, default=default, best=best, saving_percent=percent)
+            reason = sentences.of_unconfirmed(self.goal, what, best.metrics, best.n, percent)
+        return self._verdict(
+            verdict="not certain",
+            reason=f"not certain: {reason}",
+            default=default,
+            best=best,
+            saving_percent=percent,
+        )
 
     def _verdict(self, **fields: Any) -> Verdict:
         judged = [] if self.goal.repeats == 0 else self.outcome.judged
@@ -316,14 +279,17 @@ class _Decision:
             sense=self.goal.objectives[0].direction.sense,
             constraints=tuple(wording.limit(c) for c in self.goal.constraints),
             margin=self.goal.margin,
+            least_saving_percent=self.goal.least_saving,
             rounds=self.outcome.rounds,
+            rounds_after_choice=self.outcome.fresh,
+            rounds_needed={f"{percent:g}": rounds for percent, rounds in self.outcome.needed.items()},
             candidates=tuple(self._candidate(j) for j in judged),
             trials=_counts(self.all),
             **fields,
         )
 
     def _candidate(self, judged: Judged) -> Candidate:
-        side = self._side(self.repeats[key_of(judged.point)], judged.point)
+        side = self._side(self.repeats[key_of(judged.point)], judged)
         return Candidate(
             knobs=side.knobs,
             word=judged.word,
@@ -332,60 +298,66 @@ class _Decision:
             saving_ci_percent=_interval(judged.saving_percent),
             metrics={m: side.metrics[m] for m in side.intervals} or side.metrics,
             intervals=side.intervals,
+            promises=tuple(_promise(metric, held) for metric, nodes in judged.nodes.items() for held in nodes),
         )
 
     def _room(self, winner: Judged) -> dict[str, float]:
-        """How far the intervals stay below the upper limits."""
+        """How far the next window stays below the upper limits, where that is known."""
         return {
-            c.metric: round(100 * (1 - winner.limits[c.metric].high / c.limit), 2)
+            c.metric: round(100 * (1 - winner.limits[c.metric].bound / c.limit), 2)
             for c in self.goal.constraints
-            if not c.at_least and c.limit > 0 and math.isfinite(winner.limits[c.metric].high)
+            if not c.at_least and c.limit > 0 and math.isfinite(winner.limits[c.metric].bound)
         }
 
     def _without_best(self) -> Verdict:
         default = self._default_side()
-        tried = {key: self.repeats.get(key) or group for key, group in {**self.repeats, **self.searched}.items()}
+        tried = self.repeats or self.searched
         if not tried:
             reasons = [t.reason for t in self.all if t.reason and t.kind is not TrialKind.BASELINE]
             most = f", most often for {statistics.mode(reasons)}" if reasons else ""
             return self._verdict(verdict="not met", reason=f"not met: no trial finished{most}", default=default)
-        key = min(tried, key=lambda k: self._distance(means(tried[k])))
-        if key == self.default or (len(tried) == 1 and self._distance(means(tried[key])) <= 0):
-            reason = f"not met: of the settings that keep {self._limits()}, the default itself is best"
+        able = [j for j in self.outcome.judged if "not met" not in j.words.values()] if self.repeats else []
+        if able:
+            best = min(able, key=lambda j: j.cost)
+            reason = sentences.nothing_worth_having(self.goal, best, self.knobs)
+            closest = self._side(self.repeats[key_of(best.point)], best)
+            return self._verdict(verdict="not met", reason=f"not met: {reason}", default=default, closest=closest)
+        judged = min(self.outcome.judged, key=self._distance_judged, default=None) if self.repeats else None
+        key = min(tried, key=lambda k: self._distance(means(tried[k]))) if judged is None else key_of(judged.point)
+        nearest = self._distance(means(tried[key]))
+        if judged is None and (key == self.default or (len(tried) == 1 and nearest <= 0)):
+            reason = f"not met: {sentences.default_is_best(self.goal)}"
             return self._verdict(verdict="not met", reason=reason, default=default)
         closest = self._side(tried[key])
-        shown = [c for c in self.goal.constraints if not keeps(closest.metrics, [c])] or self.goal.constraints[:1]
-        values = wording.together([f"{c.metric} {wording.number(closest.metrics.get(c.metric))}" for c in shown])
-        none = "no setting that once kept" if self.repeats else "no setting kept"
-        still = " did so over its repeats" if self.repeats else ""
-        reason = (
-            f"not met: {none} {self._limits()}{still};"
-            f" the closest was {wording.settings(tried[key][0].settings, self.knobs)} with {values}"
-        )
+        what = wording.settings(tried[key][0].settings, self.knobs)
+        reason = f"not met: {sentences.none_kept(self.goal, what, closest.metrics, judged)}"
         return self._verdict(verdict="not met", reason=reason, default=default, closest=closest)
+
+    def _distance_judged(self, judged: Judged) -> float:
+        """How far the worst of the limits is from being kept, on the node where that is farthest."""
+        return max((c.excess(judged.limits[c.metric].mean.mean) for c in self.goal.constraints), default=0.0)
 
     def _distance(self, mean: dict[str, float]) -> float:
         """How far the worst of the limits is from being kept."""
         over = [c.excess(mean.get(c.metric, math.inf if not c.at_least else -math.inf)) for c in self.goal.constraints]
         return max(over, default=0.0)
 
-    def _limits(self) -> str:
-        return wording.together([wording.limit(c) for c in self.goal.constraints]) or "the limits"
-
-    def _default_side(self) -> Side | None:
-        """The default: its repeats, or where there are none its baseline trials."""
+    def _default_side(self, after: Collection[int] = ()) -> Side | None:
+        """The default: its repeats, of which only those numbered in `after` if there are any; else its baselines."""
         if self.beside:
-            return self._side(self.beside, dict(self.beside[0].settings))
+            return self._side([t for t in self.beside if t.number in after] or self.beside)
         return self._side(self.baseline) if self.baseline else None
 
-    def _side(self, group: Sequence[Trial], repeated: Settings | None = None) -> Side:
+    def _side(self, group: Sequence[Trial], judged: Judged | None = None) -> Side:
         mean = means(group)
+        settings = dict(group[0].settings)
         intervals: dict[str, Interval] = {}
-        if repeated is not None and self.confirmation.has(repeated):
+        if group[0].kind is TrialKind.CONFIRM and self.confirmation.has(settings):
+            limited = {m: held.mean for m, held in judged.limits.items()} if judged is not None else {}
             for metric in dict.fromkeys((self.goal.objective, *(c.metric for c in self.goal.constraints))):
-                found = _interval(self.confirmation.estimate(repeated, metric)) if metric in mean else None
-                if found is not None:
-                    intervals[metric] = found
+                if metric in mean:
+                    found = _interval(limited.get(metric) or self.confirmation.estimate(settings, metric))
+                    intervals |= {metric: found} if found is not None else {}
         return Side(
             knobs=_knobs_of(group),
             n=len(group),
@@ -404,8 +376,16 @@ def _interval(estimate: Estimate | None) -> Interval | None:
     return estimate.low, estimate.high
 
 
-def _span(interval: Interval, digits: int = 4) -> str:
-    return f"{wording.number(interval[0], digits)} to {wording.number(interval[1], digits)}"
+def _promise(metric: str, held: Held) -> Promise:
+    return Promise(
+        metric=metric,
+        muster=held.node,
+        mean=held.mean.mean,
+        ci=_interval(held.mean),
+        next_window=held.bound if math.isfinite(held.bound) else None,
+        windows=held.windows,
+        kept=held.kept,
+    )
 
 
 def _knobs_of(group: Sequence[Trial]) -> dict[str, int]:

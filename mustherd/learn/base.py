@@ -89,8 +89,9 @@ class Search(Protocol):
     """Proposes points and learns from what was measured there.
 
     Guarantees: a point proposed lies in the space; no point of a discrete space is proposed again while others are
-    left; the same seed, tells and asks give the same proposals. Does not guarantee that a point it proposed is ever
-    told: an invalid trial is simply forgotten.
+    left, but for the few that a search wants to measure again (the contract's `repeats` bounds them); the same
+    seed, tells and asks give the same proposals. Does not guarantee that a point it proposed is ever told: an invalid
+    trial is simply forgotten.
     """
 
     def ask(self, pending: Sequence[Settings] = ()) -> Settings | None:

@@ -1,305 +1,327 @@
-"""Confirmation: the best few and the default measured again, in turns, until what is announced holds.
+"""Confirmation: the best few settings and the default measured again, until what is announced holds.
 
 The trial that made a setting look best was chosen for being low, so it is likely too low; and a limit that one trial
-kept narrowly, another will miss. Each round measures every setting that is left once, in an order of its own, so that
-drift hits all alike: what a round, or a node, has in common is estimated beside the settings and cancels.
+kept narrowly, another will miss. So nothing of the search counts here, and this is done instead:
+
+1. *Rounds.* Every node measures the default and each candidate once a round, every other round backwards. A setting
+   is compared with the default within such a block only: on the same node, in the same round.
+2. *Looks.* After a few numbers of rounds that are fixed beforehand a candidate may be found to *hold*: its saving is
+   certainly above nothing and its mean certainly keeps every limit on every node, at a level that is shared out over
+   candidates and looks (mustherd.learn.inference); the estimated saving is worth announcing; and the next window will
+   keep the limits on every node, by a bound for it (mustherd.learn.windows).
+3. *The winner* is the cheapest that holds, once none beside it may be much cheaper.
+4. *Rounds after it was chosen*, of the winner and the default alone. Their numbers are the ones that are announced:
+   what made it the winner, luck included, is not in them (Cox, Biometrika 1975). If they contradict, there is another
+   winner, or none.
+
+A candidate that certainly misses a limit, saves nothing worth having or is certainly dearer than one that holds is
+dropped, and the next takes its place; one that will hardly be settled in the rounds that are left steps back for it.
+Dropping can't make a wrong announcement likelier.
 """
 
-import math
 import random
-import statistics
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
 
 import msgspec
 
-from mustherd.goal import Constraint, Goal
+from mustherd.goal import Goal
 from mustherd.learn.base import Settings
-from mustherd.metrics import Direction
+from mustherd.learn.inference import (
+    ALPHA,
+    LEAST_ROUNDS,
+    SAVINGS_ASKED,
+    Estimate,
+    average,
+    enough,
+    holm,
+    level_of,
+    looks,
+    rounds_needed,
+    spread,
+)
+from mustherd.learn.judging import Found, Judge, Judged, RankingResult, Word, text_of
+from mustherd.learn.windows import Cell, Key, Repeat, Windows, key_of, questioned
 
-Word = Literal["met", "not met", "not certain"]
-Metrics = Mapping[str, float]
-
-CONFIDENCE = 0.95
-"""Of two-sided intervals; a limit is held against one end, so it is kept with a confidence of 0.975."""
 INDIFFERENCE = 0.03
 """Rounds go on while another setting may still be cheaper by more than 3 % than the one to be announced."""
+LATER = 0.5
+"""The weight of the candidates that come after the first few, of those after these, and so on: rarely will it be their
+turn."""
 
 
-class Repeat(msgspec.Struct, frozen=True, kw_only=True):
-    """A setting measured once more."""
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """A window of the present round."""
 
     point: Settings
-    metrics: Metrics
     where: str = ""
-    """The node that it ran on: nodes of one kind differ by some per cent, which must not count as a saving."""
-
-
-class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """A mean with its confidence interval; both infinite before there are two values."""
-
-    mean: float
-    low: float
-    high: float
-
-
-class Judged(msgspec.Struct, frozen=True, kw_only=True):
-    """What the rounds say of one setting."""
-
-    point: Settings
-    word: Word
-    rounds: int
-    limits: dict[str, Estimate]
-    """Each constrained metric, in its own unit."""
-    words: dict[str, Word]
-    """The same metrics: whether its limit is met."""
-    saving_percent: Estimate | None
-    """By how much of the default's objective it is better, net of what rounds and nodes have in common; None without a
-    default."""
-    cost: float
-    """Geometric mean of the objective's cost."""
-
-
-class RankingResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of a confirmation."""
-
-    word: Word
-    winner: Judged | None
-    """None where no candidate is left that may keep the limits."""
-    judged: tuple[Judged, ...]
-    """Everything that was measured, dropped settings included, in the candidates' order."""
-    rounds: int
-    text: str
-
-
-def interval(values: Sequence[float], spread: float, freedom: int, confidence: float = CONFIDENCE) -> Estimate:
-    """Student's interval of a mean, where `spread` is a standard deviation known with `freedom` degrees of freedom."""
-    mean = statistics.fmean(values)
-    if freedom < 1:
-        return Estimate(mean=mean, low=-math.inf, high=math.inf)
-    # Imported late: it takes a quarter of a second, and only a confirmation needs it.
-    from scipy.special import stdtrit  # noqa: PLC0415
-
-    half = float(stdtrit(freedom, 0.5 + confidence / 2)) * spread / math.sqrt(len(values))
-    return Estimate(mean=mean, low=mean - half, high=mean + half)
+    """The node that must measure it; '': every node, once."""
 
 
 class Confirmation:
-    """Which settings to measure next, and what the rounds so far say. Pure: it measures nothing itself.
+    """Which settings to measure next, and what the rounds so far say. Pure: it measures nothing itself."""
 
-    A setting is dropped once it certainly misses a limit, or certainly uses more than one that is `met`; the next
-    candidate takes its place. It ends when the cheapest setting that is left is `met` and none beside it may be much
-    cheaper, or when rounds run out.
-    """
-
-    def __init__(self, goal: Goal, candidates: Sequence[Settings], *, default: Settings | None = None) -> None:
+    def __init__(
+        self,
+        goal: Goal,
+        candidates: Sequence[Settings],
+        *,
+        default: Settings | None = None,
+        expected: Sequence[Mapping[str, float]] = (),
+    ) -> None:
         """A confirmation of `candidates`, the most promising first, beside the `default`, the baseline's settings.
 
-        The goal says with which limits, how many rounds a setting needs before it is announced (`repeats`, at least
-        one) and how many there are at most (`rounds`, never fewer), how many candidates are measured at the same time
-        (`parallel`) and what decides the order within a round (`seed`). ValueError where `rounds` or `parallel` is
-        below 1.
+        The goal says with which limits, how many rounds a setting needs before it is chosen and again afterwards
+        (`repeats`, two at least), how many there are at most before a winner is chosen (`rounds`, never fewer), how
+        many candidates are measured at the same time (`parallel`), what saving is worth announcing (`least_saving`)
+        and what decides the order within a round (`seed`). `expected` is what the search expects of each candidate, for
+        metrics that are limited; it tells which of them have more room than one that turned out too noisy. ValueError
+        where `rounds` or `parallel` is below 1.
         """
         if goal.rounds < 1 or goal.parallel < 1:
             raise ValueError("a confirmation has at least 1 round of 1 setting")
         self._goal = goal
-        self._objective = goal.objectives[0]
         self._candidates = [c for c in candidates if c != default]
+        self._expected = {key_of(c): e for c, e in zip(candidates, expected, strict=bool(expected))}
         self._default = default
-        self._least = max(1, goal.repeats)
+        self._least = max(LEAST_ROUNDS, goal.repeats)
         self._limit = max(self._least, goal.rounds)
+        self._looks = looks(self._least, self._limit)
         self._parallel = goal.parallel
         self._seed = goal.seed
-        self._rounds: list[list[Repeat]] = []
-        self._dropped: list[Settings] = []
+        self._windows = Windows()
+        self._judge = Judge(goal, self._windows, default=default, looks=len(self._looks))
+        self._count = 0
+        self._before: list[int] = []
+        """The numbers of the rounds before a winner was chosen."""
+        self._after: dict[Key, list[int]] = {}
+        """By winner, the numbers of those after it was chosen."""
+        self._wanted_after = 0
+        self._winner: Settings | None = None
+        self._questions: list[tuple[Settings, Cell]] = []
+        self._asked: set[tuple[Key, str, int]] = set()
+        self._missed: set[Key] = set()
+        self._dearer: set[Key] = set()
+        self._holds: set[Key] = set()
+        self._refuted: set[Key] = set()
+        self._stuck: dict[Key, dict[str, tuple[float, float]]] = {}
+        """What will hardly be settled, with what it lacks."""
 
-    def round(self) -> list[Settings]:
-        """The settings of the next round in the order to measure them; empty when it is decided."""
-        if len(self._rounds) >= self._limit or not self._live() or self._decided():
+    # --- what to measure ---
+
+    def round(self) -> list[Wanted]:
+        """The windows of the next round in the order to measure them; empty when it is decided.
+
+        A setting without a node is for every node, which measures all of these in this order; one with a node is a
+        window that is measured again.
+        """
+        if self._questions:
+            return [Wanted(point=p, where=cell.node) for p, cell in self._questions for _ in range(2)]
+        points = self._live() if self._winner is None else [self._winner] if self._lacks() else []
+        if not points:
             return []
-        points = [*self._live(), *([self._default] if self._default is not None else [])]
-        # Every other round goes backwards: a drift in time, and a difference between two nodes that take turns, then
-        # fall on all settings alike, whatever their number.
-        random.Random(f"{self._seed}/{len(self._rounds) // 2}").shuffle(points)
-        return points[::-1] if len(self._rounds) % 2 else points
+        points += [self._default] if self._default is not None else []
+        # Every other round goes backwards: a drift in time then falls on all settings alike, whatever their number.
+        random.Random(f"{self._seed}/{self._count // 2}").shuffle(points)
+        return [Wanted(point=p) for p in (points[::-1] if self._count % 2 else points)]
 
     def add(self, measured: Sequence[Repeat]) -> None:
-        """Take a round in; settings whose trial was invalid are left out of it."""
-        self._rounds.append(list(measured))
-        judged = {self._key(p): self.judge(p) for p in self._live() if self._values(p)}
-        met = [j.cost for j in judged.values() if j.word == "met"]
-        for j in judged.values():
-            if j.word == "not met" or (met and self._surely_worse(j.point, min(met))):
-                self._dropped.append(j.point)
+        """Take a round in; windows that were invalid are left out of it."""
+        if self._questions:
+            for point, cell in self._questions:
+                for one in measured:
+                    if one.point == point and one.where == cell.node:
+                        cell.add(one)
+            self._questions = []
+        else:
+            self._windows.add(self._count, measured)
+            (self._before if self._winner is None else self._after[key_of(self._winner)]).append(self._count)
+            self._count += 1
+            self._questions = list(self._far_off())
+        if self._questions:
+            return
+        if self._winner is None:
+            self._look()
+        elif not self._lacks():
+            self._check(self._winner)
 
-    def outcome(self) -> RankingResult:
-        """What can be announced now."""
-        judged = [self.judge(p) for p in self._candidates if self._values(p)]
-        left = [j for j in judged if j.point not in self._dropped]
-        met = [j for j in left if j.word == "met"]
-        # What is certain goes before what is only likely, however cheap that is.
-        winner = min(met or left, key=lambda j: j.cost, default=None)
-        word: Word = "not met" if winner is None else winner.word
-        return RankingResult(
-            word=word, winner=winner, judged=tuple(judged), rounds=len(self._rounds), text=self._text(word, winner)
-        )
-
-    def judge(self, point: Settings) -> Judged:
-        """What the rounds say of `point`, which must have been measured."""
-        limits: dict[str, Estimate] = {}
-        words: dict[str, Word] = {}
-        for constraint in self._goal.aimed:
-            estimate = self.estimate(point, constraint.metric)
-            limits[constraint.metric] = estimate
-            words[constraint.metric] = self._held(constraint, estimate)
-        saving = self._saving(point)
-        said = set(words.values())
-        if saving is not None:
-            said.add("met" if saving.low > 0 else "not met" if saving.high <= 0 else "not certain")
-        word: Word = "not met" if "not met" in said else "not certain" if "not certain" in said else "met"
-        if len(self._values(point)) < self._least and word == "met":
-            word = "not certain"
-        objective = self._goal.objective
-        values = [self._transformed(objective, m[objective]) for m in self._values(point)]
-        mean = statistics.fmean(values)
-        return Judged(
-            point=point,
-            word=word,
-            rounds=len(values),
-            limits=limits,
-            words=words,
-            saving_percent=saving,
-            cost=self._objective.direction.as_cost(math.exp(mean) if self._log(objective) else mean),
-        )
-
-    @staticmethod
-    def _held(constraint: Constraint, estimate: Estimate) -> Word:
-        limit = constraint.limit
-        if constraint.at_least:
-            return "met" if estimate.low >= limit else "not met" if estimate.high < limit else "not certain"
-        return "met" if estimate.high <= limit else "not met" if estimate.low > limit else "not certain"
-
-    def _live(self) -> list[Settings]:
-        return [c for c in self._candidates if c not in self._dropped][: self._parallel]
-
-    def _decided(self) -> bool:
-        judged = [self.judge(p) for p in self._live() if self._values(p)]
-        if not judged:
-            return False
-        first = min(judged, key=lambda j: j.cost)
-        if first.word != "met":
-            return False
-        return all(self._low(j.point) >= first.cost * (1 - INDIFFERENCE) for j in judged if j is not first)
-
-    def _low(self, point: Settings) -> float:
-        """The lower end of the interval of the objective's cost."""
-        objective = self._goal.objective
-        found = self.estimate(point, objective)
-        return (
-            self._objective.direction.as_cost(found.high) if self._objective.direction is Direction.MORE else found.low
-        )
-
-    def _surely_worse(self, point: Settings, best: float) -> bool:
-        return len(self._values(point)) >= self._least and self._low(point) > best
-
-    @staticmethod
-    def _key(point: Settings) -> tuple[tuple[str, int], ...]:
-        return tuple(sorted(point.items()))
-
-    def _values(self, point: Settings) -> list[Metrics]:
-        return [one.metrics for r in self._rounds for one in r if one.point == point]
-
-    def _log(self, metric: str) -> bool:
-        return all(one.metrics[metric] > 0 for r in self._rounds for one in r)
-
-    def _transformed(self, metric: str, value: float) -> float:
-        return math.log(value) if self._log(metric) else value
+    @property
+    def chosen(self) -> Settings | None:
+        """The winner, once there is one, whether or not its own rounds are over."""
+        return self._winner
 
     def has(self, point: Settings) -> bool:
         """Whether a round has measured `point`."""
-        return bool(self._values(point))
+        return bool(self._windows.of(point))
+
+    def _live(self) -> list[Settings]:
+        left = self._limit - len(self._before)
+        if left <= 0:
+            return []
+        gone = self._missed | self._dearer | self._refuted
+        open_ = [c for c in self._candidates if key_of(c) not in gone]
+        begun = [c for c in open_ if self.has(c)]
+        live = [c for c in begun if key_of(c) not in self._stuck][: self._parallel]
+        # A setting that has no time to be looked at any more isn't begun.
+        new = [c for c in open_ if c not in begun] if left >= self._least else []
+        while new and len(live) < self._parallel:
+            # What is too noisy here may be so everywhere, or only near the limit: the bets are spread.
+            share = (self._parallel - len(live)) / self._parallel
+            live.append(
+                next(
+                    (c for c in new if _has_room(self._expected.get(key_of(c), {}), self._stuck.values(), share)),
+                    new[0],
+                )
+            )
+            new.remove(live[-1])
+        return [*live, *(c for c in begun if c not in live)][: self._parallel]
+
+    def _lacks(self) -> bool:
+        return self._winner is not None and len(self._after[key_of(self._winner)]) < self._wanted_after
+
+    def _far_off(self) -> Iterable[tuple[Settings, Cell]]:
+        """The windows that are to be measured again, of settings that the last round measured."""
+        for point in self._candidates:
+            cells = self._windows.of(point)
+            if not cells or cells[-1].round != self._count - 1:
+                continue
+            for metric in [c.metric for c in self._goal.constraints if self._judge.log(c)]:
+                if not questioned(cells, metric, 0.0):
+                    continue
+                for cell in questioned(cells, metric, self._windows.spread(metric)):
+                    place = (key_of(point), cell.node, cell.round)
+                    if place not in self._asked:
+                        self._asked.add(place)
+                        yield point, cell
+
+    # --- what the rounds say ---
+
+    def _look(self) -> None:
+        """What a round before the choice has shown: who drops out, who holds, and perhaps a winner."""
+        found = self._found()
+        due = {key for key, one in found.items() if one.rounds in self._looks}
+        self._missed |= {key for key in due - self._holds if self._judge.hopeless(found[key])}
+        self._test({key: found[key] for key in due - self._missed})
+        left = self._limit - len(self._before)
+        lacking = {
+            key: self._judge.lacking(one, left, self._least)
+            for key, one in found.items()
+            if key not in self._holds and one.rounds >= self._least
+        }
+        self._stuck = {key: lacked for key, lacked in lacking.items() if lacked}
+        self._decide(found)
+
+    def _decide(self, found: Mapping[Key, Found]) -> None:
+        """Choose the best that holds, once none that is still open may be much cheaper."""
+        best = self._best(found)
+        if best is None:
+            return
+        beside = [
+            p for p in self._candidates if p != best and (one := found.get(key_of(p))) and one.rounds in self._looks
+        ]
+        self._dearer |= {key_of(p) for p in beside if self._judge.dearer(p, best, self._before)}
+        open_ = [p for p in self._live() if p != best and key_of(p) not in self._stuck]
+        if all(self._judge.dearer(p, best, self._before, 1 - INDIFFERENCE) for p in open_):
+            self._choose(best, found[key_of(best)])
+
+    def _found(self) -> dict[Key, Found]:
+        """Every candidate that was measured before the choice."""
+        measured = [p for p in self._candidates if self._windows.of(p, self._before)]
+        return {key_of(p): self._judge.find(p, self._before) for p in measured}
+
+    def _test(self, due: Mapping[Key, Found]) -> None:
+        """The look: which candidates hold from now on, by Holm's procedure at the look's share of the level."""
+        keys = [key_of(c) for c in self._candidates]
+        weights = [LATER ** (place // self._parallel) for place in range(len(keys))]
+        again = True
+        while again:
+            again = False
+            shares = dict(zip(keys, holm(weights, [key in self._holds for key in keys]), strict=True))
+            for key, one in due.items():
+                level = ALPHA * shares[key] / len(self._looks)
+                if key not in self._holds and self._judge.p_value(one) <= level and self._judge.stands(one):
+                    self._holds.add(key)
+                    again = True
+
+    def _best(self, found: Mapping[Key, Found]) -> Settings | None:
+        """The cheapest of those that hold and still stand."""
+        holding = [p for p in self._candidates if key_of(p) in self._holds - self._refuted - self._dearer]
+        holding = [p for p in holding if self._judge.stands(found[key_of(p)])]
+        return min(holding, key=lambda p: average(found[key_of(p)].differences or [0.0]), default=None)
+
+    def _choose(self, best: Settings, found: Found) -> None:
+        self._winner = best
+        self._after[key_of(best)] = []
+        self._wanted_after = self._least
+        if len(found.differences) > 1:
+            each = max(1, round(len(found.differences) / found.rounds))
+            mean = average(found.differences)
+            self._wanted_after = enough(mean, spread(found.differences), each, self._least, self._limit)
+
+    def _check(self, winner: Settings) -> None:
+        """After the winner's own rounds: if they contradict it, what is left goes on, or the next best is chosen."""
+        if not self._judge.contradicted(winner, self._after[key_of(winner)]):
+            return
+        self._refuted.add(key_of(winner))
+        self._winner = None
+        self._dearer = set()
+        self._decide(self._found())
+
+    # --- the outcome ---
+
+    def outcome(self) -> RankingResult:
+        """What can be announced now."""
+        judged = tuple(self.judge(p) for p in self._candidates if self.has(p))
+        chosen = next((j for j in judged if j.point == self._winner), None)
+        open_ = [j for j in judged if j.word != "not met"]
+        left = [j for j in open_ if key_of(j.point) not in self._dearer] or open_
+        winner = chosen or min(left, key=lambda j: j.cost, default=None)
+        word: Word = "not met" if winner is None else winner.word
+        return RankingResult(
+            word=word,
+            winner=winner,
+            judged=judged,
+            rounds=self._count,
+            with_default=self._default is not None,
+            fresh=len(self._after[key_of(chosen.point)]) if chosen else 0,
+            needed=_needed(
+                [self._judge.differences(p, self._before) for p in self._candidates],
+                len(self._before),
+                level_of(self._least, self._limit, min(len(self._candidates), self._parallel)),
+            ),
+            text=text_of(word, winner, self._count, self._goal.objectives[0].direction),
+        )
 
     def estimate(self, point: Settings, metric: str) -> Estimate:
-        """The metric's mean at `point`; its relative noise is pooled over all settings, which have it in common."""
-        log = self._log(metric)
-        squares, freedom = 0.0, 0
-        for other in self._measured():
-            values = [self._transformed(metric, m[metric]) for m in self._values(other)]
-            if len(values) > 1 and (log or other == point):
-                squares += statistics.variance(values) * (len(values) - 1)
-                freedom += len(values) - 1
-        found = interval(
-            [self._transformed(metric, m[metric]) for m in self._values(point)],
-            math.sqrt(squares / freedom) if freedom else math.inf,
-            freedom,
-        )
-        if not log:
-            return found
-        return Estimate(mean=math.exp(found.mean), low=math.exp(found.low), high=_exp(found.high))
+        """The mean of a metric at `point`, which must have been measured, over all of its windows."""
+        return self._judge.estimate(point, metric)
 
-    def _measured(self) -> list[Settings]:
-        points: list[Settings] = []
-        for r in self._rounds:
-            points += [one.point for one in r if one.point not in points]
-        return points
-
-    def _saving(self, point: Settings) -> Estimate | None:
-        """In per cent of the default's objective: least squares on its logarithm, with a level for every setting, round
-        and node, so that only what is left beside them is noise."""
-        import numpy as np  # noqa: PLC0415
-        from scipy.special import stdtrit  # noqa: PLC0415
-
-        repeats = [(place, one) for place, r in enumerate(self._rounds) for one in r]
-        settings = self._measured()
-        if self._default is None or not self._log(self._goal.objective) or self._default not in settings:
-            return None
-        nodes = sorted({one.where for _, one in repeats})
-        rows = [
-            [
-                *(float(one.point == p) for p in settings),
-                *(float(place == r) for r in range(1, len(self._rounds))),
-                *(float(one.where == n) for n in nodes[1:]),
-            ]
-            for place, one in repeats
-        ]
-        design, y = np.array(rows), np.log([one.metrics[self._goal.objective] for _, one in repeats])
-        contrast = np.zeros(design.shape[1])
-        contrast[settings.index(point)], contrast[settings.index(self._default)] = 1.0, -1.0
-        inverse = np.linalg.pinv(design)
-        if not np.allclose(contrast @ inverse @ design, contrast, atol=1e-8):
-            # As long as each setting ran on a node of its own, nothing tells the two apart.
-            design, contrast = design[:, : len(settings)], contrast[: len(settings)]
-            inverse = np.linalg.pinv(design)
-        weights = inverse @ y
-        freedom = len(y) - int(np.linalg.matrix_rank(design))
-        half = math.inf
-        if freedom > 0:
-            variance = max(0.0, float(np.sum((y - design @ weights) ** 2))) / freedom
-            half = float(stdtrit(freedom, 0.5 + CONFIDENCE / 2)) * math.sqrt(
-                variance * float(np.sum((contrast @ inverse) ** 2))
-            )
-        mean = float(contrast @ weights)
-        if self._objective.direction is Direction.MORE:
-            return Estimate(
-                mean=100 * (math.exp(mean) - 1),
-                low=100 * (math.exp(mean - half) - 1),
-                high=100 * (_exp(mean + half) - 1),
-            )
-        return Estimate(
-            mean=100 * (1 - math.exp(mean)), low=100 * (1 - _exp(mean + half)), high=100 * (1 - math.exp(mean - half))
+    def judge(self, point: Settings) -> Judged:
+        """What the rounds say of `point`, which must have been measured."""
+        chosen = point == self._winner
+        done = chosen and not self._lacks()
+        return self._judge.judged(
+            point,
+            "met" if done else "not met" if key_of(point) in self._missed else "not certain",
+            before=self._before,
+            after=self._after[key_of(point)] if chosen else (),
         )
 
-    def _text(self, word: Word, winner: Judged | None) -> str:
-        rounds = f"{len(self._rounds)} rounds"
-        if winner is None:
-            return f"{word}: no setting kept the limits in {rounds}"
-        parts = [f"{metric} {e.mean:.4g} ({e.low:.4g} to {e.high:.4g})" for metric, e in winner.limits.items()]
-        if winner.saving_percent is not None:
-            s = winner.saving_percent
-            parts.append(f"{self._objective.direction.improvement} {s.mean:.1f} % ({s.low:.1f} to {s.high:.1f})")
-        settings = ", ".join(f"{k}={v}" for k, v in sorted(winner.point.items()))
-        return f"{word}: {settings} in {rounds}: {'; '.join(parts)}"
+
+def _needed(differences: Sequence[Sequence[float]], rounds: int, level: float) -> dict[float, int | None]:
+    """Rounds that savings need, at the usual spread of a block's difference: the median over the candidates."""
+    known = [of for of in differences if len(of) > 1]
+    if not known:
+        return {}
+    each = max(1, round(median(len(of) / rounds for of in known)))
+    deviation = median(spread(of) for of in known)
+    return {s: rounds_needed(s, deviation, nodes=each, level=level) for s in SAVINGS_ASKED}
 
 
-def _exp(value: float) -> float:
-    return math.inf if value > 700 else math.exp(value)
+def _has_room(expected: Mapping[str, float], stuck: Iterable[Mapping[str, tuple[float, float]]], share: float) -> bool:
+    """Whether a setting is expected to have the room that others lacked, or that `share` of it."""
+    return all(
+        expected.get(metric, 0.0) <= value * (wanted / value) ** share
+        for lacked in stuck
+        for metric, (value, wanted) in lacked.items()
+    )

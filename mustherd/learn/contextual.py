@@ -187,6 +187,7 @@ class ContextSearch:
             kept=kept[load],
             tried=len(self._whole.told),
             observations=len(self._whole.observations),
+            unseen=0.0,
         ):
             return None
         return self._join(load, found[load][0])

@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from mustherd.learn import exploring
 from mustherd.learn.base import Observation, Problem, Settings
 from mustherd.learn.history import History, feasible
 from mustherd.learn.initial_design import corners, knees, spread
-from mustherd.learn.models import Model
+from mustherd.learn.models import Incumbent, Model
 from mustherd.learn.noise import Noise
 from mustherd.learn.space import Space
 from mustherd.learn.stopping import LEAST_TRIALS, PATIENCE, Stopping
@@ -25,7 +26,11 @@ INITIAL = 3
 CANDIDATES = 1000
 """Points that the acquisition is evaluated at; a larger space is sampled and climbed from there."""
 CLIMBERS = 5
-RANKED = 10
+RANKED = 20
+SAFE = 0.9
+"""A window's chance to keep the limits above which a point is likely to be confirmed."""
+AGAIN = 0.25
+"""Repeats at most, as a share of the points tried."""
 LIKELY = 0.05
 """A point whose probability to keep the limits is lower isn't worth confirming."""
 
@@ -60,6 +65,7 @@ class GaussianProcessSearch:
         self._initial = INITIAL if initial is None else initial
         self._stop = stop
         self._model = Model(problem, space.width, noise)
+        self._explored = 0
         self._coordinates: dict[int, tuple[float, ...]] = {}
         self._stopping = Stopping(space.width, max(LEAST_TRIALS, self._initial + PATIENCE))
         self._guess = self._believe(problem.space.prior)
@@ -80,7 +86,8 @@ class GaussianProcessSearch:
     def _ranking(self) -> list[dict[str, object]]:
         """The points tried that are worth confirming, the best first: likely to keep the limits, then the best mean.
 
-        The model has seen the neighbours too, so its mean is surer than one noisy trial.
+        The model has seen the neighbours too, so its mean is surer than one noisy trial. What is announced promises the
+        next window, so those of which each window is likely to keep the limits go before those that may only do so.
         """
         if not self._history.told:
             return []
@@ -90,13 +97,13 @@ class GaussianProcessSearch:
         objective = self._model.objective
         means, chances = objective.means(x), np.exp(self._model.log_chance(x))
         rows = [
-            (index, float(mean), float(chance))
-            for index, mean, chance in zip(told, means, chances, strict=True)
+            (index, float(mean), float(chance), bool(window >= SAFE))
+            for index, mean, chance, window in zip(told, means, chances, self._model.window_chance(x), strict=True)
             if chance >= LIKELY
         ]
         return [
             {"point": self._history.space.point(index), objective.metric: objective.value(mean), "feasible": chance}
-            for index, mean, chance in sorted(rows, key=lambda r: r[1])[:RANKED]
+            for index, mean, chance, _ in sorted(rows, key=lambda r: (not r[3], r[1]))[:RANKED]
         ]
 
     def _believe(self, prior: Sequence[Observation]) -> int | None:
@@ -139,14 +146,55 @@ class GaussianProcessSearch:
         self._model.learn(self._encoded(indices), observations, indices)
 
     def _most_promising(self, blocked: set[int], under_way: list[int]) -> int | None:
-        incumbent = self._model.incumbent(self._encoded(sorted(self._history.told)))
+        history = self._history
+        incumbent = self._model.incumbent(self._encoded(sorted(history.told)))
+        if (doubted := self._doubted(incumbent, under_way)) is not None:
+            return doubted
         worth = self._model.acquisition(incumbent, self._encoded(under_way))
-        best, value = self._climbed(self._candidates(blocked), lambda i: worth(self._encoded(i)), blocked)
+        free = self._candidates(blocked)
+        best, value = self._climbed(free, lambda i: worth(self._encoded(i)), blocked)
+        tried = sorted({*history.told, *under_way})
+        x, seen = self._encoded(free), self._encoded(tried)
         enough = self._stopping.enough(
-            self._model, value, kept=incumbent is not None, tried=len(self._history.told),
-            observations=len(self._history.observations),
+            self._model, value, kept=incumbent is not None, tried=len(history.told),
+            observations=len(history.observations), unseen=exploring.unseen(x, seen),
         )  # fmt: skip
-        return None if self._stop and enough else best
+        if self._stop and enough:
+            return None
+        if self._stopping.quiet or len(history.told) >= exploring.CAUTIOUS:
+            # Where the optimum lies is known as well as it will be: now for what of it can be promised.
+            self._model.be_cautious()
+        if exploring.due(len(tried), quiet=self._stopping.quiet):
+            # By turns where the model has hope, and where it has none: it may be wrong.
+            self._explored += 1
+            hope = np.exp(self._model.log_chance(x) / 2) if self._explored % 2 else None
+            return free[exploring.revealing(x, seen, hope)]
+        if self._stopping.quiet and (leader := self._leader(under_way)) is not None:
+            return leader
+        return best
+
+    def _leader(self, under_way: list[int]) -> int | None:
+        """The best point so far, if it needs more windows for its noise to be known."""
+        told = sorted(self._history.told)
+        x = self._encoded(told)
+        means = np.where(self._model.kept(x), self._model.objective.means(x), np.inf)
+        leader = told[int(np.argmin(means))]
+        few = len(self._history.told[leader]) < exploring.WINDOWS
+        return leader if np.isfinite(means).any() and few and leader not in under_way else None
+
+    def _doubted(self, incumbent: Incumbent | None, under_way: list[int]) -> int | None:
+        """A point to measure again, because its one window is impossible by the model or its two are by each other."""
+        observations = self._history.observations
+        points = [self._history.space.index(o.point) for o in observations]
+        told = self._history.told
+        # The default's windows are repeats that the baseline makes anyway.
+        default = self._history.problem.space.default
+        usual = self._history.space.index(default) if default is not None else None
+        again = sum(len(of) - 1 for point, of in told.items() if point != usual)
+        for point in self._model.doubtful(observations, points, incumbent) if again < AGAIN * len(told) else ():
+            if point not in under_way and len(told[point]) < 3:
+                return point
+        return None
 
     def _climbed(
         self, candidates: list[int], score: Callable[[Sequence[int]], Array], blocked: set[int]

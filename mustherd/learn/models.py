@@ -1,9 +1,11 @@
 """The model of a problem: an outcome each for the objective and the constraints, and what they say of points."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from skopt.acquisition import gaussian_ei
 
 from mustherd.learn.base import Observation, Problem
@@ -14,6 +16,10 @@ from mustherd.learn.surrogate import Array, Surrogate
 
 EVERY = 20
 """Up to so many observations the hyper-parameters are tuned at each; from there on when there are a tenth more."""
+IMPOSSIBLE = 4.0
+"""Standard deviations between a window and what the model makes of it from all others."""
+LEAST_ODD = 0.1
+"""Nearer than about 10 % a window is not called impossible: models are wrong by some per cent everywhere."""
 MARGIN = 0.05
 """How far beyond the worst pair, in each objective's logarithm, the hypervolume is measured from."""
 PRIOR_POINTS = 150
@@ -65,6 +71,11 @@ class Model:
                 outcome.calibrate(noise[outcome.metric])
         self._fitted = 0
 
+    def be_cautious(self) -> None:
+        """From now on keep limits with room for the noise of the next window, which is what can be announced."""
+        for outcome in self.limits:
+            outcome.cautious = True
+
     def noise(self) -> float:
         """The largest relative noise of one trial among the outcomes on logarithms, as the model sees it."""
         return max((o.surrogate.noise() for o in self._outcomes if o.log), default=0.0)
@@ -76,11 +87,21 @@ class Model:
             total = total + outcome.log_chance(x, outcome.surrogate)
         return total
 
+    def window_chance(self, x: Array) -> Array:
+        """The probability that one trial at each of `x` keeps every limit."""
+        total: Array = np.ones(len(x))
+        for outcome in self.limits:
+            total = total * outcome.window_chance(x)
+        return total
+
+    def kept(self, x: Array) -> NDArray[np.bool_]:
+        """Whether the means keep every limit at each of `x`, with room for the next window."""
+        kept = [outcome.kept(x) for outcome in self.limits]
+        return np.all(kept, axis=0) if kept else np.ones(len(x), dtype=np.bool_)
+
     def incumbent(self, x: Array) -> "Incumbent | None":
         """The best among those of `x` whose means keep every limit, as the model sees it; None where none does."""
-        kept = np.ones(len(x), dtype=bool)
-        for outcome in self.limits:
-            kept &= outcome.kept(x)
+        kept = self.kept(x)
         if not kept.any():
             return None
         first = self.objective.surrogate.predict(x)[kept]
@@ -117,6 +138,36 @@ class Model:
             return total
 
         return score
+
+    def doubtful(
+        self, observations: Sequence[Observation], points: Sequence[int], incumbent: "Incumbent | None"
+    ) -> list[int]:
+        """Points with a window that the rest of the model holds for impossible and that matters, the oddest first.
+
+        It matters where the point would be the best one known if its limits were kept, by the window or by the model;
+        of the objective itself, where the window makes it the best. `observations` and `points` are what it learnt.
+        """
+        found: dict[int, float] = {}
+        expected, _ = self.objective.surrogate.left_out()
+        for outcome in (self.objective, *self.limits):
+            if not outcome.log:
+                continue
+            means, deviations = outcome.surrogate.left_out()
+            for place, observation in enumerate(observations):
+                value = math.log(outcome.value(observation.metrics[outcome.metric]))
+                off = abs(value - means[place])
+                odd = off / deviations[place]
+                if odd < IMPOSSIBLE or off < LEAST_ODD:
+                    continue
+                if outcome.constraint is None:
+                    matters = incumbent is None or value <= incumbent.least
+                else:
+                    # Whether the limit is kept differs between what was measured and what was expected.
+                    differs = outcome.keeps(value) != outcome.keeps(means[place])
+                    matters = differs and (incumbent is None or expected[place] <= incumbent.least)
+                if matters:
+                    found[points[place]] = max(found.get(points[place], 0.0), float(odd))
+        return sorted(found, key=lambda point: -found[point])
 
 
 class Incumbent(NamedTuple):

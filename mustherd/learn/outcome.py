@@ -4,9 +4,11 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import ndtr
 from skopt.acquisition import gaussian_pi
 
 from mustherd.goal import Constraint, Objective
+from mustherd.learn.growing_noise import SIZES, likeliest, room, share
 from mustherd.learn.noise import Noise
 from mustherd.learn.surrogate import Array, Surrogate, Trend
 
@@ -15,6 +17,12 @@ NOISE = 0.01
 NOISE_WEIGHT = 2.0
 """How many repeats that expectation is worth against repeats that were measured."""
 LEAST_NOISE = 5e-4
+RESERVE = 2.5
+"""Noises by which a mean has to keep its limit for the next window to keep it: what a confirmation of eight rounds asks
+for (mustherd.learn.inference.reach)."""
+FAR_OFF = 5.0
+"""Of three or more windows of a point, those that lie farther from their middle than so many times the noise are taken
+for no farther: one that was disturbed then moves the model little."""
 PRIOR_GAIN = 0.0
 """A prior is kept as long as its evidence is at least this much (nats) above a model's that knows nothing."""
 
@@ -33,9 +41,15 @@ class OutcomeModel:
         self._width = width
         self._known = None if noise is None else Noise(share=noise, freedom=0)
         self.log = True
-        self._plain = Surrogate(width, NOISE)
-        self._informed: Surrogate | None = None
-        self.surrogate = self._plain
+        self._trend: Trend | None = None
+        self._models: dict[tuple[float, bool], Surrogate] = {}
+        """By how much the noise grows towards the limit, and whether they know the prior."""
+        self._size = 0.0
+        self._turn = 0
+        self._fitted = False
+        self.surrogate = Surrogate(width, NOISE)
+        self.cautious = False
+        """Whether limits are to be kept with room for the next window's noise."""
 
     def believe(self, x: Array, values: Sequence[float]) -> None:
         """Take earlier values at `x` as a prior: what is learnt from now on is the departure from their surface."""
@@ -43,8 +57,7 @@ class OutcomeModel:
             return
         earlier = Surrogate(self._width, NOISE)
         earlier.fit(x, np.log([self.value(value) for value in values]))
-        trend: Trend = earlier.predict
-        self._informed = Surrogate(self._width, NOISE, trend)
+        self._trend = earlier.predict
 
     def value(self, metric: float) -> float:
         """What is modelled of a measured value, and the other way round."""
@@ -55,15 +68,34 @@ class OutcomeModel:
         values = [self.value(value) for value in values]
         log = min(values) > 0 and (self.constraint is None or self.constraint.limit > 0)
         if log != self.log:
-            self.log, self._informed, tune = log, None, True
+            self.log, self._trend, self._fitted, tune = log, None, False, True
+            self._models = {}
         y = np.log(values) if log else np.asarray(values, dtype=float)
+        y = self._middling(y, points)
         noise = self._noise(y, points)
-        self._plain.fit(x, y, noise, tune)
-        self.surrogate = self._plain
-        if self._informed is not None:
-            self._informed.fit(x, y, noise, tune)
-            if self._informed.evidence() >= self._plain.evidence() + PRIOR_GAIN:
-                self.surrogate = self._informed
+        grows = self.log and self.constraint is not None and not self.constraint.at_least
+        # Noise may grow by what the model made of the values before, or by the values themselves.
+        about = share(self.surrogate.predict(x) if self._fitted else y, self.limit()) ** 2 if grows else y
+        evidence: dict[float, float] = {}
+        found: dict[float, Surrogate] = {}
+        # Tuning takes most of the time: the size that leads has its turn each time, of the others one.
+        self._turn += 1
+        due = {self._size, SIZES[self._turn % len(SIZES)]}
+        for size in SIZES if grows else SIZES[:1]:
+            found[size] = self._fit(size, x, y, noise, tune=tune and size in due, more=about * size**2)
+            evidence[size] = found[size].evidence()
+        self._size = likeliest(evidence)
+        self.surrogate = found[self._size]
+        self._fitted = True
+
+    def _fit(self, size: float, x: Array, y: Array, noise: float, *, tune: bool, more: Array) -> Surrogate:
+        """The better of the models with and without the prior, for noise that grows by `size`."""
+        fitted = []
+        for trend in (None, self._trend) if self._trend is not None else (None,):
+            model = self._models.setdefault((size, trend is not None), Surrogate(self._width, NOISE, trend))
+            model.fit(x, y, noise, tune, more)
+            fitted.append(model)
+        return fitted[-1] if fitted[-1].evidence() >= fitted[0].evidence() + PRIOR_GAIN else fitted[0]
 
     def _noise(self, y: Array, points: Sequence[int]) -> float:
         """The noise to expect: pooled over repeats of the same point, and an assumption worth NOISE_WEIGHT of them."""
@@ -82,9 +114,38 @@ class OutcomeModel:
             weight += known.freedom
         return max(LEAST_NOISE, math.sqrt(total / (weight + freedom)))
 
+    def _middling(self, y: Array, points: Sequence[int]) -> Array:
+        """The same values, but for those far from the middle of three or more of their point."""
+        groups: dict[int, list[int]] = {}
+        for place, point in enumerate(points):
+            groups.setdefault(point, []).append(place)
+        kept = y.copy()
+        assumed = self._known.share if self._known is not None else NOISE
+        scale = 1.0 if self.log else float(np.mean(np.abs(y))) or 1.0
+        for places in groups.values():
+            if len(places) > 2:
+                middle = float(np.median(y[places]))
+                away = np.abs(y[places] - middle)
+                most = FAR_OFF * max(assumed * scale, float(np.median(away)))
+                kept[places] = np.clip(y[places], middle - most, middle + most)
+        return np.asarray(kept, dtype=np.float64)
+
     def calibrate(self, noise: Noise) -> None:
         """Take in how much equal trials differ, where that was measured apart from what is told."""
         self._known = noise
+
+    def window_noise(self, values: Array) -> Array:
+        """The noise of one trial, in the transform, where the means are `values`."""
+        noise = self.surrogate.noise()
+        return np.asarray(np.hypot(noise, self._size * share(values, self.limit())), dtype=np.float64)
+
+    def goal(self) -> float:
+        """What a mean has to keep, in the transform: the limit, or what lets the next window keep it."""
+        if self.constraint is None or not (self.log and self.cautious):
+            return self.limit()
+        if self.constraint.at_least:
+            return self.limit() + RESERVE * self.surrogate.noise()
+        return self.limit() - room(self.surrogate.noise(), self._size, RESERVE)
 
     def limit(self) -> float:
         """The constraint's limit in the transform."""
@@ -98,17 +159,30 @@ class OutcomeModel:
         return np.asarray(np.exp(mean) if self.log else mean, dtype=np.float64)
 
     def kept(self, x: Array) -> Array:
-        """Whether the model's mean keeps the limit at each of `x`."""
+        """Whether the model's mean keeps the limit at each of `x`, with room for the next window."""
         mean = self.surrogate.predict(x)
         at_least = self.constraint is not None and self.constraint.at_least
-        return np.asarray(mean >= self.limit() if at_least else mean <= self.limit())
+        return np.asarray(mean >= self.goal() if at_least else mean <= self.goal())
+
+    def window_chance(self, x: Array) -> Array:
+        """The probability that a trial at each of `x` measures a value within the limit, its noise included."""
+        if self.constraint is None:
+            return np.ones(len(x))
+        mean, deviation = self.surrogate.predict(x, return_std=True)
+        left = (mean - self.limit()) if self.constraint.at_least else (self.limit() - mean)
+        return np.asarray(ndtr(left / np.hypot(deviation, self.window_noise(mean))), dtype=np.float64)
+
+    def keeps(self, value: float) -> bool:
+        """Whether a value in the transform keeps the limit."""
+        at_least = self.constraint is not None and self.constraint.at_least
+        return value >= self.limit() if at_least else value <= self.limit()
 
     def log_chance(self, x: Array, model: Surrogate) -> Array:
-        """Logarithm of the probability under `model` that the limit is kept at each of `x`."""
+        """Logarithm of the probability under `model` that the limit is kept at each of `x`, with that room."""
         if self.constraint is None:
             return np.zeros(len(x))
         # The probability of improving on the limit is the probability of keeping it.
-        chance = gaussian_pi(x, model, y_opt=self.limit(), xi=0.0)
+        chance = gaussian_pi(x, model, y_opt=self.goal(), xi=0.0)
         if self.constraint.at_least:
             chance = 1.0 - chance
         return np.asarray(np.log(np.maximum(chance, 1e-12)), dtype=np.float64)

@@ -51,6 +51,10 @@ class Table:
         """Every point once, without noise."""
         return [Observation(point=dict(key), metrics=metrics) for key, metrics in self._rows.items()]
 
+    def at(self, point: Mapping[str, int]) -> Mapping[str, float]:
+        """What was measured at a point of the table; KeyError for another one."""
+        return self._rows[_key(point)]
+
     def measure(self, point: Settings, noise: Mapping[str, float], draw: random.Random) -> Observation:
         """What a trial at `point` would have found.
 
@@ -59,7 +63,7 @@ class Table:
             noise: metric to the standard deviation of its relative noise; a metric that isn't named has none.
             draw: where the noise comes from.
         """
-        metrics = dict(self._rows[_key(point)])
+        metrics = dict(self.at(point))
         for metric, share in noise.items():
             metrics[metric] *= max(0.1, 1 + share * draw.gauss(0, 1))
         return Observation(point=point, metrics=metrics)
@@ -105,7 +109,7 @@ class Table:
         return min(met, key=problem.cost)
 
 
-def _key(point: Settings) -> tuple[tuple[str, int], ...]:
+def _key(point: Mapping[str, int]) -> tuple[tuple[str, int], ...]:
     return tuple(sorted(point.items()))
 
 

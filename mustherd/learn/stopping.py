@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from mustherd.learn.exploring import LEFT
 from mustherd.learn.models import Model
 
 GAIN = (0.001, 0.005)
@@ -29,20 +30,27 @@ class Stopping:
         self.reason = ""
         """Why the search is over; '' while it isn't."""
 
-    def enough(self, model: Model, value: float, *, kept: bool, tried: int, observations: int) -> bool:
+    def enough(self, model: Model, value: float, *, kept: bool, tried: int, observations: int, unseen: float) -> bool:
         """Whether the best score left, the logarithm `value`, means that nothing is worth a trial.
 
-        `kept`: whether any point tried keeps the limits, so that the score holds an expected improvement.
+        `kept`: whether any point tried keeps the limits, so that the score holds an expected improvement; `unseen`: the
+        share of the space that no trial is near to.
         """
-        resolved = model.noise() <= RESOLUTION * (observations / (self._width + 2)) ** 0.5
-        if tried < self._least or not resolved:
-            return False
         if not kept:
             enough, reason = value < math.log(HOPELESS), "no setting left is likely to keep the limits"
         else:
             least = float(np.clip(model.objective.surrogate.noise(), *GAIN))
             enough = value < math.log(least)
             reason = f"the improvement still expected, {100 * math.exp(value):.2g} %, is below {100 * least:.2g} %"
-        self._quiet = self._quiet + 1 if enough else 0
-        self.reason = reason if self._quiet >= PATIENCE else ""
-        return bool(self.reason)
+        self._quiet = self._quiet + 1 if enough and tried >= self._least else 0
+        resolved = model.noise() <= RESOLUTION * (observations / (self._width + 2)) ** 0.5
+        over = self._quiet >= PATIENCE and resolved and unseen <= LEFT
+        self.reason = (
+            f"{reason}, and no more than {100 * LEFT:g} % of the space is far from every trial" if over else ""
+        )
+        return over
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the last proposal promised too little to be worth a trial for itself."""
+        return self._quiet > 0

@@ -53,12 +53,19 @@ class Surrogate:
         self._model: Any = None
         self._x: Array = np.empty((0, width))
         self._rest: Array = np.empty(0)
+        self._more: Array = np.empty(0)
+        self._prior = 0.0
         self._centre = 0.0
         self._scale = 1.0
 
-    def fit(self, x: Array, y: Array, noise: float | None = None, tune: bool = True) -> None:
-        """Learn from `x` (n by width) and `y` (n). Without `tune` the hyper-parameters stay as they were."""
+    def fit(self, x: Array, y: Array, noise: float | None = None, tune: bool = True, more: Array | None = None) -> None:
+        """Learn from `x` (n by width) and `y` (n).
+
+        `noise` replaces the standard deviation expected; `more` (n) is the variance that single values have beyond what
+        all have. Without `tune` the hyper-parameters stay as they were.
+        """
         self._noise = self._noise if noise is None else noise
+        self._more = np.zeros(len(y)) if more is None else more
         self._x, self._rest = x, y - self._believed(x)
         self._centre = float(np.mean(self._rest))
         self._scale = max(float(np.std(self._rest)), LEAST_SPREAD)
@@ -78,12 +85,18 @@ class Surrogate:
             kernel.theta = self._theta
         spread = np.array([AMPLITUDE[1], *[LENGTH[1]] * self._width, NOISE_SPREAD])
         model = GaussianProcessRegressor(
-            kernel=kernel, alpha=JITTER, noise="gaussian", optimizer=self._optimizer(centre, spread) if tune else None
+            kernel=kernel,
+            alpha=JITTER + self._more / self._scale**2,
+            noise="gaussian",
+            optimizer=self._optimizer(centre, spread) if tune else None,
         )
         with warnings.catch_warnings():
             # It warns of hyper-parameters at their bounds, which is what the bounds are for.
             warnings.simplefilter("ignore", ConvergenceWarning)
             self._model = model.fit(self._x, (self._rest - self._centre) / self._scale)
+        # What an optimizer of ours has found holds the prior already.
+        off = (kernel.theta - centre) / spread
+        self._prior = 0.0 if tune else 0.5 * float(off @ off)
 
     def _optimizer(self, centre: Array, spread: Array) -> Callable[..., tuple[Array, float]]:
         """A maximizer of likelihood times prior, in the shape that scikit-learn's regressor calls."""
@@ -115,6 +128,7 @@ class Surrogate:
         other._theta, other._centre, other._scale = self._theta, self._centre, self._scale
         other._x = np.vstack([self._x, x])
         other._rest = np.concatenate([self._rest, self.predict(x) - self._believed(x)])
+        other._more = np.concatenate([self._more, np.zeros(len(x))])
         other._refit(tune=False)
         return other
 
@@ -130,10 +144,22 @@ class Surrogate:
         variance = model.kernel_.diag(x) - np.einsum("ij,ij->j", half, half)
         return mean, np.sqrt(np.maximum(variance, LEAST_VARIANCE)) * self._scale
 
+    def left_out(self) -> tuple[Array, Array]:
+        """For each observation, in their order, what the model makes of it from all others: mean and standard deviation
+        of what a trial there measures, its noise included."""
+        # The closed form of leave-one-out (Rasmussen and Williams, Gaussian Processes for Machine Learning, 5.4.2).
+        half = solve_triangular(self._model.L_, np.eye(len(self._rest)), lower=True, check_finite=False)
+        precision = np.einsum("ij,ij->j", half, half)
+        off = self._model.alpha_.ravel() / precision * self._scale
+        known = self._rest + self._believed(self._x)
+        return known - off, np.sqrt(1 / precision) * self._scale
+
     def noise(self) -> float:
         """The standard deviation of the noise that the model settled on, in the number's unit."""
         return float(np.sqrt(self._model.noise_)) * self._scale
 
     def evidence(self) -> float:
-        """Log marginal likelihood of what it was fitted to, in the number's own unit: compares trends."""
-        return float(self._model.log_marginal_likelihood_value_) - len(self._rest) * float(np.log(self._scale))
+        """Log marginal likelihood of what it was fitted to, in the number's own unit, times the prior: compares models
+        of the same numbers, tuned or not."""
+        fitted = float(self._model.log_marginal_likelihood_value_) - self._prior
+        return fitted - len(self._rest) * float(np.log(self._scale))

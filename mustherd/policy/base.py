@@ -87,6 +87,16 @@ class CalibratedPolicy(Policy, Protocol):
         ...
 
 
+@runtime_checkable
+class BaselinePolicy(Policy, Protocol):
+    """A policy that can use what the baseline measures, which costs it no trial."""
+
+    def observe_baseline(self, observations: Sequence[Observation]) -> None:
+        """Learn from valid, finished trials of the baseline. Their settings are those that the definition gives it: {}
+        for a node as it was found."""
+        ...
+
+
 def kind_of(found: Plugin) -> Any:
     """What a policy's name stands for: its class. Raises PluginError when it can't be loaded or isn't a policy."""
     kind = found.load()
@@ -162,6 +172,11 @@ class GuardedPolicy:
         if isinstance(self._policy, CalibratedPolicy):
             with self._guarded("be calibrated"):
                 self._policy.calibrate(noise)
+
+    def observe_baseline(self, observations: Sequence[Observation]) -> None:
+        if isinstance(self._policy, BaselinePolicy):
+            with self._guarded("learn from the baseline"):
+                self._policy.observe_baseline(observations)
 
     def propose(self, pending: Sequence[Settings]) -> Settings | None:
         with self._guarded("propose"):

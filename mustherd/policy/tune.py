@@ -3,11 +3,11 @@
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from mustherd.definition import Experiment
 from mustherd.definition.problem import search_options
-from mustherd.learn.base import Observation, Problem, Settings
+from mustherd.learn.base import CalibratedSearch, Observation, Problem, Search, Settings
 from mustherd.learn.noise import Noise
 from mustherd.learn.registry import SearchError, SearchGoneError
 from mustherd.learn.worker import SearchProcess
@@ -22,13 +22,26 @@ RESTARTS = 5
 T = TypeVar("T")
 
 
+class RunningSearch(Search, CalibratedSearch, Protocol):
+    """A search that is told how much equal trials differ, whether or not it can use that, and ended."""
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+        ...
+
+
 class Tune:
     """Runs the experiment's search in a process of its own; one that is killed is begun again and told everything."""
 
     Options = NoOptions
     compares: ClassVar[bool] = True
 
-    def __init__(self, experiment: Experiment, problem: Problem) -> None:
+    def __init__(
+        self, experiment: Experiment, problem: Problem, begin: Callable[[], RunningSearch] | None = None
+    ) -> None:
+        """`begin`: begins a search elsewhere than in a process of its own."""
+        self._begun_elsewhere = begin
+        self._default = None if problem.space.context else problem.space.default
         self._experiment = experiment
         self._problem = problem
         self._told: list[Observation] = []
@@ -40,6 +53,12 @@ class Tune:
     def observe(self, observations: Sequence[Observation]) -> None:
         self._asked(lambda search: search.tell(observations))
         self._told += observations
+
+    def observe_baseline(self, observations: Sequence[Observation]) -> None:
+        # Of several loads the search knows beforehand that each has a baseline; one that goes through the whole space
+        # is not to leave the default out.
+        if self._default is not None and self._experiment.search.method == "gp":
+            self.observe([Observation(point=self._default, metrics=o.metrics) for o in observations])
 
     def propose(self, pending: Sequence[Settings]) -> Settings | None:
         return self._asked(lambda search: search.ask(pending))
@@ -59,7 +78,7 @@ class Tune:
     def close(self) -> None:
         self._search.close()
 
-    def _asked(self, what: Callable[[SearchProcess], T]) -> T:
+    def _asked(self, what: Callable[[RunningSearch], T]) -> T:
         with self._named():
             while True:
                 try:
@@ -81,7 +100,9 @@ class Tune:
             if self._told:
                 self._search.tell(self._told)
 
-    def _begin(self) -> SearchProcess:
+    def _begin(self) -> RunningSearch:
+        if self._begun_elsewhere is not None:
+            return self._begun_elsewhere()
         search = self._experiment.search
         return SearchProcess(search.method, self._problem, seed=search.seed, options=search_options(self._experiment))
 

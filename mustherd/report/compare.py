@@ -5,7 +5,7 @@ from typing import Any
 
 from mustherd.definition.units import duration
 from mustherd.experiment import wording
-from mustherd.experiment.repeats import key_of
+from mustherd.learn.windows import key_of
 from mustherd.report import labels
 from mustherd.report.view import View
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from mustherd import metrics
 from mustherd.experiment import wording
-from mustherd.experiment.repeats import key_of
+from mustherd.learn.windows import key_of
 from mustherd.report.labels import clean
 from mustherd.report.plots import MOST_HINTS, Marks, describe, drawable, legend, limit_of, scale, shown
 from mustherd.report.svg import BEST, BREAKS, FAINT, MUTED, PAPER, draw

@@ -9,11 +9,12 @@ import msgspec
 from mustherd.experiment.again import Record, record_of
 from mustherd.experiment.events import Pace, pace
 from mustherd.experiment.left_behind import left_in
-from mustherd.experiment.repeats import Key, default_settings, key_of
+from mustherd.experiment.repeats import default_settings
 from mustherd.experiment.results import announced, front_of
 from mustherd.experiment.verdict import Verdict, decide, verdict_on
 from mustherd.goal import GUARD, Constraint, Goal
 from mustherd.learn.base import Observation
+from mustherd.learn.windows import Key, key_of
 from mustherd.metrics import ENERGY, READ_P99, USUAL
 from mustherd.rowlog.accounting import RowAccounting
 from mustherd.rowlog.ledger import accounts_by_label

@@ -54,6 +54,8 @@ def _from_2(database: sqlite3.Connection) -> None:
     """Columns by their contents' names, the goal beside the definition, reason codes that mean one thing each."""
     database.execute("ALTER TABLE trial RENAME COLUMN load TO load_report")
     database.execute("ALTER TABLE trial RENAME COLUMN demand TO load")
+    database.execute("ALTER TABLE trial ADD COLUMN round INTEGER NOT NULL DEFAULT 0 CHECK (round >= 0)")
+    database.execute("ALTER TABLE trial ADD COLUMN place TEXT NOT NULL DEFAULT ''")
     database.execute("ALTER TABLE experiment ADD COLUMN goal TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(goal))")
     [resolved] = database.execute("SELECT resolved FROM experiment").fetchone()
     goal = _goal_of_2(json.loads(resolved))

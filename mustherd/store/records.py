@@ -11,7 +11,7 @@ from mustherd.trial import Trial, TrialKind, TrialState
 
 SELECT_TRIAL = (
     "SELECT number, attempt, kind, state, reason, detail, muster, settings, load, queued_at, started_at,"
-    " ended_at, metrics, readings, energies, load_report FROM trial"
+    " ended_at, metrics, readings, energies, load_report, round, place FROM trial"
 )
 
 SELECT_EXPERIMENT = (
@@ -114,7 +114,7 @@ def _numbers(value: Any) -> Any:
 def trial(row: tuple[Any, ...]) -> Trial:
     """A row of SELECT_TRIAL as a trial. Raises what UNREADABLE names for a row that holds something else."""
     number, attempt, kind, state, reason, detail, muster_name, asked, load, queued_at, started_at, *found = row
-    ended_at, metrics, readings, energies, report = found
+    ended_at, metrics, readings, energies, report, round_, place = found
     read = Trial(
         number=number,
         attempt=attempt,
@@ -123,6 +123,8 @@ def trial(row: tuple[Any, ...]) -> Trial:
         reason=reason,
         detail=detail,
         muster=muster_name,
+        round=round_,
+        place=place,
         settings=msgspec.json.decode(asked, type=dict[str, int]),
         load=None if load is None else msgspec.json.decode(load, type=Load),
         queued_at=queued_at,

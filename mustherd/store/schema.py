@@ -13,10 +13,11 @@ Tables
   created_at, status and its detail and time, phase (what the loop is at), plan (JSON: kind of trial to planned
   number), verdict (JSON, NULL until there is one), wall_seconds (of the runs that have ended) and running_since (NULL
   when no run is under way).
-- `trial`, one row per attempt at a numbered trial: number, attempt, kind, state, reason, detail, muster, settings
-  (JSON), load (JSON: the load asked for, where trials have loads of their own), queued_at, started_at, ended_at,
-  metrics (JSON), readings, energies, load_report (JSON as in mustherd.trial and mustherd.terms), and from the metrics
-  energy_joules, read_p99_us and achieved_ratio as columns of their own.
+- `trial`, one row per attempt at a numbered trial: number, attempt, kind, state, reason, detail, muster, round and
+  place (the confirmation's step, and the muster that it has to run on), settings (JSON), load (JSON: the load asked
+  for, where trials have loads of their own), queued_at, started_at, ended_at, metrics (JSON), readings, energies,
+  load_report (JSON as in mustherd.trial and mustherd.terms), and from the metrics energy_joules, read_p99_us and
+  achieved_ratio as columns of their own.
 - `result`, a view: the one finished attempt of every number that has one, with its wall_seconds.
 - `event`, the journal: id, at, kind, text, data (JSON). Rows are never changed.
 - `muster`, one row per muster: name, state (as its membership last was), facts (JSON), knobs (JSON), changed_at.
@@ -56,6 +57,8 @@ CREATE TABLE trial (
     reason TEXT NOT NULL DEFAULT '',
     detail TEXT NOT NULL DEFAULT '',
     muster TEXT NOT NULL DEFAULT '',
+    round INTEGER NOT NULL DEFAULT 0 CHECK (round >= 0),
+    place TEXT NOT NULL DEFAULT '',
     settings TEXT NOT NULL CHECK (json_valid(settings)),
     load TEXT CHECK (load IS NULL OR json_valid(load)),
     queued_at REAL NOT NULL,

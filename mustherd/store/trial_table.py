@@ -132,7 +132,8 @@ def _called(row: tuple[object, ...]) -> str:
 def _insert(database: sqlite3.Connection, trial: Trial) -> None:
     try:
         database.execute(
-            "INSERT INTO trial (number, attempt, kind, state, settings, load, queued_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO trial (number, attempt, kind, state, settings, load, queued_at, round, place)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 trial.number,
                 trial.attempt,
@@ -141,6 +142,8 @@ def _insert(database: sqlite3.Connection, trial: Trial) -> None:
                 records.settings(trial),
                 records.asked_load(trial),
                 trial.queued_at,
+                trial.round,
+                trial.place,
             ),
         )
     except sqlite3.IntegrityError as error:

@@ -28,10 +28,11 @@ from threadpoolctl import threadpool_limits
 
 from mustherd.learn import registry
 from mustherd.learn.base import Dimension, Observation, Problem, Search
-from mustherd.learn.confirmation import Confirmation, Repeat
+from mustherd.learn.confirmation import Confirmation
 from mustherd.learn.registry import make
 from mustherd.learn.replay import Run, Table, replay, summarize
 from mustherd.learn.sensitivity import idle_knobs
+from mustherd.learn.windows import Repeat
 from mustherd.node.twin.model import predict
 from mustherd.node.twin.profiles import profile
 from mustherd.plugins import PEERS, plugins
@@ -154,7 +155,8 @@ def _announce(answers: Table, searched: Problem, seed: int) -> dict[str, Any]:
     goal = msgspec.structs.replace(searched.goal, repeats=3, rounds=CONFIRMATION_ROUNDS, seed=seed)
     confirmation = Confirmation(goal, [r["point"] for r in ranking], default=searched.space.default)
     measured = 0
-    while points := confirmation.round():
+    while wanted := confirmation.round():
+        points = [one.point for one in wanted]
         repeats = [Repeat(point=p, metrics=answers.measure(p, GREAT_NOISE, draw).metrics) for p in points]
         confirmation.add(repeats)
         measured += len(points)

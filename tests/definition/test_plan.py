@@ -10,21 +10,22 @@ from tests.definition.make import made, refused
 
 def test_the_quickstart_s_plan() -> None:
     found = plan(loads(quickstart()))
-    assert (found.musters, found.space, found.search, found.baseline, found.confirm) == (2, 90, 30, 3, 12)
-    assert (found.trials, found.confirm_at_most) == (45, 32)
+    assert (found.musters, found.space, found.search, found.baseline, found.confirm) == (2, 90, 30, 3, 36)
+    assert (found.trials, found.confirm_at_most) == (69, 96)
     assert found.seconds_per_trial == 38
-    assert found.node_seconds == (17 + 6) * 38
-    assert found.node_seconds_at_most == (17 + 16) * 38
+    assert found.node_seconds == (17 + 18) * 38
+    assert found.node_seconds_at_most == (17 + 48) * 38
     assert found.node_seconds / 200 < found.wall_seconds < found.wall_seconds_at_most
     assert found.fits
 
 
-def test_more_nodes_take_less_time_and_the_same_trials() -> None:
+def test_more_nodes_take_less_time_and_each_confirms() -> None:
     experiment = loads(quickstart())
     one, many = plan(experiment, 1), plan(experiment, 8)
-    assert one.trials == many.trials
-    assert one.node_seconds == 45 * 38
-    assert many.node_seconds == (5 + 3) * 38, "rounds of a confirmation follow one another"
+    assert (one.search, one.baseline) == (many.search, many.baseline)
+    assert (one.confirm, many.confirm) == (18, 8 * 18)
+    assert one.node_seconds == (33 + 18) * 38
+    assert many.node_seconds == (5 + 18) * 38
 
 
 def test_no_more_trials_than_settings() -> None:
@@ -34,7 +35,7 @@ def test_no_more_trials_than_settings() -> None:
 
 def test_one_shot_is_one_trial() -> None:
     found = plan(made(search={"method": "one-shot", "settings": {"itr-delay": 2, "dvfs": 1200}}, repeats=5))
-    assert (found.search, found.baseline, found.confirm, found.confirm_at_most) == (1, 1, 10, 16)
+    assert (found.search, found.baseline, found.confirm, found.confirm_at_most) == (1, 1, 20, 32)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def test_the_budget_is_enough_or_not(budget: dict[str, float], fits: bool) -> No
 
 def test_a_plan_is_json_and_rows() -> None:
     found = plan(loads(quickstart()))
-    assert json.loads(json.dumps(found.to_dict()))["trials"] == 45
+    assert json.loads(json.dumps(found.to_dict()))["trials"] == 69
     assert all(label and value for label, value in found.rows())
 
 

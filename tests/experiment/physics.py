@@ -21,6 +21,8 @@ KNOBS = (
 DELAYS = (2, 20, 50, 100, 150, 200, 250, 300, 350, 400)
 CLOCKS = (1200, 1400, 1600, 1800, 2000, 2200, 2400, 2600)
 SECONDS = 30.0
+ROOM = 0.85
+"""What is confirmed keeps this share of the limit: the next window has to keep it too."""
 
 
 def goal_of(resolved: Mapping[str, Any]) -> Goal:
@@ -94,7 +96,8 @@ def trial(
 
 
 def experiment(seed: int = 1, searches: int = 30, repeats: int = 3, limit: float = 500.0) -> list[Trial]:
-    """Baselines every tenth trial, a search that homes in, repeats of its best and of the default in turn."""
+    """Baselines every tenth trial, a search that homes in, and on one muster repeats of the best that it left some room
+    to the limit: before it is chosen, and as many afterwards."""
     noise = random.Random(seed)
     trials: list[Trial] = []
 
@@ -103,11 +106,13 @@ def experiment(seed: int = 1, searches: int = 30, repeats: int = 3, limit: float
         trials.append(trial(len(trials) + 1, kind, settings, noise, muster=muster))
         return trials[-1]
 
-    def best() -> dict[str, int]:
+    def best(room: float = 1.0) -> dict[str, int]:
         kept = [
             t
             for t in trials
-            if t.kind is TrialKind.SEARCH and t.metrics["read_p99_us"] <= limit and t.metrics["achieved_ratio"] >= 0.98
+            if t.kind is TrialKind.SEARCH
+            and t.metrics["read_p99_us"] <= room * limit
+            and t.metrics["achieved_ratio"] >= 0.98
         ]
         return min(kept, key=lambda t: t.metrics["energy_joules"]).settings if kept else {}
 
@@ -124,10 +129,12 @@ def experiment(seed: int = 1, searches: int = 30, repeats: int = 3, limit: float
         if (itr, mhz) not in tried:
             tried.add((itr, mhz))
             add(TrialKind.SEARCH, {"itr-delay": itr, "dvfs": mhz})
-    chosen = best()
-    for _ in range(repeats if chosen else 0):
-        add(TrialKind.CONFIRM, chosen)
-        add(TrialKind.CONFIRM, {})
+    chosen = best(ROOM)
+    for step in range(1, 2 * repeats + 1) if chosen else ():
+        for settings in (chosen, {}):
+            add(TrialKind.CONFIRM, settings)
+            trials[-1].muster = trials[-1].place = "muster-0"
+            trials[-1].round = step
     return trials
 
 

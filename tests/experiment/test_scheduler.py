@@ -112,7 +112,7 @@ def test_validate_sees_each_broken_invariant(number: int) -> None:
     assert scheduler._agenda is not None
     match number:
         case 8:
-            scheduler._queue[1] = driven.running()[0]
+            scheduler._waiting.add([driven.running()[0]])
         case 9:
             scheduler._agenda.told.append((9.0, driven.running()[0].number))
         case 10:

@@ -1,5 +1,7 @@
 """How the scheduler comes to an end: the confirmation in rounds, and what the budget still bears."""
 
+import msgspec
+
 from mustherd.experiment.actions import (
     Conclude,
     End,
@@ -8,6 +10,7 @@ from mustherd.experiment.actions import (
     Result,
     Start,
 )
+from mustherd.experiment.scheduler import LONELY_S
 from mustherd.experiment.verdict import ORDER
 from mustherd.reasons import Reason
 from mustherd.trial import TrialKind, TrialState
@@ -32,13 +35,51 @@ def test_the_confirmation_waits_for_the_search_and_runs_in_rounds() -> None:
     # The second muster waits: what the last search trial finds may be the best.
     assert kinds(driven.done)[3:] == []
     driven.end()
-    assert kinds(driven.done)[3:] == [TrialKind.CONFIRM, TrialKind.CONFIRM]
-    first = [a.trial.settings for a in driven.done if isinstance(a, Queue)][3:]
-    assert sorted(map(len, first)) == [0, 2]
+    # Each muster measures both settings, in the same order.
+    first, second = [a.trial for a in driven.done if isinstance(a, Queue)][3:]
+    assert (first.kind, first.place, first.round) == (TrialKind.CONFIRM, "m0", 1)
+    assert (second.kind, second.place, second.round) == (TrialKind.CONFIRM, "m1", 1)
+    assert first.settings == second.settings
     driven.end()
-    assert len(kinds(driven.done)) == 5, "a round begins when the one before is over"
-    driven.ends(3)
-    assert kinds(driven.done)[3:] == [TrialKind.CONFIRM] * 4
+    third = [a.trial for a in driven.done if isinstance(a, Queue)][5]
+    assert (third.place, third.round) == (first.place, 1)
+    assert sorted(map(len, (first.settings, third.settings))) == [0, 2]
+    driven.end()
+    assert len(kinds(driven.done)) == 7
+    driven.end()
+    assert len(kinds(driven.done)) == 7, "a round begins when the one before is over on every muster"
+    driven.end()
+    assert [a.trial.round for a in driven.done if isinstance(a, Queue)][7:] == [2, 2]
+    while driven.running():
+        driven.end()
+    rounds = [a.trial.round for a in driven.done if isinstance(a, Queue)][3:]
+    assert all(rounds.count(number) == 4 for number in set(rounds))
+    assert isinstance(driven.done[-1], Conclude)
+
+
+def test_a_muster_that_is_gone_for_long_leaves_its_part_of_a_round_out() -> None:
+    driven = Driven(musters=2, trials=1, repeats=2, confirmation='{"candidates":1,"rounds":2}')
+    driven.points = iter([{"itr-delay": 300, "dvfs": 1600}])
+    driven.begin()
+    driven.end()
+    while {t.muster for t in driven.running()} != {"m0", "m1"}:
+        driven.end()
+    here = {"m0": 0.0}
+    lost = next(t for t in driven.running() if t.muster == "m1")
+    ended = msgspec.structs.replace(lost, state=TrialState.INVALID, reason=Reason.MUSTER_DEAD, ended_at=2.0)
+    driven.do(driven.scheduler.herd(here, 1.0))
+    driven.do(driven.scheduler.ended([ended], 1.0))
+    driven.end()
+    driven.end()
+    assert driven.running() == [], "the round waits for the muster that is gone"
+    driven.do(driven.scheduler.herd(here, 1.0 + LONELY_S))
+    assert driven.running() == []
+    actions = driven.do(driven.scheduler.herd(here, 1.5 + LONELY_S))
+    given_up = only(actions, Finish).trial
+    assert (given_up.state, given_up.reason, given_up.place) == (TrialState.FAILED, Reason.MUSTER_DEAD, "m1")
+    assert only(actions, Start).trial.round == 2
+    while driven.running():
+        driven.end()
     assert isinstance(driven.done[-1], Conclude)
 
 
@@ -95,17 +136,17 @@ def test_what_a_policy_ranks_is_confirmed_at_the_load_that_it_names() -> None:
 
 
 def test_a_round_that_has_begun_is_completed_before_another_load_begins_its_next() -> None:
-    # Nine windows: four before the confirmation, and two rounds of two. Half a round of each load compared nothing.
+    # Windows: four before the confirmation, two rounds of four, one more. Half a round of each load compared nothing.
     driven = Driven(
         musters=2, trials=2, repeats=1, confirmation='{"candidates":1,"rounds":4}',
-        budget=f'{{"minutes":{9 * 35 / 60}}}', workload='{"qps":[200000,400000]}', constraints="[]",
+        budget=f'{{"minutes":{13 * 35 / 60}}}', workload='{"qps":[200000,400000]}', constraints="[]",
     )  # fmt: skip
     driven.points = iter([{"itr-delay": 300, "dvfs": 1600}] * 2)
     driven.begin()
     while driven.running():
         driven.end(joules=1000.0)
     repeats = [a.trial.qps for a in driven.done if isinstance(a, Queue) and a.trial.kind is TrialKind.CONFIRM]
-    assert repeats == [2e5, 2e5, 4e5, 4e5]
+    assert repeats == [2e5] * 4 + [4e5] * 4
 
 
 def test_that_the_confirmation_is_cut_short_is_said_once() -> None:
@@ -123,15 +164,16 @@ def test_that_the_confirmation_is_cut_short_is_said_once() -> None:
 
 
 def test_of_several_loads_the_confirmation_of_each_is_set_aside() -> None:
+    # Of each load two rounds of two, and two more once one was chosen.
     driven = Driven(
-        trials=9, repeats=1, confirmation='{"candidates":1,"rounds":1}', budget=f'{{"minutes":{10 * 35 / 60}}}',
+        trials=30, repeats=1, confirmation='{"candidates":1,"rounds":1}', budget=f'{{"minutes":{32 * 35 / 60}}}',
         workload='{"qps":[200000,400000]}', constraints="[]",
     )  # fmt: skip
-    driven.points = iter([{"itr-delay": 300, "dvfs": 1600}, {"itr-delay": 300, "dvfs": 2600}] * 5)
+    driven.points = iter([{"itr-delay": 300, "dvfs": 1600}, {"itr-delay": 300, "dvfs": 2600}] * 15)
     driven.begin()
     while driven.running():
-        driven.end()
-    assert kinds(driven.done).count(TrialKind.CONFIRM) == 4
+        driven.end(joules=0)
+    assert kinds(driven.done).count(TrialKind.CONFIRM) == 16
     assert {a.trial.qps for a in driven.done if isinstance(a, Queue)} == {2e5, 4e5}
     assert isinstance(driven.done[-1], Conclude)
     assert not notes(driven.done, "budget-minutes")

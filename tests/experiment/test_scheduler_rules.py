@@ -239,7 +239,7 @@ def test_why_the_search_ended_is_data() -> None:
     assert notes(enough.done, SEARCH_OVER)[0].data == {"why": "policy", "text": "there is no more"}
     brief = Driven(trials=5, repeats=1, budget='{"minutes":3}')
     brief.begin()
-    brief.end()
+    brief.ends(3)
     assert notes(brief.done, SEARCH_OVER)[0].data == {
         "why": "budget-minutes",
         "text": "the budget of 3 minutes is used up, but for the confirmation",

@@ -52,7 +52,7 @@ class TestOneShot(SearchContract):
 
 
 class TestGaussianProcess(SearchContract):
-    name, options = "gp", {"stop": False}
+    name, options, repeats = "gp", {"stop": False}, 2
 
     def test_finds_the_best_in_a_quarter_of_the_space(self, search: Search) -> None:
         self.run(search, 6)
@@ -62,7 +62,7 @@ class TestGaussianProcess(SearchContract):
 
 
 class TestGaussianProcessThatStops(SearchContract):
-    name, exhausts = "gp", False
+    name, exhausts, repeats = "gp", False, 2
 
     def test_says_why_it_stopped(self, search: Search) -> None:
         points = self.run(search, SIZE)

@@ -81,7 +81,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
             facts = Facts(kind="twin", cpu="E5-2650 v2", cores=16)
             store.set_muster(muster, state="alive", facts=facts, knobs=physics.KNOBS)
         store.set_status("running")
-        store.set_plan({"baseline": 4, "search": 30, "confirm": 6})
+        store.set_plan({"baseline": 4, "search": 30, "confirm": 12})
         store.event("muster-joined", "muster-0 joined")
         for one in physics.experiment() if trials is None else trials:
             time[0] = max(time[0], one.ended_at)

@@ -37,10 +37,10 @@ def test_a_piped_view_tells_every_trial_once(make: Make, spoilt: list[Trial]) ->
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
     assert [line.partition(":")[0] for line in lines] == [
-        "[1/40] trial 1 baseline on muster-0",
-        "[1/40] trial 2 search on muster-0",
-        "[2/40] trial 3 search on muster-0",
-        "[2/40] trial 4 search on muster-0",
+        "[1/46] trial 1 baseline on muster-0",
+        "[1/46] trial 2 search on muster-0",
+        "[2/46] trial 3 search on muster-0",
+        "[2/46] trial 4 search on muster-0",
     ]
     assert lines[1].endswith("achieved 100 %, invalid: knob-not-held")
     assert "itr-delay 400 us, dvfs 1200 MHz: energy 1571 J, read p99 2230 us, achieved 78.6 %, over limit" in lines[2]
@@ -53,7 +53,7 @@ def test_lines_say_what_was_the_best_at_its_time(make: Make) -> None:
     live.follow(store.folder, console)
     assert isinstance(console.file, io.StringIO)
     lines = console.file.getvalue().splitlines()
-    assert len(lines) == 40
+    assert len(lines) == 46
     assert [line.split()[2] for line in lines if line.endswith("* best")] == [
         str(t.number) for t in View.of(store).improvements()
     ]
@@ -76,7 +76,7 @@ def test_the_view_fits_the_window_and_shows_what_goes_on(make: Make) -> None:
         assert max(map(len, lines)) <= width
         text = "\n".join(lines)
         assert "toy  search" in lines[0]
-        assert "15/40 trials" in text
+        assert "15/46 trials" in text
         assert "▶ run" in text
         assert "best so far: itr-delay" in text
         assert "muster-1 missing" in text
@@ -84,7 +84,7 @@ def test_the_view_fits_the_window_and_shows_what_goes_on(make: Make) -> None:
     assert View.of(store).progress().eta_seconds is None
     with store.own():
         eta = View.of(store).progress().eta_seconds
-    assert eta == pytest.approx(store.wall_seconds() / 15 * 25)
+    assert eta == pytest.approx(store.wall_seconds() / 15 * 31)
 
 
 def test_a_window_is_followed_to_the_end(make: Make) -> None:
@@ -93,7 +93,7 @@ def test_a_window_is_followed_to_the_end(make: Make) -> None:
     looks = iter([False, False, True])
     live.follow(store.folder, console, lambda: next(looks))
     assert isinstance(console.file, io.StringIO)
-    assert "40/40 trials" in console.file.getvalue()
+    assert "46/46 trials" in console.file.getvalue()
 
 
 def test_an_experiment_that_is_not_there(make: Make) -> None:

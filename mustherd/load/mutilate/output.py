@@ -30,6 +30,8 @@ SAMPLES = (
 that fork's usual one."""
 
 ORDINAL = re.compile(r"(\d+)(?:\.(\d+))?(?:st|nd|rd|th)")
+BIN_WIDTH = 0.1
+"""Of the histogram that percentiles come from, relative to the latency."""
 WRAP = 2**32
 """mutilate counts operations in a C int."""
 
