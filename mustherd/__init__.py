@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from mustherd.api import list_experiments as list_experiments
     from mustherd.api import open as open
     from mustherd.api import plan as plan
-    from mustherd.api import replay as replay
     from mustherd.api import resume as resume
     from mustherd.api import run as run
     from mustherd.api import stop as stop
@@ -43,6 +42,8 @@ if TYPE_CHECKING:
     from mustherd.experiment.events import VerdictReached as VerdictReached
     from mustherd.experiment.load_by_hand import LoadByHand as LoadByHand
     from mustherd.experiment.verdict import Verdict as Verdict
+    from mustherd.replays import calibrate as calibrate
+    from mustherd.replays import replay as replay
     from mustherd.result import Best as Best
     from mustherd.result import Result as Result
     from mustherd.trial import Trial as Trial
@@ -50,8 +51,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "mustherd.api": "run resume again arun aresume plan check open watch stop list_experiments replay"
-    " ExperimentFailedError",
+    "mustherd.api": "run resume again arun aresume plan check open watch stop list_experiments ExperimentFailedError",
     "mustherd.client": "HerdClient",
     "mustherd.definition": "Experiment Plan DefinitionError",
     "mustherd.errors": "UserError",
@@ -59,6 +59,7 @@ _HOMES = {
     " ExperimentEnded Noted",
     "mustherd.experiment.load_by_hand": "LoadByHand",
     "mustherd.experiment.verdict": "Verdict",
+    "mustherd.replays": "replay calibrate",
     "mustherd.result": "Result Best",
     "mustherd.trial": "Trial",
 }

@@ -5,7 +5,7 @@ Whatever a user can cause is a UserError whose message says what to do. Paths ma
 
 import os
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from mustherd.experiment.events import Event
     from mustherd.experiment.links import Link
     from mustherd.experiment.local_herd import Operator
-    from mustherd.experiment.recorded import Replay
     from mustherd.experiment.told import Told
     from mustherd.provision.placement import InventoryHerd
     from mustherd.store.catalog import Summary
@@ -84,18 +83,22 @@ def links(
     return try_links(experiment, musters=musters, listen=listen, keys=keys, tell=tell)
 
 
-def plan(definition: "Experiment | File | None" = None, *, musters: int | None = None) -> "Plan":
-    """What an experiment would take, without starting anything: trials, time, energy, budget.
+def plan(
+    definition: "Experiment | File | None" = None, *, musters: int | None = None, like: File | None = None
+) -> "Plan":
+    """What an experiment would take, without starting anything: trials, time, energy, budget, rounds that savings need.
 
-    `musters`: how many nodes of an inventory, if not all. Raises DefinitionError, and InventoryError.
+    `musters`: how many nodes of an inventory, if not all; `like`: the folder of an experiment that measured how much
+    windows differ, instead of what was recorded elsewhere. Raises DefinitionError, InventoryError, StoreError.
     """
+    from mustherd.experiment.noise_of import noise_of
     from mustherd.experiment.plug_ins import check_plugins
     from mustherd.experiment.preflight import check_musters, planned
 
     experiment = check(definition)
     check_musters(experiment, musters)
     check_plugins(experiment)
-    return planned(experiment, musters)
+    return planned(experiment, musters, noise=noise_of(experiment, None if like is None else Path(like)))
 
 
 def run(
@@ -295,39 +298,6 @@ def list_experiments(parent: File = EXPERIMENTS) -> "list[Summary]":
 
     found, replace = found_in(Path(parent)), msgspec.structs.replace
     return [one if one.status == "running" else replace(one, left=tuple(left_in(Path(one.folder)))) for one in found]
-
-
-def replay(
-    source: File,
-    searches: Sequence[str] = ("gp", "random"),
-    *,
-    limits: Sequence[str] = (),
-    objective: str = "energy_joules",
-    knobs: Mapping[str, str] | None = None,
-    metrics: Mapping[str, str] | None = None,
-    where: Mapping[str, float] | None = None,
-    default: Mapping[str, int] | None = None,
-    noise: Mapping[str, float] | None = None,
-    load: tuple[int, float] | None = None,
-    trials: int = 30,
-    seeds: int = 10,
-    tell: Callable[[str], object] = lambda _search: None,
-) -> "Replay":
-    """Replay searches on measurements that were made once, over many seeds: how soon each comes near to the optimum.
-
-    `source` is the folder of an experiment, or a CSV file, whose columns `knobs` and
-    `metrics` name: a knob's as `COLUMN`, or `COLUMN:msr` for words of MSR 0x199; a metric's as `COLUMN` or
-    `COLUMN/COLUMN`; `where` says which rows. Settings that were not measured are holes, which no search asks for.
-    `default` are the baseline's settings, `noise` is relative, by metric. `load` is how many requests were in flight at
-    most and how many offered per second, so that a search knows which delays leave load unsent; a folder tells it.
-    `tell` gets each search's name before its turn. Raises ReplayError, StoreError.
-    """
-    from mustherd.experiment.recorded import replay_searches
-
-    return replay_searches(
-        Path(source), searches, limits=limits, objective=objective, knobs=knobs or {}, metrics=metrics or {},
-        where=where or {}, default=default or {}, noise=noise or {}, load=load, trials=trials, seeds=seeds, tell=tell,
-    )  # fmt: skip
 
 
 def _conduct(

@@ -109,23 +109,23 @@ app.command()(check)
 def plan(
     definition: Definition = None,
     musters: Musters = None,
+    like: Annotated[Path | None, typer.Option(help="An experiment's folder, for its noise.")] = None,
     json: Json = False,
 ) -> None:
     """Say what an experiment would take, without starting anything: trials, time, energy, budget."""
     from mustherd import api
     from mustherd.report.table import emit, new_table
 
-    planned = api.plan(definition, musters=musters)
+    planned = api.plan(definition, musters=musters, like=like)
     if json:
-        print_json(planned.to_dict())
-        return
+        return print_json(planned.to_dict())
     terminal = console()
     table = new_table(terminal)
     table.add_column("plan")
     table.add_column("")
     for row in planned.rows():
         table.add_row(*row)
-    emit(terminal, table)
+    return emit(terminal, table)
 
 
 @app.command()

@@ -2,16 +2,20 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from mustherd.cli.printing import console, print_json
 
 if TYPE_CHECKING:
+    from mustherd.experiment.calibration import Calibration
     from mustherd.experiment.recorded import Replay
 
 T = TypeVar("T")
+
+TOLD_EVERY = 10
+"""Experiments of a calibration after which is said how many are done."""
 
 
 def replay(
@@ -44,31 +48,72 @@ def replay(
     qps: Annotated[float | None, typer.Option(min=1, help="CSV: the load, in requests per second.")] = None,
     trials: Annotated[int, typer.Option(min=1, max=10_000)] = 30,
     seeds: Annotated[int, typer.Option(min=1, max=1000)] = 10,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate",
+            help="Run whole experiments, one a seed, and count how often their verdicts are right. SOURCE may then be"
+            " 'surfaces', or one kind of them, as in surfaces:needle.",
+        ),
+    ] = False,
+    noise_at_limit: Annotated[
+        list[str] | None,
+        typer.Option(help="--calibrate: noise that a metric has at its limit beyond that, as in read_p99_us=0.2."),
+    ] = None,
+    confirmation: Annotated[
+        list[str] | None,
+        typer.Option(help="--calibrate: repeats, rounds, candidates, margin or least_saving, as in rounds=20."),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw how many seeds got there by which trial, as SVG.")] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")
     ] = False,
 ) -> None:
-    """Replay searches on recorded trials: how soon each comes near to the true optimum, and whether its pick holds."""
+    """Replay searches on recorded trials: how soon each comes near to the true optimum, and whether its pick holds.
+
+    With --calibrate whole experiments, to a verdict: how often it is right, and how often there is one.
+    """
     import msgspec
 
-    from mustherd import api
+    from mustherd import replays
+    from mustherd.experiment.recorded import ReplayError
 
     if (outstanding is None) != (qps is None):
         raise typer.BadParameter("give both or none", param_hint="--outstanding, --qps")
-    found = api.replay(
+    asked: dict[str, Any] = {
+        "limits": limit or (),
+        "objective": objective,
+        "knobs": _pairs("knob", knob, str),
+        "metrics": _pairs("metric", metric, str),
+        "where": _pairs("where", where, float),
+        "default": _pairs("default", default, int),
+        "noise": _pairs("noise", noise, float),
+        "trials": trials,
+        "seeds": seeds,
+    }
+    if calibrate:
+        if len(search or ()) > 1:
+            raise ReplayError(f"--calibrate takes one --search, not {len(search or ())}")
+        calibration = replays.calibrate(
+            source,
+            (search or ["gp"])[0],
+            **asked,
+            noise_at_limit=_pairs("noise-at-limit", noise_at_limit, float),
+            confirmation=_pairs("confirmation", confirmation, float),
+            tell=lambda done: (
+                typer.echo(f"{done} of {seeds} experiments", err=True) if done % TOLD_EVERY == 0 else None
+            ),
+        )
+        if json:
+            print_json({"source": str(source), **msgspec.structs.asdict(calibration)})
+        else:
+            _print_calibration(calibration)
+        return
+    found = replays.replay(
         source,
         search or ("gp", "random"),
-        limits=limit or (),
-        objective=objective,
-        knobs=_pairs("knob", knob, str),
-        metrics=_pairs("metric", metric, str),
-        where=_pairs("where", where, float),
-        default=_pairs("default", default, int),
-        noise=_pairs("noise", noise, float),
+        **asked,
         load=(outstanding, qps) if outstanding is not None and qps is not None else None,
-        trials=trials,
-        seeds=seeds,
         tell=lambda name: typer.echo(f"replaying {name}: {seeds} seeds of at most {trials} trials", err=True),
     )
     if plot is not None:
@@ -118,4 +163,35 @@ def _print(found: "Replay") -> None:
             method, *medians, f"{by['5 %']['share']:.0%}", "never" if worst is None else str(worst),
             f"{summary.picks_within_5:.0%}", f"{summary.suggestion_ms_median:.1f}",
         )  # fmt: skip
+    emit(terminal, table)
+
+
+def _print_calibration(found: "Calibration") -> None:
+    from mustherd.report.table import emit, new_table
+
+    def share(value: float | None) -> str:
+        return "-" if value is None else f"{value:.1%}"
+
+    def percent(value: float | None) -> str:
+        return "-" if value is None else f"{value:.1f} %"
+
+    words = f"{found.met} met, {found.not_met} not met, {found.not_certain} not certain"
+    rows = [
+        ("experiments", f"{found.experiments}: {words}", ""),
+        ("something was worth announcing", f"in {found.worth}", ""),
+        ("of these announced something", share(found.found), ""),
+        ("announced what isn't so", f"{found.false} of {found.experiments}", "at most 2.5 %"),
+        ("the announced interval holds the true saving", share(found.covered), "at least 95 %"),
+        ("one more window of what was announced breaks a limit", share(found.over), "at most 5 %"),
+        ("what was announced is within 5 % of the best", share(found.near), ""),
+        ("the search tried one that near", share(found.search_near), f"chance: {share(found.chance_near)}"),
+        ("saving announced, and true", f"{percent(found.announced_percent)}, {percent(found.true_percent)}", ""),
+        ("trials of an experiment", f"{found.trials:.1f}", ""),
+    ]
+    terminal = console()
+    table = new_table(terminal)
+    for column in ("", "found", "promised"):
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*row)
     emit(terminal, table)

@@ -51,15 +51,23 @@ def herd_of(experiment: Experiment) -> "InventoryHerd | None":
     return read(Path(experiment.herd.inventory))
 
 
-def planned(experiment: Experiment, musters: int | None = None, herd: "InventoryHerd | None" = None) -> Plan:
-    """The plan on the herd that an experiment names; an inventory that isn't there yet says nothing of it."""
+def planned(
+    experiment: Experiment,
+    musters: int | None = None,
+    herd: "InventoryHerd | None" = None,
+    noise: float | None = None,
+) -> Plan:
+    """The plan on the herd that an experiment names; an inventory that isn't there yet says nothing of it.
+
+    `noise`: of one window's objective, as `plan` takes it.
+    """
     inventory = experiment.herd.inventory
     if herd is None and inventory is not None and Path(inventory).exists():
         herd = herd_of(experiment)
     if herd is None:
-        return plan(experiment, musters)
+        return plan(experiment, musters, noise=noise)
     nodes = musters or len(herd.musters) or 1
-    return plan(experiment, nodes, None if herd.layout is None else len(teams(herd.layout, nodes)))
+    return plan(experiment, nodes, None if herd.layout is None else len(teams(herd.layout, nodes)), noise=noise)
 
 
 def check_until(experiment: Experiment, herd: "InventoryHerd | None") -> None:

@@ -1,25 +1,33 @@
-"""Searches replayed on measurements that were made once: a CSV file, or an experiment."""
+"""Searches, and whole experiments, on measurements that were made once, in a CSV file or by an experiment; experiments
+also on surfaces that are made up."""
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from mustherd.definition import loads
+from mustherd.definition import DefinitionError, Experiment, loads
 from mustherd.definition.knobs import kind_of_knob
 from mustherd.definition.limits import limit
 from mustherd.definition.units import QuantityError
 from mustherd.errors import UserError
+from mustherd.experiment.calibration import Calibration, Scatter, calibrate, definition
 from mustherd.goal import Constraint
-from mustherd.learn.base import Observation
+from mustherd.learn.base import Observation, Settings
 from mustherd.learn.registry import SearchError, check, make
 from mustherd.learn.replay import Run, Summary, Table, read_csv, replay, summarize
+from mustherd.learn.surfaces import LIMIT, SHAPES, surface
 from mustherd.store.store import Store
 from mustherd.trial import TrialKind, TrialState
 
 WORD = "msr"
 """After a column: its values are words for MSR 0x199."""
+
+
+SURFACES = "surfaces"
+"""A source: surfaces that are made up."""
 
 
 class ReplayError(UserError):
@@ -63,10 +71,13 @@ def replay_searches(
     `noise` is relative, by metric; `load` is how many requests it keeps in flight at most and how many it offers per
     second, None: as a folder's definition says, or unknown. Raises ReplayError, StoreError.
     """
-    try:
+    # More threads than one make small matrices slower.
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
+
+    with _said_of(source):
         source.stat()  # what isn't there is said first, whatever else is missing
         kept = tuple(map(_limit, limits))
-        table = Table(_observations(source) if source.is_dir() else _rows(source, knobs, metrics, where))
+        table = _table(source, knobs, metrics, where)
         kinds = {name: kind_of_knob(name) for name in table.knobs}
         problem = table.problem(objective, kept, dict(default) or None, kinds)
         load = load or (_load(source) if source.is_dir() else None)
@@ -80,14 +91,77 @@ def replay_searches(
         for method in searches:
             check(method, problem, {}, peers=True)
             tell(method)
-            runs[method] = replay(
-                lambda seed, method=method: make(method, problem, seed=seed, peers=True),  # type: ignore[misc]
-                table, problem, seeds=range(seeds), trials=trials, noise=noise,
-            )  # fmt: skip
-    except (ValueError, KeyError, OSError, SearchError) as error:
-        raise ReplayError(f"{source}: {error}") from None
+            with threadpool_limits(1):
+                runs[method] = replay(
+                    lambda seed, method=method: make(method, problem, seed=seed, peers=True),  # type: ignore[misc]
+                    table, problem, seeds=range(seeds), trials=trials, noise=noise,
+                )  # fmt: skip
     found = {method: summarize(of, optimum.metrics[objective]) for method, of in runs.items()}
     return Replay(settings=len(table), objective=objective, optimum=optimum, searches=found, runs=runs)
+
+
+def calibrate_on(
+    source: Path,
+    search: str,
+    *,
+    limits: Sequence[str],
+    objective: str,
+    knobs: Mapping[str, str],
+    metrics: Mapping[str, str],
+    where: Mapping[str, float],
+    default: Mapping[str, int],
+    noise: Mapping[str, float],
+    noise_at_limit: Mapping[str, float],
+    confirmation: Mapping[str, float],
+    trials: int,
+    seeds: int,
+    tell: Callable[[int], object],
+) -> Calibration:
+    """How often the verdicts of so many whole experiments are right: `seeds` of them, with `search`.
+
+    `source` is as for `replay_searches`, or SURFACES, or one family of them as `surfaces:FAMILY`: there each seed has a
+    surface of its own. `noise_at_limit` is what limited metrics have beyond `noise` at their limits. `confirmation` has
+    the keys of a definition's, and `repeats`. `tell` gets how many experiments are done. Raises ReplayError,
+    StoreError.
+    """
+    kept = tuple(map(_limit, limits))
+    how = {name: int(value) if value == int(value) else value for name, value in confirmation.items()}
+    keys = {"repeats": how.pop("repeats")} if "repeats" in how else {}
+
+    def defined(table: Table, start: Settings, of: Sequence[Constraint]) -> tuple[Table, Experiment]:
+        return table, definition(
+            table, objective=objective, limits=of, default=start, trials=trials, confirmation=how,
+            search={"method": search}, **keys,
+        )  # fmt: skip
+
+    with _said_of(source):
+        name, _, family = str(source).partition(":")
+        if name == SURFACES:
+            families = [family] if family else list(SHAPES)
+            made = [surface(families[seed % len(families)], seed) for seed in range(seeds)]
+            tables = [defined(table, start, kept or (LIMIT,)) for table, start in made]
+        else:
+            table = _table(source, knobs, metrics, where)
+            if missing := [knob for knob in table.knobs if knob not in default]:
+                raise ValueError(f"an experiment needs a default to compare with: say what {missing[0]} is there")
+            table.at(default)
+            tables = [defined(table, dict(default), kept)]
+        return calibrate(tables, Scatter(noise=noise, at_limit=noise_at_limit), seeds=seeds, tell=tell)
+
+
+@contextlib.contextmanager
+def _said_of(source: Path) -> Iterator[None]:
+    """Say of which measurements something is wrong."""
+    try:
+        yield
+    except KeyError as error:
+        raise ReplayError(f"{source}: {error} was not measured") from None
+    except (ValueError, OSError, SearchError, DefinitionError) as error:
+        raise ReplayError(f"{source}: {error}") from None
+
+
+def _table(source: Path, knobs: Mapping[str, str], metrics: Mapping[str, str], where: Mapping[str, float]) -> Table:
+    return Table(_observations(source) if source.is_dir() else _rows(source, knobs, metrics, where))
 
 
 def _limit(text: str) -> Constraint:

@@ -10,6 +10,7 @@ import zmq
 
 from mustherd.definition.problem import problem
 from mustherd.learn.base import Observation
+from mustherd.learn.worker import SearchProcess
 from mustherd.muster import muster as muster_module
 from mustherd.muster.journal import Journal, JournalError
 from mustherd.policy.base import PolicyError
@@ -58,6 +59,11 @@ def test_of_two_clones_the_one_that_joined_last_stays_and_it_is_said_once(
 MEASURED = {"energy_joules": 1.0, "read_p99_us": 100.0, "achieved_ratio": 1.0}
 
 
+def kill_search(policy: Tune) -> None:
+    assert isinstance(policy._search, SearchProcess)
+    os.kill(policy._search.pid, signal.SIGKILL)
+
+
 @pytest.mark.process
 def test_a_search_that_is_killed_is_begun_again_and_told_everything() -> None:
     experiment = defined(search='{"method":"grid"}')
@@ -69,13 +75,13 @@ def test_a_search_that_is_killed_is_begun_again_and_told_everything() -> None:
             assert point is not None
             tried.append(dict(point))
             policy.observe([Observation(point=point, metrics=MEASURED)])
-            os.kill(policy._search.pid, signal.SIGKILL)
+            kill_search(policy)
         assert len({str(sorted(point.items())) for point in tried}) == 3
         # Twice so far; the third kill of before is among these.
         for _ in range(RESTARTS - 2):
-            os.kill(policy._search.pid, signal.SIGKILL)
+            kill_search(policy)
             assert policy.propose([]) is not None
-        os.kill(policy._search.pid, signal.SIGKILL)
+        kill_search(policy)
         with pytest.raises(PolicyError, match="the search's process ended"):
             policy.propose([])
     finally:

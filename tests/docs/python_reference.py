@@ -12,7 +12,7 @@ import mustherd
 import mustherd.data
 
 RUNS = ("run", "resume", "arun", "aresume", "ExperimentFailedError")
-LOOKS = ("open", "watch", "stop", "list_experiments", "replay")
+LOOKS = ("open", "watch", "stop", "list_experiments", "replay", "calibrate")
 DEFINITIONS = ("Experiment", "check", "plan", "Plan", "DefinitionError", "UserError")
 RESULTS = ("Result", "Best", "Verdict", "Trial")
 EVENTS = (
