@@ -16,7 +16,7 @@ STAMP := $(VENV)/.locked
 # How many tests run at a time, and what a tier may take: seconds on two quiet cores, times TIMES for a machine that is
 # slower or has other work. The budget of each file of tests is in tests/budgets.toml.
 JOBS ?= 3
-NIGHTLY_BENCHMARKS := learning twin_fidelity thousand_musters
+NIGHTLY_BENCHMARKS := learning verdict_calibration twin_fidelity thousand_musters
 TIMES ?= 2
 within = timeout --foreground --signal=INT --kill-after=30 $$(($(1) * $(TIMES))) $(2) || { code=$$?; \
 	[ $$code != 124 ] || echo "make $@: over its budget of $(1) s times $(TIMES); on a slower or busy machine: make $@ TIMES=4" >&2; exit $$code; }

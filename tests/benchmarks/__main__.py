@@ -14,8 +14,10 @@ def main() -> int:
         print(f"usage: make bench NAME=one of {', '.join(names)}", file=sys.stderr)
         return 2
     module = importlib.import_module(f"tests.benchmarks.{sys.argv[1]}")
-    print(json.dumps(module.run(), indent=2))
-    return 0
+    found = module.run()
+    print(json.dumps(found, indent=2))
+    # A benchmark that holds its figures against promises says so.
+    return 0 if found.get("passed", True) else 1
 
 
 if __name__ == "__main__":

@@ -1,0 +1,152 @@
+"""Rows of verdict_calibration that take whole experiments: search, confirmation, verdict, on surfaces with a truth."""
+
+import functools
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from scipy.stats import binom
+
+from mustherd.definition import Experiment, goal
+from mustherd.experiment.calibration import Scatter, Whole, definition, experiment
+from mustherd.goal import keeps
+from mustherd.learn.replay import Table
+from mustherd.learn.surfaces import LIMIT, SHAPES, surface
+from tests.benchmarks._rows import CHANCE, Row, outliers, row, student
+from tests.benchmarks.learning import Case, solved
+from tests.recorded import DEFAULT, LOADS, table
+
+MEASURED = Scatter(noise={"energy_joules": 0.0025, "read_p99_us": 0.012, "achieved_ratio": 0.0005})
+GROWING = msgspec.structs.replace(MEASURED, at_limit={"read_p99_us": 0.2})
+"""As MEASURED, and near the limit what was recorded there."""
+DAYS = 5
+"""Loads that were recorded on another day, too."""
+
+
+def defined(answers: Table, default: Mapping[str, int], trials: int = 25, **keys: Any) -> Experiment:
+    """The experiment with all its defaults on a table."""
+    keys = {"limits": (LIMIT,), **keys}
+    return definition(answers, objective="energy_joules", default=dict(default), trials=trials, **keys)
+
+
+def unconfirmed(runs: int) -> list[Row]:
+    """`repeats: 0` on settings that all use the same: what is said of what was measured once?"""
+    words = []
+    for seed in range(runs):
+        answers, default = surface("flat", seed)
+        told = defined(answers, default, 6, repeats=0, search={"method": "random"})
+        words.append(experiment(answers, told, MEASURED, seed).verdict.verdict)
+    return [
+        row("repeats: 0 on a plateau: 'met'", [w == "met" for w in words], most=0.0),
+        row("repeats: 0 on a plateau: 'not certain'", [w == "not certain" for w in words], least=1.0),
+    ]
+
+
+@functools.cache
+def _on(source: str, qps: int) -> tuple[Table, Experiment]:
+    answers = solved(Case(source, qps))[0]
+    return answers, defined(answers, DEFAULT)
+
+
+def growing(runs: int) -> list[Row]:
+    """Whole experiments where noise grows towards the limit."""
+    tables = [_on(source, qps) for source in ("recorded", "twin") for qps in LOADS]
+    found = [experiment(*tables[seed % len(tables)], GROWING, seed) for seed in range(runs)]
+    return _of_announced("noise that grows to 20 % at the limit, recorded grid and twin", found, power=0.6)
+
+
+def _of_announced(name: str, found: list[Whole], power: float) -> list[Row]:
+    said = [one for one in found if one.true_percent is not None]
+    rows = [
+        row(f"{name}: what is announced truly keeps the limits", [bool(o.keeps_limits) for o in said], least=0.975),
+        row(f"{name}: and is within 5 % of the best", [bool(o.near) for o in said], least=0.95),
+        row(f"{name}: the interval covers the saving", [bool(o.covered) for o in said], least=0.95),
+        row(f"{name}: the next window is over the limit", [bool(o.next_over) for o in said], most=0.05),
+        row(f"{name}: announced", [o.true_percent is not None for o in found], least=power),
+    ]
+    rows[-1]["trials"] = sum(o.trials for o in found) / len(found)
+    return rows
+
+
+class _Tailed(Scatter, frozen=True, kw_only=True):
+    """MEASURED, but what p99 is multiplied by is drawn otherwise."""
+
+    tail: Callable[[random.Random], float]
+
+    def window(self, truth: Mapping[str, float], goal: Any, draw: random.Random) -> dict[str, float]:
+        """What one window measures."""
+        usual = MEASURED.window(truth, goal, draw)
+        return {**usual, "read_p99_us": truth["read_p99_us"] * self.tail(draw)}
+
+
+def tails(runs: int) -> list[Row]:
+    """Whole experiments with heavy tails in p99."""
+    rows = []
+    for name, tail, power in (
+        ("p99 t with 3 degrees of freedom, 20 %", student(3, 0.2), 0.0),
+        ("p99, 10 % of windows x 3", outliers(0.1, 3.0, 0.02), 0.3),
+    ):
+        tables = [_on("recorded", qps) for qps in LOADS]
+        scatter = _Tailed(tail=tail)
+        found = [experiment(*tables[seed % len(tables)], scatter, seed) for seed in range(runs)]
+        said = [one for one in found if one.true_percent is not None]
+        whole = f"whole experiments, {name}"
+        rows += [
+            row(
+                f"{whole}: what is announced truly keeps the limits", [bool(o.keeps_limits) for o in said], least=0.975
+            ),
+            row(f"{whole}: the search tried one within 5 %", [o.near_after is not None for o in found], least=0.9),
+            row(f"{whole}: announced", [o.true_percent is not None for o in found], least=power),
+        ]
+    return rows
+
+
+def another_day(runs: int) -> list[Row]:
+    """What is announced on one campaign, looked up in the other: are the limits kept there, with defaults?"""
+    held = []
+    for seed in range(max(1, runs // len(LOADS))):
+        for qps in LOADS:
+            other = table(qps, 1) if _recorded(qps, 1) else None
+            if other is None:
+                continue
+            found = experiment(*_on("recorded", qps), MEASURED, seed).verdict
+            if found.verdict == "met" and found.best is not None:
+                held.append(keeps(other.at(found.best.knobs), goal(_on("recorded", qps)[1]).constraints))
+    return [row("announced with the default margin: holds in the other campaign", held, least=1.0)]
+
+
+def _recorded(qps: int, campaign: int) -> bool:
+    try:
+        return len(table(qps, campaign)) > 0
+    except ValueError:
+        return False
+
+
+def searches(runs: int) -> list[Row]:
+    """Made-up surfaces, at least 4 of each of ten kinds or more: is the search ever behind chance?"""
+    rows: list[Row] = []
+    hits, chances = 0, 0.0
+    for family in SHAPES:
+        if family == "flat":
+            continue
+        found = []
+        for seed in range(max(4, runs // len(SHAPES))):
+            answers, default = surface(family, seed)
+            found.append(experiment(answers, defined(answers, default, repeats=0), MEASURED, seed))
+        hit, chance = sum(o.near_after is not None for o in found), sum(o.chance for o in found)
+        hits, chances = hits + hit, chances + chance
+        least = binom.ppf(CHANCE, len(found), chance / len(found))
+        rows.append(
+            {
+                "question": f"search on {family}: tried one within 5 % of the best",
+                "found": hit / len(found),
+                "must": f">= {chance / len(found):.2f} (chance)",
+                "of": len(found),
+                "passed": bool(hit >= least),
+            }
+        )
+    of = sum(r["of"] for r in rows)
+    total = {"question": "search on all surfaces: tried one within 5 % of the best", "found": hits / of}
+    rows.append({**total, "must": f">= {chances / of:.2f} (chance)", "of": of, "passed": hits >= chances})
+    return rows
