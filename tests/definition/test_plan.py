@@ -114,3 +114,15 @@ def test_a_moment_without_a_zone_is_in_this_machine_s() -> None:
     until = made(budget={"until": "2030-01-02 03:04"}).budget.until
     assert until == datetime(2030, 1, 2, 3, 4).astimezone()
     assert "is no date and time" in str(refused(budget={"until": "tomorrow"}))
+
+
+def test_how_many_rounds_savings_take() -> None:
+    known = plan(made(), 1, noise=0.0025)
+    noisy = plan(made(), 1, noise=0.05)
+    assert plan(made(), 1).rounds_needed == {}
+    for quiet, loud in zip(known.rounds_needed.values(), noisy.rounds_needed.values(), strict=True):
+        assert quiet is not None
+        assert loud is not None
+        assert 2 <= quiet < loud
+    assert list(known.rounds_needed) == ["1", "2", "5"]
+    assert "rounds that a saving takes, at 0.25 % of noise" in dict(known.rows())

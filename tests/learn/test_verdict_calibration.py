@@ -1,0 +1,25 @@
+"""The benchmark of verdicts, made short: every case that takes no search which learns, 200 experiments each."""
+
+import pytest
+
+from mustherd.experiment.calibration import Scatter, calibrate, definition
+from mustherd.learn.surfaces import LIMIT, surface
+from tests.benchmarks.verdict_calibration import QUICK, run
+
+
+@pytest.mark.data
+def test_verdicts_are_right_as_often_as_they_say() -> None:
+    found = run(200, QUICK)
+    rows = found["rows"]
+    assert isinstance(rows, list)
+    assert [row for row in rows if not row["passed"]] == []
+
+
+def test_whole_experiments_are_held_against_the_truth() -> None:
+    told = []
+    for family in ("flat", "bowl"):
+        table, default = surface(family, 1)
+        told.append((table, definition(table, objective="energy_joules", limits=(LIMIT,), default=default, trials=8)))
+    found = calibrate(told, Scatter(noise={"energy_joules": 0.0025, "read_p99_us": 0.012}), seeds=2)
+    assert (found.experiments, found.worth, found.met, found.false) == (2, 1, 1, 0)
+    assert (found.found, found.covered) == (1.0, 1.0)
