@@ -19,6 +19,7 @@ from mustherd.experiment.verdict import Verdict
 from mustherd.goal import GUARD, Constraint, Goal, keeps
 from mustherd.learn import growing_noise
 from mustherd.learn.base import Settings
+from mustherd.learn.inference import reach
 from mustherd.learn.replay import Table
 from mustherd.trial import TrialKind
 
@@ -45,6 +46,12 @@ class Scatter(msgspec.Struct, frozen=True, kw_only=True):
                 found[metric] = value * max(0.05, 1 + deviation * draw.gauss(0, 1))
         return found
 
+    def promised(self, truth: Mapping[str, float], goal: Goal) -> dict[str, float]:
+        """What eight windows let one promise of the next one, by upper limits, where `truth` is the case."""
+        upper = {c.metric for c in goal.constraints if not c.at_least}
+        room = {m: math.exp(reach(8) * self.deviation(m, truth[m], goal)) for m in upper & truth.keys()}
+        return {metric: value * room.get(metric, 1.0) for metric, value in truth.items()}
+
     def deviation(self, metric: str, value: float, goal: Goal) -> float:
         """The standard deviation of a metric's relative noise where its true value is `value`."""
         usual, more = self.noise.get(metric, 0.0), self.at_limit.get(metric, 0.0)
@@ -60,7 +67,7 @@ class Whole(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     trials: int
     best_percent: float
-    """What the best setting that can be promised truly saves: its true value keeps every limit, less the margin."""
+    """What the best setting saves that can be promised: whose next window keeps the limits, less the margin."""
     true_percent: float | None
     """What the announced one truly saves; None unless the verdict is 'met'. So is the rest, but for the search's."""
     keeps_limits: bool | None
@@ -155,7 +162,7 @@ def experiment(table: Table, defined: Experiment, scatter: Scatter, seed: int, n
     verdict = run.run()
     better = aim.objectives[0].direction.better_percent
     default = table.at(defined.baseline.settings)[aim.objective]
-    promised = [o.metrics for o in table.observations() if keeps(o.metrics, aim.aimed)]
+    promised = [o.metrics for o in table.observations() if keeps(scatter.promised(o.metrics, aim), aim.aimed)]
     best = min(promised, key=aim.cost, default=None)
     best_percent = 0.0 if best is None else better(best[aim.objective], default)
 
