@@ -54,8 +54,6 @@ def _from_2(database: sqlite3.Connection) -> None:
     """Columns by their contents' names, the goal beside the definition, reason codes that mean one thing each."""
     database.execute("ALTER TABLE trial RENAME COLUMN load TO load_report")
     database.execute("ALTER TABLE trial RENAME COLUMN demand TO load")
-    database.execute("ALTER TABLE trial ADD COLUMN round INTEGER NOT NULL DEFAULT 0 CHECK (round >= 0)")
-    database.execute("ALTER TABLE trial ADD COLUMN place TEXT NOT NULL DEFAULT ''")
     database.execute("ALTER TABLE experiment ADD COLUMN goal TEXT NOT NULL DEFAULT '{}' CHECK (json_valid(goal))")
     [resolved] = database.execute("SELECT resolved FROM experiment").fetchone()
     goal = _goal_of_2(json.loads(resolved))
@@ -74,6 +72,12 @@ def _from_2(database: sqlite3.Connection) -> None:
     for name, facts in database.execute("SELECT name, facts FROM muster WHERE facts != '{}'").fetchall():
         typed = msgspec.json.encode(facts_of_2(facts)).decode()
         database.execute("UPDATE muster SET facts = ? WHERE name = ?", (typed, name))
+
+
+def _from_3(database: sqlite3.Connection) -> None:
+    """Where in the confirmation a trial belongs: it then had one round after another, on any muster."""
+    database.execute("ALTER TABLE trial ADD COLUMN round INTEGER NOT NULL DEFAULT 0 CHECK (round >= 0)")
+    database.execute("ALTER TABLE trial ADD COLUMN place TEXT NOT NULL DEFAULT ''")
 
 
 def _goal_of_2(resolved: Mapping[str, Any]) -> Goal:
@@ -125,5 +129,5 @@ def facts_of_2(stored: str) -> Facts:
     return Facts(**typed, text=found)
 
 
-_STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {2: _from_2}
+_STEPS: dict[int, Callable[[sqlite3.Connection], None]] = {2: _from_2, 3: _from_3}
 """Version to what makes the next one of it."""

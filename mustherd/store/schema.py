@@ -26,7 +26,7 @@ Tables
 APPLICATION_ID = 0x4D484552
 """`MHER`: marks the file as ours, for `file` and for us."""
 
-VERSION = 3
+VERSION = 4
 """Raised with every change of the tables. mustherd.store.migration reads earlier ones; later ones are refused."""
 
 SQL = """

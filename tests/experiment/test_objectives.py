@@ -49,7 +49,10 @@ def answer(itr: int, mhz: int) -> dict[str, float]:
         generator="twin", t0_s=0.0, t1_s=SECONDS, offered_qps=load.qps, achieved_qps=here.achieved_qps,
         requests=round(here.achieved_qps * SECONDS), misses=itr + mhz, samples=60_000,
         read_us=here.read_us, update_us=here.update_us,
-        counters={"server_cpu_seconds": here.busy_fraction * 16 * SECONDS},
+        counters={
+            "server_cpu_seconds": here.busy_fraction * 16 * SECONDS,
+            "machine_cpu_seconds": (here.busy_fraction * 16 + 0.5) * SECONDS,
+        },
     )  # fmt: skip
     energies = (Energy(zone="package-0", kind="package", joules=here.power_watts * SECONDS),)
     # The window's length and the offered load are the same everywhere but for the clock's and the arrivals' chance.

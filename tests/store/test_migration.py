@@ -19,7 +19,7 @@ from mustherd.terms import Facts
 from mustherd.trial import Trial, TrialState
 from tests import running
 
-WRITTEN = Path(__file__).parent / "data" / "version-2.sql"
+DATA = Path(__file__).parent / "data"
 GOAL = Goal(
     objectives=(Objective("energy_joules", Direction.LESS),),
     limits=(Constraint("read_p99_us", 500.0),),
@@ -33,18 +33,22 @@ GOAL = Goal(
 )
 
 
-def folder_of_2(folder: Path, change: str = "", *values: object) -> Path:
-    """A folder as version 2 wrote it, and changed by a statement of SQL with `values`."""
+def folder_of(version: int, folder: Path, change: str = "", *values: object) -> Path:
+    """A folder as a version wrote it, and changed by a statement of SQL with `values`."""
     folder.mkdir()
     (folder / LOGS).mkdir()
     with sqlite3.connect(folder / DATABASE) as made:
         made.execute("PRAGMA journal_mode = WAL")
-        made.executescript(WRITTEN.read_text())
+        made.executescript((DATA / f"version-{version}.sql").read_text())
         made.execute(change, values)
         [text] = made.execute("SELECT definition FROM experiment").fetchone()
     made.close()
     (folder / DEFINITION).write_text(text)
     return folder
+
+
+def folder_of_2(folder: Path, change: str = "", *values: object) -> Path:
+    return folder_of(2, folder, change, *values)
 
 
 def state_of(folder: Path) -> dict[str, str]:
@@ -113,6 +117,26 @@ def test_what_is_gone_on_with_becomes_a_folder_of_today(tmp_path: Path) -> None:
     assert columns(folder / DATABASE) == columns(fresh / DATABASE)
     with Store.open(folder, read_only=True) as store:
         check(store)
+
+
+def test_a_folder_of_the_version_before_is_read_and_gone_on_with(tmp_path: Path) -> None:
+    folder = folder_of(3, tmp_path / "old")
+    before = state_of(folder)
+    with Store.open(folder, read_only=True) as store:
+        assert store.experiment().goal.loads == (400e3, 600e3)
+        trials = store.trials()
+        assert sum(trial.state is TrialState.FINISHED for trial in trials) >= 6
+        assert {(trial.round, trial.place) for trial in trials} == {(0, "")}
+        assert "before" in render(View.of(store))
+    assert state_of(folder) == before
+    with Store.open(folder) as store:
+        assert store.events()[-1].data == {"from": 3, "to": schema.VERSION}
+        assert store.trials() == trials
+        store.requeue_running()
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    database.make_database(fresh / DATABASE).close()
+    assert columns(folder / DATABASE) == columns(fresh / DATABASE)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +208,7 @@ def test_the_goal_is_what_version_2_read_in_the_definition(
 def test_what_can_not_be_understood_is_refused_and_left_as_it_was(tmp_path: Path, change: str) -> None:
     folder = folder_of_2(tmp_path / "old", change)
     for read_only in (True, False):
-        with pytest.raises(StoreError, match=r"can't be brought to version 3: .*; open it with the version of must"):
+        with pytest.raises(StoreError, match=r"can't be brought to version 4: .*; open it with the version of must"):
             Store.open(folder, read_only=read_only)
         with sqlite3.connect(folder / DATABASE) as made:
             assert made.execute("PRAGMA user_version").fetchone() == (2,)
@@ -196,7 +220,7 @@ def test_what_can_not_be_understood_is_refused_and_left_as_it_was(tmp_path: Path
 def test_another_version_is_refused_with_what_to_do(tmp_path: Path, version: int) -> None:
     folder = folder_of_2(tmp_path / "old", f"PRAGMA user_version = {version}")
     for read_only in (True, False):
-        with pytest.raises(StoreError, match=rf"has tables of version {version}, this program reads versions 2 to 3"):
+        with pytest.raises(StoreError, match=rf"has tables of version {version}, this program reads versions 2 to 4"):
             Store.open(folder, read_only=read_only)
 
 
