@@ -93,44 +93,48 @@ class HerdClient:
         None named: all of them. `every`: keep one row in so many; `columns`: keep these, and the row's number.
         OperateError for words that can't be a label or a stream; RefusedError.
         """
+        ask = _log_ask(muster, "start", streams, label=label, every=every, columns=columns)
         view = self.muster(muster)
         if why := view.facts.text.get("no_intlog"):
             sampled = (
                 f"; its card is sampled ({', '.join(view.streams)}), in the windows of trials" if view.streams else ""
             )
             raise OperateError(f"{muster} has no text stream to read by hand: {why}{sampled}")
-        return self._log(muster, "start", streams, label=label, every=every, columns=columns)
+        return self._rows(ask)
 
     def flush_logs(self, muster: str, streams: Sequence[str] = ()) -> list[StreamRows]:
         """Throw away what has piled up in a node's sources; streams that were started stop. Errors as above."""
-        return self._log(muster, "flush", streams)
+        return self._rows(_log_ask(muster, "flush", streams))
 
     def stop_logs(self, muster: str, streams: Sequence[str] = ()) -> list[StreamRows]:
         """Read streams to their end, close them, and give their rows since they were started. Errors as above."""
-        return self._log(muster, "stop", streams)
+        return self._rows(_log_ask(muster, "stop", streams))
 
-    def _log(
-        self,
-        muster: str,
-        action: str,
-        streams: Sequence[str],
-        *,
-        label: str = "by-hand",
-        every: int = 1,
-        columns: Sequence[str] = (),
-    ) -> list[StreamRows]:
-        wanted = LogAction(action=action, streams=tuple(streams), label=label, every=every, columns=tuple(columns))
-        ask = LogAsk(muster=muster, wanted=wanted)
-        try:
-            # What the shepherd would drop as malformed is said here.
-            codec.call(codec.encode(Call(number=1, body=ask)))
-        except ValueError as error:
-            raise OperateError(str(error)) from None
+    def _rows(self, ask: LogAsk) -> list[StreamRows]:
         done = operate.carry_out(ask, self._shepherd, self._keys)
         return [
-            StreamRows(muster=muster, stream=name, produced=count, lost=done.rows_lost.get(name, 0))
+            StreamRows(muster=ask.muster, stream=name, produced=count, lost=done.rows_lost.get(name, 0))
             for name, count in done.rows.items()
         ]
+
+
+def _log_ask(
+    muster: str,
+    action: str,
+    streams: Sequence[str],
+    *,
+    label: str = "by-hand",
+    every: int = 1,
+    columns: Sequence[str] = (),
+) -> LogAsk:
+    """What a shepherd is asked about log streams. OperateError for words that it would drop as malformed."""
+    wanted = LogAction(action=action, streams=tuple(streams), label=label, every=every, columns=tuple(columns))
+    ask = LogAsk(muster=muster, wanted=wanted)
+    try:
+        codec.call(codec.encode(Call(number=1, body=ask)))
+    except ValueError as error:
+        raise OperateError(str(error)) from None
+    return ask
 
 
 def _settings(muster: MusterView, values: Mapping[str, int | str]) -> tuple[Setting, ...]:

@@ -80,7 +80,9 @@ def test_of_a_grid_with_holes_the_rows_that_there_are_are_the_space(name: str, i
     for run in runs:
         assert all(Observation(point=p, metrics={}).point in [o.point for o in rows] for p in run.points)
         if not is_peer:
-            assert len({tuple(p.items()) for p in run.points}) == run.trials == len(rows), "each row once, then no more"
+            assert len({tuple(p.items()) for p in run.points}) == len(rows), "each row, then no more"
+            # Points that would end the search are measured again.
+            assert run.trials - len(rows) in (range(3) if name == "gp" else (0,))
             assert run.trials_to["1 %"] is not None
 
 
