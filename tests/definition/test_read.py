@@ -25,7 +25,7 @@ def test_the_quickstart_asks_for_what_it_promises() -> None:
     assert [str(c.metric) for c in experiment.constraints] == ["read_p99_us"]
     assert set(experiment.knobs["dvfs"]) == {*range(1200, 2601, 200), 2800}
     assert experiment.herd.simulated is not None
-    assert (experiment.herd.simulated.musters, experiment.herd.simulated.speed, experiment.trials) == (2, 200, 30)
+    assert (experiment.herd.simulated.musters, experiment.herd.simulated.speed, experiment.trials) == (2, 400, 30)
 
 
 def test_little_has_to_be_said() -> None:
