@@ -137,6 +137,7 @@ def _status(pid: int) -> str:
         ("echo 'a.c:3:9: error: x'; echo 'make: *** [a.o] Error 1'; exit 2", "a.c:3:9: error: x"),
         ("echo 'a.c:3:9: error: x'; echo 'as: No space left on device'; exit 2", "as: No space left on device"),
         ("echo '/bin/sh: 1: zstd: not found'; exit 2", "/bin/sh: 1: zstd: not found"),
+        ("echo odd; echo 'make: *** [a.o] Error 1'; exit 2", "odd; make: *** [a.o] Error 1"),
         ("echo one; echo two; exit 3", "one; two"),
         ("exit 3", "it was killed without a word"),
     ],

@@ -184,7 +184,7 @@ def test_a_shepherd_whose_writer_broke_ends_with_the_reason(tmp_path: Path, monk
 def test_a_shepherd_whose_own_loop_broke_ends_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     from mustherd.shepherd.server import ShepherdServer
 
-    def tick(*_: object) -> None:
+    def tick(*_: object, **__: object) -> None:
         raise RuntimeError("it fell over")
 
     monkeypatch.setattr(ShepherdServer, "tick", tick)

@@ -94,7 +94,8 @@ class Outcome:
         self.code = code
         self.text = text
         found = RECAP.findall(text)
-        self.changed = {host: int(changed) for host, _, changed, _, _ in found}
+        # Checks that run on the control machine alone, and change nothing there, are no host's.
+        self.changed = {host: int(changed) for host, _, changed, _, _ in found if host != "localhost" or int(changed)}
         self.failed = {host: int(failed) + int(lost) for host, _, _, lost, failed in found}
 
     def changes(self) -> str:

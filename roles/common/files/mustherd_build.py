@@ -39,8 +39,17 @@ def cause(lines: str) -> str:
     for pattern in (LATE, r"No space left", r"(command )?not found$", r": (fatal )?error: |^ld: |Killed", r"\*\*\*"):
         telling = [line for line in found if re.search(pattern, line)]
         if telling:
-            return "; ".join(dict.fromkeys(telling[:3]))[:600]
+            # make's own word says where, and the line before it what: a program's message of no known form.
+            before = [_before(lines, telling[0])] if pattern == r"\*\*\*" else []
+            return "; ".join(dict.fromkeys([*filter(None, before), *telling[:3]]))[:600]
     return ""
+
+
+def _before(lines: str, line: str) -> str:
+    """The line before that one; empty where there is none."""
+    said = [one.strip() for one in lines.splitlines() if one.strip()]
+    place = said.index(line)
+    return said[place - 1][:200] if place else ""
 
 
 def key_of(command: Sequence[str], folder: str) -> str:
