@@ -33,6 +33,7 @@ def test_searches_side_by_side_on_a_recorded_table(tmp_path: Path) -> None:
     assert "<svg" in (tmp_path / "replay.svg").read_text()
 
 
+@pytest.mark.long
 def test_an_experiment_can_be_replayed(tmp_path: Path) -> None:
     text = running.definition(method="grid", trials=90, speed=5000)
     running.complete(tmp_path, text)

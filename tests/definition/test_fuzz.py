@@ -1,6 +1,7 @@
 """Whatever stands in the file: an experiment or one error comes out, and nothing else."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from mustherd.definition import DefinitionError, Experiment, digest, dump, load, loads, plan, problem, quickstart
 from mustherd.definition.schema import keys
+from mustherd.plugins import OptionError
 
 EXAMPLES = [p.read_text(encoding="utf-8") for p in sorted((Path(__file__).parents[2] / "examples").glob("*.yml"))]
 KEYS = sorted(
@@ -86,7 +88,9 @@ def check(text: str) -> None:
     assert again == experiment
     assert digest(again) == digest(experiment)
     assert problem(experiment).space.dimensions
-    assert plan(experiment).rows()
+    # What a load takes it says itself; commands and the API ask it before they plan, and say the place.
+    with suppress(OptionError):
+        assert plan(experiment).rows()
 
 
 @given(st.binary(max_size=300))

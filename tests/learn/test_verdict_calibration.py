@@ -8,6 +8,7 @@ from tests.benchmarks.verdict_calibration import QUICK, run
 
 
 @pytest.mark.data
+@pytest.mark.long
 def test_verdicts_are_right_as_often_as_they_say() -> None:
     found = run(200, QUICK)
     rows = found["rows"]

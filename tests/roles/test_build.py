@@ -173,6 +173,7 @@ image_name:
 """
 
 
+@pytest.mark.long
 def test_the_kernels_role_builds_by_it(tmp_path: Path) -> None:
     """Its own tasks, over a stand-in for the tree."""
     tree = tmp_path / "linux-1.2.3"

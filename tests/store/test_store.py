@@ -247,7 +247,7 @@ def test_open_says_what_is_wrong(store: Store, tmp_path: Path) -> None:
     foreign.close()
     assert (empty / "store.sqlite").read_bytes() == before
     store._db.execute("PRAGMA user_version = 99")
-    with pytest.raises(StoreError, match=r"version 99.*reads versions 2 to 3"):
+    with pytest.raises(StoreError, match=r"version 99.*reads versions 2 to 4"):
         Store.open(store.folder, read_only=True)
 
 

@@ -40,7 +40,8 @@ def cause(lines: str) -> str:
         telling = [line for line in found if re.search(pattern, line)]
         if telling:
             # make's own word says where, and the line before it what: a program's message of no known form.
-            before = [_before(lines, telling[0])] if pattern == r"\*\*\*" else []
+            odd = pattern == r"\*\*\*" and re.search(r"\] Error \d", telling[0])
+            before = [_before(lines, telling[0])] if odd else []
             return "; ".join(dict.fromkeys([*filter(None, before), *telling[:3]]))[:600]
     return ""
 
