@@ -149,7 +149,8 @@ def _load(gates: Gates, asked: Load | None, measured: Measured) -> Fired | None:
         return None
     if load.requests == 0:
         return Fired(Reason.NO_LOAD, "not one request was answered in the window")
-    if asked is not None and abs(load.offered_qps - asked.qps) > _offer_spread(load) * asked.qps:
+    # A closed loop is asked for no rate: it offers what is answered.
+    if asked is not None and asked.qps and abs(load.offered_qps - asked.qps) > _offer_spread(load) * asked.qps:
         return Fired(
             Reason.LOAD_MISMATCH,
             f"the load generator ({load.generator}) says that it was to send {load.offered_qps:,.0f} requests per"

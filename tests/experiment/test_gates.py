@@ -153,6 +153,10 @@ def test_an_offer_that_was_counted_may_spread_as_arrivals_do() -> None:
     assert fired(zones=(unit,)) is None, "the kernel cuts the unit to whole nJ"
 
 
+def test_a_closed_loop_offers_what_is_answered() -> None:
+    assert fired(load(offered_qps=33_395.0), load=Load(qps=0)) is None
+
+
 def test_a_generator_that_is_within_the_file_s_limits_is_believed_though_the_usual_ones_are_stricter() -> None:
     report = msgspec.structs.replace(LOAD, saturated=True, counters={"generator_busy": 0.97})
     assert why(report) != ""
