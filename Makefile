@@ -101,7 +101,7 @@ test-root: setup  ## as root: what another user of the machine can't do, and wha
 	@$(call within,300,$(BIN)/pytest -m root)
 
 test-machine: told setup  ## as root, on a machine that is there for it (MACHINE=expendable): provision it, and put it back
-	@$(call within,1800,MUSTHERD_MACHINE=$(MACHINE) $(BIN)/pytest -m machine)
+	@$(call within,1800,env MUSTHERD_MACHINE=$(MACHINE) $(BIN)/pytest -m machine)
 
 told:
 	@[ "$(MACHINE)" = expendable ] || { printf '%s\n' 'make test-machine changes this machine: it installs packages by apt' \
