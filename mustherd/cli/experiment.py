@@ -366,7 +366,7 @@ def _leave(definition: Path | None, into: Path | None, *, json: bool, report: bo
     # What is wrong with the definition is said here and now.
     experiment = api.check(definition)
     folder = into if into is not None else folder_for(api.EXPERIMENTS, experiment.name)
-    words = [*([] if report else ["--no-report"])]
+    words = [] if report else ["--no-report"]
     words += [f"--{name}={value}" for name, value in options.items() if value is not None]
     log = start_detached(folder, [*([str(definition)] if definition is not None else []), *words])
     if json:

@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,7 @@ def summary_of(store: Store) -> Summary:
 
 def new_folder(parent: Path, name: str) -> Path:
     """Make an empty folder below `parent` for a new experiment: its name and the time. StoreError when it can't."""
-    stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    for n in itertools.count(1):
-        folder = parent / (stem if n == 1 else f"{stem}-{n}")
+    for folder in _folders(parent, name):
         try:
             folder.mkdir(parents=True)
         except FileExistsError:
@@ -81,10 +80,15 @@ def new_folder(parent: Path, name: str) -> Path:
 
 def folder_for(parent: Path, name: str) -> Path:
     """Where a new experiment may go that another process is going to make; nothing is made."""
+    return next(folder for folder in _folders(parent, name) if not folder.exists())
+
+
+def _folders(parent: Path, name: str) -> Iterator[Path]:
+    """What a new experiment's folder may be called, the plainest first."""
     stem = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    return next(
-        folder for n in itertools.count(1) if not (folder := parent / (stem if n == 1 else f"{stem}-{n}")).exists()
-    )
+    yield parent / stem
+    for n in itertools.count(2):
+        yield parent / f"{stem}-{n}"
 
 
 def newest(parent: Path) -> Path:
