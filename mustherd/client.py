@@ -57,9 +57,7 @@ class HerdClient:
         Where a decision is in force, or an experiment runs, as they were read back last. OperateError; RefusedError.
         """
         herd = self.status()
-        found = next((view for view in herd.musters if view.name == muster), None)
-        if found is None:
-            raise OperateError(f"no muster {muster!r}; there are {', '.join(sorted(m.name for m in herd.musters))}")
+        found = operate.among(herd, muster)
         if herd.experiment or found.in_force or found.presence != Presence.ALIVE:
             return found.readings
         return operate.carry_out(KnobsAsk(muster=muster, settings=()), self._shepherd, self._keys).readings

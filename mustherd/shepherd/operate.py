@@ -55,7 +55,12 @@ def status(shepherd: str = LOCAL, keys: Path | None = None) -> Status:
 
 def muster(name: str, shepherd: str = LOCAL, keys: Path | None = None) -> MusterView:
     """One muster of the herd. OperateError when it isn't there; errors as in `ask`."""
-    musters = {one.name: one for one in status(shepherd, keys).musters}
+    return among(status(shepherd, keys), name)
+
+
+def among(herd: Status, name: str) -> MusterView:
+    """A status's muster of that name. OperateError when it isn't there."""
+    musters = {one.name: one for one in herd.musters}
     if name not in musters:
         raise OperateError(f"no muster {name!r}; there are {', '.join(sorted(musters)) or 'none'}")
     return musters[name]
