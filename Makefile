@@ -138,4 +138,4 @@ lock:  ## resolve requirements.lock again (needs uv)
 		--no-header --group dev pyproject.toml -o requirements.lock --quiet
 
 clean:  ## remove what was made
-	rm -rf $(VENV) .venv-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) mustherd/rowlog/_rows.so .venv-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -36,7 +36,6 @@ from mustherd.experiment.actions import (
 from mustherd.experiment.conclusion import conclude
 from mustherd.experiment.external_load import OutsideLoad
 from mustherd.experiment.herd_notes import left_of, note, note_left
-from mustherd.experiment.preflight import MOST_MUSTERS
 from mustherd.experiment.prior import prior_of
 from mustherd.experiment.scheduler import Past, Scheduler
 from mustherd.experiment.trial_runner import TrialRunner
@@ -48,7 +47,7 @@ from mustherd.rowlog.writer import LogWriter
 from mustherd.shepherd.events import HerdError, StopAsked
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.store.store import Store, StoreError
-from mustherd.terms import defaults_of
+from mustherd.terms import MAX_MUSTERS, defaults_of
 from mustherd.trial import Trial, TrialKind
 
 log = logging.getLogger(__name__)
@@ -113,7 +112,7 @@ class TrialLoop:
         self._stop = stop
         self._now = now
         self._scheduler = Scheduler(experiment, self._goal, expected=expected, now=now())
-        self._threads = ThreadPoolExecutor(MOST_MUSTERS, thread_name_prefix="trial")
+        self._threads = ThreadPoolExecutor(MAX_MUSTERS, thread_name_prefix="trial")
         self._running: set[Future[Trial]] = set()
         self._policy: Policy | None = None
         self._result: Result | None = None

@@ -9,12 +9,10 @@ from mustherd.errors import UserError
 from mustherd.experiment.plug_ins import check_plugins
 from mustherd.experiment.prior import read_prior
 from mustherd.load.placement import LAYOUT, Layout, teams, write
+from mustherd.terms import MAX_MUSTERS
 
 if TYPE_CHECKING:
     from mustherd.provision.placement import InventoryHerd
-
-MOST_MUSTERS = 1024
-"""How many musters an experiment may wait for, and run trials on at the same time."""
 
 
 def check(experiment: Experiment) -> None:
@@ -37,8 +35,8 @@ def check_musters(experiment: Experiment, musters: int | None) -> None:
     if experiment.herd.inventory is None:
         where = "herd.simulated.musters has it" if experiment.herd.simulated else "a local herd has one"
         raise UserError(f"musters: {musters!r} is for the herd of an inventory; {where}")
-    if not isinstance(musters, int) or isinstance(musters, bool) or not 1 <= musters <= MOST_MUSTERS:
-        raise UserError(f"musters: {musters!r} is no number of musters; allowed: a whole number in 1..{MOST_MUSTERS}")
+    if not isinstance(musters, int) or isinstance(musters, bool) or not 1 <= musters <= MAX_MUSTERS:
+        raise UserError(f"musters: {musters!r} is no number of musters; allowed: a whole number in 1..{MAX_MUSTERS}")
 
 
 def herd_of(experiment: Experiment) -> "InventoryHerd | None":

@@ -15,13 +15,11 @@ from mustherd.reasons import Reason
 from mustherd.shepherd.events import HerdError, HerdEvent, PresenceChanged
 from mustherd.shepherd.session import MusterSession, objection
 from mustherd.shepherd.sink import LogSink
+from mustherd.terms import MAX_MUSTERS
 from mustherd.wire import messages as m
 from mustherd.wire.shepherd_endpoint import Received, ShepherdEndpoint
 
 log = logging.getLogger(__name__)
-
-MAX_MUSTERS = 1024
-"""Names that a shepherd takes in: bounds what strangers can make it remember."""
 
 GONE = {
     Presence.MISSING: Reason.MUSTER_MISSING,
