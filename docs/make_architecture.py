@@ -23,6 +23,7 @@ DOES = {
     "goal": "objective and constraints",
     "guard": "files that root trusts or writes",
     "herd": "who is there, what holds: pure",
+    "keep": "settings that follow traffic, guarded",
     "locks": "one holder of a file",
     "learn": "searches, noise, confirmation",
     "load": "what offers requests, and to whom",

@@ -1,0 +1,93 @@
+"""The guard: a limit that is broken, a signal that is lost, and settings that are barred for it."""
+
+import math
+from collections import deque
+from collections.abc import Mapping
+
+import msgspec
+
+from mustherd.keep.options import Options
+from mustherd.learn.windows import Key
+
+BROKEN = 0.08
+"""Excess times seconds after which a limit counts as broken: 8 % for a second, or 2 % for four."""
+MOST = 0.5
+"""One frame counts as at most so much."""
+
+
+class LimitWatch:
+    """Sums how far a latency is beyond its limit, in logarithms times seconds, and begins anew below nothing."""
+
+    __slots__ = ("_frame_s", "_limit", "sum")
+
+    def __init__(self, options: Options) -> None:
+        self._limit = options.limit
+        self._frame_s = options.frame_s
+        self.sum = 0.0
+
+    def add(self, latency: float) -> bool:
+        """One more frame: whether the limit counts as broken."""
+        excess = min(MOST, math.log(max(latency, 1e-9) / self._limit))
+        self.sum = max(0.0, self.sum + excess * self._frame_s)
+        return self.sum > BROKEN
+
+    def clear(self) -> None:
+        self.sum = 0.0
+
+
+class Changes:
+    """Nodes that were changed within the settle time: no more than a share of the herd."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._at: deque[float] = deque()
+
+    def free(self, nodes: int, now: float) -> bool:
+        """Whether one more may be changed."""
+        while self._at and now - self._at[0] >= self._options.settle_s:
+            self._at.popleft()
+        return len(self._at) < max(1, int(self._options.changed * nodes))
+
+    def add(self, now: float) -> None:
+        """One was changed."""
+        self._at.append(now)
+
+
+class Bar(msgspec.Struct):
+    """Settings that may not be used at a load."""
+
+    until_s: float
+    times: int
+
+
+class Bars:
+    """What is barred on which node; the time doubles with each bar."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._bars: dict[tuple[str, Key, int], Bar] = {}
+
+    def put(self, node: str, key: Key, cell: int, now: float) -> float:
+        """Bar settings at a load of the book; gives for how many seconds."""
+        options = self._options
+        bar = self._bars.setdefault((node, key, cell), Bar(until_s=0.0, times=0))
+        if now - bar.until_s > options.half_life_s:
+            bar.times = 0
+        seconds = min(options.longest_bar_s, options.bar_s * 2.0**bar.times)
+        bar.until_s, bar.times = now + seconds, min(bar.times + 1, 60)
+        return seconds
+
+    def free(self, node: str, key: Key, cell: int, now: float) -> bool:
+        """Whether nothing bars settings at a load."""
+        bar = self._bars.get((node, key, cell))
+        return bar is None or now >= bar.until_s
+
+    def forget(self, now: float) -> None:
+        """Let go of bars that ended a half-life ago: keeps what is kept bounded."""
+        old = [place for place, bar in self._bars.items() if now - bar.until_s > self._options.half_life_s]
+        for place in old:
+            del self._bars[place]
+
+    def state(self) -> Mapping[tuple[str, Key, int], Bar]:
+        """What is barred, to be shown and stored."""
+        return self._bars

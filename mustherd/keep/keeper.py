@@ -1,0 +1,278 @@
+"""The keeper: readings and the time in, decisions, ledger entries and story lines out. Pure.
+
+On each reading of a node: what load has it (`load`), is its limit kept (`guard`), what do the means over a block say of
+what was foretold (`beliefs`, `retune`, `ledger`); then what should be set, and may it be set now. What leads to safety
+is done at once; everything else waits until the node has settled and the herd's share allows it.
+"""
+
+import math
+
+from mustherd.keep import events as e
+from mustherd.keep.beliefs import Beliefs, Drift, Gathering
+from mustherd.keep.book import Book, Choice
+from mustherd.keep.controls import Controls
+from mustherd.keep.guard import Bars, Changes, LimitWatch
+from mustherd.keep.ledger import Ledger
+from mustherd.keep.node_state import Mode, NodeState, words
+from mustherd.keep.options import Options
+from mustherd.keep.retuning import Retuning
+from mustherd.learn.base import Settings
+from mustherd.learn.windows import key_of
+
+NEAR = 0.8
+"""A load that jumps to this share of the highest that settings are known to hold at may be hidden behind it."""
+REVIEW_S = 10.0
+"""What to set is thought over at least so often."""
+LEAST_FRAMES = 0.5
+"""Share of a block's frames that have to be at the same settled settings for it to count."""
+MOST_OFF = 0.3
+"""A limit broken by more says nothing of what other settings will do."""
+REAL_BREAK = 0.05
+"""A limit broken at a steady load with a latency so far above what was foretold is a drift."""
+
+
+class Keeper:
+    """Of one herd. `handle` takes what happens, `tick` that time passes; both give what is to be done."""
+
+    def __init__(self, options: Options, book: Book, ledger: Ledger | None = None) -> None:
+        self.options = options
+        self.book = book
+        self.beliefs = Beliefs(options)
+        self.bars = Bars(options)
+        self.ledger = ledger or Ledger(options.day_s)
+        self.nodes: dict[str, NodeState] = {}
+        self.retuning = Retuning(options, book, self.beliefs)
+        self._number = 0
+        self._actions: list[e.Action] = []
+        self._changes = Changes(options)
+        self._block = -1
+        self._aim = options.limit * (1 - options.margin)
+        self._safe: Settings = dict(options.safe or {})
+        self._baseline: Settings = dict(options.baseline or {})
+        self._controls = Controls(options, self._baseline)
+
+    def handle(self, event: e.Event, now: float) -> list[e.Action]:
+        """Something has happened."""
+        match event:
+            case e.Reading():
+                node = self.nodes.get(event.node)
+                if node is not None:
+                    self._read(node, event, now)
+            case e.Joined(node=name):
+                self.nodes[name] = NodeState(name, LimitWatch(self.options))
+                self._tell(now, name, "member", "joined, as it was found")
+            case e.Left(node=name):
+                if self.nodes.pop(name, None) is not None:
+                    self._tell(now, name, "member", "left; its lease puts it back as it was found")
+            case e.Answered(node=name, number=number, held=held):
+                node = self.nodes.get(name)
+                if node is not None and number == node.number:
+                    node.pending = False
+                    if not held:
+                        self._tell(now, name, "guard", "did not hold what was asked; safe settings")
+                        self._lost_settings(node, now)
+            case e.PutBack(node=name, why=why):
+                node = self.nodes.get(name)
+                if node is not None:
+                    self._tell(now, name, "member", f"is as it was found again{': ' if why else ''}{why}")
+                    self._lost_settings(node, now)
+            case e.Used():
+                self.ledger.use(now, event)
+        return self._taken()
+
+    def tick(self, now: float) -> list[e.Action]:
+        """Time has passed; call it once a frame at least."""
+        number = int(now // self.options.block_s)
+        if number != self._block:
+            self._block = number
+            self._end_blocks(number, now)
+        for node in self.nodes.values():
+            self._decide(node, now)
+        return self._taken()
+
+    def _read(self, node: NodeState, seen: e.Reading, now: float) -> None:
+        if seen.load is not None and seen.at_s > node.load_at:
+            node.load_at = seen.at_s
+            self._load(node, seen.load, now)
+        if seen.power is not None and seen.at_s > node.power_at:
+            if node.power_at > -math.inf:
+                seconds = min(seen.at_s - node.power_at, 2 * self.options.frame_s)
+                what = {"learnt": "kept", "canary": "kept", "control": "control"}.get(node.mode, "other")
+                self.ledger.spend(now, seconds, seen.power * seconds, what)
+            node.power_at = seen.at_s
+        if seen.latency is not None and seen.at_s > node.latency_at:
+            node.latency_at = seen.at_s
+            self._latency(node, seen.latency, now)
+        self._gather(node, seen)
+        self._decide(node, now)
+
+    def _load(self, node: NodeState, load: float, now: float) -> None:
+        estimator, before = node.estimator, node.estimator.load
+        if not estimator.add(load):
+            return
+        node.dirty, node.load_changed_at = True, now
+        if node.mode in ("learnt", "canary") and before and estimator.load > self.options.jump * before:
+            key = node.choice.key if node.choice is not None else ()
+            if estimator.load >= NEAR * self.book.highest(key, self._aim):
+                self._hold(node, self.options.settle_s, "the load has jumped", now)
+                self._tell(now, node.name, "load", f"jumped from {before:,.0f} to {estimator.load:,.0f} or more")
+
+    def _latency(self, node: NodeState, latency: float, now: float) -> None:
+        if node.mode not in ("learnt", "canary") or now < max(node.hold_until, node.settled_at) or node.choice is None:
+            node.watch.clear()
+            return
+        if not node.watch.add(latency):
+            return
+        node.watch.clear()
+        options, choice = self.options, node.choice
+        if now - node.load_changed_at < options.settle_s:
+            self._hold(node, options.settle_s, "the load has changed", now)
+            return
+        if now - node.broke_at > options.half_life_s:
+            node.breaks = 0
+        node.breaks, node.broke_at = min(node.breaks + 1, 30), now
+        hold = min(options.longest_bar_s, options.hold_s * 2.0 ** (node.breaks - 1))
+        barred = self.bars.put(node.name, choice.key, choice.cell, now)
+        self._hold(node, hold, "a limit was broken", now)
+        self._tell(
+            now,
+            node.name,
+            "guard",
+            f"latency {latency:,.0f} broke the limit of {options.limit:,.0f} at {words(choice.settings)};"
+            f" safe settings for {hold:,.0f} s, these barred at this load for {barred:,.0f} s",
+        )
+        if self.retuning.under_way is not None:
+            self.retuning.under_way.broke(node.name, choice.key)
+        foretold = self.book.foretell(choice.key, node.estimator.load)[1]
+        if foretold and node.mode != "canary" and (off := min(MOST_OFF, math.log(latency / foretold))) > REAL_BREAK:
+            self.beliefs.broke(node.name, choice.key, off, now)
+            self._drift(Drift(node=node.name, signal="latency", shift=off, blocks=0), now)
+
+    def _gather(self, node: NodeState, seen: e.Reading) -> None:
+        """Add a frame to the node's block, if it is at settings that have settled."""
+        if node.pending or seen.at_s < node.settled_at or not node.estimator.load:
+            return
+        number = int(seen.at_s // self.options.block_s)
+        key = key_of(node.in_force)
+        gathering = node.gathering
+        if gathering is None or gathering.number != number or gathering.key != key:
+            gathering = node.gathering = Gathering(number, key)
+        load = seen.load if seen.load is not None else node.estimator.load
+        gathering.add(load, seen.power, seen.latency, self.book.foretell(key, max(load, 1e-9)))
+
+    def _end_blocks(self, number: int, now: float) -> None:
+        least = LEAST_FRAMES * self.options.block_s / self.options.frame_s
+        for node in self.nodes.values():
+            gathering, node.gathering = node.gathering, None
+            block = (
+                gathering.block(node.name, now, least)
+                if gathering is not None and gathering.number == number - 1
+                else None
+            )
+            if (pair := self._controls.pair(node, block, now)) is not None:
+                self.ledger.pair(pair)
+                self._actions.append(pair)
+            if block is None:
+                continue
+            if self.retuning.under_way is not None:
+                self.retuning.under_way.add(block)
+            for drift in self.beliefs.add(block, testing=node.mode != "canary"):
+                node.dirty = True
+                self._drift(drift, now)
+        self.bars.forget(now)
+        for name, kind, text in self.retuning.step(number, self.nodes, lambda node: self._choices(node, now)):
+            self._tell(now, name, kind, text)
+
+    def _drift(self, drift: Drift, now: float) -> None:
+        percent = 100 * math.expm1(drift.shift)
+        after = f" after {drift.blocks} blocks" if drift.blocks else ""
+        self._tell(now, drift.node, "drift", f"{drift.signal} is {percent:+.1f} % off what was believed{after}")
+        self.retuning.drifted(drift.node, self._block)
+
+    def _choices(self, node: NodeState, now: float) -> list[Choice]:
+        load = node.estimator.highest
+        if load <= 0:
+            return []
+        found = self.book.choices(load, self._aim, lambda key: self.beliefs.off(node.name, key))
+        return [c for c in found if self.bars.free(node.name, c.key, c.cell, now)]
+
+    def _decide(self, node: NodeState, now: float) -> None:
+        lost = node.lost_signal(now, self.options.age_s)
+        if lost != node.lost:
+            node.lost, node.dirty = lost, True
+            self._tell(now, node.name, "signal", f"{lost} is lost; safe settings" if lost else "signals are back")
+            if lost == "load":
+                node.estimator.clear()
+        if lost or now < node.hold_until:
+            self._set(node, "safe", None, node.lost or node.hold_why, now, urgent=True)
+            return
+        if node.dirty or now >= node.review_at:
+            self._think(node, now)
+        target = node.target
+        if target is None:
+            self._set(node, "safe", None, "nothing is known to hold at this load", now, urgent=True)
+            return
+        if self._controls.due(node.name, now):
+            self._set(node, "control", None, "its turn as a control", now, urgent=False)
+            return
+        retune = self.retuning.under_way
+        arm = retune.arm(node.name, self._block) if retune is not None else None
+        if arm is not None and any(c.key == arm.key for c in self._choices(node, now)):
+            self._set(node, "canary", arm, "its turn as a canary", now, urgent=False)
+            return
+        # What is in force isn't known to hold any more: it has to go, settled or not.
+        urgent = node.mode == "learnt" and node.choice is not None and node.choice.key != target.key and node.unsafe
+        if urgent and now < node.settled_at:
+            self._hold(node, node.settled_at - now, "the load has risen", now)
+            self._set(node, "safe", None, node.hold_why, now, urgent=True)
+            return
+        self._set(node, "learnt", target, f"for {node.estimator.load:,.0f} requests a second", now, urgent=urgent)
+
+    def _think(self, node: NodeState, now: float) -> None:
+        node.dirty, node.review_at = False, now + REVIEW_S
+        choices = self._choices(node, now)
+        node.target = choices[0] if choices else None
+        node.unsafe = False
+        if node.mode != "learnt" or node.choice is None:
+            return
+        key = node.choice.key
+        same, best = next((c for c in choices if c.key == key), None), node.target
+        node.unsafe = same is None
+        if same is not None and best is not None and same.power is not None and best.power is not None:
+            worth = best.power <= same.power * (1 - self.options.least_saving / 100)
+            node.target = best if worth else same
+
+    def _set(self, node: NodeState, mode: Mode, choice: Choice | None, why: str, now: float, *, urgent: bool) -> None:
+        settings = self._safe if mode == "safe" else self._baseline if mode == "control" else {}
+        if choice is not None:
+            settings = choice.settings
+        if settings == node.in_force:
+            node.mode, node.choice = mode, choice
+            return
+        if not urgent:
+            if node.pending or now < node.settled_at or not self._changes.free(len(self.nodes), now):
+                return
+            self._changes.add(now)
+        self._number += 1
+        settle_s = self.options.settle_s if node.in_force else self.options.first_settle_s
+        node.mode, node.choice, node.in_force = mode, choice, dict(settings)
+        node.number, node.pending, node.settled_at, node.gathering = self._number, True, now + settle_s, None
+        node.watch.clear()
+        self._actions.append(e.Decide(node=node.name, number=self._number, settings=dict(settings), why=why))
+
+    def _hold(self, node: NodeState, seconds: float, why: str, now: float) -> None:
+        if now + seconds > node.hold_until:
+            node.hold_until, node.hold_why = now + seconds, why
+        node.dirty = True
+
+    def _lost_settings(self, node: NodeState, now: float) -> None:
+        """The node is not at what was asked for: as far as is known it is as it was found."""
+        node.in_force, node.mode, node.choice, node.pending = {}, "safe", None, False
+        node.settled_at, node.dirty = now + self.options.first_settle_s, True
+
+    def _tell(self, now: float, node: str, kind: str, text: str) -> None:
+        self._actions.append(e.Story(at_s=now, node=node, kind=kind, text=text))
+
+    def _taken(self) -> list[e.Action]:
+        actions, self._actions = self._actions, []
+        return actions

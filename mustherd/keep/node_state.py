@@ -1,0 +1,69 @@
+"""What a keeper knows of one node."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mustherd.keep.beliefs import Gathering
+from mustherd.keep.book import Choice
+from mustherd.keep.guard import LimitWatch
+from mustherd.keep.load import LoadEstimator
+from mustherd.learn.base import Settings
+
+Mode = Literal["safe", "learnt", "canary", "control"]
+
+
+@dataclass
+class NodeState:
+    """One node; times on the keeper's clock."""
+
+    name: str
+    watch: LimitWatch
+    estimator: LoadEstimator = field(default_factory=LoadEstimator)
+    load_at: float = -math.inf
+    latency_at: float = -math.inf
+    power_at: float = -math.inf
+    mode: Mode = "safe"
+    in_force: Settings = field(default_factory=dict)
+    """What was asked for last, once it is answered; {}: as it was found."""
+    choice: Choice | None = None
+    """What is in force by the book: learnt settings, or a canary's."""
+    number: int = 0
+    """Of the last decision."""
+    pending: bool = False
+    """It isn't answered yet."""
+    settled_at: float = -math.inf
+    """When the last change has settled."""
+    load_changed_at: float = -math.inf
+    hold_until: float = -math.inf
+    hold_why: str = ""
+    breaks: int = 0
+    """Limits broken, the last at `broke_at`: each makes the hold twice as long."""
+    broke_at: float = -math.inf
+    lost: str = ""
+    """The signal that is lost; '' while none is."""
+    dirty: bool = True
+    """What to set has to be thought over."""
+    review_at: float = -math.inf
+    target: Choice | None = None
+    """What the book says; None: the safe settings."""
+    unsafe: bool = False
+    """What is in force isn't known to hold at the load that is believed now."""
+    gathering: Gathering | None = None
+    before: tuple[float, float] | None = None
+    """Load and power of the last block at learnt settings, for the ledger."""
+    control: tuple[float, float] | None = None
+    """Of the control block that waits for the block after it."""
+    control_before: tuple[float, float] | None = None
+
+    def lost_signal(self, now: float, age_s: float) -> str:
+        """The signal without which nothing learnt may be in force, where it is older than `age_s`; '' while none is."""
+        if now - self.load_at > age_s:
+            return "load"
+        return "latency" if now - self.latency_at > age_s else ""
+
+
+def words(settings: Mapping[str, int]) -> str:
+    """Settings as a line says them."""
+    return ", ".join(f"{name} {value}" for name, value in sorted(settings.items())) or "as found"

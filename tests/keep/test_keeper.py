@@ -1,0 +1,168 @@
+"""The keeper's rules, event by event: what it sets, what it never does, and that it says why."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import pytest
+
+from mustherd.keep import events as e
+from mustherd.keep.book import Book, Candidate
+from mustherd.keep.keeper import Keeper
+from mustherd.keep.options import Options
+
+SAFE = {"clock": 9}
+LOW, HIGH = {"clock": 1}, {"clock": 5}
+BOOK = {
+    1000.0: [Candidate(settings=LOW, power=10, latency=100), Candidate(settings=HIGH, power=20, latency=80)],
+    2000.0: [Candidate(settings=LOW, power=12, latency=900), Candidate(settings=HIGH, power=22, latency=90)],
+}
+OPTIONS = Options(limit=200.0, safe=SAFE, baseline=SAFE, controls=0.0, settle_s=2.0, first_settle_s=2.0, age_s=3.0)
+
+
+class Herd:
+    """A keeper and nodes that do at once what it decides, at one load and latency each."""
+
+    def __init__(self, names: Sequence[str] = ("a",), options: Options = OPTIONS) -> None:
+        self.keeper = Keeper(options, Book(BOOK))
+        self.now = 0.0
+        self.load = dict.fromkeys(names, 900.0)
+        self.latency = dict.fromkeys(names, 100.0)
+        self.power = dict.fromkeys(names, 10.0)
+        self.settings: dict[str, dict[str, int]] = {name: {} for name in names}
+        self.stories: list[str] = []
+        self.answers = True
+        for name in names:
+            self.act(self.keeper.handle(e.Joined(node=name), self.now))
+
+    def act(self, actions: Sequence[e.Action]) -> None:
+        for action in actions:
+            if isinstance(action, e.Decide):
+                self.settings[action.node] = dict(action.settings)
+                if self.answers:
+                    answer = e.Answered(node=action.node, number=action.number, held=True)
+                    self.act(self.keeper.handle(answer, self.now))
+            elif isinstance(action, e.Story):
+                self.stories.append(f"{action.kind} {action.text}")
+
+    def frames(self, count: int = 1, without: Sequence[str] = ()) -> Iterator[dict[str, dict[str, int]]]:
+        for _ in range(count):
+            self.now += 1.0
+            for name in self.load:
+                reading = e.Reading(
+                    node=name,
+                    at_s=self.now,
+                    load=None if "load" in without else self.load[name],
+                    latency=None if "latency" in without else self.latency[name],
+                    power=self.power[name],
+                )
+                self.act(self.keeper.handle(reading, self.now))
+            self.act(self.keeper.tick(self.now))
+            yield {name: dict(found) for name, found in self.settings.items()}
+
+    def run(self, count: int, without: Sequence[str] = ()) -> list[dict[str, dict[str, int]]]:
+        return list(self.frames(count, without))
+
+
+def test_it_sets_the_least_power_that_holds_at_the_load() -> None:
+    herd = Herd()
+    herd.run(5)
+    assert herd.settings["a"] == LOW
+
+
+def test_between_two_loads_only_what_holds_at_both() -> None:
+    herd = Herd()
+    herd.load["a"] = 1500.0
+    herd.run(5)
+    assert herd.settings["a"] == HIGH
+
+
+def test_beyond_the_book_the_safe_settings() -> None:
+    herd = Herd()
+    herd.run(5)
+    herd.load["a"] = 3000.0
+    herd.run(1)
+    assert herd.settings["a"] == SAFE
+
+
+@pytest.mark.parametrize("signal", ["load", "latency"])
+def test_a_lost_signal_is_the_safe_settings_and_its_return_the_learnt_ones(signal: str) -> None:
+    herd = Herd()
+    herd.run(5)
+    assert herd.settings["a"] == LOW
+    herd.run(4, without=[signal])
+    assert herd.settings["a"] == SAFE
+    assert f"signal {signal} is lost; safe settings" in herd.stories
+    herd.run(5)
+    assert herd.settings["a"] == LOW
+
+
+def test_a_broken_limit_is_the_safe_settings_at_once_and_a_bar_that_doubles() -> None:
+    herd = Herd()
+    herd.run(10)
+    seen = []
+    for _ in range(3):
+        herd.latency["a"] = 240.0
+        herd.run(1)
+        assert herd.settings["a"] == SAFE
+        herd.latency["a"] = 90.0
+        begun = herd.now
+        while herd.settings["a"] != LOW and herd.now < begun + 20_000:
+            herd.run(1)
+        seen.append(herd.now - begun)
+        herd.run(10)
+    # The first bar is 600 s, each next one twice as long.
+    assert seen == pytest.approx([600, 1200, 2400], abs=15)
+
+
+def test_no_two_changes_within_the_settle_time_but_to_safety() -> None:
+    herd = Herd()
+    before = herd.settings["a"]
+    changed: list[tuple[float, dict[str, int]]] = []
+    for load in (900, 1500, 900, 1500, 900, 1500, 1500, 900):
+        herd.load["a"] = float(load)
+        for settings in herd.frames(1):
+            if settings["a"] != before:
+                changed.append((herd.now, settings["a"]))
+                before = settings["a"]
+    for (at, _), (then, now) in pairwise(changed):
+        assert then - at >= OPTIONS.settle_s or now == SAFE
+
+
+def test_no_more_than_a_share_of_the_herd_at_once() -> None:
+    names = [f"n{i}" for i in range(8)]
+    options = Options(limit=200.0, safe=SAFE, baseline=SAFE, controls=0.0, changed=0.25, first_settle_s=2.0)
+    herd = Herd(names, options)
+    before = dict(herd.settings)
+    changes = []
+    for settings in herd.frames(20):
+        changes.append(sum(settings[n] != before[n] for n in names))
+        before = settings
+    assert max(a + b for a, b in pairwise(changes)) == 2
+    assert all(herd.settings[n] == LOW for n in names)
+    herd.run(4, without=["latency"])
+    assert all(herd.settings[n] == SAFE for n in names)
+
+
+def test_a_node_that_left_is_not_decided_for_and_joins_as_it_was_found() -> None:
+    herd = Herd()
+    herd.run(5)
+    herd.act(herd.keeper.handle(e.Left(node="a"), herd.now))
+    herd.settings["a"] = {}
+    herd.run(5)
+    assert herd.settings["a"] == {}
+    herd.act(herd.keeper.handle(e.Joined(node="a"), herd.now))
+    herd.run(5)
+    assert herd.settings["a"] == LOW
+
+
+def test_what_did_not_hold_is_decided_again_once_it_has_settled() -> None:
+    herd = Herd()
+    herd.answers = False
+    herd.run(1)
+    number = herd.keeper.nodes["a"].number
+    herd.act(herd.keeper.handle(e.Answered(node="a", number=number, held=False), herd.now))
+    herd.settings["a"] = {}
+    herd.answers = True
+    herd.run(6)
+    assert herd.settings["a"] == LOW
+    assert any("did not hold" in line for line in herd.stories)
