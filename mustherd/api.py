@@ -132,6 +132,7 @@ def run(
     """
     from mustherd.definition import content, digest, goal
     from mustherd.definition.given import read
+    from mustherd.experiment.origin import keep_origin
     from mustherd.experiment.preflight import check as check_all
     from mustherd.experiment.preflight import check_musters
     from mustherd.experiment.ready import ready
@@ -154,6 +155,7 @@ def run(
         goal=goal(experiment),
     )
     with store:
+        keep_origin(store, experiment, herd, text)
         return _conduct(store, experiment, herd, operator, told, report=report)
 
 
@@ -177,6 +179,7 @@ def resume(
     """
     from mustherd.definition import loads
     from mustherd.definition.digest import reread
+    from mustherd.experiment.origin import keep_origin
     from mustherd.experiment.preflight import check_musters
     from mustherd.experiment.ready import ready
     from mustherd.experiment.told import Told
@@ -202,6 +205,7 @@ def resume(
         if (owner := store.owner()) is not None:
             raise OwnedError(store.folder, owner)
         herd, operator = ready(experiment, musters=musters, listen=listen, keys=keys)
+        keep_origin(store, experiment, herd)
         return _conduct(store, experiment, herd, operator, told, report=report)
 
 

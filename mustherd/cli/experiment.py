@@ -9,7 +9,8 @@ import typer
 
 from mustherd.api import EXPERIMENTS
 from mustherd.cli.check import Keys, Listen, Musters, check
-from mustherd.cli.printing import console, hush, print_json, print_left
+from mustherd.cli.compare import Json, compare
+from mustherd.cli.printing import console, hush, print_json, print_left, told
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +32,6 @@ Folder = Annotated[Path, typer.Argument(help="The experiment's folder.")]
 NewestFolder = Annotated[
     Path | None, typer.Argument(help="The experiment's folder; without it the newest in ./experiments.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 WithReport = Annotated[bool, typer.Option("--report/--no-report", help="Write an HTML report at the end.")]
 
 
@@ -163,7 +163,7 @@ def show(folder: NewestFolder = None, json: Json = False) -> None:
     from mustherd.report.json import show_form
     from mustherd.report.table import emit, trials_table, verdict_panel
 
-    view = _told(api.open(folder).view())
+    view = told(api.open(folder).view())
     if json:
         print_json(show_form(view))
         return
@@ -177,6 +177,8 @@ def show(folder: NewestFolder = None, json: Json = False) -> None:
     )
     if view.detail:
         terminal.print(f"{view.status}: {view.detail}", markup=False, soft_wrap=True)
+    for line in view.provenance_changes:
+        terminal.print(f"provenance: {line}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -191,7 +193,7 @@ def pick(
     from mustherd.report.json import pick_form
     from mustherd.report.table import emit, picks_table
 
-    view = _told(api.open(folder).view())
+    view = told(api.open(folder).view())
     form = pick_form(view, limits_of(limit or []))
     if json:
         print_json(form)
@@ -239,25 +241,7 @@ def report(
         typer.echo(written)
 
 
-@app.command()
-def compare(
-    folders: Annotated[list[Path], typer.Argument(help="Two experiments or more.")],
-    json: Json = False,
-) -> None:
-    """Put experiments side by side: what they found, and what differs in their definitions."""
-    from mustherd import api
-    from mustherd.report.compare import compare as compare_views
-    from mustherd.report.compare import row_of
-    from mustherd.report.table import compare_table, emit
-
-    if len(folders) < 2:
-        raise typer.BadParameter("name at least two experiments", param_hint="FOLDERS")
-    views = [_told(api.open(folder).view()) for folder in folders]
-    if json:
-        print_json(compare_views(views))
-        return
-    terminal = console()
-    emit(terminal, compare_table([row_of(view) for view in views], terminal))
+app.command()(compare)
 
 
 @app.command()
@@ -269,7 +253,7 @@ def status(folder: NewestFolder = None, keys: Keys = None, json: Json = False) -
     from mustherd.report.table import emit, new_table
 
     result = api.open(folder)
-    view, musters = _told(result.view()), result.herd(keys)
+    view, musters = told(result.view()), result.herd(keys)
     stands = "killed" if view.status == "interrupted" else view.status
     if json:
         found = {"experiment": result.name, "folder": str(result.folder), "trials": view.counts, "status": stands}
@@ -324,15 +308,6 @@ def stop(folder: NewestFolder = None, keys: Keys = None, json: Json = False) -> 
         print_json({"folder": str(where), "status": "stopping"})
     else:
         typer.echo(f"{where}: stopping")
-
-
-def _told(view: "View") -> "View":
-    """The view, and a line on stderr for each thing in the folder that can't be read."""
-    from mustherd.report.labels import clean
-
-    for line in view.unreadable:
-        typer.echo(f"mustherd: {clean(line)}", err=True)
-    return view
 
 
 def _front(view: "View", terminal: "Console") -> list[Any]:

@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from mustherd.report.view import View
     from mustherd.wire.messages import MusterView
 
 
@@ -55,6 +56,15 @@ def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
     emit(terminal, table)
+
+
+def told(view: "View") -> "View":
+    """The view, and a line on stderr for each thing in the folder that can't be read."""
+    from mustherd.report.labels import clean
+
+    for line in view.unreadable:
+        typer.echo(f"mustherd: {clean(line)}", err=True)
+    return view
 
 
 def print_left(musters: "Iterable[MusterView]", terminal: "Console") -> None:

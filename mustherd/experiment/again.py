@@ -13,6 +13,7 @@ import msgspec
 
 from mustherd.definition import Experiment
 from mustherd.definition.settings_table import TABLE
+from mustherd.experiment.provenance import Provenance, between_days, read
 from mustherd.experiment.results import announced
 from mustherd.experiment.verdict import AtLoad, Side, Verdict
 from mustherd.goal import Goal
@@ -51,6 +52,8 @@ class Day(msgspec.Struct, frozen=True, kw_only=True):
     """None where it was not measured, or there are several loads."""
     drift: dict[str, float]
     """Limited metric to its mean on that day over the announced mean, at the load where that is largest."""
+    differs: tuple[str, ...] = ()
+    """What it was measured with that the first day wasn't, a sentence each."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,16 +139,25 @@ def definition_of_day(experiment: Experiment, verdict: Verdict | None, folder: P
 def record_of(folder: Path, first: Verdict | None, goal: Goal) -> Record:
     """The other days of the experiment in `folder`, whose verdict was `first`; one that isn't over doesn't count."""
     days = []
+    with_what: Provenance | None = None
     for below in sorted((folder / DAYS).glob(f"*/{DATABASE}")):
         try:
+            with_what = with_what if with_what is not None else _provenance(folder)
             with Store.open(below.parent, read_only=True) as store:
                 row = store.experiment()
+                differing = between_days(with_what, read(store.events(left_out=[])))
         except StoreError:
             continue
         found = announced(row.verdict) if row.status == "done" else None
         if first is not None and found is not None:
-            days.append(_day(str(below.parent), row.created_at, first, found, goal))
+            day = _day(str(below.parent), row.created_at, first, found, goal)
+            days.append(msgspec.structs.replace(day, differs=tuple(one.text() for one in differing)))
     return Record(days=tuple(sorted(days, key=lambda day: (day.began_at, day.folder))))
+
+
+def _provenance(folder: Path) -> Provenance:
+    with Store.open(folder, read_only=True) as store:
+        return read(store.events(left_out=[]))
 
 
 def _day(folder: str, began_at: float, first: Verdict, found: Verdict, goal: Goal) -> Day:

@@ -17,7 +17,7 @@ import msgspec
 from mustherd.definition.workload import Workload
 from mustherd.load import registry
 from mustherd.load.address import Address
-from mustherd.load.base import LoadSource, Site
+from mustherd.load.base import BuildsTold, LoadSource, Site
 from mustherd.load.error import LoadError
 from mustherd.load.host import Host, LocalHost
 from mustherd.load.placement import Layout, Place, Team, teams
@@ -98,6 +98,15 @@ class OutsideLoad:
         servers = self._layout.servers[muster]
         with self._crew(muster, frozenset(servers)) as crew:
             return self._source_for(crew, muster, servers).check()
+
+    def builds(self, view: MusterView) -> dict[str, str]:
+        """What loads a muster and what is loaded, with their builds, as far as they tell."""
+        servers = self._servers(view)
+        with self._crew(view.name, frozenset(servers)) as crew:
+            source = self._source_for(crew, view.name, servers)
+            told = dict(source.builds()) if isinstance(source, BuildsTold) else {}
+        name, _ = self._workload.offered_by or (MUTILATE, {})
+        return {"load": name, "agents": str(len(crew.team.agents)), **told}
 
     def measure(
         self,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from mustherd.experiment.provenance import keep, of_node
 from mustherd.herd.membership import Change
 from mustherd.reasons import Reason
 from mustherd.shepherd.events import DecisionLost, HerdEvent, PresenceChanged, PutBack, StopAsked
@@ -42,6 +43,9 @@ def note_left(store: Store, muster: str, left: str) -> None:
 def _note_presence(store: Store, view: MusterView | None, change: Change) -> None:
     muster, data = change.muster, {"muster": change.muster}
     store.set_muster(muster, state=change.after, facts=view.facts if view else None, knobs=view.knobs if view else None)
+    if view is not None and change.new_life:
+        # What it was at the start is kept once all are there; one that comes back may have been changed meanwhile.
+        keep(store, muster, of_node(view.facts))
     if change.before is None:
         store.event("muster-joined", f"muster {muster} joined", data)
     elif change.new_life:

@@ -16,6 +16,7 @@ from mustherd.daemon import Stop
 from mustherd.definition import Experiment, check_knobs, plan, problem
 from mustherd.definition.check import NOP
 from mustherd.definition.plan import LEAVE_SECONDS
+from mustherd.experiment import provenance
 from mustherd.experiment.actions import (
     Action,
     Calibrate,
@@ -41,6 +42,7 @@ from mustherd.experiment.scheduler import Past, Scheduler
 from mustherd.experiment.trial_runner import TrialRunner
 from mustherd.experiment.verdict import SEARCH_OVER, order_of
 from mustherd.herd.membership import Presence
+from mustherd.load.error import LoadError
 from mustherd.policy.base import BaselinePolicy, CalibratedPolicy, Follower, Policy, Ranking
 from mustherd.policy.base import make as make_policy
 from mustherd.rowlog.writer import LogWriter
@@ -49,6 +51,7 @@ from mustherd.shepherd.shepherd import Shepherd
 from mustherd.store.store import Store, StoreError
 from mustherd.terms import MAX_MUSTERS, defaults_of
 from mustherd.trial import Trial, TrialKind
+from mustherd.wire.messages import MusterView
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +109,7 @@ class TrialLoop:
         self._store = store
         self._experiment = experiment
         self._shepherd = shepherd
+        self._outside = outside
         self._runner = TrialRunner(experiment, shepherd, logs, outside)
         self._goal = store.experiment().goal
         self._expected = expected
@@ -228,6 +232,7 @@ class TrialLoop:
         # What nothing is set on need not be there.
         for view in musters if self._experiment.policy.name != NOP else ():
             check_knobs(self._experiment, view.knobs)
+        self._keep_provenance(musters)
         log.info("the herd offers %s", ", ".join(sorted({k.name for view in musters for k in view.knobs})))
         planned, compares = plan(self._experiment, self._expected), self._policy.compares
         numbers: dict[str, int] = {TrialKind.SEARCH: planned.search}
@@ -235,6 +240,19 @@ class TrialLoop:
             numbers |= {TrialKind.BASELINE: planned.baseline, TrialKind.CONFIRM: planned.confirm}
         store.set_plan(numbers)
         return self._scheduler.prepared(past_of(store), compares=compares, now=self._now())
+
+    def _keep_provenance(self, musters: Iterable[MusterView]) -> None:
+        """Write down what each node is and what loads it, and say what isn't as a former run had it."""
+        for view in musters:
+            found = {view.name: provenance.of_node(view.facts)}
+            if self._outside is not None and not view.facts.loads_itself:
+                try:
+                    found[provenance.LOAD_OF + view.name] = self._outside.builds(view)
+                except LoadError as error:
+                    log.warning("the builds of who loads %s aren't known: %s", view.name, error)
+            for part, what in found.items():
+                for differing in provenance.keep(self._store, part, what):
+                    log.warning("not as before: %s", differing.text())
 
     def _default_point(self) -> dict[str, int]:
         """The values that the nodes have when nobody sets anything, of the first muster that can tell."""

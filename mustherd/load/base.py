@@ -1,7 +1,7 @@
 """The interface behind which every load looks alike: the twin's, mutilate's, the built-in generator's, a package's."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -82,6 +82,15 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
     """The window before ended badly: agents may still wait for their leader."""
     logs: str = ""
     """Folder in which programs' outputs are kept; empty: nobody keeps them."""
+
+
+@runtime_checkable
+class BuildsTold(Protocol):
+    """A source that says which builds measure and are measured."""
+
+    def builds(self) -> Mapping[str, str]:
+        """The program or server, and its version or a digest of it: equal for equal builds. LoadError."""
+        ...
 
 
 class LoadKind(Protocol):

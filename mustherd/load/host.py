@@ -14,6 +14,8 @@ from mustherd.load.error import LoadError
 from mustherd.reasons import Reason
 
 END_TIMEOUT_S = 2.0
+BUILD_DIGITS = 16
+"""Of a program's digest: enough to tell builds apart."""
 
 
 class Job(Protocol):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
-from mustherd.load.base import LoadKind, LoadSource, LoadTraits, Site
+from mustherd.load.base import BuildsTold, LoadKind, LoadSource, LoadTraits, Site
 from mustherd.load.error import LoadError
 from mustherd.load.server import Preset, ServerKind
 from mustherd.node.node import RunningLoad
@@ -114,6 +114,14 @@ class GuardedSource:
     def check(self) -> Sequence[str]:
         with self._guarded("check itself"):
             return [str(problem) for problem in self._source.check()]
+
+    def builds(self) -> Mapping[str, str]:
+        """What its package tells of builds; nothing where it tells nothing."""
+        source = self._source
+        if not isinstance(source, BuildsTold):
+            return {}
+        with self._guarded("say what its builds are"):
+            return {str(name): str(text) for name, text in source.builds().items()}
 
     def open(self, running: RunningLoad) -> None:
         """Open the window of a load of its own."""

@@ -7,6 +7,7 @@ from mustherd.definition.units import duration
 from mustherd.experiment import wording
 from mustherd.learn.windows import key_of
 from mustherd.report import labels
+from mustherd.report.provenance import differing
 from mustherd.report.view import View
 
 
@@ -70,9 +71,10 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def compare(views: Sequence[View]) -> dict[str, Any]:
-    """The comparison as JSON types: `experiments`, a row each, and `differences` between their definitions."""
+    """The comparison as JSON types: `experiments`, a row each, `differences` between their definitions, and what
+    differs in their `provenance`, by part and name."""
     rows = [
         {key: value for key, value in row_of(view).items() if not key.endswith("_text") and "_text_" not in key}
         for view in views
     ]
-    return {"experiments": rows, "differences": differences(views)}
+    return {"experiments": rows, "differences": differences(views), "provenance": differing(views)}

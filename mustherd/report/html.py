@@ -17,7 +17,7 @@ from mustherd.learn.base import Observation
 from mustherd.metrics import Direction
 from mustherd.report import labels
 from mustherd.report.labels import clean
-from mustherd.report.table import day_rows, drifting, log_cells, number_of, result_of, side_value
+from mustherd.report.table import day_rows, days_differ, drifting, log_cells, number_of, result_of, side_value
 from mustherd.report.view import View
 from mustherd.rowlog.accounting import RowAccounting
 from mustherd.store.errors import StoreError
@@ -103,6 +103,7 @@ def _content(view: View) -> dict[str, Any]:
 
     from mustherd.report.fronts import front_plot  # noqa: PLC0415
     from mustherd.report.plots import over_time, trade_off  # noqa: PLC0415
+    from mustherd.report.provenance import rows  # noqa: PLC0415
     from mustherd.report.surface import surface  # noqa: PLC0415
 
     verdict = view.verdict()
@@ -141,6 +142,7 @@ def _content(view: View) -> dict[str, Any]:
         "front_plot": Markup(front_plot(view)) if view.front() else None,  # noqa: S704
         "days": day_rows(view),
         "days_text": view.again.text(),
+        "days_differ": days_differ(view),
         "days_columns": drifting(view),
         "baseline": verdict.baseline,
         "search_ended": verdict.search_ended,
@@ -148,6 +150,8 @@ def _content(view: View) -> dict[str, Any]:
         "method": list(_method(view)),
         "musters": view.musters,
         "facts": [(name, [of.get(name, "") for of in facts]) for name in sorted({n for of in facts for n in of})],
+        "provenance": rows(view),
+        "provenance_changes": view.provenance_changes,
         "knob_infos": [(k.name, k.allowed_text()) for k in view.knobs],
         "events": [(labels.clock(e.at), e.kind, e.text) for e in view.events[-MOST_EVENTS:]],
         "events_left_out": max(0, len(view.events) - MOST_EVENTS),

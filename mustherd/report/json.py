@@ -95,6 +95,8 @@ def show_form(view: View) -> dict[str, Any]:
         "definition": view.experiment.resolved,
         "digest": view.experiment.digest,
         "versions": view.experiment.versions,
+        "provenance": view.provenance,
+        "provenance_changes": list(view.provenance_changes),
         "created_at": view.experiment.created_at,
         "musters": _plain(view.musters),
         "front": _front(view),

@@ -343,7 +343,16 @@ def days_table(view: View, console: Console) -> RenderableType:
         table.add_column(name, justify="left" if name in ("day", "verdict", "folder") else "right")
     for when, word, *rest in day_rows(view):
         table.add_row(when, Text(word, _verdict_style(word)), *map(Text, rest))
-    return Group(Text(f"other days: {view.again.text()}"), table)
+    return Group(Text(f"other days: {view.again.text()}"), table, *(Text(clean(line)) for line in days_differ(view)))
+
+
+def days_differ(view: View) -> list[str]:
+    """Of other days that were measured with something else: when, and what."""
+    return [
+        f"{labels.clock(day.began_at, seconds=False)} was measured with something else: {'; '.join(day.differs)}"
+        for day in view.again.days
+        if day.differs
+    ]
 
 
 def drifting(view: View) -> list[str]:

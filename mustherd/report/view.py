@@ -6,9 +6,11 @@ from typing import Any, Self
 
 import msgspec
 
+from mustherd.experiment import provenance
 from mustherd.experiment.again import Record, record_of
 from mustherd.experiment.events import Pace, pace
 from mustherd.experiment.left_behind import left_in
+from mustherd.experiment.provenance import Provenance
 from mustherd.experiment.repeats import default_settings
 from mustherd.experiment.results import announced, front_of
 from mustherd.experiment.verdict import Verdict, decide, verdict_on
@@ -50,6 +52,10 @@ class View(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """Where each attempt's log rows went, by its label; empty where nothing is logged."""
     unreadable: tuple[str, ...] = ()
     """What of the folder can't be read and is left out here, a line each."""
+    provenance: Provenance = {}
+    """What it was measured with, part by part, as it was at its last start."""
+    provenance_changes: tuple[str, ...] = ()
+    """What of it was not as a run before had it, a sentence each."""
     again: Record = Record()
     """What other days showed of what was announced."""
 
@@ -81,6 +87,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             wall_seconds=store.wall_seconds(),
             logged=_logged(store, left_out),
             unreadable=tuple(left_out),
+            provenance=provenance.read(events),
+            provenance_changes=tuple(provenance.changes(events)),
             again=record_of(store.folder, stored, row.goal),
         )
 

@@ -17,7 +17,7 @@ from mustherd.load.command import results, words
 from mustherd.load.command.results import Format, Result, Results
 from mustherd.load.command.server import Command, Seconds
 from mustherd.load.error import LoadError
-from mustherd.load.host import Host, Job
+from mustherd.load.host import BUILD_DIGITS, Host, Job
 from mustherd.plugins import OptionError
 from mustherd.reasons import Reason
 from mustherd.terms import Load, LoadReport
@@ -118,6 +118,11 @@ class ProgramSource:
             except OSError as error:
                 problems.append(f"nothing listens at {server}: {error.strerror or error}")
         return problems
+
+    def builds(self) -> dict[str, str]:
+        """Of the program. LoadError."""
+        program = self._options.command[0]
+        return {program: self._site.leader.digest(program)[:BUILD_DIGITS]}
 
     def _where(self) -> dict[str, object]:
         """The first server's place: a program of its own loads one."""

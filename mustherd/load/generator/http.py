@@ -130,6 +130,10 @@ class HttpSource(GeneratorSource):
         )
         return HttpLoad(self._running, self._ramp_end())
 
+    def builds(self) -> dict[str, str]:
+        """None: servers of HTTP have no way of their own to say what they are, and the generator is this program's."""
+        return {}
+
     def check(self) -> Sequence[str]:
         """Servers that take no connection."""
         problems = []

@@ -7,7 +7,7 @@ from typing import ClassVar
 from mustherd.load.base import LoadTraits, Site
 from mustherd.load.generator.generator import Generator
 from mustherd.load.generator.options import GeneratorOptions
-from mustherd.load.memcached.counters import unreachable
+from mustherd.load.memcached.counters import build, unreachable
 from mustherd.terms import Load, LoadReport
 
 
@@ -42,6 +42,10 @@ class GeneratorSource:
         running, self._running = self._running, None
         if running is not None:
             running.stop()
+
+    def builds(self) -> dict[str, str]:
+        """Of each server; the generator is this program's. LoadError."""
+        return {f"memcached at {s}": build(s, self._options.protocol == "binary") for s in self._servers}
 
     def check(self) -> Sequence[str]:
         return unreachable(self._servers, binary=self._options.protocol == "binary")

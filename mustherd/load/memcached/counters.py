@@ -98,6 +98,12 @@ def version(address: Address, binary: bool = False) -> str:
     return number
 
 
+def build(address: Address, binary: bool = False) -> str:
+    """What is known of a server's build: its version and those of what it was linked with. LoadError."""
+    told = stats(address, binary=binary)
+    return ", ".join(f"{name} {told[name]}" for name in ("version", "libevent", "pointer_size") if name in told)
+
+
 def _connect(address: Address) -> socket.socket:
     try:
         return socket.create_connection((address.host, address.port), timeout=ANSWER_TIMEOUT_S)

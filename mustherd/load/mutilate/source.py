@@ -12,8 +12,8 @@ import msgspec
 from mustherd.load import saturation
 from mustherd.load.base import LoadTraits, Site
 from mustherd.load.error import LoadError
-from mustherd.load.host import Host, Job
-from mustherd.load.memcached.counters import Counters, read, total, unreachable
+from mustherd.load.host import BUILD_DIGITS, Host, Job
+from mustherd.load.memcached.counters import Counters, build, read, total, unreachable
 from mustherd.load.mutilate import command, output
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.mutilate.output import Output
@@ -140,6 +140,11 @@ class MutilateSource:
     def _beyond(self) -> list[str]:
         """Servers whose addresses mutilate can't read: it takes what is behind the first colon for the port."""
         return [f"mutilate reaches servers by IPv4 alone, and {s} is IPv6" for s in self._servers if ":" in s.host]
+
+    def builds(self) -> dict[str, str]:
+        """Of mutilate, which is the same on all its machines, and of each server. LoadError."""
+        found = {"mutilate": self._leader.digest(self._options.program)[:BUILD_DIGITS]}
+        return found | {f"memcached at {s}": build(s, self._options.binary) for s in self._servers}
 
     def same_build(self) -> None:
         """Raise LoadError where an agent's mutilate is not the leader's."""

@@ -123,6 +123,8 @@ def _network(tree: Tree, ethtool: Ethtool, interface: Interface | None) -> dict[
         "link": tree.peek(f"{interfaces.NET}/{interface.name}/operstate"),
         "link_mbps": tree.peek(f"{interfaces.NET}/{interface.name}/speed"),
     }
+    # A driver that was changed without a new version has another one, as the kernel's build makes it of its sources.
+    found["nic_driver_build"] = tree.peek(f"sys/module/{interface.driver}/srcversion") if interface.driver else ""
     try:
         driver = ethtool.driver(interface.name)
         found |= {"nic_driver_version": driver.version, "nic_firmware": driver.firmware, "nic_bus": driver.bus}

@@ -1,6 +1,7 @@
 """A node whose sheep is one server process on this machine."""
 
 import contextlib
+import hashlib
 import os
 import platform
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ from mustherd.terms import Facts, Load
 
 CPU_INFO = Path("/proc/cpuinfo")
 GROUP = "mustherd"
+BUILD_DIGITS = 16
+"""Of a program's digest: enough to tell builds apart."""
 
 NO_METER = "none found: the objective is the server's CPU time (server_cpu_seconds)"
 
@@ -85,6 +88,7 @@ class ProcessNode:
             address=address,
             text={
                 "server": server.version,
+                "server_build": _build(server.pid),
                 "cpu-quota": quota,
                 "energy": NO_METER if meter is None else ", ".join(zone.name for zone in meter.zones),
             },
@@ -164,6 +168,15 @@ def _sweep(folder: Path) -> None:
             # Where a process is still in it the kernel refuses.
             with contextlib.suppress(OSError):
                 group.rmdir()
+
+
+def _build(pid: int) -> str:
+    """A digest of the program that a process runs; equal for equal builds."""
+    try:
+        with Path(f"/proc/{pid}/exe").open("rb") as program:
+            return hashlib.file_digest(program, "sha256").hexdigest()[:BUILD_DIGITS]
+    except OSError as error:
+        return f"unknown: {error.strerror}"
 
 
 def _cpu() -> str:
