@@ -5,14 +5,17 @@ A package adds a plug-in by one line of its `pyproject.toml`, such as
     [project.entry-points."mustherd.policies"]
     colder = "colder:Colder"
 
-Nothing is imported before its name is asked for.
+A policy may also be named by its file, `./colder.py:Colder`, and needs no package then. Nothing is imported before its
+name is asked for.
 """
 
 import dataclasses
 import functools
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -93,6 +96,30 @@ class OptionError(ValueError):
 
 
 @dataclass(frozen=True)
+class InFile:
+    """Something in a file of Python that no package has, in place of an entry point."""
+
+    path: str
+    """From the current folder."""
+    attribute: str
+
+    def load(self) -> Any:
+        """Run the file, as an import does, and give what is wanted of it; AttributeError where it isn't there."""
+        from importlib.util import module_from_spec, spec_from_file_location  # noqa: PLC0415
+
+        name = f"mustherd_file_{Path(self.path).stem}"
+        spec = spec_from_file_location(name, self.path)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{self.path} is no Python")
+        # Where types are looked up by name: those of a dataclass, say.
+        module = sys.modules[name] = module_from_spec(spec)
+        spec.loader.exec_module(module)
+        if not hasattr(module, self.attribute):
+            raise AttributeError(f"there is no {self.attribute} in it")
+        return getattr(module, self.attribute)
+
+
+@dataclass(frozen=True)
 class Plugin:
     """One plug-in, not yet imported."""
 
@@ -102,7 +129,7 @@ class Plugin:
     """Where it is, as `module:attribute`."""
     package: str
     version: str
-    entry: "EntryPoint"
+    entry: "EntryPoint | InFile"
 
     @property
     def is_ours(self) -> bool:
@@ -163,8 +190,18 @@ def plugins(group: str) -> dict[str, Plugin]:
     return dict(sorted(found.items()))
 
 
+def in_file(group: str, name: str) -> Plugin | None:
+    """What `name` says as FILE.py:CLASS; None for the name of something installed."""
+    path, _, attribute = name.rpartition(":")
+    if not path.endswith(".py"):
+        return None
+    return Plugin(group, attribute, name, path, "", InFile(path, attribute))
+
+
 def plugin(group: str, name: str) -> Plugin:
     """The plug-in called `name`. Raises UnknownPluginError that lists what is installed."""
+    if (found := in_file(group, name)) is not None:
+        return found
     there = plugins(group)
     if name not in there:
         near = nearest(name, there)

@@ -41,6 +41,8 @@ OBJECTIVES_FORM = "two metrics, as in [energy_joules, read_p99_us]"
 METRIC_FORM = "small letters, digits and '_', the unit last, as in heap_bytes"
 EXPERIMENT_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 PLUGIN_NAME = r"^[a-z][a-z0-9_.-]{0,63}$"
+POLICY_NAME = PLUGIN_NAME + r"|^[^:\n]{1,1000}\.py:[A-Za-z_][A-Za-z0-9_]{0,99}$"
+"""An installed policy, or a class in a file."""
 
 
 def refused(check: Any) -> Any:

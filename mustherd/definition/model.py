@@ -26,7 +26,7 @@ from mustherd.definition.fields import (
     EXPERIMENT_NAME,
     MAX_TRIALS,
     OBJECTIVES_FORM,
-    PLUGIN_NAME,
+    POLICY_NAME,
     ApplicationMetrics,
     BaselineAlone,
     BaselineSettings,
@@ -211,9 +211,10 @@ class PolicyOptions(Section):
 
     name: str = key(
         "tune",
-        "A policy's name: tune, follow, nop, or one that a package adds.",
-        pattern=PLUGIN_NAME,
-        allowed="the name of an installed policy, in small letters",
+        "A policy's name: tune, follow, nop, or one that a package adds; or a class in a file, from the current folder,"
+        " as in ./colder.py:Colder.",
+        pattern=POLICY_NAME,
+        allowed="the name of an installed policy, in small letters, or FILE.py:CLASS",
     )
     options: Options = key(dict, "The policy's own options.", allowed="what the policy knows")
 
@@ -274,7 +275,7 @@ class Experiment(Section):
     budget: Budget = key(Budget, "What may be spent.")
     policy: Annotated[
         PolicyOptions,
-        BeforeValidator(_policy, json_schema_input_type=Annotated[str, Field(pattern=PLUGIN_NAME)] | PolicyOptions),
+        BeforeValidator(_policy, json_schema_input_type=Annotated[str, Field(pattern=POLICY_NAME)] | PolicyOptions),
     ] = key(PolicyOptions, "What the shepherd does with the herd: a name, or {name, options}.")
 
     _source: Source = PrivateAttr(default_factory=Source)

@@ -14,6 +14,7 @@ from mustherd.experiment.verdict import ORDER, SEARCH_OVER
 from mustherd.goal import Goal
 from mustherd.learn.base import Observation, Settings
 from mustherd.learn.noise import PooledNoise
+from mustherd.policy.base import WAIT, Proposal
 from mustherd.terms import Load
 from mustherd.trial import Trial, TrialKind, TrialState
 
@@ -54,6 +55,8 @@ class Agenda:
         self._parts = experiment.workload.parts
         self._phase = ""
         self._over = over
+        self._waits = False
+        self._here: set[str] = set()
         self._cut = False
         self._rounds: dict[float, Rounds] | None = None
         self.told: list[tuple[float, int]] = []
@@ -82,19 +85,29 @@ class Agenda:
         when there is nothing to run there, or not before something that is under way has ended.
         """
         actions: list[Action] = []
+        self._waits &= self._here.issuperset(here)
+        self._here = set(here)
         if not self._over:
             actions += self._next_of_search(busy, budget)
         if self._over and self._compares and self._experiment.repeats > 0:
             actions += self._next_of_confirmation(busy, budget, muster, here)
         return actions
 
-    def proposed(self, point: Settings | None, why_enough: str) -> Action:
-        """What the policy answered to Propose: the next setting, or that the search is over and why."""
+    def proposed(self, point: Proposal, why_enough: str, *, busy: bool) -> list[Action]:
+        """What the policy answered to Propose: the next setting, that it waits, or that it has enough and why.
+
+        Who waits is asked again once a trial has ended or another muster is here; where nothing is `busy`, none will.
+        """
+        self._waits = point is WAIT and busy
+        if self._waits:
+            return []
+        if point is WAIT:
+            return [self._end_search("policy", "the policy waits, and nothing that it could wait for is under way")]
         if point is None:
-            return self._end_search("policy", why_enough or "the policy proposes nothing more")
+            return [self._end_search("policy", why_enough or "the policy proposes nothing more")]
         # A policy that leaves the load out tries each load in its turn.
         qps = float(point.get(CONTEXT, 0)) or self._turn()
-        return self._queue(TrialKind.SEARCH, {key: value for key, value in point.items() if key != CONTEXT}, qps)
+        return [self._queue(TrialKind.SEARCH, {key: value for key, value in point.items() if key != CONTEXT}, qps)]
 
     def ranked(self, ranking: Sequence[Settings], trials: Sequence[Trial]) -> Action:
         """What the policy answered to Rank, the best first; if it ranks nothing, all `trials` so far decide."""
@@ -108,6 +121,7 @@ class Agenda:
 
     def ended(self, trial: Trial) -> list[Action]:
         """A trial finished, or was given up: what the policy is told."""
+        self._waits = False
         match trial.kind:
             case TrialKind.CONFIRM if self._rounds is not None:
                 self._rounds[self._load_at(trial)].ended(trial)
@@ -138,6 +152,8 @@ class Agenda:
             at = self._loads[baselines % len(self._loads)]
             baseline = self._queue(TrialKind.BASELINE, default_settings(self._experiment), at)
             return [*self._enter("search" if begun else "baseline"), baseline]
+        if self._waits:
+            return []
         pending = [observation(t, self._loads).point for t in busy if t.kind is TrialKind.SEARCH]
         load = self._load_of(TrialKind.SEARCH, self._turn()) or self._experiment.workload.load()
         return [*self._enter("search"), Propose(pending, load)]

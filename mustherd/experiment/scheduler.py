@@ -34,6 +34,7 @@ from mustherd.experiment.tally import Tally
 from mustherd.experiment.waiting import Waiting
 from mustherd.goal import GUARD, Goal
 from mustherd.learn.base import Settings
+from mustherd.policy.base import Proposal
 from mustherd.reasons import Reason
 from mustherd.trial import Trial, TrialState, next_attempt
 
@@ -132,12 +133,13 @@ class Scheduler:
         )
         return [*self._agenda.again(past.trials), *self._go_on(now)]
 
-    def proposed(self, point: Settings | None, why_enough: str, now: float) -> list[Action]:
-        """The policy answered: a setting; or None, that it has no more, and why."""
+    def proposed(self, point: Proposal, why_enough: str, now: float) -> list[Action]:
+        """The policy answered: a setting; WAIT; or None, that it has no more, and why."""
         if self._over or self._agenda is None:
             return []
         self._asking = False
-        return [*self._taking([self._agenda.proposed(point, why_enough)]), *self._go_on(now)]
+        busy = bool(self._under_way or self._waiting.trials)
+        return [*self._taking(self._agenda.proposed(point, why_enough, busy=busy)), *self._go_on(now)]
 
     def ranked(self, ranking: Sequence[Settings], trials: Sequence[Trial], now: float) -> list[Action]:
         """The policy ranked what is worth confirming, the best first; if it ranks nothing, all `trials` decide."""

@@ -1,9 +1,11 @@
 """The interface of a policy, and how the one that an experiment names is made."""
 
 import contextlib
+import enum
 import operator
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, Final, Protocol, runtime_checkable
 
 from mustherd.definition import Experiment
 from mustherd.definition.errors import Finding, listed, nearest
@@ -12,7 +14,7 @@ from mustherd.definition.problem import CONTEXT
 from mustherd.errors import UserError
 from mustherd.learn.base import Observation, Problem, Settings
 from mustherd.learn.noise import Noise
-from mustherd.plugins import POLICIES, Plugin, keeps, options_of, plugin, plugins, said
+from mustherd.plugins import POLICIES, Plugin, in_file, keeps, options_of, plugin, plugins, said
 from mustherd.terms import Load
 
 
@@ -20,6 +22,19 @@ class PolicyError(UserError):
     """A policy can't be had or broke; the message names it and its package."""
 
     exit_code = 3
+
+
+class Wait(enum.Enum):
+    """What a policy answers that can't choose before something that is under way has ended."""
+
+    WAIT = "wait"
+
+
+WAIT: Final = Wait.WAIT
+"""The answer itself. The policy is asked again once a trial has ended or a muster has joined."""
+
+Proposal = Settings | Wait | None
+"""What a policy may answer: settings to try, WAIT, or None: enough, for good."""
 
 
 @runtime_checkable
@@ -41,9 +56,10 @@ class Policy(Protocol):
         """Learn from valid, finished trials of this policy, in the order they ended. Baselines are not among them."""
         ...
 
-    def propose(self, pending: Sequence[Settings]) -> Settings | None:
-        """The next setting to try, given those under way; {} leaves the node as it was found; None: enough.
+    def propose(self, pending: Sequence[Settings]) -> Proposal:
+        """The next setting to try, given those under way; {} leaves the node as it was found; None: enough, for good.
 
+        WAIT: not before something that is under way has ended; where nothing is, that ends the search, too.
         Where the experiment has several loads, a point's `qps` says at which one; without it they take turns.
         """
         ...
@@ -113,7 +129,11 @@ def check(experiment: Experiment) -> None:
     Raises DefinitionError, with its line, for the name or an option; PluginError for a policy that can't be loaded.
     """
     name, known = experiment.policy.name, list(plugins(POLICIES))
-    if name not in known:
+    own = in_file(POLICIES, name)
+    if own is not None and not Path(own.package).is_file():
+        finding = Finding(("policy", "name"), f"there is no file {own.package!r}", "a file, from the current folder")
+        raise experiment.source.error([finding])
+    if own is None and name not in known:
         # `policy: tune` has no key below it; the error is then placed at the policy itself.
         finding = Finding(("policy", "name"), f"unknown policy '{name}'", listed(known), nearest(name, known))
         raise experiment.source.error([finding])
@@ -178,10 +198,10 @@ class GuardedPolicy:
             with self._guarded("learn from the baseline"):
                 self._policy.observe_baseline(observations)
 
-    def propose(self, pending: Sequence[Settings]) -> Settings | None:
+    def propose(self, pending: Sequence[Settings]) -> Proposal:
         with self._guarded("propose"):
             point = self._policy.propose(pending)
-        return None if point is None else self._believed(point)
+        return point if point is None or point is WAIT else self._believed(point)
 
     def ranking(self) -> Sequence[Settings]:
         if not isinstance(self._policy, Ranking):

@@ -7,7 +7,7 @@ import pytest
 
 from mustherd.definition import Experiment, loads, problem
 from mustherd.learn.base import Observation, Settings
-from mustherd.policy.base import Policy, check
+from mustherd.policy.base import WAIT, Policy, Proposal, check
 from mustherd.policy.base import make as make_policy
 
 DEFINITION = """\
@@ -61,18 +61,20 @@ class PolicyContract:
         made.close()
 
     @staticmethod
-    def look_at(point: Settings, experiment: Experiment) -> None:
-        """Fail for a point that the experiment doesn't allow; {} leaves the node as it was found."""
+    def look_at(point: Proposal, experiment: Experiment) -> Settings:
+        """The point that was proposed. Fail for one that the experiment doesn't allow; {}: the node as it was found."""
+        assert point is not None
+        assert point is not WAIT, "with nothing under way there is nothing to wait for"
         for key, value in point.items():
             assert type(value) is int
             assert value in (experiment.workload.loads if key == "qps" else experiment.knobs[key])
+        return point
 
     def run(self, policy: Policy, experiment: Experiment, trials: int = TRIALS) -> list[Observation]:
         """Let the policy have so many trials, as far as it wants them; gives what was measured."""
         seen: list[Observation] = []
         while len(seen) < trials and (point := policy.propose([])) is not None:
-            self.look_at(point, experiment)
-            seen.append(measured(point))
+            seen.append(measured(self.look_at(point, experiment)))
             policy.observe(seen[-1:])
         return seen
 
@@ -94,9 +96,17 @@ class PolicyContract:
     def test_knows_of_trials_under_way(self, policy: Policy, experiment: Experiment) -> None:
         under_way: list[Settings] = []
         while len(under_way) < 3 and (point := policy.propose(under_way)) is not None:
-            self.look_at(point, experiment)
-            under_way.append(point)
+            if under_way and point is WAIT:
+                break
+            under_way.append(self.look_at(point, experiment))
         assert under_way
+
+    def test_has_not_enough_for_what_is_still_under_way(self, policy: Policy, experiment: Experiment) -> None:
+        # None is for good: who can't tell yet answers WAIT.
+        first = self.look_at(policy.propose([]), experiment)
+        if policy.propose([first]) is None:
+            policy.observe([measured(first)])
+            assert policy.propose([]) is None, "enough for good, and then more: WAIT is the answer before"
 
     def test_learns_nothing_from_nothing(self, policy: Policy, experiment: Experiment) -> None:
         policy.observe([])

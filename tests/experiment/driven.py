@@ -1,5 +1,6 @@
 """A scheduler that a test drives by hand."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from mustherd.experiment.actions import (
     Rank,
 )
 from mustherd.experiment.scheduler import Past, Scheduler
+from mustherd.policy.base import Proposal
 from mustherd.trial import Trial, TrialKind, TrialState
 from tests.experiment import physics
 from tests.experiment.simulated import defined
@@ -34,7 +36,7 @@ class Driven:
         self.done: list[Action] = []
         self.ranking: list[dict[str, int]] = []
         self.here = {f"m{k}": 0.0 for k in range(musters)}
-        self.points = iter(
+        self.points: Iterator[Proposal] = iter(
             [{"itr-delay": d, "dvfs": c} for d in (2, 50, 100, 200, 300, 400) for c in (1200, 2600)] * 20
         )
 
@@ -88,6 +90,11 @@ class Driven:
 
 def kinds(actions: list[Action]) -> list[TrialKind]:
     return [a.trial.kind for a in actions if isinstance(a, Queue)]
+
+
+def asked(driven: Driven) -> int:
+    """How often the policy was asked for a setting."""
+    return sum(isinstance(a, Propose) for a in driven.done)
 
 
 def notes(actions: list[Action], kind: str) -> list[Note]:

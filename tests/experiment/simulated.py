@@ -32,6 +32,7 @@ from mustherd.experiment.actions import (
 from mustherd.experiment.loop import past_of, write
 from mustherd.experiment.scheduler import GATHER_S, LONELY_S, Scheduler
 from mustherd.learn.base import Observation, Settings
+from mustherd.policy.base import WAIT, Proposal
 from mustherd.reasons import Reason, of
 from mustherd.trial import Trial, TrialState
 from tests.definition.make import made
@@ -60,9 +61,12 @@ class KilledError(Exception):
 
 
 class ToyPolicy:
-    """Proposes what its seed, what it was told and what is under way decide; has enough after so many trials."""
+    """Proposes what its seed, what it was told and what is under way decide, or waits; has enough after so many."""
 
-    def __init__(self, seed: int, *, enough: int | None, ranks: bool, loads: Sequence[float]) -> None:
+    def __init__(
+        self, seed: int, *, enough: int | None, ranks: bool, loads: Sequence[float], waits: float = 0.0
+    ) -> None:
+        self.waits = waits
         self.seed = seed
         self.enough = enough
         self.ranks = ranks
@@ -75,10 +79,12 @@ class ToyPolicy:
         for observation in observations:
             self.seen = zlib.crc32(msgspec.json.encode(observation), self.seen)
 
-    def propose(self, pending: Sequence[Settings]) -> Settings | None:
+    def propose(self, pending: Sequence[Settings]) -> Proposal:
         if self.enough is not None and len(self.told) >= self.enough:
             return None
         dice = random.Random(repr((self.seed, self.seen, pending)))
+        if self.waits and dice.random() < self.waits:
+            return WAIT
         point = {"itr-delay": dice.choice(DELAYS), "dvfs": dice.choice(CLOCKS)}
         if len(self.loads) > 1 and dice.random() < 0.7:
             point[CONTEXT] = int(dice.choice(self.loads))
@@ -133,6 +139,7 @@ class World:
         compares: bool = True,
         enough: int | None = None,
         ranks: bool = False,
+        waits: float = 0.0,
         record: Callable[[Callable[[], float]], Any] = Record,
         look_every: int = 1,
     ) -> None:
@@ -145,6 +152,10 @@ class World:
         self.compares = compares
         self.enough = enough
         self.ranks = ranks
+        self.waits = waits
+        """The chance that the policy answers WAIT."""
+        self.asked_in_vain = False
+        """Whether it did, and nothing has happened since."""
         self.wall = 1.7e9
         self.record: Any = record(lambda: self.wall)
         self.look_every = look_every
@@ -172,6 +183,7 @@ class World:
     def run_once(self) -> None:
         self.runs += 1
         self.policy = None
+        self.asked_in_vain = False
         self.record = self.record.again()
         for muster in self.musters.values():
             muster.trial = None
@@ -200,6 +212,7 @@ class World:
         self.tell(self.scheduler.ended(ended, self.now))
         if not self.over:
             here = {name: 0.0 for name, muster in self.musters.items() if muster.here}
+            self.asked_in_vain &= here.keys() <= set(self.scheduler._alive)
             self.tell(self.scheduler.herd(here, self.now))
 
     def pass_time(self, seconds: float) -> None:
@@ -242,6 +255,7 @@ class World:
             self.look()
 
     def answer(self, action: Action, stored: Trial | None) -> list[Action]:
+        self.asked_in_vain &= not isinstance(action, Finish) or action.retry
         match action:
             case Start(_, muster):
                 assert stored is not None
@@ -251,16 +265,20 @@ class World:
                 self.musters[trial.muster].trial = None
                 self.spoilt[trial.number] += trial.state is TrialState.INVALID and of(trial.reason).fault.counts
             case Prepare():
-                self.policy = ToyPolicy(self.seed, enough=self.enough, ranks=self.ranks, loads=self.goal.loads)
+                self.policy = ToyPolicy(
+                    self.seed, enough=self.enough, ranks=self.ranks, loads=self.goal.loads, waits=self.waits
+                )
                 return self.scheduler.prepared(past_of(self.record), compares=self.compares, now=self.now)
             case Tell(observations):
                 assert self.policy is not None
                 self.policy.observe(observations)
             case Propose(pending, _):
                 assert self.policy is not None
+                assert not self.asked_in_vain, "asked again, and nothing has happened"
                 self.asked_with.append(action)
                 point = self.policy.propose(pending)
-                return self.scheduler.proposed(point, "" if point else "it has seen enough", self.now)
+                self.asked_in_vain = point is WAIT
+                return self.scheduler.proposed(point, "it has seen enough" if point is None else "", self.now)
             case Rank():
                 assert self.policy is not None
                 return self.scheduler.ranked(self.policy.ranking(), self.record.trials(), self.now)

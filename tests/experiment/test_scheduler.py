@@ -55,6 +55,7 @@ worlds = st.fixed_dictionaries(
         "compares": st.sampled_from([True, True, False]),
         "enough": st.sampled_from([None, None, 0, 3]),
         "ranks": st.booleans(),
+        "waits": st.sampled_from([0.0, 0.0, 0.5, 1.0]),
         "look_every": st.integers(1, 5),
     }
 )

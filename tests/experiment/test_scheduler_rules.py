@@ -1,5 +1,6 @@
 """The scheduler's rules, one by one."""
 
+import itertools
 import math
 
 import msgspec
@@ -21,10 +22,11 @@ from mustherd.experiment.actions import (
 )
 from mustherd.experiment.scheduler import GATHER_S, LONELY_S, Past
 from mustherd.experiment.verdict import ORDER, SEARCH_OVER
+from mustherd.policy.base import WAIT
 from mustherd.reasons import Reason
 from mustherd.trial import Trial, TrialKind, TrialState
 from tests.experiment import physics
-from tests.experiment.driven import Driven, kinds, notes, only
+from tests.experiment.driven import Driven, asked, kinds, notes, only
 from tests.experiment.simulated import LOST, SPOILT
 
 
@@ -277,6 +279,43 @@ def test_a_policy_hears_of_the_searchs_trials_under_way_and_of_no_other() -> Non
     driven.end()
     asked = [a.pending for a in driven.done if isinstance(a, Propose)]
     assert asked == [[], [first.settings], [first.settings, second.settings]]
+
+
+def test_a_policy_that_waits_is_asked_again_when_a_trial_has_ended_and_not_before() -> None:
+    driven = Driven(musters=2, trials=5, repeats=0)
+    driven.points = iter([{"itr-delay": 2, "dvfs": 1200}, WAIT, WAIT, {"itr-delay": 50, "dvfs": 1200}, WAIT, None])
+    driven.begin()
+    # A baseline and the first setting are under way.
+    assert asked(driven) == 1
+    driven.end()
+    assert asked(driven) == 2
+    for at in (5.0, 50.0, 500.0):
+        assert driven.do(driven.scheduler.tick(at)) == []
+        assert driven.do(driven.scheduler.herd(driven.here, at)) == []
+    driven.end(state=TrialState.INVALID, reason=Reason.NO_ANSWER)
+    assert asked(driven) == 2, "its trial is still under way, if by another attempt"
+    assert len(driven.running()) == 1
+    driven.do(driven.scheduler.herd({**driven.here, "m2": 0.0}, 501.0))
+    assert asked(driven) == 3, "with another muster there is another choice"
+    driven.end()
+    # The second setting; of three musters two wait, and they are asked once.
+    assert (asked(driven), len(driven.running())) == (5, 1)
+    driven.end()
+    assert isinstance(driven.done[-1], Conclude)
+    assert [n.data["text"] for n in notes(driven.done, SEARCH_OVER)] == ["there is no more"]
+
+
+def test_a_policy_that_waits_for_nothing_ends_the_search() -> None:
+    driven = Driven(musters=2, trials=5, repeats=1)
+    driven.points = itertools.repeat(WAIT)
+    driven.begin()
+    assert not notes(driven.done, SEARCH_OVER), "the baseline is under way"
+    driven.end()
+    [over] = notes(driven.done, SEARCH_OVER)
+    assert over.text == "the search is over: the policy waits, and nothing that it could wait for is under way"
+    while driven.running():
+        driven.end()
+    assert isinstance(driven.done[-1], Conclude)
 
 
 def test_of_several_that_wait_the_first_is_run_first() -> None:

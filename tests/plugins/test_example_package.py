@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
+from mustherd.experiment.verdict import SEARCH_OVER
 from mustherd.plugins import GROUPS, PEERS
 from mustherd.store.store import Store
-from mustherd.trial import TrialState
+from mustherd.trial import TrialKind, TrialState
 from tests import running
+from tests.typed import some
 
 EXAMPLE = Path(__file__).parent / "example"
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,12 +94,18 @@ def test_its_search_and_its_metric_tune_a_simulated_herd(tmp_path: Path, there: 
         assert trial.metrics["tail_ratio"] == pytest.approx(latencies["p99"] / latencies["p50"])
 
 
-def test_its_policy_cools_a_simulated_node(tmp_path: Path, there: Path) -> None:
-    text = running.definition(trials=20, musters=1) + "policy: colder\n"
+def test_its_policy_cools_simulated_nodes_though_it_waits_for_what_is_under_way(tmp_path: Path, there: Path) -> None:
+    text = running.definition(trials=20, musters=2) + "policy: colder\n"
     text = text.replace("  itr-delay: [2, 20, 50, 100, 150, 200, 250, 300, 350, 400]\n", "")
     code, result, err = running.complete(tmp_path, text)
     assert code == 0, err
     assert result["best"]["knobs"]["dvfs"] < 2800
+    with Store.open(Path(result["folder"]), read_only=True) as store:
+        tried = [t.settings["dvfs"] for t in store.trials(TrialKind.SEARCH, TrialState.FINISHED)]
+        over = some(store.last_event(SEARCH_OVER))
+    assert tried == sorted(tried, reverse=True), "a step at a time"
+    assert len(tried) > 3
+    assert over.data["text"] in ("a limit broke", "the lowest clock was tried")
     assert result["saving_percent"] > 5
 
 

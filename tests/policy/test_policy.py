@@ -1,5 +1,6 @@
 """Policies: where they are found, what they must be, and one from a package of its own."""
 
+from collections.abc import Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,16 @@ import pytest
 from mustherd.definition import DefinitionError, Experiment, loads, problem
 from mustherd.learn.base import Settings
 from mustherd.plugins import POLICIES, OptionError, PluginError, plugin, plugins
-from mustherd.policy.base import CalibratedPolicy, Follower, Policy, PolicyError, Ranking, check, make
+from mustherd.policy.base import (
+    WAIT,
+    CalibratedPolicy,
+    Follower,
+    Policy,
+    PolicyError,
+    Ranking,
+    check,
+    make,
+)
 from mustherd.policy.nop import Nop
 from mustherd.policy.tune import Tune
 from mustherd.testing.policy import DEFINITION, PolicyContract
@@ -79,6 +89,67 @@ def test_an_unknown_policy_has_its_line() -> None:
     line = text.count("\n") + 1
     said = "policy.name: unknown policy 'tuen'; allowed: follow, nop, tune; did you mean 'tune'?"
     assert str(caught.value) == f"test.yml:{line}: {said}"
+
+
+COLDER = Path(__file__).parents[1] / "plugins" / "example" / "colder.py"
+
+
+class TestColderInItsFile(PolicyContract):
+    definition = DEFINITION + f"policy: {COLDER}:Colder"
+
+
+class Hasty(Nop):
+    """Has enough as long as something is under way: a policy of before there was WAIT."""
+
+    def propose(self, pending: Sequence[Settings]) -> Settings | None:
+        return None if pending else {"dvfs": 1200}
+
+
+class Idle(Nop):
+    """Waits for ever."""
+
+    def propose(self, pending: object) -> Any:
+        return WAIT
+
+
+@pytest.mark.parametrize(
+    ("kind", "test", "said"),
+    [
+        ("Hasty", "test_has_not_enough_for_what_is_still_under_way", "WAIT is the answer before"),
+        ("Idle", "test_proposes_what_the_experiment_allows_and_says_why_it_ends", "there is nothing to wait for"),
+        ("Idle", "test_knows_of_trials_under_way", "there is nothing to wait for"),
+    ],
+)
+def test_the_suite_sees_a_policy_that_ends_or_waits_wrongly(kind: str, test: str, said: str) -> None:
+    defined = loads(DEFINITION + f"policy: {__file__}:{kind}", "contract.yml")
+    with pytest.raises(AssertionError, match=said):
+        getattr(PolicyContract(), test)(make(defined, problem(defined)), defined)
+
+
+def test_a_policy_in_a_file_is_found_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(COLDER.read_text())
+    defined = experiment("./mine.py:Colder")
+    check(defined)
+    assert make(defined, problem(defined)).propose([]) == {"dvfs": max(defined.knobs["dvfs"])}
+    # What is edited, in a notebook say, is read anew.
+    (tmp_path / "mine.py").write_text("lacks = all = 'that'\n")
+    with pytest.raises(PluginError, match=r"policy 'Colder' of \./mine\.py .*there is no Colder in it"):
+        check(defined)
+    (tmp_path / "mine.py").write_text("import (")
+    with pytest.raises(PluginError, match=r"can't be loaded: SyntaxError: invalid syntax \(mine\.py, line 1\)"):
+        check(defined)
+
+
+def test_a_policy_s_file_that_is_not_there_has_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        DefinitionError, match=r"policy\.name: there is no file 'hotter\.py'; allowed: a file"
+    ) as caught:
+        check(experiment("hotter.py:Hotter"))
+    assert caught.value.line == running.definition().count("\n") + 1
+    with pytest.raises(DefinitionError, match=r"'\./hotter\.py' is no name; allowed: .* or FILE\.py:CLASS"):
+        experiment("./hotter.py")
 
 
 @pytest.mark.parametrize("name", ["nop", "tune"])

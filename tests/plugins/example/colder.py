@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from mustherd.definition import Experiment
 from mustherd.learn.base import Observation, Problem, Settings
+from mustherd.policy.base import WAIT, Proposal
 
 
 class Colder:
@@ -23,9 +24,11 @@ class Colder:
                 self._left.remove(seen.point["dvfs"])
             self._broke |= not all(limit.met_by(seen.metrics[limit.metric]) for limit in self._limits)
 
-    def propose(self, pending: Sequence[Settings]) -> Settings | None:
-        if self._broke or pending or not self._left:
-            return None
+    def propose(self, pending: Sequence[Settings]) -> Proposal:
+        if self._broke or not self._left:
+            return None  # enough, for good
+        if pending:
+            return WAIT  # what is under way decides whether there is a next step
         return {"dvfs": self._left[0]}
 
     def why_enough(self) -> str:
