@@ -26,7 +26,6 @@ UNUSED = {
     "yaml_implicit_resolvers": "PyYAML reads it",
     "make_inventory": "typer calls it, as a command",
     "set_": "typer calls it, as a command",
-    "Keeper": "benchmarks drive it; the shell around it comes next",
     "LiveTwin": "a simulated herd under traffic, which benchmarks drive",
     "LoadGuesser": "the reference's rule, which live control will be measured against",
 }

@@ -178,6 +178,27 @@ def _play(
 
 
 @app.command()
+def keep(
+    source: Annotated[Path, typer.Argument(metavar="TABLE|EXPERIMENT", help="A table of settings, or a folder.")],
+    to: Annotated[Path, typer.Option(help="The keeper's folder: what it did and saved; it goes on from there.")],
+    config: Annotated[Path | None, typer.Option(help="keep.yml: limit, shares, sources of signals.")] = None,
+    inventory: Annotated[
+        Path | None, typer.Option("--inventory", "-i", help="Musters of an inventory, instead of the experiment's.")
+    ] = None,
+    listen: Annotated[str, typer.Option(help="With -i: where to listen; beyond loopback only with --keys.")] = LOCAL,
+    ports: Annotated[str, typer.Option(help="With -i: ports of pulse, log, control and coordinate.")] = "",
+    keys: Keys = None,
+    parent: Annotated[int, typer.Option(help="End when this process, the parent, ends.", hidden=True)] = 0,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+) -> None:
+    """Keep a herd on learnt settings for as long as it serves: follow its load, guard its limit, re-tune, account."""
+    from mustherd.cli.keep import run
+
+    run(source, to=to, config=config, inventory=inventory, listen=listen, ports=ports, keys=keys, parent=parent,
+        verbose=verbose)  # fmt: skip
+
+
+@app.command()
 def status(shepherd: Shepherd = LOCAL, keys: Keys = None, json: Json = False) -> None:
     """Say who is in the herd of a running shepherd, and how it is."""
     import msgspec

@@ -1,7 +1,7 @@
 """A table of settings by load: what an experiment over several loads leaves behind for others to use."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +85,20 @@ def read(path: Path | str) -> list[Row]:
         except FindingsError as error:
             findings = [f._replace(path=(*at, "settings", *f.path)) for f in error.findings]
             raise source.error(findings) from None
-        found.append(Row(qps=float(qps), settings=point, verdict=str(row.get("verdict") or "")))
+        found.append(Row(qps=float(qps), settings=point, verdict=str(row.get("verdict") or ""), metrics=_metrics(row)))
     return sorted(found, key=lambda row: row.qps)
+
+
+def _metrics(row: Mapping[str, Any]) -> dict[str, float]:
+    """What was measured at a row's load; what isn't a number there says nothing."""
+    found = row.get("metrics")
+    if not isinstance(found, Mapping):
+        return {}
+    return {
+        str(name): float(value)
+        for name, value in found.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
 
 
 def nearest(rows: Sequence[Row], qps: float) -> Row:

@@ -6,13 +6,14 @@ CUSUMs; when one signals, something has changed: what is believed begins anew fr
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from mustherd.keep.options import Options
 from mustherd.keep.sequential import Cusum, run_length
-from mustherd.learn.windows import Key
+from mustherd.learn.base import Settings
+from mustherd.learn.windows import Key, key_of
 
 SPREAD: Mapping[str, float] = {"power": 0.02, "latency": 0.03}
 """Standard deviations of a block, generously: what nodes, books and interpolation are off, for a while, is in them."""
@@ -47,6 +48,17 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
 class Mean(msgspec.Struct):
     """A mean that forgets."""
 
+    value: float
+    blocks: float
+    at_s: float
+
+
+class Belief(msgspec.Struct, frozen=True, kw_only=True):
+    """A mean as it is stored; without settings it is a node's shift."""
+
+    node: str
+    signal: str
+    settings: Settings | None
     value: float
     blocks: float
     at_s: float
@@ -112,6 +124,26 @@ class Beliefs:
             mean = self._means.get((source, signal, key))
             if mean is not None:
                 self._means[node, signal, key] = Mean(mean.value, min(mean.blocks, 1.0), mean.at_s)
+
+    def state(self) -> list[Belief]:
+        """What is believed, to be stored."""
+        means = [
+            Belief(node=node, signal=signal, settings=dict(key), value=mean.value, blocks=mean.blocks, at_s=mean.at_s)
+            for (node, signal, key), mean in self._means.items()
+        ]
+        shifts = [
+            Belief(node=node, signal=signal, settings=None, value=value, blocks=0.0, at_s=since)
+            for (node, signal), (value, since) in self._shifts.items()
+        ]
+        return means + shifts
+
+    def restore(self, state: Iterable[Belief]) -> None:
+        """Believe what was stored."""
+        for one in state:
+            if one.settings is None:
+                self._shifts[one.node, one.signal] = one.value, one.at_s
+            else:
+                self._means[one.node, one.signal, key_of(one.settings)] = Mean(one.value, one.blocks, one.at_s)
 
     def _off(self, node: str, signal: str, key: Key) -> float:
         mean = self._means.get((node, signal, key))

@@ -2,12 +2,13 @@
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 import msgspec
 
 from mustherd.keep.options import Options
-from mustherd.learn.windows import Key
+from mustherd.learn.base import Settings
+from mustherd.learn.windows import Key, key_of
 
 BROKEN = 0.08
 """Excess times seconds after which a limit counts as broken: 8 % for a second, or 2 % for four."""
@@ -60,6 +61,16 @@ class Bar(msgspec.Struct):
     times: int
 
 
+class Barred(msgspec.Struct, frozen=True, kw_only=True):
+    """A bar as it is stored."""
+
+    node: str
+    settings: Settings
+    cell: int
+    until_s: float
+    times: int
+
+
 class Bars:
     """What is barred on which node; the time doubles with each bar."""
 
@@ -88,6 +99,14 @@ class Bars:
         for place in old:
             del self._bars[place]
 
-    def state(self) -> Mapping[tuple[str, Key, int], Bar]:
+    def state(self) -> list[Barred]:
         """What is barred, to be shown and stored."""
-        return self._bars
+        return [
+            Barred(node=node, settings=dict(key), cell=cell, until_s=bar.until_s, times=bar.times)
+            for (node, key, cell), bar in self._bars.items()
+        ]
+
+    def restore(self, state: Iterable[Barred]) -> None:
+        """Bar what was stored."""
+        for one in state:
+            self._bars[one.node, key_of(one.settings), one.cell] = Bar(until_s=one.until_s, times=one.times)

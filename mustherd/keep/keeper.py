@@ -21,8 +21,9 @@ from mustherd.learn.windows import key_of
 
 NEAR = 0.8
 """A load that jumps to this share of the highest that settings are known to hold at may be hidden behind it."""
-REVIEW_S = 10.0
-"""What to set is thought over at least so often."""
+REVIEW_S = 30.0
+FRESH_REVIEW_S = 2.0
+"""What to set is thought over at least so often; a load that was believed a moment ago is known better soon."""
 LEAST_FRAMES = 0.5
 """Share of a block's frames that have to be at the same settled settings for it to count."""
 MOST_OFF = 0.3
@@ -229,7 +230,8 @@ class Keeper:
         self._set(node, "learnt", target, f"for {node.estimator.load:,.0f} requests a second", now, urgent=urgent)
 
     def _think(self, node: NodeState, now: float) -> None:
-        node.dirty, node.review_at = False, now + REVIEW_S
+        fresh = now - node.load_changed_at < REVIEW_S
+        node.dirty, node.review_at = False, now + (FRESH_REVIEW_S if fresh else REVIEW_S)
         choices = self._choices(node, now)
         node.target = choices[0] if choices else None
         node.unsafe = False

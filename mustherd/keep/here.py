@@ -1,0 +1,80 @@
+"""Musters on this machine for a keeper: those of the definition that its settings were learnt by."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from mustherd.definition.model import Experiment
+from mustherd.experiment.left_behind import CONFIG
+from mustherd.experiment.local_herd import END_S, KEYS, RESTART_S, muster_toml
+from mustherd.wire.keys import create
+from mustherd.wire.members import SHEPHERD, Role
+from mustherd.wire.ports import Ports
+
+MUSTERS = "herd"
+
+
+class MustersHere:
+    """Processes; `tend` starts those again that died."""
+
+    def __init__(self, folder: Path, experiment: Experiment) -> None:
+        simulated = experiment.herd.simulated
+        self._experiment = experiment
+        self._folder = folder / MUSTERS
+        self.names = [f"muster-{n}" for n in range(1, (simulated.musters if simulated else 1) + 1)]
+        self.keys = self._folder / KEYS
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._again_at: dict[str, float] = {}
+
+    def make_keys(self) -> None:
+        """Of this run alone: other users of the machine can reach its ports, too."""
+        if not self.keys.exists():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            create(self.keys, [SHEPHERD, Role.OPERATOR, *self.names], durable=False)
+
+    @contextlib.contextmanager
+    def running(self, host: str, ports: Ports) -> Iterator[None]:
+        """They run within the block, and are ended in order after it."""
+        where: dict[str, int | str] = {"host": host, **msgspec.structs.asdict(ports)}
+        for number, name in enumerate(self.names, 1):
+            home = self._folder / name
+            home.mkdir(parents=True, exist_ok=True)
+            toml = muster_toml(name, home, where, self._experiment, number)
+            (home / CONFIG).write_text(toml, encoding="utf-8")
+            self._spawn(name)
+        try:
+            yield
+        finally:
+            for process in self._processes.values():
+                process.terminate()
+            for process in self._processes.values():
+                try:
+                    process.wait(END_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+
+    def tend(self) -> None:
+        """Start those again that have died for a moment."""
+        now = time.monotonic()
+        for name, process in list(self._processes.items()):
+            if process.poll() is not None and now >= self._again_at.setdefault(name, now + RESTART_S):
+                del self._again_at[name]
+                self._spawn(name)
+
+    def _spawn(self, name: str) -> None:
+        home = self._folder / name
+        with (home / "muster.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [sys.executable, "-m", "mustherd.muster", "--config", str(home / CONFIG), "--parent", str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                process_group=0,
+            )

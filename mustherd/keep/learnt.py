@@ -1,0 +1,116 @@
+"""The book of a table or of an experiment: what a file or a folder says of settings by load."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from mustherd.definition import loads as read_definition
+from mustherd.definition import settings_table
+from mustherd.definition.model import Experiment
+from mustherd.errors import UserError
+from mustherd.goal import keeps
+from mustherd.keep.book import Book, Candidate
+from mustherd.learn.base import Settings
+from mustherd.learn.inference import average
+from mustherd.learn.windows import Key, key_of
+from mustherd.store.store import DEFINITION, Store
+from mustherd.trial import Trial, TrialKind, TrialState
+
+POWER = {"power_watts": 1.0, "machine_cpu_seconds": 0.0, "server_cpu_seconds": 0.0}
+"""Metrics that say what is spent: a rate as it is, or (0) a sum that the window's seconds turn into one."""
+Holds = Callable[[Mapping[str, float]], bool]
+LATENCIES = ("read_p99_us", "read_p95_us", "read_p999_us", "read_avg_us")
+NOT_MET = "not met"
+
+
+class LearntError(UserError):
+    """Nothing can be kept by what is there; the message says what is missing and where."""
+
+    exit_code = 3
+
+
+class Learnt(msgspec.Struct, frozen=True, kw_only=True):
+    """What a keeper begins with."""
+
+    book: Book
+    limit: float | None
+    """Of the latency; None: the source doesn't say."""
+    latency: str
+    """The metric that is limited."""
+    power: str
+    """The metric that is saved."""
+    experiment: Experiment | None = None
+    """The definition that it was learnt by."""
+
+
+def read(source: Path) -> Learnt:
+    """The book of a table (a file) or an experiment (a folder). Raises LearntError, DefinitionError, StoreError."""
+    return _of_folder(source) if source.is_dir() else _of_table(source)
+
+
+def _of_table(file: Path) -> Learnt:
+    rows = settings_table.read(file)
+    found: dict[float, list[Candidate]] = {}
+    latency = next((name for name in LATENCIES if any(name in row.metrics for row in rows)), LATENCIES[0])
+    power = next((name for name in POWER if any(name in row.metrics for row in rows)), "power_watts")
+    for row in rows:
+        found.setdefault(row.qps, []).append(
+            Candidate(
+                settings=row.settings,
+                power=_rate(row.metrics, power, row.metrics.get("window_seconds", 0.0)),
+                latency=row.metrics.get(latency),
+                holds=row.verdict != NOT_MET,
+            )
+        )
+    return Learnt(book=Book(found), limit=None, latency=latency, power=power)
+
+
+def _of_folder(folder: Path) -> Learnt:
+    with Store.open(folder, read_only=True) as store:
+        record = store.experiment()
+        trials = [t for kind in TrialKind for t in store.trials(kind, TrialState.FINISHED)]
+    experiment = read_definition(record.definition, str(folder / DEFINITION))
+    goal = record.goal
+    limit = next((c for c in goal.limits if c.metric in LATENCIES and not c.at_least), None)
+    if limit is None:
+        raise LearntError(f"{folder} has no limit on {', '.join(LATENCIES)}: a keeper would have nothing to guard")
+    power = next((name for name in POWER if any(name in t.metrics for t in trials)), "")
+    if not power:
+        raise LearntError(f"{folder} has no finished trial with {' or '.join(POWER)}")
+    seen: dict[float, dict[Key, list[Trial]]] = {}
+    for trial in trials:
+        qps = trial.qps or (goal.loads[0] if len(goal.loads) == 1 else 0.0)
+        if trial.settings and qps and not (trial.kind is TrialKind.BASELINE and not trial.settings):
+            seen.setdefault(qps, {}).setdefault(key_of(trial.settings), []).append(trial)
+    if not seen:
+        raise LearntError(f"{folder} has no finished trial at a load of its own: nothing was learnt by load")
+    others = [c for c in goal.constraints if c.metric != limit.metric]
+    rows = {
+        qps: [_candidate(dict(key), of, power, limit.metric, lambda m: keeps(m, others)) for key, of in by.items()]
+        for qps, by in seen.items()
+    }
+    return Learnt(book=Book(rows), limit=limit.limit, latency=limit.metric, power=power, experiment=experiment)
+
+
+def _candidate(
+    settings: Settings, of: Sequence[Trial], power: str, latency: str, holds: Callable[[Mapping[str, float]], bool]
+) -> Candidate:
+    watts = [r for t in of if (r := _rate(t.metrics, power, t.metrics.get("window_seconds", 0.0))) is not None]
+    late = [t.metrics[latency] for t in of if t.metrics.get(latency, 0.0) > 0]
+    return Candidate(
+        settings=settings,
+        power=math.exp(average([math.log(w) for w in watts])) if watts else None,
+        latency=math.exp(average([math.log(x) for x in late])) if late else None,
+        holds=all(holds(t.metrics) for t in of),
+    )
+
+
+def _rate(metrics: Mapping[str, float], name: str, seconds: float) -> float | None:
+    value = metrics.get(name, 0.0)
+    if value <= 0:
+        return None
+    if POWER[name]:
+        return value
+    return value / seconds if seconds > 0 else None

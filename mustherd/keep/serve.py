@@ -1,0 +1,95 @@
+"""Putting a keeper together and running it: a shepherd, its herd, its sources, its store."""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+from mustherd.daemon import Stop
+from mustherd.definition.model import Experiment
+from mustherd.errors import UserError
+from mustherd.keep import config as keep_config
+from mustherd.keep import learnt
+from mustherd.keep.here import MustersHere
+from mustherd.keep.keeper import Keeper
+from mustherd.keep.learnt import Learnt, LearntError
+from mustherd.keep.ledger import Ledger
+from mustherd.keep.loop import KeepLoop
+from mustherd.keep.sources import make
+from mustherd.keep.store import KeepStore
+from mustherd.shepherd.shepherd import Shepherd
+from mustherd.wire.keys import for_shepherd
+from mustherd.wire.ports import Ports
+from mustherd.wire.shepherd_endpoint import ShepherdEndpoint
+
+LOOPBACK = "127.0.0.1"
+
+
+class BrokenError(UserError):
+    """The shepherd's thread has ended unasked; the message says why."""
+
+    exit_code = 3
+
+
+def keep(
+    source: Path,
+    *,
+    folder: Path,
+    config: Path | None,
+    inventory: bool,
+    listen: str,
+    ports: Ports,
+    keys: Path | None,
+    stop: Stop,
+    ready: Callable[[Shepherd], None] = lambda _: None,
+) -> None:
+    """Run a keeper on what `source` has learnt until it is stopped; its state is in `folder`.
+
+    With `inventory` its musters come from elsewhere; otherwise they are those of the experiment's definition, on this
+    machine. Raises LearntError, DefinitionError, StoreError, KeepStoreError, KeysError, WireError, BrokenError.
+    """
+    found = learnt.read(source)
+    given = keep_config.read(config)
+    options = keep_config.options(given, found.limit, config)
+    here = None if inventory else MustersHere(folder, _definition(found, source))
+    traffic = keep_config.trace(given, found.experiment) if here is not None else None
+    faults: list[str] = []
+
+    def broken(fault: str) -> None:
+        faults.append(fault)
+        stop.ask(fault)
+
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(KeepStore(folder))
+        if here is not None:
+            here.make_keys()
+            keys, listen, ports = here.keys, LOOPBACK, Ports(0, 0, 0, 0)
+        end = ShepherdEndpoint(listen, ports, for_shepherd(keys) if keys is not None else None)
+        shepherd = Shepherd(end, experiment="keep", folder=str(folder), broken=broken)
+        shepherd.start()
+        stack.callback(shepherd.stop)
+        ready(shepherd)
+        if here is not None:
+            stack.enter_context(here.running(listen, end.ports))
+        keeper = Keeper(options, found.book, Ledger(options.day_s))
+        sources = make(given.sources, shepherd.musters)
+        loop = KeepLoop(
+            keeper,
+            shepherd,
+            store,
+            sources,
+            stop=stop,
+            latency=found.latency,
+            traffic=traffic,
+            tend=here.tend if here is not None else lambda: None,
+        )
+        loop.run()
+    if faults:
+        raise BrokenError(f"{faults[0]}; this process ends, so that nothing goes on by half")
+
+
+def _definition(found: Learnt, source: Path) -> Experiment:
+    if found.experiment is None:
+        raise LearntError(f"{source} is a table, which names no herd: give --inventory, or an experiment's folder")
+    if found.experiment.herd.inventory is not None:
+        raise LearntError(f"{source} was learnt on a herd of an inventory: give --inventory")
+    return found.experiment
