@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 LARGEST_SPACE = 20_000
 """Settings that several loads may be learnt over together, as mustherd.learn.contextual has it."""
 
+LARGEST_SHUFFLED = 1_000_000
+"""Combinations that a search keeps in an order of chance."""
+
 UNBELIEVING = ("random", "grid", "one-shot")
 """Searches of ours that learn nothing; of other packages' searches each says by itself whether it uses a prior."""
 
@@ -206,11 +209,19 @@ def _search(experiment: Experiment) -> Iterator[Finding]:
         elif search.initial > experiment.trials:
             allowed = f"1..{experiment.trials}"
             yield Finding(("search", "initial"), f"more initial points than the {experiment.trials} trials", allowed)
+    size = math.prod(len(space) for space in experiment.knobs.values())
+    for name, usual in (("order", "as-written"), ("repetitions", 1)):
+        if search.method != "grid" and getattr(search, name) != usual:
+            problem = f"'{search.method}' goes through nothing in an order of its own"
+            yield Finding(("search", name), problem, "only with grid", at_key=True)
+    combinations = size * max(1, len(experiment.workload.loads)) * search.repetitions
+    if search.order != "as-written" and combinations > LARGEST_SHUFFLED:
+        allowed = f"{LARGEST_SHUFFLED} combinations, loads and repetitions included, or as-written"
+        yield Finding(("search", "order"), f"{combinations} combinations are too many to shuffle", allowed)
     if search.prior is not None and search.method in UNBELIEVING:
         yield Finding(("search", "prior"), f"'{search.method}' believes nothing", "only with gp", at_key=True)
     if search.prior == TWIN:
         yield from _twin_prior(experiment)
-    size = math.prod(len(space) for space in experiment.knobs.values())
     if search.method == "gp" and len(experiment.workload.loads) > 1 and size > LARGEST_SPACE:
         allowed = f"{LARGEST_SPACE} combinations, or one load"
         yield Finding(("knobs",), f"{size} combinations are too many to learn several loads together", allowed)

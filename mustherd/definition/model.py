@@ -106,6 +106,11 @@ class SearchOptions(Section):
     stop: bool = key(
         True, "End before `trials` once the improvement that can still be expected is lost in the noise. gp only."
     )
+    order: Literal["as-written", "random", "blocked"] = key(
+        "as-written", "In which order: the knobs' own, one after the other; at random, by the seed; or in blocks at"
+        " random, each of which has every combination once. grid only.",
+    )  # fmt: skip
+    repetitions: int = key(1, "How often every combination is tried. grid only.", ge=1, le=1000)
     settings: Settings | None = key(
         None,
         "The setting to try. one-shot only: it or `table`.",

@@ -116,7 +116,8 @@ def plan(
     at_once = min(nodes, teams) if teams is not None else nodes
     space = _space(experiment)
     loads = max(1, len(experiment.workload.loads))
-    search = loads if experiment.search.method == "one-shot" else min(experiment.trials, space * loads)
+    all_of_them = space * loads * experiment.search.repetitions
+    search = loads if experiment.search.method == "one-shot" else min(experiment.trials, all_of_them)
     baseline = loads * math.ceil(search / loads / experiment.baseline.every)
     confirm = nodes * confirmation_trials(experiment)
     if experiment.workload.parts or experiment.policy.name == NOP:
@@ -125,7 +126,7 @@ def plan(
     most = max(experiment.repeats, experiment.confirmation.rounds)
     confirm_at_most = nodes * confirmation_trials(experiment, most) if confirm else 0
     load = experiment.workload
-    per_trial = _settle_seconds(experiment) + load.ramp_seconds + load.window_seconds
+    per_trial = load.cool_down_seconds + _settle_seconds(experiment) + load.ramp_seconds + load.window_seconds
     rounds = math.ceil((search + baseline) / at_once) + math.ceil(confirm / at_once)
     rounds_at_most = math.ceil((search + baseline) / at_once) + math.ceil(confirm_at_most / at_once)
     speed = simulated.speed if simulated else 1.0

@@ -82,6 +82,8 @@ def search_options(experiment: Experiment) -> dict[str, object]:
     if search.method == "one-shot":
         return {"settings": given_points(experiment)}
     options = dict(search.options or {})
+    if search.method == "grid":
+        options |= {"order": search.order, "repetitions": search.repetitions}
     if search.method == "gp":
         options |= {"initial": search.initial, "stop": search.stop}
     return options

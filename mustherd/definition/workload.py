@@ -240,6 +240,10 @@ class Workload(Section):
     settle_seconds: float = key(
         0.0, "Wait after the knobs hold; a knob that needs longer to settle is given longer.", "s", ge=0, le=MAX_SECONDS
     )
+    cool_down_seconds: float = key(
+        0.0, "Rest of a node between two trials, without load and before the next one's knobs are set, so that the next"
+        " one doesn't begin on a warm machine.", "s", ge=0, le=MAX_SECONDS
+    )  # fmt: skip
     ramp_seconds: float = key(5.0, "Load before the window, not counted.", "s", ge=0, le=MAX_SECONDS)
     window_seconds: float = key(
         30.0,

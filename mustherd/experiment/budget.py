@@ -34,7 +34,8 @@ class Budget:
     def of(cls, experiment: Experiment, parallel: int, settle_s: float = 0.0) -> Self:
         """The budget of a definition, on nodes whose slowest knob takes `settle_s` to settle."""
         load = experiment.workload
-        trial_s = max(load.settle_seconds, settle_s) + load.ramp_seconds + load.window_seconds
+        moved_s = max(load.settle_seconds, settle_s)
+        trial_s = load.cool_down_seconds + moved_s + load.ramp_seconds + load.window_seconds
         return cls(experiment.budget.minutes, experiment.budget.joules, max(1, parallel), trial_s)
 
     def short(self, tally: Tally, more: int) -> Shortage | None:

@@ -68,12 +68,18 @@ class TrialRunner:
         self._logs = logs
         self._speed = experiment.herd.simulated.speed if experiment.herd.simulated else 1.0
         self._over = threading.Event()
+        self._rested_at: dict[str, float] = {}
+        """Of each muster that ran a trial: when it will have rested from it, on time.monotonic."""
 
     def run(self, trial: Trial, muster: str) -> Trial:
         """Run a started trial to its end. Never raises for what a herd can do wrong: the trial says it."""
         try:
-            view = self._shepherd.musters()[muster]
-            return self._run(trial, view)
+            self._rest(muster)
+            try:
+                return self._run(trial, self._shepherd.musters()[muster])
+            finally:
+                cool_down_s = self._experiment.workload.cool_down_seconds / self._speed
+                self._rested_at[muster] = time.monotonic() + cool_down_s
         except KeyError as error:
             return _broken(trial, Reason.UNKNOWN_KNOB, f"muster {muster} offers no knob {error}")
         except HerdError as error:
@@ -88,6 +94,11 @@ class TrialRunner:
     def stop(self) -> None:
         """Begin nothing more: a trial that has not opened its window ends at its next step."""
         self._over.set()
+
+    def _rest(self, muster: str) -> None:
+        """Wait for what is left of a muster's rest from its last trial, unless the run ends."""
+        self._over.wait(max(0.0, self._rested_at.get(muster, 0.0) - time.monotonic()))
+        self._check()
 
     def _run(self, trial: Trial, view: MusterView) -> Trial:
         self._check()

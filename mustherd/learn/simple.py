@@ -1,7 +1,9 @@
 """The searches that learn nothing: chance, the grid, and settings that were given."""
 
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -41,31 +43,75 @@ class RandomSearch:
 
 
 class GridSearch:
-    """A `Search` that takes the points in the space's own order, the last dimension varying fastest.
+    """A `Search` that goes through all points, once or several times, in the order that its options say.
 
-    It learns nothing; the seed changes nothing.
+    It learns nothing. The n-th point depends on options, seed and n alone, so that a resumed search goes on as if it
+    had never stopped.
     """
 
-    def __init__(self, problem: Problem, *, seed: int = 0, options: None = None) -> None:  # noqa: ARG002 - the interface's
+    class Options(msgspec.Struct, frozen=True, kw_only=True):
+        """In which order, and how often."""
+
+        order: Literal["as-written", "random", "blocked"] = "as-written"
+        """The space's own, the last dimension varying fastest; or at random over all repetitions; or block after block,
+        each of which has every point once, at random."""
+        repetitions: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
+
+    def __init__(self, problem: Problem, *, seed: int = 0, options: Options) -> None:
         self._history = History(problem)
         self._seed = seed
-        self._last = 0
+        self._points = schedule(self._history.space.size, options.repetitions, options.order, seed)
+        self._over = 0
+        """How many places of the schedule, from its begin, were told."""
+        self._told: Counter[int] = Counter()
+        """Points that were told, beyond those places."""
+        self._asked: Counter[int] = Counter()
+        """Points that were proposed and not told."""
 
     def ask(self, pending: Sequence[Settings] = ()) -> Settings | None:
-        return self._history.propose(pending, self._first_free)
+        under_way = Counter(self._history.space.index(point) for point in pending)
+        place = self._first_beyond(self._told + (self._asked | under_way))
+        if place is None:
+            # What was proposed and never told is offered again: its trial may have been invalid.
+            place = self._first_beyond(self._told + under_way)
+        if place is None:
+            return None
+        index = self._points[place]
+        self._asked[index] += 1
+        return self._history.space.point(index)
 
-    def _first_free(self, blocked: set[int]) -> int | None:
-        size = self._history.space.size
-        # What lies before the last one is mostly blocked: looked at only when nothing is left behind it.
-        after = next((i for i in range(self._last, size) if i not in blocked), size)
-        self._last = after if after < size else next(i for i in range(size) if i not in blocked)
-        return self._last
+    def _first_beyond(self, covered: Counter[int]) -> int | None:
+        """The first place of the schedule whose point is in none of these, each of which covers one place."""
+        for place in range(self._over, len(self._points)):
+            index = self._points[place]
+            if not covered[index]:
+                return place
+            covered[index] -= 1
+        return None
 
     def tell(self, observations: Sequence[Observation]) -> None:
         self._history.tell(observations)
+        for observation in observations:
+            index = self._history.space.index(observation.point)
+            self._told[index] += 1
+            self._asked[index] = max(0, self._asked[index] - 1)
+        while self._over < len(self._points) and self._told[self._points[self._over]]:
+            self._told[self._points[self._over]] -= 1
+            self._over += 1
 
     def state(self) -> dict[str, object]:
         return self._history.state("grid", self._seed)
+
+
+def schedule(size: int, repetitions: int, order: str, seed: int) -> Sequence[int]:
+    """The numbers of the points of a space of `size` in the order in which they are tried; pure."""
+    if order == "as-written":
+        return range(size) if repetitions == 1 else [index for _ in range(repetitions) for index in range(size)]
+    if order == "random":
+        drawn = random.Random(f"{seed}/order").sample(range(size * repetitions), size * repetitions)
+        return [place % size for place in drawn]
+    blocks = (random.Random(f"{seed}/block {block}").sample(range(size), size) for block in range(repetitions))
+    return [index for block in blocks for index in block]
 
 
 class OneShotSearch:

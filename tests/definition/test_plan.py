@@ -19,6 +19,25 @@ def test_the_quickstart_s_plan() -> None:
     assert found.fits
 
 
+def test_repetitions_and_rests_are_planned() -> None:
+    grid = {"search": {"method": "grid", "order": "blocked", "repetitions": 3}, "trials": 99, "repeats": 0}
+    found = plan(made(**grid, workload={"qps": 600000, "window_seconds": 30, "cool_down_seconds": 10}))
+    assert found.search == 3 * 4
+    assert found.seconds_per_trial == plan(made(**grid)).seconds_per_trial + 10
+    assert plan(made(**{**grid, "trials": 7})).search == 7
+
+
+def test_an_order_is_the_grid_s_alone() -> None:
+    error = refused(search={"method": "random", "order": "blocked"})
+    assert "'random' goes through nothing in an order of its own" in str(error)
+    assert "only with grid" in str(error)
+    assert "repetitions" in str(refused(search={"repetitions": 2}))
+    assert "as-written, random, blocked" in str(refused(search={"method": "grid", "order": "shuffled"}))
+    wide = {"itr-delay": {"low": 2, "high": 1000, "step": 2}, "dvfs": {"low": 1200, "high": 2600, "step": 1}}
+    too_many = {"method": "grid", "order": "random", "repetitions": 9}
+    assert "too many to shuffle" in str(refused(herd={"inventory": "x"}, knobs=wide, search=too_many))
+
+
 def test_more_nodes_take_less_time_and_each_confirms() -> None:
     experiment = loads(quickstart())
     one, many = plan(experiment, 1), plan(experiment, 8)

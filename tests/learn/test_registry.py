@@ -81,8 +81,8 @@ class TestProcess(SearchContract):
     [
         ("genetic", {}, "there are: gp, grid, one-shot, random"),
         ("grdi", {}, "did you mean 'grid'"),
-        ("grid", {"settings": {}}, "settings: unknown option 'settings'; allowed: no options"),
-        ("grid", {"initial": 3}, "initial: unknown option 'initial'; allowed: no options"),
+        ("random", {"settings": {}}, "settings: unknown option 'settings'; allowed: no options"),
+        ("grid", {"initial": 3}, "initial: unknown option 'initial'; allowed: order, repetitions"),
         ("gp", {"inital": 3}, "inital: unknown option 'inital'; allowed: initial, stop, noise"),
         ("gp", {"initial": 0}, "initial: should be a whole number >= 1, found '0'"),
         ("gp", {"stop": "never"}, "stop: should be true or false, found 'never'"),
