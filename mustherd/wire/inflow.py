@@ -29,6 +29,10 @@ GLANCE_EVERY_S = 0.02
 GROWN_BYTES = 32 * 1024 * 1024
 """Growth of this process that is worth a look at once."""
 
+IDLE_BYTES_PER_S = 64
+"""Of a connection that says nothing: ZeroMQ's own heartbeats, which are no messages, take a quarter of it with keys.
+Without this every muster's line for decisions, on which it never says anything, would be ended after some hours."""
+
 CONNECTIONS_MOST = 4096
 """To one socket: a thousand musters, four times over."""
 
@@ -48,8 +52,8 @@ class Inflow:
         self._channel = channel
         self._most = most_bytes
         self._monitor = listener.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
-        self._seen: dict[int, int] = {}
-        """Of each connection the bytes that had come when it last delivered a message."""
+        self._seen: dict[int, tuple[int, float]] = {}
+        """Of each connection the bytes that had come when it last delivered a message, and when that was seen."""
         self._delivered: set[int] = set()
 
     def delivered(self, frame: zmq.Frame) -> None:
@@ -57,17 +61,18 @@ class Inflow:
         with suppress(zmq.ZMQError):
             self._delivered.add(frame.get(zmq.SRCFD))
 
-    def look(self) -> int:
+    def look(self, now: float) -> int:
         """End connections that take in too much of one message, and those beyond CONNECTIONS_MOST; gives how many."""
-        self._note_changes()
+        self._note_changes(now)
         ended = 0
-        for descriptor, before in list(self._seen.items()):
+        for descriptor, (before, at) in list(self._seen.items()):
             received = _received(descriptor)
+            most = self._most + IDLE_BYTES_PER_S * (now - at)
             if received is None:
                 del self._seen[descriptor]
             elif descriptor in self._delivered:
-                self._seen[descriptor] = received
-            elif received - before > self._most and received - before - _unread(descriptor) > self._most:
+                self._seen[descriptor] = received, now
+            elif received - before > most and received - before - _unread(descriptor) > most:
                 log.error(
                     "a connection to %s was ended: %d bytes of one message and no end of it", self._channel, received
                 )
@@ -80,7 +85,7 @@ class Inflow:
         """Watch no longer."""
         self._monitor.close(linger=0)
 
-    def _note_changes(self) -> None:
+    def _note_changes(self, now: float) -> None:
         while True:
             try:
                 event = parse_monitor_message(self._monitor.recv_multipart(zmq.DONTWAIT))
@@ -90,7 +95,7 @@ class Inflow:
             if event["event"] != zmq.EVENT_ACCEPTED:
                 self._seen.pop(descriptor, None)
                 continue
-            self._seen[descriptor] = 0
+            self._seen[descriptor] = 0, now
             if len(self._seen) > CONNECTIONS_MOST:
                 self._end(descriptor)
 
@@ -119,7 +124,7 @@ class Watch:
             self._size = min(size, self._size)
             return
         self._next_look, self._size = now + LOOK_EVERY_S, size
-        if sum(inflow.look() for inflow in self._inflows):
+        if sum(inflow.look(now) for inflow in self._inflows):
             # What they had taken goes back to the machine.
             with suppress(AttributeError):
                 _libc.malloc_trim(0)

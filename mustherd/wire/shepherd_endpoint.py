@@ -41,6 +41,12 @@ CONTROL_UP_BYTES = 1024
 LOG_QUEUE_BLOCKS = 128
 """Blocks of one muster that wait for the shepherd at most; an honest one has no more than its credit under way."""
 
+CALLS_AT_ONCE = 4
+"""Of operators, between two looks at all else: what answers one takes as long as its herd is large."""
+
+ANSWERS_QUEUED = 8
+"""That one operator has not read yet: of a large herd a status is some megabytes."""
+
 
 @dataclass(frozen=True)
 class Received:
@@ -88,10 +94,12 @@ class ShepherdEndpoint:
                 self._poller.register(self._gate.socket, zmq.POLLIN)
             asked = ports or Ports()
             self._pulse, pulse = self._bind("pulse", host, asked.pulse, m.MAX_PULSE_BYTES)
-            self._log, log_port = self._bind("log", host, asked.log, m.MAX_LOG_BYTES, LOG_QUEUE_BLOCKS)
+            self._log, log_port = self._bind("log", host, asked.log, m.MAX_LOG_BYTES, queue=LOG_QUEUE_BLOCKS)
             # Nobody has anything to say on it.
-            self._control, control = self._bind("control", host, asked.control, CONTROL_UP_BYTES, 1)
-            self._coordinate, coordinate = self._bind("coordinate", host, asked.coordinate, m.MAX_CALL_BYTES)
+            self._control, control = self._bind("control", host, asked.control, CONTROL_UP_BYTES, queue=1)
+            self._coordinate, coordinate = self._bind(
+                "coordinate", host, asked.coordinate, m.MAX_CALL_BYTES, unread=ANSWERS_QUEUED
+            )
         except BaseException:
             self.close()
             raise
@@ -128,7 +136,7 @@ class ShepherdEndpoint:
         self._reread = True
 
     def receive(self, timeout_s: float, at_most: int = 1000) -> Iterator[Received]:
-        """Wait up to `timeout_s` for messages and yield what is there, at most `at_most` a channel."""
+        """Wait up to `timeout_s` for messages and yield what is there, at most `at_most` a channel, of calls fewer."""
         self._look_after(time.monotonic())
         for source, _ in self._poller.poll(milliseconds(timeout_s)):
             if isinstance(source, int):
@@ -137,7 +145,7 @@ class ShepherdEndpoint:
             if self._gate is not None and source is self._gate.socket:
                 self._gate.answer()
                 continue
-            for _ in range(at_most):
+            for _ in range(CALLS_AT_ONCE if source is self._coordinate else at_most):
                 try:
                     frames = _receive_whole(source)
                 except zmq.Again:
@@ -201,12 +209,20 @@ class ShepherdEndpoint:
                 self._routes.pop(name, None)
 
     def _bind(
-        self, channel: str, host: str, port: int, max_bytes: int, queue: int = SEND_QUEUE_MESSAGES
+        self,
+        channel: str,
+        host: str,
+        port: int,
+        max_bytes: int,
+        *,
+        queue: int = SEND_QUEUE_MESSAGES,
+        unread: int = SEND_QUEUE_MESSAGES,
     ) -> "tuple[zmq.Socket[bytes], int]":
         socket = self._context.socket(zmq.ROUTER)
         tune(socket, max_bytes)
         socket.setsockopt(zmq.BACKLOG, TCP_BACKLOG)
         socket.setsockopt(zmq.RCVHWM, queue)
+        socket.setsockopt(zmq.SNDHWM, unread)
         # A muster that connects again takes its route over from the connection that was cut.
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)

@@ -16,6 +16,8 @@ ROUTE_MARK = b";"
 """Ends the name in a routing id; no name holds it."""
 HANDSHAKE_MS = 10_000
 """That a connection has to say who it is."""
+HEARTBEAT_MS = 5_000
+"""ZeroMQ's own, both ways."""
 RECONNECT_MS = 100
 RECONNECT_MAX_MS = 1000
 DESCRIPTORS = 65536
@@ -62,7 +64,7 @@ def tune(socket: "zmq.Socket[bytes]", max_bytes: int) -> None:
     socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
     # A peer whose machine vanished keeps its TCP connection; ZeroMQ's own heartbeat closes it so that it can come back.
-    socket.setsockopt(zmq.HEARTBEAT_IVL, 5000)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 15000)
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     socket.setsockopt(zmq.IPV6, 1)

@@ -4,9 +4,11 @@ import contextlib
 import os
 import socket
 import struct
+import time
 from pathlib import Path
 
 import pytest
+import zmq
 
 from mustherd.shepherd.operators import Operators
 from mustherd.shepherd.session import MAX_KNOB_VALUES
@@ -14,7 +16,9 @@ from mustherd.terms import NODE, Facts, KnobInfo, Setting
 from mustherd.wire import codec, inflow
 from mustherd.wire import messages as m
 from mustherd.wire.endpoints import MusterEndpoint, OperatorEndpoint
-from tests.herding import muster, shepherd
+from mustherd.wire.shepherd_endpoint import CALLS_AT_ONCE, ShepherdEndpoint
+from mustherd.wire.sockets import HEARTBEAT_MS
+from tests.herding import ANY, muster, shepherd
 from tests.typed import a
 from tests.waiting import PATIENCE_S, until
 from tests.wire.test_codec import HELLO
@@ -82,6 +86,34 @@ def test_it_is_said_and_the_herd_does_not_notice(caplog: pytest.LogCaptureFixtur
         assert "a connection to pulse was ended" in caplog.text
         assert running.decide("muster-1", (Setting(NODE, "dvfs", 1300),)).result(PATIENCE_S).outcome == "applied"
         assert running.musters()["muster-1"].times_late == 0
+
+
+def test_a_connection_that_only_beats_for_days_is_no_message_without_an_end() -> None:
+    """As every muster's on control, on which it never says anything."""
+    context = zmq.Context()
+    listener, idle = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
+    most = 2000
+    watched = inflow.Inflow(listener, "control", most)
+    # ZeroMQ's own heartbeat as fast as it can be, and the clock as much faster.
+    for one in (listener, idle):
+        one.setsockopt(zmq.HEARTBEAT_IVL, 10)
+    try:
+        port = listener.bind_to_random_port("tcp://127.0.0.1")
+        idle.connect(f"tcp://127.0.0.1:{port}")
+        began = time.monotonic()
+        ended = 0
+
+        def came() -> bool:
+            nonlocal ended
+            now = (time.monotonic() - began) * HEARTBEAT_MS / 10
+            ended += watched.look(now)
+            return any((inflow._received(one) or 0) > 3 * most for one in watched._seen) or ended > 0
+
+        until(came)
+        assert ended == 0
+    finally:
+        watched.close()
+        context.destroy(linger=0)
 
 
 def test_a_message_of_a_million_parts_is_one_malformed_frame() -> None:
@@ -197,3 +229,55 @@ def test_a_status_of_a_thousand_fat_musters_is_answered_with_what_fits(text: int
     assert len(status.musters) == 1024
     assert len(codec.encode(m.Answer(number=1, body=status))) <= m.MAX_COORDINATE_BYTES
     assert codec.answer(codec.encode(m.Answer(number=1, body=status))).body == status
+
+
+def asks(port: int, count: int) -> "tuple[zmq.Context[zmq.Socket[bytes]], zmq.Socket[bytes]]":
+    """An operator of its own making, which has asked for the status so many times."""
+    context = zmq.Context()
+    polling = context.socket(zmq.DEALER)
+    polling.setsockopt(zmq.SNDHWM, 0)
+    polling.connect(f"tcp://127.0.0.1:{port}")
+    for number in range(1, count + 1):
+        polling.send(codec.encode(m.Call(number=number, body=m.StatusAsk())))
+    return context, polling
+
+
+def test_one_that_asks_all_the_time_is_answered_a_little_at_a_time_between_beats() -> None:
+    """Each answer takes as long as the herd is large: a queue of them must not come before what leases hang on."""
+    end = ShepherdEndpoint(ports=ANY)
+    context, _ = asks(end.ports.coordinate, 200)
+    try:
+        rounds: list[int] = []
+
+        def all_came() -> bool:
+            rounds.append(len(list(end.receive(0.05))))
+            return sum(rounds) == 200
+
+        until(all_came)
+        assert max(rounds) <= CALLS_AT_ONCE
+    finally:
+        context.destroy(linger=0)
+        end.close()
+
+
+def test_answers_that_nobody_reads_are_not_kept() -> None:
+    with shepherd() as (running, ports), contextlib.ExitStack() as stack:
+        facts = Facts(kind="fat", text={f"f{k}": "x" * 2000 for k in range(100)})
+        for number in range(20):
+            end = MusterEndpoint(f"fat-{number}", "127.0.0.1", ports)
+            stack.callback(end.close)
+            fields = {name: getattr(HELLO, name) for name in HELLO.__struct_fields__}
+            say(end, m.Hello(**{**fields, "muster": f"fat-{number}", "facts": facts}))
+        until(lambda: len(running.musters()) == 20)
+        # Nothing but a handshake by hand: nobody reads what is answered.
+        polling = stack.enter_context(connect(ports.coordinate))
+        before = inflow._resident()
+        # A gigabyte, if each were kept for it.
+        for number in range(1, 251):
+            polling.sendall(part(codec.encode(m.Call(number=number, body=m.StatusAsk())), more=False))
+        operator = OperatorEndpoint("127.0.0.1", ports.coordinate)
+        stack.callback(operator.close)
+        # Answered in turn: by the time that these are, so are the others.
+        for _ in range(260):
+            a(m.Status, operator.call(m.StatusAsk(), PATIENCE_S))
+        assert inflow._resident() - before < 256 * 1024 * 1024
