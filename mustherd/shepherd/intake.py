@@ -1,6 +1,7 @@
 """How blocks of log rows come in: where each spool goes on, what has arrived, and the credit for more."""
 
 import logging
+from collections.abc import Callable
 
 from mustherd.herd.flow import Receiver
 from mustherd.shepherd.roster import Roster
@@ -11,17 +12,31 @@ from mustherd.wire.shepherd_endpoint import ShepherdEndpoint
 
 log = logging.getLogger(__name__)
 
+GONE_LOGGED, GONE_S = 10, 60.0
+"""Gaps of one muster that are logged in so many seconds: whoever makes up a new spool with each message has no end."""
+
 
 class Intake:
     """Gives each block to the sink once and in order; without a sink musters are told nothing, and keep their rows."""
 
-    def __init__(self, end: ShepherdEndpoint, roster: Roster, sink: LogSink | None, shepherd_epoch: int) -> None:
+    def __init__(
+        self,
+        end: ShepherdEndpoint,
+        roster: Roster,
+        sink: LogSink | None,
+        shepherd_epoch: int,
+        *,
+        now: Callable[[], float],
+    ) -> None:
         self._end = end
         self._roster = roster
         self._sink = sink
         self._shepherd_epoch = shepherd_epoch
         self._owing: set[str] = set()
         """Musters that are owed a credit."""
+        self._now = now
+        self._gaps: dict[str, tuple[float, int]] = {}
+        """Of each muster since when gaps are counted, and how many there were."""
 
     def offer(self, name: str, muster: MusterSession, offer: m.Offer) -> None:
         """A muster says which spool it has; answered with where to go on."""
@@ -30,7 +45,7 @@ class Intake:
         if muster.spool != offer.spool:
             muster.spool, muster.flow = offer.spool, Receiver(self._sink.watermark(name, offer.spool))
         if offer.first > muster.flow.got + 1:
-            log.error("muster %s: blocks %d to %d are gone", name, muster.flow.got + 1, offer.first - 1)
+            self._tell_of_gap(name, muster.flow.got + 1, offer.first - 1)
             muster.flow.begin_at(offer.first)
         self._owing.add(name)
 
@@ -44,6 +59,17 @@ class Intake:
             # First, so that a block which can't be taken doesn't come again and again.
             muster.flow.took(block.seq)
             self._sink.put(name, block, rows)
+
+    def _tell_of_gap(self, name: str, first: int, last: int) -> None:
+        now = self._now()
+        since, count = self._gaps.get(name, (now, 0))
+        if now - since >= GONE_S:
+            since, count = now, 0
+        self._gaps[name] = since, count + 1
+        if count < GONE_LOGGED:
+            log.error("muster %s: blocks %d to %d are gone", name, first, last)
+        elif count == GONE_LOGGED:
+            log.error("muster %s: further gaps are not logged for %g s", name, GONE_S)
 
     def durable(self, name: str, spool: int, number: int) -> None:
         """Blocks of that spool up to `number` are safe: its muster may forget them."""

@@ -37,6 +37,11 @@ REFUSAL_CHARACTERS = 300
 """Of refusals so many are logged in so many seconds, each that long at most: whoever causes them must fill no disk."""
 
 
+LIVES_S, LIVES_MOST = 60.0, 30
+"""New lives of one muster in so many seconds. Each is an event that somebody has to take, so whoever makes them up
+without an end would come before a stop that an operator asks for."""
+
+
 class Roster:
     """Every muster that ever said hello. For one thread, except `views`."""
 
@@ -64,6 +69,8 @@ class Roster:
         self._refusals_from = -float("inf")
         self._contested: set[str] = set()
         """Names under which two processes were heard at the same time."""
+        self._lives: dict[str, tuple[float, int]] = {}
+        """Of each muster since when its lives are counted, and how many there were."""
         self._lock = threading.Lock()
         self._views: dict[str, m.MusterView] = {}
 
@@ -111,6 +118,9 @@ class Roster:
         """Welcome a muster, or refuse it and say why."""
         name = received.sender
         reason, ended = self._objection(received, hello)
+        known_life = isinstance(hello, m.Hello) and self._membership.knows(name, hello.muster_epoch)
+        if not reason and not known_life and self._lives_again_and_again(name):
+            reason = f"it has started more than {LIVES_MOST} times in {LIVES_S:g} s: see its own log for why"
         if reason or isinstance(hello, m.Stranger):
             self._refusal(name, reason)
             self._end.reply(received, m.Refusal(version=m.PROTOCOL_VERSION, reason=reason[:2000], ended=ended))
@@ -147,6 +157,14 @@ class Roster:
         """
         if self._membership.ended(name, muster_epoch) and self._membership.presence(name) in HERE:
             self._contested.add(name)
+
+    def _lives_again_and_again(self, name: str) -> bool:
+        now = self._now()
+        since, count = self._lives.get(name, (now, 0))
+        if now - since >= LIVES_S:
+            since, count = now, 0
+        self._lives[name] = since, count + 1
+        return count >= LIVES_MOST
 
     def _refusal(self, name: str, reason: str) -> None:
         """Log a refusal, unless it is known, or there were too many of late."""

@@ -46,7 +46,7 @@ class ShepherdServer:
         self._decisions = Decisions()
         self._roster = Roster(end, self._decisions, epoch, sink=sink, tell=tell, now=now)
         self.orders = Orders(end, self._roster, self._decisions, epoch, tell=tell, now=now)
-        self.intake = Intake(end, self._roster, sink, epoch)
+        self.intake = Intake(end, self._roster, sink, epoch, now=now)
         self._next_look = -float("inf")
         self._next_due = -float("inf")
         """What the last look found to be due next; only as long as nothing happened since."""

@@ -30,10 +30,10 @@ IDLE_S = 0.1
 """Longest sleep: membership is judged at least this often."""
 
 EVENTS_KEPT = 10_000
-"""Events that nobody has taken; further ones are only logged."""
+"""Events that nobody has taken; further ones are lost, and now and then one is logged."""
 
 COMPLAIN_EVERY_S = 60.0
-"""Between two log lines about messages that could not be handled."""
+"""Between two log lines about messages that could not be handled, or events that nobody took."""
 
 
 class Shepherd:
@@ -239,8 +239,9 @@ class Shepherd:
     def _tell(self, event: HerdEvent) -> None:
         if self.events.qsize() < EVENTS_KEPT:
             self.events.put(event)
-        else:
-            log.warning("nobody takes the herd's events: %s", event)
+        elif (now := self._now()) >= self._next_complaint:
+            self._next_complaint = now + COMPLAIN_EVERY_S
+            log.warning("nobody takes the herd's events; this one and others are lost: %s", event)
 
     def _ask(self, future: Future[Any], what: Callable[[], None]) -> None:
         """Have the shepherd's thread do something; callable from any thread."""

@@ -4,7 +4,9 @@ import logging
 import os
 import signal
 from pathlib import Path
+from typing import ClassVar
 
+import msgspec
 import pytest
 import zmq
 
@@ -15,14 +17,18 @@ from mustherd.muster import muster as muster_module
 from mustherd.muster.journal import Journal, JournalError
 from mustherd.policy.base import PolicyError
 from mustherd.policy.tune import RESTARTS, Tune
-from mustherd.shepherd.roster import REFUSALS_LOGGED
+from mustherd.shepherd.intake import GONE_LOGGED, Intake
+from mustherd.shepherd.roster import LIVES_MOST, REFUSALS_LOGGED
+from mustherd.shepherd.session import MusterSession
 from mustherd.store.store import Store
 from mustherd.wire import codec
 from mustherd.wire import messages as m
+from mustherd.wire.endpoints import MusterEndpoint, new_session
 from tests.experiment.simulated import defined
 from tests.herding import muster, shepherd
 from tests.running import begin, definition
 from tests.waiting import until
+from tests.wire.test_codec import HELLO
 
 
 @pytest.mark.herd
@@ -107,6 +113,57 @@ def test_a_flood_of_refusals_fills_no_log(caplog: pytest.LogCaptureFixture) -> N
     said = [record.message for record in caplog.records if "refus" in record.message]
     assert len(said) == REFUSALS_LOGGED + 1
     assert said[-1].startswith("further refusals are not logged for ")
+
+
+@pytest.mark.herd
+def test_one_that_makes_up_lives_is_refused_before_it_drowns_all_else(tmp_path: Path) -> None:
+    with shepherd() as (running, ports), muster(ports, tmp_path / "a"):
+        until(running.musters)
+        end = MusterEndpoint("odd", "127.0.0.1", ports)
+        answers: list[m.Down | m.Credit | m.Decision] = []
+
+        def told_a_hundred_times() -> bool:
+            # Each hello is another life's, as fast as they are answered.
+            end.send_pulse(msgspec.structs.replace(HELLO, muster="odd", muster_epoch=new_session(), groups=()))
+            answers.extend(end.receive(0.05))
+            return sum(isinstance(answer, m.Refusal) for answer in answers) >= 100
+
+        try:
+            until(told_a_hundred_times)
+        finally:
+            end.close()
+        assert sum(isinstance(answer, m.Welcome) for answer in answers) == LIVES_MOST
+        [reason] = {answer.reason for answer in answers if isinstance(answer, m.Refusal)}
+        assert f"it has started more than {LIVES_MOST} times in 60 s" in reason
+        events = []
+        while not running.events.empty():
+            events.append(running.events.get())
+        assert len(events) < LIVES_MOST + 10
+        assert running.musters()["muster-1"].presence == "alive"
+
+
+class OneMuster:
+    """Of a roster and of its sink what an offer asks for."""
+
+    sessions: ClassVar[dict[str, MusterSession]] = {}
+    log = 1
+
+    def watermark(self, muster: str, spool: int) -> int:
+        return 0
+
+
+def test_a_flood_of_spools_with_gaps_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+    intake = Intake(OneMuster(), OneMuster(), OneMuster(), 1, now=lambda: now[0])  # type: ignore[arg-type]
+    session = MusterSession(HELLO)
+    for minute in range(2):
+        now[0] = 60.0 * minute
+        for spool in range(1000 * minute, 1000 * minute + 500):
+            intake.offer("odd", session, m.Offer(muster_epoch=1, shepherd_epoch=1, spool=spool + 1, first=7))
+    said = [record.message for record in caplog.records]
+    assert said[0] == "muster odd: blocks 1 to 6 are gone"
+    assert len(said) == 2 * (GONE_LOGGED + 1)
+    assert said[GONE_LOGGED].startswith("muster odd: further gaps are not logged for ")
 
 
 @pytest.mark.parametrize("name", ["originals.json", "originals.copy.json", "put-back.json"])
