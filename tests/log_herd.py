@@ -124,6 +124,8 @@ class Wire:
     What is sent into a cut waits there, as it does in the kernel's own queues, and comes late.
     """
 
+    host = "127.0.0.1"
+
     def __init__(self, ports: Ports) -> None:
         self._up, self._down = threading.Event(), threading.Event()
         """To the shepherd, and from it: whether anything gets through."""

@@ -1,6 +1,6 @@
 """make test-faults: campaigns of attacks until the minutes are over, told as they go, kept as JSON and as a table.
 
-As root it works in a mount namespace of its own, so that its disks go with it.
+As root it works in namespaces of its own for mounts and network, so that its disks and cables go with it.
 """
 
 import argparse
@@ -8,12 +8,13 @@ import json
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from tests.faults import attacks, experiment, table
+from tests.faults import attacks, experiment, stall, table
 from tests.faults.campaign import Campaign, on_a_herd
 from tests.faults.experiment import on_an_experiment
 
@@ -39,6 +40,7 @@ def main() -> int:
         command = [
             "unshare",
             "--mount",
+            "--net",
             "--propagation",
             "private",
             sys.executable,
@@ -49,6 +51,11 @@ def main() -> int:
         os.execvpe(command[0], command, {**os.environ, OWN: "1"})  # noqa: S606 (no shell is wanted)
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     _tell(f"seed {seed}: the same events again by make test-faults SEED={seed} MINUTES={options.minutes:g}")
+    # Who was started in the background ignores it, and so would all that is started here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # What it made is cleared away when its time is over, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    stall.watch()
     home = Path(tempfile.mkdtemp(prefix="faults-", dir="/var/tmp"))
     home.chmod(0o700)
     came: list[Campaign] = []

@@ -17,11 +17,14 @@ from tests.faults.harm import (
     signal_muster,
     signal_shepherd,
     step_clock,
+    unplug,
 )
-from tests.faults.herd import FED, MUSTERS
+from tests.faults.member import FED, MUSTERS
 from tests.faults.neighbours import (
+    clone,
     key_taken_out,
     muster_as_operator,
+    new_key,
     odd_peer,
     second_life,
     second_muster,
@@ -68,6 +71,12 @@ ATTACKS = (
         cut,
     ),
     Attack(
+        Kind("cut a machine's network off", seconds=(0.5, 12.0), ways=("both", "up", "down", "unplugged")),
+        "the same, where what is sent into the cut is lost",
+        unplug,
+        as_root=True,
+    ),
+    Attack(
         Kind("set the wall clock", seconds=(1.0, 3.0), ways=("3600", "-3600", "-86400", "1e7", "0")),
         "nothing changes",
         step_clock,
@@ -111,6 +120,16 @@ ATTACKS = (
         Kind("take a key out of accepted/", MUSTERS),
         "its muster's node is put back, the others keep theirs; accepted again, it is back without a restart",
         key_taken_out,
+    ),
+    Attack(
+        Kind("give a muster another key", MUSTERS),
+        "what has the old one is nobody, its node is put back; the next life has the new one; the others keep theirs",
+        new_key,
+    ),
+    Attack(
+        Kind("start a clone of a machine", MUSTERS[:1]),
+        "the one that joined last stays, and it is said; the other's node is put back; with the clone gone it is back",
+        clone,
     ),
     Attack(Kind("ask with a muster's key", MUSTERS), "nobody listens, no knob changes", muster_as_operator),
     Attack(

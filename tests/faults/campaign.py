@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.faults import stall
 from tests.faults.attacks import ATTACKS
 from tests.faults.came import Attack
 from tests.faults.disks import Disk
-from tests.faults.herd import CORES, FED, ROWS_PER_S, Herd, texts
+from tests.faults.herd import ROWS_PER_S, Herd, texts
+from tests.faults.member import CORES, FED
 from tests.faults.schedule import Event, schedule
 from tests.log_herd import ROW_BYTES, Feeder
 
@@ -135,6 +137,8 @@ def on_a_herd(
 
 def _one(herd: Herd, event: Event, attack: Attack) -> Outcome:
     """One event, and the herd brought back to where the next can begin."""
+    attacked = time.monotonic()
+    herd.starved.clear()
     try:
         result = attack.act(herd, event)
     except AssertionError as error:
@@ -142,4 +146,6 @@ def _one(herd: Herd, event: Event, attack: Attack) -> Outcome:
     began = time.monotonic()
     faults = result.faults + herd.settle()
     figures = {**result.figures, "whole_s": time.monotonic() - began}
-    return Outcome(event, faults + herd.check(), figures)
+    faults += herd.check()
+    figures |= {"starved_s": stall.lost_s(attacked), "starved": float(len(herd.starved))}
+    return Outcome(event, faults, figures)

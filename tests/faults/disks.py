@@ -9,17 +9,21 @@ MIB = 2**20
 
 
 class Disk:
-    """An ext4 file system in a file, mounted."""
+    """An ext4 file system in a file, mounted; or one in memory, which can't be stopped."""
 
-    def __init__(self, home: Path, name: str, mib: int) -> None:
+    def __init__(self, home: Path, name: str, mib: int, *, in_memory: bool = False) -> None:
         self.folder = home / name
         self.folder.mkdir()
+        self.in_memory = in_memory
+        self._ballast = self.folder / "ballast"
+        if in_memory:
+            subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m", "faults", str(self.folder)], check=True)
+            return
         image = home / f"{name}.img"
         with image.open("wb") as file:
             file.truncate(mib * MIB)
         subprocess.run(["mkfs.ext4", "-q", "-m", "0", str(image)], check=True)
         subprocess.run(["mount", "-o", "loop", str(image), str(self.folder)], check=True)
-        self._ballast = self.folder / "ballast"
 
     def fill(self) -> None:
         """Leave no room."""

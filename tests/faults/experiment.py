@@ -22,6 +22,7 @@ from mustherd.rowlog.ledger import Ledger
 from mustherd.rowlog.reader import ROW
 from mustherd.store.store import DATABASE, LOGS, Store
 from mustherd.trial import TrialState, label_of
+from tests.faults import stall
 from tests.faults.campaign import Campaign, Outcome
 from tests.faults.disks import Disk
 from tests.faults.harm import CAUGHT
@@ -96,7 +97,7 @@ class Experiment:
         if not (self.folder / DATABASE).exists():
             words = ["start", str(self.home / "x.yml"), "--into", str(self.folder)]
         self.process = self.spawn("experiment", *words, "--no-report", out=out)
-        _wait(lambda: address.exists() or self.over, START_S)
+        stall.wait(lambda: address.exists() or self.over, START_S)
 
     @property
     def over(self) -> bool:
@@ -217,18 +218,10 @@ class Experiment:
             self.process.wait()
 
 
-def _wait(what: Callable[[], object], seconds: float) -> bool:
-    over = time.monotonic() + seconds
-    while time.monotonic() < over:
-        if what():
-            return True
-        time.sleep(0.02)
-    return False
-
-
 def _all_gone(processes: list[psutil.Process], seconds: float) -> list[str]:
-    _, left = psutil.wait_procs(processes, timeout=seconds)
-    return [f"process {p.pid} is left: {' '.join(p.cmdline())[-120:]}" for p in left if p.is_running()]
+    stall.wait(lambda: not any(process.is_running() for process in processes), seconds)
+    left = [process for process in processes if process.is_running()]
+    return [f"process {p.pid} is left: {' '.join(p.cmdline())[-120:]}" for p in left]
 
 
 def _hit(experiment: Experiment, target: str, number: int) -> tuple[list[str], int | None]:
@@ -246,12 +239,11 @@ def _hit(experiment: Experiment, target: str, number: int) -> tuple[list[str], i
     if target in ("muster-1", "musters"):
         # It is started again, and the experiment goes on.
         time.sleep(3.0)  # fixed: what starts it again waits 2 s
-        if not experiment.over:
-            os.kill(experiment.parts().get("command", 0) or 0, signal.SIGINT)
+        if experiment.process is not None:
+            experiment.process.send_signal(signal.SIGINT)
     assert experiment.process is not None
-    try:
-        code = experiment.process.wait(END_S)
-    except subprocess.TimeoutExpired:
+    code = stall.ended(experiment.process, END_S)
+    if code is None:
         return [f"the command has not ended {END_S:g} s after that"], None
     return _all_gone(processes, END_S), code
 
@@ -283,7 +275,7 @@ def second_owner(experiment: Experiment, event: Event) -> list[str]:
     experiment.begin()
     time.sleep(event.seconds)
     second = experiment.spawn("experiment", "resume", experiment.folder)
-    code = second.wait(END_S)
+    code = stall.ended(second, END_S)
     faults = [] if code == 2 else [f"a second owner ended with {code}, not 2"]
     if experiment.over:
         faults.append("the first one ended")
@@ -298,32 +290,49 @@ def output_gone(experiment: Experiment, event: Event) -> list[str]:
     os.close(writing)
     time.sleep(event.seconds)
     os.close(reading)
-    before = experiment.finished()
-    went_on = _wait(lambda: experiment.over or experiment.finished() > before, END_S)
-    if experiment.over:
-        return [f"it ended with its output, exit code {experiment.process and experiment.process.poll()}"]
-    faults = [] if went_on else ["no trial finished after that"]
-    more, _ = _hit(experiment, "command", signal.SIGINT)
-    return faults + more
+    return [*_ended(experiment, "when its output was gone"), *_goes_on(experiment)]
+
+
+def stopped_disk(experiment: Experiment, event: Event) -> list[str]:
+    """Its disk stands still for a while, or is as slow as one that is about to break: it goes on."""
+    assert experiment.disk is not None
+    experiment.begin()
+    stall.wait(experiment.finished, END_S)
+    if event.way == "hangs":
+        experiment.disk.hang(event.seconds)
+    else:
+        experiment.disk.crawl(event.seconds)
+    return [*_ended(experiment, "when its disk stood still"), *_goes_on(experiment)]
 
 
 def full_disk(experiment: Experiment, event: Event) -> list[str]:
     """Its disk is full for a while: it waits for room and goes on."""
     assert experiment.disk is not None
     experiment.begin()
-    _wait(experiment.finished, END_S)
+    stall.wait(experiment.finished, END_S)
     experiment.disk.fill()
     time.sleep(event.seconds)
-    ended = experiment.over
+    faults = _ended(experiment, "when its disk was full")
     experiment.disk.empty()
-    if ended:
-        code = experiment.process.poll() if experiment.process else None
-        return [f"it ended with {code} when its disk was full"]
-    before = experiment.finished()
-    went_on = _wait(lambda: experiment.over or experiment.finished() > before, END_S)
+    return [*faults, *_goes_on(experiment)]
+
+
+def _ended(experiment: Experiment, when: str) -> list[str]:
+    """A sentence if it has."""
+    code = experiment.process.poll() if experiment.process else None
+    return [] if code is None else [f"it ended with {code} {when}"]
+
+
+def _goes_on(experiment: Experiment) -> list[str]:
+    """A trial finishes, and it can be stopped in order."""
     if experiment.over:
-        return [f"it ended with {experiment.process and experiment.process.poll()}, though there was room again"]
-    faults = [] if went_on else ["no trial finished after that"]
+        return []
+    before = experiment.finished()
+    faults = []
+    if not stall.wait(lambda: experiment.over or experiment.finished() > before, END_S):
+        faults.append("no trial finished after that")
+    if gone := _ended(experiment, "after that"):
+        return [*faults, *gone]
     more, _ = _hit(experiment, "command", signal.SIGINT)
     return faults + more
 
@@ -361,6 +370,12 @@ ATTACKS = (
         full_disk,
         as_root=True,
     ),
+    Attack(
+        Kind("stop the disk of an experiment", seconds=(2.0, 8.0), ways=("hangs", "crawls")),
+        "it goes on when its disk does",
+        stopped_disk,
+        as_root=True,
+    ),
 )
 
 
@@ -375,21 +390,26 @@ def on_an_experiment(
 ) -> Campaign:
     """Attack one experiment again and again, for so many seconds or, with `only`, with one event of each of these."""
     attacks = {a.kind.name: a for a in ATTACKS if (as_root or not a.as_root) and (only is None or a.kind.name in only)}
+    in_memory = seed % 2 == 1 and only is None
+    if in_memory:
+        attacks.pop("stop the disk of an experiment", None)
     came = Campaign(seed)
     if not attacks:
         return came
     began = time.monotonic()
     home.mkdir(parents=True, exist_ok=True)
-    disk = Disk(home, "disk", 192) if as_root else None
+    disk = Disk(home, "disk", 192, in_memory=in_memory) if as_root else None
     experiment = Experiment(home / "x", disk)
     try:
         for event in schedule(seed, [attack.kind for attack in attacks.values()]):
             if time.monotonic() - began > until_s or (only is not None and len(came.outcomes) == len(attacks)):
                 break
             tell(str(event))
+            attacked = time.monotonic()
             faults = attacks[event.attack].act(experiment, event)
-            _wait(lambda: not experiment._nodes(), 10)
-            came.outcomes.append(Outcome(event, faults + experiment.check(), {}))
+            stall.wait(lambda: not experiment._nodes(), 10)
+            figures = {"starved_s": stall.lost_s(attacked)}
+            came.outcomes.append(Outcome(event, faults + experiment.check(), figures))
             for fault in came.outcomes[-1].faults:
                 tell(f"    {fault}")
         came.figures = {"finished_trials": float(len(experiment.known))}

@@ -1,17 +1,17 @@
 """Processes that are killed, signalled, stopped or cut off, clocks that step, disks that fill or hang."""
 
-import contextlib
 import os
 import signal
-import subprocess
 import time
 
 from mustherd.daemon import STOP_SIGNALS
+from tests.faults import stall
 from tests.faults.came import UNGUARDED, Came, back, ended, kept, values
-from tests.faults.herd import FED, JOIN_S, LEASE_S, MUSTERS, Herd
+from tests.faults.herd import ELSEWHERE, JOIN_S, Herd
+from tests.faults.member import FED, LEASE_S, MUSTERS
+from tests.faults.network import Cable
 from tests.faults.schedule import Event
 from tests.typed import some
-from tests.waiting import until
 
 CAUGHT = tuple(signal.Signals(number).name for number in STOP_SIGNALS if number < signal.SIGRTMIN)
 CLEAN = ("SIGTERM", "SIGINT")
@@ -29,8 +29,7 @@ def kill_muster(herd: Herd, event: Event) -> Came:
     herd.send(one.process, signal.SIGKILL)
     came = back(herd, [one.name], began, AT_ONCE_S)
     came.faults += ended(one, -signal.SIGKILL)
-    with contextlib.suppress(AssertionError):
-        until(lambda: not one.journal())
+    stall.wait(lambda: not one.journal(), JOIN_S)
     return Came(came.faults + ([f"its journal holds {one.journal()}"] if one.journal() else []), came.figures)
 
 
@@ -44,7 +43,7 @@ def kill_both(herd: Herd, event: Event) -> Came:
     faults = ended(one, -signal.SIGKILL)
     began = time.monotonic()
     restore = herd.spawn(f"{one.name}.log", "mustherd.muster", "--config", one.config, "--restore")
-    if code := restore.wait(JOIN_S):
+    if code := stall.ended(restore, JOIN_S):
         faults.append(f"its restore ended with {code}")
     came = back(herd, [one.name], began, JOIN_S)
     return Came(faults + came.faults, came.figures)
@@ -74,7 +73,7 @@ def signal_muster(herd: Herd, event: Event) -> Came:
 def kill_shepherd(herd: Herd, event: Event) -> Came:
     began = time.monotonic()
     herd.send(herd.process, signal.SIGKILL)
-    some(herd.process).wait(JOIN_S)
+    stall.ended(some(herd.process), JOIN_S)
     return back(herd, MUSTERS, began, LEASE_S)
 
 
@@ -82,9 +81,8 @@ def signal_shepherd(herd: Herd, event: Event) -> Came:
     number = signal.Signals[event.way]
     began = time.monotonic()
     herd.send(herd.process, number)
-    try:
-        code = some(herd.process).wait(JOIN_S)
-    except subprocess.TimeoutExpired:
+    code = stall.ended(some(herd.process), JOIN_S)
+    if code is None:
         return Came([f"the shepherd has not ended after {JOIN_S:g} s"], {})
     expected = 0 if event.way in CLEAN else 128 + number
     faults = [] if code == expected else [f"the shepherd ended with {code}, not {expected}"]
@@ -103,7 +101,7 @@ def pause_muster(herd: Herd, event: Event) -> Came:
     if event.seconds < LEASE_S:
         time.sleep(event.seconds)
         herd.send(one.process, signal.SIGCONT)
-        until(lambda: herd.alive(*MUSTERS), JOIN_S)
+        stall.wait(lambda: herd.alive(*MUSTERS), JOIN_S)
         others = [name for name in MUSTERS if name != one.name]
         return Came(kept(herd, others, before), {})
     came = back(herd, [one.name], began, LEASE_S)
@@ -142,12 +140,35 @@ def cut(herd: Herd, event: Event) -> Came:
     return came
 
 
+def unplug(herd: Herd, event: Event) -> Came:
+    """The same to a machine with a network of its own, where what is sent into a cut is lost."""
+    one = herd.members[ELSEWHERE]
+    others = [name for name in MUSTERS if name != ELSEWHERE]
+    before = values(herd)
+    assert isinstance(one.wire, Cable)
+    began = time.monotonic()
+    if event.way == "unplugged":
+        one.wire.pull()
+    else:
+        one.wire.cut_off(up=event.way in ("both", "up"), down=event.way in ("both", "down"))
+    came = Came([], {})
+    if event.seconds < LEASE_S or event.way == "up":
+        # Without any answer TCP sends nothing new after a while: whether beats still come is the kernel's to say.
+        time.sleep(event.seconds)
+    else:
+        came = back(herd, [ELSEWHERE], began, LEASE_S)
+        time.sleep(max(0.0, event.seconds - (time.monotonic() - began)))
+    came.faults += kept(herd, others, before)
+    one.wire.heal()
+    return came
+
+
 def step_clock(herd: Herd, event: Event) -> Came:
     before = values(herd)
     herd.clock.write_text(event.way)
     time.sleep(event.seconds)
     faults = kept(herd, MUSTERS, before)
-    if not herd.alive(*MUSTERS):
+    if not stall.wait(lambda: herd.alive(*MUSTERS), 1.0):
         faults.append("a muster was missed")
     return Came(faults, {})
 
@@ -160,7 +181,7 @@ def full_logs(herd: Herd, event: Event) -> Came:
     herd.disks["logs"].fill()
     time.sleep(event.seconds)
     faults = kept(herd, MUSTERS, before)
-    if not herd.alive(*MUSTERS):
+    if not stall.wait(lambda: herd.alive(*MUSTERS), 1.0):
         faults.append("a muster was missed")
     herd.disks["logs"].empty()
     return Came(faults, {})

@@ -5,7 +5,6 @@ whose drivers' logs are FIFOs that are fed all the while. Nothing here touches t
 """
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -28,144 +27,28 @@ from mustherd.wire.endpoints import WireError
 from mustherd.wire.keys import create
 from mustherd.wire.messages import MusterView
 from mustherd.wire.ports import Ports
+from tests.faults import stall
 from tests.faults.disks import Disk
 from tests.faults.history import Seen, Watch
+from tests.faults.member import CORES, FED, MUSTERS, Member, Network, make_tree
+from tests.faults.network import Cable
 from tests.herding import shepherd
 from tests.log_herd import Wire, render, rows
-from tests.node.linux.files import build
-from tests.node.linux.kinds import ACPI, CPU
 from tests.typed import some
 from tests.waiting import until
 
-MUSTERS = ("muster-1", "muster-2", "muster-3", "muster-4")
-FED = MUSTERS[2:]
 ELSEWHERE, AHEAD_S = "muster-2", "1000000"
-"""Whose clock, as root, is not the shepherd's, and by how much."""
+"""As root on a machine of its own: its network, and its clock, which is not the shepherd's by so much."""
 ODD = "odd"
 """A muster whose key is accepted, and that keeps to nothing."""
-CORES = 2
 ROWS_PER_S = 300
 """Of each core that is fed."""
 JOIN_S = 40.0
 """How long a herd may take to be whole again; a muster that was refused comes again after 5 s."""
-LEASE_S = 3.0
-SLACK_S = 2.0
-"""How much later than it should a machine with other work to do may act."""
+STARVED_S = 3.0
+"""Taken from whoever has to answer: then it may be asked again."""
 LABEL = "by-hand"
-TWIN_ORIGINAL, TREE_ORIGINAL = 1, 2900
-TREE_VALUES = tuple(range(1200, 2900, 100))
 ROOT = Path(__file__).parents[2]
-
-
-class Pretend:
-    """Takes a machine's files as tests.node.linux.files makes them, and puts them into a folder."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.links: dict[str, str] = {}
-
-    def file(self, path: str, text: str) -> None:
-        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
-        (self.root / path).write_text(text + "\n")
-
-
-def make_tree(root: Path) -> Path:
-    """A machine's files, its clock set by `userspace`, and FIFOs in place of its driver's logs."""
-    made = Pretend(root)
-    kind = msgspec.structs.replace(ACPI, registers=False, governor="userspace")
-    build(made, kind)  # type: ignore[arg-type]
-    for path, target in made.links.items():
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).symlink_to(target)
-    for cpu in root.glob(f"{CPU}/cpu*/cpufreq"):
-        for name in ("scaling_setspeed", "scaling_cur_freq"):
-            (cpu / name).write_text(f"{TREE_ORIGINAL}000\n")
-    logs = root / "proc/ixgbe_stats/core"
-    logs.mkdir(parents=True)
-    for core in range(CORES):
-        os.mkfifo(logs / str(core))
-    return root
-
-
-@dataclass
-class Member:
-    """A muster, its process and its node."""
-
-    name: str
-    home: Path
-    wire: Wire
-    spool: Path | None = None
-    process: "subprocess.Popen[bytes] | None" = None
-    guardian: int = 0
-    life: int = 0
-    """Its last life as the shepherd knew it."""
-    over: int = 0
-    """A life of it that has ended."""
-    logged: tuple[int, int] = (0, 0)
-    """The lives of muster and shepherd for which its logs were started."""
-    turn: int = 0
-
-    @property
-    def is_twin(self) -> bool:
-        return self.name not in FED
-
-    @property
-    def tree(self) -> Path:
-        return self.home / "tree"
-
-    @property
-    def state(self) -> Path:
-        return self.home / "state"
-
-    @property
-    def config(self) -> Path:
-        return self.home / "muster.toml"
-
-    @property
-    def knob(self) -> str:
-        return "itr-delay" if self.is_twin else "dvfs"
-
-    @property
-    def original(self) -> int:
-        return TWIN_ORIGINAL if self.is_twin else TREE_ORIGINAL
-
-    def next_value(self) -> int:
-        """A value for its knob that it had not for a long time, if ever; the driver has even ones."""
-        self.turn += 1
-        return 2 + 2 * (self.turn % 199) if self.is_twin else TREE_VALUES[self.turn % len(TREE_VALUES)]
-
-    def value(self) -> int | None:
-        """What the knob is at, by the node's own files; None while nobody can say."""
-        try:
-            if self.is_twin:
-                return int(json.loads((self.state / "registers.json").read_text())[self.knob])
-            return int((self.tree / CPU / "cpu0/cpufreq/scaling_setspeed").read_text()) // 1000
-        except FileNotFoundError:
-            return self.original
-        except (OSError, ValueError):
-            return None
-
-    def journal(self) -> list[object]:
-        """What would have to be put back, by the journal on disk."""
-        try:
-            return list(json.loads((self.state / "originals.json").read_text())["originals"])
-        except FileNotFoundError:
-            return []
-
-    def write(self) -> None:
-        """Its configuration."""
-        p = self.wire.ports
-        spool = f'spool = "{self.spool}"\n' if self.spool else ""
-        node = f'[linux]\nroot = "{self.tree}"\nidle_seconds = 0.0\nnic_log = "off"\n'
-        ranges = "dvfs = {low = 1200, high = 2900}\n"
-        if self.is_twin:
-            node, ranges = "[twin]\nspeed = 20\n", "itr-delay = {values = [1], low = 2, high = 1000}\n"
-        self.config.write_text(
-            f'muster = "{self.name}"\nshepherd = "127.0.0.1"\nkeys = "{self.home.parent / "keys"}"\n'
-            f'state = "{self.state}"\nlease_s = {LEASE_S}\n'
-            f"[ports]\npulse = {p.pulse}\nlog = {p.log}\ncontrol = {p.control}\ncoordinate = {p.coordinate}\n"
-            f"[ranges]\n{ranges}[logs]\nspool_mib = 48\n{spool}{node}"
-        )
 
 
 @dataclass
@@ -181,17 +64,19 @@ class Herd:
         self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.keys = self.home / "keys"
         create(self.keys, ["shepherd", "operator", ODD, *MUSTERS])
+        # As another machine, which was not started when this one was.
+        ahead = ["unshare", "--net", "--time", "--monotonic", AHEAD_S, "--boottime", AHEAD_S, "--fork", "--kill-child"]
+        self.elsewhere = subprocess.Popen([*ahead, "sleep", "infinity"]) if self.disks else None
         with shepherd() as (_, self.ports):
             self.members = {name: self._member(name) for name in MUSTERS}
         self.logs = (self.disks["logs"].folder if "logs" in self.disks else self.home) / "experiment"
         self.clock = self.home / "clock"
         self.clock.write_text("0")
         self.process: subprocess.Popen[bytes] | None = None
-        # As on another machine, which was not started when this one was.
-        ahead = ["unshare", "--time", "--monotonic", AHEAD_S, "--boottime", AHEAD_S, "--fork", "--kill-child"]
-        self.elsewhere = subprocess.Popen([*ahead, "sleep", "infinity"]) if self.disks else None
         self.client = HerdClient(f"127.0.0.1:{self.ports.coordinate}", self.keys)
         self.lives = 0
+        self.starved: list[str] = []
+        """What is no fault of ours, since the machine had no time for it."""
         self.written = 0
         self.watch = Watch(
             {name: one.value for name, one in self.members.items()},
@@ -203,24 +88,22 @@ class Herd:
         home = self.home / name
         home.mkdir(mode=0o700)
         disk = self.disks.get("spool") if name == FED[-1] else None
-        one = Member(name, home, Wire(self.ports), disk.folder / "spool" if disk else None)
+        one = Member(name, home, self._network(name), disk.folder / "spool" if disk else None)
         one.state.mkdir(mode=0o700)
         if not one.is_twin:
             make_tree(one.tree)
         one.write()
         return one
 
-    # --- processes ---
+    def _network(self, name: str) -> Network:
+        return Cable(self._there(), self.ports) if name == ELSEWHERE and self.elsewhere else Wire(self.ports)
 
-    def environment(self) -> dict[str, str]:
-        """A clock that can be set, and threads as few as a daemon has."""
-        return {
-            **os.environ,
-            "PYTHONPATH": f"{Path(__file__).parent / 'clock'}:{ROOT}",
-            "FAULTS_CLOCK": str(self.clock),
-            "OMP_NUM_THREADS": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-        }
+    def _there(self) -> int:
+        """Who holds the namespaces of the other machine."""
+        [holder] = until(lambda: psutil.Process(some(self.elsewhere).pid).children())
+        return holder.pid
+
+    # --- processes ---
 
     def spawn(self, log: str, *arguments: str | Path, within: Sequence[str] = ()) -> "subprocess.Popen[bytes]":
         """A Python of ours, its output in a file."""
@@ -230,22 +113,22 @@ class Herd:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                env=self.environment(),
+                env=environment(self.clock),
                 cwd=self.home,
             )
 
     def start_shepherd(self) -> None:
         self.lives += 1
         ports = ",".join(map(str, msgspec.structs.astuple(self.ports)))
-        self.process = self.spawn(
-            "shepherd.log", "mustherd", "shepherd", "run", "--ports", ports, "--logs", self.logs, "--keys", self.keys
-        )
+        listen = "0.0.0.0" if self.elsewhere else "127.0.0.1"  # noqa: S104 (in a network of its own)
+        words: list[str | Path] = ["--listen", listen, "--ports", ports, "--logs", self.logs, "--keys", self.keys]
+        self.process = self.spawn("shepherd.log", "mustherd", "shepherd", "run", *words)
 
     def start(self, member: Member) -> None:
         within: tuple[str, ...] = ()
         if member.name == ELSEWHERE and self.elsewhere is not None:
-            [holder] = until(lambda: psutil.Process(some(self.elsewhere).pid).children())
-            within = ("nsenter", f"--time=/proc/{holder.pid}/ns/time")
+            there = f"/proc/{self._there()}/ns"
+            within = ("nsenter", f"--time={there}/time", f"--net={there}/net")
         member.process = self.spawn(f"{member.name}.log", "mustherd.muster", "--config", member.config, within=within)
         member.guardian, member.over = 0, member.life
 
@@ -301,9 +184,7 @@ class Herd:
             one.wire.heal()
             if some_ended(one.process):
                 self.start(one)
-        try:
-            until(self.whole, JOIN_S)
-        except AssertionError:
+        if not stall.wait(self.whole, JOIN_S):
             views = {name: view.presence for name, view in self.views().items()}
             return [*faults, f"the herd is not whole after {JOIN_S:g} s: {views}"]
         for one in self.members.values():
@@ -313,15 +194,22 @@ class Herd:
     def _work(self, one: Member) -> list[str]:
         """Rows are read, and its knob is set to a value that is read back."""
         life = (one.life, self.lives)
-        try:
-            if one.logged != life and not one.is_twin:
-                self.client.start_logs(one.name, label=LABEL)
-                one.logged = life
-            value = one.next_value()
-            self.seen(one.name).asked.append((time.monotonic(), value))
-            self.client.set(one.name, {one.knob: value})
-        except UserError as error:
-            return [f"{one.name} can't be set: {error}"]
+        began = time.monotonic()
+        while True:
+            asked_at = time.monotonic()
+            try:
+                if one.logged != life and not one.is_twin:
+                    self.client.start_logs(one.name, label=LABEL)
+                    one.logged = life
+                value = one.next_value()
+                self.seen(one.name).asked.append((time.monotonic(), value))
+                self.client.set(one.name, {one.knob: value})
+                break
+            except UserError as error:
+                lost = stall.lost_s(asked_at)
+                if lost < STARVED_S or time.monotonic() - began > JOIN_S:
+                    return [f"{one.name} can't be set: {error} (the machine took {lost:.1f} s from it)"]
+                self.starved.append(f"{one.name}: {error}")
         if one.value() != value:
             return [f"{one.name} was set to {value} and is at {one.value()}"]
         return []
@@ -341,8 +229,7 @@ class Herd:
         faults = [f"{name}: {fault}" for name, seen in self.watch.seen.items() for fault in seen.faults()]
         written = self.rows_written()
         if written <= self.written and self.written:
-            with contextlib.suppress(AssertionError):
-                until(lambda: self.rows_written() > self.written, JOIN_S)
+            stall.wait(lambda: self.rows_written() > self.written, JOIN_S)
             written = self.rows_written()
             if written <= self.written:
                 faults.append(f"no row became durable since the attack before: still {written}")
@@ -365,11 +252,11 @@ class Herd:
         for one in self.members.values():
             self.send(one.process, signal.SIGTERM)
         for one in self.members.values():
-            code = some(one.process).wait(JOIN_S)
-            if code or one.value() != one.original or one.journal():
+            code = stall.ended(some(one.process), JOIN_S)
+            if code != 0 or one.value() != one.original or one.journal():
                 faults.append(f"{one.name} ended with {code}, its knob at {one.value()}, to put back {one.journal()}")
         self.send(self.process, signal.SIGTERM)
-        if code := some(self.process).wait(JOIN_S):
+        if code := stall.ended(some(self.process), JOIN_S):
             faults.append(f"the shepherd ended with exit code {code}")
         return faults, figures
 
@@ -408,6 +295,17 @@ class Herd:
             self.elsewhere.wait()
 
 
+def environment(clock: Path) -> dict[str, str]:
+    """A clock that can be set, and threads as few as a daemon has."""
+    return {
+        **os.environ,
+        "PYTHONPATH": f"{Path(__file__).parent / 'clock'}:{ROOT}",
+        "FAULTS_CLOCK": str(clock),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+
+
 def some_ended(process: "subprocess.Popen[bytes] | None") -> bool:
     """Whether it has to be started."""
     return process is None or process.poll() is not None
@@ -438,4 +336,4 @@ def texts(seconds: float, seed: int) -> dict[str, list[bytes]]:
     return {name: [render(rows(count, core, seed=seed + n)) for core in range(CORES)] for n, name in enumerate(FED)}
 
 
-__all__ = ["FED", "MUSTERS", "Herd", "Member", "Ports", "texts"]
+__all__ = ["Herd", "Ports", "texts"]

@@ -1,16 +1,18 @@
 """Others who want what a herd has: second owners, keys that are not for it, peers that keep to nothing."""
 
-import subprocess
+import signal
 import time
 
 import zmq
 
 from mustherd.wire.endpoints import MusterEndpoint, OperatorEndpoint, WireError
 from mustherd.wire.gate import LOOK_EVERY_S as KEYS_LOOK_S
-from mustherd.wire.keys import for_member
+from mustherd.wire.keys import create, for_member
 from mustherd.wire.messages import KnobsAsk, Refused
-from tests.faults.came import REFUSED, Came, back, kept, values
-from tests.faults.herd import JOIN_S, LEASE_S, MUSTERS, ODD, Herd
+from tests.faults import stall
+from tests.faults.came import REFUSED, Came, back, ended, kept, values
+from tests.faults.herd import JOIN_S, ODD, Herd
+from tests.faults.member import LEASE_S, MUSTERS
 from tests.faults.schedule import Event
 from tests.fuzz.frames import Frames
 from tests.fuzz.ports import joined
@@ -22,9 +24,8 @@ def second_life(herd: Herd, event: Event) -> Came:
     one = herd.members[event.target]
     before = values(herd)
     second = herd.spawn("second.log", "mustherd.muster", "--config", one.config)
-    try:
-        code = second.wait(JOIN_S)
-    except subprocess.TimeoutExpired:
+    code = stall.ended(second, JOIN_S)
+    if code is None:
         second.kill()
         return Came([f"a second {one.name} runs beside the first"], {})
     faults = kept(herd, MUSTERS, before)
@@ -41,7 +42,7 @@ def second_shepherd(herd: Herd, event: Event) -> Came:
     p = herd.ports
     ports = f"{p.pulse},{p.log},{p.control},{p.coordinate}"
     second = herd.spawn("second.log", "mustherd", "shepherd", "run", "--ports", ports, "--keys", herd.keys)
-    code = second.wait(JOIN_S)
+    code = stall.ended(second, JOIN_S)
     faults = [] if code == REFUSED else [f"a second shepherd ended with {code}, not {REFUSED}"]
     if "is another shepherd running?" not in (herd.home / "second.log").read_text().splitlines()[-1]:
         faults.append("it doesn't say that the ports are taken")
@@ -57,9 +58,8 @@ def second_muster(herd: Herd, event: Event) -> Came:
     text = one.config.read_text().replace(f'muster = "{one.name}"', f'muster = "{ODD}"')
     (home / "muster.toml").write_text(text.replace(f'state = "{one.state}"', f'state = "{home / "state"}"'))
     second = herd.spawn("second.log", "mustherd.muster", "--config", home / "muster.toml")
-    try:
-        code = second.wait(JOIN_S)
-    except subprocess.TimeoutExpired:
+    code = stall.ended(second, JOIN_S)
+    if code is None:
         second.terminate()
         second.wait(JOIN_S)
         return Came([f"a second muster runs on the node of {one.name}"], {})
@@ -131,3 +131,63 @@ def odd_peer(herd: Herd, event: Event) -> Came:
     if some(herd.process).poll() is not None:
         faults.append(f"the shepherd ended with {some(herd.process).poll()}")
     return Came(faults, {"frames": float(sent)})
+
+
+def clone(herd: Herd, event: Event) -> Came:
+    """An image of a machine that was copied whole: the same name and key, a node and a state folder of its own.
+
+    The one that joined last stays. The other one's node is put back, and it comes again when the clone is gone.
+    """
+    one = herd.members[event.target]
+    others = [name for name in MUSTERS if name != one.name]
+    before = values(herd)
+    home = herd.home / f"clone-{event.number}"
+    home.mkdir(mode=0o700)
+    text = one.config.read_text().replace(f'state = "{one.state}"', f'state = "{home / "state"}"')
+    (home / "muster.toml").write_text(text)
+    life = one.life
+    log = herd.home / f"{one.name}.log"
+    before_log = len(log.read_text())
+    began = time.monotonic()
+    second = herd.spawn("second.log", "mustherd.muster", "--config", home / "muster.toml")
+    joined_s = stall.wait(lambda: time.monotonic() - began if _life(herd, one.name) not in (0, life) else None, JOIN_S)
+    if joined_s is None:
+        second.kill()
+        return Came(["the clone did not join"], {})
+    came = back(herd, [one.name], began, joined_s + LEASE_S)
+    came.faults += kept(herd, others, before)
+    if not stall.wait(lambda: f"two processes call themselves {one.name}" in log.read_text()[before_log:], JOIN_S):
+        came.faults.append("nobody says that there are two")
+    if stall.wait(lambda: _life(herd, one.name) == life, 2.0):
+        came.faults.append("the two of them take turns")
+    if some(one.process).poll() is not None:
+        came.faults.append(f"{one.name} ended with {some(one.process).poll()}")
+    second.terminate()
+    if code := stall.ended(second, JOIN_S):
+        came.faults.append(f"the clone ended with {code}")
+    return Came(came.faults, {"back_s": max(0.0, came.figures["back_s"] - joined_s)})
+
+
+def _life(herd: Herd, name: str) -> int:
+    view = herd.views().get(name)
+    return view.muster_epoch if view is not None and view.presence == "alive" else 0
+
+
+def new_key(herd: Herd, event: Event) -> Came:
+    """A muster gets another key: what still has the old one is nobody, and its next life has the new one."""
+    one = herd.members[event.target]
+    others = [name for name in MUSTERS if name != one.name]
+    before = values(herd)
+    made = herd.home / f"new-key-{event.number}"
+    create(made, [one.name])
+    began = time.monotonic()
+    (made / "accepted" / f"{one.name}.key").replace(herd.keys / "accepted" / f"{one.name}.key")
+    came = back(herd, [one.name], began, LEASE_S + KEYS_LOOK_S)
+    came.faults += kept(herd, others, before)
+    if some(one.process).poll() is not None:
+        came.faults.append(f"{one.name} ended with {some(one.process).poll()}")
+    for file in (f"{one.name}.key", f"{one.name}.key_secret"):
+        (made / file).replace(herd.keys / file)
+    herd.send(one.process, signal.SIGTERM)
+    came.faults += ended(one, 0)
+    return came

@@ -56,13 +56,20 @@ other work. All joined within {all_joined_s:g} s; a status of all took {status_s
 {all_put_back_s:g} s. {all_back_s:g} s after its next life listened, all were there again.
 """
 
-NAMES = {"back_s": "put back after {} s", "whole_s": "whole again after {} s", "frames": "{} frames"}
+NAMES = {
+    "back_s": "put back after {} s",
+    "whole_s": "whole again after {} s",
+    "frames": "{} frames",
+    "starved": "{} times no time to keep a lease or to answer",
+}
 
 
 def _figures(events: Sequence[Mapping[str, Any]]) -> str:
     found = []
     for name, words in NAMES.items():
         values = sorted(event["figures"][name] for event in events if name in event["figures"])
+        if name == "starved" and not sum(values):
+            continue
         if values:
             span = f"{values[0]:g}" if values[0] == values[-1] else f"{values[0]:g} to {values[-1]:g}"
             found.append(words.format(span))
