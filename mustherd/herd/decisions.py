@@ -6,8 +6,9 @@ heartbeat of a muster names the decision in force on it, so that one which lost 
 """
 
 from dataclasses import dataclass, field
-from itertools import count
 
+from mustherd.herd.promises import holds
+from mustherd.herd.story import Step, Story
 from mustherd.herd.timing import DECISION_GIVE_UP_S, DECISION_RESEND_MAX_S, DECISION_RESEND_S
 from mustherd.terms import Setting
 
@@ -59,13 +60,16 @@ class Decisions:
     never published again. Numbers rise over the shepherd's whole reign and are never reused.
     """
 
-    def __init__(self) -> None:
-        self._numbers = count(1)
+    def __init__(self, story: Story | None = None) -> None:
+        """`story` gets what happens to each muster, beside what others tell of it."""
+        self._last = 0
         self._wanted: dict[str, _Wanted] = {}
+        self._story = Story() if story is None else story
 
     def decide(self, muster: str, settings: tuple[Setting, ...], now: float) -> Publish:
         """Want `settings` of a muster from now on."""
-        wanted = _Wanted(next(self._numbers), settings, give_up=now + DECISION_GIVE_UP_S)
+        self._last += 1
+        wanted = _Wanted(self._last, settings, give_up=now + DECISION_GIVE_UP_S)
         self._wanted[muster] = wanted
         return self._publish(muster, wanted, now)
 
@@ -75,6 +79,7 @@ class Decisions:
         if wanted is None or wanted.seq != seq:
             return
         wanted.answered = True
+        self._story.add(muster, "answered: it holds" if holds else "answered: it doesn't hold", seq)
         if not holds or not wanted.settings:
             del self._wanted[muster]
 
@@ -87,20 +92,25 @@ class Decisions:
         if wanted is None or not wanted.answered or wanted.seq == seq:
             return []
         del self._wanted[muster]
+        self._story.add(muster, "lost", wanted.seq)
         return [Lost(muster, wanted.seq, seq)]
 
     def forget(self, muster: str) -> None:
         """Want nothing of a muster any more, without telling it: it has died or was given up."""
-        self._wanted.pop(muster, None)
+        forgotten = self._wanted.pop(muster, None)
+        if forgotten is not None:
+            self._story.add(muster, "forgotten", forgotten.seq)
 
     def tick(self, now: float) -> list[Action]:
         """Time passed: what is to be published again or given up."""
+        self._story.passed(now)
         actions: list[Action] = []
         for muster, wanted in list(self._wanted.items()):
             if wanted.answered:
                 continue
             if now >= wanted.give_up:
                 del self._wanted[muster]
+                self._story.add(muster, "given up", wanted.seq)
                 actions.append(GaveUp(muster, wanted.seq, wanted.tries))
             elif now >= wanted.next_try:
                 actions.append(self._publish(muster, wanted, now))
@@ -123,8 +133,24 @@ class Decisions:
         """When `tick` will next have something."""
         return min((min(w.next_try, w.give_up) for w in self._wanted.values() if not w.answered), default=float("inf"))
 
-    @staticmethod
-    def _publish(muster: str, wanted: _Wanted, now: float) -> Publish:
+    def story(self, muster: str) -> list[Step]:
+        """What happened to a muster of late."""
+        return self._story.of(muster)
+
+    def validate(self) -> None:
+        """Raise AssertionError where the state breaks a promise; for tests."""
+        numbers = [wanted.seq for wanted in self._wanted.values()]
+        holds(len(set(numbers)) == len(numbers), "a number is used twice")
+        holds(all(0 < number <= self._last for number in numbers), "a number that was never given")
+        for muster, wanted in self._wanted.items():
+            holds(wanted.tries > 0, f"{muster}: decided and never published")
+            holds(wanted.settings or not wanted.answered, f"{muster}: a node that was given back is still wanted")
+            holds(wanted.next_try < float("inf"), f"{muster}: never published again")
+            holds(wanted.give_up < float("inf"), f"{muster}: never given up")
+
+    def _publish(self, muster: str, wanted: _Wanted, now: float) -> Publish:
+        self._story.passed(now)
+        self._story.add(muster, "published again" if wanted.tries else "decided", wanted.seq)
         pause = min(DECISION_RESEND_S * 2**wanted.tries, DECISION_RESEND_MAX_S)
         wanted.tries += 1
         wanted.next_try = now + pause

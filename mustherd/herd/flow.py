@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from mustherd.herd.promises import holds
 from mustherd.herd.timing import FLOW_RESEND_S
 
 T = TypeVar("T")
@@ -127,6 +128,15 @@ class Sender(Generic[T]):
         """When something will be due if nothing arrives before."""
         return self._resend_at
 
+    def validate(self) -> None:
+        """Raise AssertionError where the state breaks a promise; for tests."""
+        order = (self._acked, self._got, self._sent, self.last)
+        holds(list(order) == sorted(order), f"acknowledged, got, sent, kept: {order}")
+        sizes = [kept.size for kept in self._kept]
+        holds(self.kept_bytes == sum(sizes), "what is kept is counted wrongly")
+        holds(self._flying == sum(sizes[: self._sent - self._acked]), "what is under way is counted wrongly")
+        holds(not self._paused or self._sent == self._acked, "sent to a shepherd that hasn't said where to go on")
+
     def _rewind(self, to: int) -> None:
         to = max(to, self._acked)
         while self._sent > to:
@@ -155,6 +165,10 @@ class Receiver:
     def made_durable(self, number: int) -> None:
         """Everything up to `number` is safe."""
         self.durable = max(self.durable, min(number, self.got))
+
+    def validate(self) -> None:
+        """Raise AssertionError where the state breaks a promise; for tests."""
+        holds(0 <= self.durable <= self.got, f"durable up to {self.durable}, of {self.got} that were taken")
 
     def begin_at(self, first: int) -> None:
         """The sender has nothing before `first`: what is missing is gone."""

@@ -8,6 +8,7 @@ difference is how long it travelled or lay in a queue (Cristian, Probabilistic c
 
 from dataclasses import dataclass
 
+from mustherd.herd.promises import holds
 from mustherd.herd.timing import OFFSET_WINDOW_S, WELCOME_MAX_S
 from mustherd.terms import Setting
 
@@ -147,6 +148,12 @@ class Lease:
     def next_tick(self) -> float:
         """When the lease of the decision in force ends, if nothing renews it."""
         return self._until if self.in_force else float("inf")
+
+    def validate(self) -> None:
+        """Raise AssertionError where the state breaks a promise; for tests."""
+        holds(0 <= self.in_force <= self._seen, "in force is what was never acted on")
+        holds(self._shepherd_epoch or not self._seen, "acted on without a shepherd")
+        holds(not self.in_force or self._until > -float("inf"), "in force without a lease")
 
     def _renew(self, sent_s: float, now: float) -> None:
         self._offset.add(now - sent_s, now)

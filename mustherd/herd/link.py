@@ -10,6 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from mustherd.herd.promises import holds
 from mustherd.herd.timing import LINK_RESEND_MAX_S, LINK_RESEND_S
 
 Out = TypeVar("Out")
@@ -93,3 +94,12 @@ class Link(Generic[Out, In]):
     def next_due(self) -> float:
         """When `due` will next have something, if nothing happens before."""
         return self._resend_at
+
+    def validate(self) -> None:
+        """Raise AssertionError where the state breaks a promise; for tests."""
+        numbers = [numbered.seq for numbered in self._unacked]
+        newest = range(self._last_sent - len(numbers) + 1, self._last_sent + 1)
+        holds(numbers == list(newest), f"what may be lost is not kept: {numbers} up to {self._last_sent}")
+        holds(len(numbers) <= WINDOW, "more is kept than the window holds")
+        holds((self._resend_at < float("inf")) == bool(numbers), "nothing is sent again, or nothing is there to be")
+        holds(LINK_RESEND_S <= self._pause_s <= LINK_RESEND_MAX_S, f"a pause of {self._pause_s} s")

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from mustherd.herd.promises import holds
+from mustherd.herd.story import Step, Story
 from mustherd.herd.timing import DEAD_AFTER_S, LATE_AFTER_S, MISSING_AFTER_S
 
 PAST_LIVES = 16
@@ -43,8 +45,10 @@ class _Member:
 class Membership:
     """The shepherd's book of musters. Every call takes the time and returns the changes that it brought."""
 
-    def __init__(self) -> None:
+    def __init__(self, story: Story | None = None) -> None:
+        """`story` gets what happens to each muster, beside what others tell of it."""
         self._members: dict[str, _Member] = {}
+        self._story = Story() if story is None else story
 
     def hello(self, muster: str, muster_epoch: int, now: float) -> list[Change]:
         """A muster introduced itself.
@@ -56,13 +60,13 @@ class Membership:
         member = self._members.get(muster)
         if member is None:
             self._members[muster] = _Member(muster_epoch, Presence.ALIVE, now)
-            return [Change(muster, None, Presence.ALIVE, new_life=True)]
+            return self._told(Change(muster, None, Presence.ALIVE, new_life=True), now)
         if member.muster_epoch == muster_epoch:
             return self.heard(muster, muster_epoch, now)
         before = member.presence
         member.past.append(member.muster_epoch)
         member.muster_epoch, member.presence, member.heard = muster_epoch, Presence.ALIVE, now
-        return [Change(muster, before, Presence.ALIVE, new_life=True)]
+        return self._told(Change(muster, before, Presence.ALIVE, new_life=True), now)
 
     def heard(self, muster: str, muster_epoch: int, now: float) -> list[Change]:
         """Anything arrived from a muster; nothing changes for a life that isn't the current one."""
@@ -74,7 +78,7 @@ class Membership:
         if member.presence is Presence.ALIVE:
             return []
         before, member.presence = member.presence, Presence.ALIVE
-        return [Change(muster, before, Presence.ALIVE, silent_s=silent)]
+        return self._told(Change(muster, before, Presence.ALIVE, silent_s=silent), now)
 
     def left(self, muster: str, muster_epoch: int, now: float) -> list[Change]:
         """A muster said goodbye."""
@@ -83,18 +87,18 @@ class Membership:
             return []
         before, member.presence = member.presence, Presence.LEFT
         member.heard = now
-        return [Change(muster, before, Presence.LEFT)]
+        return self._told(Change(muster, before, Presence.LEFT), now)
 
     def tick(self, now: float) -> list[Change]:
         """Time passed: who has fallen silent."""
-        changes = []
+        changes: list[Change] = []
         for name, member in self._members.items():
             if member.presence is Presence.LEFT:
                 continue
             silent = now - member.heard
             after = _judge(silent)
             if after is not member.presence:
-                changes.append(Change(name, member.presence, after, silent_s=silent))
+                changes += self._told(Change(name, member.presence, after, silent_s=silent), now)
                 member.presence = after
         return changes
 
@@ -118,6 +122,24 @@ class Membership:
     def silent_s(self, muster: str, now: float) -> float:
         """How long a known muster has not been heard."""
         return now - self._members[muster].heard
+
+    def story(self, muster: str) -> list[Step]:
+        """What happened to a muster of late."""
+        return self._story.of(muster)
+
+    def validate(self) -> None:
+        """Raise AssertionError where the state breaks a promise; for tests."""
+        for name, member in self._members.items():
+            holds(member.muster_epoch not in member.past, f"{name}: its present life is over")
+            holds(len(set(member.past)) == len(member.past), f"{name}: a life that ended twice")
+            holds(self.knows(name, member.muster_epoch) != self.ended(name, member.muster_epoch), f"{name}: both")
+
+    def _told(self, change: Change, now: float) -> list[Change]:
+        """The change, once it is a part of the muster's story."""
+        life = " in another life" if change.new_life and change.before is not None else ""
+        self._story.passed(now)
+        self._story.add(change.muster, f"{change.after}{life}")
+        return [change]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._members)

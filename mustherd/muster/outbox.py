@@ -72,6 +72,10 @@ class Outbox:
             self._next_offer = float("inf")
         return more
 
+    def validate(self) -> None:
+        """Raise AssertionError where the flow of blocks breaks a promise; for tests."""
+        self._flow.validate()
+
     def next_due(self) -> float:
         """When there is something to send, if nothing arrives before."""
         return min(self._flow.next_due(), self._next_offer)

@@ -1,5 +1,6 @@
 """What musters are asked for, and who waits for each answer."""
 
+import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -17,6 +18,8 @@ from mustherd.terms import Setting
 from mustherd.wire import codec
 from mustherd.wire import messages as m
 from mustherd.wire.shepherd_endpoint import ShepherdEndpoint
+
+log = logging.getLogger(__name__)
 
 
 class Orders:
@@ -141,6 +144,8 @@ class Orders:
                     waiting = self._roster.sessions[action.muster].deciding.pop(action.seq, None)
                     if waiting is not None:
                         text = f"muster {action.muster} did not answer decision {action.seq} in {action.tries} tries"
+                        told = ", ".join(map(str, self._decisions.story(action.muster)))
+                        log.warning("%s; what happened to it, by this clock: %s", text, told)
                         reject(waiting[0], HerdError(Reason.NO_ANSWER, text))
 
     def resend(self, name: str, muster: MusterSession, now: float) -> None:

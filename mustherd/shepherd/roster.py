@@ -10,6 +10,8 @@ import msgspec
 from mustherd.herd.decisions import Decisions
 from mustherd.herd.link import Link, LinkFullError
 from mustherd.herd.membership import Change, Membership, Presence
+from mustherd.herd.promises import holds
+from mustherd.herd.story import Story
 from mustherd.herd.timing import BEAT_PERIOD_S
 from mustherd.reasons import Reason
 from mustherd.shepherd.events import HerdError, HerdEvent, PresenceChanged
@@ -51,6 +53,7 @@ class Roster:
         decisions: Decisions,
         shepherd_epoch: int,
         *,
+        story: Story,
         sink: LogSink | None,
         tell: Callable[[HerdEvent], None],
         now: Callable[[], float],
@@ -63,7 +66,7 @@ class Roster:
         self._sink = sink
         self._tell = tell
         self._now = now
-        self._membership = Membership()
+        self._membership = Membership(story)
         self._refused: dict[str, str] = {}
         self._refusals = 0
         self._refusals_from = -float("inf")
@@ -73,6 +76,14 @@ class Roster:
         """Of each muster since when its lives are counted, and how many there were."""
         self._lock = threading.Lock()
         self._views: dict[str, m.MusterView] = {}
+
+    def validate(self) -> None:
+        """Raise AssertionError where a muster's state breaks a promise; for tests."""
+        self._membership.validate()
+        holds(set(self._membership) == set(self.sessions), "a muster without a session, or a session of nobody")
+        for session in self.sessions.values():
+            session.link.validate()
+            session.flow.validate()
 
     def views(self) -> dict[str, m.MusterView]:
         """Every muster that ever said hello, as of now; callable from any thread."""

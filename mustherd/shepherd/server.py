@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from mustherd.herd.decisions import Decisions
+from mustherd.herd.story import Step, Story
 from mustherd.herd.timing import BEAT_PERIOD_S
 from mustherd.reasons import Reason
 from mustherd.shepherd.events import HerdError, HerdEvent
@@ -43,8 +44,9 @@ class ShepherdServer:
         self._end = end
         self._now = now
         self._shepherd_epoch = epoch = new_session()
-        self._decisions = Decisions()
-        self._roster = Roster(end, self._decisions, epoch, sink=sink, tell=tell, now=now)
+        self._story = Story()
+        self._decisions = Decisions(self._story)
+        self._roster = Roster(end, self._decisions, epoch, story=self._story, sink=sink, tell=tell, now=now)
         self.orders = Orders(end, self._roster, self._decisions, epoch, tell=tell, now=now)
         self.intake = Intake(end, self._roster, sink, epoch, now=now)
         self._next_look = -float("inf")
@@ -153,6 +155,15 @@ class ShepherdServer:
         self._stirred = False
         self._next_due = due
         self._next_look = now + min(LOOK_PAUSE_S * len(sessions), LOOK_PAUSE_MOST_S)
+
+    def story(self, name: str) -> list[Step]:
+        """What happened to a muster of late: whether it was there, and what became of decisions for it."""
+        return self._story.of(name)
+
+    def validate(self) -> None:
+        """Raise AssertionError where the state of the herd's rules breaks one of their promises; for tests."""
+        self._decisions.validate()
+        self._roster.validate()
 
     def fail(self, error: HerdError) -> None:
         """Fail everything that is still asked of any muster: the shepherd stops."""

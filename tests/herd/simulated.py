@@ -151,6 +151,7 @@ class World:
             if self.shepherd is not None:
                 now = self.now + self.shepherd_ahead_s
                 self.shepherd.tick(now, judge=True)
+                self.shepherd.validate()
             for process in self.processes.values():
                 self._live(process)
                 self._check(process)
@@ -181,6 +182,8 @@ class World:
             assert not isinstance(message, Received)
             muster.handle(message)
         muster.tick()
+        for part in (muster._lease, muster._link, muster._logs.outbox):
+            part.validate()
 
     def _check(self, process: Process) -> None:
         """In force only while a fresh enough beat was heard."""
@@ -214,7 +217,8 @@ class World:
         for name, process in self.processes.items():
             wanted = self.shepherd.wanted(name) if self.shepherd is not None else ()
             expected = ORIGINALS | {s.knob: s.value for s in wanted}
-            assert process.node.values == expected, f"{name}: {process.node.values} instead of {expected}"
+            story = ", ".join(map(str, self.shepherd.story(name))) if self.shepherd is not None else ""
+            assert process.node.values == expected, f"{name}: {process.node.values}, not {expected}; {story}"
             assert bool(process.journal.entries) == bool(wanted)
 
     def lost(self, name: str) -> bool:

@@ -146,6 +146,8 @@ class Flow(RuleBasedStateMachine):
 
     @invariant()
     def in_order_exactly_once(self) -> None:
+        self.sender.validate()
+        self.receiver.validate()
         assert self.disk == list(range(1, len(self.disk) + 1))
         assert self.sender.last == self.added
 

@@ -101,7 +101,8 @@ class Channel(RuleBasedStateMachine):
 
     @invariant()
     def bounded(self) -> None:
-        assert all(len(link._unacked) <= WINDOW for link in self.links)
+        for link in self.links:
+            link.validate()
 
     def teardown(self) -> None:
         """Once the channel is sound again everything arrives."""
