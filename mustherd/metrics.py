@@ -81,8 +81,12 @@ class WindowMeasurement:
     @property
     def joules(self) -> float | None:
         """Energy of all packages; None without a meter. Core and DRAM zones are parts of them, or of another meter."""
-        packages = [e.joules for e in self.energies if e.kind == "package"]
-        return math.fsum(packages) if packages and self.seconds > 0 else None
+        return self.joules_of("package")
+
+    def joules_of(self, kind: str) -> float | None:
+        """Energy of all zones of a kind; None where nothing counts it."""
+        found = [e.joules for e in self.energies if e.kind == kind]
+        return math.fsum(found) if found and self.seconds > 0 else None
 
     def counter(self, name: str) -> float | None:
         """A counter of the load's report (mustherd.terms.LoadReport), else of the node; None where nobody counted."""
@@ -184,6 +188,11 @@ def _watts(window: WindowMeasurement) -> float | None:
     return None if window.joules is None else window.joules / window.seconds
 
 
+def _with_memory(window: WindowMeasurement) -> float | None:
+    memory = window.joules_of("dram")
+    return None if window.joules is None or memory is None else window.joules + memory
+
+
 def _offered(window: WindowMeasurement) -> float | None:
     return None if window.load is None else window.load.offered_qps
 
@@ -215,7 +224,9 @@ def _latencies(load: LoadReport) -> dict[str, dict[str, float]]:
 
 ENERGY = "energy_joules"
 READ_P99 = "read_p99_us"
-OF_ENERGY = (ENERGY, "power_watts", "joules_per_request")
+OF_ENERGY = (
+    ENERGY, "power_watts", "joules_per_request", "memory_joules", "processor_and_memory_joules", "board_joules",
+)  # fmt: skip
 """What takes an energy meter."""
 ACHIEVED_RATIO = "achieved_ratio"
 RX_BYTES_PER_ROW = "rx_bytes_per_row"
@@ -229,6 +240,20 @@ OURS = {
         Metric(
             name=ENERGY, unit="J", over_windows="sum", meaning="energy of all packages over the window",
             compute=lambda window: window.joules,
+        ),
+        Metric(
+            name="memory_joules", unit="J", over_windows="sum",
+            meaning="energy of memory (DRAM), where it has a counter",
+            compute=lambda window: window.joules_of("dram"),
+        ),
+        Metric(
+            name="processor_and_memory_joules", unit="J", over_windows="sum", label="energy with memory",
+            meaning="energy of all packages and of memory, where it has a counter", compute=_with_memory,
+        ),
+        Metric(
+            name="board_joules", unit="J", over_windows="sum",
+            meaning="energy of the whole board, packages included, where it has a counter (psys)",
+            compute=lambda window: window.joules_of("psys"),
         ),
         Metric(name="power_watts", unit="W", meaning="mean power of all packages over the window", compute=_watts),
         Metric(

@@ -232,7 +232,8 @@ class Zone(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     kind: str
-    """`package`, `core` or `dram`; only packages add up to a node's energy, the others are parts of them."""
+    """`package`, `core`, `dram` or `psys`: packages add up to a node's energy; core is a part of them, memory (dram)
+    beside them, and psys the whole board, packages included."""
     package: int
     joules_per_count: float
     counts_per_wrap: int

@@ -27,7 +27,7 @@ class MeterContract:
     def test_says_what_it_counts(self, meter: EnergyMeter) -> None:
         names = [zone.name for zone in meter.zones]
         assert len(set(names)) == len(names)
-        assert {zone.kind for zone in meter.zones} <= {"package", "core", "dram"}
+        assert {zone.kind for zone in meter.zones} <= {"package", "core", "dram", "psys"}
         assert any(zone.kind == "package" for zone in meter.zones)
         for zone in meter.zones:
             assert zone.package >= 0

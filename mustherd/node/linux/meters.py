@@ -1,4 +1,4 @@
-"""Energy counters: RAPL through powercap or through its registers, in the unit that the CPU names."""
+"""Energy counters: RAPL through powercap, its registers or perf, each in the unit that the machine names."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,19 +7,16 @@ from mustherd.node.linux import msr as m
 from mustherd.node.linux import nominal, topology
 from mustherd.node.linux.hwmon import HwmonMeter
 from mustherd.node.linux.msr import Msr
+from mustherd.node.linux.msr_meter import MAX_ESU, MsrMeter
+from mustherd.node.linux.no_meter import NoMeterError
+from mustherd.node.linux.perf import Event, open_event
+from mustherd.node.linux.perf_meter import PerfMeter
 from mustherd.node.linux.powercap import PowerZone, zones
 from mustherd.node.linux.tree import Cause, Tree, TreeError
 from mustherd.terms import Zone
 
 COUNTER = 2**32
 """RAPL's counters have 32 bits on every CPU."""
-
-MAX_ESU = 31
-"""The field of 0x606 has five bits."""
-
-
-class NoMeterError(Exception):
-    """The machine has no energy counter of this kind at all."""
 
 
 class DeniedMeter:
@@ -91,71 +88,13 @@ class PowercapMeter:
         return count
 
 
-class MsrMeter:
-    """Registers 0x611 (package) and 0x639 (cores) of one CPU of each package, in the unit of 0x606."""
-
-    def __init__(self, tree: Tree, registers: Msr) -> None:
-        """NoMeterError where the CPU has no such registers; MeterError when they can't be read."""
-        self._registers = registers
-        if reason := nominal.no_ratios(tree):
-            raise NoMeterError(f"no RAPL registers: {reason}")
-        if not tree.has("dev/cpu/0/msr") and not tree.listed("dev/cpu"):
-            raise NoMeterError("no /dev/cpu/N/msr: the module msr isn't loaded")
-        try:
-            packages = topology.read(tree).packages
-            found = []
-            for package, cpus in packages.items():
-                esu = registers.read(cpus[0], m.RAPL_POWER_UNIT) >> 8 & MAX_ESU
-                if not esu or registers.read(cpus[0], m.PKG_ENERGY_STATUS) & COUNTER - 1 == 0:
-                    raise NoMeterError(f"package {package}'s energy register doesn't count")
-                found.append((package, cpus, "package", m.PKG_ENERGY_STATUS, esu))
-            for package, cpus in packages.items():
-                esu = registers.read(cpus[0], m.RAPL_POWER_UNIT) >> 8 & MAX_ESU
-                if self._counts(cpus[0], m.PP0_ENERGY_STATUS):
-                    found.append((package, cpus, "core", m.PP0_ENERGY_STATUS, esu))
-        except TreeError as error:
-            if error.cause is Cause.FAILED:
-                raise NoMeterError(f"the CPU has no RAPL registers: {error}") from None
-            raise MeterError(f"energy counters: {error}") from None
-        self._sources = tuple((cpus, register) for _, cpus, _, register, _ in found)
-        self.zones: Sequence[Zone] = tuple(
-            Zone(
-                name=f"{kind}-{package}",
-                kind=kind,
-                package=package,
-                joules_per_count=2.0**-esu,
-                counts_per_wrap=COUNTER,
-            )
-            for package, _, kind, _, esu in found
-        )
-
-    def read(self) -> tuple[int, ...]:
-        return tuple(self._read(cpus, register) for cpus, register in self._sources)
-
-    def _read(self, cpus: tuple[int, ...], register: int) -> int:
-        """Any CPU of the package will do: one may have gone offline."""
-        reason = ""
-        for cpu in cpus:
-            try:
-                return self._registers.read(cpu, register) & COUNTER - 1
-            except TreeError as error:
-                reason = reason or str(error)
-                if error.cause is not Cause.ABSENT:
-                    break
-        raise MeterError(f"energy counter: {reason}")
-
-    def _counts(self, cpu: int, register: int) -> bool:
-        """Servers from Haswell on have no counter of the cores: the register fails, or stays 0."""
-        try:
-            return self._registers.read(cpu, register) & COUNTER - 1 != 0
-        except TreeError:
-            return False
-
-
-def find(tree: Tree, registers: Msr, means: str) -> tuple[EnergyMeter | None, str]:
+def find(
+    tree: Tree, registers: Msr, means: str, opened: Callable[[int, int, int], Event] | None = None
+) -> tuple[EnergyMeter | None, str]:
     """The node's meter by `means` (see LinuxOptions.meter) and where its counts come from, or why there is none.
 
     None only where the machine has no counter; where it has some that can't be read, the meter's `read` says why.
+    `opened` opens perf's events: on this machine by itself.
     """
     if means == "none":
         return None, "switched off by the configuration"
@@ -163,6 +102,7 @@ def find(tree: Tree, registers: Msr, means: str) -> tuple[EnergyMeter | None, st
     ways: dict[str, Callable[[], EnergyMeter]] = {
         "powercap": lambda: PowercapMeter(tree, registers),
         "msr": lambda: MsrMeter(tree, registers),
+        "perf": lambda: PerfMeter(tree, opened or (open_event if tree.is_this_machine else _recorded)),
         "hwmon": lambda: _hwmon(tree),
     }
     for name, make in ways.items():
@@ -180,10 +120,13 @@ def find(tree: Tree, registers: Msr, means: str) -> tuple[EnergyMeter | None, st
     return None, f"none: {'; '.join(absent)}; an objective without a meter is machine_cpu_seconds"
 
 
+def _recorded(kind: int, config: int, cpu: int) -> Event:  # noqa: ARG001
+    raise NoMeterError("recorded files have no events of perf")
+
+
 def named_units(tree: Tree, registers: Msr) -> dict[int, float]:
     """Package to the J per count that its CPUs' unit register names; a package that can't be asked isn't there."""
-    vendor = nominal.cpuinfo(tree).get("vendor_id", "")
-    register = m.AMD_RAPL_POWER_UNIT if vendor in ("AuthenticAMD", "HygonGenuine") else m.RAPL_POWER_UNIT
+    register = m.AMD_RAPL_POWER_UNIT if nominal.is_amd(tree) else m.RAPL_POWER_UNIT
     if register == m.RAPL_POWER_UNIT and nominal.no_ratios(tree):
         # Older and smaller CPUs give the field another meaning.
         return {}

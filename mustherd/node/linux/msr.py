@@ -20,7 +20,11 @@ RAPL_POWER_UNIT = 0x606
 """Bits 12:8 ESU: one count of energy is 2^-ESU J; bits 3:0: one count of power is 2^-n W."""
 AMD_RAPL_POWER_UNIT = 0xC0010299
 """The same fields on AMD's CPUs (Processor Programming Reference for family 17h)."""
+AMD_CORE_ENERGY = 0xC001029A
+"""Of the core that it is read on."""
+AMD_PKG_ENERGY = 0xC001029B
 PKG_ENERGY_STATUS = 0x611
+DRAM_ENERGY_STATUS = 0x619
 PP0_ENERGY_STATUS = 0x639
 PKG_POWER_INFO = 0x614
 """Bits 14:0 thermal design power, 30:16 lowest, 46:32 highest power limit, in units of power."""

@@ -53,6 +53,11 @@ def no_ratios(tree: Tree) -> str:
     return ""
 
 
+def is_amd(tree: Tree) -> bool:
+    """Whether the CPU has AMD's registers."""
+    return cpuinfo(tree).get("vendor_id", "") in ("AuthenticAMD", "HygonGenuine")
+
+
 def cpuinfo(tree: Tree) -> dict[str, str]:
     """The first CPU's part of /proc/cpuinfo."""
     first = re.split(r"\n[ \t]*\n", tree.peek("proc/cpuinfo"), maxsplit=1)[0]

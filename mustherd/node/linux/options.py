@@ -29,7 +29,7 @@ class LinuxOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """What sets the clock: IA32_PERF_CTL, cpufreq, or what the machine offers."""
     dvfs_sheep: Literal["node", "core"] = "node"
     """Whose the clock is: the node's, or each core's (`dvfs@core-3`, `dvfs@socket-1`, `dvfs` for all of them)."""
-    meter: Literal["auto", "powercap", "msr", "hwmon", "none"] = "auto"
+    meter: Literal["auto", "powercap", "msr", "perf", "hwmon", "none"] = "auto"
     nic_log: Literal["auto", "on", "off"] = "auto"
     """Sample the NIC's traffic, interrupts and counters in every window; auto: where there is no intlog driver."""
     knobs: tuple[str, ...] = ()

@@ -53,11 +53,30 @@ class Counters:
         self._files.clear()
 
 
-def _open(event: int, cpu: int) -> int:
+class Event:
+    """One event on one CPU."""
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+
+    def read(self) -> int:
+        """Counts since it was opened. Raises OSError."""
+        return int.from_bytes(os.read(self._file, 8), "little")
+
+    def __del__(self) -> None:
+        os.close(self._file)
+
+
+def open_event(kind: int, config: int, cpu: int) -> Event:
+    """An event of a PMU on a CPU, whatever runs there. Raises OSError."""
+    return Event(_open(config, cpu, kind))
+
+
+def _open(event: int, cpu: int, kind: int = PERF_TYPE_HARDWARE) -> int:
     number = _SYSCALLS.get(platform.machine())
     if number is None:
         raise OSError(0, f"no perf_event_open known for {platform.machine()}")
-    attributes = _ATTRIBUTES.pack(PERF_TYPE_HARDWARE, _ATTRIBUTES.size, event, 0, 0, 0, 0, 0, 0, 0)
+    attributes = _ATTRIBUTES.pack(kind, _ATTRIBUTES.size, event, 0, 0, 0, 0, 0, 0, 0)
     libc = ctypes.CDLL(None, use_errno=True)
     found = int(libc.syscall(number, attributes, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC))
     if found < 0:

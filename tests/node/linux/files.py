@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tests.node.linux.machine import FakeTree
 
 COUNTER = 2**32
+PERF_EVENTS = ("energy-cores", "energy-pkg", "energy-ram", "energy-gpu", "energy-psys")
 
 
 def build(tree: "FakeTree", kind: Kind) -> None:
@@ -39,6 +40,8 @@ def build(tree: "FakeTree", kind: Kind) -> None:
             _cpu(tree, kind, cpu, package, position)
     if kind.powercap:
         _powercap(tree, kind)
+    if kind.perf:
+        _perf(tree, kind)
     _nic(tree, kind)
     _settings(tree, kind, online)
 
@@ -99,6 +102,9 @@ def _cpu(tree: "FakeTree", kind: Kind, cpu: int, package: int, position: int) ->
         }
         for register, value in registers.items():
             f(f"dev/cpu/{cpu}/registers/{register:#x}", f"{value:x}")
+    if kind.amd_registers and cpu not in kind.offline:
+        f(f"dev/cpu/{cpu}/msr", "")
+        f(f"dev/cpu/{cpu}/registers/{m.AMD_RAPL_POWER_UNIT:#x}", f"{0xA1003 | kind.esu << 8:x}")
     if kind.cpufreq:
         folder = f"{CPU}/cpu{cpu}/cpufreq"
         acpi = kind.cpufreq == "acpi-cpufreq"
@@ -120,6 +126,16 @@ def _cpu(tree: "FakeTree", kind: Kind, cpu: int, package: int, position: int) ->
             f(f"{folder}/base_frequency", str(nominal * 100_000))
         elif kind.cpufreq.startswith("amd-pstate"):
             f(f"{CPU}/cpu{cpu}/acpi_cppc/nominal_freq", str(nominal * 100))
+
+
+def _perf(tree: "FakeTree", kind: Kind) -> None:
+    base = "sys/bus/event_source/devices/power"
+    tree.file(f"{base}/type", "22")
+    tree.file(f"{base}/cpumask", cpu_list(tuple(cpus[0] for cpus in kind.packages.values())))
+    for name in kind.perf:
+        tree.file(f"{base}/events/{name}", f"event=0x0{PERF_EVENTS.index(name) + 1}")
+        tree.file(f"{base}/events/{name}.unit", "Joules")
+        tree.file(f"{base}/events/{name}.scale", "2.3283064365386962890625e-10")
 
 
 def _powercap(tree: "FakeTree", kind: Kind) -> None:

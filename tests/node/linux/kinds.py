@@ -17,6 +17,10 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     ratios: tuple[int, int, int] = (12, 26, 34)
     """Lowest, nominal, turbo."""
     registers: bool = True
+    amd_registers: bool = False
+    """The energy counters of Zen as registers."""
+    perf: tuple[str, ...] = ()
+    """Events of perf's PMU power."""
     cpufreq: str = ""
     """Name of the frequency driver; "" for none."""
     governors: str = "performance powersave userspace ondemand"
@@ -63,6 +67,7 @@ PSTATE = Kind(
     epp=True,
     epb=True,
     boost="no_turbo",
+    perf=("energy-pkg", "energy-ram", "energy-psys"),
 )
 """A Skylake server with HWP."""
 ICELAKE = msgspec.structs.replace(
@@ -102,6 +107,7 @@ EPYC = Kind(
 EPP = Kind(
     name="epp", vendor="AuthenticAMD", model=17, packages={0: (0, 1, 2, 3)}, ratios=(4, 27, 37), registers=False,
     epp=True, boost="policy",
+    amd_registers=True, perf=("energy-pkg",),
     cpufreq="amd-pstate-epp", governors="performance powersave", governor="powersave", nic="bnxt_en",
     interface="ens3f0np0",
 )  # fmt: skip

@@ -13,6 +13,7 @@ import msgspec
 
 from mustherd.node.linux import msr as m
 from mustherd.node.linux.ethtool import Channels, Coalesce, Driver, EthtoolError, Napi, Rings
+from mustherd.node.linux.perf import Event
 from mustherd.node.linux.tree import OpenFile, Tree
 from tests.node.linux.files import COUNTER, build
 from tests.node.linux.kinds import CPU, LAB, Kind
@@ -99,6 +100,10 @@ class FakeTree(Tree):
     def file(self, path: str, text: str) -> None:
         """Make a file."""
         self.files[path] = text.encode()
+
+    def cores(self) -> list[int]:
+        """CPUs that are online, each a core of its own."""
+        return sorted({c for cpus in self.kind.packages.values() for c in cpus} - set(self.kind.offline))
 
     def save(self) -> None:
         """Put everything into the store, whole or not at all."""
@@ -304,6 +309,21 @@ class FakeEthtool:
         return usecs
 
 
+class FakeEvent(Event):
+    """An event of perf's."""
+
+    def __init__(self, machine: "Machine", share: float) -> None:
+        self._machine, self._share = machine, share
+
+    def read(self) -> int:
+        if "perf" in self._machine.tree.read_faults:
+            raise oserror(self._machine.tree.read_faults["perf"])
+        return round(self._machine.seconds * 50.0 * self._share * 2**32)
+
+    def __del__(self) -> None:
+        pass
+
+
 class Machine:
     """A machine as new, or as an earlier process left it in `store`."""
 
@@ -312,6 +332,7 @@ class Machine:
         self.tree = FakeTree(kind, store)
         self.ethtool = FakeEthtool(self.tree)
         self.raw: dict[str, int] = {}
+        self.seconds = 0.0
         if store is not None and store.exists():
             self.tree.files, self.tree.links = msgspec.json.decode(
                 store.read_bytes(), type=tuple[dict[str, bytes], dict[str, str]]
@@ -350,6 +371,20 @@ class Machine:
             for cpu in cpus:
                 if self.kind.registers:
                     self._awake(cpu, seconds)
+        self.seconds += seconds
+        for cpu in self.tree.cores() if self.kind.amd_registers else ():
+            share = 0.3 / (len(self.tree.cores()) / len(self.kind.packages))
+            count = self.raw.get(f"core {cpu}", 2**32 - 5 - cpu) + round(seconds * watts * share * 2**self.kind.esu)
+            self.raw[f"core {cpu}"] = count
+            self.tree.file(f"dev/cpu/{cpu}/registers/{m.AMD_CORE_ENERGY:#x}", f"{count % COUNTER:x}")
+
+    def opened(self, kind: int, config: int, cpu: int) -> Event:
+        """An event of perf's PMU power: its packages use 50 W, memory a tenth of that, the board half more."""
+        if "perf" in self.tree.read_faults:
+            raise oserror(self.tree.read_faults["perf"])
+        assert kind == 22
+        share = {2: 1.0, 3: 0.1, 5: 1.5 * len(self.kind.packages)}[config]
+        return FakeEvent(self, share)
 
     def _show(self, key: str, register: int, cpus: tuple[int, ...], count: int) -> None:
         if self.kind.powercap:
@@ -357,6 +392,8 @@ class Machine:
             self.tree.file(f"sys/class/powercap/intel-rapl:{key}/energy_uj", str(count * unit // 1000))
         for cpu in cpus if self.kind.registers else ():
             self.tree.file(f"dev/cpu/{cpu}/registers/{register:#x}", f"{count:x}")
+        for cpu in cpus if self.kind.amd_registers and register == m.PKG_ENERGY_STATUS else ():
+            self.tree.file(f"dev/cpu/{cpu}/registers/{m.AMD_PKG_ENERGY:#x}", f"{count:x}")
 
     def _awake(self, cpu: int, seconds: float) -> None:
         runs = (self.tree.peep(cpu, m.PERF_STATUS) >> 8) * 100

@@ -11,14 +11,16 @@ import pytest
 from mustherd.node.clock import Clock
 from mustherd.node.energy import EnergyMeter
 from mustherd.node.knob import Knob
+from mustherd.node.linux import meters
 from mustherd.node.linux import msr as m
+from mustherd.node.linux.msr import Msr
 from mustherd.node.linux.node import LinuxNode
 from mustherd.node.linux.options import LinuxOptions
 from mustherd.testing.clock import ClockContract
 from mustherd.testing.knob import KnobContract
 from mustherd.testing.meter import MeterContract
 from mustherd.testing.node import NodeContract
-from tests.node.linux.kinds import ACPI, AMD, BARE, KINDS, LAB, PSTATE, Kind
+from tests.node.linux.kinds import ACPI, AMD, BARE, EPP, KINDS, LAB, PSTATE, Kind
 from tests.node.linux.machine import Machine
 from tests.typed import some
 
@@ -207,6 +209,28 @@ class TestMsrMeter(TestPowercapMeter):
     @pytest.fixture
     def machine(self, make: type[Machine]) -> Machine:
         return make(LAB)
+
+
+class TestAmdMsrMeter(TestPowercapMeter):
+    means = "msr"
+    hidden = r":0xc001029"
+
+    @pytest.fixture
+    def machine(self, make: type[Machine]) -> Machine:
+        return make(EPP)
+
+
+@pytest.mark.parametrize("kind", [PSTATE, EPP], ids=lambda kind: kind.name)
+class TestPerfMeter(TestPowercapMeter):
+    hidden = "perf"
+
+    @pytest.fixture
+    def machine(self, make: type[Machine], kind: Kind) -> Machine:
+        return make(kind)
+
+    @pytest.fixture
+    def meter(self, machine: Machine) -> EnergyMeter:
+        return some(meters.find(machine.tree, Msr(machine.tree), "perf", machine.opened)[0])
 
 
 class TestClock(ClockContract):

@@ -4,13 +4,15 @@ from typing import Any
 
 import pytest
 
+from mustherd.metrics import WindowMeasurement, measured
 from mustherd.node.energy import EnergyMeter, MeterError, Tally
 from mustherd.node.linux import meters, power
 from mustherd.node.linux import msr as m
 from mustherd.node.linux.msr import Msr
 from mustherd.node.linux.node import LinuxNode
 from mustherd.node.linux.options import LinuxOptions
-from tests.node.linux.kinds import ACPI, AMD, BARE, C6220, CPU, LAB, PSTATE, Kind
+from mustherd.terms import Energy
+from tests.node.linux.kinds import ACPI, AMD, BARE, C6220, CPU, EPP, LAB, PSTATE, Kind
 from tests.node.linux.machine import Machine
 from tests.typed import some
 
@@ -31,7 +33,13 @@ class TestZones:
         assert source == "powercap"
         assert [z.name for z in meter.zones if z.kind == "package"] == ["package-0", "package-3"]
         assert [z.name for z in meter.zones if z.kind == "dram"] == ["dram-0", "dram-3"]
-        assert "psys" not in {z.name for z in meter.zones}
+        assert [z.name for z in meter.zones if z.kind == "psys"] == ["psys"]
+        window = WindowMeasurement(
+            seconds=10.0, energies=[Energy(zone=z.name, kind=z.kind, joules=1.0) for z in meter.zones]
+        )
+        found = measured(window)
+        assert (found["energy_joules"], found["memory_joules"], found["board_joules"]) == (2.0, 2.0, 1.0)
+        assert found["processor_and_memory_joules"] == 4.0
 
     @pytest.mark.parametrize(("kind", "esu"), [(LAB, 16), (PSTATE, 14)])
     @pytest.mark.parametrize("means", ["powercap", "msr"])
@@ -53,7 +61,7 @@ class TestZones:
         sums = []
         for meter, tally in zip(both, tallies, strict=True):
             tally.add(meter.read())
-            sums.append({e.zone: e.joules for e in tally.energies() if e.kind != "dram"})
+            sums.append({e.zone: e.joules for e in tally.energies() if e.kind in ("package", "core")})
         assert sums[0] == sums[1]
         assert sums[0]["package-0"] == pytest.approx(1500, abs=1e-4)
 
@@ -63,6 +71,65 @@ class TestZones:
             machine.tree.file(f"sys/class/powercap/{folder}/max_energy_range_uj", "999999999999")
         meter, _ = find(machine)
         assert {(z.joules_per_count, z.counts_per_wrap) for z in meter.zones} == {(1e-6, 10**12)}
+
+
+class TestOtherWays:
+    @pytest.mark.parametrize("kind", [PSTATE, EPP])
+    def test_perf_counts_as_powercap_does(self, make: type[Machine], kind: Kind) -> None:
+        machine = make(kind)
+        both = [
+            meters.find(machine.tree, Msr(machine.tree), means, machine.opened)[0] for means in ("powercap", "perf")
+        ]
+        tallies = [Tally(some(meter).zones, some(meter).read()) for meter in both]
+        machine.live(30.0)
+        sums = []
+        for meter, tally in zip(both, tallies, strict=True):
+            tally.add(some(meter).read())
+            sums.append({e.zone: e.joules for e in tally.energies() if e.kind == "package"})
+        assert sums[0] == pytest.approx(sums[1], abs=1e-3)
+
+    def test_the_cores_of_an_amd_package_are_one_zone_whose_wraps_add_up(self, make: type[Machine]) -> None:
+        machine = make(EPP)
+        meter, source = find(machine, "msr")
+        assert source == "msr"
+        assert [z.name for z in meter.zones] == ["package-0", "core-0"]
+        assert {z.joules_per_count for z in meter.zones} == {2.0**-16}
+        tally = Tally(meter.zones, meter.read())
+        machine.live(30.0)
+        tally.add(meter.read())
+        joules = {e.zone: e.joules for e in tally.energies()}
+        assert joules == pytest.approx({"package-0": 1500, "core-0": 450}, abs=1e-3), "each core's counter has wrapped"
+
+    def test_memory_by_registers_counts_in_its_own_unit(self, make: type[Machine]) -> None:
+        machine = make(PSTATE)
+        for cpu in range(4):
+            machine.tree.file(f"dev/cpu/{cpu}/registers/{m.DRAM_ENERGY_STATUS:#x}", "64")
+        meter, _ = find(machine, "msr")
+        assert {z.name: z.joules_per_count for z in meter.zones if z.kind == "dram"} == {
+            "dram-0": 15.3e-6, "dram-3": 15.3e-6,
+        }  # fmt: skip
+
+    def test_perf_stands_in_where_nothing_else_may_be_read(self, make: type[Machine]) -> None:
+        machine = make(EPP)
+        machine.tree.read_faults = {"energy_uj": errno.EACCES, r"msr": errno.EPERM}
+        meter, source = meters.find(machine.tree, Msr(machine.tree), "auto", machine.opened)
+        assert source == "perf"
+        assert [z.name for z in some(meter).zones] == ["package-0"]
+        machine.tree.read_faults["perf"] = errno.EACCES
+        meter, source = meters.find(machine.tree, Msr(machine.tree), "auto", machine.opened)
+        assert "perf's power/energy-pkg/: Permission denied" in source
+
+    @pytest.mark.parametrize(
+        ("file", "text"),
+        [("energy-pkg", "umask=1"), ("energy-pkg.unit", "Watts"), ("energy-pkg.scale", "x"), ("energy-pkg.scale", "0")],
+    )
+    def test_an_event_that_is_described_otherwise_is_not_taken(self, make: type[Machine], file: str, text: str) -> None:
+        machine = make(EPP)
+        machine.tree.file(f"sys/bus/event_source/devices/power/events/{file}", text)
+        meter, source = meters.find(machine.tree, Msr(machine.tree), "perf", machine.opened)
+        assert "not understood" in source
+        with pytest.raises(MeterError):
+            some(meter).read()
 
 
 class TestAYear:
