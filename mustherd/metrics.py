@@ -193,6 +193,11 @@ def _with_memory(window: WindowMeasurement) -> float | None:
     return None if window.joules is None or memory is None else window.joules + memory
 
 
+def _wall_watts(window: WindowMeasurement) -> float | None:
+    joules = window.counter(WALL)
+    return None if joules is None or window.seconds <= 0 else joules / window.seconds
+
+
 def _offered(window: WindowMeasurement) -> float | None:
     return None if window.load is None else window.load.offered_qps
 
@@ -228,6 +233,10 @@ OF_ENERGY = (
     ENERGY, "power_watts", "joules_per_request", "memory_joules", "processor_and_memory_joules", "board_joules",
 )  # fmt: skip
 """What takes an energy meter."""
+WALL = "wall_joules"
+WALL_UNCERTAINTY = "wall_uncertainty_joules"
+OF_WALL = (WALL, "wall_watts", "wall_joules_per_request")
+"""What takes a meter of the whole machine, which a definition names."""
 ACHIEVED_RATIO = "achieved_ratio"
 RX_BYTES_PER_ROW = "rx_bytes_per_row"
 
@@ -260,6 +269,25 @@ OURS = {
             name="joules_per_request", unit="J", label="energy per request",
             meaning="energy of all packages per answered request",
             compute=lambda window: window.per_request(window.joules),
+        ),
+        Metric(
+            name=WALL, unit="J", over_windows="sum", label="energy of the machine",
+            meaning="energy of the whole machine over the window, by the first of the definition's meters",
+            compute=lambda window: window.counter(WALL),
+        ),
+        Metric(
+            name="wall_watts", unit="W", label="power of the machine",
+            meaning="mean power of the whole machine over the window", compute=_wall_watts,
+        ),
+        Metric(
+            name="wall_joules_per_request", unit="J", label="machine's energy per request",
+            meaning="energy of the whole machine per answered request",
+            compute=lambda window: window.per_request(window.counter(WALL)),
+        ),
+        Metric(
+            name=WALL_UNCERTAINTY, unit="J", over_windows="sum", use=Use.REPORT, label="uncertainty of that energy",
+            meaning="by how much the energy of the whole machine may be off for how coarse its meter is",
+            compute=lambda window: window.counter(WALL_UNCERTAINTY),
         ),
         Metric(
             name="server_cpu_seconds", unit="s", over_windows="sum",

@@ -34,6 +34,7 @@ NODES = "mustherd.nodes"
 LOADS = "mustherd.loads"
 SERVERS = "mustherd.servers"
 METRICS = "mustherd.metrics"
+METERS = "mustherd.meters"
 KINDS = {
     POLICIES: "policy",
     SEARCHES: "search",
@@ -43,6 +44,7 @@ KINDS = {
     LOADS: "load",
     SERVERS: "server",
     METRICS: "metric",
+    METERS: "meter",
 }
 """What a plug-in of each group is."""
 GROUPS = tuple(KINDS)

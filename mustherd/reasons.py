@@ -65,6 +65,10 @@ class Reason(StrEnum):
         "energy-unit", Fault.TRIAL, True,
         "An energy counter is read in another unit than the one that the processor names for it.",
     )  # fmt: skip
+    METERS_DISAGREE = (
+        "meters-disagree", Fault.TRIAL, True,
+        "Two meters of the same machine are further apart than either may be off, or the whole is less than its parts.",
+    )  # fmt: skip
     KNOB_WITHOUT_EFFECT = (
         "knob-without-effect", Fault.TRIAL, True,
         "A knob reads back as asked, and what was measured shows that it did nothing: something else sets it.",

@@ -71,12 +71,14 @@ def _problem(found: "Plugin") -> str:
     """Why it can't be used; '' where it can, as far as can be said without running it."""
     from mustherd.learn import registry as searches
     from mustherd.load import registry as loads
+    from mustherd.meters.registry import meter_kind
     from mustherd.metrics import loaded as metric
     from mustherd.node.catalog import knob_class
     from mustherd.node.node import NodeKind
     from mustherd.plugins import (
         KNOBS,
         LOADS,
+        METERS,
         METRICS,
         NODES,
         PEERS,
@@ -96,6 +98,7 @@ def _problem(found: "Plugin") -> str:
         LOADS: loads.load_kind,
         SERVERS: loads.server_kind,
         METRICS: metric,
+        METERS: meter_kind,
         NODES: lambda found: keeps(found, found.load(), NodeKind),
         KNOBS: lambda found: knob_class(found.name),
     }

@@ -17,6 +17,8 @@ from mustherd.load.curve import CurveError
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.registry import server_kind
 from mustherd.load.server import WorkerKind
+from mustherd.meters.registry import options
+from mustherd.meters.series import WINDOW_PER_PERIOD
 from mustherd.node.server import knobs as server
 from mustherd.node.twin.faults import KNOBS
 from mustherd.node.twin.model import PRESETS
@@ -51,6 +53,7 @@ def broken(experiment: Experiment) -> list[Finding]:
     found = [
         *_herd(experiment), *_workload(experiment), *_constraints(experiment), *_metrics(experiment),
         *_search(experiment), *_baseline(experiment), *_gates(experiment), *_application(experiment),
+        *_meters(experiment),
     ]  # fmt: skip
     if experiment.herd.simulated is not None:
         found += _simulated_load(experiment)
@@ -156,6 +159,22 @@ def _application(experiment: Experiment) -> Iterator[Finding]:
                 f"a new value every {metric.needs_seconds / WINDOW_PER_RESOLUTION:g} s is too coarse for the window"
             )
             yield Finding(at, problem, f"a window of {metric.needs_seconds:g} s, or finer values")
+
+
+def _meters(experiment: Experiment) -> Iterator[Finding]:
+    for name, given in experiment.meters.items():
+        at: Path = ("meters", name)
+        if experiment.herd.simulated is not None:
+            yield Finding(at, "simulated nodes have no meter beside their own", "leave it out", at_key=True)
+        needs = WINDOW_PER_PERIOD * options(given).period_seconds
+        if needs > experiment.workload.window_seconds:
+            problem = f"a new value every {needs / WINDOW_PER_PERIOD:g} s is too coarse for the window"
+            yield Finding(at, problem, f"a window of {needs:g} s, or a finer meter")
+    named = [(("objective",), experiment.objective), *((("objectives", 1), m) for m in experiment.objectives[1:])]
+    named += [(("constraints", i), c.metric) for i, c in enumerate(experiment.constraints)]
+    for path, metric in named if not experiment.meters else ():
+        if metric in metrics.OF_WALL:
+            yield Finding(path, f"{metric} takes a meter of the machine", "one under `meters`, or another metric")
 
 
 def _simulated_load(experiment: Experiment) -> Iterator[Finding]:

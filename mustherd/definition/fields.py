@@ -30,7 +30,8 @@ from mustherd.load import application
 from mustherd.load import curve as curves
 from mustherd.load.application import ApplicationMetric
 from mustherd.load.mutilate.command import MutilateOptions
-from mustherd.plugins import LOADS, SEARCHES, SERVERS, plugins
+from mustherd.meters import registry as meters
+from mustherd.plugins import LOADS, SEARCHES, SERVERS, OptionError, PluginError, plugins
 
 MAX_TRIALS = 10_000
 MAX_SECONDS = 86_400.0
@@ -39,6 +40,7 @@ MAX_LOADS = 32
 RATE_FORM = "a number above 0, up to 1e9; 600k is 600000"
 OBJECTIVES_FORM = "two metrics, as in [energy_joules, read_p99_us]"
 METRIC_FORM = "small letters, digits and '_', the unit last, as in heap_bytes"
+METER_FORM = "small letters, digits and '_', as in bmc; its energy is then bmc_joules"
 EXPERIMENT_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 PLUGIN_NAME = r"^[a-z][a-z0-9_.-]{0,63}$"
 POLICY_NAME = PLUGIN_NAME + r"|^[^:\n]{1,1000}\.py:[A-Za-z_][A-Za-z0-9_]{0,99}$"
@@ -217,6 +219,28 @@ def _application(raw: object) -> dict[str, ApplicationMetric]:
     return found
 
 
+def _meters(raw: object) -> dict[str, dict[str, Any]]:
+    """Meters of whole machines, by name, each as it is written: its kind looks at the rest."""
+    if not isinstance(raw, Mapping):
+        raise QuantityError(f"should be a mapping of names, found {kind_of(raw)}")
+    findings: list[Finding] = []
+    found: dict[str, dict[str, Any]] = {}
+    for name, given in raw.items():
+        if not isinstance(name, str) or not metrics.NAME.fullmatch(name) or f"{name}_joules" in metrics.OURS:
+            findings.append(Finding((str(name),), f"'{shown(name)}' is no name of a meter", METER_FORM, at_key=True))
+            continue
+        try:
+            found[name] = _options(given)
+            meters.options(found[name])
+        except OptionError as error:
+            findings.append(Finding((name, *error.path), error.problem, error.allowed, error.suggestion))
+        except (PluginError, ValueError) as error:
+            findings.append(Finding((name,), str(error)))
+    if findings:
+        raise knob_values.FindingsError(findings)
+    return found
+
+
 def changed_fields(options: msgspec.Struct) -> dict[str, Any]:
     """Fields of a struct that are not what they are by default."""
     default = type(options)()
@@ -339,6 +363,11 @@ ApplicationMetrics = Annotated[
     PlainValidator(refused(_application)),
     PlainSerializer(lambda found: {name: changed_fields(metric) for name, metric in found.items()}),
     _described(type="object", additionalProperties={"type": "object"}),
+]
+Meters = Annotated[
+    dict[str, dict[str, Any]],
+    PlainValidator(refused(_meters)),
+    _described(type="object", additionalProperties={"type": "object", "required": ["kind"]}),
 ]
 Steps = Annotated[
     curve_values.Pairs,

@@ -32,6 +32,7 @@ from mustherd.definition.fields import (
     BaselineSettings,
     Knobs,
     Limits,
+    Meters,
     Objective,
     Objectives,
     Options,
@@ -64,7 +65,13 @@ def _declared(raw: object) -> dict[str, Literal["less", "more"]]:
         return {}
     told = raw.get("metrics")
     own = told.items() if isinstance(told, Mapping) else ()
-    return {**declared_by(raw.get("workload")), **{str(name): _better(metric) for name, metric in own}}
+    better = {str(name): _better(metric) for name, metric in own}
+    return {**declared_by(raw.get("workload")), **better, **_of_meters(raw.get("meters"))}
+
+
+def _of_meters(meters: object) -> dict[str, Literal["less", "more"]]:
+    """The metrics that meters give by themselves."""
+    return {f"{name}_joules": "less" for name in meters} if isinstance(meters, Mapping) else {}
 
 
 def _better(metric: object) -> Literal["less", "more"]:
@@ -250,6 +257,10 @@ class Experiment(Section):
         dict, "What an application tells of itself, by name: it may be objective, limit or check.",
         allowed="for each name one of prometheus with query, endpoint with series, command, file",
     )  # fmt: skip
+    meters: Meters = key(
+        dict, "Meters of whole machines, by name: wall_joules is the first one's, which the others are held against.",
+        allowed="for each name kind: dcmi, redfish, command, url or a package's, and what that takes",
+    )  # fmt: skip
     objective: Objective = key(
         "energy_joules",
         "The metric to make as small as possible; achieved_qps and achieved_ratio are made as large as possible.",
@@ -351,7 +362,8 @@ class Experiment(Section):
     @property
     def declared(self) -> dict[str, Literal["less", "more"]]:
         """Metrics of the definition's own, and which way each is better."""
-        return {**self.workload.declared, **{name: metric.better for name, metric in self.metrics.items()}}
+        own = {name: metric.better for name, metric in self.metrics.items()}
+        return {**self.workload.declared, **own, **_of_meters(self.meters)}
 
     def to_yaml(self) -> str:
         """The definition as a file that reads back as the same experiment; defaults are left out."""

@@ -13,11 +13,12 @@ import msgspec
 from mustherd import metrics
 from mustherd.definition import Experiment, goal
 from mustherd.definition.limits import limit_text
-from mustherd.experiment import audits, gates, plausible
+from mustherd.experiment import audits, gates, plausible, wall
 from mustherd.experiment.external_load import OutsideLoad
 from mustherd.experiment.herd_notes import left_of
 from mustherd.load.application import Watch
 from mustherd.load.error import LoadError
+from mustherd.meters.watch import MeterWatch
 from mustherd.metrics import WindowMeasurement
 from mustherd.reasons import Reason
 from mustherd.rowlog.evidence import evidence
@@ -114,7 +115,8 @@ class TrialRunner:
         moved = [k.settle_seconds for k in view.knobs if any((s.sheep, s.knob) == (k.sheep, k.name) for s in settings)]
         settle_s = max([load.settle_seconds, *(moved or [k.settle_seconds for k in view.knobs])])
         self._check()
-        with Watch(self._experiment.metrics) as watch:
+        meters = wall.meters_of(self._experiment.meters, view.name, alone=len(self._shepherd.musters()) == 1)
+        with Watch(self._experiment.metrics) as watch, MeterWatch(meters) as metered:
             measured = self._measure(trial, view, offered, settle_s)
         # A closed loop offers what is answered, whatever the definition says.
         if odd := plausible.objection(measured, None if load.closed_loop else offered):
@@ -123,6 +125,10 @@ class TrialRunner:
         if complete and measured.last_block:
             measured = self._with_losses(measured, trial, view.name)
         seconds = measured.t1_s - measured.t0_s
+        ahead_s = self._outside.ahead_s.get(view.name, 0.0) if self._outside is not None else 0.0
+        # What others told, on this machine's clock: a node on this machine has the same.
+        here = measured.t0_s - ahead_s, measured.t1_s - ahead_s
+        walls, unmetered = metered.over(*here)
         trial = msgspec.structs.replace(
             trial,
             readings=measured.after,
@@ -130,14 +136,16 @@ class TrialRunner:
             load_report=measured.load,
             metrics=metrics.measured(
                 WindowMeasurement(
-                    seconds=seconds, energies=measured.energies, load=measured.load, counts=measured.counts
+                    seconds=seconds,
+                    energies=measured.energies,
+                    load=measured.load,
+                    counts={**measured.counts, **wall.counts(meters, walls)},
                 )
             ),
         )
-        ahead_s = self._outside.ahead_s.get(view.name, 0.0) if self._outside is not None else 0.0
-        # What applications told, on this machine's clock: a node on this machine has the same.
-        told, untold = watch.over(measured.t0_s - ahead_s, measured.t1_s - ahead_s)
-        trial.metrics.update(told)
+        told, untold = watch.over(*here)
+        trial.metrics.update({**told, **wall.metrics_of(walls)})
+        untold |= wall.missing(meters, unmetered)
         if complete and measured.last_block:
             received = median_rx_bytes(self._logs.folder, label_of(trial.number, trial.attempt), view.name)
             if received is not None:
@@ -161,6 +169,7 @@ class TrialRunner:
         fired = (
             fired
             or self._audit(trial, view, measured, settings)
+            or wall.disagreement(walls, measured.energies, seconds)
             or self._missing(trial, untold)
             or self._unchecked(trial)
         )

@@ -143,7 +143,7 @@ def test_another_server_under_another_load_on_this_machine(tmp_path: Path, there
         assert trial.metrics["read_p50_us"] > 0
 
 
-@pytest.mark.parametrize("name", ["policy", "search", "metric", "load", "knob", "node"])
+@pytest.mark.parametrize("name", ["policy", "search", "metric", "meter", "load", "knob", "node"])
 def test_each_program_is_the_one_that_its_page_shows(name: str) -> None:
     page = (ROOT / "docs" / "extend" / f"{name}.md").read_text()
     shown = re.findall(r"^```python file=(\S+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)

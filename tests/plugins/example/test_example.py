@@ -8,6 +8,7 @@ from fan_node import FanNode, FanOptions
 from napi_budget import FILE, NapiBudget
 from page_load import Pages
 from page_server import PageServer
+from rack_meter import Rack, RackOptions
 from tail_ratio import METRIC
 
 from mustherd.load import registry
@@ -23,6 +24,7 @@ from mustherd.testing.metric import MetricContract
 from mustherd.testing.node import NodeContract
 from mustherd.testing.policy import DEFINITION, PolicyContract
 from mustherd.testing.search import SearchContract
+from mustherd.testing.wall_meter import WallMeterContract
 
 
 class TestColder(PolicyContract):
@@ -42,6 +44,23 @@ class TestTailRatio(MetricContract):
     @pytest.fixture
     def metric(self) -> Metric:
         return METRIC
+
+
+class TestRack(WallMeterContract):
+    @pytest.fixture
+    def meter(self, tmp_path: Path) -> Rack:
+        return Rack(RackOptions(file=str(tmp_path / "rack"), channel=2))
+
+    @pytest.fixture
+    def show(self, tmp_path: Path) -> Callable[[float], None]:
+        def show(watts: float) -> None:
+            (tmp_path / "rack").write_text(f"1,80.5\n2,{watts}\n")
+
+        return show
+
+    @pytest.fixture
+    def break_meter(self, tmp_path: Path) -> Callable[[], None]:
+        return (tmp_path / "rack").unlink
 
 
 class TestNapiBudget(KnobContract):

@@ -1,0 +1,91 @@
+"""Meters by name: those of this project and those that other packages add (`mustherd.meters`)."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from mustherd.meters.base import MUSTER, Traits, UnreadableError, WallMeter
+from mustherd.plugins import METERS, OptionError, Plugin, PluginError, keeps, options_of, plugin, said
+
+KIND = "kind"
+
+
+def meter_kind(found: Plugin) -> Any:
+    """The class that a meter's name stands for. Raises PluginError."""
+    kind: Any = found.load()
+    options = getattr(kind, "Options", None)
+    if not (isinstance(options, type) and issubclass(options, Traits)):
+        raise PluginError(f"{found.title} ({found.target}): its `Options` are no mustherd.meters.base.Traits")
+    if not callable(getattr(kind, "read", None)):
+        keeps(found, kind, WallMeter)
+        raise PluginError(f"{found.title} ({found.target}) lacks read: see mustherd.meters.base.WallMeter")
+    return kind
+
+
+def options(given: Mapping[str, object]) -> Traits:
+    """A meter's options, as its kind has them. Raises OptionError, PluginError."""
+    name = given.get(KIND)
+    if not isinstance(name, str):
+        raise OptionError("which kind of meter is it?", (KIND,), allowed=", ".join(sorted(_names())))
+    kind = meter_kind(plugin(METERS, name))
+    told: Traits = options_of(kind, {key: value for key, value in given.items() if key != KIND})
+    try:
+        kind(_with(told, "muster-1"))
+    except ValueError as error:
+        raise OptionError(str(error)) from None
+    return told
+
+
+def of_one_muster(given: Mapping[str, object]) -> bool:
+    """Whether a meter is the same whatever the muster is."""
+    return MUSTER not in str(dict(given))
+
+
+def make(given: Mapping[str, object], muster: str) -> tuple[WallMeter, Traits]:
+    """The meter of a muster's machine, and what its values are worth. Raises OptionError, PluginError."""
+    found = plugin(METERS, str(given.get(KIND)))
+    told = _with(options(given), muster)
+    meter: WallMeter = meter_kind(found)(told)
+    return (meter if found.is_ours else _Guarded(found, meter)), told
+
+
+class _Guarded(WallMeter):
+    """A meter of another package: whatever it raises is said, and what it gives is a number."""
+
+    Options = Traits
+
+    def __init__(self, found: Plugin, meter: Any) -> None:
+        self._title, self._meter = found.title, meter
+        self._quantity: Literal["watts", "joules"] = meter.quantity
+
+    @property
+    def quantity(self) -> Literal["watts", "joules"]:
+        return self._quantity
+
+    def read(self) -> float:
+        try:
+            return float(self._meter.read())
+        except UnreadableError:
+            raise
+        except Exception as error:
+            raise UnreadableError(f"{self._title}: {said(error)}") from error
+
+
+def _names() -> list[str]:
+    from mustherd.plugins import plugins  # noqa: PLC0415
+
+    return list(plugins(METERS))
+
+
+def _with(told: Traits, muster: str) -> Any:
+    """Options with the muster's name in every text."""
+    return msgspec.structs.replace(
+        told, **{name: _named(getattr(told, name), muster) for name in told.__struct_fields__}
+    )
+
+
+def _named(value: Any, muster: str) -> Any:
+    if isinstance(value, str):
+        return value.replace(MUSTER, muster)
+    return tuple(_named(each, muster) for each in value) if isinstance(value, tuple) else value
