@@ -17,7 +17,7 @@ GENL_ID_CTRL, CTRL_CMD_GETFAMILY, CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME = 0
 RINGS_GET, RINGS_SET, COALESCE_GET, COALESCE_SET = 15, 16, 19, 20
 HEADER_DEV_NAME = 2
 COALESCE_HEADER, COALESCE_RX_USECS, COALESCE_TX_USECS, COALESCE_ADAPTIVE_RX = 1, 2, 6, 11
-COALESCE_RX_FRAMES = 3
+COALESCE_RX_FRAMES, COALESCE_CQE_TX, COALESCE_CQE_RX = 3, 24, 25
 CHANNELS_GET, CHANNELS_SET = 17, 18
 CHANNELS_HEADER, CHANNELS_COMBINED_MAX, CHANNELS_COMBINED = 1, 5, 9
 # linux/netdev.h
@@ -49,6 +49,8 @@ class Coalesce(msgspec.Struct, frozen=True, kw_only=True):
     tx_usecs: int | None = None
     adaptive_rx: bool | None = None
     rx_frames: int | None = None
+    cqe: bool | None = None
+    """The delay begins with a packet's completion, not with the interrupt before (mlx5)."""
 
 
 class Rings(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +98,7 @@ class Ethtool(Protocol):
         *,
         tx_usecs: int | None = None,
         rx_frames: int | None = None,
+        cqe: bool | None = None,
     ) -> None:
         """Change what isn't None."""
         ...
@@ -153,11 +156,13 @@ class KernelEthtool:
         *,
         tx_usecs: int | None = None,
         rx_frames: int | None = None,
+        cqe: bool | None = None,
     ) -> None:
         asked = {
             "rx-usecs": (COALESCE_RX_USECS, "=I", rx_usecs), "tx-usecs": (COALESCE_TX_USECS, "=I", tx_usecs),
             "rx-frames": (COALESCE_RX_FRAMES, "=I", rx_frames),
             "adaptive-rx": (COALESCE_ADAPTIVE_RX, "=B", adaptive_rx),
+            "cqe-mode-rx": (COALESCE_CQE_RX, "=B", cqe), "cqe-mode-tx": (COALESCE_CQE_TX, "=B", cqe),
         }  # fmt: skip
         given = {name: (kind, form, value) for name, (kind, form, value) in asked.items() if value is not None}
         body = b"".join(netlink.attribute(kind, struct.pack(form, value)) for kind, form, value in given.values())
@@ -291,6 +296,7 @@ class NoEthtool:
         *,
         tx_usecs: int | None = None,  # noqa: ARG002
         rx_frames: int | None = None,  # noqa: ARG002
+        cqe: bool | None = None,  # noqa: ARG002
     ) -> None:
         raise self._error(interface)
 
@@ -356,11 +362,13 @@ def parse_coalesce(body: bytes) -> Coalesce:
     """A COALESCE_GET_REPLY with its generic netlink header. Raises EthtoolError."""
     found = _attributes(body)
     adaptive = netlink.number(found.get(COALESCE_ADAPTIVE_RX))
+    cqe = netlink.number(found.get(COALESCE_CQE_RX))
     return Coalesce(
         rx_usecs=netlink.number(found.get(COALESCE_RX_USECS)),
         tx_usecs=netlink.number(found.get(COALESCE_TX_USECS)),
         adaptive_rx=None if adaptive is None else adaptive != 0,
         rx_frames=netlink.number(found.get(COALESCE_RX_FRAMES)),
+        cqe=None if cqe is None else bool(cqe),
     )
 
 

@@ -32,7 +32,7 @@ OURS: tuple[type[LinuxKnob], ...] = (
     ItrDelay, RxRing, TxRing, dvfs.Dvfs, limit.RaplLimit,
     preference.Epp, preference.Epb, uncore.UncoreMin, uncore.UncoreMax, boost.Boost, idle.IdleLatency, idle.IdleState,
     napi.GroFlushTimeout, napi.NapiDefer, napi.IrqSuspend, sysctls.BusyPoll, sysctls.BusyRead,
-    card.RxFrames, card.TxUsecs, card.QueueCount, card.Gro, card.Lro, card.Rps, card.Xps,
+    card.RxFrames, card.TxUsecs, card.CqeMode, card.QueueCount, card.Gro, card.Lro, card.Rps, card.Xps,
     group.Cpuset, group.CpuQuota, sysctls.NumaBalancing, sysctls.Thp,
 )  # fmt: skip
 

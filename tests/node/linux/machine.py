@@ -209,6 +209,7 @@ class FakeEthtool:
             tx_usecs=found.get("tx_usecs"),
             adaptive_rx=None if flag is None else bool(flag),
             rx_frames=found.get("rx_frames"),
+            cqe=None if "cqe" not in found else bool(found["cqe"]),
         )
 
     def set_coalesce(
@@ -219,13 +220,14 @@ class FakeEthtool:
         *,
         tx_usecs: int | None = None,
         rx_frames: int | None = None,
+        cqe: bool | None = None,
     ) -> None:
         found = self._load(interface)
-        for name, value in (("tx_usecs", tx_usecs), ("rx_frames", rx_frames)):
+        for name, value in (("tx_usecs", tx_usecs), ("rx_frames", rx_frames), ("cqe", cqe)):
             if value is not None:
                 if name not in found:
                     raise EthtoolError(f"{interface}: {name}: Operation not supported")
-                found[name] = value
+                found[name] = int(value)
         self.calls.append((interface, rx_usecs, adaptive_rx))
         if rx_usecs is not None:
             found["rx_usecs"] = self._kept(found["driver"], rx_usecs)
@@ -343,7 +345,7 @@ class Machine:
             kind.interface,
             {"driver": kind.nic, "rx": 512, "tx": 512, "most": 4096}
             | ({} if kind.nic == "virtio_net" else {"rx_usecs": 1 if kind.nic in ("ixgbe", "igb") else 8})
-            | ({"adaptive_rx": 1} if kind.nic == "mlx5_core" else {})
+            | ({"adaptive_rx": 1, "cqe": 1} if kind.nic == "mlx5_core" else {})
             | ({"tx_usecs": 8, "rx_frames": 128} if kind.nic in ("mlx5_core", "bnxt_en") else {})
             | ({} if kind.nic in ("veth", "igb") else {"channels": 4, "channels_max": 8})
             | ({"gro": 1, "lro": 0})

@@ -139,21 +139,31 @@ class TestTxRing(TestRxRing):
         return lambda value: machine.ethtool.set_rings(machine.kind.interface, None, value)
 
 
-def offered() -> list[tuple[Kind, str]]:
-    """Every knob of a small machine of each kind; one that is the same on several of them once."""
-    small = [kind for kind in KINDS.values() if len(kind.packages) * len(kind.packages[0]) <= 4]
-    found: dict[tuple[type, bytes], tuple[Kind, str]] = {}
-    for kind in small:
+def offered() -> list[Any]:
+    """Every knob of each kind of machine; what is the same as on another one, or of a large one, for the long tests."""
+    found = []
+    seen: set[tuple[type, bytes]] = set()
+    for kind in KINDS.values():
+        small = len(kind.packages) * len(kind.packages[0]) <= 4
         for knob in on(kind).knobs:
-            found.setdefault((type(knob), msgspec.json.encode(knob.info)), (kind, knob.info.name))
-    return list(found.values())
+            same = (type(knob), msgspec.json.encode(knob.info))
+            marks = [] if small and same not in seen else [pytest.mark.long]
+            seen |= {same} if small else set()
+            found.append(pytest.param(kind, knob.info.name, marks=marks, id=f"{kind.name} {knob.info.name}"))
+    return found
+
+
+def test_machines_of_all_these_kinds_are_tried() -> None:
+    named = {"c6220", "pstate", "icelake", "epp", "epyc", "ampere", "bare", "container"}
+    tried = {param.values[0].name for param in offered()}
+    assert named <= tried
 
 
 def on(kind: Kind, machine: Machine | None = None) -> LinuxNode:
     return node_of(machine or Machine(kind), interface=kind.interface, cgroup=kind.cgroup)
 
 
-@pytest.mark.parametrize(("kind", "name"), offered(), ids=[f"{kind.name} {name}" for kind, name in offered()])
+@pytest.mark.parametrize(("kind", "name"), offered())
 class TestEveryKnob(KnobContract):
     """On every kind of machine, what it offers."""
 

@@ -1,4 +1,4 @@
-"""`rx-frames`, `tx-usecs`, `channels`, `gro`, `lro`, `rps`, `xps`: what else a network card and its driver take."""
+"""What else a network card and its driver take: frames, the sending delay, its mode, queues, offloads, steering."""
 
 from typing import ClassVar
 
@@ -79,6 +79,27 @@ class TxUsecs(CardKnob):
 
     def _write(self, value: int) -> None:
         self._ethtool.set_coalesce(self._interface, tx_usecs=value)
+
+
+class CqeMode(CardKnob):
+    """`cqe-mode`: whether a delay begins with the last packet's completion instead of the interrupt before it.
+
+    With it every packet begins the delay anew, so that a stream of them interrupts by `rx-frames` alone.
+    """
+
+    kind = KnobKind(name="cqe-mode", unit="mode", names={0: "eqe", 1: "cqe"})
+
+    def __init__(self, ethtool: Ethtool, interface: str) -> None:
+        super().__init__(ethtool, interface)
+        if ethtool.coalesce(interface).cqe is None:
+            raise self._lacking()
+        LinuxKnob.__init__(self, self.kind.offer(values=(0, 1)))
+
+    def _read(self) -> int:
+        return _there(self._ethtool.coalesce(self._interface), "cqe")
+
+    def _write(self, value: int) -> None:
+        self._ethtool.set_coalesce(self._interface, cqe=bool(value))
 
 
 class QueueCount(CardKnob):
@@ -197,7 +218,7 @@ def _there(found: Coalesce, name: str) -> int:
     value: int | None = getattr(found, name)
     if value is None:
         raise UnfitError("the driver reports none")
-    return value
+    return int(value)
 
 
 def _mask(cpus: tuple[int, ...]) -> int:
