@@ -9,7 +9,7 @@ import typer
 
 from mustherd import __version__
 from mustherd.api import UNWRITTEN
-from mustherd.cli import experiment, herd, keys, knob, load, log, muster, plugins, replay, shepherd, testbed
+from mustherd.cli import experiment, herd, keys, knob, load, log, muster, plugins, replay, shepherd, testbed, twin
 from mustherd.cli.printing import hush
 from mustherd.daemon import keep_descriptors
 from mustherd.errors import UserError
@@ -40,6 +40,7 @@ app.add_typer(shepherd.app, name="shepherd")
 app.add_typer(keys.app, name="keys")
 app.add_typer(testbed.app, name="testbed")
 app.add_typer(plugins.app, name="plugins")
+app.add_typer(twin.app, name="twin")
 app.command("replay")(replay.replay)
 
 

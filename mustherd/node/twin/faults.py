@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from mustherd.node.kinds import DVFS, ITR_DELAY
-from mustherd.node.twin.profiles import DEFAULT, ProfileName
+from mustherd.node.twin.profiles import DEFAULT, FILE, PROFILES, profile
 from mustherd.plugins import OptionError, nearest
 
 KNOBS = (ITR_DELAY.name, DVFS.name)
@@ -143,7 +143,17 @@ Speed = Annotated[
 class TwinOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What makes a twin."""
 
-    profile: Annotated[ProfileName, Meta(description="The kind of node that is simulated.")] = DEFAULT.name
+    profile: Annotated[
+        str,
+        Meta(
+            max_length=1024,
+            description="The kind of node that is simulated, or a file that `mustherd twin fit` wrote.",
+            extra_json_schema={
+                "pattern": rf"^({'|'.join(PROFILES)}|.*\{FILE})$",
+                "x-allowed": f"{', '.join(PROFILES)}, or a file, as in my-profile{FILE}",
+            },
+        ),
+    ] = DEFAULT.name
     speed: Speed = 1.0
     seed: Annotated[
         int, Meta(ge=0, le=MAX_SEED, description="Decides the noise: equal seeds give equal measurements.")
@@ -178,5 +188,17 @@ class TwinOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     faults: Annotated[TwinFaults, Meta(description="What is wrong with every one of them.")] = TwinFaults()
 
     def __post_init__(self) -> None:
-        """OptionError for a number that can't be."""
+        """OptionError for a number that can't be, or a profile that isn't there."""
         _require_limits(self)
+        if self.profile not in PROFILES:
+            if not self.profile.endswith(FILE):
+                raise OptionError(
+                    f"unknown profile {self.profile!r}",
+                    ("profile",),
+                    allowed=f"{', '.join(PROFILES)}, or a file, as in my-profile{FILE}",
+                    suggestion=nearest(self.profile, PROFILES),
+                )
+            try:
+                profile(self.profile)
+            except ValueError as error:
+                raise OptionError(str(error), ("profile",)) from None

@@ -4,7 +4,9 @@ The constants are fitted, not measured one by one; each profile says to what, by
 which errors. `make bench NAME=twin_fidelity` prints the errors anew.
 """
 
-from typing import Literal
+import math
+import tomllib
+from pathlib import Path
 
 import msgspec
 
@@ -122,16 +124,15 @@ class Traffic(msgspec.Struct, frozen=True, kw_only=True):
     """Per request."""
 
 
-ProfileName = Literal["c6220"]
-"""What a definition or a muster's configuration may name; the keys of PROFILES."""
+MOST_FILE_BYTES = 1 << 16
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """One type of machine."""
 
-    name: ProfileName
+    name: str
     processor: str
-    """Its name in mustherd.node.envelope."""
+    """Its name in mustherd.node.envelope; of a machine that was fitted, as its kernel has it."""
     cores: int
     packages: int
     nominal_mhz: tuple[int, int]
@@ -157,6 +158,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     loop: LoopFit
     busy_watts: float
     """Of its packages under load, as it is found: the most that the record has."""
+    band_watts: tuple[float, float] | None = None
+    """From what to what its packages can draw, where that isn't known by its processor."""
 
     @property
     def cpu(self) -> str:
@@ -171,7 +174,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def plausible_watts(self) -> tuple[float, float]:
         """From what to what its packages can draw, by what their maker says of the processor."""
-        return PROCESSORS[self.processor].band(self.packages)
+        return self.band_watts or PROCESSORS[self.processor].band(self.packages)
 
     @property
     def itr_delay(self) -> KnobInfo:
@@ -302,8 +305,37 @@ DEFAULT = C6220
 """What a twin is that nothing else is said of."""
 
 
+FILE = ".toml"
+"""What the name of a file with a profile ends in, which `mustherd twin fit` writes."""
+
+
 def profile(name: str) -> Profile:
-    """The profile called `name`; ValueError lists what there is."""
-    if name not in PROFILES:
-        raise ValueError(f"unknown twin profile {name!r}; there is {', '.join(sorted(PROFILES))}")
-    return PROFILES[name]
+    """The profile called `name`, or that of a file, from the current folder; ValueError says what is wrong with it."""
+    if name in PROFILES:
+        return PROFILES[name]
+    if name.endswith(FILE):
+        return _read(name)
+    raise ValueError(
+        f"unknown twin profile {name!r}; there is {', '.join(sorted(PROFILES))}, or a file that ends in {FILE}"
+    )
+
+
+def _read(name: str) -> Profile:
+    try:
+        with Path(name).open("rb") as file:
+            content = file.read(MOST_FILE_BYTES)
+        found = msgspec.convert(tomllib.loads(content.decode()), Profile)
+    except OSError as error:
+        raise ValueError(f"twin profile {name}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise ValueError(f"twin profile {name}: {error}") from None
+    numbers = [found.nominal_mhz[0], found.cores, found.packages, found.turbo_mhz, found.tsc_khz, found.busy_watts]
+    for part in (found.power, found.service, found.latency, found.loop, found.traffic):
+        if not all(math.isfinite(value) and value >= 0 for value in msgspec.structs.astuple(part)):
+            raise ValueError(f"twin profile {name}: a constant is below 0, or no number")
+    low, high = found.nominal_mhz
+    if not all(0 < value < math.inf for value in numbers) or not low <= high < found.turbo_ask_mhz:
+        raise ValueError(f"twin profile {name}: clocks, cores or power that no machine has")
+    if found.band_watts is None and found.processor not in PROCESSORS:
+        raise ValueError(f"twin profile {name}: band_watts is needed, as {found.processor!r} is not known")
+    return found
