@@ -7,8 +7,11 @@ from mustherd.definition.units import duration
 from mustherd.experiment import wording
 from mustherd.learn.windows import key_of
 from mustherd.report import labels
+from mustherd.report.paired import forms
 from mustherd.report.provenance import differing
+from mustherd.report.story import total_of
 from mustherd.report.view import View
+from mustherd.trial import TrialState
 
 
 def row_of(view: View) -> dict[str, Any]:
@@ -47,8 +50,18 @@ def row_of(view: View) -> dict[str, Any]:
         "saving_text": saving,
         "p99_text": labels.amount("read_p99_us", best.read_p99_us) if best else "",
         "limits_text": wording.together([wording.limit(c) for c in view.goal.constraints]),
+        "total_text": "" if view.compares else total_of(view),
+        "kept_text": _kept(view),
         "wall_text": duration(view.wall_seconds),
     }
+
+
+def _kept(view: View) -> str:
+    """Of an experiment that compares nothing: how many of its windows kept every limit."""
+    finished = [t for t in view.trials if t.state is TrialState.FINISHED]
+    if view.compares or not view.goal.constraints or not finished:
+        return ""
+    return f"{sum(view.feasible(t) for t in finished)} of {len(finished)}"
 
 
 def differences(views: Sequence[View]) -> dict[str, list[Any]]:
@@ -71,10 +84,16 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def compare(views: Sequence[View]) -> dict[str, Any]:
-    """The comparison as JSON types: `experiments`, a row each, `differences` between their definitions, and what
-    differs in their `provenance`, by part and name."""
+    """The comparison as JSON types: `experiments`, a row each, `differences` between their definitions, what differs in
+    their `provenance`, by part and name, and `paired`: what those that compare nothing themselves save against the last
+    one, window beside window."""
     rows = [
         {key: value for key, value in row_of(view).items() if not key.endswith("_text") and "_text_" not in key}
         for view in views
     ]
-    return {"experiments": rows, "differences": differences(views), "provenance": differing(views)}
+    return {
+        "experiments": rows,
+        "differences": differences(views),
+        "provenance": differing(views),
+        "paired": forms(views),
+    }

@@ -5,7 +5,7 @@ It loads nothing and runs nothing: pictures are inline SVG, there is no script, 
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -17,12 +17,18 @@ from mustherd.learn.base import Observation
 from mustherd.metrics import Direction
 from mustherd.report import labels
 from mustherd.report.labels import clean
+from mustherd.report.method import dig, method
+from mustherd.report.pictures import pictures
+from mustherd.report.story import never_began, story, total_of
 from mustherd.report.table import day_rows, days_differ, drifting, log_cells, number_of, result_of, side_value
 from mustherd.report.view import View
 from mustherd.rowlog.accounting import RowAccounting
 from mustherd.store.errors import StoreError
 from mustherd.store.store import Store
 from mustherd.trial import Trial, TrialState
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 REPORT = "report.html"
 
@@ -31,6 +37,9 @@ MOST_EVENTS = 200
 
 ROWS_TOGETHER = 250
 """Rows of the table of trials that are folded together where there are more."""
+
+WINDOW = "window"
+"""What a trial of a policy that searches nothing is called."""
 
 SIGNS = {"best": "★", "keeps": "✓", "breaks": "✗", "running": "▶"}
 
@@ -84,9 +93,14 @@ def write(store: Store, path: Path | None = None) -> Path:
 
 def render(view: View) -> str:
     """The report as text."""
+    return environment().get_template("report.html.j2").render(_content(view))
+
+
+def environment() -> "Environment":
+    """Where templates are made pages: what they are given is text, and stays it."""
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
 
-    environment = Environment(
+    made = Environment(
         loader=PackageLoader("mustherd.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -94,20 +108,17 @@ def render(view: View) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["clean"] = clean
-    return environment.get_template("report.html.j2").render(_content(view))
+    made.filters["clean"] = clean
+    return made
 
 
 def _content(view: View) -> dict[str, Any]:
     from markupsafe import Markup  # noqa: PLC0415
 
     from mustherd.report.fronts import front_plot  # noqa: PLC0415
-    from mustherd.report.plots import over_time, trade_off  # noqa: PLC0415
     from mustherd.report.provenance import rows  # noqa: PLC0415
-    from mustherd.report.surface import surface  # noqa: PLC0415
 
     verdict = view.verdict()
-    measured = any(view.objective(t) is not None and t.state is TrialState.FINISHED for t in view.trials)
     names, aim = view.metrics(), view.goal.objectives[0]
     saving = verdict.saving_percent
     facts = [muster.facts.rows() for muster in view.musters]
@@ -116,7 +127,7 @@ def _content(view: View) -> dict[str, Any]:
         "status": view.status,
         "status_detail": view.detail,
         "decided": view.stored is not None,
-        "simulated": bool(_dig(view.experiment.resolved, "herd", "simulated")),
+        "simulated": bool(dig(view.experiment.resolved, "herd", "simulated")),
         "verdict": verdict,
         "sentence": verdict.reason,
         "saving": None if saving is None else labels.percent(abs(saving)),
@@ -125,13 +136,18 @@ def _content(view: View) -> dict[str, Any]:
         "objective": metrics.of(view.goal.objective).label,
         "interval": _interval(verdict.saving_ci_percent),
         "comparison": list(_comparison(view, verdict.default, verdict.best or verdict.closest)),
+        "total": "" if view.compares else total_of(view),
         "other": "best" if verdict.best or not verdict.closest else "closest",
-        "improved": bool(view.improvements()),
-        "limits": [wording.limit(c) for c in view.goal.constraints],
+        "story": story(view),
+        "began": not never_began(view),
+        "compares": view.compares,
+        "headline": _headline(view),
+        "sign": "-" if never_began(view) else {"met": "✓", "not certain": "?"}.get(verdict.verdict, "✗"),
         # The SVG is ours, and every word in it was escaped when it was made.
-        "time_plot": Markup(over_time(view)) if measured else None,  # noqa: S704
-        "trade_plot": Markup(trade_off(view)) if measured else None,  # noqa: S704
-        "surface_plot": Markup(plot) if (plot := surface(view)) else None,  # noqa: S704
+        "pictures": [
+            (p.id, p.title, [(name, Markup(svg)) for name, svg in p.parts], p.caption, p.beside)  # noqa: S704
+            for p in pictures(view)
+        ],
         "knobs": [(key, _unit(key, view)) for key in view.knob_keys()],
         "columns": [Column(name, metrics.of(name).label, metrics.of(name).shown_unit) for name in names],
         "parts": list(_parts(view)),
@@ -147,7 +163,7 @@ def _content(view: View) -> dict[str, Any]:
         "baseline": verdict.baseline,
         "search_ended": verdict.search_ended,
         "counts": {state: n for state, n in view.counts.items() if n},
-        "method": list(_method(view)),
+        "method": list(method(view)),
         "musters": view.musters,
         "facts": [(name, [of.get(name, "") for of in facts]) for name in sorted({n for of in facts for n in of})],
         "provenance": rows(view),
@@ -162,6 +178,16 @@ def _content(view: View) -> dict[str, Any]:
         "created": labels.clock(view.experiment.created_at),
         "wall": duration(view.wall_seconds),
     }
+
+
+def _headline(view: View) -> str:
+    """The verdict in a word or two; of what compares nothing, whether the limits were kept."""
+    if never_began(view):
+        return "nothing measured"
+    word: str = view.verdict().verdict
+    if not view.compares:
+        word = "limits kept" if word == "met" else "limits not always kept"
+    return word if view.stored is not None else f"so far: {word}"
 
 
 def _front_columns(view: View) -> list[Column]:
@@ -193,6 +219,8 @@ def _unit(key: str, view: View) -> str:
 
 
 def _comparison(view: View, default: Side | None, best: Side | None) -> Iterator[Comparison]:
+    if default is None and best is None:
+        return
     sides = (default, best)
     for key in dict.fromkeys(key for side in (best, default) if side for key in side.knobs):
         texts = [
@@ -240,15 +268,15 @@ def _row(trial: Trial, view: View, places: Mapping[str, int]) -> KnobRow:
     finished = trial.state is TrialState.FINISHED
     broken = {c.metric for c in view.broken(trial)} if finished else set()
     names = view.metrics()
-    best = view.winner()
-    css = "best" if trial is best else "" if finished else "void"
+    best = view.winners()
+    css = "best" if any(trial is one for one in best) else "" if finished else "void"
     if finished and view.of_default(trial):
         css = "default"
     elif finished and not css:
         css = "breaks" if broken else "keeps"
     return KnobRow(
         number=number_of(trial),
-        kind=trial.kind.value,
+        kind=trial.kind.value if view.compares else WINDOW,
         muster=trial.muster,
         knobs=[_knob(trial, key, view) for key in view.knob_keys()],
         metrics=[(labels.aligned(m, trial.metrics.get(m), places[m]), m in broken) for m in names],
@@ -269,84 +297,3 @@ def _knob(trial: Trial, key: str, view: View) -> str:
         return "as found" if not trial.settings else ""
     named = wording.value(key, trial.settings[key], view.knobs)
     return str(trial.settings[key]) if named.startswith(str(trial.settings[key])) else named
-
-
-def _dig(value: Any, *path: str) -> Any:
-    for key in path:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
-
-
-def _method(view: View) -> Iterator[tuple[str, str]]:
-    """How it was measured, as far as the definition says so."""
-    resolved = view.experiment.resolved
-    load = resolved.get("workload") or {}
-    qps, window, ramp = (_dig(load, key) for key in ("qps", "window_seconds", "ramp_seconds"))
-    if qps or load.get("curve"):
-        mix = f" of the {load['preset']} mix" if load.get("preset") else ""
-        updates = f", {100 * load['update_ratio']:.4g} % of them updates" if load.get("update_ratio") else ""
-        each = [f"{q:,.10g}" for q in (qps if isinstance(qps, list) else [qps])] if qps else []
-        how_much = f"{wording.together(each)} requests per second" if each else _curve(load["curve"])
-        yield "load", how_much + mix + updates
-    if window:
-        after = f", opened {ramp:g} s after the load began" if ramp else ""
-        yield (
-            "window",
-            f"{window:g} s{after}; energy, latency and log rows are taken over the same window, on the node's clock",
-        )
-    yield "knobs", "set, read back before and after each window; a trial whose knobs did not hold is invalid"
-    search = resolved.get("search") or {}
-    if search.get("prior"):
-        yield "prior", f"{search['prior']}: believed as far as the measurements agree"
-    if search.get("method"):
-        seed = f", seed {search['seed']}" if search.get("seed") is not None else ""
-        yield "search", f"{search['method']}{seed}, {resolved.get('trials', '?')} trials planned"
-    every = _dig(resolved, "baseline", "every")
-    if every:
-        yield "default", f"measured first and again after every {every} search trials"
-    if view.goal.repeats:
-        yield (
-            "confirmation",
-            f"the best {view.goal.parallel} settings and the default are measured again in rounds, {view.goal.repeats}"
-            f" at least and up to {max(view.goal.rounds, view.goal.repeats)} while it isn't certain; the trials by"
-            " which the search found them don't count towards their values",
-        )
-    yield (
-        "intervals",
-        f"95 % confidence, Student's t; the {view.goal.objectives[0].direction.improvement}'s net of what a"
-        " round or a node has in common, so that drift cancels."
-        " A limit is kept when its whole interval keeps it"
-        + (f", with {100 * view.goal.margin:g} % of it left free for drift" if view.goal.margin else ""),
-    )
-    gates = resolved.get("gates") or {}
-    spelt = ", ".join(f"{key} {_gate(value)}" for key, value in gates.items())
-    if spelt:
-        yield "gates", spelt
-    if _dig(resolved, "herd", "simulated"):
-        spelt = ", ".join(
-            f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}"
-            for k, v in resolved["herd"]["simulated"].items()
-            if isinstance(v, str | int | float)
-        )
-        yield "herd", f"simulated nodes ({spelt})"
-
-
-def _curve(curve: Mapping[str, Any]) -> str:
-    """A load that changes, in words."""
-    form = next((name for name in ("steps", "sine", "step", "trace") if curve.get(name)), "curve")
-    spans = "each window has the next part" if curve.get("spans") == "experiment" else "the whole of it in each window"
-    said = curve.get(form)
-    if isinstance(said, Mapping):
-        how = ", ".join(f"{name} {value:,.10g}" for name, value in said.items())
-    else:
-        levels = [pair[0 if form == "steps" else 1] for pair in said or ()]
-        how = f"{len(levels)} levels, {min(levels, default=0):,.10g} to {max(levels, default=0):,.10g}"
-    return f"requests per second that change ({form}: {how}; {spans})"
-
-
-def _gate(value: object) -> str:
-    if isinstance(value, Mapping):
-        if value.keys() == {"low", "high"}:
-            return f"{_gate(value['low'])} to {_gate(value['high'])}"
-        return f"({', '.join(f'{key} {_gate(inner)}' for key, inner in value.items())})"
-    return f"{value:g}" if isinstance(value, float) else str(value)

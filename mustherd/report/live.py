@@ -92,8 +92,7 @@ def line_of(trial: Trial, view: View, console: Console) -> str:
         for name in view.metrics()
         if name in trial.metrics
     )
-    best = trial if trial in view.improvements() else None
-    result = result_of(trial, view, marks(console), best).plain
+    result = result_of(trial, view, marks(console), view.improvements()).plain
     reason = f" ({trial.detail})" if trial.detail else ""
     return clean(
         f"trial {number_of(trial)} {trial.kind.value}{where}: {wording.settings(trial.settings, view.knobs)}: "

@@ -15,7 +15,7 @@ from mustherd.goal import Constraint
 from mustherd.metrics import ENERGY, READ_P99, Direction
 from mustherd.report import labels
 from mustherd.report.labels import clean
-from mustherd.report.svg import BEST, BREAKS, DEFAULT, GUARD, INK, KEEPS, MUTED, PAPER, draw
+from mustherd.report.svg import BEST, BREAKS, DEFAULT, GUARD, INCHES_WIDE, INK, KEEPS, MUTED, PAPER, draw
 from mustherd.report.table import number_of
 from mustherd.report.view import View
 from mustherd.trial import Trial, TrialKind, TrialState
@@ -38,7 +38,7 @@ LOOKS = {
     "keeps": Look("keeps the limits", "o", KEEPS),
     "breaks": Look("breaks a limit", "x", BREAKS),
     "load": Look("load not reached", "v", GUARD, filled=False),
-    "confirm": Look("repeat of the best", "s", KEEPS, filled=False),
+    "confirm": Look("repeat", "s", KEEPS, filled=False),
     "default": Look("default", "D", DEFAULT, size=4.8),
     "best": Look("best", "*", BEST, size=13),
 }
@@ -143,11 +143,17 @@ def legend(figure: Any, entries: Sequence[tuple[Any, str]]) -> None:
             [handle for handle, _ in entries],
             [label for _, label in entries],
             loc="outside upper left",
-            ncols=len(entries) if len(entries) <= 6 else (len(entries) + 1) // 2,
+            ncols=_columns(len(entries), figure.get_figwidth()),
             columnspacing=1.6,
             handletextpad=0.5,
             borderaxespad=0.1,
         )
+
+
+def _columns(entries: int, inches: float) -> int:
+    """Entries in a line, so that lines are about equally long."""
+    lines = -(-entries // max(1, int(inches / 1.5)))
+    return -(-entries // lines)
 
 
 def scale(axes: Any, which: str, values: Sequence[float]) -> None:
@@ -170,7 +176,7 @@ def shown(metric: str, value: float) -> float:
     return value * 100 if metrics.of(metric).shown_unit == "%" else value
 
 
-def over_time(view: View) -> str:
+def over_time(view: View, name: str = "time", width: float = INCHES_WIDE) -> str:
     """Objective and limited metric of every trial in order, with the best so far and the default's level."""
     objective = view.goal.objective
     other, constraint = limit_of(view)
@@ -201,7 +207,7 @@ def over_time(view: View) -> str:
         scale(upper, "y", [shown(objective, t.metrics[objective]) for t in trials])
         scale(lower, "y", [shown(other, t.metrics[other]) for t in trials if other in t.metrics])
         if constraint is not None:
-            _limit(lower, "y", constraint)
+            limit_line(lower, "y", constraint)
         marks.legend(figure, lines)
         return marks.hints
 
@@ -211,7 +217,7 @@ def over_time(view: View) -> str:
         f"{metrics.of(objective).title} and {metrics.of(other).title} of {len(trials)} finished trials by number."
         f" The line of the best so far among those that keep the limits has {len(improvements)} steps.{first}{last}"
     )
-    return draw("time", "Trials over time", description, 5.0, paint)
+    return draw(name, "Trials over time", description, 5.0 if width == INCHES_WIDE else 4.4, paint, width=width)
 
 
 def _levels(view: View, axes: Any, trials: Sequence[Trial], improvements: Sequence[Trial]) -> list[tuple[Any, str]]:
@@ -239,7 +245,7 @@ def _levels(view: View, axes: Any, trials: Sequence[Trial], improvements: Sequen
     return lines
 
 
-def _limit(axes: Any, which: str, constraint: Constraint) -> None:
+def limit_line(axes: Any, which: str, constraint: Constraint) -> None:
     """The limit's line, and the side that breaks it shaded."""
     at = shown(constraint.metric, constraint.limit)
     low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
@@ -267,11 +273,12 @@ def _limit(axes: Any, which: str, constraint: Constraint) -> None:
         axes.set_ylim(low, high)
 
 
-def trade_off(view: View) -> str:
-    """The objective against the limited metric, with the limit."""
+def trade_off(view: View, name: str = "trade", width: float = INCHES_WIDE) -> str:
+    """The objective against the limited metric, with the limit, and what other limits would cost: the front."""
     objective = view.goal.objective
     other, constraint = limit_of(view)
     trials = drawable(view, objective, other)
+    front = front_of(view, trials, other)
 
     def paint(figure: Any) -> Mapping[str, str]:
         axes = figure.subplots()
@@ -280,10 +287,8 @@ def trade_off(view: View) -> str:
         best = view.winner()
         if best is not None and other in best.metrics:
             marks.put(axes, best, _place(best, other, objective), "best")
-            axes.annotate(
-                clean(wording.settings(best.settings, view.knobs)), _place(best, other, objective), xytext=(-9, -11),
-                textcoords="offset points", ha="right", va="top", fontsize=8.5, color=INK,
-            )  # fmt: skip
+            named = clean(wording.settings(best.settings, view.knobs))
+            _name_best(axes, named, _place(best, other, objective), [shown(other, t.metrics[other]) for t in trials])
         defaults = [_place(t, other, objective) for t in trials if view.of_default(t)]
         if defaults:
             axes.annotate(
@@ -295,17 +300,50 @@ def trade_off(view: View) -> str:
         scale(axes, "x", [shown(other, t.metrics[other]) for t in trials])
         scale(axes, "y", [shown(objective, t.metrics[objective]) for t in trials])
         if constraint is not None:
-            _limit(axes, "x", constraint)
-        marks.legend(figure)
+            limit_line(axes, "x", constraint)
+        marks.legend(figure, _front_line(view, axes, front, other))
         return marks.hints
 
     kept = sum(view.feasible(t) for t in trials)
     limit = f" The limit is {wording.limit(constraint)}." if constraint else ""
+    limit += f" {len(front)} trials are on the front: what the best costs at any other limit."
     description = (
         f"{metrics.of(objective).title} against {metrics.of(other).title} for {len(trials)} finished trials,"
         f" {kept} of which keep every limit.{limit}"
     )
-    return draw("trade", f"{metrics.of(objective).label} against {metrics.of(other).label}", description, 4.4, paint)
+    title = f"{metrics.of(objective).label} against {metrics.of(other).label}"
+    return draw(name, title, description, 4.4, paint, width=width)
+
+
+def _name_best(axes: Any, text: str, place: tuple[float, float], across: Sequence[float]) -> None:
+    """The best's settings below its mark, towards the side where there is room."""
+    left = place[0] < (min(across) + max(across)) / 2
+    axes.annotate(
+        text, place, xytext=(9 if left else -9, -11), textcoords="offset points", ha="left" if left else "right",
+        va="top", fontsize=8.5, color=INK,
+    )  # fmt: skip
+
+
+def front_of(view: View, trials: Sequence[Trial], other: str) -> list[Trial]:
+    """Of trials that carried their load, those that no other beats in both the objective and `other`, `other`'s best
+    first."""
+    sign = view.goal.direction(other)
+    carried = [t for t in trials if LOAD not in {c.metric for c in view.broken(t)}]
+    front: list[Trial] = []
+    for trial in sorted(carried, key=lambda t: (sign.as_cost(t.metrics[other]), view.goal.cost(t.metrics))):
+        if not front or view.goal.cost(trial.metrics) < view.goal.cost(front[-1].metrics):
+            front.append(trial)
+    return front
+
+
+def _front_line(view: View, axes: Any, front: Sequence[Trial], other: str) -> list[tuple[Any, str]]:
+    if len(front) < 2:
+        return []
+    places = sorted(_place(t, other, view.goal.objective) for t in front)
+    # The stair stands where a setting of the front is beaten: on the side where `other` is worse.
+    where = "pre" if view.goal.direction(other) is Direction.MORE else "post"
+    [line] = axes.step([x for x, _ in places], [y for _, y in places], where=where, color=BEST, linewidth=1.4, zorder=2)
+    return [(line, "front: the best at any other limit")]
 
 
 def _place(trial: Trial, x: str, y: str) -> tuple[float, float]:

@@ -59,11 +59,22 @@ _SETTINGS: dict[str, Any] = {
 
 INCHES_WIDE = 9.4
 
+INCHES_HALF = 5.2
+"""One of several pictures beside one another."""
 
-def draw(name: str, title: str, description: str, height: float, paint: Callable[[Any], Mapping[str, str]]) -> str:
+
+def draw(
+    name: str,
+    title: str,
+    description: str,
+    height: float,
+    paint: Callable[[Any], Mapping[str, str]],
+    *,
+    width: float = INCHES_WIDE,
+) -> str:
     """An `<svg>` element with a title and a description for those who can't see it.
 
-    `paint` draws on a matplotlib Figure of INCHES_WIDE by `height` inches. It returns what a pointer over a mark
+    `paint` draws on a matplotlib Figure of `width` by `height` inches. It returns what a pointer over a mark
     shows: the mark's gid to its text. `name` makes the element's ids unique on the page.
     """
     import matplotlib as mpl  # noqa: PLC0415
@@ -74,7 +85,7 @@ def draw(name: str, title: str, description: str, height: float, paint: Callable
         mpl.rcdefaults()
         settings: Any = {**_SETTINGS, "svg.hashsalt": name}
         mpl.rcParams.update(settings)
-        figure = Figure(figsize=(INCHES_WIDE, height), layout="constrained")
+        figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
         hints = paint(figure)
         out = io.StringIO()

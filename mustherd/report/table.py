@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -18,6 +17,7 @@ from mustherd.experiment.verdict import Side, Verdict
 from mustherd.goal import GUARD
 from mustherd.report import labels
 from mustherd.report.labels import clean
+from mustherd.report.side_by_side import compare_lines
 from mustherd.report.view import View
 from mustherd.rowlog.accounting import RowAccounting
 from mustherd.store.catalog import Summary
@@ -91,7 +91,7 @@ def trials_table(view: View, console: Console, trials: Sequence[Trial] | None = 
     table = new_table(console)
     plain = is_plain(console)
     signs = marks(console)
-    best = view.winner()
+    best = view.winners()
     table.add_column("trial", justify="right", no_wrap=True)
     with_kind = plain or console.width >= 72
     if with_kind:
@@ -129,7 +129,7 @@ def trials_table(view: View, console: Console, trials: Sequence[Trial] | None = 
         result = result_of(trial, view, signs, best)
         result.no_wrap, result.overflow = cut, "ellipsis"
         cells.append(result)
-        row_style = "bold green" if best is not None and trial is best else "dim" if _is_void(trial) else ""
+        row_style = "bold green" if any(trial is one for one in best) else "dim" if _is_void(trial) else ""
         table.add_row(*cells, style=row_style)
     return table
 
@@ -173,7 +173,7 @@ def number_of(trial: Trial) -> str:
     return str(trial.number) if trial.attempt == 1 else f"{trial.number}-{trial.attempt}"
 
 
-def result_of(trial: Trial, view: View, signs: Mapping[str, str], best: Trial | None) -> Text:
+def result_of(trial: Trial, view: View, signs: Mapping[str, str], best: Sequence[Trial]) -> Text:
     """What a trial is worth, in a word or two."""
     if trial.state is TrialState.RUNNING:
         return Text(f"{signs['running']} running", "cyan")
@@ -184,7 +184,7 @@ def result_of(trial: Trial, view: View, signs: Mapping[str, str], best: Trial | 
         return Text(clean(said), "yellow" if trial.state is TrialState.INVALID else "red")
     if view.of_default(trial):
         return Text("default", "cyan")
-    if best is not None and trial is best:
+    if any(trial is one for one in best):
         return Text(f"{signs['best']} best", "bold green")
     broken = view.broken(trial)
     if broken:
@@ -274,6 +274,8 @@ def side_value(side: Side | None, name: str) -> str:
 def verdict_panel(view: View, console: Console) -> RenderableType:
     """The verdict: its sentence, the two sides, and what it rests on."""
     found = view.verdict()
+    if all(trial.state is TrialState.QUEUED for trial in view.trials):
+        return Text("no trial has begun")
     if found.loads:
         return _loads_panel(view, found, console)
     sentence = Text(clean(found.reason))
@@ -421,24 +423,10 @@ def compare_table(rows: Sequence[Mapping[str, Any]], console: Console) -> Table:
     """Experiments beside one another (the rows of mustherd.report.compare), one column each."""
     table = new_table(console)
     table.add_column("")
-    names = [str(row["experiment"]) for row in rows]
-    for name, row in zip(names, rows, strict=True):
-        # Two of one name are told apart by their folders.
-        shown = name if names.count(name) == 1 else Path(str(row["folder"])).name
-        table.add_column(Text(clean(shown)), justify="right")
-    objective = next((str(row["objective"]) for row in rows), "energy_joules")
-    lines: list[tuple[str, str]] = [
-        ("status", "status"), ("verdict", "verdict"), ("best knobs", "best_text"),
-        (f"best {metrics.of(objective).title}", "best_text_objective"), ("default", "default_text_objective"),
-        (metrics.of(objective).direction.improvement, "saving_text"), ("best read p99 (us)", "p99_text"),
-        ("limits", "limits_text"),
-        ("found at trial", "found_at_trial"), ("trials finished", "finished"), ("trials in all", "attempts"),
-        ("wall time", "wall_text"),
-    ]  # fmt: skip
-    for name, key in lines:
-        cells = [Text("" if row[key] is None else clean(str(row[key]))) for row in rows]
-        if key == "verdict":
-            for cell in cells:
-                cell.stylize(_verdict_style(cell.plain))
+    names, lines = compare_lines(rows)
+    for name in names:
+        table.add_column(Text(clean(name)), justify="right")
+    for name, found in lines:
+        cells = [Text(cell, _verdict_style(cell) if name == "verdict" else "") for cell in found]
         table.add_row(name, *cells)
     return table

@@ -1,19 +1,20 @@
 """An experiment as it stands, read once, for everything that shows it."""
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Self
 
 import msgspec
 
-from mustherd.experiment import provenance
+from mustherd.experiment import provenance, wording
 from mustherd.experiment.again import Record, record_of
 from mustherd.experiment.events import Pace, pace
 from mustherd.experiment.left_behind import left_in
 from mustherd.experiment.provenance import Provenance
 from mustherd.experiment.repeats import default_settings
 from mustherd.experiment.results import announced, front_of
-from mustherd.experiment.verdict import Verdict, decide, verdict_on
+from mustherd.experiment.verdict import AtLoad, Verdict, decide, verdict_on
 from mustherd.goal import GUARD, Constraint, Goal
 from mustherd.learn.base import Observation
 from mustherd.learn.windows import Key, key_of
@@ -158,17 +159,59 @@ class View(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def _default(self) -> dict[str, int] | None:
         return default_settings(self.trials)
 
+    @cached_property
+    def compares(self) -> bool:
+        """Whether settings are held against one another: a search does, a policy that watches or follows doesn't."""
+        policy = self.experiment.resolved.get("policy")
+        name = policy.get("name") if isinstance(policy, dict) else policy
+        beside = (TrialKind.BASELINE, TrialKind.CONFIRM)
+        return (
+            name in (None, SEARCHES)
+            or any(self.experiment.plan.get(kind.value) for kind in beside)
+            or any(trial.kind in beside for trial in self.trials)
+        )
+
+    @cached_property
+    def loads(self) -> tuple[float, ...]:
+        """The loads in requests per second that trials were given, ascending; empty where all have one."""
+        found = {trial.qps for trial in self.trials if trial.load is not None and trial.load.qps}
+        return tuple(sorted(found)) if len(found) > 1 else ()
+
+    def at(self, qps: float) -> Self:
+        """The same at one of its loads: its trials, and what is announced there."""
+        trials = tuple(trial for trial in self.trials if trial.qps == qps)
+        goal = self.goal.at(qps)
+        row = next((row for row in self.so_far.loads if row.qps == qps), None)
+        found = decide(trials, goal, self.knobs) if row is None else _verdict_at(row, goal)
+        return msgspec.structs.replace(
+            self, trials=trials, goal=goal, so_far=found, stored=found if self.stored else None
+        )
+
     def best_so_far(self) -> Trial | None:
-        """The search trial with the best of the objective among those that keep every limit."""
-        steps = self.improvements()
+        """The search trial with the best of the objective among those that keep every limit; none of several loads."""
+        steps = () if self.loads else self.improvements()
         return steps[-1] if steps else None
 
     def winner(self) -> Trial | None:
-        """The search trial that found the setting which was announced; before that, the best so far."""
+        """The search trial that found the setting which was announced; before that, the best so far.
+
+        Of several loads there is none: each has its own (`winners`).
+        """
         return self._winner
+
+    def winners(self) -> list[Trial]:
+        """The winner, or of several loads that of each which has one."""
+        return self._winners
+
+    @cached_property
+    def _winners(self) -> list[Trial]:
+        each = [self.at(qps).winner() for qps in self.loads] if self.loads and self.compares else [self.winner()]
+        return [trial for trial in each if trial is not None]
 
     @cached_property
     def _winner(self) -> Trial | None:
+        if self.loads or not self.compares:
+            return None
         if self.stored and self.stored.best:
             won = key_of(self.stored.best.knobs)
             return next((t for t in self.trials if t.kind is TrialKind.SEARCH and self.is_setting(t, won)), None)
@@ -184,20 +227,21 @@ class View(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return sorted(over, key=lambda t: (t.ended_at, t.number, t.attempt))
 
     def improvements(self) -> list[Trial]:
-        """The search trials that were the best so far when they ended, in that order."""
+        """The search trials that were the best so far at their load when they ended, in that order; none where nothing
+        is compared."""
         return self._improvements
 
     @cached_property
     def _improvements(self) -> list[Trial]:
         steps: list[Trial] = []
-        least = float("inf")
-        for trial in self.ended():
+        least: dict[float, float] = {}
+        for trial in self.ended() if self.compares else ():
             value = self.objective(trial)
             if trial.kind is not TrialKind.SEARCH or value is None or not self.feasible(trial):
                 continue
             cost = self.goal.objectives[0].direction.as_cost(value)
-            if cost < least:
-                least = cost
+            if cost < least.get(trial.qps, math.inf):
+                least[trial.qps] = cost
                 steps.append(trial)
         return steps
 
@@ -214,6 +258,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         return begun[-count:] if count else []
 
 
+SEARCHES = "tune"
+"""The policy that searches, and the one that a definition has unless it says otherwise."""
+
 SECTIONS = ("workload", "knobs", "search", "baseline", "confirmation", "gates", "herd")
 """Keys of a definition that have keys of their own, as far as anything here looks into them."""
 
@@ -223,6 +270,23 @@ def _resolved(row: ExperimentRecord, left_out: list[str]) -> dict[str, Any]:
     odd = [name for name in SECTIONS if not isinstance(row.resolved.get(name), dict | None)]
     left_out += [f"{row.name}: {name} of its definition can't be read" for name in odd]
     return {name: value for name, value in row.resolved.items() if name not in odd}
+
+
+def _verdict_at(row: AtLoad, goal: Goal) -> Verdict:
+    """What is announced at one load of several, as a verdict of its own."""
+    return Verdict(
+        verdict=row.verdict,
+        reason=row.reason,
+        objective=goal.objective,
+        sense=goal.objectives[0].direction.sense,
+        constraints=tuple(wording.limit(c) for c in goal.constraints),
+        default=row.default,
+        best=row.best,
+        saving_percent=row.saving_percent,
+        saving_ci_percent=row.saving_ci_percent,
+        margin=goal.margin,
+        least_saving_percent=goal.least_saving,
+    )
 
 
 def _so_far(

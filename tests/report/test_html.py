@@ -93,7 +93,8 @@ def test_the_report_holds_everything(make: Make) -> None:
     store = make()
     text, page = rendered(store)
     words = " ".join(" ".join(page.words).split())
-    assert page.tags.count("svg") == 3
+    # Over time, the trade-off, the knobs, what each of them matters, repeats by node.
+    assert page.tags.count("svg") == 5
     assert "43.4 %" in words
     assert "# a comment that stays" in words
     assert "itr-delay 250 us, dvfs 1600 MHz uses 43.4 % less energy_joules" in words
@@ -143,6 +144,7 @@ def test_text_from_files_and_from_the_wire_stays_text(make: Make) -> None:
     assert "\u202e" not in text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["nothing", "baseline", "spoilt", "infeasible", "no-limits", "not-a-number"])
 def test_experiments_that_went_otherwise(make: Make, spoilt: list[Trial], what: str) -> None:
     resolved: dict[str, Any] = {}
@@ -165,7 +167,7 @@ def test_experiments_that_went_otherwise(make: Make, spoilt: list[Trial], what: 
     for done in (False, True):
         store = make(name=f"{what}-{done}", trials=trials, resolved=resolved, done=done)
         _, page = rendered(store)
-        assert ("so far: " in " ".join(page.words)) is not done
+        assert ("so far: " in " ".join(page.words)) is (not done and what != "nothing")
 
 
 def test_spaces_of_other_shapes(make: Make) -> None:

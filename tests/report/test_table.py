@@ -122,7 +122,7 @@ def test_an_empty_list_and_an_experiment_without_trials(make: Make) -> None:
     emit(console, experiments_table([], console))
     view = View.of(make(trials=[], done=False))
     emit(console, trials_table(view, console), verdict_panel(view, console))
-    assert "not met: no trial finished" in said(console)
+    assert "no trial has begun" in said(console)
 
 
 def test_an_experiment_with_another_aim(make: Make) -> None:

@@ -1,0 +1,167 @@
+"""What happened and what came of it, in plain words: for whoever reads nothing else."""
+
+from collections.abc import Iterator
+
+from mustherd import metrics
+from mustherd.experiment import wording
+from mustherd.experiment.verdict import Side
+from mustherd.goal import GUARD, Constraint
+from mustherd.learn.windows import key_of
+from mustherd.metrics import Direction
+from mustherd.report import labels
+from mustherd.report.method import dig, ran_for
+from mustherd.report.view import View
+from mustherd.trial import TrialKind, TrialState
+
+REQUEUED = "requeued"
+"""The journal's kind for attempts of a former run that are run again."""
+
+
+def never_began(view: View) -> bool:
+    """Whether no trial has begun."""
+    return all(trial.state is TrialState.QUEUED for trial in view.trials)
+
+
+def story(view: View) -> list[str]:
+    """A few sentences: what was tried, what came of it, and what to know before believing it."""
+    if never_began(view):
+        why = f": {view.detail}" if view.detail else ""
+        running = view.status in ("running", "created")
+        return ["No trial has begun yet." if running else f"It never began{why}.", "Nothing was measured."]
+    return [*_done(view), *(_found(view) if view.compares else _watched(view)), *_to_know(view)]
+
+
+def _done(view: View) -> Iterator[str]:
+    finished = [trial for trial in view.trials if trial.state is TrialState.FINISHED]
+    nodes = len({trial.muster for trial in finished if trial.muster})
+    simulated = "simulated " if dig(view.experiment.resolved, "herd", "simulated") else ""
+    where = f" on {nodes} {simulated}{'node' if nodes == 1 else 'nodes'}" if nodes else ""
+    at = f" at {_loads(view)}" if _loads(view) else ""
+    if view.compares:
+        tried = {(t.qps, key_of(t.settings)) for t in finished if t.kind is TrialKind.SEARCH}
+        knobs = wording.together(view.knob_keys())
+        what = f"{len(tried)} {'setting' if len(tried) == 1 else 'settings'}" + (f" of {knobs}" if knobs else "")
+        yield f"In {ran_for(view)}, {what} {'was' if len(tried) == 1 else 'were'} tried{where}{at}."
+    else:
+        how = "as they were found" if not any(t.settings for t in finished) else "with settings chosen by the load"
+        yield f"In {ran_for(view)}, {len(finished)} windows were measured{where}{at}, {how}."
+
+
+def _loads(view: View) -> str:
+    loads = view.loads or view.goal.loads
+    if not loads:
+        return ""
+    each = [f"{qps:,.0f}" for qps in loads]
+    said = wording.together(each) if len(each) <= 4 else f"{len(each)} loads from {each[0]} to {each[-1]}"
+    return f"{said} requests a second"
+
+
+def _found(view: View) -> Iterator[str]:
+    found = view.verdict()
+    sofar = "" if view.stored else "So far: "
+    if found.loads:
+        met = [row for row in found.loads if row.verdict == "met" and row.saving_percent is not None]
+        savings = [row.saving_percent or 0.0 for row in met]
+        word = view.goal.objectives[0].direction.improvement
+        span = "" if not met else f", with a {word} of {labels.percent(min(savings))}"
+        span += f" to {labels.percent(max(savings))} in {_label(view)}" if len(met) > 1 else ""
+        yield f"{sofar}A better setting is certain at {len(met)} of {len(found.loads)} loads{span}."
+    elif found.best is not None and found.saving_percent is not None:
+        what = wording.settings(found.best.knobs, view.knobs)
+        certain = found.verdict == "met"
+        keeps = _keeps(view, found.best)
+        interval = found.saving_ci_percent
+        sure = f" (95 % certain: between {interval[0]:.1f} and {interval[1]:.1f} %)" if interval and certain else ""
+        yield (
+            f"{sofar}{what} {'has' if certain else 'seems to have'} {_compared(view, found.saving_percent)}"
+            f" than the default{sure}{keeps}{'' if certain else '; that is not certain'}."
+        )
+    elif found.closest is not None:
+        what = wording.settings(found.closest.knobs, view.knobs)
+        broken = "; ".join(_broken(view, found.closest)) or "that is not certain"
+        yield f"{sofar}No better setting was found. The closest was {what}: {broken}."
+    else:
+        yield f"{sofar}No better setting than the default was found."
+
+
+def _watched(view: View) -> Iterator[str]:
+    finished = [t for t in view.trials if t.state is TrialState.FINISHED]
+    kept = sum(view.feasible(t) for t in finished)
+    if view.goal.constraints:
+        limits = wording.together([limit(c) for c in view.goal.constraints])
+        yield f"{kept} of {len(finished)} windows kept {limits}."
+    total = total_of(view)
+    if total:
+        yield f"All windows together: {total}."
+    yield (
+        "Nothing was compared, so this is not a saving: `mustherd experiment compare` holds it against a run of the"
+        " same loads."
+    )
+
+
+def total_of(view: View) -> str:
+    """The objective over all windows: a sum where the metric is one, else a mean."""
+    objective = metrics.of(view.goal.objective)
+    values = [v for t in view.trials if t.state is TrialState.FINISHED and (v := view.objective(t)) is not None]
+    if not values:
+        return ""
+    whole = sum(values) if objective.over_windows == "sum" else sum(values) / len(values)
+    mean = "" if objective.over_windows == "sum" else "mean "
+    return f"{mean}{objective.label} {labels.quantity(view.goal.objective, whole, 5)}"
+
+
+def _to_know(view: View) -> Iterator[str]:
+    found = view.verdict()
+    defaults = {row.qps: row.default for row in found.loads} if found.loads else {0.0: found.default}
+    for qps, side in defaults.items():
+        if side is not None and (broken := list(_broken(view, side))):
+            at = f" at {qps:,.0f} requests a second" if qps else ""
+            yield f"The default itself breaks a limit{at}: {'; '.join(broken)}."
+    again = sum(event.kind == REQUEUED for event in view.events)
+    if again:
+        yield f"It was interrupted and resumed {'once' if again == 1 else f'{again} times'}."
+    void = sum(t.state in (TrialState.INVALID, TrialState.FAILED) for t in view.trials)
+    if void:
+        yield (
+            f"{void} {'attempt' if void == 1 else 'attempts'} could not be trusted or broke and"
+            f" {'does' if void == 1 else 'do'} not count."
+        )
+    if found.without_effect:
+        yield f"{wording.together(found.without_effect)} changed nothing that matters."
+
+
+def _label(view: View) -> str:
+    return metrics.of(view.goal.objective).label
+
+
+def _compared(view: View, percent: float) -> str:
+    more = (percent >= 0) == (view.goal.objectives[0].direction is Direction.MORE)
+    return f"{labels.percent(abs(percent))} {'more' if more else 'less'} {_label(view)}"
+
+
+def _keeps(view: View, side: Side) -> str:
+    kept = [
+        f"{metrics.of(c.metric).label} {'at or above' if c.at_least else 'within'}"
+        f" {labels.quantity(c.metric, c.limit, 6)}"
+        for c in view.goal.constraints
+        if c.metric in side.metrics and c.met_by(side.metrics[c.metric]) and c.metric != GUARD
+    ]
+    return f", with {wording.together(kept)}" if kept else ""
+
+
+def limit(constraint: Constraint) -> str:
+    """A limit as a person says it: `read p99 <= 500 us`."""
+    way = "≥" if constraint.at_least else "≤"
+    label = "answered load" if constraint.metric == GUARD else metrics.of(constraint.metric).label
+    return f"{label} {way} {labels.quantity(constraint.metric, constraint.limit, 6)}"
+
+
+def _broken(view: View, side: Side) -> Iterator[str]:
+    for constraint in view.goal.constraints:
+        value = side.metrics.get(constraint.metric)
+        if value is not None and not constraint.met_by(value):
+            yield (
+                f"{metrics.of(constraint.metric).label} is {labels.quantity(constraint.metric, value)}, allowed is"
+                f" {'at least' if constraint.at_least else 'at most'}"
+                f" {labels.quantity(constraint.metric, constraint.limit, 6)}"
+            )
