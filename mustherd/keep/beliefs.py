@@ -25,6 +25,9 @@ MOST = 6.0
 """One block counts as at most so many: a second one has to say the same."""
 FIRST = 0.10
 """A node's first block may be so far off the book by its nature."""
+RANK = "rank"
+FIRST_AFTER = 0.25
+"""The first block of other settings after a drift, of what the drift lets expect: nobody knows what it did to them."""
 MOST_BLOCKS = 1000.0
 """Weight of what is believed: the mean never becomes too heavy to move."""
 
@@ -84,11 +87,17 @@ class Beliefs:
         self._shifts: dict[tuple[str, str], tuple[float, float]] = {}
         """What a node as a whole is off by, and since when: it holds for settings that weren't seen since."""
         self._now = 0.0
+        self._ranks: dict[tuple[str, Key], float] = {}
+        """Of settings that were promoted: the logarithm by which they are better than the book says."""
         self._tests: dict[tuple[str, str], tuple[Cusum, Cusum]] = {}
 
     def off(self, node: str, key: Key) -> tuple[float, float]:
-        """Logarithms by which power and latency of settings are off the book."""
-        return self._off(node, "power", key), self._off(node, "latency", key)
+        """Logarithms by which power and latency of settings are off the book, where a choice is made.
+
+        Of power only what a promotion has proved: a node that draws more than was foretold may draw more at any
+        settings. Of latency whatever was seen.
+        """
+        return self._ranks.get((node, key), 0.0), self._off(node, "latency", key)
 
     def add(self, block: Block, *, testing: bool = True) -> list[Drift]:
         """One more block: what has drifted by it; of a canary's, which isn't for testing, nothing."""
@@ -118,6 +127,10 @@ class Beliefs:
             if (name, signal) == (node, "latency"):
                 mean.value, mean.blocks = max(mean.value, shift), 1.0
 
+    def promote(self, node: str, key: Key, better: float) -> None:
+        """Settings were proved to draw less than the book says, by this logarithm."""
+        self._ranks[node, key] = better
+
     def adopt(self, source: str, node: str, key: Key) -> None:
         """Believe of one node what another has shown of settings."""
         for signal in SPREAD:
@@ -135,12 +148,18 @@ class Beliefs:
             Belief(node=node, signal=signal, settings=None, value=value, blocks=0.0, at_s=since)
             for (node, signal), (value, since) in self._shifts.items()
         ]
-        return means + shifts
+        ranks = [
+            Belief(node=node, signal=RANK, settings=dict(key), value=value, blocks=0.0, at_s=self._now)
+            for (node, key), value in self._ranks.items()
+        ]
+        return means + shifts + ranks
 
     def restore(self, state: Iterable[Belief]) -> None:
         """Believe what was stored."""
         for one in state:
-            if one.settings is None:
+            if one.signal == RANK and one.settings is not None:
+                self._ranks[one.node, key_of(one.settings)] = one.value
+            elif one.settings is None:
                 self._shifts[one.node, one.signal] = one.value, one.at_s
             else:
                 self._means[one.node, one.signal, key_of(one.settings)] = Mean(one.value, one.blocks, one.at_s)
@@ -150,14 +169,19 @@ class Beliefs:
         return mean.value if mean is not None else self._shift(node, signal, self._now)
 
     def _shift(self, node: str, signal: str, now: float) -> float:
-        shift, since = self._shifts.get((node, signal), (0.0, now))
+        found = self._shifts.get((node, signal))
+        if found is None:
+            return 0.0
+        shift, since = found
         return shift * math.exp2(-max(0.0, now - since) / self._options.half_life_s)
 
     def _add(self, block: Block, signal: str, seen: float) -> Drift | None:
         place = (block.node, signal, block.key)
         mean = self._means.get(place)
         expected = self._off(*place)
-        if mean is None and abs(seen - expected) <= FIRST:
+        if (mean is None and abs(seen - expected) <= FIRST) or (
+            mean is not None and not mean.blocks and abs(seen - expected) <= FIRST_AFTER
+        ):
             self._means[place] = Mean(seen, 1.0, block.at_s)
             return None
         up, down = self._tests.setdefault(
@@ -180,7 +204,8 @@ class Beliefs:
         self._shifts[block.node, signal] = self._shift(block.node, signal, block.at_s) + shift, block.at_s
         for (node, what, key), other in self._means.items():
             if (node, what) == (block.node, signal) and key != block.key:
-                other.value += shift
+                # What drift did to other settings is to be seen.
+                other.value, other.blocks = other.value + shift, 0.0
         self._means[place] = Mean(seen, 1.0, block.at_s)
         return Drift(node=block.node, signal=signal, shift=shift, blocks=blocks)
 

@@ -32,18 +32,18 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """What to set, and what to expect of it."""
 
     settings: Settings
+    key: Key
     cell: int
     """The number of the load in the book that it was looked up at, for bars."""
     power: float | None = None
     latency: float | None = None
 
-    @property
-    def key(self) -> Key:
-        return key_of(self.settings)
-
 
 SAME = 1.02
 """A load that is so little above one of the book's is that one."""
+
+MOST = 12
+"""Choices at a load; what is dearer than so many others is not worth a thought."""
 
 Correct: TypeAlias = Callable[[Key], tuple[float, float]]
 
@@ -64,6 +64,8 @@ class Book:
         self._rows = [{key_of(c.settings): c for c in rows[load]} for load in self.loads]
         if not all(self._rows):
             raise ValueError("a book needs candidates at each of its loads")
+        self._alone = [_pairs(row, row) for row in self._rows]
+        self._between = [_pairs(self._rows[max(0, i - 1)], row) for i, row in enumerate(self._rows)]
         self._logs = [math.log(load) for load in self.loads]
 
     def cell(self, load: float) -> int:
@@ -93,44 +95,61 @@ class Book:
         rows = zip(self.loads, self._rows, strict=True)
         return max((load for load, row in rows if key in row and _safe(row[key], limit)), default=0.0)
 
-    def choices(self, load: float, limit: float, correct: Correct = as_written) -> list[Choice]:
-        """Settings that are safe at a load with a latency of at most `limit`, the least power first.
+    def choices(
+        self, load: float, limit: float, correct: Correct = as_written, also: Key | None = None
+    ) -> list[Choice]:
+        """The cheapest settings that are safe at a load with a latency of at most `limit`, the least power first.
 
-        `correct` gives the logarithms by which power and latency of settings are off what the book says. Nothing is
-        safe beyond the highest load: nothing was learnt there.
+        `correct` gives the logarithms by which power and latency of settings are off what the book says. `also` is
+        among them wherever it is safe, however many are cheaper. Nothing is safe beyond the highest load: nothing was
+        learnt there.
         """
         cell = self.cell(load)
         if cell == len(self.loads):
             return []
         low, high, share = self.place(load)
-        found = []
-        for key, b in self._rows[high].items():
-            a = self._rows[low].get(key)
-            off, late = correct(key)
+        found: list[Choice] = []
+        for one in self._between[high] if low != high else self._alone[high]:
+            if len(found) >= MOST and one.key != also:
+                continue
+            off, late = correct(one.key)
             allowed = limit * math.exp(-late)
-            if a is not None and _safe(a, allowed) and _safe(b, allowed):
-                between = Candidate(
-                    settings=b.settings,
-                    power=_between(a.power, b.power, share),
-                    latency=_between(a.latency, b.latency, share),
-                )
-                found.append(_choice(between, high, off, late))
-        if not found:
-            for key, c in self._rows[high].items():
-                off, late = correct(key)
-                if _safe(c, limit * math.exp(-late)):
-                    found.append(_choice(c, high, off, late))
+            if one.high_latency <= allowed and one.low_latency <= allowed:
+                found.append(one.choice(high, share, off, late))
+        if not found and low != high:
+            return self.choices(self.loads[high], limit, correct, also)
         return sorted(found, key=lambda c: math.inf if c.power is None else c.power)
 
 
-def _choice(candidate: Candidate, cell: int, off: float, late: float) -> Choice:
-    power, latency = candidate.power, candidate.latency
-    return Choice(
-        settings=candidate.settings,
-        cell=cell,
-        power=None if power is None else power * math.exp(off),
-        latency=None if latency is None else latency * math.exp(late),
-    )
+class _Pair:
+    """A setting that holds at two neighbouring loads."""
+
+    __slots__ = ("high", "high_latency", "key", "low", "low_latency", "order")
+
+    def __init__(self, key: Key, low: Candidate, high: Candidate) -> None:
+        self.key, self.low, self.high = key, low, high
+        self.low_latency = 0.0 if low.latency is None else low.latency
+        self.high_latency = 0.0 if high.latency is None else high.latency
+        power = _between(low.power, high.power, 0.5)
+        self.order = math.inf if power is None else power
+
+    def choice(self, cell: int, share: float, off: float, late: float) -> Choice:
+        """It at a load so far from the first to the second."""
+        power = _between(self.low.power, self.high.power, share)
+        latency = _between(self.low.latency, self.high.latency, share)
+        return Choice(
+            settings=self.high.settings,
+            key=self.key,
+            cell=cell,
+            power=None if power is None else power * math.exp(off),
+            latency=None if latency is None else latency * math.exp(late),
+        )
+
+
+def _pairs(low: Mapping[Key, Candidate], high: Mapping[Key, Candidate]) -> list[_Pair]:
+    """What holds at both, the least power first."""
+    found = [_Pair(key, low[key], c) for key, c in high.items() if key in low and c.holds and low[key].holds]
+    return sorted(found, key=lambda pair: pair.order)
 
 
 def _between(a: float | None, b: float | None, share: float) -> float | None:

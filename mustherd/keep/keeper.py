@@ -17,7 +17,7 @@ from mustherd.keep.node_state import Mode, NodeState, words
 from mustherd.keep.options import Options
 from mustherd.keep.retuning import Retuning
 from mustherd.learn.base import Settings
-from mustherd.learn.windows import key_of
+from mustherd.learn.windows import Key, key_of
 
 NEAR = 0.8
 """A load that jumps to this share of the highest that settings are known to hold at may be hidden behind it."""
@@ -54,6 +54,7 @@ class Keeper:
 
     def handle(self, event: e.Event, now: float) -> list[e.Action]:
         """Something has happened."""
+        self._roll(now)
         match event:
             case e.Reading():
                 node = self.nodes.get(event.node)
@@ -83,10 +84,7 @@ class Keeper:
 
     def tick(self, now: float) -> list[e.Action]:
         """Time has passed; call it once a frame at least."""
-        number = int(now // self.options.block_s)
-        if number != self._block:
-            self._block = number
-            self._end_blocks(number, now)
+        self._roll(now)
         for node in self.nodes.values():
             self._decide(node, now)
         return self._taken()
@@ -161,7 +159,12 @@ class Keeper:
         load = seen.load if seen.load is not None else node.estimator.load
         gathering.add(load, seen.power, seen.latency, self.book.foretell(key, max(load, 1e-9)))
 
-    def _end_blocks(self, number: int, now: float) -> None:
+    def _roll(self, now: float) -> None:
+        """End the block that is over; before anything is added to the next one."""
+        number = int(now // self.options.block_s)
+        if number == self._block:
+            return
+        self._block = number
         least = LEAST_FRAMES * self.options.block_s / self.options.frame_s
         for node in self.nodes.values():
             gathering, node.gathering = node.gathering, None
@@ -190,11 +193,12 @@ class Keeper:
         self._tell(now, drift.node, "drift", f"{drift.signal} is {percent:+.1f} % off what was believed{after}")
         self.retuning.drifted(drift.node, self._block)
 
-    def _choices(self, node: NodeState, now: float) -> list[Choice]:
-        load = node.estimator.highest
+    def _choices(self, node: NodeState, now: float, also: Key | None = None) -> list[Choice]:
+        load = node.estimator.highest * (1 + self.options.headroom)
         if load <= 0:
             return []
-        found = self.book.choices(load, self._aim, lambda key: self.beliefs.off(node.name, key))
+        mine = node.choice.key if node.choice is not None else also
+        found = self.book.choices(load, self._aim, lambda key: self.beliefs.off(node.name, key), also or mine)
         return [c for c in found if self.bars.free(node.name, c.key, c.cell, now)]
 
     def _decide(self, node: NodeState, now: float) -> None:
@@ -218,7 +222,7 @@ class Keeper:
             return
         retune = self.retuning.under_way
         arm = retune.arm(node.name, self._block) if retune is not None else None
-        if arm is not None and any(c.key == arm.key for c in self._choices(node, now)):
+        if arm is not None and any(c.key == arm.key for c in self._choices(node, now, arm.key)):
             self._set(node, "canary", arm, "its turn as a canary", now, urgent=False)
             return
         # What is in force isn't known to hold any more: it has to go, settled or not.

@@ -18,10 +18,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Of the latency signal, in its unit."""
     margin: Share = 0.06
     """What a setting has to leave free of the limit by what is foretold."""
-    frame_s: Positive = 1.0
+    headroom: Share = 0.05
+    """Settings have to hold at so much more than the load that is believed: what a server answers can't tell that more
+    was asked of it, where the settings themselves hold it back."""
+    frame_s: Positive = 0.5
     """Between two readings of a signal."""
-    age_s: Positive = 3.0
-    """A load or latency signal that is older is lost: the node goes to its safe settings."""
+    age_s: Positive = 2.0
+    """A load or latency signal that is older is lost: the node goes to its safe settings. With a frame it should be
+    less than the lease of three seconds, so that nothing is unguarded for longer."""
     safe: Settings | None = None
     """Settings that hold at any load, which need no guard; None: the node as it was found."""
     baseline: Settings | None = None

@@ -51,12 +51,19 @@ class Outcome:
 class Retune:
     """One, from its first block on; told every block of the herd."""
 
-    def __init__(
-        self, options: Options, canaries: Sequence[str], group: Sequence[str], candidates: Sequence[Choice], start: int
+    def __init__(  # noqa: PLR0917
+        self,
+        options: Options,
+        canaries: Sequence[str],
+        group: Sequence[str],
+        candidates: Sequence[Choice],
+        start: int,
+        in_force: Key,
     ) -> None:
         """`group` has the nodes that a promotion is for, the canaries among them."""
         self.canaries = tuple(canaries)
         self.group = tuple(group)
+        self.in_force = in_force
         self.trials = [Trial(one) for one in candidates[:CANDIDATES]]
         self._options = options
         self._start = start

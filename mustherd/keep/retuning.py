@@ -1,12 +1,13 @@
 """When to re-tune, whom, and with what: from the first drift to the promotion."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from mustherd.keep.beliefs import Beliefs
 from mustherd.keep.book import Book, Choice
 from mustherd.keep.node_state import NodeState, words
 from mustherd.keep.options import Options
-from mustherd.keep.retune import Retune
+from mustherd.keep.retune import Outcome, Retune
 
 GATHER_BLOCKS = 3
 """Between a first drift and its re-tuning, to see which nodes have drifted together."""
@@ -44,8 +45,10 @@ class Retuning:
             if outcome.promoted is None:
                 told.append(("", "kept", f"what is in force stays: {outcome.text}"))
             else:
+                better = self._better(retune, outcome, nodes)
                 for name in retune.group:
                     self._beliefs.adopt(retune.canaries[0], name, outcome.promoted.key)
+                    self._beliefs.promote(name, outcome.promoted.key, better)
                     if name in nodes:
                         nodes[name].dirty = True
                 on = ", ".join(retune.group)
@@ -54,6 +57,18 @@ class Retuning:
         if self._options.retune and self._drifted and number - min(self._drifted.values()) >= GATHER_BLOCKS:
             told += self._begin(number, nodes, choices)
         return told
+
+    def _better(self, retune: Retune, outcome: Outcome, nodes: Mapping[str, NodeState]) -> float:
+        """By how much the promoted settings are better than the book says, beside those that they were held against."""
+        canary = nodes.get(retune.canaries[0])
+        load = canary.estimator.load if canary is not None else 0.0
+        promoted = outcome.promoted
+        if promoted is None or load <= 0:
+            return 0.0
+        mine, theirs = (self._book.foretell(key, load)[0] for key in (promoted.key, retune.in_force))
+        if not mine or not theirs:
+            return math.log1p(-outcome.saving_percent / 100)
+        return math.log(theirs / mine) + math.log1p(-outcome.saving_percent / 100)
 
     def _begin(
         self, number: int, nodes: Mapping[str, NodeState], choices: Callable[[NodeState], Sequence[Choice]]
@@ -70,6 +85,6 @@ class Retuning:
         others = [choice for choice in choices(first) if choice.key != in_force]
         if not others:
             return [(first.name, "kept", "what is in force stays: the book has nothing else that holds")]
-        self.under_way = Retune(self._options, canaries, group, others, number + 1)
+        self.under_way = Retune(self._options, canaries, group, others, number + 1, in_force)
         tried = "; ".join(words(trial.choice.settings) for trial in self.under_way.trials)
         return [("", "canary", f"{', '.join(canaries)} try {tried}")]

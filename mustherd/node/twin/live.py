@@ -62,6 +62,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     latency: float = 1.0
     """Factor on every latency."""
     power: float = 1.0
+    only: dict[str, tuple[int, int]] = {}
+    """Knobs and the values from which to which the factors hold; of a knob that isn't named all."""
     without_effect: tuple[str, ...] = ()
     """Knobs whose values are taken and do nothing."""
 
@@ -162,8 +164,10 @@ class LiveTwin:
         for change in self._changes:
             if change.at_s > at:
                 break
-            latency, power = latency * change.latency, power * change.power
             dead.update(change.without_effect)
+            here = self.settings if settings is None else settings
+            if all(low <= here.get(name, high + 1) <= high for name, (low, high) in change.only.items()):
+                latency, power = latency * change.latency, power * change.power
         if settings is None:
             if at < self._down_until:
                 return 0.0, idle_watts(self.profile, self.profile.turbo_ask_mhz) * power, 1e6
