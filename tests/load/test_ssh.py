@@ -3,12 +3,17 @@
 import getpass
 import hashlib
 import shutil
+import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from mustherd.load.address import Address
 from mustherd.load.base import Site
+from mustherd.load.command.source import CommandSource, LoadCommand
 from mustherd.load.error import LoadError
 from mustherd.load.host import Host, Job, LocalHost
 from mustherd.load.memcached.counters import Counters
@@ -19,6 +24,7 @@ from mustherd.load.placement import Place
 from mustherd.load.server import free_port
 from mustherd.load.ssh import SshHost
 from mustherd.reasons import Reason
+from mustherd.terms import Load
 from tests.load.mutilate import pretend
 from tests.sshd import Sshd, listening
 from tests.waiting import until
@@ -142,3 +148,45 @@ def test_a_leader_by_ssh_leads_an_agent_here(
     assert report.achieved_qps == 20_000
     assert (report.samples, report.read_us["p999"]) == (1000, 998.5), "fetched from where the leader ran"
     assert report.t1_s - report.t0_s == 1
+
+
+@pytest.mark.long
+def test_a_load_by_command_runs_where_its_leader_is(
+    sshd: Sshd, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(home))
+    leader = SshHost(place(sshd))
+    noted = tmp_path / "calls"
+    # What it prints goes to a file where it runs, and is fetched; a word with blanks and quotes stays one word.
+    script = (
+        "import sys, time; "
+        "open(sys.argv[1], 'a').write(sys.argv[5] + chr(10)); time.sleep(float(sys.argv[2])); "
+        "open(sys.argv[3], 'w').write('count 90, p99 1.5 ms')"
+    )
+    command = (sys.executable, "-c", script, str(noted), "{seconds}", "{results}", "{qps}", 'it\'s "one" $HOME word')
+    options = msgspec.convert(
+        {
+            "command": command, "loop": "open", "results": "regex", "prepare": [["true"]],
+            "metrics": {"requests": {"at": r"count (\d+)"}, "read_p99_us": {"at": r"p99 ([\d.]+) (ms)"}},
+        },
+        LoadCommand,
+    )  # fmt: skip
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        where = Address("127.0.0.1", server.getsockname()[1])
+        site = Site(servers=(where,), leader=leader, ramp_s=0.2, window_s=1.0, logs=str(tmp_path / "load"))
+        loads = CommandSource(site, options)
+        try:
+            loads.prepare()
+            running = loads.start(Load(qps=90), 1)
+            running.open_window()
+            report = running.close_window()
+            nobody = CommandSource(msgspec.structs.replace(site, servers=(Address("127.0.0.1", free_port()),)), options)
+            with pytest.raises(LoadError, match=r"from 10\.9\.8\.7 nothing is reached at 127\.0\.0\.1"):
+                nobody.prepare()
+        finally:
+            loads.stop()
+            leader.close()
+    assert (report.requests, report.read_us) == (90, {"p99": 1500.0})
+    assert noted.read_text().splitlines() == ['it\'s "one" $HOME word'] * 2, "the ramp, and the window"
+    assert "count 90" in next((tmp_path / "load").glob("*.txt")).read_text()
+    assert not list(home.glob("*mustherd*")), "nothing is left where it ran"

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal, TypeAlias
 import msgspec
 
 from mustherd import files
+from mustherd.load.address import Address
 from mustherd.load.base import ANY, LoadTraits, Site
 from mustherd.load.command import results, words
 from mustherd.load.command.results import Format, Result, Results
@@ -26,6 +27,8 @@ WORDS = ("host", "port", "seconds", "requests", "qps", "outstanding", "seed", "r
 """What may stand in braces in the load's commands."""
 POLL_S = 0.005
 REACH_S = 2.0
+KNOCK = ("timeout", f"{REACH_S:g}", "bash", "-c", "exec 3<>/dev/tcp/$0/$1")
+"""Connects to a host and port, with what every node has."""
 FIRST_REQUESTS = 1000
 """Of the ramp's first run, where nobody knows how fast they are answered."""
 MOST_FASTER = 50
@@ -110,14 +113,25 @@ class ProgramSource:
             running.end()
 
     def check(self) -> Sequence[str]:
-        """Servers that take no connection."""
-        problems = []
-        for server in self._site.servers:
+        """Servers that take no connection, from where the load runs."""
+        return [problem for server in self._site.servers if (problem := self._unreached(server))]
+
+    def _unreached(self, server: Address) -> str:
+        if self._site.leader.is_here:
             try:
                 socket.create_connection((server.host, server.port), timeout=REACH_S).close()
             except OSError as error:
-                problems.append(f"nothing listens at {server}: {error.strerror or error}")
-        return problems
+                return f"nothing listens at {server}: {error.strerror or error}"
+            return ""
+        # This machine need not reach the network that the load runs in.
+        job = self._site.leader.start([*KNOCK, server.host, str(server.port)])
+        try:
+            ended(job, REACH_S + self._options.slack_seconds, KNOCK[0])
+        except LoadError as error:
+            return f"from {self._site.leader.name} nothing is reached at {server}: {error.message}"
+        finally:
+            job.end()
+        return ""
 
     def builds(self) -> dict[str, str]:
         """Of the program. LoadError."""

@@ -1,7 +1,8 @@
 """What mutilate prints, read by the names in its header; pure.
 
 Builds differ: the original prints `avg std min 5th 10th 90th 95th 99th`, its README shows `avg min 1st 5th ...`, a fork
-adds `50th`. Percentiles come from bins 10 % wide, and an empty sampler prints zeros, which are no latencies.
+adds `50th`. mcperf (memcache-perf) has many more, up to `9999th`; forks of it say `p95` and end each row with rates, or
+have no row of updates. Percentiles come from bins 10 % wide, and an empty sampler prints zeros, which are no latencies.
 """
 
 import math
@@ -30,6 +31,8 @@ SAMPLES = (
 that fork's usual one."""
 
 ORDINAL = re.compile(r"(\d+)(?:\.(\d+))?(?:st|nd|rd|th)")
+LATENCY = re.compile(r"avg|std|min|max|p\d+")
+"""A column that is a latency."""
 BIN_WIDTH = 0.1
 """Of the histogram that percentiles come from, relative to the latency."""
 WRAP = 2**32
@@ -135,10 +138,13 @@ def _rows(text: str, name: str) -> list[list[str]]:
 
 def _row(text: str, name: str, columns: list[str]) -> dict[str, float]:
     rows = _rows(text, name)
+    if not rows and name == "update":
+        return {}
     if len(rows) != 1:
         raise LoadError(Reason.OUTPUT_UNREADABLE, f"mutilate's output has {len(rows)} rows '{name}', not 1")
     named = _named(name, columns, rows[0])
-    return named if any(named.values()) else {}
+    latencies = {column: us for column, us in named.items() if LATENCY.fullmatch(column)}
+    return latencies if any(latencies.values()) else {}
 
 
 def _named(name: str, columns: list[str], values: list[str]) -> dict[str, float]:

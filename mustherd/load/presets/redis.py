@@ -1,5 +1,6 @@
-"""Redis, and Valkey, which takes the same arguments, under redis-benchmark."""
+"""Redis, and Valkey, which takes the same arguments, under redis-benchmark or memtier_benchmark."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
@@ -7,7 +8,7 @@ import msgspec
 from mustherd.load.base import LoadTraits, Site
 from mustherd.load.command.results import Result
 from mustherd.load.command.server import ProgramServer, Ready, ServerCommand
-from mustherd.load.command.source import LoadCommand, ProgramSource
+from mustherd.load.command.source import Better, LoadCommand, ProgramSource, own_metrics
 
 Whole = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -54,6 +55,75 @@ class Redis(ProgramServer):
                 log=options.log,
             )
         )
+
+
+class MemtierOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How memtier_benchmark is run; how many connections each of its threads has is the definition's `outstanding`."""
+
+    program: str = "memtier_benchmark"
+    protocol: Literal["redis", "resp2", "resp3", "memcache_text", "memcache_binary"] = "redis"
+    sets: Annotated[int, msgspec.Meta(ge=0)] = 0
+    gets: Whole = 1
+    """Of so many requests together."""
+    records: Whole = 10_000
+    value_bytes: Whole = 200
+    pipeline: Whole = 1
+    threads: Whole = 1
+    arguments: tuple[str, ...] = ()
+    """More of its command line."""
+
+
+class Memtier(ProgramSource):
+    """A closed loop, on Redis and what speaks as it, and on memcached."""
+
+    Options = MemtierOptions
+    traits: ClassVar[LoadTraits] = LoadTraits(
+        servers=("redis", "memcached", "command"), open_loop=False, whole_seconds=True
+    )
+
+    @staticmethod
+    def declares(options: Mapping[str, object]) -> dict[str, Better]:  # noqa: ARG004
+        """Its own metrics."""
+        return own_metrics(memtier_of(MemtierOptions()).metrics)
+
+    def __init__(self, site: Site, options: MemtierOptions) -> None:
+        super().__init__(site, memtier_of(options))
+
+
+def memtier_of(options: MemtierOptions) -> LoadCommand:
+    """The commands for these options: results come as JSON, in a file."""
+    where = (
+        options.program, "--server", "{host}", "--port", "{port}", "--protocol", options.protocol,
+        "--key-maximum", str(options.records), "--data-size", str(options.value_bytes), "--hide-histogram",
+    )  # fmt: skip
+    parts = {"avg": ("Average Latency",), "p50": ("50.00",), "p90": ("90.00",), "p95": ("95.00",), "p99": ("99.00",)}
+    parts["p999"] = ("99.90",)
+
+    def latencies(row: str, kind: str) -> dict[str, Result]:
+        found = {}
+        for part, (name,) in parts.items():
+            way = (name,) if part == "avg" else ("Percentile Latencies", f"p{name}")
+            found[f"{kind}_{part}_us"] = Result(at=("ALL STATS", row, *way), unit="ms")
+        return found
+
+    return LoadCommand(
+        command=(
+            *where, "--ratio", f"{options.sets}:{options.gets}", "--clients", "{outstanding}",
+            "--threads", str(options.threads), "--pipeline", str(options.pipeline), "--test-time", "{seconds}",
+            "--print-percentiles", "50,90,95,99,99.9", "--json-out-file", "{results}", *options.arguments,
+        ),
+        # Every record once, one after another.
+        prepare=((*where, "--ratio", "1:0", "--key-pattern", "P:P", "--clients", "1", "--threads", "1",
+                  "--requests", "allkeys"),),
+        results="json",
+        metrics={
+            "requests": Result(at=("ALL STATS", "Totals", "Count")),
+            "missed_qps": Result(at=("ALL STATS", "Totals", "Misses/sec"), otherwise=0),
+            **latencies("Gets", "read"),
+            **(latencies("Sets", "update") if options.sets else {}),
+        },
+        loop="closed",
+    )  # fmt: skip
 
 
 class RedisBenchmarkOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -38,6 +38,40 @@ op_q        1.5     1.0     1.0     1.1     1.1     1.9     2.0     2.0
 )
 
 
+MCPERF = (
+    """\
+#type       avg     std     min     5th    10th    50th    67th    75th    90th    95th    99th   999th  9999th
+read      186.4    97.2    62.3    98.1   106.0   166.9   198.2   219.7   290.3   352.2   511.0   921.4  1876.0
+update    190.0    90.0    70.0   100.0   110.0   170.0   200.0   220.0   300.0   360.0   520.0   930.0  1880.0
+op_q        1.0     0.0     1.0     1.0     1.0     1.0     1.0     1.0     1.0     1.1     1.1     1.1     1.1
+"""
+    + TAIL.replace("Total QPS", "Total connections = 64\nTotal QPS")
+    + "CPU Usage Stats (avg/min/max): 12.31%,10.00%,15.20%\n"
+)
+DYNAMIC = (
+    """\
+#type       avg     std     min      p5     p10     p50     p90     p95     p99    p999   p9999     QPS  target
+read      186.4    97.2    62.3    98.1   106.0   166.9   290.3   352.2   511.0   921.4  1876.0 19929.5 20000.0
+"""
+    + TAIL
+)
+"""As mcperf, and the fork of it whose load changes, document their tables."""
+
+
+def test_mcperf_has_percentiles_far_out() -> None:
+    found = output.parse(MCPERF)
+    assert (found.read_us["p99"], found.read_us["p999"], found.read_us["p9999"]) == (511.0, 921.4, 1876.0)
+    assert found.update_us["p95"] == 360.0
+    assert (found.qps, found.requests, found.misses) == (19929.5, 99648, 3)
+
+
+def test_rates_beside_latencies_are_none_and_updates_may_be_missing() -> None:
+    found = output.parse(DYNAMIC)
+    assert found.read_us["p95"] == 352.2
+    assert set(found.read_us) == {"avg", "std", "min", "p5", "p10", "p50", "p90", "p95", "p99", "p999", "p9999"}
+    assert found.update_us == {}
+
+
 def recorded(name: str) -> str:
     return path(f"mutilate_samples/{name}.txt").read_text()
 
