@@ -283,7 +283,7 @@ def test_a_definition_without_them_is_what_it_was() -> None:
         (["server: tap", "generator: steady"], "'steady' can't load tap; allowed: command, drip, http, wrk",
          "workload.generator"),
         (["generator: drip"],
-         "'drip' can't load memcached; allowed: builtin, command, http, mutilate, steady, twin, wrk",
+         "'drip' can't load memcached; allowed: builtin, command, http, memtier, mutilate, steady, twin, wrk",
          "workload.generator"),
         (["generator: twin"], "'twin' is a part of a simulated node", "workload.generator"),
         (["server: {name: tap, options: {turn: 3}}"], "unknown option 'turn'; allowed: turns; did you mean 'turns'?",
