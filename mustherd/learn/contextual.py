@@ -17,9 +17,9 @@ from mustherd.learn.history import History, feasible
 from mustherd.learn.initial_design import corners, knees
 from mustherd.learn.models import Model
 from mustherd.learn.noise import Noise
+from mustherd.learn.process import Array
 from mustherd.learn.space import Space
 from mustherd.learn.stopping import LEAST_TRIALS, Stopping
-from mustherd.learn.surrogate import Array
 
 CONTEXT_WEIGHT = 1.0
 """How far apart the least and the greatest load lie, in the unit of a knob's whole range."""

@@ -8,8 +8,9 @@ expects no improvement anywhere, and a search doesn't end before hardly anything
 import math
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
-from mustherd.learn.surrogate import Array
+from mustherd.learn.process import Array
 
 FROM = 8
 """Points tried before the first that is there to explore: so many usually lead to the neighbourhood of an optimum that
@@ -44,8 +45,7 @@ def distances(x: Array, tried: Array) -> Array:
     """From each of `x` (n by width) to the nearest of `tried` (m by width); infinite where nothing was."""
     if not len(tried):
         return np.full(len(x), math.inf)
-    squared = np.sum((x[:, None, :] - tried[None, :, :]) ** 2, axis=2)
-    return np.asarray(np.sqrt(squared.min(axis=1)), dtype=np.float64)
+    return np.asarray(cdist(x, tried).min(axis=1), dtype=np.float64)
 
 
 def unseen(x: Array, tried: Array) -> float:
@@ -61,6 +61,5 @@ def revealing(x: Array, tried: Array, weights: Array | None = None) -> int:
     """
     far = 2 * reach(x.shape[1])
     now = np.minimum(distances(x, tried), far)
-    between = np.sqrt(np.maximum(np.sum((x[:, None, :] - x[None, :, :]) ** 2, axis=2), 0.0))
-    nearer = np.maximum(now[None, :] - between, 0.0)
+    nearer = np.maximum(now[None, :] - cdist(x, x), 0.0)
     return int(np.argmax(nearer.sum(axis=1) if weights is None else nearer @ weights))

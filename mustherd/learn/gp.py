@@ -17,9 +17,9 @@ from mustherd.learn.history import History, feasible
 from mustherd.learn.initial_design import corners, knees, spread
 from mustherd.learn.models import Incumbent, Model
 from mustherd.learn.noise import Noise
+from mustherd.learn.process import Array
 from mustherd.learn.space import Space
 from mustherd.learn.stopping import LEAST_TRIALS, PATIENCE, Stopping
-from mustherd.learn.surrogate import Array
 
 INITIAL = 3
 """Points laid out when nobody asks for another number."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mustherd.learn.surrogate import Array
+from mustherd.learn.process import Array
 
 SIZES = (0.0, 0.04, 0.12, 0.3)
 """What the noise may be at the limit, beyond what it is everywhere, as a share. Each is a model of its own."""

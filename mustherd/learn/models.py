@@ -12,7 +12,8 @@ from mustherd.learn.base import Observation, Problem
 from mustherd.learn.noise import Noise
 from mustherd.learn.outcome import OutcomeModel
 from mustherd.learn.pareto import hypervolume
-from mustherd.learn.surrogate import Array, Surrogate
+from mustherd.learn.process import Array
+from mustherd.learn.surrogate import Surrogate
 
 EVERY = 20
 """Up to so many observations the hyper-parameters are tuned at each; from there on when there are a tenth more."""

@@ -10,7 +10,8 @@ from skopt.acquisition import gaussian_pi
 from mustherd.goal import Constraint, Objective
 from mustherd.learn.growing_noise import SIZES, likeliest, room, share
 from mustherd.learn.noise import Noise
-from mustherd.learn.surrogate import Array, Surrogate, Trend
+from mustherd.learn.process import Array
+from mustherd.learn.surrogate import Surrogate, Trend
 
 NOISE = 0.01
 """Relative noise expected of a metric before it is measured: recorded repeats vary by 0.1..1.4 %."""

@@ -1,22 +1,17 @@
 """The surrogate: a Gaussian process over one number that stays sane with few points.
 
-scikit-optimize's regressor and kernels underneath; what is added is a prior on the kernel's hyper-parameters, a start
-from the last fit, a trend that the process is a departure from, and hypothetical points.
+mustherd.learn.process underneath; what is added is a prior on the hyper-parameters, a start from the last fit, a trend
+that the process is a departure from, and hypothetical points.
 """
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
-from sklearn.exceptions import ConvergenceWarning
-from skopt.learning import GaussianProcessRegressor
-from skopt.learning.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-Array = NDArray[np.float64]
+from mustherd.learn.process import Array, Evidence, Process
+
 Trend = Callable[[Array], Array]
 
 AMPLITUDE = (1.0, 1.0)
@@ -50,10 +45,10 @@ class Surrogate:
         self._noise = noise
         self._trend = trend
         self._theta: Array | None = None
-        self._model: Any = None
         self._x: Array = np.empty((0, width))
         self._rest: Array = np.empty(0)
         self._more: Array = np.empty(0)
+        self._model: Process
         self._prior = 0.0
         self._centre = 0.0
         self._scale = 1.0
@@ -77,48 +72,15 @@ class Surrogate:
     def _refit(self, tune: bool) -> None:
         low, high = BOUNDS["noise"]
         expected = float(np.clip((self._noise / self._scale) ** 2, 2 * low, high / 2))
-        kernel = ConstantKernel(AMPLITUDE[0], BOUNDS["amplitude"]) * Matern(
-            np.full(self._width, LENGTH[0]), [BOUNDS["length"]] * self._width, nu=2.5
-        ) + WhiteKernel(expected, BOUNDS["noise"])
-        centre = kernel.theta.copy()
-        if self._theta is not None:
-            kernel.theta = self._theta
+        centre = np.log([AMPLITUDE[0], *[LENGTH[0]] * self._width, expected])
         spread = np.array([AMPLITUDE[1], *[LENGTH[1]] * self._width, NOISE_SPREAD])
-        model = GaussianProcessRegressor(
-            kernel=kernel,
-            alpha=JITTER + self._more / self._scale**2,
-            noise="gaussian",
-            optimizer=self._optimizer(centre, spread) if tune else None,
-        )
-        with warnings.catch_warnings():
-            # It warns of hyper-parameters at their bounds, which is what the bounds are for.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            self._model = model.fit(self._x, (self._rest - self._centre) / self._scale)
-        # What an optimizer of ours has found holds the prior already.
-        off = (kernel.theta - centre) / spread
-        self._prior = 0.0 if tune else 0.5 * float(off @ off)
-
-    def _optimizer(self, centre: Array, spread: Array) -> Callable[..., tuple[Array, float]]:
-        """A maximizer of likelihood times prior, in the shape that scikit-learn's regressor calls."""
-
-        def optimize(negative_likelihood: Any, initial_theta: Array, bounds: Array) -> tuple[Array, float]:
-            def negative_posterior(theta: Array) -> tuple[float, Array]:
-                value, gradient = negative_likelihood(theta, eval_gradient=True)
-                off = (theta - centre) / spread
-                return value + 0.5 * float(off @ off), gradient + off / spread
-
-            found = minimize(
-                negative_posterior,
-                initial_theta,
-                jac=True,
-                bounds=bounds,
-                method="L-BFGS-B",
-                options={"maxfun": EVALUATIONS},
-            )
-            self._theta = found.x
-            return found.x, float(found.fun)
-
-        return optimize
+        theta = centre if self._theta is None else self._theta
+        y, more = (self._rest - self._centre) / self._scale, JITTER + self._more / self._scale**2
+        if tune:
+            theta = self._theta = _tuned(Evidence(self._x, y, more), theta, centre, spread)
+        self._model = Process.seeing(self._x, y, more, theta)
+        off = (theta - centre) / spread
+        self._prior = 0.5 * float(off @ off)
 
     def imagine(self, x: Array) -> "Surrogate":
         """This model as if it had also seen its own predictions come true at `x` (m by width)."""
@@ -134,32 +96,39 @@ class Surrogate:
 
     def predict(self, x: Array, return_std: bool = False) -> Any:
         """Mean at `x` (m by width) and, if asked, the standard deviation of the noise-free value there."""
-        # The regressor's own predict sums over three indices without BLAS: ten times slower at 1,000 points.
-        model = self._model
-        cross = model.kernel_(x, model.X_train_)
-        mean = (cross @ model.alpha_) * self._scale + self._centre + self._believed(x)
         if not return_std:
-            return mean
-        half = solve_triangular(model.L_, cross.T, lower=True, check_finite=False)
-        variance = model.kernel_.diag(x) - np.einsum("ij,ij->j", half, half)
-        return mean, np.sqrt(np.maximum(variance, LEAST_VARIANCE)) * self._scale
+            return self._model.predict(x) * self._scale + self._centre + self._believed(x)
+        mean, variance = self._model.predict(x, return_std=True)
+        deviation = np.sqrt(np.maximum(variance, LEAST_VARIANCE)) * self._scale
+        return mean * self._scale + self._centre + self._believed(x), deviation
 
     def left_out(self) -> tuple[Array, Array]:
         """For each observation, in their order, what the model makes of it from all others: mean and standard deviation
         of what a trial there measures, its noise included."""
-        # The closed form of leave-one-out (Rasmussen and Williams, Gaussian Processes for Machine Learning, 5.4.2).
-        half = solve_triangular(self._model.L_, np.eye(len(self._rest)), lower=True, check_finite=False)
-        precision = np.einsum("ij,ij->j", half, half)
-        off = self._model.alpha_.ravel() / precision * self._scale
-        known = self._rest + self._believed(self._x)
-        return known - off, np.sqrt(1 / precision) * self._scale
+        off, variance = self._model.left_out()
+        return self._rest + self._believed(self._x) - off * self._scale, np.sqrt(variance) * self._scale
 
     def noise(self) -> float:
         """The standard deviation of the noise that the model settled on, in the number's unit."""
-        return float(np.sqrt(self._model.noise_)) * self._scale
+        return float(np.sqrt(self._model.noise)) * self._scale
 
     def evidence(self) -> float:
         """Log marginal likelihood of what it was fitted to, in the number's own unit, times the prior: compares models
         of the same numbers, tuned or not."""
-        fitted = float(self._model.log_marginal_likelihood_value_) - self._prior
+        fitted = self._model.likelihood - self._prior
         return fitted - len(self._rest) * float(np.log(self._scale))
+
+
+def _tuned(evidence: Evidence, start: Array, centre: Array, spread: Array) -> Array:
+    """The most likely hyper-parameters, by what was seen times the prior."""
+
+    def negative_posterior(theta: Array) -> tuple[float, Array]:
+        value, gradient = evidence.of(theta)
+        off = (theta - centre) / spread
+        return 0.5 * float(off @ off) - value, off / spread - gradient
+
+    width = len(start) - 2
+    bounds = np.log([BOUNDS["amplitude"], *[BOUNDS["length"]] * width, BOUNDS["noise"]])
+    options = {"maxfun": EVALUATIONS}
+    found = minimize(negative_posterior, start, jac=True, bounds=bounds, method="L-BFGS-B", options=options)
+    return np.asarray(found.x, dtype=np.float64)
