@@ -16,8 +16,9 @@ FROM = 8
 """Points tried before the first that is there to explore: so many usually lead to the neighbourhood of an optimum that
 anything points to."""
 EVERY = 4
-"""From there on each fourth point explores, and once the model expects no improvement all but each fourth: the best
-that it still knows of is then sure, or far from all that was tried."""
+"""From there on each fourth point explores, and once the model expects no improvement all do, but for each fourth as
+long as the best point so far lacks windows. What a narrow valley is found with is trials that are far from each other:
+were each fourth left to a model without hope, chance would find one sooner."""
 CAUTIOUS = 12
 """After so many points at the latest what is looked for is what can be promised."""
 WINDOWS = 3

@@ -164,14 +164,18 @@ class GaussianProcessSearch:
         if self._stopping.quiet or len(history.told) >= exploring.CAUTIOUS:
             # Where the optimum lies is known as well as it will be: now for what of it can be promised.
             self._model.be_cautious()
-        if exploring.due(len(tried), quiet=self._stopping.quiet):
-            # By turns where the model has hope, and where it has none: it may be wrong.
-            self._explored += 1
-            hope = np.exp(self._model.log_chance(x) / 2) if self._explored % 2 else None
-            return free[exploring.revealing(x, seen, hope)]
-        if self._stopping.quiet and (leader := self._leader(under_way)) is not None:
-            return leader
-        return best
+        explores = exploring.due(len(tried), quiet=self._stopping.quiet)
+        if self._stopping.quiet and not explores:
+            leader = self._leader(under_way)
+            if leader is not None:
+                return leader
+            explores = len(tried) >= exploring.FROM
+        if not explores:
+            return best
+        # By turns where the model has hope, and where it has none: it may be wrong.
+        self._explored += 1
+        hope = np.exp(self._model.log_chance(x) / 2) if self._explored % 2 else None
+        return free[exploring.revealing(x, seen, hope)]
 
     def _leader(self, under_way: list[int]) -> int | None:
         """The best point so far, if it needs more windows for its noise to be known."""
