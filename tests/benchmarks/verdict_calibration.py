@@ -23,6 +23,7 @@ from mustherd.learn.base import Settings
 from mustherd.learn.confirmation import Confirmation
 from mustherd.learn.judging import Judged, RankingResult
 from mustherd.learn.windows import Repeat
+from tests.benchmarks import _audited
 from tests.benchmarks import _whole_experiments as whole
 from tests.benchmarks._rows import outliers, row, student
 
@@ -299,6 +300,7 @@ ROWS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "nodes": nodes,
     "step": step,
     "tails": tails,
+    "audits": lambda runs: _audited.audits(max(4, runs // 10)),
     "unconfirmed": lambda runs: whole.unconfirmed(max(6, runs // 10)),
     "growing-noise": lambda runs: whole.growing(max(12, runs // 4)),
     "whole-tails": lambda runs: whole.tails(max(12, runs // 8)),
@@ -306,7 +308,7 @@ ROWS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "surfaces": whole.searches,
 }
 """The last few are of whole experiments: fewer of them."""
-QUICK = tuple(ROWS)[:8]
+QUICK = tuple(ROWS)[:9]
 """What takes no search that learns."""
 
 
