@@ -21,7 +21,7 @@ TIMES ?= 2
 within = timeout --foreground --signal=INT --kill-after=30 $$(($(1) * $(TIMES))) $(2) || { code=$$?; \
 	[ $$code != 124 ] || echo "make $@: over its budget of $(1) s times $(TIMES); on a slower or busy machine: make $@ TIMES=4" >&2; exit $$code; }
 
-.PHONY: help told setup experiment test check lint types layers unit budgets test-long test-system test-memcached test-servers test-vm test-testbed test-root test-machine test-kernel test-pythons test-nightly test-faults test-fuzz audit bench peers picture lock clean
+.PHONY: help told setup experiment test check lint types layers unit budgets test-long test-system test-memcached test-servers test-vm test-web test-testbed test-root test-machine test-kernel test-pythons test-nightly test-faults test-fuzz audit bench peers picture lock clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,13 @@ test-servers: setup  ## as root on Debian: experiments on Redis, nginx and Postg
 test-vm: setup  ## as root: the node on a real kernel, in a virtual machine
 	tests/testbed/install.sh
 	@$(call within,900,$(BIN)/pytest -m vm)
+
+# axe-core comes by npm and is only run: nothing of it is kept in the repository or the wheel.
+AXE := build/axe/package/axe.min.js
+test-web: setup  ## as root on Debian: report, comparison and live page in a browser; fetches chromium and axe-core
+	@{ command -v chromium && command -v npm; } >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium npm; }
+	@[ -e $(AXE) ] || { mkdir -p build/axe && cd build/axe && npm pack --silent axe-core@4 >/dev/null && tar -xzf axe-core-4*.tgz; }
+	@$(call within,120,env AXE=$(AXE) $(BIN)/pytest -q -n0 -m web)
 
 test-testbed: setup  ## as root: provisioning, on hosts with systemd and sshd
 	tests/testbed/install-nspawn.sh

@@ -21,7 +21,7 @@ LARGER = {
 UNUSED = {
     "exhaustive_optimum": "the twin's true optimum, for who checks a search against it",
     "_repr_html_": "Jupyter calls it",
-    "log_message": "http.server calls it",
+    "handle_error": "socketserver calls it",
     "ignore_aliases": "PyYAML calls it",
     "yaml_implicit_resolvers": "PyYAML reads it",
     "make_inventory": "typer calls it, as a command",

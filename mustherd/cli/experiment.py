@@ -11,6 +11,7 @@ from mustherd.api import EXPERIMENTS
 from mustherd.cli.check import Keys, Listen, Musters, check
 from mustherd.cli.compare import Json, compare
 from mustherd.cli.printing import console, hush, print_json, print_left, told
+from mustherd.cli.web import LOOPBACK, Address, Port, Web, watch_experiment
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -277,13 +278,22 @@ def status(folder: NewestFolder = None, keys: Keys = None, json: Json = False) -
 
 
 @app.command()
-def watch(folder: NewestFolder = None) -> None:
+def watch(
+    folder: NewestFolder = None,
+    web: Web = False,
+    address: Address = LOOPBACK,
+    port: Port = 0,
+    keys: Keys = None,
+) -> None:
     """Watch an experiment that runs elsewhere, until nobody runs it any longer; Ctrl-C ends the watching alone."""
     from mustherd import api
     from mustherd.report.live import follow
     from mustherd.report.table import emit, verdict_panel
 
     result = api.open(folder)
+    if web:
+        watch_experiment(result.folder, keys, address, port)
+        return
     terminal = console()
     try:
         follow(result.folder, terminal)

@@ -1,5 +1,6 @@
 """`mustherd herd`: the nodes and musters as a whole."""
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -9,11 +10,15 @@ import typer
 
 from mustherd.cli.operator import LOCAL, Keys, Shepherd
 from mustherd.cli.printing import console, print_json, print_left
+from mustherd.cli.web import LOOPBACK, Address, Port, Web, watch_herd
 
 if TYPE_CHECKING:
     from mustherd.provision.failures import Step
 
 app = typer.Typer(help="The nodes and musters as a whole.", no_args_is_help=True, rich_markup_mode=None)
+
+LOOK_SECONDS = 2.0
+"""Between two looks at a herd that is watched in a terminal."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
 
@@ -222,6 +227,26 @@ def status(shepherd: Shepherd = LOCAL, keys: Keys = None, json: Json = False) ->
     print_left(herd.musters, terminal)
     if herd.malformed:
         terminal.print(f"{herd.malformed} malformed frames were dropped")
+
+
+@app.command()
+def watch(
+    shepherd: Shepherd = LOCAL,
+    keys: Keys = None,
+    web: Web = False,
+    address: Address = LOOPBACK,
+    port: Port = 0,
+) -> None:
+    """Watch the herd of a running shepherd until Ctrl-C; with --web an operator also sets knobs and puts nodes back."""
+    if web:
+        watch_herd(shepherd, keys, address, port)
+        return
+    import time
+
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            status(shepherd, keys)
+            time.sleep(LOOK_SECONDS)
 
 
 @app.command()

@@ -13,6 +13,9 @@ from mustherd.report.method import dig, ran_for
 from mustherd.report.view import View
 from mustherd.trial import TrialKind, TrialState
 
+VERBS = {"uses": "seems to use", "has": "seems to have"}
+"""What a setting does with a metric, where it is not certain."""
+
 REQUEUED = "requeued"
 """The journal's kind for attempts of a former run that are run again."""
 
@@ -71,9 +74,10 @@ def _found(view: View) -> Iterator[str]:
         certain = found.verdict == "met"
         keeps = _keeps(view, found.best)
         interval = found.saving_ci_percent
+        verb = metrics.of(view.goal.objective).verb
         sure = f" (95 % certain: between {interval[0]:.1f} and {interval[1]:.1f} %)" if interval and certain else ""
         yield (
-            f"{sofar}{what} {'has' if certain else 'seems to have'} {_compared(view, found.saving_percent)}"
+            f"{sofar}{what} {verb if certain else VERBS[verb]} {_compared(view, found.saving_percent)}"
             f" than the default{sure}{keeps}{'' if certain else '; that is not certain'}."
         )
     elif found.closest is not None:

@@ -10,7 +10,7 @@ from mustherd import metrics
 from mustherd.experiment import wording
 from mustherd.learn.windows import key_of
 from mustherd.report.labels import clean
-from mustherd.report.plots import MOST_HINTS, Marks, describe, drawable, legend, limit_of, scale, shown
+from mustherd.report.plots import LOG_FROM, MOST_HINTS, Marks, describe, drawable, legend, limit_of, scale, shown
 from mustherd.report.svg import BEST, BREAKS, FAINT, MUTED, PAPER, draw
 from mustherd.report.view import View
 from mustherd.trial import Trial
@@ -86,9 +86,10 @@ def _mean(group: Sequence[Trial], metric: str) -> float:
 def _colours(levels: Sequence[float]) -> tuple[Any, Any]:
     """The scale from the least to the greatest level, and the colours along it."""
     from matplotlib import colormaps  # noqa: PLC0415
-    from matplotlib.colors import Normalize  # noqa: PLC0415
+    from matplotlib.colors import LogNorm, Normalize  # noqa: PLC0415
 
-    return Normalize(min(levels), max(levels)), colormaps[COLOURS]
+    low, high = min(levels), max(levels)
+    return (LogNorm if low > 0 and high / low > LOG_FROM else Normalize)(low, high), colormaps[COLOURS]
 
 
 def _bar(figure: Any, axes: Any, scale_and_colours: tuple[Any, Any], metric: str) -> None:

@@ -1,0 +1,165 @@
+"""What a live page shows of an experiment or a herd, as JSON types: read anew each time, nothing kept."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from mustherd import metrics
+from mustherd.experiment import wording
+from mustherd.metrics import READ_P99
+from mustherd.report import labels
+from mustherd.report.labels import clean
+from mustherd.report.story import never_began, story
+from mustherd.report.table import number_of, result_of
+from mustherd.report.timeline import POWER
+from mustherd.report.view import View
+from mustherd.store.experiment_row import PHASE
+from mustherd.terms import KnobInfo
+from mustherd.trial import Trial, TrialState
+from mustherd.wire.messages import MusterView
+
+SIGNS = {"best": "★", "keeps": "✓", "breaks": "✗", "running": "▶"}
+
+MOST_TRIALS = 20
+MOST_EVENTS = 12
+MOST_POINTS = 120
+"""Windows in a sparkline: the last ones."""
+
+
+def experiment_state(view: View, musters: Sequence[MusterView] = ()) -> dict[str, Any]:
+    """An experiment at this moment; `musters` as its shepherd sees them, where it runs and could be asked."""
+    progress = view.progress()
+    running = view.status == "running"
+    verdict = "" if never_began(view) else view.verdict().reason
+    return {
+        "name": clean(view.experiment.name),
+        "folder": clean(view.folder),
+        "status": view.status,
+        "detail": clean(view.detail),
+        "running": running,
+        "phase": clean(view.experiment.phase) if running else "",
+        "done": progress.done,
+        "planned": progress.planned,
+        "eta_seconds": progress.eta_seconds,
+        "wall_seconds": round(view.wall_seconds, 1),
+        "counts": {state: n for state, n in view.counts.items() if n},
+        "aim": _aim(view),
+        "story": clean(" ".join(story(view))),
+        "verdict": clean(verdict),
+        "decided": view.stored is not None,
+        "best": [_best(trial, view) for trial in view.winners()],
+        "now": _now(view),
+        "musters": _musters(view, musters),
+        "trials": [_trial(trial, view) for trial in reversed(view.latest(MOST_TRIALS))],
+        "events": [
+            {"at": labels.clock(e.at)[11:19], "text": clean(e.text)}
+            for e in reversed([e for e in view.events if e.kind != PHASE][-MOST_EVENTS:])
+        ],
+        "unreadable": [clean(line) for line in view.unreadable],
+    }
+
+
+def _aim(view: View) -> str:
+    limits = wording.together([wording.limit(c) for c in view.goal.constraints])
+    label = metrics.of(view.goal.objective).label
+    return clean(f"{view.goal.objectives[0].direction.sense} {label}{f' with {limits}' if limits else ''}")
+
+
+def _best(trial: Trial, view: View) -> dict[str, str]:
+    objective = view.goal.objective
+    at = f"{trial.qps:,.0f} qps: " if view.loads else ""
+    values = [
+        f"{metrics.of(m).label} {labels.quantity(m, trial.metrics[m])}" for m in view.metrics() if m in trial.metrics
+    ]
+    return {
+        "settings": clean(at + wording.settings(trial.settings, view.knobs)),
+        "objective": labels.quantity(objective, view.objective(trial)),
+        "values": clean(", ".join(values)),
+        "trial": number_of(trial),
+    }
+
+
+def _now(view: View) -> list[dict[str, Any]]:
+    """Power, p99 and the objective as the last windows had them: the newest value, and a line of the last ones."""
+    found = []
+    ended = [trial for trial in view.ended() if trial.state is TrialState.FINISHED]
+    limits = {c.metric: c.limit for c in view.goal.constraints}
+    for metric in dict.fromkeys((POWER, READ_P99, view.goal.objective)):
+        values = [t.metrics[metric] for t in ended if metric in t.metrics and labels.amount(metric, t.metrics[metric])]
+        if values:
+            limit = limits.get(metric)
+            found.append(
+                {
+                    "label": metrics.of(metric).label,
+                    "value": labels.quantity(metric, values[-1]),
+                    "line": [round(v, 6) for v in values[-MOST_POINTS:]],
+                    "limit": limit,
+                    "limit_text": "" if limit is None else labels.quantity(metric, limit, 6),
+                }
+            )
+    return found
+
+
+def _trial(trial: Trial, view: View) -> dict[str, Any]:
+    return {
+        "number": number_of(trial),
+        "kind": trial.kind.value if view.compares else "window",
+        "muster": clean(trial.muster),
+        "settings": clean(wording.settings(trial.settings, view.knobs)),
+        "metrics": [
+            {"label": metrics.of(m).label, "value": labels.quantity(m, trial.metrics[m])}
+            for m in view.metrics()
+            if m in trial.metrics
+        ],
+        "result": result_of(trial, view, SIGNS, view.winners()).plain,
+    }
+
+
+def _musters(view: View, asked: Sequence[MusterView]) -> list[dict[str, Any]]:
+    """As the shepherd sees them now; where it can't be asked, as the store last heard."""
+    if asked:
+        return herd_state(asked)
+    under_way = {t.muster: t for t in view.trials if t.state is TrialState.RUNNING}
+    found = []
+    for muster in view.musters:
+        trial = under_way.get(muster.name)
+        knobs = wording.settings(trial.settings, muster.knobs) if trial is not None else ""
+        found.append({"name": clean(muster.name), "state": muster.state, "in_force": "", "knobs": clean(knobs)})
+    return found
+
+
+def herd_state(musters: Iterable[MusterView]) -> list[dict[str, Any]]:
+    """Musters as their shepherd sees them."""
+    return [
+        {
+            "name": clean(muster.name),
+            "state": muster.presence,
+            "heard": round(muster.silent_s, 1),
+            "in_force": str(muster.in_force or ""),
+            "answer_ms": None if muster.answer_ms is None else round(muster.answer_ms, 1),
+            "unrestored": muster.unrestored,
+            "knobs": clean(_readings(muster)),
+            "offers": [
+                {"name": clean(name), "allowed": clean(_of(muster.knobs, name).allowed_text())}
+                for name in sorted({knob.name for knob in muster.knobs})
+            ],
+        }
+        for muster in musters
+    ]
+
+
+def _of(knobs: Sequence[KnobInfo], name: str) -> KnobInfo:
+    return next(knob for knob in knobs if knob.name == name)
+
+
+def _readings(muster: MusterView) -> str:
+    """What knobs are read back as: one value, or its span over a node's parts."""
+    found: dict[str, list[int]] = {}
+    for reading in muster.readings:
+        value = reading.running if reading.running is not None else reading.applied
+        if value is not None:
+            found.setdefault(reading.knob, []).append(value)
+    said = []
+    for knob, values in sorted(found.items()):
+        low, high = (wording.value(knob, v, muster.knobs) for v in (min(values), max(values)))
+        said.append(f"{knob} {low}" if low == high else f"{knob} {low} to {high}")
+    return ", ".join(said)

@@ -1,0 +1,144 @@
+"""The live page's server: who may look, who may order, what a state costs, and what it says when things go wrong."""
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from mustherd.report.state import experiment_state
+from mustherd.report.view import View
+from mustherd.report.web import MOST_BYTES, Server, Site, WebError
+from mustherd.store.errors import StoreError
+from tests.report.conftest import Make
+
+Headers = dict[str, str]
+
+
+@contextmanager
+def serving(site: Site) -> Iterator[Server]:
+    with Server(site) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def ask(server: Server, method: str, path: str, headers: Headers | None = None, body: str = "") -> tuple[int, str, Any]:
+    host, port = server.server_address[:2]
+    connection = http.client.HTTPConnection(str(host), int(port), timeout=10)
+    try:
+        connection.request(method, path, body or None, headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(), answer.headers
+    finally:
+        connection.close()
+
+
+def cookie(server: Server) -> Headers:
+    status, _, headers = ask(server, "GET", f"/?token={server.site.token}")
+    assert status == 303
+    assert headers["Location"] == "/", "the token must leave the address"
+    assert "HttpOnly" in headers["Set-Cookie"]
+    assert "SameSite=Strict" in headers["Set-Cookie"]
+    return {"Cookie": headers["Set-Cookie"].split(";")[0]}
+
+
+def test_on_this_machine_anybody_may_look_and_only_the_token_may_order() -> None:
+    done: list[Any] = []
+
+    def stop(asked: dict[str, Any]) -> str:
+        done.append(asked)
+        return "stopping"
+
+    with serving(Site(lambda: {"name": "one"}, orders={"stop": stop})) as server:
+        status, page, headers = ask(server, "GET", "/")
+        assert status == 200
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert server.site.token not in page
+        assert 'data-orders=""' in page
+        assert json.loads(ask(server, "GET", "/state.json")[1]) == {"name": "one"}
+        order = {"X-MustHerd": "order"}
+        assert ask(server, "POST", "/stop", order, "{}")[0] == 403
+        mine = cookie(server)
+        assert 'data-orders="stop"' in ask(server, "GET", "/", mine)[1]
+        assert ask(server, "POST", "/stop", mine, "{}")[0] == 403, "another page can't send our header"
+        assert ask(server, "POST", "/stop", {**mine, "Cookie": mine["Cookie"] + "x", **order}, "{}")[0] == 403
+        assert done == []
+        assert ask(server, "POST", "/stop", {**mine, **order}, "{}")[:2] == (200, "stopping\n")
+        assert done == [{}]
+
+
+def test_a_page_that_plays_us_under_another_name_sees_nothing() -> None:
+    with serving(Site(lambda: {"name": "one"})) as server:
+        assert ask(server, "GET", "/state.json", {"Host": "evil.example:80"})[0] == 403
+        assert ask(server, "GET", "/state.json", {"Host": f"localhost:{server.server_address[1]}"})[0] == 200
+
+
+def test_beyond_this_machine_nobody_looks_without_the_token() -> None:
+    with serving(Site(lambda: {"name": "one"}, open_=False)) as server:
+        for path in ("/", "/state.json", "/report", "/?token=wrong"):
+            assert ask(server, "GET", path)[0] == 403, path
+        assert ask(server, "GET", "/state.json", cookie(server))[0] == 200
+
+
+def test_bad_orders_are_refused_and_the_server_goes_on() -> None:
+    def stop(_asked: dict[str, Any]) -> str:
+        raise StoreError("it isn't running: there is nothing to stop")
+
+    with serving(Site(lambda: {}, orders={"stop": stop})) as server:
+        mine = {**cookie(server), "X-MustHerd": "order"}
+        assert ask(server, "POST", "/stop", mine, "{}")[:2] == (409, "it isn't running: there is nothing to stop\n")
+        assert ask(server, "POST", "/stop", mine, "[]")[0] == 400
+        assert ask(server, "POST", "/stop", mine, "{")[0] == 400
+        assert ask(server, "POST", "/nothing", mine, "{}")[0] == 400
+        assert ask(server, "POST", "/stop", {**mine, "Content-Length": str(MOST_BYTES + 1)})[0] == 400
+        assert ask(server, "GET", "/../../etc/passwd")[0] == 404
+        assert ask(server, "GET", "/state.json")[0] == 200
+
+
+def test_watchers_together_cost_one_reading() -> None:
+    read: list[int] = []
+
+    def state() -> dict[str, Any]:
+        read.append(1)
+        return {}
+
+    with serving(Site(state)) as server:
+        # Six in a row take far less than a second between them, or are too slow to be counted as together.
+        for _ in range(6):
+            ask(server, "GET", "/state.json")
+        assert len(read) < 6
+
+
+def test_what_cannot_be_read_is_told_and_not_raised() -> None:
+    def state() -> dict[str, Any]:
+        raise StoreError("the folder is gone")
+
+    with serving(Site(state)) as server:
+        assert json.loads(ask(server, "GET", "/state.json")[1]) == {"error": "the folder is gone"}
+
+
+@pytest.mark.parametrize("listen", ["nonsense", "192.0.2.1"])
+def test_an_address_that_is_not_ours_is_told(listen: str) -> None:
+    with pytest.raises(WebError, match=listen):
+        Server(Site(dict), listen)
+
+
+def test_the_state_of_an_experiment_is_json_and_tells_all(make: Make) -> None:
+    view = View.of(make(done=False))
+    state = experiment_state(view)
+    assert json.loads(json.dumps(state, allow_nan=False)) == state
+    assert (state["status"], state["running"]) == (view.status, view.status == "running")
+    assert state["planned"] == 46
+    assert state["best"][0]["settings"] == "itr-delay 250 us, dvfs 1400 MHz"
+    assert [one["label"] for one in state["now"]] == ["power", "read p99", "energy"]
+    assert [one["name"] for one in state["musters"]] == ["muster-0", "muster-1"]
+    assert state["trials"][0]["metrics"]
+    assert state["events"][-1]["text"] == "muster-0 joined"
