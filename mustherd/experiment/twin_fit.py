@@ -18,8 +18,20 @@ from scipy.optimize import least_squares
 
 from mustherd.definition import loads
 from mustherd.errors import UserError
-from mustherd.node.kinds import ADAPTIVE, DVFS, GOVERNORS, ITR_DELAY
+from mustherd.node.kinds import (
+    ADAPTIVE,
+    DVFS,
+    GOVERNORS,
+    GRO_FLUSH_TIMEOUT,
+    IDLE_LATENCY,
+    ITR_DELAY,
+    NAPI_DEFER,
+    POLLING,
+    UNCORE_MAX,
+)
+from mustherd.node.twin.knobs import MORE
 from mustherd.node.twin.model import PRESETS, predict
+from mustherd.node.twin.more import under
 from mustherd.node.twin.profiles import C6220, Profile
 from mustherd.store.records import MusterRecord
 from mustherd.store.store import DEFINITION, Store
@@ -56,6 +68,8 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     watts: float
     achieved_qps: float
     read_us: dict[str, float]
+    more: dict[str, int] = {}
+    """Other knobs that the model knows, as they were set."""
 
 
 class Error(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,7 +134,10 @@ def window_of(trial: Trial, load: Load) -> Window | str:
     if load.preset not in PRESETS or load.curve:
         return "under another load than memcached's etc at one rate"
     read_us = {part: report.read_us[part] for part in LATENCIES if report.read_us.get(part, 0.0) > 0}
-    return Window(delay_us=delay, mhz=mhz, load=load, watts=watts, achieved_qps=report.achieved_qps, read_us=read_us)
+    others = {name: value for name, value in applied.items() if name in MORE and value is not None}
+    return Window(
+        more=others, delay_us=delay, mhz=mhz, load=load, watts=watts, achieved_qps=report.achieved_qps, read_us=read_us
+    )
 
 
 def fit(windows: Sequence[Window], start: Profile, notes: tuple[str, ...] = ()) -> Fit:
@@ -179,6 +196,8 @@ def _start(name: str, muster: MusterRecord, windows: Sequence[Window]) -> Profil
     facts = muster.facts
     clocks = next((k for k in muster.knobs if k.name == DVFS.name), None)
     delays = next((k for k in muster.knobs if k.name == ITR_DELAY.name), None)
+    there = {k.name: k for k in muster.knobs}
+    uncore, idle = there.get(UNCORE_MAX.name), there.get(IDLE_LATENCY.name)
     low, high = (clocks.low, clocks.high) if clocks is not None and clocks.low <= clocks.high else (0, 0)
     asked = [w.mhz for w in windows]
     if not low:
@@ -197,6 +216,9 @@ def _start(name: str, muster: MusterRecord, windows: Sequence[Window]) -> Profil
         turbo_mhz=float(high),
         itr_highest_us=max(delays.high if delays is not None else 0, 10),
         tsc_khz=facts.tsc_khz or high * 1000,
+        uncore_mhz=(uncore.low, uncore.high) if uncore is not None else (0, 0),
+        idle_us=tuple(us for us in idle.values if 0 < us < POLLING) if idle is not None else (),
+        napi=NAPI_DEFER.name in there and GRO_FLUSH_TIMEOUT.name in there,
         busy_watts=watts,
         band_watts=(min(least, 0.9 * min(w.watts for w in windows)), most or 2 * watts),
     )
@@ -219,7 +241,7 @@ def _best(windows: Sequence[Window], start: Profile, names: Sequence[tuple[str, 
 
 def _errors(profile: Profile, window: Window) -> dict[str, float]:
     """Logarithms of what is foretold against what was measured."""
-    seen = predict(profile, window.delay_us, window.mhz, window.load)
+    seen = predict(under(profile, window.more), window.delay_us, window.mhz, window.load)
     found = {
         "power": math.log(max(seen.power_watts, 1e-3) / window.watts),
         "throughput": math.log(max(seen.achieved_qps, 1e-3) / window.achieved_qps),

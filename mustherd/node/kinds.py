@@ -47,3 +47,15 @@ DVFS = KnobKind(
     hex_scale=100,
     hex_shift=8,
 )
+
+UNCORE_MAX = KnobKind(name="uncore-max", unit="MHz", range_step=100)
+
+POLLING = 1_000_000
+"""The value of `idle-latency` that allows no idle state: an idle CPU polls. Beyond any latency, so that it is no
+amount."""
+
+IDLE_LATENCY = KnobKind(name="idle-latency", unit="us", names={FREE: "free", POLLING: "polling"}, modes=(FREE, POLLING))
+
+GRO_FLUSH_TIMEOUT = KnobKind(name="gro-flush-timeout", unit="us", names={0: "off"}, scale="log", role="delay")
+
+NAPI_DEFER = KnobKind(name="napi-defer", unit="polls", names={0: "off"}, scale="log")

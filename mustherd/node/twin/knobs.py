@@ -1,6 +1,16 @@
-"""A twin's knobs: interrupt moderation as ixgbe keeps it, and the clock as IA32_PERF_CTL asks for it."""
+"""A twin's knobs: interrupt moderation as ixgbe keeps it, the clock as IA32_PERF_CTL asks for it, and more."""
 
-from mustherd.node.kinds import ADAPTIVE, ANY_MHZ, DVFS, GOVERNORS, ITR_DELAY
+from mustherd.node.kinds import (
+    ADAPTIVE,
+    ANY_MHZ,
+    DVFS,
+    GOVERNORS,
+    GRO_FLUSH_TIMEOUT,
+    IDLE_LATENCY,
+    ITR_DELAY,
+    NAPI_DEFER,
+    UNCORE_MAX,
+)
 from mustherd.node.knob import BaseKnob
 from mustherd.node.twin.machine import Machine
 from mustherd.terms import KnobInfo
@@ -61,3 +71,35 @@ class Dvfs(TwinKnob):
         profile = self._machine.profile
         # Where turbo is switched off, asking for it gives the nominal clock.
         return max(abs(profile.shown_mhz(applied) - applied), applied - profile.nominal_mhz[1])
+
+
+class UncoreMax(TwinKnob):
+    """The highest clock of what lies between the cores."""
+
+    kind = UNCORE_MAX
+
+
+class IdleLatency(TwinKnob):
+    """How deep idle cores may sleep."""
+
+    kind = IDLE_LATENCY
+
+
+class GroFlushTimeout(TwinKnob):
+    """How long the kernel puts an interrupt off, where `napi-defer` lets it."""
+
+    kind = GRO_FLUSH_TIMEOUT
+
+
+class NapiDefer(TwinKnob):
+    """How many times in a row it may."""
+
+    kind = NAPI_DEFER
+
+
+MORE = {kind.kind.name: kind for kind in (UncoreMax, IdleLatency, GroFlushTimeout, NapiDefer)}
+
+
+def more_knobs(machine: Machine) -> tuple[TwinKnob, ...]:
+    """Those that its profile has beside delay and clock."""
+    return tuple(MORE[info.name](machine, info) for info in machine.profile.more_knobs)

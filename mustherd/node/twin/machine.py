@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from mustherd.node.kinds import DVFS, GOVERNORS, ITR_DELAY
-from mustherd.node.twin import model
+from mustherd.node.twin import model, more
 from mustherd.node.twin.clock import TwinClock
 from mustherd.node.twin.faults import TwinOptions
 from mustherd.node.twin.history import History, Stretch
@@ -205,24 +205,28 @@ class Machine:
         """The clock that runs, be it that a governor chose it."""
         stays = self.options.faults.dvfs_without_effect
         value = self.originals[DVFS.name] if stays else self._in_effect(DVFS.name)
-        mhz = model.governed_mhz(self.profile, value, self._in_effect(ITR_DELAY.name), load)
+        mhz = model.governed_mhz(self._likeness(), value, self._in_effect(ITR_DELAY.name), load)
         return mhz if self.options.turbo else min(mhz, self.profile.nominal_mhz[1])
 
     def _in_effect(self, name: str) -> int:
         """What the machine makes of a register."""
         return self.originals[name] if name in self.options.faults.knob_without_effect else self.registers[name]
 
+    def _likeness(self) -> Profile:
+        """The profile, as knobs beside delay and clock make it."""
+        return more.under(self.profile, {name: self._in_effect(name) for name in self.originals})
+
     def _settled(self) -> TwinState:
         """What the machine does from now on, as its registers and its load are."""
         qps = self.work.qps(self._now) if self.work is not None else 0.0
         if self.work is None or qps <= 0 or self._now < self._link_up_at:
             mhz = self._clock_mhz(None)
-            idle = model.idle_watts(self.profile, mhz)
+            idle = model.idle_watts(self._likeness(), mhz)
             return TwinState(power_watts=idle, busy_fraction=0.0, achieved_qps=0.0, mhz=mhz, prediction=None)
         qps *= self.options.faults.sent_share
         load = msgspec.structs.replace(self.work.load, qps=qps)
         mhz = self._clock_mhz(load)
-        found = model.predict(self.profile, self._in_effect(ITR_DELAY.name), mhz, load)
+        found = model.predict(self._likeness(), self._in_effect(ITR_DELAY.name), mhz, load)
         return TwinState(
             power_watts=found.power_watts * self.work.energy_factor,
             busy_fraction=found.busy_fraction,

@@ -16,6 +16,7 @@ import msgspec
 
 from mustherd.goal import GUARD_LIMIT
 from mustherd.node.kinds import ADAPTIVE, DVFS, GOVERNORS, ITR_DELAY, ONDEMAND, PERFORMANCE, POWERSAVE
+from mustherd.node.twin import more
 from mustherd.node.twin.latency import Latency
 from mustherd.node.twin.profiles import Profile
 from mustherd.terms import Load
@@ -76,7 +77,8 @@ def batches(rate: float, interval: float) -> Batches:
 
 def interval_us(profile: Profile, itr_us: int) -> float:
     """W: the interrupt interval of a delay. Even with moderation off the adapter takes about a microsecond."""
-    return profile.interval_per_us * (profile.adaptive_us if itr_us == ADAPTIVE else max(1, itr_us))
+    own = profile.interval_per_us * (profile.adaptive_us if itr_us == ADAPTIVE else max(1, itr_us))
+    return max(own, profile.least_interval_us)
 
 
 def loop_qps(profile: Profile, interval: float, outstanding: int) -> float:
@@ -242,7 +244,7 @@ def check_load(load: Load) -> None:
 def predict_at(profile: Profile, settings: Mapping[str, int], load: Load) -> Prediction:
     """What a node does at `settings`, by knob; a knob that isn't among them is as it was found."""
     values = {**profile.found_at, **settings}
-    delay = values[ITR_DELAY.name]
+    delay, profile = values[ITR_DELAY.name], more.under(profile, values)
     return predict(profile, delay, governed_mhz(profile, values[DVFS.name], delay, load), load)
 
 

@@ -10,7 +10,7 @@ from mustherd.node.twin.clock import TwinClock
 from mustherd.node.twin.faults import TwinOptions
 from mustherd.node.twin.history import History
 from mustherd.node.twin.intlog import TwinIntlog
-from mustherd.node.twin.knobs import Dvfs, ItrDelay, TwinKnob
+from mustherd.node.twin.knobs import Dvfs, ItrDelay, TwinKnob, more_knobs
 from mustherd.node.twin.load import TwinLoad
 from mustherd.node.twin.logger import PowerLog
 from mustherd.node.twin.machine import Machine
@@ -47,7 +47,7 @@ class TwinNode:
         found = profile(options.profile)
         self._clock = TwinClock(options.speed, wall)
         self._machine = Machine(found, options, self._clock, state_file)
-        self._knobs = (ItrDelay(self._machine), Dvfs(self._machine))
+        self._knobs = (ItrDelay(self._machine), Dvfs(self._machine), *more_knobs(self._machine))
         self._meter = TwinMeter(self._machine)
         self._loggers = (PowerLog(self._machine, self._meter),)
         if options.intlog_cores > found.cores:

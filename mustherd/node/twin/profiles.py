@@ -11,7 +11,19 @@ from pathlib import Path
 import msgspec
 
 from mustherd.node.envelope import PROCESSORS
-from mustherd.node.kinds import ADAPTIVE, DVFS, GOVERNORS, ITR_DELAY, OFF
+from mustherd.node.kinds import (
+    ADAPTIVE,
+    DVFS,
+    FREE,
+    GOVERNORS,
+    GRO_FLUSH_TIMEOUT,
+    IDLE_LATENCY,
+    ITR_DELAY,
+    NAPI_DEFER,
+    OFF,
+    POLLING,
+    UNCORE_MAX,
+)
 from mustherd.terms import KnobInfo
 
 
@@ -160,6 +172,14 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """Of its packages under load, as it is found: the most that the record has."""
     band_watts: tuple[float, float] | None = None
     """From what to what its packages can draw, where that isn't known by its processor."""
+    uncore_mhz: tuple[int, int] = (0, 0)
+    """Lowest and highest clock of the uncore that can be asked for; 0: none, and `uncore-max` is no knob."""
+    idle_us: tuple[int, ...] = ()
+    """Exit latencies of its idle states; none: `idle-latency` is no knob."""
+    napi: bool = False
+    """Whether its kernel puts interrupts off (`gro-flush-timeout`, `napi-defer`)."""
+    least_interval_us: float = 0.0
+    """What the kernel makes of an interrupt interval that is shorter; mustherd.node.twin.more sets it."""
 
     @property
     def cpu(self) -> str:
@@ -169,7 +189,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def found_at(self) -> dict[str, int]:
         """Its knobs' values before anybody sets them."""
-        return {ITR_DELAY.name: ADAPTIVE, DVFS.name: self.turbo_ask_mhz}
+        found = {ITR_DELAY.name: ADAPTIVE, DVFS.name: self.turbo_ask_mhz}
+        return found | {info.name: info.high if info.name == UNCORE_MAX.name else 0 for info in self.more_knobs}
 
     @property
     def plausible_watts(self) -> tuple[float, float]:
@@ -193,7 +214,19 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def knobs(self) -> tuple[KnobInfo, ...]:
         """All of its knobs."""
-        return self.itr_delay, self.dvfs
+        return self.itr_delay, self.dvfs, *self.more_knobs
+
+    @property
+    def more_knobs(self) -> tuple[KnobInfo, ...]:
+        """Those beside delay and clock, as mustherd.node.twin.more models them."""
+        found = []
+        if self.uncore_mhz[0]:
+            found.append(UNCORE_MAX.offer(low=self.uncore_mhz[0], high=self.uncore_mhz[1], step=100))
+        if self.idle_us:
+            found.append(IDLE_LATENCY.offer(values=tuple(sorted({FREE, POLLING, *self.idle_us}))))
+        if self.napi:
+            found += [GRO_FLUSH_TIMEOUT.offer(low=0, high=1000), NAPI_DEFER.offer(low=0, high=100)]
+        return tuple(found)
 
     def ghz(self, mhz: int) -> float:
         """The clock that runs when `mhz` is asked for."""
@@ -334,6 +367,8 @@ def _read(name: str) -> Profile:
         if not all(math.isfinite(value) and value >= 0 for value in msgspec.structs.astuple(part)):
             raise ValueError(f"twin profile {name}: a constant is below 0, or no number")
     low, high = found.nominal_mhz
+    if not 0 <= found.uncore_mhz[0] <= found.uncore_mhz[1] < 10**5 or not all(0 < us < POLLING for us in found.idle_us):
+        raise ValueError(f"twin profile {name}: uncore_mhz or idle_us that no machine has")
     if not all(0 < value < math.inf for value in numbers) or not low <= high < found.turbo_ask_mhz:
         raise ValueError(f"twin profile {name}: clocks, cores or power that no machine has")
     if found.band_watts is None and found.processor not in PROCESSORS:

@@ -3,6 +3,7 @@
 (Documentation/admin-guide/pm/cpuidle.rst)
 """
 
+from mustherd.node.kinds import FREE, IDLE_LATENCY, POLLING
 from mustherd.node.knob import KnobError
 from mustherd.node.linux import topology
 from mustherd.node.linux.files_knob import FilesKnob, existing
@@ -10,10 +11,6 @@ from mustherd.node.linux.knob import Machine, PlacedKnob, UnfitError, agreed
 from mustherd.node.linux.tree import Tree
 from mustherd.terms import KnobKind
 
-FREE = 0
-"""The value of `idle-latency` that leaves the kernel all idle states."""
-POLLING = 1_000_000
-"""The one that allows none: an idle CPU polls. Beyond any latency, so that it is no amount."""
 MOST_US = POLLING - 1
 
 
@@ -24,7 +21,7 @@ class IdleLatency(FilesKnob):
     machine's states have: what lies between allows the same states.
     """
 
-    kind = KnobKind(name="idle-latency", unit="us", names={FREE: "free", POLLING: "polling"}, modes=(FREE, POLLING))
+    kind = IDLE_LATENCY
 
     @classmethod
     def find(cls, machine: Machine) -> "tuple[IdleLatency]":

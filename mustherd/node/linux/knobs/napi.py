@@ -7,6 +7,7 @@ an application that busy-polls by epoll (EPIOCSPARAMS, prefer busy poll) finds w
 
 from typing import ClassVar
 
+from mustherd.node.kinds import GRO_FLUSH_TIMEOUT, NAPI_DEFER
 from mustherd.node.knob import KnobError
 from mustherd.node.linux.ethtool import Ethtool
 from mustherd.node.linux.files_knob import FilesKnob, existing
@@ -55,7 +56,7 @@ class DeviceFile(FilesKnob):
 class GroFlushTimeout(DeviceFile):
     """`gro-flush-timeout`: until a queue is polled again."""
 
-    kind = KnobKind(name="gro-flush-timeout", unit="us", names={0: "off"}, scale="log", role="delay")
+    kind = GRO_FLUSH_TIMEOUT
     file = "gro_flush_timeout"
     most = MOST_US
     scale = NS_PER_US
@@ -64,7 +65,7 @@ class GroFlushTimeout(DeviceFile):
 class NapiDefer(DeviceFile):
     """`napi-defer`: how many times in a row a queue may be found empty before its interrupt is switched on again."""
 
-    kind = KnobKind(name="napi-defer", unit="polls", names={0: "off"}, scale="log")
+    kind = NAPI_DEFER
     file = "napi_defer_hard_irqs"
     most = MOST_POLLS
 

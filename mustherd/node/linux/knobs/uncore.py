@@ -5,6 +5,7 @@
 
 from typing import ClassVar
 
+from mustherd.node.kinds import UNCORE_MAX
 from mustherd.node.knob import KnobError
 from mustherd.node.linux.files_knob import FilesKnob
 from mustherd.node.linux.knob import Machine, UnfitError
@@ -82,7 +83,7 @@ class UncoreMin(UncoreBound):
 class UncoreMax(UncoreBound):
     """`uncore-max`."""
 
-    kind = KnobKind(name="uncore-max", unit="MHz", range_step=STEP_MHZ)
+    kind = UNCORE_MAX
     file = "max_freq_khz"
 
     def _breaks(self, mhz: int, applied: int) -> bool:
