@@ -53,6 +53,10 @@ class RealHerd:
         self.names = [f"muster-127.0.0.{k + 2}" for k in range(len(servers))]
         self.mutilate = pretend.install(folder / "mutilate")
         self.inventory = folder / "herd" / "hosts.yml"
+        self.files: dict[str, str] = {}
+        """More files of each machine's."""
+        self.config = ""
+        """What else each muster's configuration says."""
         self._servers = servers
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self.write()
@@ -90,6 +94,8 @@ class RealHerd:
                     del machine.tree.files[f"{folder}/scaling_cur_freq"]
                 for path in [path for path in machine.tree.files if path.startswith("dev/cpu")]:
                     del machine.tree.files[path]
+                for path, text in self.files.items():
+                    machine.tree.file(path, text)
                 machine.unpack(self.root(name))
             config = self.folder / f"{name}.toml"
             ports = "".join(f"{channel} = {port}\n" for channel, port in msgspec.structs.asdict(self.ports).items())
@@ -97,6 +103,7 @@ class RealHerd:
                 f'muster = "{name}"\nstate = "{self.folder / name}.state"\nlease_s = 5.0\n[ports]\n{ports}'
                 "[ranges.dvfs]\nmodes = true\nlow = 400\nhigh = 6000\n"
                 f'[linux]\nroot = "{self.root(name)}"\nidle_seconds = 0.0\nmeter = "none"\nnic_log = "off"\n'
+                f"{self.config}"
             )
             with (self.folder / f"{name}.log").open("ab") as log:
                 self._running[name] = subprocess.Popen(
