@@ -1,5 +1,5 @@
 """Every link that an experiment on real nodes rests on, tried without load: keys, ports, logins, programs, servers,
-musters, knobs. Nothing changes but for knobs, which are written back to the values that they have.
+musters, knobs, meters. Nothing changes but for knobs, which are written back to the values that they have.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import msgspec
 from mustherd.definition import DefinitionError, Experiment, check_knobs
 from mustherd.definition.check import NOP
 from mustherd.errors import UserError
+from mustherd.experiment import wall
 from mustherd.experiment.external_load import OutsideLoad
 from mustherd.experiment.local_herd import Operator
 from mustherd.experiment.way import at
@@ -21,6 +22,7 @@ from mustherd.herd.membership import Presence
 from mustherd.load.error import LoadError
 from mustherd.load.placement import Layout, Place
 from mustherd.load.ssh import ChannelError, reach
+from mustherd.meters.base import UnreadableError
 from mustherd.reasons import Reason
 from mustherd.shepherd import operate
 from mustherd.shepherd.events import HerdError
@@ -89,6 +91,24 @@ def try_all(experiment: Experiment, herd: "InventoryHerd", operator: Operator) -
             loaded = not here or not all(view.facts.loads_itself for view in here.values())
     if herd.layout is not None and loaded:
         yield from _load(experiment, herd.layout)
+    for muster in herd.musters:
+        yield from _meters(experiment, muster, alone=len(herd.musters) == 1)
+
+
+def _meters(experiment: Experiment, muster: str, *, alone: bool) -> Iterator[Link]:
+    """The meters of a muster's machine, each read once."""
+    for name, given in experiment.meters.items():
+        called = f"meter {name} of {muster}"
+        try:
+            meter, _ = wall.meters_of({name: given}, muster, alone=alone)[name]
+            value = meter.read()
+        except LoadError as error:
+            yield Link(name=called, state="wrong", found=error.message)
+        except (UnreadableError, UserError, ValueError) as error:
+            yield Link(name=called, state="wrong", found=str(error))
+        else:
+            unit = "W" if meter.quantity == "watts" else "J so far"
+            yield Link(name=called, state="ok", found=f"{value:.1f} {unit}")
 
 
 def _listening(operator: Operator) -> Iterator[Link]:

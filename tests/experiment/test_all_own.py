@@ -76,6 +76,12 @@ def test_what_is_declared_in_files_alone_is_searched_measured_and_compared(
             "repeats": 0,
             "gates": {"window_tolerance": 1, "attempts": 3, "same_failure": 3, "achieved_ratio": 0.3},
         }  # fmt: skip
+        if agree:
+            checked = tmp_path / "check.yml"
+            checked.write_text(yaml.safe_dump(definition, sort_keys=False))
+            _, out, err = running.run("experiment", "check", checked, "--json")
+            found = {link["name"]: link["found"] for link in json.loads(out)}
+            assert found[f"meter pdu of {herd.names[0]}"] == "160.0 W", err
         code, result, err = running.complete(
             tmp_path, yaml.safe_dump(definition, sort_keys=False), name="run", timeout_s=120
         )

@@ -239,3 +239,22 @@ def test_a_page_of_anything_is_an_error(device: Device, page: Any) -> None:
 def test_what_can_t_be_is_refused_before_anything_is_asked(given: dict[str, Any], said: str) -> None:
     with pytest.raises(OptionError, match=said):
         registry.options(given)
+
+
+def test_each_meter_of_each_node_is_tried_before_anything_runs(device: Device) -> None:
+    from mustherd.experiment.links import _meters
+    from tests.definition.make import made as definition
+
+    device.chassis()
+    meters = {
+        "bmc": {"kind": "redfish", "url": device.url},
+        "pdu": {"kind": "url", "url": f"{device.url}/{{muster}}"},
+    }
+    experiment = definition(herd={"inventory": "x"}, meters=meters, workload={"qps": 1000, "window_seconds": 30})
+    tried = {link.name: (link.state, link.found) for link in _meters(experiment, "muster-1", alone=False)}
+    assert tried["meter bmc of muster-1"] == (
+        "wrong", "meter bmc measures one machine, and the herd has several: put {muster} into its address or command"
+    )  # fmt: skip
+    assert tried["meter pdu of muster-1"] == ("wrong", f"{device.url}/muster-1: answers 404 Not Found")
+    [bmc, _] = _meters(experiment, "muster-1", alone=True)
+    assert (bmc.state, bmc.found) == ("ok", "250.0 W")
