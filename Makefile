@@ -16,7 +16,7 @@ STAMP := $(VENV)/.locked
 # How many tests run at a time, and what a tier may take: seconds on two quiet cores, times TIMES for a machine that is
 # slower or has other work. The budget of each file of tests is in tests/budgets.toml.
 JOBS ?= 3
-NIGHTLY_BENCHMARKS := learning verdict_calibration twin_fidelity thousand_musters
+NIGHTLY_BENCHMARKS := learning verdict_calibration twin_fidelity thousand_musters keep_follow keep_step keep_drift keep_faults
 TIMES ?= 2
 within = timeout --foreground --signal=INT --kill-after=30 $$(($(1) * $(TIMES))) $(2) || { code=$$?; \
 	[ $$code != 124 ] || echo "make $@: over its budget of $(1) s times $(TIMES); on a slower or busy machine: make $@ TIMES=4" >&2; exit $$code; }
@@ -103,6 +103,7 @@ test-nightly: setup test-pythons  ## what CI leaves out: other Pythons, the kern
 	@$(MAKE) --no-print-directory test-faults MINUTES=$(or $(MINUTES),120)
 	@$(MAKE) --no-print-directory test-fuzz SECONDS=$(or $(SECONDS),120)
 	@for name in $(NIGHTLY_BENCHMARKS); do $(MAKE) --no-print-directory bench NAME=$$name; done
+	@[ "$$(id -u)" != 0 ] || KEEP_SECONDS=3600 $(MAKE) --no-print-directory bench NAME=keep_memcached
 
 test-root: setup  ## as root: what another user of the machine can't do, and what the kernel's own tools show
 	@$(call within,300,$(BIN)/pytest -m root)

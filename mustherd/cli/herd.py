@@ -190,6 +190,9 @@ def keep(
     inventory: Annotated[
         Path | None, typer.Option("--inventory", "-i", help="Musters of an inventory, instead of the experiment's.")
     ] = None,
+    definition: Annotated[
+        Path | None, typer.Option(help="Simulated or local musters of this definition, as a table names none.")
+    ] = None,
     listen: Annotated[str, typer.Option(help="With -i: where to listen; beyond loopback only with --keys.")] = LOCAL,
     ports: Annotated[str, typer.Option(help="With -i: ports of pulse, log, control and coordinate.")] = "",
     keys: Keys = None,
@@ -199,8 +202,8 @@ def keep(
     """Keep a herd on learnt settings for as long as it serves: follow its load, guard its limit, re-tune, account."""
     from mustherd.cli.keep import run
 
-    run(source, to=to, config=config, inventory=inventory, listen=listen, ports=ports, keys=keys, parent=parent,
-        verbose=verbose)  # fmt: skip
+    run(source, to=to, config=config, inventory=inventory, definition=definition, listen=listen, ports=ports, keys=keys,
+        parent=parent, verbose=verbose)  # fmt: skip
 
 
 @app.command()

@@ -64,8 +64,8 @@ class Book:
         self._rows = [{key_of(c.settings): c for c in rows[load]} for load in self.loads]
         if not all(self._rows):
             raise ValueError("a book needs candidates at each of its loads")
-        self._alone = [_pairs(row, row) for row in self._rows]
-        self._between = [_pairs(self._rows[max(0, i - 1)], row) for i, row in enumerate(self._rows)]
+        self._alone = [_pairs(row, row, i) for i, row in enumerate(self._rows)]
+        self._between = [_pairs(self._rows[max(0, i - 1)], row, i) for i, row in enumerate(self._rows)]
         self._logs = [math.log(load) for load in self.loads]
 
     def cell(self, load: float) -> int:
@@ -109,46 +109,52 @@ class Book:
             return []
         low, high, share = self.place(load)
         found: list[Choice] = []
-        for one in self._between[high] if low != high else self._alone[high]:
+        if low != high:
+            found = self._safe_of(self._between[high], share, limit, correct, also)
+        return found or self._safe_of(self._alone[high], 1.0, limit, correct, also)
+
+    def _safe_of(
+        self, pairs: Sequence["_Pair"], share: float, limit: float, correct: Correct, also: Key | None
+    ) -> list[Choice]:
+        found: list[Choice] = []
+        for one in pairs:
             if len(found) >= MOST and one.key != also:
                 continue
             off, late = correct(one.key)
             allowed = limit * math.exp(-late)
             if one.high_latency <= allowed and one.low_latency <= allowed:
-                found.append(one.choice(high, share, off, late))
-        if not found and low != high:
-            return self.choices(self.loads[high], limit, correct, also)
+                found.append(one.choice(share, off, late))
         return sorted(found, key=lambda c: math.inf if c.power is None else c.power)
 
 
 class _Pair:
     """A setting that holds at two neighbouring loads."""
 
-    __slots__ = ("high", "high_latency", "key", "low", "low_latency", "order")
+    __slots__ = ("cell", "high", "high_latency", "key", "low", "low_latency", "order")
 
-    def __init__(self, key: Key, low: Candidate, high: Candidate) -> None:
-        self.key, self.low, self.high = key, low, high
+    def __init__(self, key: Key, low: Candidate, high: Candidate, cell: int) -> None:
+        self.key, self.low, self.high, self.cell = key, low, high, cell
         self.low_latency = 0.0 if low.latency is None else low.latency
         self.high_latency = 0.0 if high.latency is None else high.latency
         power = _between(low.power, high.power, 0.5)
         self.order = math.inf if power is None else power
 
-    def choice(self, cell: int, share: float, off: float, late: float) -> Choice:
+    def choice(self, share: float, off: float, late: float) -> Choice:
         """It at a load so far from the first to the second."""
         power = _between(self.low.power, self.high.power, share)
         latency = _between(self.low.latency, self.high.latency, share)
         return Choice(
             settings=self.high.settings,
             key=self.key,
-            cell=cell,
+            cell=self.cell,
             power=None if power is None else power * math.exp(off),
             latency=None if latency is None else latency * math.exp(late),
         )
 
 
-def _pairs(low: Mapping[Key, Candidate], high: Mapping[Key, Candidate]) -> list[_Pair]:
+def _pairs(low: Mapping[Key, Candidate], high: Mapping[Key, Candidate], cell: int) -> list[_Pair]:
     """What holds at both, the least power first."""
-    found = [_Pair(key, low[key], c) for key, c in high.items() if key in low and c.holds and low[key].holds]
+    found = [_Pair(key, low[key], c, cell) for key, c in high.items() if key in low and c.holds and low[key].holds]
     return sorted(found, key=lambda pair: pair.order)
 
 

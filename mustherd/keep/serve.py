@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mustherd.daemon import Stop
+from mustherd.definition import load
 from mustherd.definition.model import Experiment
 from mustherd.errors import UserError
 from mustherd.keep import config as keep_config
@@ -36,6 +37,7 @@ def keep(
     folder: Path,
     config: Path | None,
     inventory: bool,
+    definition: Path | None = None,
     listen: str,
     ports: Ports,
     keys: Path | None,
@@ -44,13 +46,14 @@ def keep(
 ) -> None:
     """Run a keeper on what `source` has learnt until it is stopped; its state is in `folder`.
 
-    With `inventory` its musters come from elsewhere; otherwise they are those of the experiment's definition, on this
-    machine. Raises LearntError, DefinitionError, StoreError, KeepStoreError, KeysError, WireError, BrokenError.
+    With `inventory` its musters come from elsewhere; otherwise they are those of the experiment's own definition, or of
+    the one that is given, on this machine. Raises LearntError, DefinitionError, StoreError, KeepStoreError, KeysError,
+    WireError, BrokenError.
     """
     found = learnt.read(source)
     given = keep_config.read(config)
     options = keep_config.options(given, found.limit, config)
-    here = None if inventory else MustersHere(folder, _definition(found, source))
+    here = None if inventory else MustersHere(folder, _definition(found, source, definition))
     traffic = keep_config.trace(given, found.experiment) if here is not None else None
     faults: list[str] = []
 
@@ -87,9 +90,11 @@ def keep(
         raise BrokenError(f"{faults[0]}; this process ends, so that nothing goes on by half")
 
 
-def _definition(found: Learnt, source: Path) -> Experiment:
+def _definition(found: Learnt, source: Path, definition: Path | None) -> Experiment:
+    if definition is not None:
+        return load(definition)
     if found.experiment is None:
-        raise LearntError(f"{source} is a table, which names no herd: give --inventory, or an experiment's folder")
+        raise LearntError(f"{source} is a table, which names no herd: give --inventory or --definition")
     if found.experiment.herd.inventory is not None:
         raise LearntError(f"{source} was learnt on a herd of an inventory: give --inventory")
     return found.experiment
