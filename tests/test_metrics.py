@@ -60,10 +60,12 @@ def test_core_and_dram_energy_are_not_added_twice() -> None:
 
 def test_every_metric_of_ours_can_be_computed_or_says_where_it_comes_from() -> None:
     parts = {"avg": 1.0, "p50": 1.0, "p90": 1.0, "p95": 1.0, "p99": 1.0, "p999": 1.0}
-    load = msgspec.structs.replace(
-        LOAD, read_us=parts, update_us=parts, counters={"server_cpu_seconds": 1.0, "machine_cpu_seconds": 1.0}
+    counters = dict.fromkeys(
+        ("server_cpu_seconds", "machine_cpu_seconds", "wall_joules", "wall_uncertainty_joules"), 1.0
     )
-    assert set(measured(load=load)) - {"update_p5_us"} == set(metrics.OURS) - {metrics.RX_BYTES_PER_ROW}
+    load = msgspec.structs.replace(LOAD, read_us=parts, update_us=parts, counters=counters)
+    zones = [Energy(zone=kind, kind=kind, joules=1.0) for kind in ("package", "core", "dram", "psys")]
+    assert set(measured(load=load, energies=zones)) - {"update_p5_us"} == set(metrics.OURS) - {metrics.RX_BYTES_PER_ROW}
 
 
 @pytest.mark.parametrize("metric", metrics.OURS.values(), ids=lambda m: m.name)

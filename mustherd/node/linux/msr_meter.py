@@ -20,7 +20,7 @@ MAX_ESU = 31
 """The field of the unit register has five bits."""
 
 DRAM_JOULES = 15.3e-6
-DRAM_MODELS = frozenset({63, 79, 85, 86, 87, 106, 108, 143, 207})
+DRAM_MODELS = frozenset({"63", "79", "85", "86", "87", "106", "108", "143", "207"})
 """Servers from Haswell on, whose memory counts in this unit whatever 0x606 says (intel_rapl_common.c)."""
 
 AMD_FIRST_FAMILY = 0x17
@@ -53,7 +53,7 @@ class MsrMeter:
             raise NoMeterError("no /dev/cpu/N/msr: the module msr isn't loaded")
         try:
             found = topology.read(tree)
-            dram = 0.0 if amd or int(nominal.cpuinfo(tree)["model"]) not in DRAM_MODELS else DRAM_JOULES
+            dram = DRAM_JOULES if nominal.cpuinfo(tree).get("model", "") in DRAM_MODELS else 0.0
             self._sources = self._amd(found) if amd else self._intel(found, dram)
         except TreeError as error:
             if error.cause is Cause.FAILED:
