@@ -3,12 +3,15 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from mustherd.cli.app import app
+from tests.ansible_yaml import load
 
 ROOT = Path(__file__).resolve().parents[2]
 INVENTORIES = {
@@ -70,3 +73,20 @@ def test_playbooks_work_from_any_folder(tmp_path: Path) -> None:
             check=False,
         )
         assert "there is no host at all" in done.stdout, done.stdout + done.stderr
+
+
+def tasks_of(content: Any) -> Iterator[dict[str, Any]]:
+    for item in content if isinstance(content, list) else []:
+        yield item
+        for inner in ("tasks", "block", "rescue", "always"):
+            yield from tasks_of(item.get(inner))
+
+
+def test_what_is_done_on_the_control_machine_asks_for_no_root_there() -> None:
+    """The inventory's `ansible_become`, as every written one has it, beats a task's own word `become`."""
+    files = [*(ROOT / "playbooks").glob("*.yml"), *(ROOT / "roles").glob("*/tasks/*.yml")]
+    here = [
+        task for file in files for task in tasks_of(load(file.read_text())) if task.get("delegate_to") == "localhost"
+    ]
+    assert here
+    assert [task["name"] for task in here if task["vars"].get("ansible_become") is not False] == []
