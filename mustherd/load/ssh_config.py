@@ -1,6 +1,8 @@
 """How a machine is reached: what the inventory says of it, then the account's and the system's ssh configuration."""
 
 import getpass
+import os
+import pwd
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +16,8 @@ SYSTEM = Path("/etc/ssh/ssh_config")
 KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2", "/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 """Where OpenSSH looks unless told otherwise."""
 MOST_JUMPS = 8
+OWN_KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
+"""Of those that OpenSSH tries unless told otherwise."""
 
 
 class SshConfigError(UserError):
@@ -68,6 +72,7 @@ def route(
     account = user or str(told.get("user") or "") or getpass.getuser()
     files = told.get("identityfile", ())
     keys = [key] if key else [Path(str(file)).expanduser() for file in ([files] if isinstance(files, str) else files)]  # type: ignore[attr-defined]
+    keys += [] if key else _keys_of(account)
     known = str(told.get("userknownhostsfile") or "").split() or list(KNOWN_HOSTS)
     command = str(told.get("proxycommand") or "")
     jump = str(told.get("proxyjump") or "")
@@ -84,6 +89,17 @@ def route(
         command=_expanded(command, where, int(number), account, host),
         jumps=_jumps(jump, given, depth),
     )
+
+
+def _keys_of(account: str) -> list[Path]:
+    """For root, who conducts an experiment for an account of this machine: that account's keys, beside its own."""
+    if os.geteuid() != 0 or account == "root":
+        return []
+    try:
+        home = Path(pwd.getpwnam(account).pw_dir)
+    except KeyError:
+        return []
+    return [home / ".ssh" / name for name in OWN_KEYS]
 
 
 def _words(host: str, options: Sequence[str]) -> dict[str, object]:

@@ -1,7 +1,10 @@
 """A machine is reached as ssh itself would reach it: the account's configuration, bastions, what the inventory says."""
 
 import getpass
+import os
+import pwd
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -57,6 +60,21 @@ def test_what_the_inventory_says_beats_it(home: Path) -> None:
     assert other.user == getpass.getuser()
     assert other.keys == (home / ".ssh/cloud",)
     assert [(hop.host, hop.port) for hop in other.jumps] == [("one", 2201), ("two", 22)]
+
+
+def test_root_has_the_keys_of_the_account_that_it_conducts_for(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`sudo mustherd experiment start` on the shepherd's node: the mesh has given carol a key there, and not root."""
+    key = tmp_path / "carol/.ssh/id_ed25519"
+    key.parent.mkdir(parents=True)
+    key.touch()
+    monkeypatch.setattr(pwd, "getpwnam", {"carol": SimpleNamespace(pw_dir=str(tmp_path / "carol"))}.__getitem__)
+    for user, ours, found in ((0, "carol", (key,)), (1000, "carol", ()), (0, "dave", ())):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        assert route("node9", ours).keys == found
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert route("node9", "carol", key=home / "key").keys == (home / "key",)
 
 
 def test_a_command_may_be_the_connection(home: Path) -> None:
