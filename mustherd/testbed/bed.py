@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mustherd.testbed.hosts import NETWORK, PREFIX, Host, Surroundings
@@ -62,8 +63,9 @@ class Bed:
         self.mirror: Mirror
 
     def __enter__(self) -> "Bed":
-        for release in {host.release for host in self.hosts.values()}:
-            root_file_system(release)
+        releases = {host.release for host in self.hosts.values()}
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(root_file_system, releases))
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key))
         run("ip", "netns", "add", self.namespace)
         try:

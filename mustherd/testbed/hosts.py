@@ -21,6 +21,8 @@ PREFIX = 24
 REBOOT = 133
 """Exit code of systemd-nspawn when the container asks for a reboot."""
 CORES = 2
+CAPABILITIES = "CAP_NET_ADMIN,CAP_SYS_NICE,CAP_SYS_RAWIO,CAP_PERFMON"
+"""Beside a container's usual ones: what units of ours ask for."""
 
 START = """
 set -eu
@@ -161,9 +163,12 @@ class Host:
                 f"cpu{core}/cpufreq/scaling_governor": "schedutil",
                 f"cpu{core}/cpufreq/scaling_available_governors": "userspace powersave performance schedutil",
                 f"cpu{core}/cpufreq/scaling_driver": "acpi-cpufreq",
+                f"cpu{core}/cpufreq/cpuinfo_min_freq": "1200000",
                 f"cpu{core}/cpufreq/cpuinfo_max_freq": "2600000",
+                f"cpu{core}/cpufreq/scaling_available_frequencies": "2600000 1900000 1200000",
                 f"cpu{core}/cpufreq/scaling_setspeed": "<unsupported>",
                 f"cpu{core}/topology/core_id": str(core),
+                f"cpu{core}/topology/physical_package_id": "0",
             }
         for name, text in files.items():
             path = cpu / name
@@ -184,7 +189,7 @@ class Host:
                         *("ip", "netns", "exec", self._bed.namespace, "unshare", "-m", "--propagation", "private"),
                         *("sh", "-c", START, "sh", f"{self._bed.namespace}-{self.name}"),
                         *("systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--network-bridge=br0"),
-                        *("--capability=CAP_NET_ADMIN,CAP_SYS_NICE", f"--bind={self.hardware}:/hardware"),
+                        *(f"--capability={CAPABILITIES}", f"--bind={self.hardware}:/hardware"),
                         *(f"--bind={self.hardware}/msr:/dev/cpu", "-D", str(self.root), "-M", self.name),
                         *("--boot", "--console=passive"),
                     ],
