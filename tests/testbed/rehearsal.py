@@ -1,12 +1,10 @@
 """A herd of three containers and what it is provisioned from: inventory, the project copied, upstreams stood in for."""
 
-import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,8 @@ import yaml
 from mustherd.provision import wheelhouse
 from mustherd.testbed.bed import Bed
 from mustherd.testbed.hosts import CORES, NETWORK
-from mustherd.testbed.images import RELEASES, cache, run
+from mustherd.testbed.images import RELEASES, cache
+from tests.testbed.upstreams import CONFIGURE, SERVER, Upstreams
 
 PROJECT = Path(__file__).parents[2]
 PARTS = (
@@ -35,56 +34,6 @@ PARTS = (
 )
 OPEN_FILES = 16000
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
-
-SERVER = """
-import socket, sys
-if "--version" in sys.argv:
-    print("memcached 9.9.9")
-    sys.exit()
-given = dict(zip(sys.argv[1::2], sys.argv[2::2]))
-server = socket.create_server((given["-l"], int(given["-p"])))
-while True:
-    server.accept()[0].close()
-"""
-CONFIGURE = """#!/bin/sh
-cat > Makefile <<'END'
-memcached: memcached.py
-	printf '#!/usr/bin/python3\\n' > memcached && cat memcached.py >> memcached && chmod 755 memcached
-test: memcached
-	./memcached --version
-install: memcached
-	install -m 755 memcached /usr/local/bin/memcached
-END
-"""
-SCONSTRUCT = """#!/usr/bin/python
-import os
-env = Environment(ENV = os.environ)
-print "Checking for gengetopt...",
-if env.Execute("@which gengetopt &> /dev/null"):
-    print "not found (required)"
-    Exit(1)
-else: print "found"
-env.Program(target='mutilate', source=['mutilate.cc', 'Generator.cc'])
-"""
-GENERATOR = """#include <cstring>
-#include <cstdlib>
-double parameters(char *a_ptr) {
-  char *saveptr = NULL;
-  char *s1 = strtok_r(a_ptr, ",", &saveptr);
-  char *s2 = strtok_r(NULL, ",", &saveptr);
-  char *s3 = strtok_r(NULL, ",", &saveptr);
-  return (s1 ? atof(s1) : 0) + (s2 ? atof(s2) : 0) + (s3 ? atof(s3) : 0);
-}
-"""
-MUTILATE = """#include <cstdio>
-#include <cstring>
-#include <unistd.h>
-double parameters(char *a_ptr);
-int main(int count, char **words) {
-  if (count > 1 && !strcmp(words[1], "--version")) { printf("mutilate 0.1 %g\\n", parameters(NULL)); return 0; }
-  pause();
-}
-"""
 
 
 class Outcome:
@@ -129,8 +78,9 @@ class Rehearsal:
         self.folder = bed.folder / "project"
         copy_project(self.folder)
         self.inventory = self.folder / "inventory/testbed"
+        self.upstreams = Upstreams(bed)
+        self.tarball = self.upstreams.tarball
         self.server_sum = self.tarball("memcached-9.9.9", {"configure": CONFIGURE, "memcached.py": SERVER})
-        self.revision = self._generator_repository()
         # Here, where a package registry can be reached; from within the bed the role finds it made.
         for python in {RELEASES[host.release].python for host in bed.hosts.values()}:
             wheelhouse.make(self.folder, cache() / "nodes", python, "x86_64", whole=False)
@@ -181,33 +131,6 @@ class Rehearsal:
             "ANSIBLE_SSH_CONTROL_PATH_DIR": self.bed.sockets,
         }
 
-    def tarball(self, name: str, files: dict[str, str]) -> str:
-        """Serve NAME.tar.gz with these files, all executable; gives its SHA-256."""
-        tree = self.bed.folder / name
-        for path, text in files.items():
-            file = tree / path
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
-            file.chmod(0o755)
-        served = self.bed.files / f"{name}.tar.gz"
-        with tarfile.open(served, "w:gz") as tar:
-            tar.add(tree, arcname=name)
-        return hashlib.sha256(served.read_bytes()).hexdigest()
-
-    def _generator_repository(self) -> str:
-        tree = self.bed.folder / "mutilate"
-        tree.mkdir()
-        for name, text in {"SConstruct": SCONSTRUCT, "Generator.cc": GENERATOR, "mutilate.cc": MUTILATE}.items():
-            (tree / name).write_text(text)
-        git = ("git", "-C", str(tree), "-c", "user.name=t", "-c", "user.email=t@example.org")
-        run(*git, "init", "--quiet")
-        run(*git, "add", ".")
-        run(*git, "commit", "--quiet", "--message", "A stand-in")
-        bare = self.bed.files / "mutilate.git"
-        run("git", "clone", "--quiet", "--bare", str(tree), str(bare))
-        run("git", "-C", str(bare), "update-server-info")
-        return run(*git, "rev-parse", "HEAD").stdout.strip()
-
     def _write_inventory(self) -> None:
         names = list(self.bed.hosts)
         groups = {
@@ -235,8 +158,7 @@ class Rehearsal:
             "memcached_mutilate_memory_mib": 64,
             # Hosts cannot raise the limit of the machine that holds them; nothing here has this number by itself.
             "memcached_mutilate_open_files": OPEN_FILES,
-            "memcached_mutilate_repository": f"{self.bed.mirror.url}/mutilate.git",
-            "memcached_mutilate_revision": self.revision,
+            **self.upstreams.mutilate(),
             "mustherd_archives": str(cache() / "nodes"),
             # The control machine conducts experiments.
             "mustherd_shepherd": self.bed.control,
