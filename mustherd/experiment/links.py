@@ -29,6 +29,7 @@ from mustherd.shepherd.events import HerdError
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.terms import Reading, Setting, settings_of
 from mustherd.wire.keys import Keys, for_shepherd, require_for
+from mustherd.wire.members import Role
 from mustherd.wire.messages import MusterView
 from mustherd.wire.shepherd_endpoint import ShepherdEndpoint
 
@@ -121,7 +122,9 @@ def _listening(operator: Operator) -> Iterator[Link]:
         found, _, fix = str(error).partition("; ")
         yield Link(name=name, state="wrong", found=found, fix=fix or "give the folder with the shepherd's: --keys")
     else:
-        there = f"of {len(keys.accepted or {})} musters in {operator.keys}" if keys is not None else "none, on loopback"
+        accepted = (keys.accepted or {}).values() if keys is not None else ()
+        musters = sum(member.role == Role.MUSTER for member in accepted)
+        there = f"of {musters} musters in {operator.keys}" if keys is not None else "none, on loopback"
         yield Link(name=name, state="ok", found=there)
     for channel, port in msgspec.structs.asdict(operator.ports).items():
         place = f"{operator.listen}, port {port} ({channel})"

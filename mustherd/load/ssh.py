@@ -22,6 +22,12 @@ from mustherd.reasons import Reason
 
 CONNECT_S = 15.0
 KEEPALIVE_S = 15
+HINTS = {
+    "known_hosts": "log in once by hand to learn its key, or between a herd's nodes: provision with --tags ssh_mesh",
+    "No authentication methods": "there is no key here to log in with: provision with --tags ssh_mesh, or have one in"
+    " ~/.ssh or an agent",
+}
+"""What to do, by what the ssh library says."""
 ANSWER_S = 30.0
 """For a small command there."""
 DIGEST = 'sha256sum "$(command -v "$0")"'
@@ -138,7 +144,7 @@ def _login(way: Route, through: Any, target: Target, opened: contextlib.ExitStac
     except paramiko.AuthenticationException:
         raise ChannelError(f"{where}: refused the login; fix: give the account and the key that it knows") from None
     except (paramiko.SSHException, socket.gaierror, EOFError, OSError) as error:
-        hint = "log in once by hand to learn its key" if "known_hosts" in str(error) else "see that it is up"
+        hint = next((fix for words, fix in HINTS.items() if words in str(error)), "see that it is up")
         raise ChannelError(f"{where}: {error}; fix: {hint}") from None
     return client
 

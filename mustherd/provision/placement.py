@@ -76,8 +76,11 @@ def read(inventory: Path) -> InventoryHerd:
         shepherd=next((told["listens"] for told in hosts.values() if told["listens"]), "")
         or (shepherd["address"] if shepherd is not None else ""),
         ports=_ports(inventory, shepherd["ports"] if shepherd is not None else {}),
-        # On the shepherd's own machine where the roles put them; on a control machine where the roles made them.
-        keys=() if shepherd is None else (f"{shepherd['etc']}/keys", f"keys/{_herd_of(inventory)}"),
+        # On the shepherd's own machine where the roles put them, for root and for the services; on a control machine
+        # where the roles made them.
+        keys=()
+        if shepherd is None
+        else (f"{shepherd['etc']}/conductor", f"{shepherd['etc']}/keys", f"keys/{_herd_of(inventory)}"),
         layout=Layout(
             leader=_place(hosts[leaders[0]]),
             agents=tuple(map(_place, agents)),

@@ -35,7 +35,7 @@ def test_a_layout_is_read_in_any_thread_and_the_signals_stay(tmp_path: Path) -> 
     expected = InventoryHerd(
         musters=("muster-node1",),
         shepherd="node2",
-        keys=("/etc/mustherd/keys", f"keys/{tmp_path.name}"),
+        keys=("/etc/mustherd/conductor", "/etc/mustherd/keys", f"keys/{tmp_path.name}"),
         layout=Layout(
             leader=Place(address="node2", host="192.0.2.2", user="me"),
             agents=(Place(address="node3", host="node3", group="a"),),
