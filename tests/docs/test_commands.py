@@ -45,7 +45,7 @@ def read(path: Path, tier: str = "") -> Page:
 
 DOCUMENTS = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
 PAGES = [page for path in DOCUMENTS if (page := read(path)).steps]
-TIERS = {"testbed": ["docs/how-to/rehearse.md"]}
+TIERS = {"testbed": ["docs/how-to/rehearse.md", "docs/how-to/reservation.md"]}
 """Pages with fences for a tier, which that tier's tests name."""
 
 

@@ -1,0 +1,70 @@
+"""The same trials on one, two and three measured nodes of a reservation, each loaded by a machine of its own."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mustherd.store.store import Store
+from mustherd.trial import TrialState
+from tests.testbed.reservation import Reservation
+
+NODES = ("node1", "node2", "node3")
+NODE0 = "ssh carol@c6220-1.example.net"
+CLOCKS = (1200, 1300, 1400, 1500, 1600, 1700, 1800, 1900, 2000, 2100, 2200)
+DEFINITION = {
+    # So little load that the schedule is measured, and not this machine.
+    "workload": {
+        "preset": "etc", "qps": 200, "settle_seconds": 0.5, "ramp_seconds": 1, "window_seconds": 6,
+        "mutilate": {"measure_qps": 100, "connections": 1, "agent_threads": 1},
+    },
+    "objective": "read_p99_us",
+    "search": {"method": "grid"},
+    "baseline": {"every": 100},
+    "repeats": 0,
+    "gates": {"window_tolerance": 1, "achieved_ratio": 0.5, "attempts": 20, "same_failure": 20},
+}  # fmt: skip
+
+
+def provision(reserved: Reservation, folder: Path) -> None:
+    """Three musters, and the machines of the load beside them on the same hosts; for each number an inventory."""
+    for count in (3, 2, 1):
+        parts = " ".join(f"--muster {node} --agent {node}" for node in NODES[:count])
+        done = reserved.run(folder, f"mustherd herd inventory manifest.xml --to herd{count} {parts}")
+        assert done.returncode == 0, done.stderr
+        reserved.add(folder, f"herd{count}")
+    done = reserved.run(folder, "mustherd herd provision -i herd3")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def measured(reserved: Reservation, folder: Path, musters: int, trials: int) -> dict[str, Any]:
+    """What was planned, and how long the trials took from the first one's start to the last one's end."""
+    for number, node in enumerate(NODES, 1):
+        verb = "start" if number <= musters else "stop"
+        assert reserved.bed.ssh(node, f"systemctl {verb} mustherd-muster").returncode == 0
+    name = f"herd{musters}"
+    definition = {
+        "name": name,
+        "herd": {"inventory": name},
+        "knobs": {"dvfs": list(CLOCKS[: trials - 1])},
+        "trials": trials - 1,
+        **DEFINITION,
+    }
+    (folder / f"{name}.yml").write_text(yaml.safe_dump(definition))
+    assert reserved.run(folder, f"scp -rq {name} {name}.yml carol@c6220-1.example.net:").returncode == 0
+    planned = reserved.run(folder, f"{NODE0} sudo mustherd experiment plan --json {name}.yml")
+    assert planned.returncode == 0, planned.stderr
+    done = reserved.run(folder, f"{NODE0} sudo mustherd experiment start {name}.yml --into out-{name} --no-report")
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    assert reserved.run(folder, f"{NODE0} sudo tar -cz out-{name} | tar -xz").returncode == 0
+    with Store.open(folder / f"out-{name}", read_only=True) as store:
+        finished = store.trials(state=TrialState.FINISHED)
+    planned_s = json.loads(planned.stdout)["wall_seconds"]
+    took_s = max(t.ended_at for t in finished) - min(t.started_at for t in finished)
+    return {
+        "trials": len(finished),
+        "planned_s": round(planned_s, 1),
+        "took_s": round(took_s, 1),
+        "off_percent": round(100 * (took_s / planned_s - 1), 1),
+    }
