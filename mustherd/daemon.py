@@ -72,6 +72,10 @@ STOP_SIGNALS = tuple(
 """Every signal that would end a process and can be caught, real-time ones too."""
 
 
+class EndedError(KeyboardInterrupt):
+    """A signal told this process to end in good order: what holds of Ctrl-C holds of it."""
+
+
 class Stop(threading.Event):
     """Set when something shall end in good order; `why` says who wants it, as the end of a sentence."""
 

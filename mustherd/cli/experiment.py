@@ -1,7 +1,5 @@
 """`mustherd experiment`: from a definition to a verdict."""
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,15 +8,12 @@ import typer
 from mustherd.api import EXPERIMENTS
 from mustherd.cli.check import Keys, Listen, Musters, check
 from mustherd.cli.compare import Json, compare
-from mustherd.cli.printing import console, hush, print_json, print_left, told
+from mustherd.cli.conduct import Notify, conduct, days, front
+from mustherd.cli.printing import console, print_json, print_left, told
 from mustherd.cli.web import LOOPBACK, Address, Port, Web, watch_experiment
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from mustherd.api import ExperimentFailedError, Watch
-    from mustherd.report.view import View
-    from mustherd.result import Result
+    pass
 
 POLL_S = 0.2
 """How often it is looked whether an experiment is over that nobody watches any more."""
@@ -47,19 +42,22 @@ def start(
     detach: Annotated[
         bool, typer.Option("--detach", help="Leave it running without this terminal; watch and stop find it.")
     ] = False,
+    notify: Notify = None,
     json: Json = False,
 ) -> None:
     """Run an experiment: set the knobs, measure, learn, confirm; ends with a verdict, a folder and an HTML report."""
     from mustherd import api
 
     if detach:
-        _leave(definition, into, listen=listen, keys=keys, musters=musters, report=report, json=json)
+        _leave(definition, into, listen=listen, keys=keys, musters=musters, report=report, notify=notify, json=json)
         return
-    _conduct(
+    conduct(
         lambda watch: api.run(
             definition, into=into, listen=listen, keys=keys, musters=musters, watch=watch, report=report
         ),
         json,
+        notify=notify,
+        plan=lambda: api.plan(definition, musters=musters),
     )
 
 
@@ -71,16 +69,18 @@ def resume(
     keys: Keys = None,
     musters: Musters = None,
     report: WithReport = True,
+    notify: Notify = None,
     json: Json = False,
 ) -> None:
     """Go on with an experiment that was stopped, killed or failed: finished trials are kept, the rest runs again."""
     from mustherd import api
 
-    _conduct(
+    conduct(
         lambda watch: api.resume(
             folder, definition=definition, listen=listen, keys=keys, musters=musters, watch=watch, report=report
         ),
         json,
+        notify=notify,
     )
 
 
@@ -96,7 +96,7 @@ def again(
     """Measure on another day what an experiment announced, against the default, and keep the record in its folder."""
     from mustherd import api
 
-    _conduct(
+    conduct(
         lambda watch: api.again(folder, listen=listen, keys=keys, musters=musters, watch=watch, report=report),
         json,
         first=folder,
@@ -172,9 +172,9 @@ def show(folder: NewestFolder = None, json: Json = False) -> None:
     emit(
         terminal,
         trials_table(view, terminal),
-        *_front(view, terminal),
+        *front(view, terminal),
         verdict_panel(view, terminal),
-        *_days(view, terminal),
+        *days(view, terminal),
     )
     if view.detail:
         terminal.print(f"{view.status}: {view.detail}", markup=False, soft_wrap=True)
@@ -251,6 +251,7 @@ def status(folder: NewestFolder = None, keys: Keys = None, json: Json = False) -
     import msgspec
 
     from mustherd import api
+    from mustherd.report.live import standing
     from mustherd.report.table import emit, new_table
 
     result = api.open(folder)
@@ -258,7 +259,7 @@ def status(folder: NewestFolder = None, keys: Keys = None, json: Json = False) -
     stands = "killed" if view.status == "interrupted" else view.status
     if json:
         found = {"experiment": result.name, "folder": str(result.folder), "trials": view.counts, "status": stands}
-        found["status_detail"] = view.detail
+        found |= {"status_detail": view.detail, "progress": msgspec.to_builtins(view.progress())}
         print_json({**found, "phase": view.experiment.phase, "musters": [msgspec.to_builtins(x) for x in musters]})
         return
     terminal = console()
@@ -268,8 +269,8 @@ def status(folder: NewestFolder = None, keys: Keys = None, json: Json = False) -
     for x in musters:
         answer = f"{x.answer_ms:.1f}" if x.answer_ms else ""
         table.add_row(x.name, x.presence, str(x.in_force or ""), answer)
-    counts = ", ".join(f"{n} {state}" for state, n in view.counts.items() if n)
-    terminal.print(f"{result.name}: {stands}, {counts or 'no trials yet'}", markup=False)
+    for line in standing(view, stands):
+        terminal.print(line, markup=False, soft_wrap=True)
     if view.detail:
         terminal.print(view.detail, markup=False, soft_wrap=True)
     if musters:
@@ -302,7 +303,7 @@ def watch(
         return
     view = api.open(result.folder).view()
     if view.status == "done":
-        emit(terminal, *_front(view, terminal), verdict_panel(view, terminal))
+        emit(terminal, *front(view, terminal), verdict_panel(view, terminal))
     else:
         terminal.print(f"{view.status}; go on: mustherd experiment resume {result.folder}", soft_wrap=True)
 
@@ -318,28 +319,6 @@ def stop(folder: NewestFolder = None, keys: Keys = None, json: Json = False) -> 
         print_json({"folder": str(where), "status": "stopping"})
     else:
         typer.echo(f"{where}: stopping")
-
-
-def _front(view: "View", terminal: "Console") -> list[Any]:
-    """The front's table, where there is one."""
-    from mustherd.report.table import front_table
-
-    return [front_table(view, terminal)] if view.goal.second else []
-
-
-def _days(view: "View", terminal: "Console") -> list[Any]:
-    """The table of other days, where there are any."""
-    from mustherd.report.table import days_table
-
-    return [days_table(view, terminal)] if view.again.days else []
-
-
-def _record(folder: Path) -> dict[str, Any]:
-    """The record of an experiment's days, as JSON types."""
-    from mustherd import api
-    from mustherd.report.json import record_form
-
-    return {"again": record_form(api.open(folder).again)}
 
 
 def _leave(definition: Path | None, into: Path | None, *, json: bool, report: bool, **options: Any) -> None:
@@ -363,73 +342,3 @@ def _leave(definition: Path | None, into: Path | None, *, json: bool, report: bo
         f"stop: mustherd experiment stop {folder}",
     ):
         typer.echo(line)
-
-
-def _conduct(run: "Callable[[Watch], Result]", json: bool, first: Path | None = None) -> None:
-    """Show an experiment while it runs, then what came of it; ends the command with its exit code.
-
-    `first`: the experiment of which this one is another day.
-    """
-    from mustherd import api
-    from mustherd.report.live import follow
-
-    terminal = console(stderr=json)
-
-    interrupted: list[Path] = []
-
-    def watch(folder: Path, is_over: Callable[[], bool]) -> None:
-        try:
-            try:
-                follow(folder, terminal, until=is_over)
-            except (OSError, SystemExit):
-                # Whoever looked on is gone, or a disk is full: that is no reason to end an experiment.
-                hush()
-                while not is_over():
-                    time.sleep(POLL_S)
-        except KeyboardInterrupt:
-            terminal.print("stopping: nodes are put back, what was found is kept")
-            interrupted.append(folder)
-            raise
-
-    failed = None
-    try:
-        result = run(watch)
-    except api.ExperimentFailedError as error:
-        result, failed = error.result, error
-    except KeyboardInterrupt:
-        if not interrupted:
-            raise
-        result = api.open(interrupted[0])
-    code = failed.exit_code if failed is not None else result.exit_code
-    try:
-        _tell_the_end(result, failed, terminal, json, first)
-    except (BrokenPipeError, SystemExit):
-        hush()
-    raise typer.Exit(0 if code is None else code)
-
-
-def _tell_the_end(
-    result: "Result", failed: "ExperimentFailedError | None", terminal: "Console", json: bool, first: Path | None
-) -> None:
-    from mustherd import api
-    from mustherd.report.html import REPORT
-    from mustherd.report.table import emit, verdict_panel
-
-    view = result.view()
-    go_on = f"go on: mustherd experiment resume {result.folder}"
-    if failed is not None and failed.signal:
-        terminal.print(f"{failed.reason}; {go_on}")
-    elif failed is not None:
-        terminal.print(f"failed: {failed.reason}", markup=False, style="red")
-        terminal.print(f"logs: {result.folder}/*.log; {go_on}", markup=False)
-    elif view.status == "done":
-        emit(terminal, *_front(view, terminal), verdict_panel(view, terminal))
-        if first is not None:
-            emit(terminal, *_days(api.open(first).view(), terminal))
-    else:
-        terminal.print(f"{view.status}: {view.detail}; {go_on}", markup=False)
-    terminal.print(f"folder: {result.folder}", markup=False, soft_wrap=True)
-    if (written := result.folder / REPORT).exists():
-        terminal.print(f"report: {written}", markup=False, soft_wrap=True)
-    if json:
-        print_json(result.summary() if first is None else {**result.summary(), **_record(first)})

@@ -106,7 +106,7 @@ def run_here(
         try:
             watch(folder, is_over)
         except BaseException as error:
-            herd.interrupt(signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM)
+            herd.interrupt(signal.SIGINT if type(error) is KeyboardInterrupt else signal.SIGTERM)
             herd.result()
             raise
         code = herd.result()

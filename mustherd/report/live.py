@@ -74,8 +74,11 @@ def _looks(store: Store, until: Callable[[], bool] | None, at_least_every: float
 
 def _lines(store: Store, console: Console, until: Callable[[], bool] | None) -> None:
     told: set[tuple[int, int]] = set()
-    finished = 0
+    finished, phase = 0, ""
     for view in _looks(store, until, math.inf):
+        if view.status == "running" and view.experiment.phase not in ("", phase):
+            phase = view.experiment.phase
+            emit(console, Text(f"phase: {clean(phase)}"))
         for trial in view.ended():
             if (trial.number, trial.attempt) not in told:
                 told.add((trial.number, trial.attempt))
@@ -98,6 +101,17 @@ def line_of(trial: Trial, view: View, console: Console) -> str:
         f"trial {number_of(trial)} {trial.kind.value}{where}: {wording.settings(trial.settings, view.knobs)}: "
         f"{values + ', ' if values else ''}{result}{reason}"
     )
+
+
+def standing(view: View, status: str) -> list[str]:
+    """How an experiment stands, in a line or two: how many of its trials, phase, time left, and the best so far."""
+    progress = view.progress()
+    counts = ", ".join(f"{n} {state}" for state, n in view.counts.items() if n)
+    done = f", {progress.done} of {progress.planned} trials" if progress.planned else ""
+    phase = f", {view.experiment.phase}" if status == "running" and view.experiment.phase else ""
+    left = "" if progress.eta_seconds is None else f", about {duration(progress.eta_seconds)} left"
+    first = f"{view.experiment.name}: {status}{phase}{done}{left} ({counts or 'no trials yet'})"
+    return [clean(first), *([_best(view).plain] if view.compares and view.counts["finished"] else [])]
 
 
 def _screen(store: Store, console: Console, until: Callable[[], bool] | None) -> None:

@@ -1,0 +1,173 @@
+"""An experiment from the command line: shown while it runs, told of at the end, ended by signals in good order."""
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mustherd.cli.notify import run_notice, words_of
+from mustherd.cli.printing import console, hush, print_json
+from mustherd.daemon import EndedError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mustherd.api import ExperimentFailedError, Watch
+    from mustherd.definition.plan import Plan
+    from mustherd.report.view import View
+    from mustherd.result import Result
+
+POLL_S = 0.2
+"""How often it is looked whether an experiment is over that nobody watches any more."""
+
+Notify = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COMMAND", help="Run this at the end, without a shell; it gets the status and the folder as last words."
+    ),
+]
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Within, SIGTERM and SIGHUP do what Ctrl-C does, once; one that is ignored stays so, as nohup has it."""
+
+    def end(_number: int, _frame: object) -> None:
+        for one in heeded:
+            signal.signal(one, lambda *_: None)
+        raise EndedError
+
+    heeded = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
+    for number in heeded:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in heeded:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def conduct(
+    run: "Callable[[Watch], Result]",
+    json: bool,
+    first: Path | None = None,
+    *,
+    notify: str | None = None,
+    plan: "Callable[[], Plan] | None" = None,
+) -> None:
+    """Show an experiment while it runs, then what came of it; ends the command with its exit code.
+
+    `first`: the experiment of which this one is another day; `notify`: what to run at the end; `plan`: what it would
+    take, to be told at once. SIGTERM and SIGHUP end it as Ctrl-C does.
+    """
+    from mustherd import api
+    from mustherd.report.live import follow
+
+    command = words_of(notify)
+    terminal = console(stderr=json)
+    interrupted: list[Path] = []
+
+    def watch(folder: Path, is_over: Callable[[], bool]) -> None:
+        try:
+            try:
+                _tell_the_beginning(folder, plan, terminal)
+                follow(folder, terminal, until=is_over)
+            except (OSError, SystemExit):
+                # Whoever looked on is gone, or a disk is full: that is no reason to end an experiment.
+                hush()
+                while not is_over():
+                    time.sleep(POLL_S)
+        except KeyboardInterrupt:
+            interrupted.append(folder)
+            with contextlib.suppress(OSError):
+                terminal.print("stopping: nodes are put back, what was found is kept")
+            raise
+
+    failed = None
+    try:
+        with ended_by_signals():
+            result = run(watch)
+    except api.ExperimentFailedError as error:
+        result, failed = error.result, error
+    except KeyboardInterrupt:
+        if not interrupted:
+            raise
+        result = api.open(interrupted[0])
+    code = failed.exit_code if failed is not None else result.exit_code
+    try:
+        _tell_the_end(result, failed, terminal, json, first)
+    except (OSError, SystemExit):
+        # Whoever read this is gone: a closed pipe, or a terminal that was hung up.
+        hush()
+    if command:
+        run_notice(command, result)
+    raise typer.Exit(0 if code is None else code)
+
+
+def _tell_the_end(
+    result: "Result", failed: "ExperimentFailedError | None", terminal: "Console", json: bool, first: Path | None
+) -> None:
+    from mustherd import api
+    from mustherd.report.html import REPORT
+    from mustherd.report.table import emit, verdict_panel
+
+    view = result.view()
+    go_on = f"go on: mustherd experiment resume {result.folder}"
+    if failed is not None and failed.signal:
+        terminal.print(f"{failed.reason}; {go_on}")
+    elif failed is not None:
+        terminal.print(f"failed: {failed.reason}", markup=False, style="red")
+        terminal.print(f"logs: {result.folder}/*.log; {go_on}", markup=False, soft_wrap=True)
+    elif view.status == "done":
+        emit(terminal, *front(view, terminal), verdict_panel(view, terminal))
+        if first is not None:
+            emit(terminal, *days(api.open(first).view(), terminal))
+    else:
+        terminal.print(f"{view.status}: {view.detail}; {go_on}", markup=False, soft_wrap=True)
+    terminal.print(f"folder: {result.folder}", markup=False, soft_wrap=True)
+    if (written := result.folder / REPORT).exists():
+        terminal.print(f"report: {written}", markup=False, soft_wrap=True)
+    if json:
+        print_json(result.summary() if first is None else {**result.summary(), **_record(first)})
+
+
+def _tell_the_beginning(folder: Path, plan: "Callable[[], Plan] | None", terminal: "Console") -> None:
+    """Where it is and what it will take, before anything has happened, in a pipe too."""
+    from mustherd.definition.units import duration
+    from mustherd.errors import UserError
+
+    terminal.print(f"folder: {folder}", markup=False, soft_wrap=True)
+    if plan is not None:
+        with contextlib.suppress(UserError):
+            found = plan()
+            takes = duration(found.wall_seconds)
+            most = duration(found.wall_seconds_at_most)
+            more = f", at most {most}" if most != takes else ""
+            terminal.print(f"plan: {found.trials} trials in about {takes}{more}", markup=False, soft_wrap=True)
+    terminal.file.flush()
+
+
+def front(view: "View", terminal: "Console") -> list[Any]:
+    """The front's table, where there is one."""
+    from mustherd.report.table import front_table
+
+    return [front_table(view, terminal)] if view.goal.second else []
+
+
+def days(view: "View", terminal: "Console") -> list[Any]:
+    """The table of other days, where there are any."""
+    from mustherd.report.table import days_table
+
+    return [days_table(view, terminal)] if view.again.days else []
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """The record of an experiment's days, as JSON types."""
+    from mustherd import api
+    from mustherd.report.json import record_form
+
+    return {"again": record_form(api.open(folder).again)}

@@ -1,0 +1,109 @@
+"""An experiment that is left alone: what is said at once, how signals end it, who is told at the end."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import typer
+
+from mustherd.cli.conduct import ended_by_signals
+from mustherd.cli.notify import run_notice, words_of
+from mustherd.daemon import EndedError
+from mustherd.report.live import standing
+from mustherd.report.view import View
+from mustherd.result import Result
+from tests.report.conftest import Make, make
+from tests.waiting import until
+
+__all__ = ["make"]
+
+SLOW = """name: slow
+herd: {simulated: {profile: c6220, speed: 30}}
+workload: {preset: etc, qps: 400k, ramp_seconds: 2, window_seconds: 20}
+knobs: {itr-delay: [100, 300], dvfs: [1300 MHz, 2600 MHz]}
+constraints: [read_p99_us <= 500]
+trials: 100
+search: {method: random, stop: false}
+"""
+
+TOLD = """import os, sys
+open(sys.argv[1], "w").write("|".join([*sys.argv[2:], os.environ["MUSTHERD_STATUS"]]))
+"""
+
+
+@pytest.mark.long
+@pytest.mark.process
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_as_ctrl_c_does_and_somebody_is_told(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "slow.yml").write_text(SLOW)
+    (tmp_path / "tell me.py").write_text(TOLD)
+    notify = f"{sys.executable} 'tell me.py' told.txt"
+    command = [sys.executable, "-m", "mustherd", "experiment", "start", "slow.yml", "--into", "a b", "--notify", notify]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+    ) as process:
+        lines: list[str] = []
+        assert process.stdout is not None
+        reader = threading.Thread(target=lambda: lines.extend(process.stdout or ()))
+        reader.start()
+        until(lambda: any(line.startswith("[1/") for line in lines), 200)
+        process.send_signal(number)
+        assert process.wait(200) == 4
+        reader.join()
+    said = "".join(lines)
+    folder = tmp_path / "a b"
+    assert lines[0] == f"folder: {folder}\n", said
+    assert lines[1].startswith("plan: "), said
+    assert lines[2].startswith("phase: "), said
+    assert "stopping: nodes are put back" in said
+    result = Result(folder)
+    assert (result.status, result.detail) == ("stopped", "it was told to end by SIGTERM")
+    assert (tmp_path / "told.txt").read_text() == f"stopped|{folder}|stopped"
+    assert (folder / "report.html").exists()
+
+
+def test_signals_are_heeded_only_within_and_once() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(EndedError), ended_by_signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_what_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ended_by_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("command", ["'open", "", "  "])
+def test_a_command_that_is_none_is_told_before_anything_begins(command: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        words_of(command)
+
+
+@pytest.mark.process
+def test_no_shell_reads_the_command(make: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    result = Result(make().folder)
+    script = tmp_path / "tell.py"
+    script.write_text(TOLD)
+    run_notice(words_of(f"{sys.executable} {script} '{tmp_path}/told' '$(touch {tmp_path}/shell); rm -r x'"), result)
+    assert (tmp_path / "told").read_text() == f"$(touch {tmp_path}/shell); rm -r x|met|{result.folder}|done"
+    assert not (tmp_path / "shell").exists()
+    run_notice(["/no/such/program"], result)
+    assert "mustherd: --notify: " in capfd.readouterr().err
+
+
+def test_how_it_stands_in_a_line(make: Make) -> None:
+    first, second = standing(View.of(make(done=False)), "running")
+    assert first.startswith("toy: running, 46 of 46 trials")
+    assert second.startswith("best so far: itr-delay 250 us, dvfs 1400 MHz")
+    assert standing(View.of(make("none", trials=[], done=False)), "failed") == [
+        "none: failed, 0 of 46 trials (no trials yet)"
+    ]
