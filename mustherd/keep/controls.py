@@ -12,6 +12,8 @@ from mustherd.learn.windows import key_of
 
 SAME_LOAD = 0.1
 """By so much, as a logarithm, the load may differ around a control block."""
+LIKE_LOAD = 0.5
+"""The same where it is what a request takes that is compared."""
 LEAST_BLOCKS = 4
 """In a cycle: learnt, control, learnt, and one to spare."""
 
@@ -44,21 +46,23 @@ class Controls:
         if block is None or power is None or node.mode not in ("control", "learnt"):
             node.before = node.control = node.control_before = None
             return None
-        at = (block.load, power)
+        at = (block.load, power / max(block.load, 1e-9) if self._options.per_request else power)
         if node.mode == "control":
             node.control, node.control_before = (at, node.before) if block.key == self._key else (None, None)
             return None
         control, before = node.control, node.control_before
         node.before, node.control, node.control_before = at, None, None
-        if control is None or before is None or min(control[1], before[1], power) <= 0:
+        if control is None or before is None or min(control[1], before[1], at[1]) <= 0:
             return None
-        if max(abs(math.log(control[0] / load)) for load, _ in (before, at)) > SAME_LOAD:
+        if max(abs(math.log(control[0] / load)) for load, _ in (before, at)) > (
+            LIKE_LOAD if self._options.per_request else SAME_LOAD
+        ):
             return None
         return Paired(
             node=node.name,
             at_s=now,
             load=control[0],
             default_power=control[1],
-            kept_power=math.sqrt(before[1] * power),
+            kept_power=math.sqrt(before[1] * at[1]),
             settings=dict(node.in_force),
         )

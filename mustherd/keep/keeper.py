@@ -71,8 +71,9 @@ class Keeper:
                 if node is not None and number == node.number:
                     node.pending = False
                     if not held:
-                        self._tell(now, name, "guard", "did not hold what was asked; safe settings")
+                        self._tell(now, name, "guard", "did not hold what was asked")
                         self._lost_settings(node, now)
+                        node.retry_at = node.settled_at
             case e.PutBack(node=name, why=why):
                 node = self.nodes.get(name)
                 if node is not None:
@@ -113,7 +114,7 @@ class Keeper:
         if node.mode in ("learnt", "canary") and before and estimator.load > self.options.jump * before:
             key = node.choice.key if node.choice is not None else ()
             if estimator.load >= NEAR * self.book.highest(key, self._aim):
-                self._hold(node, self.options.settle_s, "the load has jumped", now)
+                node.hold(self.options.settle_s, "the load has jumped", now)
                 self._tell(now, node.name, "load", f"jumped from {before:,.0f} to {estimator.load:,.0f} or more")
 
     def _latency(self, node: NodeState, latency: float, now: float) -> None:
@@ -125,14 +126,14 @@ class Keeper:
         node.watch.clear()
         options, choice = self.options, node.choice
         if now - node.load_changed_at < options.settle_s:
-            self._hold(node, options.settle_s, "the load has changed", now)
+            node.hold(options.settle_s, "the load has changed", now)
             return
         if now - node.broke_at > options.half_life_s:
             node.breaks = 0
         node.breaks, node.broke_at = min(node.breaks + 1, 30), now
         hold = min(options.longest_bar_s, options.hold_s * 2.0 ** (node.breaks - 1))
         barred = self.bars.put(node.name, choice.key, choice.cell, now)
-        self._hold(node, hold, "a limit was broken", now)
+        node.hold(hold, "a limit was broken", now)
         self._tell(
             now,
             node.name,
@@ -188,9 +189,9 @@ class Keeper:
             self._tell(now, name, kind, text)
 
     def _drift(self, drift: Drift, now: float) -> None:
-        percent = 100 * math.expm1(drift.shift)
         after = f" after {drift.blocks} blocks" if drift.blocks else ""
-        self._tell(now, drift.node, "drift", f"{drift.signal} is {percent:+.1f} % off what was believed{after}")
+        off = f"{drift.signal} is {100 * math.expm1(drift.shift):+.1f} % off what was believed{after}"
+        self._tell(now, drift.node, "drift", off)
         self.retuning.drifted(drift.node, self._block)
 
     def _choices(self, node: NodeState, now: float, also: Key | None = None) -> list[Choice]:
@@ -228,7 +229,7 @@ class Keeper:
         # What is in force isn't known to hold any more: it has to go, settled or not.
         urgent = node.mode == "learnt" and node.choice is not None and node.choice.key != target.key and node.unsafe
         if urgent and now < node.settled_at:
-            self._hold(node, node.settled_at - now, "the load has risen", now)
+            node.hold(node.settled_at - now, "the load has risen", now)
             self._set(node, "safe", None, node.hold_why, now, urgent=True)
             return
         self._set(node, "learnt", target, f"for {node.estimator.load:,.0f} requests a second", now, urgent=urgent)
@@ -255,6 +256,8 @@ class Keeper:
         if settings == node.in_force:
             node.mode, node.choice = mode, choice
             return
+        if now < node.retry_at:
+            return
         if not urgent:
             if node.pending or now < node.settled_at or not self._changes.free(len(self.nodes), now):
                 return
@@ -265,11 +268,6 @@ class Keeper:
         node.number, node.pending, node.settled_at, node.gathering = self._number, True, now + settle_s, None
         node.watch.clear()
         self._actions.append(e.Decide(node=node.name, number=self._number, settings=dict(settings), why=why))
-
-    def _hold(self, node: NodeState, seconds: float, why: str, now: float) -> None:
-        if now + seconds > node.hold_until:
-            node.hold_until, node.hold_why = now + seconds, why
-        node.dirty = True
 
     def _lost_settings(self, node: NodeState, now: float) -> None:
         """The node is not at what was asked for: as far as is known it is as it was found."""

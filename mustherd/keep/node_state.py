@@ -35,6 +35,8 @@ class NodeState:
     """It isn't answered yet."""
     settled_at: float = -math.inf
     """When the last change has settled."""
+    retry_at: float = -math.inf
+    """What did not hold is not asked for again before, not even safe settings."""
     load_changed_at: float = -math.inf
     hold_until: float = -math.inf
     hold_why: str = ""
@@ -56,6 +58,12 @@ class NodeState:
     control: tuple[float, float] | None = None
     """Of the control block that waits for the block after it."""
     control_before: tuple[float, float] | None = None
+
+    def hold(self, seconds: float, why: str, now: float) -> None:
+        """Keep it at its safe settings for so long, unless it is for longer."""
+        if now + seconds > self.hold_until:
+            self.hold_until, self.hold_why = now + seconds, why
+        self.dirty = True
 
     def lost_signal(self, now: float, age_s: float) -> str:
         """The signal without which nothing learnt may be in force, where it is older than `age_s`; '' while none is."""

@@ -47,6 +47,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The share of the herd that may try settings at a time, at least one node."""
     controls: Share = 0.01
     """The share of each node's time at the baseline."""
+    per_request: bool = False
+    """Hold controls against what a request takes, for what rises with the load as CPU seconds do; then the load may
+    differ more around a control."""
     block_s: Positive = 60.0
     """What drift, canaries and controls are judged by: means over so long at settings that have settled."""
     half_life_s: Positive = 7 * 86_400.0

@@ -43,8 +43,8 @@ table:
 - {qps: 18000, settings: {cpu-quota: 30}}
 """
 KEEP = f"""\
-keeper: {{limit: {LIMIT_MS * 1000}, margin: 0, controls: 0.25, block_s: 3, frame_s: 0.5, settle_s: 0.5,
-  first_settle_s: 0.5, age_s: 5, retune: false}}
+keeper: {{limit: {LIMIT_MS * 1000}, margin: 0, controls: 0.25, block_s: 2.5, per_request: true, frame_s: 0.5,
+  settle_s: 0.5, first_settle_s: 0.5, age_s: 5, retune: false}}
 sources:
 - {{kind: memcached}}
 - {{kind: memcached-probe, percentile: 95, requests: 40, pause_us: 5000}}

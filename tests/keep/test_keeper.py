@@ -166,3 +166,15 @@ def test_what_did_not_hold_is_decided_again_once_it_has_settled() -> None:
     herd.run(6)
     assert herd.settings["a"] == LOW
     assert any("did not hold" in line for line in herd.stories)
+
+
+def test_what_can_t_be_set_is_not_asked_for_without_end() -> None:
+    herd = Herd()
+    herd.answers = False
+    asked = 0
+    for _ in range(60):
+        herd.run(1)
+        number = herd.keeper.nodes["a"].number
+        asked = max(asked, number)
+        herd.act(herd.keeper.handle(e.Answered(node="a", number=number, held=False), herd.now))
+    assert asked <= 60 / OPTIONS.first_settle_s + 1
