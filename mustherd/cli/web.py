@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mustherd.report.view import View
     from mustherd.report.web import Order, Page, State
     from mustherd.wire.messages import MusterView
 
@@ -24,27 +27,36 @@ def watch_experiment(folder: Path, keys: Path | None, address: str, port: int) -
     from mustherd.errors import UserError
     from mustherd.experiment.running import herd
     from mustherd.report.html import render
+    from mustherd.report.prometheus import exposition
     from mustherd.report.state import experiment_state
 
-    def state() -> dict[str, Any]:
+    def found() -> "tuple[View, tuple[MusterView, ...]]":
         view = api.open(folder).view()
         musters: tuple[MusterView, ...] = ()
         if view.status == "running":
             # Without its keys the shepherd can't be asked: the store tells what it last heard.
             with contextlib.suppress(UserError):
                 musters = herd(folder, keys)
-        return experiment_state(view, musters)
+        return view, musters
 
     def stop(_asked: dict[str, Any]) -> str:
         api.stop(folder, keys=keys)
         return "stopping: nodes are put back, what was found is kept"
 
-    _serve(state, {"stop": stop}, lambda: render(api.open(folder).view()), address, port)
+    _serve(
+        lambda: experiment_state(*found()),
+        {"stop": stop},
+        lambda: render(api.open(folder).view()),
+        lambda: exposition(found()),
+        address=address,
+        port=port,
+    )
 
 
 def watch_herd(shepherd: str, keys: Path | None, address: str, port: int) -> None:
     """Serve a herd's page until Ctrl-C."""
     from mustherd.client import HerdClient
+    from mustherd.report.prometheus import exposition
     from mustherd.report.state import herd_state
     from mustherd.shepherd.operate import OperateError
 
@@ -74,16 +86,31 @@ def watch_herd(shepherd: str, keys: Path | None, address: str, port: int) -> Non
         client.restore(name)
         return f"{name} is as it was found"
 
-    _serve(state, {"set": change, "restore": restore}, None, address, port)
+    _serve(
+        state,
+        {"set": change, "restore": restore},
+        None,
+        lambda: exposition((None, client.musters())),
+        address=address,
+        port=port,
+    )
 
 
-def _serve(state: "State", orders: "dict[str, Order]", report: "Page | None", address: str, port: int) -> None:
+def _serve(
+    state: "State",
+    orders: "dict[str, Order]",
+    report: "Page | None",
+    scrape: "Callable[[], bytes]",
+    *,
+    address: str,
+    port: int,
+) -> None:
     from mustherd.report.web import Server, Site
 
     local = False
     with contextlib.suppress(ValueError):
         local = ip_address(address).is_loopback
-    site = Site(state, orders=orders, report=report, open_=local)
+    site = Site(state, orders=orders, report=report, scrape=scrape, open_=local)
     with Server(site, address, port) as server:
         typer.echo(f"page: {server.url}")
         if not local:

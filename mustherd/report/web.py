@@ -24,6 +24,8 @@ import msgspec
 from mustherd.errors import UserError
 
 COOKIE = "mustherd"
+SCRAPED = "text/plain; version=0.0.4; charset=utf-8"
+"""What a Prometheus reads."""
 MOST_BYTES = 65_536
 """Of an order."""
 MOST_AT_ONCE = 32
@@ -56,12 +58,22 @@ class Site:
     """What is told and what may be ordered."""
 
     def __init__(
-        self, state: State, *, orders: Mapping[str, Order] | None = None, report: Page | None = None, open_: bool = True
+        self,
+        state: State,
+        *,
+        orders: Mapping[str, Order] | None = None,
+        report: Page | None = None,
+        scrape: Callable[[], bytes] | None = None,
+        open_: bool = True,
     ) -> None:
-        """`open_`: whether who has no token may look (orders always need it)."""
+        """`scrape` gives what a Prometheus reads at /metrics; `open_`: whether who has no token may look.
+
+        Orders always need it.
+        """
         self._state = state
         self.orders = dict(orders or {})
         self.report = report
+        self.scrape = scrape
         self.open = open_
         self.token = secrets.token_urlsafe(24)
         self._lock = threading.Lock()
@@ -161,6 +173,11 @@ class Handler(BaseHTTPRequestHandler):
                 self._answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{error}\n".encode())
                 return
             self._answer(HTTPStatus.OK, page, "text/html; charset=utf-8", {"Content-Security-Policy": policy})
+        elif parts.path == "/metrics" and site.scrape is not None:
+            try:
+                self._answer(HTTPStatus.OK, site.scrape(), SCRAPED)
+            except UserError as error:
+                self._answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{error}\n".encode())
         else:
             self._answer(HTTPStatus.NOT_FOUND, b"there is nothing here\n")
 
@@ -196,6 +213,9 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(HTTPStatus.OK, text.encode(), "text/html; charset=utf-8", {"Content-Security-Policy": policy})
 
     def _has_token(self) -> bool:
+        scheme, _, token = self.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
+            return self.server.site.knows(token)
         try:
             found = SimpleCookie(self.headers.get("Cookie", "")).get(self._cookie_name())
         except CookieError:

@@ -2,17 +2,24 @@
 
 import http.client
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from mustherd.report import prometheus
+from mustherd.report.prometheus import exposition
 from mustherd.report.state import experiment_state
 from mustherd.report.view import View
 from mustherd.report.web import MOST_BYTES, Server, Site, WebError
 from mustherd.store.errors import StoreError
+from mustherd.terms import Facts, Reading
+from mustherd.wire.messages import MusterView
 from tests.report.conftest import Make
 
 Headers = dict[str, str]
@@ -142,3 +149,53 @@ def test_the_state_of_an_experiment_is_json_and_tells_all(make: Make) -> None:
     assert [one["name"] for one in state["musters"]] == ["muster-0", "muster-1"]
     assert state["trials"][0]["metrics"]
     assert state["events"][-1]["text"] == "muster-0 joined"
+
+
+def test_a_prometheus_reads_an_experiment_and_its_herd(make: Make) -> None:
+    view = View.of(make())
+    reading = Reading(sheep="node-0", knob="dvfs", asked=1300, applied=1300, running=1299, held=True)
+    muster = MusterView(
+        name='m"1', presence="late", silent_s=2.5, muster_epoch=1, facts=Facts(kind="twin"), knobs=(), zones=(),
+        streams=(), in_force=7, times_late=3, unrestored=0, answer_ms=None, readings=(reading,),
+    )  # fmt: skip
+    text = exposition((view, [muster])).decode()
+    found = {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    toy = ("experiment", "toy")
+    assert found["mustherd_trials_done", (toy,)] == 46
+    assert found["mustherd_experiment_verdict", (toy, ("verdict", "met"))] == 1
+    assert found["mustherd_experiment_verdict", (toy, ("verdict", "not met"))] == 0
+    assert found["mustherd_saving_percent", (toy,)] == pytest.approx(43.4, abs=0.1)
+    assert found["mustherd_window_power_watts", (toy, ("muster", "muster-0"))] > 0
+    assert found["mustherd_muster_state", (("muster", 'm"1'), ("state", "late"))] == 1
+    assert found["mustherd_muster_state", (("muster", 'm"1'), ("state", "alive"))] == 0
+    assert found["mustherd_knob_running", (("knob", "dvfs"), ("muster", 'm"1'), ("sheep", "node-0"))] == 1299
+    assert not [name for name, _ in found if name == "mustherd_muster_answer_milliseconds"], "it wasn't measured"
+
+
+def test_a_scraper_brings_the_token_as_a_bearer() -> None:
+    with serving(Site(dict, scrape=lambda: b"mustherd_up 1\n", open_=False)) as server:
+        assert ask(server, "GET", "/metrics")[0] == 403
+        assert ask(server, "GET", "/metrics", {"Authorization": "Bearer wrong"})[0] == 403
+        status, text, headers = ask(server, "GET", "/metrics", {"Authorization": f"Bearer {server.site.token}"})
+        assert (status, text) == (200, "mustherd_up 1\n")
+        assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
+
+
+def test_the_dashboard_asks_for_gauges_that_there_are() -> None:
+    dashboard = json.loads((Path(__file__).parents[2] / "examples/grafana/mustherd.json").read_text(encoding="utf-8"))
+    asked = {
+        name
+        for panel in dashboard["panels"]
+        for target in panel["targets"]
+        for name in re.findall(r"mustherd_\w+", target["expr"])
+    }
+    source = Path(prometheus.__file__).read_text(encoding="utf-8")
+    named = {f"mustherd_{name}" for name in re.findall(r'\(\s*"([a-z_]+)", "', source)}
+    named |= {f"mustherd_window_{metric}" for metric in prometheus.OF_A_WINDOW}
+    named |= {f"mustherd_knob_{which}" for which in ("asked", "applied", "running")}
+    assert len(asked) >= 9
+    assert asked <= named
