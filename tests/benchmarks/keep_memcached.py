@@ -25,29 +25,30 @@ from mustherd.wire.ports import Ports
 from tests.waiting import until
 
 SECONDS = float(os.environ.get("KEEP_SECONDS", "300"))
-LEVELS, LEVEL_S = (16_000.0, 12_000.0, 8_000.0, 14_000.0), 20.0
+LEVELS, LEVEL_S = (16_000.0, 12_000.0, 10_000.0, 14_000.0), 20.0
 LIMIT_MS = 150.0
 
 DEFINITION = """\
 name: keep-memcached
 herd: {local: {server_threads: 4, connections: 8}}
 workload: {preset: etc, qps: [8000, 16000]}
-knobs: {cpu-quota: [20, 30, 200]}
+knobs: {cpu-quota: [20, 25, 40, 200]}
 objective: server_cpu_seconds
 constraints: [read_p95_us <= 150 ms]
 """
 TABLE = """\
 table:
-- {qps: 6000, settings: {cpu-quota: 20}}
 - {qps: 10000, settings: {cpu-quota: 20}}
-- {qps: 18000, settings: {cpu-quota: 30}}
+- {qps: 15000, settings: {cpu-quota: 20}}
+- {qps: 20000, settings: {cpu-quota: 25}}
+- {qps: 40000, settings: {cpu-quota: 40}}
 """
 KEEP = f"""\
 keeper: {{limit: {LIMIT_MS * 1000}, margin: 0, controls: 0.25, block_s: 2.5, per_request: true, frame_s: 0.5,
-  settle_s: 0.5, first_settle_s: 0.5, age_s: 5, retune: false}}
+  settle_s: 0.5, first_settle_s: 0.5, age_s: 8, retune: false}}
 sources:
 - {{kind: memcached}}
-- {{kind: memcached-probe, percentile: 95, requests: 40, pause_us: 5000}}
+- {{kind: memcached-probe, percentile: 95, requests: 30, pause_us: 5000}}
 """
 
 
