@@ -1,7 +1,8 @@
-"""Another kernel is a matter of the kernel_ixgbe role's variables."""
+"""Another kernel is a matter of the kernel_ixgbe role's variables, and another architecture of the node's facts."""
 
 import base64
 import json
+import os
 import re
 import subprocess
 import sys
@@ -81,3 +82,40 @@ def test_a_card_of_another_driver_gets_the_rest(shown: dict[str, dict[str, objec
     assert (shown["other_card"]["with_driver"], shown["other_card"]["with_card"]) == (False, True)
     assert (shown["no_card"]["with_driver"], shown["no_card"]["with_card"]) == (False, False)
     assert shown["no_card"]["release"] == "6.15.0"
+
+
+@pytest.mark.process
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("architecture", "asked", "done"), [("x86_64", True, True), ("aarch64", True, False), ("x86_64", False, False)]
+)
+def test_registers_are_for_machines_that_have_them(architecture: str, asked: bool, done: bool, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    tasks = [{"ansible.builtin.copy": {"dest": str(told), "content": "{{ dvfs_registers | bool }}", "mode": "0644"}}]
+    files = [str(ROLE.parent / f"dvfs/{folder}/main.yml") for folder in ("defaults", "vars")]
+    play = tmp_path / "play.yml"
+    play.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "vars_files": files, "tasks": tasks}]))
+    given = {
+        "ansible_python_interpreter": sys.executable,
+        "dvfs_msr": asked,
+        "ansible_facts": {"architecture": architecture},
+    }
+    ran = subprocess.run(
+        [
+            Path(sys.executable).parent / "ansible-playbook",
+            "-i",
+            "localhost,",
+            "-c",
+            "local",
+            "-e",
+            json.dumps(given),
+            play,
+        ],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "ANSIBLE_LOCALHOST_WARNING": "False", "ANSIBLE_HOME": str(tmp_path)},
+        cwd=tmp_path,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert told.read_text() == str(done)
