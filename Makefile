@@ -21,7 +21,7 @@ TIMES ?= 2
 within = timeout --foreground --signal=INT --kill-after=30 $$(($(1) * $(TIMES))) $(2) || { code=$$?; \
 	[ $$code != 124 ] || echo "make $@: over its budget of $(1) s times $(TIMES); on a slower or busy machine: make $@ TIMES=4" >&2; exit $$code; }
 
-.PHONY: help told setup experiment test check lint types layers unit budgets test-long test-system test-memcached test-servers test-vm test-web test-testbed test-root test-machine test-kernel test-pythons test-nightly test-faults test-fuzz audit bench peers picture lock clean
+.PHONY: help told setup experiment test check lint types layers unit budgets test-long test-system test-memcached test-servers test-vm test-web test-testbed test-root test-machine test-kernel test-pythons test-nightly test-faults test-fuzz audit bench peers docs picture lock clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -137,6 +137,15 @@ bench: setup  ## print one benchmark's JSON: make bench NAME=footprint
 
 peers: setup  ## install what the learning benchmark compares with: Optuna and Ax, and torch for their models
 	$(BIN)/pip install --quiet 'optuna>=4.2' 'torch>=2.4' 'ax-platform>=1.0'
+
+DOCS := .venv-docs
+docs: setup  ## the docs as a site in build/docs, warnings as errors; fetches Sphinx, MyST and furo
+	@[ -e $(DOCS)/.ready ] || { $(PYTHON) -m venv --clear $(DOCS) && $(DOCS)/bin/pip install --quiet --disable-pip-version-check \
+		$$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["docs"])') \
+		&& touch $(DOCS)/.ready; }
+	@rm -rf build/docs-source build/docs && mkdir -p build && cp -r docs build/docs-source
+	@$(BIN)/typer mustherd.cli.app utils docs --name mustherd --output build/docs-source/reference/every-command.md >/dev/null
+	@$(DOCS)/bin/sphinx-build -q -W --keep-going -b html build/docs-source build/docs && echo build/docs/index.html
 
 picture: setup  ## draw the README's picture from a finished experiment: make picture FOLDER=experiments/quickstart-...
 	$(BIN)/python docs/make_picture.py $(FOLDER)

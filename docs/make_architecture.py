@@ -27,6 +27,7 @@ DOES = {
     "locks": "one holder of a file",
     "learn": "searches, noise, confirmation",
     "load": "what offers requests, and to whom",
+    "meters": "whole machines: BMC, PDU, wall",
     "metrics": "the catalogue of metrics",
     "muster": "the process on a node",
     "node": "knobs, meters, loggers: real and twin",
