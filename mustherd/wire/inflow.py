@@ -9,11 +9,11 @@ import ctypes
 import fcntl
 import logging
 import os
+import resource
 import socket
 import struct
 import termios
 from contextlib import suppress
-from pathlib import Path
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -34,7 +34,10 @@ IDLE_BYTES_PER_S = 64
 Without this every muster's line for decisions, on which it never says anything, would be ended after some hours."""
 
 CONNECTIONS_MOST = 4096
-"""To one socket: a thousand musters, four times over."""
+"""To one socket: a thousand musters, four times over. Where this process may have fewer descriptors it is less."""
+
+DESCRIPTORS_KEPT, SOCKETS = 128, 4
+"""Descriptors that are not for connections, whoever comes, and how many sockets share the others."""
 
 # linux/tcp.h: getsockopt(SOL_TCP, TCP_INFO), and where in it tcpi_bytes_received is.
 SOL_TCP, TCP_INFO, _INFO_BYTES, _RECEIVED_AT = 6, 11, 256, 128
@@ -52,6 +55,10 @@ class Inflow:
         self._channel = channel
         self._most = most_bytes
         self._monitor = listener.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        # Half of what there is: more can come between two looks.
+        room = (soft - DESCRIPTORS_KEPT) // (2 * SOCKETS) if soft != resource.RLIM_INFINITY else CONNECTIONS_MOST
+        self._connections = max(1, min(CONNECTIONS_MOST, room))
         self._seen: dict[int, tuple[int, float]] = {}
         """Of each connection the bytes that had come when it last delivered a message, and when that was seen."""
         self._delivered: set[int] = set()
@@ -62,7 +69,7 @@ class Inflow:
             self._delivered.add(frame.get(zmq.SRCFD))
 
     def look(self, now: float) -> int:
-        """End connections that take in too much of one message, and those beyond CONNECTIONS_MOST; gives how many."""
+        """End connections that take in too much of one message, and those that are too many; gives how many."""
         self._note_changes(now)
         ended = 0
         for descriptor, (before, at) in list(self._seen.items()):
@@ -96,7 +103,7 @@ class Inflow:
                 self._seen.pop(descriptor, None)
                 continue
             self._seen[descriptor] = 0, now
-            if len(self._seen) > CONNECTIONS_MOST:
+            if len(self._seen) > self._connections:
                 self._end(descriptor)
 
     def _end(self, descriptor: int) -> None:
@@ -112,14 +119,16 @@ class Watch:
     def __init__(self, inflows: list[Inflow]) -> None:
         self._inflows = inflows
         self._next_look = self._next_glance = -float("inf")
-        self._size = _resident()
+        # Open from the start: whoever takes all descriptors must not end this process by it.
+        self._memory = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        self._size = _resident(self._memory)
 
     def tick(self, now: float) -> None:
         """Look if it is time."""
         if now < self._next_glance:
             return
         self._next_glance = now + GLANCE_EVERY_S
-        size = _resident()
+        size = _resident(self._memory)
         if now < self._next_look and size - self._size < GROWN_BYTES:
             self._size = min(size, self._size)
             return
@@ -131,6 +140,7 @@ class Watch:
 
     def close(self) -> None:
         """Watch no longer."""
+        os.close(self._memory)
         for inflow in self._inflows:
             inflow.close()
 
@@ -152,5 +162,5 @@ def _unread(descriptor: int) -> int:
         return 0
 
 
-def _resident() -> int:
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _page
+def _resident(memory: int) -> int:
+    return int(os.pread(memory, 100, 0).split()[1]) * _page

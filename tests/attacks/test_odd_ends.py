@@ -3,6 +3,9 @@
 import logging
 import os
 import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import ClassVar
 
@@ -10,6 +13,7 @@ import msgspec
 import pytest
 import zmq
 
+from mustherd.client import HerdClient
 from mustherd.definition.problem import problem
 from mustherd.learn.base import Observation
 from mustherd.learn.worker import SearchProcess
@@ -23,11 +27,12 @@ from mustherd.shepherd.session import MusterSession
 from mustherd.store.store import Store
 from mustherd.wire import codec
 from mustherd.wire import messages as m
-from mustherd.wire.endpoints import MusterEndpoint, new_session
+from mustherd.wire.endpoints import MusterEndpoint, WireError, new_session
+from mustherd.wire.keys import create
 from tests.experiment.simulated import defined
 from tests.herding import muster, shepherd
 from tests.running import begin, definition
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 from tests.wire.test_codec import HELLO
 
 
@@ -140,6 +145,46 @@ def test_one_that_makes_up_lives_is_refused_before_it_drowns_all_else(tmp_path: 
             events.append(running.events.get())
         assert len(events) < LIVES_MOST + 10
         assert running.musters()["muster-1"].presence == "alive"
+
+
+@pytest.mark.long
+@pytest.mark.process
+def test_whoever_takes_all_descriptors_does_not_end_the_shepherd(tmp_path: Path) -> None:
+    """Without a key and without a word: connections are all that it takes, where a process may have few descriptors."""
+    create(tmp_path / "keys", ["shepherd", "operator"])
+    with shepherd() as (_, ports):
+        pass
+    words = ",".join(map(str, msgspec.structs.astuple(ports)))
+    program = (
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256)); from mustherd.cli import main; main()"
+    )
+    command = [sys.executable, "-c", program, "shepherd", "run", "--ports", words, "--keys", str(tmp_path / "keys")]
+    with (tmp_path / "log").open("wb") as out:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+    client = HerdClient(f"127.0.0.1:{ports.coordinate}", tmp_path / "keys")
+    crowd: list[socket.socket] = []
+
+    def answered() -> bool:
+        try:
+            client.status()
+        except WireError:
+            return False
+        return True
+
+    try:
+        until(answered, 3 * PATIENCE_S)
+        for number in range(600):
+            port = (ports.pulse, ports.log, ports.control, ports.coordinate)[number % 4]
+            crowd.append(socket.create_connection(("127.0.0.1", port), 20))
+        # Those that say nothing are ended after HANDSHAKE_MS; then whoever has something to say gets through.
+        until(answered, 3 * PATIENCE_S)
+        assert process.poll() is None
+    finally:
+        for one in crowd:
+            one.close()
+        process.terminate()
+    assert process.wait(30) == 0
+    assert b"Traceback" not in (tmp_path / "log").read_bytes()
 
 
 class OneMuster:
