@@ -124,10 +124,11 @@ test-kernel: setup  ## as root on Debian 12: a kernel built from source, install
 # A campaign of attacks and fuzzed input begin with a new seed, which they print; SEED=n has the same again.
 test-faults: setup  ## attacks on whole herds: make test-faults SEED=n MINUTES=m TABLE=file; as root those on disks too
 	@$(BIN)/python -m tests.faults $(if $(SEED),--seed $(SEED)) --minutes $(or $(MINUTES),4) --json faults.json \
-		$(if $(TABLE),--table $(TABLE)) $(if $(CROWD),--crowd $(CROWD)) $(if $(EARLIER),--earlier $(EARLIER))
+		$(if $(TABLE),--table $(TABLE)) $(if $(CROWD),--crowd $(CROWD)) $(if $(EARLIER),--earlier $(EARLIER)) $(if $(FUZZ),--fuzz $(FUZZ))
 
 test-fuzz: setup  ## mutated input for every reader and port: make test-fuzz SEED=n SECONDS=s COUNT=n
-	@$(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED)) --seconds $(or $(SECONDS),4) --count $(or $(COUNT),1000000)
+	@$(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED)) --seconds $(or $(SECONDS),4) --count $(or $(COUNT),1000000) \
+		$(if $(JSON),--json $(JSON))
 
 audit: setup  ## ask the advisory database about the locked dependencies; needs it to be reachable
 	@$(BIN)/python -m tests.audit

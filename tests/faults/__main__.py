@@ -33,6 +33,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=Path("faults.json"))
     parser.add_argument("--table", type=Path, default=None)
     parser.add_argument("--earlier", type=Path, action="append", help="JSON of a campaign that the table tells of too")
+    parser.add_argument("--fuzz", type=Path, default=None, help="the JSON of make test-fuzz")
     parser.add_argument("--crowd", type=Path, default=None, help="the JSON of make bench NAME=thousand_musters")
     options = parser.parse_args()
     as_root = os.geteuid() == 0
@@ -78,7 +79,8 @@ def main() -> int:
             expected = {a.kind.name: a.expected for a in (*attacks.ATTACKS, *experiment.ATTACKS)}
             crowd = json.loads(options.crowd.read_text()) if options.crowd is not None else None
             earlier = [one for file in options.earlier or () for one in json.loads(file.read_text())]
-            options.table.write_text("".join(table.lines([*earlier, *told], expected, crowd)))
+            fuzz = json.loads(options.fuzz.read_text()) if options.fuzz is not None else ()
+            options.table.write_text("".join(table.lines([*earlier, *told], expected, crowd, fuzz)))
         if any(one.failed for one in came):
             _tell(f"logs are kept in {home}")
         else:
@@ -86,7 +88,9 @@ def main() -> int:
     events = sum(len(one.outcomes) for one in came)
     failed = sum(bool(o.faults) for one in came for o in one.outcomes)
     _tell(f"seed {seed}: {events} events, {failed} with faults; {options.json}")
-    return int(any(one.failed for one in came))
+    if not events:
+        _tell("no attack was made: the time was over before a herd was whole")
+    return int(not events or any(one.failed for one in came))
 
 
 def _tell(text: str) -> None:

@@ -43,11 +43,10 @@ def back(herd: Herd, names: Sequence[str], since: float, within_s: float) -> Cam
     faults: list[str] = []
     latest = 0.0
     for name in names:
-        one = herd.members[name]
-        stall.wait(lambda one=one: one.value() == one.original, within_s + 2.0)  # type: ignore[misc]
-        # The watch looks every so often.
-        time.sleep(0.05)  # fixed: as long as some of its looks
-        took = herd.seen(name).back_since(since)
+        # As the watch has seen it, which is the one that knows since when.
+        seen = herd.seen(name)
+        stall.wait(lambda seen=seen: seen.back_since(since) is not None, within_s + 2.0)  # type: ignore[misc]
+        took = seen.back_since(since)
         if took is None:
             faults.append(f"{name} is still at {herd.members[name].value()}")
         elif took > within_s + SLACK_S + (lost := stall.lost_s(since, since + took)):

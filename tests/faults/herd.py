@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from mustherd.client import HerdClient
 from mustherd.errors import UserError
+from mustherd.herd.timing import MISSING_AFTER_S
 from mustherd.locks import locked_by
 from mustherd.muster.journal import LOCK_NAME
 from mustherd.rowlog.ledger import Ledger
@@ -45,8 +46,6 @@ ROWS_PER_S = 300
 """Of each core that is fed."""
 JOIN_S = 40.0
 """How long a herd may take to be whole again; a muster that was refused comes again after 5 s."""
-STARVED_S = 3.0
-"""Taken from whoever has to answer: then it may be asked again."""
 LABEL = "by-hand"
 ROOT = Path(__file__).parents[2]
 
@@ -206,10 +205,12 @@ class Herd:
                 self.client.set(one.name, {one.knob: value})
                 break
             except UserError as error:
-                lost = stall.lost_s(asked_at)
-                if lost < STARVED_S or time.monotonic() - began > JOIN_S:
+                # Before, too: a muster that is missed was silent until now.
+                lost = stall.worst_s(asked_at - MISSING_AFTER_S, MISSING_AFTER_S)
+                if lost < MISSING_AFTER_S / 2 or time.monotonic() - began > JOIN_S:
                     return [f"{one.name} can't be set: {error} (the machine took {lost:.1f} s from it)"]
                 self.starved.append(f"{one.name}: {error}")
+                stall.wait(lambda: self.alive(one.name), JOIN_S)
         if one.value() != value:
             return [f"{one.name} was set to {value} and is at {one.value()}"]
         return []

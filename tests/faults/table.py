@@ -14,15 +14,23 @@ source made is on disk once and in order, or counted as lost; a trial that has f
 ends has the exit code that says why; whoever is left goes on: answers, rows, new settings.
 
 `make test-faults` runs a campaign of some minutes with a new seed, which it prints; `SEED=n` has the same events
-again, `MINUTES=m` goes on for longer. As root it makes disks of its own and fills and stops them; as another user it
-leaves those out. This page is made by `make test-faults SEED=n TABLE=docs/explain/faults.md`; `EARLIER=faults.json` has
-it tell of another campaign too, and `CROWD=file` of what `make bench NAME=thousand_musters` printed.
+again, `MINUTES=m` goes on for longer. As root it makes disks and networks of its own, fills, stops and cuts them; as
+another user it leaves those out. This page is made by `make test-faults SEED=n TABLE=docs/explain/faults.md`;
+`EARLIER=faults.json` has it tell of another campaign too, `CROWD=file` of what `make bench NAME=thousand_musters`
+printed, and `FUZZ=file` of what `make test-fuzz JSON=file` came to.
+
+A promise that is late is a fault, unless the machine kept our processes from keeping it: what the kernel counted that
+they waited for a processor is added to what it may take, and nothing else. Where a lease or an answer was lost to that,
+the last column says how often.
 
 """
 
 
 def lines(
-    campaigns: Sequence[Mapping[str, Any]], expected: Mapping[str, str], crowd: Mapping[str, Any] | None = None
+    campaigns: Sequence[Mapping[str, Any]],
+    expected: Mapping[str, str],
+    crowd: Mapping[str, Any] | None = None,
+    fuzz: Sequence[Mapping[str, Any]] = (),
 ) -> Iterator[str]:
     """The page: a row for each attack, over all its events; `crowd` is what the benchmark thousand_musters gave."""
     yield INTRODUCTION
@@ -43,6 +51,12 @@ def lines(
         yield f"At the end: {whole} ({told}).\n"
     if crowd is not None:
         yield CROWD.format(**crowd)
+    if fuzz:
+        yield FUZZ
+    for found in fuzz:
+        seen = "as expected" if not found["faults"] else "; ".join(found["faults"])
+        cost = f"{found['growth_mib']:g} MiB | {found['descriptors']}"
+        yield f"| {found['name']} | {found['inputs']:,} | {cost} | {seen} |\n"
 
 
 CROWD = """
@@ -54,6 +68,16 @@ other work. All joined within {all_joined_s:g} s; a status of all took {status_s
 {all_rows_durable_s:g} s, while every decision stayed in force; the shepherd then had {shepherd_rss_mib:g} MiB and
 {shepherd_descriptors} descriptors. It was killed: all leases ended at once, and every node was as found within
 {all_put_back_s:g} s. {all_back_s:g} s after its next life listened, all were there again.
+"""
+
+FUZZ = """
+## Mutated input
+
+`make test-fuzz`: frames of a peer whose key is accepted, and input for readers. Nothing ends, nothing is set that
+nobody asked for, an honest muster beside it keeps its decision, and memory and descriptors stay.
+
+| to | inputs | memory grew by | descriptors more | seen |
+| --- | --- | --- | --- | --- |
 """
 
 NAMES = {

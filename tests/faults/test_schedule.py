@@ -5,6 +5,7 @@ from itertools import islice
 from tests.faults import attacks, experiment, table
 from tests.faults.history import Seen
 from tests.faults.schedule import schedule
+from tests.faults.stall import MOST, Stall
 
 KINDS = [attack.kind for attack in (*attacks.ATTACKS, *experiment.ATTACKS)]
 
@@ -77,3 +78,20 @@ def test_the_table_tells_what_was_not_as_expected_and_what_was_not_run() -> None
     assert "| b | 1 | all is well | it is still at 3 |" in page
     assert "| c | 0 | all is well | not run |" in page
     assert "At the end: rows are missing" in page
+
+
+def test_what_the_machine_took_is_the_worst_thread_of_each_that_had_to_act_and_never_all() -> None:
+    machine = Stall()
+    # Two threads of one process, then others; when, which process and thread, how long.
+    machine._lost.extend([(10.0, 1, 1, 0.5), (10.4, 1, 1, 0.25), (10.4, 1, 2, 0.5)])
+    machine._lost.extend([(11.0, pid, pid, 0.25) for pid in (2, 3, 4, 5)])
+    assert machine.seconds(9.0, 20.0) == 0.75 + 0.25 + 0.25
+    assert machine.seconds(10.2, 20.0) == 0.5 + 0.25 + 0.25
+    assert machine.seconds(12.0, 20.0) == 0.0
+    assert machine.seconds(9.9, 10.9) == MOST * 1.0
+
+
+def test_the_table_tells_of_fuzz() -> None:
+    found = {"name": "a port", "inputs": 1_000_000, "growth_mib": 9.5, "descriptors": 1, "faults": []}
+    page = "".join(table.lines([], {}, None, [found]))
+    assert "| a port | 1,000,000 | 9.5 MiB | 1 | as expected |" in page

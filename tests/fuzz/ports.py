@@ -128,7 +128,10 @@ def _sent(
     while time.monotonic() < over and result.inputs < count:
         try:
             send()
-        except zmq.Again:
+        except zmq.ZMQError as error:
+            # Whoever it is for reads later, or was away too long and connects again.
+            if error.errno not in (zmq.EAGAIN, zmq.EHOSTUNREACH):
+                raise
             time.sleep(0.002)
             continue
         result.inputs += 1
