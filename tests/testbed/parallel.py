@@ -13,10 +13,11 @@ from tests.testbed.reservation import Reservation
 NODES = ("node1", "node2", "node3")
 NODE0 = "ssh carol@c6220-1.example.net"
 CLOCKS = (1200, 1300, 1400, 1500, 1600, 1700, 1800, 1900, 2000, 2100, 2200)
+WINDOW_S = 6
 DEFINITION = {
     # So little load that the schedule is measured, and not this machine.
     "workload": {
-        "preset": "etc", "qps": 200, "settle_seconds": 0.5, "ramp_seconds": 1, "window_seconds": 6,
+        "preset": "etc", "qps": 200, "settle_seconds": 0.5, "ramp_seconds": 1, "window_seconds": WINDOW_S,
         "mutilate": {"measure_qps": 100, "connections": 1, "agent_threads": 1},
     },
     "objective": "read_p99_us",

@@ -1,0 +1,31 @@
+"""What `experiment plan` promises against what happens on a test bed: 1, 2 and 3 measured nodes, as root.
+
+Hosts with systemd, provisioned from a manifest; real memcached; agents as units, leaders by ssh; mutilate a stand-in
+unless SOURCES names a folder that has it. Keys as in plan_against_reality. Some ten minutes.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mustherd.testbed.bed import Bed
+from tests.testbed import parallel
+from tests.testbed.reservation import Reservation
+
+TRIALS = 12
+
+
+def run() -> dict[str, Any]:
+    """One result for each number of musters."""
+    with tempfile.TemporaryDirectory(prefix="mustherd-plan-") as folder, Bed(Path(folder) / "bed", 4) as bed:
+        reserved = Reservation(bed)
+        try:
+            home = reserved.folder("parallel")
+            parallel.provision(reserved, home)
+            results = {str(musters): parallel.measured(reserved, home, musters, TRIALS) for musters in (1, 2, 3)}
+        finally:
+            reserved.close()
+    alone = results["1"]["took_s"]
+    for result in results.values():
+        result["times_as_fast"] = round(alone / result["took_s"], 2)
+    return {"window_s": parallel.WINDOW_S, "musters": results}
