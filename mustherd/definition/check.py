@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mustherd import metrics
+from mustherd.definition import within
 from mustherd.definition.errors import Finding, Path, listed, nearest
 from mustherd.definition.knobs import KnobValues, disallowed, names_a_knob, value_text
 from mustherd.definition.limits import limit_text
@@ -53,7 +54,7 @@ def broken(experiment: Experiment) -> list[Finding]:
     found = [
         *_herd(experiment), *_workload(experiment), *_constraints(experiment), *_metrics(experiment),
         *_search(experiment), *_baseline(experiment), *_gates(experiment), *_application(experiment),
-        *_meters(experiment),
+        *_meters(experiment), *within.wrong(experiment),
     ]  # fmt: skip
     if experiment.herd.simulated is not None:
         found += _simulated_load(experiment)

@@ -44,6 +44,7 @@ from mustherd.definition.herd import Herd
 from mustherd.definition.limits import LIMIT_FORM
 from mustherd.definition.section import Section, key
 from mustherd.definition.structs import Keys
+from mustherd.definition.within import CHANGE_FORM, Changes
 from mustherd.definition.workload import Workload, declared_by
 from mustherd.definition.yaml import Source
 from mustherd.goal import GUARD, GUARD_LIMIT, LEAST_SAVING, MARGIN, PARALLEL, ROUNDS
@@ -289,6 +290,10 @@ class Experiment(Section):
     ] = key(Baseline, "What every saving is measured against; or its settings alone.")
     gates: Gates = key(Gates, "When a measurement can't be trusted.")
     budget: Budget = key(Budget, "What may be spent.")
+    changes: Changes = key(
+        (), "Knobs that are set again within each window of the search, while its load goes on.",
+        allowed=CHANGE_FORM, max_length=1000,
+    )  # fmt: skip
     policy: Annotated[
         PolicyOptions,
         BeforeValidator(_policy, json_schema_input_type=Annotated[str, Field(pattern=POLICY_NAME)] | PolicyOptions),

@@ -118,13 +118,19 @@ class OutsideLoad:
         settle_s: float,
         label: str,
         slack_s: float,
+        on_open: Callable[[], object] | None = None,
     ) -> Measured:
-        """One window on a muster. LoadError; HerdError; TimeoutError."""
+        """One window on a muster. Where knobs are set within it, `on_open` is called once it is open.
+
+        LoadError; HerdError; TimeoutError.
+        """
         window_s = self._workload.window_seconds
         servers = self._servers(view)
         with self._crew(view.name, frozenset(servers)) as crew:
             source = self._source_for(crew, view.name, servers)
-            window = shepherd.window(view.name, settle_s=settle_s, window_s=window_s, label=label)
+            window = shepherd.window(
+                view.name, settle_s=settle_s, window_s=window_s, label=label, changing=on_open is not None
+            )
             try:
                 time.sleep(settle_s)
                 running = source.start(load, seed)
@@ -132,6 +138,8 @@ class OutsideLoad:
                 asked = time.monotonic()
                 opened = window.open().result(OPEN_WAIT_S)
                 answered = time.monotonic()
+                if on_open is not None:
+                    on_open()
                 time.sleep(max(0.0, asked + window_s - time.monotonic()))
                 report = running.close_window()
                 measured = window.measured.result(slack_s)

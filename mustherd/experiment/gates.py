@@ -35,6 +35,7 @@ def judge(
     measured: Measured,
     *,
     settings: Sequence[Setting],
+    later: Sequence[Setting] | None = None,
     seq: int,
     facts: Facts,
     zones: Sequence[Zone] = (),
@@ -45,7 +46,8 @@ def judge(
 ) -> Fired | None:
     """The first gate that a window doesn't pass, None when it can be trusted.
 
-    `settings` and `seq` are the decision that should have been in force (0: none), `facts` and `zones` the node's,
+    `settings` and `seq` are the decision that should have been in force (0: none) at the window's begin and end; where
+    knobs were set again within it, `later` is what `seq` says. `facts` and `zones` the node's,
     `load` what was to be offered, `times_late` how often the muster was silent for too long meanwhile, `log_complete`
     whether all its rows have arrived.
     """
@@ -60,8 +62,9 @@ def judge(
             Reason.DECISION_NOT_IN_FORCE,
             f"decision {measured.in_force} was in force at the window's end instead of {seq}",
         )
-    for when, readings in (("before", measured.before), ("after", measured.after)):
-        lost = _not_held(settings, readings)
+    after = settings if later is None else later
+    for when, wanted, readings in (("before", settings, measured.before), ("after", after, measured.after)):
+        lost = _not_held(wanted, readings)
         if lost:
             return Fired(Reason.KNOB_NOT_HELD, f"{when} the window {lost}")
     seconds = measured.t1_s - measured.t0_s

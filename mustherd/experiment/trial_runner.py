@@ -3,7 +3,7 @@
 import threading
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TypeVar
@@ -14,6 +14,7 @@ from mustherd import metrics
 from mustherd.definition import Experiment, goal
 from mustherd.definition.limits import limit_text
 from mustherd.experiment import audits, gates, plausible, wall
+from mustherd.experiment.changing import DECISION_WAIT_S, NOT_TAKEN, Changing
 from mustherd.experiment.external_load import OutsideLoad
 from mustherd.experiment.herd_notes import left_of
 from mustherd.load.application import Watch
@@ -38,17 +39,11 @@ SLACK_S = 15.0
 LOG_WAIT_S = 15.0
 """How long the last blocks of a window may take to be on disk after its end."""
 
-DECISION_WAIT_S = 30.0
-"""Longer than the shepherd itself tries."""
-
 NOT_GIVEN = "the node or the load doesn't give it"
 NO_METER = (
     "the node has no energy meter (its facts say why); without one the objective is CPU time: server_cpu_seconds,"
     " or machine_cpu_seconds on a Linux node"
 )
-
-_NOT_TAKEN = {"refused": Reason.DECISION_REFUSED, "failed": Reason.DECISION_FAILED}
-"""How a node did not take a decision."""
 
 
 class _StoppedError(Exception):
@@ -109,15 +104,15 @@ class TrialRunner:
         applied = self._shepherd.decide(view.name, settings).result(DECISION_WAIT_S)
         if not trial.settings and applied.outcome != "refused" and (left := left_of(applied)):
             return _broken(trial, Reason.NOT_AS_FOUND, f"muster {view.name}: {left}")
-        if applied.outcome in _NOT_TAKEN:
+        if applied.outcome in NOT_TAKEN:
             trial = msgspec.structs.replace(trial, readings=applied.readings)
-            return _broken(trial, _NOT_TAKEN[applied.outcome], applied.detail)
+            return _broken(trial, NOT_TAKEN[applied.outcome], applied.detail)
         moved = [k.settle_seconds for k in view.knobs if any((s.sheep, s.knob) == (k.sheep, k.name) for s in settings)]
         settle_s = max([load.settle_seconds, *(moved or [k.settle_seconds for k in view.knobs])])
         self._check()
         meters = wall.meters_of(self._experiment.meters, view.name, alone=len(self._shepherd.musters()) == 1)
         with Watch(self._experiment.metrics) as watch, MeterWatch(meters) as metered:
-            measured = self._measure(trial, view, offered, settle_s)
+            measured, later = self._measure_changing(trial, view, offered, settle_s)
         # A closed loop offers what is answered, whatever the definition says.
         if odd := plausible.objection(measured, None if load.closed_loop else offered):
             return _broken(trial, Reason.REPORT_IMPLAUSIBLE, f"muster {view.name}: {odd}")
@@ -158,7 +153,8 @@ class TrialRunner:
             self._experiment.gates,
             measured,
             settings=settings,
-            seq=applied.seq if settings else 0,
+            later=later[0] if later else settings,
+            seq=later[1] if later else applied.seq if settings else 0,
             facts=view.facts,
             zones=view.zones,
             load=offered,
@@ -168,7 +164,7 @@ class TrialRunner:
         )
         fired = (
             fired
-            or self._audit(trial, view, measured, settings)
+            or self._audit(trial, view, measured, () if later else settings)
             or wall.disagreement(walls, measured.energies, seconds)
             or self._missing(trial, untold)
             or self._unchecked(trial)
@@ -177,7 +173,28 @@ class TrialRunner:
             return _broken(trial, fired.reason, fired.detail)
         return msgspec.structs.replace(trial, state=TrialState.FINISHED, ended_at=time.time())
 
-    def _measure(self, trial: Trial, view: MusterView, offered: Load, settle_s: float) -> Measured:
+    def _measure_changing(
+        self, trial: Trial, view: MusterView, offered: Load, settle_s: float
+    ) -> tuple[Measured, tuple[Sequence[Setting], int] | None]:
+        """The window, and where knobs were set again within it, what was set last and that decision's number."""
+        changes = self._experiment.changes if trial.kind is TrialKind.SEARCH else ()
+        if not changes:
+            return self._measure(trial, view, offered, settle_s), None
+        changing = Changing(self._shepherd, view, trial.settings, changes, speed=self._speed, over=self._over)
+        try:
+            return self._measure(trial, view, offered, settle_s, changing.opened), changing.end()
+        finally:
+            changing.close()
+
+    def _measure(
+        self,
+        trial: Trial,
+        view: MusterView,
+        offered: Load,
+        settle_s: float,
+        opened: Callable[[float], object] | None = None,
+    ) -> Measured:
+        """Where knobs are set within it, `opened` is told in how many seconds of the node's clock the window opens."""
         load, label = self._experiment.workload, label_of(trial.number, trial.attempt)
         if self._outside is not None and not view.facts.loads_itself:
             return self._outside.measure(
@@ -188,6 +205,7 @@ class TrialRunner:
                 settle_s=settle_s,
                 label=label,
                 slack_s=SLACK_S,
+                on_open=None if opened is None else lambda: opened(0.0),
             )
         measuring: Future[Measured] = self._shepherd.measure(
             view.name,
@@ -197,7 +215,10 @@ class TrialRunner:
             load=offered,
             seed=self._seed(trial),
             label=label,
+            changing=opened is not None,
         )
+        if opened is not None:
+            opened(settle_s + load.ramp_seconds)
         node_seconds = settle_s + load.ramp_seconds + load.window_seconds
         return measuring.result(node_seconds / self._speed * 2 + SLACK_S)
 

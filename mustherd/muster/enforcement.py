@@ -6,6 +6,7 @@ from collections.abc import Callable
 from mustherd.herd.lease import Act, GiveBack, Lease
 from mustherd.herd.timing import RESTORE_RETRY_MAX_S, RESTORE_RETRY_S
 from mustherd.muster.pasture import Pasture
+from mustherd.muster.windows import Windows
 from mustherd.terms import not_as_found
 from mustherd.wire import messages as m
 
@@ -18,13 +19,13 @@ class Enforcement:
     def __init__(
         self,
         pasture: Pasture,
+        windows: Windows,
         *,
-        drop_window: Callable[[str], None],
         report: Callable[[m.Report], None],
         now: Callable[[], float],
     ) -> None:
         self._pasture = pasture
-        self._drop_window = drop_window
+        self._windows = windows
         self._report = report
         self._now = now
         self._late_report: m.Restored | None = None
@@ -50,7 +51,7 @@ class Enforcement:
 
     def carry_out(self, verdict: Act, lease: Lease) -> None:
         """Do what a decision says, and report what became of it."""
-        self._drop_window("superseded by a decision")
+        self._windows.decided(sets=bool(verdict.settings))
         word, detail = "restored", ""
         if verdict.settings:
             outcome = self._pasture.apply(verdict.settings)
@@ -60,6 +61,7 @@ class Enforcement:
         lease.carried_out(verdict.seq, changed=word == "applied")
         if word != "applied" and self._pasture.changed:
             # Given back, or what was wanted can't be: what was in force before is over as well.
+            self._windows.drop("superseded by a decision")
             readings = self._pasture.restore()
             if word == "restored" and self._pasture.changed:
                 word, detail = "failed", f"the node is NOT as it was found: {not_as_found(readings)}"
@@ -72,7 +74,7 @@ class Enforcement:
     def give_back(self, ended: GiveBack | None) -> None:
         """A lease ended, if one did: what was in force is put back."""
         if ended is not None:
-            self._drop_window(ended.reason)
+            self._windows.drop(ended.reason)
             self._restore(ended.reason)
 
     def tick(self, now: float, lease: Lease) -> None:
@@ -84,13 +86,13 @@ class Enforcement:
 
     def start_over(self, reason: str) -> None:
         """Put the node back for nobody to be told."""
-        self._drop_window(reason)
+        self._windows.drop(reason)
         self._pasture.restore()
         self._retry_later()
 
     def leave(self) -> None:
         """Put the node back at the end of this life, as far as it can be."""
-        self._drop_window("the muster stops")
+        self._windows.drop("the muster stops")
         if self._pasture.changed:
             self._pasture.restore()
         if self._pasture.changed:

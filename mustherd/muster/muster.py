@@ -68,7 +68,7 @@ class Muster:
         self._windows = Windows(
             node, pasture, self._logs, report=self._report, in_force=lambda: self._lease.in_force, now=now
         )
-        self._enforcement = Enforcement(pasture, drop_window=self._windows.drop, report=self._report, now=now)
+        self._enforcement = Enforcement(pasture, self._windows, report=self._report, now=now)
         self._no_room = False  # for log blocks, until the network has taken some
         self._begin_life()
         try:

@@ -64,6 +64,11 @@ class Windows:
             self._window.open()
             self._next_step = self._node.clock.now()
 
+    def decided(self, *, sets: bool) -> None:
+        """A decision is about to be carried out: a window that it doesn't belong to is given up."""
+        if self._window is not None and not (sets and self._window.order.changing):
+            self.drop("superseded by a decision")
+
     def cancel(self, measure: int) -> None:
         """Give that window up, if it is the one under way."""
         if self._window is not None and self._window.order.measure == measure:

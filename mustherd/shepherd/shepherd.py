@@ -117,23 +117,27 @@ class Shepherd:
         load: Load | None,
         seed: int = 0,
         label: str = "",
+        changing: bool = False,
     ) -> Future[m.Measured]:
         """Measure one window on a muster, in seconds of its node's clock. HerdError when it can't be had.
 
-        `label` is what its log rows will belong to; "": the window's number. ValueError for times, a load, a seed or a
+        `label` is what its log rows will belong to; "": the window's number. A decision ends it, unless it is
+        `changing` and the decision sets something. ValueError for times, a load, a seed or a
         label that can't be told to a muster.
         """
-        order = self._measure_order(settle_s, ramp_s, window_s, load, seed, label, outside=False)
+        order = self._measure_order(settle_s, ramp_s, window_s, load, seed, label, outside=False, changing=changing)
         future: Future[m.Measured] = Future()
         self._ask(future, lambda: self._server.orders.measure(muster, order, future))
         return future
 
-    def window(self, muster: str, *, settle_s: float, window_s: float, label: str = "") -> "OutsideWindow":
+    def window(
+        self, muster: str, *, settle_s: float, window_s: float, label: str = "", changing: bool = False
+    ) -> "OutsideWindow":
         """A window on a muster under a load from elsewhere: it waits, once settled, until it is told to open.
 
         ValueError as `measure`.
         """
-        order = self._measure_order(settle_s, 0.0, window_s, None, 0, label, outside=True)
+        order = self._measure_order(settle_s, 0.0, window_s, None, 0, label, outside=True, changing=changing)
         future: Future[m.Measured] = Future()
         self._ask(future, lambda: self._server.orders.measure(muster, order, future))
         return OutsideWindow(self, muster, order.measure, future)
@@ -148,6 +152,7 @@ class Shepherd:
         label: str,
         *,
         outside: bool,
+        changing: bool,
     ) -> m.Measure:
         with self._lock:
             self._measures += 1
@@ -161,6 +166,7 @@ class Shepherd:
             seed=seed,
             label=label or f"window-{number}",
             outside=outside,
+            changing=changing,
         )
         try:
             codec.order(codec.encode(order))

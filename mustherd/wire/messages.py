@@ -230,6 +230,8 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True, tag="measure"):
     """What the window's log rows belong to."""
     outside: bool = False
     """The load comes from elsewhere: once settled, the muster waits for `Open` with the window's start."""
+    changing: bool = False
+    """Decisions that set knobs belong to it; of any other window they are the end."""
 
 
 class Open(msgspec.Struct, frozen=True, kw_only=True, tag="open"):
