@@ -173,6 +173,11 @@ def test_a_server_per_socket_keeps_to_its_socket() -> None:
 
 def test_nothing_pinned_uses_all_processors() -> None:
     assert memcached.plan(1, 11211, "", [], 0, 12)[0]["threads"] == 12
+    shared = memcached.plan(3, 11211, "0-6,8-14", ["0-7", "8-15"], 0, 16, True)
+    assert [server["port"] for server in shared] == [11211, 11212, 11213]
+    assert {(server["cores"], server["node"], server["threads"]) for server in shared} == {
+        ("0 1 2 3 4 5 6 8 9 10 11 12 13 14", None, 14)
+    }
 
 
 def test_two_servers_need_two_sockets() -> None:
