@@ -351,10 +351,17 @@ def _servers(value: Any, where: str) -> list[str]:
     sockets = values.sockets(value("memcached_mutilate_sockets") or value("herd_sockets", []))
     pinned = set(values.cores(value("memcached_mutilate_cores") or value("herd_memcached_cores", "")))
     problems = []
-    if instances > 1 and len(sockets) < instances:
+    shared = values.truth(value("memcached_mutilate_shared", False))
+    if instances > 1 and not shared and len(sockets) < instances:
         what = f"memcached_mutilate_instances is {instances}, and herd_sockets names {len(sockets) or 'no'} sockets"
-        problems.append(_problem(what, where, "give the cores of each socket in herd_sockets, or one instance"))
-    elif instances > 1 and pinned:
+        problems.append(
+            _problem(
+                what,
+                where,
+                "give the cores of each socket in herd_sockets, or one instance, or memcached_mutilate_shared",
+            )
+        )
+    elif instances > 1 and not shared and pinned:
         bare = [_ranges(socket) for socket in sockets[:instances] if not pinned & set(socket)]
         if bare:
             what = f"none of memcached's cores is on the socket {bare[0]}, which has a server of its own"

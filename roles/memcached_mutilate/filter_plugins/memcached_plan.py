@@ -1,4 +1,4 @@
-"""How memcached's servers are laid out on a node: one over all pinned cores, or one per socket."""
+"""How memcached's servers are laid out on a node: one or several over all pinned cores, or one per socket."""
 
 import runpy
 from pathlib import Path
@@ -8,12 +8,12 @@ VALUES = runpy.run_path(str(Path(__file__).resolve().parents[2] / "common/filter
 
 
 def plan(  # noqa: PLR0917
-    instances: int, port: int, pinned: Any, sockets: Any, threads: int, processors: int
+    instances: int, port: int, pinned: Any, sockets: Any, threads: int, processors: int, shared: bool = False
 ) -> list[dict[str, Any]]:
     """One entry per server: unit, port, cores (as systemd writes them, empty for all), NUMA node, threads."""
     cores, sockets = set(VALUES["cores"](pinned)), VALUES["sockets"](sockets)
-    if int(instances) == 1:
-        places: list[tuple[set[int], int | None]] = [(cores, None)]
+    if int(instances) == 1 or shared:
+        places: list[tuple[set[int], int | None]] = [(cores, None)] * int(instances)
     else:
         if len(sockets) < int(instances):
             raise ValueError(f"{instances} servers need as many sockets, herd_sockets names {len(sockets)}")
