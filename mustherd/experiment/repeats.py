@@ -82,7 +82,6 @@ class Rounds:
         self.confirmation = Confirmation(goal, order, default=default, expected=expected(order, past, goal))
         self.failed = 0
         """Repeats that were given up, by the fault of the trial or of the load."""
-        self._asked = goal.repeats > 0
         self._needed = goal.metrics
         self._spare: list[Trial] = []
         """Repeats that no step so far has a place for."""
@@ -180,7 +179,7 @@ class Rounds:
 
     def _begin(self) -> None:
         self._step += 1
-        self._wanted = self.confirmation.round() if self._asked else []
+        self._wanted = self.confirmation.round()
         self._measured = {}
         spare, self._spare = self._spare, []
         for trial in spare:

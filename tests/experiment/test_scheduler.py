@@ -1,5 +1,6 @@
 """The scheduler: its promises through anything that can happen to an experiment, and each of its rules by itself."""
 
+import random
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from mustherd.experiment.actions import (
 from mustherd.experiment.scheduler import INVARIANTS
 from mustherd.experiment.verdict import decide, order_of
 from mustherd.reasons import Reason
+from mustherd.trial import TrialKind, TrialState
 from tests.definition.make import text as definition_text
 from tests.experiment.driven import Driven
 from tests.experiment.simulated import SPOILT, Plan, World, defined, quiet, sequence
@@ -84,6 +86,27 @@ def test_an_interrupted_experiment_runs_what_an_uninterrupted_one_runs(
         assert cut.results[-1] is Result.DONE
         assert sequence(cut) == sequence(plain)
         assert order_of(cut.record) == order_of(plain.record)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32), musters=st.integers(1, 2))
+def test_an_experiment_that_the_version_before_began_is_gone_on_with(seed: int, musters: int) -> None:
+    # Its repeats have neither step nor place, and those that were under way are of whatever round that version was at.
+    plan = quiet(spoilt=0.1, lost=0.1, kill=0.03, resumes=8)
+    confirmation = '{"candidates":2,"rounds":4}'
+    experiment = defined(trials=4, repeats=2, confirmation=confirmation, gates='{"attempts":3,"same_failure":9}')
+    world = World(seed, experiment, plan, musters=musters, look_every=10**9)
+    while world.results[-1:] != [Result.DONE] and world.runs <= plan.resumes:
+        world.run_once()
+        dice = random.Random(f"{seed}/{world.runs}")
+        for key, trial in world.record.attempts.items():
+            if trial.kind is TrialKind.CONFIRM:
+                world.record.attempts[key] = forgotten = msgspec.structs.replace(trial, round=0, place="")
+                if trial.state is TrialState.QUEUED and dice.random() < 0.5:
+                    other = msgspec.structs.replace(forgotten, settings={"itr-delay": 400, "dvfs": 1200})
+                    world.record.attempts[key] = other
+    assert world.results[-1] is Result.DONE
+    decide(world.record.trials(), world.goal, order=order_of(world.record))
 
 
 @pytest.mark.parametrize("musters", [1, 2])

@@ -135,6 +135,21 @@ def test_what_a_policy_ranks_is_confirmed_at_the_load_that_it_names() -> None:
     ]
 
 
+def test_a_load_of_which_the_policy_ranks_nothing_has_the_search_s_own_candidates() -> None:
+    driven = Driven(
+        trials=2, repeats=1, confirmation='{"candidates":1,"rounds":1}', workload='{"qps":[200000,400000]}',
+    )  # fmt: skip
+    driven.points = iter([{"itr-delay": 300, "dvfs": 1600}] * 2)
+    driven.ranking = [{"itr-delay": 50, "dvfs": 2600, "qps": 200_000}]
+    driven.begin()
+    driven.ends(4)
+    [order] = notes(driven.done, ORDER)
+    assert [load["settings"] for load in order.data["loads"]] == [
+        [{"itr-delay": 50, "dvfs": 2600}],
+        [{"itr-delay": 300, "dvfs": 1600}],
+    ]
+
+
 def test_a_round_that_has_begun_is_completed_before_another_load_begins_its_next() -> None:
     # Windows: four before the confirmation, two rounds of four, one more. Half a round of each load compared nothing.
     driven = Driven(

@@ -13,6 +13,7 @@ from mustherd.experiment.actions import (
     Finish,
     Note,
     Phase,
+    Prepare,
     Propose,
     Queue,
     Rank,
@@ -40,6 +41,29 @@ def test_it_waits_for_the_expected_musters_and_begins_with_those_that_are_there(
     both = Driven(expected=2, musters=2)
     assert not notes(both.begin(), "muster-absent")
     assert [t.kind for t in both.running()] == [TrialKind.BASELINE, TrialKind.SEARCH]
+
+
+def test_what_was_asked_for_is_asked_for_once() -> None:
+    driven = Driven(expected=0, trials=3)
+    scheduler = driven.scheduler
+    assert scheduler.herd({}, 0.0) == [], "one muster at least is waited for"
+    assert scheduler.herd(driven.here, 1.0) == [Prepare()]
+    assert scheduler.tick(2.0) == []
+    driven.do(scheduler.prepared(Past(), compares=True, now=2.0))
+    [trial] = driven.running()
+    ended = msgspec.structs.replace(trial, state=TrialState.FINISHED, metrics=physics.measure(1, 2600), ended_at=3.0)
+    *_, propose = scheduler.ended([ended], 3.0)
+    assert isinstance(propose, Propose)
+    assert scheduler.herd({**driven.here, "m1": 0.0}, 4.0) == []
+
+
+def test_a_bad_end_is_written_down_with_what_code_may_read_of_it() -> None:
+    driven = Driven(trials=1)
+    driven.begin()
+    [note] = notes(driven.end(state=TrialState.INVALID, reason=Reason.NO_ANSWER), "trial-invalid")
+    assert note.text == "trial 1 on m0 invalid: so it is"
+    assert note.data == {"trial": 1, "attempt": 1, "muster": "m0", "reason": "no-answer"}
+    assert not notes(driven.end(), "trial-finished")
 
 
 def test_without_any_muster_it_fails() -> None:
@@ -113,6 +137,14 @@ def test_a_curve_over_the_experiment_gives_each_trial_its_part_and_the_policy_th
     driven.ends(3)
     assert [a.load.qps for a in driven.done if isinstance(a, Propose)] == [1e5, 2e5, 3e5]
     assert [a.trial.qps for a in driven.done if isinstance(a, Queue)] == [1e5, 2e5, 3e5]
+
+
+def test_a_curve_over_the_experiment_is_the_searchs_and_not_the_baselines() -> None:
+    curve = '{"curve":{"steps":[[100000,"30 s"],[200000,"30 s"]],"spans":"experiment"},"window_seconds":30}'
+    driven = Driven(workload=curve, policy="nop", constraints="[]", repeats=0)
+    driven.begin()
+    driven.ends(3)
+    assert [a.trial.load is None for a in driven.done if isinstance(a, Queue)] == [True, False, False]
 
 
 def test_write_ahead_a_trial_is_stored_before_it_runs_and_its_end_before_anything_is_learnt() -> None:
