@@ -1,6 +1,7 @@
 """Experiments as a user runs them: the command, its processes, and what they leave behind."""
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ from typing import Any
 
 import psutil
 
+from mustherd.cli.app import main
 from mustherd.definition import loads
 from mustherd.node.twin.model import exhaustive_optimum, predict
 from mustherd.node.twin.profiles import profile
@@ -111,6 +113,21 @@ def begin(*arguments: str | Path, folder: Path, cwd: Path | None = None) -> Run:
 def run(*arguments: str | Path, cwd: Path | None = None, timeout_s: float = 120) -> tuple[int, str, str]:
     """Run `mustherd ARGUMENTS` to its end."""
     return begin(*arguments, folder=Path(), cwd=cwd).finish(timeout_s)
+
+
+def here(*arguments: str | Path, cwd: Path | None = None) -> tuple[int, str, str]:
+    """`run` in this process, for commands that end soon and start nothing: a process of Python takes half a second."""
+    out, err = io.StringIO(), io.StringIO()
+    argv, sys.argv = sys.argv, ["mustherd", *map(str, arguments)]
+    try:
+        with contextlib.chdir(cwd or Path()), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+    except SystemExit as ended:
+        code = ended.code
+    finally:
+        sys.argv = argv
+    assert isinstance(code, int)
+    return code, out.getvalue(), err.getvalue()
 
 
 def start(tmp_path: Path, text: str, *more: str, name: str = "x") -> Run:

@@ -32,7 +32,7 @@ from tests.load.stand import served
 )
 @pytest.mark.process
 def test_what_cannot_be_done_is_one_line(words: list[str], code: int, said: str) -> None:
-    found, out, err = running.run("load", *words)
+    found, out, err = running.here("load", *words)
     assert (found, out) == (code, "")
     assert said in err
     assert len(err.strip().splitlines()) == 1

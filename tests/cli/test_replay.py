@@ -57,7 +57,7 @@ def test_an_experiment_can_be_replayed(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_is_one_message(tmp_path: Path, wrong: list[str]) -> None:
     (tmp_path / "table.csv").write_text("clock,j\n1200,5\n1400,6\n")
-    code, out, err = running.run("replay", *wrong, cwd=tmp_path)
+    code, out, err = running.here("replay", *wrong, cwd=tmp_path)
     assert (code, out) == (2, "")
     assert err.startswith("mustherd: ")
     assert "Traceback" not in err

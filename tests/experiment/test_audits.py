@@ -271,7 +271,7 @@ def test_a_setting_that_loses_load_is_never_announced_and_the_load_is_named(
 @pytest.mark.parametrize(
     ("planted", "reason"),
     [
-        ("faults: {energy_factor: 4.0}", "energy-implausible"),
+        pytest.param("faults: {energy_factor: 4.0}", "energy-implausible", marks=pytest.mark.long),
         ("intlog_cores: 1, faults: {tsc_factor: 1.1}", "log-span"),
     ],
 )

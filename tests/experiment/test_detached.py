@@ -68,13 +68,13 @@ def test_ctrl_c_ends_the_watching_alone(tmp_path: Path) -> None:
 def test_what_is_wrong_is_said_at_once_and_nothing_is_left(tmp_path: Path) -> None:
     spec = tmp_path / "mine.yml"
     spec.write_text(running.definition(trials=4) + "trails: 3\n")
-    code, _, err = running.run("experiment", "start", spec, "--detach", cwd=tmp_path)
+    code, _, err = running.here("experiment", "start", spec, "--detach", cwd=tmp_path)
     assert (code, "did you mean 'trials'?" in err) == (2, True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.yml"]
     spec.write_text(running.definition(trials=4))
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken/file").touch()
-    code, _, err = running.run("experiment", "start", spec, "--detach", "--into", tmp_path / "taken", cwd=tmp_path)
+    code, _, err = running.here("experiment", "start", spec, "--detach", "--into", tmp_path / "taken", cwd=tmp_path)
     assert code == 2, err
     assert "taken" in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.yml", "taken"]

@@ -193,7 +193,7 @@ def test_no_process_outlives_its_command(tmp_path: Path) -> None:
     ("fault", "reason"),
     [
         ("write_error: [dvfs]", "decision-failed"),
-        ("lost_rows: 7", "log-rows-lost"),
+        pytest.param("lost_rows: 7", "log-rows-lost", marks=pytest.mark.long),
         pytest.param("knob_ignored: [dvfs]", "knob-not-held", marks=pytest.mark.long),
         pytest.param("knob_reverts_after_s: {itr-delay: 12}", "knob-not-held", marks=pytest.mark.long),
         pytest.param("energy_stuck: true", "energy-implausible", marks=pytest.mark.long),
@@ -225,6 +225,7 @@ def test_nothing_is_tuned_by_the_policy_that_changes_nothing(tmp_path: Path) -> 
     assert not (Path(result["folder"]) / "report.html").exists()
 
 
+@pytest.mark.long
 def test_a_limit_that_nothing_keeps_is_not_met(tmp_path: Path) -> None:
     text = running.definition(trials=5).replace("read_p99_us <= 500", "read_p99_us <= 20")
     code, result, err = running.complete(tmp_path, text)
@@ -233,6 +234,7 @@ def test_a_limit_that_nothing_keeps_is_not_met(tmp_path: Path) -> None:
     assert "closest" in result["reason"]
 
 
+@pytest.mark.long
 def test_a_budget_ends_the_search_early(tmp_path: Path) -> None:
     code, result, err = running.complete(tmp_path, running.definition(trials=30) + "budget: {minutes: 4}\n")
     assert code in (0, 1), err

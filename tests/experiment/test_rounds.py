@@ -8,7 +8,9 @@ import pytest
 from mustherd.experiment.repeats import Rounds, rounds_of
 from mustherd.goal import Constraint, Goal
 from mustherd.learn.base import Settings
+from mustherd.learn.windows import Repeat
 from mustherd.reasons import Reason
+from mustherd.terms import LoadReport
 from mustherd.trial import Trial, TrialKind, TrialState
 
 GOAL = Goal(limits=(Constraint("read_p99_us", 500.0),), repeats=3)
@@ -31,9 +33,9 @@ def strange(*musters: str) -> P99:
 class Steps:
     """A confirmation, and its repeats as a store has them."""
 
-    def __init__(self, p99: P99 = steady) -> None:
+    def __init__(self, p99: P99 = steady, goal: Goal = GOAL, order: Sequence[Settings] = (BEST,)) -> None:
         self.p99 = p99
-        self.rounds = Rounds(GOAL, [BEST], default={})
+        self.rounds = Rounds(goal, order, default={})
         self.trials: list[Trial] = []
 
     def begin(self, here: Sequence[str], *musters: str) -> list[Trial]:
@@ -135,6 +137,40 @@ def test_a_repeat_of_another_step_takes_no_place_in_this_one() -> None:
     assert steps.rounds.due(BOTH) == due
 
 
+def test_of_a_repeat_the_last_attempt_counts() -> None:
+    steps = Steps()
+    [one, other] = steps.begin(BOTH, "m0")
+    steps.end([one, other])
+    lost = msgspec.structs.replace(one, state=TrialState.INVALID, reason=Reason.MUSTER_DEAD)
+    second, rest = msgspec.structs.replace(steps.trials[0], attempt=2), steps.trials[1]
+    for trials in ([lost, second, rest], [second, lost, rest]):
+        found = rounds_of([BASELINE, *trials], GOAL, [BEST], default={})
+        assert len(found.due(["m0"])) == 2
+        assert found.step == 2
+
+
+def test_a_window_s_own_error_is_passed_on_with_it() -> None:
+    steps = Steps()
+    seen: list[Repeat] = []
+    add = steps.rounds.confirmation.add
+
+    def noting(measured: Sequence[Repeat]) -> None:
+        seen.extend(measured)
+        add(measured)
+
+    steps.rounds.confirmation.add = noting  # type: ignore[method-assign]
+    report = LoadReport(
+        generator="mutilate", t0_s=0.0, t1_s=30.0, offered_qps=1e5, achieved_qps=1e5, requests=3_000_000, misses=0,
+        samples=10_000, read_us={"p50": 100.0, "p99": 450.0}, update_us={},
+    )  # fmt: skip
+    for trial in steps.begin(["m0"], "m0"):
+        steps.trials[trial.number - 2] = with_report = msgspec.structs.replace(trial, load_report=report)
+        steps.end([with_report])
+    steps.rounds.so_far()
+    assert [one.errors["read_p99_us"] > 0 for one in seen] == [True, True]
+    assert {one.where for one in seen} == {"m0"}
+
+
 def test_a_repeat_that_this_step_does_not_want_does_not_begin_it() -> None:
     # A folder of the version before says nothing of steps and places.
     steps = Steps()
@@ -142,6 +178,22 @@ def test_a_repeat_that_this_step_does_not_want_does_not_begin_it() -> None:
     steps.rounds.begun(strange_one)
     assert steps.rounds.turn == (True, 1)
     assert len(steps.rounds.due(BOTH)) == 4
+
+
+def test_a_repeat_that_was_under_way_before_its_turn_came_counts_as_it_ended_when_it_comes() -> None:
+    # A folder of the version before: what it had begun belongs to no step.
+    later: Settings = {"itr-delay": 100}
+    goal = msgspec.structs.replace(GOAL, parallel=1)
+    steps = Steps(lambda _step, _muster: 505.0, goal, [BEST, later])
+    early = Trial(number=90, kind=TrialKind.CONFIRM, settings=later)
+    steps.rounds.begun(early)
+    steps.rounds.ended(msgspec.structs.replace(early, state=TrialState.FINISHED, muster="m0"))
+    # The first candidate misses its limit, and then it is the other's turn.
+    while (due := steps.rounds.due(["m0"])) and (BEST, "m0") in due:
+        steps.run(1, ["m0"])
+    assert due == [({}, "m0")], "the one that was under way is there already"
+    steps.run(1, ["m0"])
+    assert len(steps.rounds.due(["m0"])) == 2
 
 
 @pytest.mark.parametrize(("reason", "counts"), [(Reason.DECISION_FAILED, True), (Reason.MUSTER_DEAD, False)])

@@ -3,6 +3,7 @@
 import msgspec
 
 from mustherd.experiment.actions import (
+    Action,
     Conclude,
     End,
     Finish,
@@ -14,6 +15,7 @@ from mustherd.experiment.scheduler import LONELY_S
 from mustherd.experiment.verdict import ORDER
 from mustherd.reasons import Reason
 from mustherd.trial import TrialKind, TrialState
+from tests.experiment import physics
 from tests.experiment.driven import Driven, kinds, notes, only
 
 
@@ -55,6 +57,25 @@ def test_the_confirmation_waits_for_the_search_and_runs_in_rounds() -> None:
     rounds = [a.trial.round for a in driven.done if isinstance(a, Queue)][3:]
     assert all(rounds.count(number) == 4 for number in set(rounds))
     assert isinstance(driven.done[-1], Conclude)
+
+
+def test_a_slow_muster_goes_on_with_its_part_of_a_round_while_a_quick_one_has_nothing_to_do() -> None:
+    driven = Driven(musters=2, trials=1, repeats=2, confirmation='{"candidates":1,"rounds":2}')
+    driven.points = iter([{"itr-delay": 300, "dvfs": 1600}])
+    driven.begin()
+    while {t.round for t in driven.running()} != {1}:
+        driven.end()
+
+    def ends(muster: str) -> list[Action]:
+        trial = next(t for t in driven.running() if t.muster == muster)
+        metrics = {**physics.measure(300, 1600), "energy_joules": 1000.0 + trial.number}
+        ended = msgspec.structs.replace(trial, state=TrialState.FINISHED, ended_at=9.0, metrics=metrics)
+        return driven.do(driven.scheduler.ended([ended], 0.0))
+
+    quick, slow = "m0", "m1"
+    ends(quick)
+    assert ends(quick) == [] or [t.muster for t in driven.running()] == [slow]
+    assert only(ends(slow), Start).muster == slow
 
 
 def test_a_muster_that_is_gone_for_long_leaves_its_part_of_a_round_out() -> None:

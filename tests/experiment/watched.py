@@ -49,6 +49,10 @@ def watch(world: World, action: Action) -> None:
         case Conclude():
             assert not [t for t in record.trials() if t.state in COUNTS[:2]], "concluded before the end"
             assert record.last_event(SEARCH_OVER) is not None
+            agenda = world.scheduler._agenda
+            assert agenda is not None
+            for rounds in () if agenda._cut else (agenda._rounds or {}).values():
+                assert rounds.due(world.scheduler._alive) == [], "concluded with repeats that are due"
 
 
 def _watch_budget(world: World, trial: Trial) -> None:

@@ -61,17 +61,24 @@ class TestGaussianProcess(SearchContract):
         assert best["point"] == {"itr-delay": 50, "dvfs": 1200}
 
 
+@pytest.mark.long
 class TestGaussianProcessThatStops(SearchContract):
     name, exhausts, repeats = "gp", False, 2
 
-    def test_says_why_it_stopped(self, search: Search) -> None:
-        points = self.run(search, SIZE)
+
+def test_a_gaussian_process_says_why_it_stopped() -> None:
+    stops = TestGaussianProcessThatStops()
+    with stops.make() as search:
+        points = stops.run(search, SIZE)
         assert len(points) < SIZE
         assert "improvement still expected" in str(search.state()["reason"])
 
 
+@pytest.mark.long
 @pytest.mark.process
 class TestProcess(SearchContract):
+    """That a search in a process of its own is none the worse for it; test_worker.py has what is special there."""
+
     def make(self, seed: int = 1) -> AbstractContextManager[Search]:
         return SearchProcess("random", PROBLEM, seed=seed)
 

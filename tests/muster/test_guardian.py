@@ -66,7 +66,7 @@ SIGNALS = ("TERM", "INT", "HUP", "QUIT", "USR1", "ALRM", "ABRT", "XCPU", "RTMAX"
 
 @pytest.mark.process
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in ("TERM", "HUP") else pytest.mark.long) for name in SIGNALS]
+    "name", [pytest.param(name, marks=() if name == "HUP" else pytest.mark.long) for name in SIGNALS]
 )
 def test_a_signal_that_can_be_caught_stops_it_in_good_order(changed: Daemon, name: str) -> None:
     number = signal.Signals[f"SIG{name}"]

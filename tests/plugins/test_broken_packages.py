@@ -55,7 +55,12 @@ class Policy:
 @pytest.mark.parametrize(
     ("module", "line", "said"),
     [
-        (SEARCH, 'return {**point, "dvfs": 1250}', "search 'odd' of odd 1.0 proposes"),
+        pytest.param(
+            SEARCH,
+            'return {**point, "dvfs": 1250}',
+            "search 'odd' of odd 1.0 proposes",
+            marks=pytest.mark.long,
+        ),
         (POLICY, "import nothing_of_it", "policy 'odd' of odd 1.0 can't propose: ModuleNotFoundError"),
     ],
 )

@@ -71,6 +71,7 @@ def test_each_host_that_is_not_done_has_one_message(project: Path) -> None:
     assert outcome.artifacts.is_relative_to(project / "artifacts")
 
 
+@pytest.mark.long
 def test_a_folder_is_a_project_too(project: Path) -> None:
     outcome = run("site.yml", project / "hosts", project=project)
     assert outcome.failures

@@ -58,7 +58,7 @@ def noticed(running: Shepherd, kind: str, began: float) -> None:
     assert time.monotonic() - began < NOTICED_S + BUSY_S
 
 
-@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("alone", [pytest.param(True, marks=pytest.mark.long), False])
 def test_a_killed_muster_is_noticed_its_window_fails_and_its_node_is_restored(process: Start, alone: bool) -> None:
     """By its guardian at once, and where that was killed too, by its next life."""
     with shepherd() as (running, ports):

@@ -29,7 +29,8 @@ from tests.node.linux.machine import Machine
 from tests.typed import some
 
 ERRNOS = [errno.ENOENT, errno.EPERM, errno.EACCES, errno.EBUSY, errno.EIO, errno.EINVAL, errno.ENODEV, errno.ENXIO]
-SMALL = [LAB, ACPI, PSTATE, AMD, BARE]
+SMALL = [LAB, AMD, BARE, *(pytest.param(kind, marks=pytest.mark.long) for kind in (ACPI, PSTATE))]
+"""Knobs by Intel's registers, by the kernel's files, and none at all; the long tests have what mixes them."""
 SLOW = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
