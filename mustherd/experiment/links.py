@@ -17,6 +17,7 @@ from mustherd.errors import UserError
 from mustherd.experiment import wall
 from mustherd.experiment.external_load import OutsideLoad
 from mustherd.experiment.local_herd import Operator
+from mustherd.experiment.owners import owner_of, owners
 from mustherd.experiment.way import at
 from mustherd.herd.membership import Presence
 from mustherd.load.error import LoadError
@@ -89,6 +90,8 @@ def try_all(experiment: Experiment, herd: "InventoryHerd", operator: Operator) -
         with _asking(operator, keys) as shepherd:
             here = _joined(shepherd, herd.musters)
             yield from _musters(experiment, shepherd, herd.musters, here)
+            for host, who in owners(here.values()).items():
+                yield Link(name=f"knobs of {host}", state="ok", found=who)
             loaded = not here or not all(view.facts.loads_itself for view in here.values())
     if herd.layout is not None and loaded:
         yield from _load(experiment, herd.layout)
@@ -210,7 +213,7 @@ def _musters(
 ) -> Iterator[Link]:
     for name in names:
         if name in here:
-            yield from _muster(experiment, shepherd, here[name])
+            yield from _muster(experiment, shepherd, here[name], here)
             continue
         fix = "start it: mustherd herd start -i INVENTORY; its log: journalctl -u mustherd-muster"
         found = f"has not joined within {JOIN_S:g} s"
@@ -227,7 +230,9 @@ def _joined(shepherd: Shepherd, names: Sequence[str]) -> dict[str, MusterView]:
         time.sleep(LOOK_S)
 
 
-def _muster(experiment: Experiment, shepherd: Shepherd, view: MusterView) -> Iterator[Link]:
+def _muster(
+    experiment: Experiment, shepherd: Shepherd, view: MusterView, here: Mapping[str, MusterView]
+) -> Iterator[Link]:
     """Its knobs: that they are there, allow what is asked, can be read, and written back to what they hold."""
     if experiment.policy.name == NOP:
         yield Link(name=view.name, state="ok", found="joined; nothing is set on it")
@@ -237,7 +242,10 @@ def _muster(experiment: Experiment, shepherd: Shepherd, view: MusterView) -> Ite
         check_knobs(experiment, view.knobs)
         wanted = {(s.sheep, s.knob) for s in settings_of(asked, view.knobs)}
     except (DefinitionError, KeyError) as error:
-        yield Link(name=view.name, state="wrong", found=f"joined, but {error}")
+        others = {knob: owner_of(knob.partition("@")[0], view, here.values()) for knob in asked}
+        held = ", ".join(f"{knob} is {other}'s" for knob, other in others.items() if other not in ("", view.name))
+        fix = f"{held}, on the same machine: one muster sets a knob, leave the other out of this herd" if held else ""
+        yield Link(name=view.name, state="wrong", found=f"joined, but {error}", fix=fix)
         return
     try:
         found = [r for r in _decided(shepherd, view, ()) if (r.sheep, r.knob) in wanted]

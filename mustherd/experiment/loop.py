@@ -9,7 +9,7 @@ import logging
 import queue
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from mustherd.daemon import Stop
@@ -37,6 +37,7 @@ from mustherd.experiment.actions import (
 from mustherd.experiment.conclusion import conclude
 from mustherd.experiment.external_load import OutsideLoad
 from mustherd.experiment.herd_notes import left_of, note, note_left
+from mustherd.experiment.owners import OWNERS, owners
 from mustherd.experiment.prior import prior_of
 from mustherd.experiment.scheduler import Past, Scheduler
 from mustherd.experiment.trial_runner import TrialRunner
@@ -241,8 +242,10 @@ class TrialLoop:
         store.set_plan(numbers)
         return self._scheduler.prepared(past_of(store), compares=compares, now=self._now())
 
-    def _keep_provenance(self, musters: Iterable[MusterView]) -> None:
-        """Write down what each node is and what loads it, and say what isn't as a former run had it."""
+    def _keep_provenance(self, musters: Collection[MusterView]) -> None:
+        """Write down what each node is, who has its knobs and what loads it; say what isn't as a former run had it."""
+        for host, who in owners(musters).items():
+            self._store.event(OWNERS, f"on {host} {who}", {"host": host})
         for view in musters:
             found = {view.name: provenance.of_node(view.facts)}
             if self._outside is not None and not view.facts.loads_itself:
