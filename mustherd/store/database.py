@@ -13,6 +13,9 @@ import msgspec
 from mustherd.store import lock, migration, schema
 from mustherd.store.errors import StoreError
 
+DATABASE = "store.sqlite"
+"""In an experiment's folder."""
+
 BUSY_MILLISECONDS = 10_000
 """How long a call waits for another process's write before it gives up."""
 

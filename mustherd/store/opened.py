@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from mustherd.store import lock, records
+from mustherd.store.database import DATABASE
 from mustherd.store.errors import NoRoomError, StoreError
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,8 @@ class OpenDatabase:
         self._db = connection
         self._now = now
         self._lock = threading.RLock()
+        self._which = self._file()
+        """SQLite goes on writing to a file that has lost its name, where nobody will find it."""
         self.may_wait: Callable[[float], bool] = lambda _: False
         """Called where the disk is full: sleeps so many seconds and says whether to try again. Whoever runs an
         experiment sets it; anybody else is told at once."""
@@ -93,6 +96,11 @@ class OpenDatabase:
     @contextlib.contextmanager
     def _write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
         with self._lock:
+            if self._file() != self._which:
+                raise StoreError(
+                    f"{self.folder / DATABASE} was moved, removed or replaced while it was written: put back the one"
+                    " that was there; what it has can be gone on with"
+                )
             try:
                 # NORMAL may lose the last commits to a power cut, never to a kill; the next FULL commit saves them too.
                 self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
@@ -127,6 +135,13 @@ class OpenDatabase:
                     raise StoreError(line) from None
                 left_out.append(line)
         return found
+
+    def _file(self) -> tuple[int, int] | None:
+        try:
+            found = (self.folder / DATABASE).stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
     def _told(self, error: sqlite3.Error) -> StoreError:
         full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL

@@ -15,7 +15,7 @@ from typing import Any, Self
 from mustherd import files
 from mustherd.goal import Goal
 from mustherd.store import records
-from mustherd.store.database import make_database, open_database, versions
+from mustherd.store.database import DATABASE, make_database, open_database, versions
 from mustherd.store.errors import OwnedError, StoreError
 from mustherd.store.experiment_row import ExperimentRow, Status
 from mustherd.store.journal import Journal
@@ -24,7 +24,6 @@ from mustherd.store.trial_table import TrialTable
 __all__ = ["DATABASE", "DEFINITION", "LOGS", "OwnedError", "Status", "Store", "StoreError"]
 
 DEFINITION = "experiment.yml"
-DATABASE = "store.sqlite"
 LOGS = "logs"
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from mustherd.goal import Goal
-from mustherd.store.store import Store
-from mustherd.trial import TrialState
+from mustherd.store.store import DATABASE, Store, StoreError
+from mustherd.trial import Trial, TrialKind, TrialState
 
 KILLS = 20
 
@@ -85,3 +85,25 @@ def check(folder: Path, said: dict[tuple[int, int], str]) -> None:
         assert attempts[-1].state is not TrialState.INVALID
     assert sum(trial.state is TrialState.RUNNING for trial in trials) <= 1
     assert sum(trial.state is TrialState.QUEUED for trial in trials) <= 1
+
+
+@pytest.mark.parametrize("what", ["removed", "replaced", "moved"])
+def test_what_nobody_would_find_is_not_written(what: str, tmp_path: Path) -> None:
+    """SQLite itself goes on in a file that has lost its name: hours of trials would be gone when it is closed."""
+    with Store.create(tmp_path / "exp", name="exp", definition="", resolved={}, digest="", goal=Goal()) as store:
+        store.add(Trial(number=1, kind=TrialKind.SEARCH, settings={}))
+        database = store.folder / DATABASE
+        if what == "removed":
+            database.unlink()
+        elif what == "replaced":
+            copy = tmp_path / "copy"
+            copy.write_bytes(database.read_bytes())
+            copy.replace(database)
+        else:
+            store.folder.rename(tmp_path / "elsewhere")
+        with pytest.raises(StoreError, match="was moved, removed or replaced while it was written"):
+            store.add(Trial(number=2, kind=TrialKind.SEARCH, settings={}))
+        if what == "moved":
+            (tmp_path / "elsewhere").rename(store.folder)
+            store.add(Trial(number=2, kind=TrialKind.SEARCH, settings={}))
+            assert len(store.trials()) == 2
