@@ -24,6 +24,9 @@ MOST_CELLS = 16
 COLOURS = "cividis"
 """Made to look the same with and without colour blindness (Nunez, Anderton, Renslow 2018)."""
 
+COLOUR_STEPS = 16
+"""Colours of a map with very many marks."""
+
 DARK_BELOW = 0.55
 """Luma (ITU-R BT.601) of a cell below which the text on it is white."""
 
@@ -280,6 +283,11 @@ def _marks(view: View, keys: tuple[str, str], trials: Sequence[Trial], name: str
     return draw(name, _title(view, keys), description, 4.4, paint)
 
 
+def _step(share: float) -> int:
+    """Which of COLOUR_STEPS a place on the scale of colours belongs to."""
+    return min(COLOUR_STEPS - 1, int(share * COLOUR_STEPS))
+
+
 def _cloud(
     view: View,
     axes: Any,
@@ -300,11 +308,14 @@ def _cloud(
         label = "keeps the limits" if keeps else "breaks a limit"
         places = [tuple(trial.settings[key] for key in keys) for trial, _ in some]
         if len(trials) > MOST_HINTS:
-            # One collection has a colour of its own for each mark, in a fraction of the time and the bytes.
-            if some:
-                used[label] = axes.scatter(
-                    *zip(*places, strict=True), c=[level for _, level in some], norm=norm, cmap=colour_of,
-                    marker=marker, s=70, edgecolors=edge, linewidths=0.8, zorder=3,
+            # Marks of about one colour are one path: a fraction of the time and the bytes.
+            steps = [_step(share) for share in norm([level for _, level in some])] if some else []
+            for step in sorted(set(steps)):
+                here = [at for at, its in zip(places, steps, strict=True) if its == step]
+                [used[label]] = axes.plot(
+                    *zip(*here, strict=True), marker=marker, markersize=8.5, linestyle="none", zorder=3,
+                    markerfacecolor=to_hex(colour_of((step + 0.5) / COLOUR_STEPS)), markeredgecolor=edge,
+                    markeredgewidth=0.8,
                 )  # fmt: skip
             continue
         for (trial, level), at in zip(some, places, strict=True):

@@ -94,7 +94,7 @@ def draw(
 
 
 def _inline(svg: str, name: str, title: str, description: str, hints: Mapping[str, str]) -> str:
-    svg = svg[svg.index("<svg") :]
+    svg = _once(svg[svg.index("<svg") :])
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     # The page sizes it; the viewBox keeps its proportions.
     head, tail = svg.split(">", 1)
@@ -111,3 +111,13 @@ def _inline(svg: str, name: str, title: str, description: str, hints: Mapping[st
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, f"var({variable})")
     return svg.strip()
+
+
+_MARKER = re.compile(r'<path id="([^"]+)"[^>]*? style="([^"]*)"')
+_USE = re.compile(r'(<use xlink:href="#([^"]+)"[^>]*?) style="([^"]*)"')
+
+
+def _once(svg: str) -> str:
+    """Without the style of each mark where it is its marker's own, which holds anyway."""
+    styles = dict(_MARKER.findall(svg))
+    return _USE.sub(lambda use: use[1] if styles.get(use[2]) == use[3] else use[0], svg)
