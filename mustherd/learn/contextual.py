@@ -2,7 +2,8 @@
 
 Power, latency and throughput change smoothly with the load, so what was measured at one load says much about the next
 one: the load is one more coordinate of the model, but not one that the search may choose the best value of. Each trial
-goes to the load where it promises most.
+goes to the load where it promises most, but for a share that goes where nothing was tried at any load
+(mustherd.learn.exploring).
 """
 
 import math
@@ -11,8 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 import numpy as np
 
+from mustherd.learn import exploring
 from mustherd.learn.base import Observation, Problem, Settings
-from mustherd.learn.gp import LIKELY, RANKED
+from mustherd.learn.gp import CANDIDATES, LIKELY, RANKED
 from mustherd.learn.history import History, feasible
 from mustherd.learn.initial_design import corners, knees
 from mustherd.learn.models import Model
@@ -91,6 +93,8 @@ class ContextSearch:
         self._stop = stop
         self._model = Model(problem, self._space.width + (len(self._loads) > 1), noise)
         self._coordinates = np.array([self._space.encode(p) for p in self._space], dtype=float)
+        self._every = 1 + self._space.size // CANDIDATES
+        """Of a large space every so many points one is looked at for where to explore."""
         self._stopping = Stopping(self._space.width + 1, LEAST_TRIALS + 2 * len(self._loads))
         if problem.space.prior:
             self._believe(problem.space.prior)
@@ -178,6 +182,7 @@ class ContextSearch:
             load = min(lacking, key=lambda one: (tried[one], abs(math.log(one / middle))))
             carried = self._carried(load, taken[load]) if not tried[load] else None
             return self._join(load, self._best(load, taken[load], under_way[load])[0] if carried is None else carried)
+        seen = self._seen(under_way)
         found = {load: self._best(load, taken[load], under_way[load]) for load in open_}
         # Where nothing keeps the limits yet, the score is a probability; elsewhere an improvement, which is less.
         load = max(open_, key=lambda one: (found[one][1], one))
@@ -187,10 +192,21 @@ class ContextSearch:
             kept=kept[load],
             tried=len(self._whole.told),
             observations=len(self._whole.observations),
-            unseen=0.0,
+            unseen=exploring.unseen(self._coordinates[:: self._every], seen),
         ):
             return None
+        # The first look at each load is not counted: it says of all the others how to begin.
+        if exploring.due(sum(tried.values()) - FIRST * (len(self._loads) - 1), quiet=self._stopping.quiet):
+            load = min(open_, key=lambda one: (tried[one], one))
+            free = [i for i in range(0, self._space.size, self._every) if i not in taken[load]]
+            if free:
+                return self._join(load, free[exploring.revealing(self._coordinates[free], seen)])
         return self._join(load, found[load][0])
+
+    def _seen(self, under_way: Mapping[int, Sequence[int]]) -> Array:
+        """Where anything was tried, at whatever load: a valley that is there at one is likely there at the next."""
+        tried = {index for load in self._loads for index in (*self._told(load), *under_way[load])}
+        return np.asarray(self._coordinates[sorted(tried)], dtype=np.float64)
 
     def _carried(self, load: int, taken: set[int]) -> int | None:
         """The best point of the nearest load that has one, where it isn't unlikely to hold at `load` too."""

@@ -1,11 +1,15 @@
 """Several loads learnt together."""
 
 import msgspec
+import numpy as np
 import pytest
 
+from mustherd.learn import exploring
 from mustherd.learn.base import Dimension, Observation, Problem, Settings
 from mustherd.learn.contextual import ContextSearch
 from mustherd.learn.history import feasible
+from mustherd.learn.initial_design import knees
+from mustherd.learn.space import Space
 from mustherd.testing.search import PROBLEM, measured
 
 LOADS = (100_000, 200_000, 400_000)
@@ -67,6 +71,16 @@ def test_it_stops_by_itself_and_says_why() -> None:
     points = run(search, 72)
     assert len(points) < 40
     assert "improvement still expected" in str(search.state()["reason"])
+
+
+def test_it_is_not_over_before_the_space_was_looked_over() -> None:
+    """All of it, at whatever load: what is cheap at one end mustn't keep it from ever trying the other."""
+    search = ContextSearch(over(*LOADS))
+    points = run(search, 72)
+    space = Space(PROBLEM.space.dimensions, knees(PROBLEM))
+    tried = {space.index({k: v for k, v in p.items() if k != "qps"}) for p in points}
+    every = np.array([space.encode(p) for p in space])
+    assert exploring.unseen(every, every[sorted(tried)]) <= exploring.LEFT
 
 
 def test_two_musters_never_test_the_same_point() -> None:
