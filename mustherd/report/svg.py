@@ -113,11 +113,17 @@ def _inline(svg: str, name: str, title: str, description: str, hints: Mapping[st
     return svg.strip()
 
 
-_MARKER = re.compile(r'<path id="([^"]+)"[^>]*? style="([^"]*)"')
+_MARKER = re.compile(r'(<path id="([^"]+)"[^>]*? style=")([^"]*)"')
 _USE = re.compile(r'(<use xlink:href="#([^"]+)"[^>]*?) style="([^"]*)"')
 
 
 def _once(svg: str) -> str:
-    """Without the style of each mark where it is its marker's own, which holds anyway."""
-    styles = dict(_MARKER.findall(svg))
-    return _USE.sub(lambda use: use[1] if styles.get(use[2]) == use[3] else use[0], svg)
+    """With the style of a marker's marks said once, at the marker, where all of them have the same."""
+    styles: dict[str, set[str]] = {}
+    for _, marker, style in _USE.findall(svg):
+        styles.setdefault(marker, set()).add(style)
+    shared = {marker: min(found) for marker, found in styles.items() if len(found) == 1}
+    known = {marker for _, marker, _ in _MARKER.findall(svg)} & shared.keys()
+    svg = _USE.sub(lambda use: use[1] if use[2] in known else use[0], svg)
+    # A marker's own properties win over those of its marks, as they did: they come last.
+    return _MARKER.sub(lambda m: f'{m[1]}{shared[m[2]]}; {m[3]}"' if m[2] in known else m[0], svg)
