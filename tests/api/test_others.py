@@ -55,7 +55,7 @@ def test_what_cannot_be_loaded_is_said() -> None:
     for given, said in (
         ({"servers": ["here"]}, "'here' is no server: write HOST:PORT"),
         ({"servers": ["127.0.0.1:1"], "preset": "x"}, "preset x: allowed: etc, usr"),
-        ({"servers": ["127.0.0.1:1"], "generator": "x"}, "generator x: allowed: builtin, command, http, mutilate"),
+        ({"servers": ["127.0.0.1:1"], "generator": "x"}, "x: allowed: builtin, command, http, memtier, mutilate"),
         ({"servers": ["127.0.0.1:1"], "options": {"workres": 2}}, "generator builtin: .*workres"),
     ):
         with pytest.raises(mustherd.UserError, match=said):

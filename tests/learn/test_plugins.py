@@ -219,7 +219,7 @@ def test_a_definition_may_name_it_and_nothing_that_it_does_not_know() -> None:
     ("search", "said"),
     [
         ("{method: gp, options: {stop: false}}", "search.options.stop: 'stop' is a key of `search` itself"),
-        ("{method: grid, options: {stop: false}}", "unknown option 'stop'; allowed: no options"),
+        ("{method: grid, options: {stop: false}}", "unknown option 'stop'; allowed: order, repetitions"),
         ("{method: gp, options: {nois: {}}}", "unknown option 'nois'"),
         ("{method: gp, options: {noise: {read_p99_us: 2}}}", "should be a number < 1"),
     ],

@@ -88,7 +88,7 @@ BAD = {
     "kernel_ixgbe_jobs: 2.5": "kernel_ixgbe_jobs is 2.5, and may be a whole number",
     "dvfs_reboot_timeout: yes": "dvfs_reboot_timeout is True, and may be a whole number",
     "mustherd_lease_s: 0.1": "mustherd_lease_s is 0.1, and may be 1 to 600",
-    "memcached_mutilate_instances: 3": "memcached_mutilate_instances is 3, and may be 1 or 2",
+    "memcached_mutilate_instances: 3": "memcached_mutilate_instances is 3, and herd_sockets names 2 sockets",
     "herd_dvfs_low_mhz: 2.4 GHz": "herd_dvfs_low_mhz is '2.4 GHz', and may be a whole number",
     "herd_dvfs_low_mhz: 2800": "frequency range 2800..2600 MHz makes no sense",
     "herd_cores: -1": "herd_cores is -1, and may be 0 to 4096",
