@@ -31,6 +31,10 @@ ALPHA = 0.025
 """How often an experiment may announce what isn't so: one-sided, over all its candidates and looks together."""
 CONFIDENCE = 0.95
 """Of two-sided intervals."""
+ANNOUNCED = 0.965
+"""The confidence of the interval of an announced saving: more than the 95 % that it is said to have. How many rounds
+there are rests on their own spread, and the fewest are measured where it came out small by luck: at 0.95 the interval
+held the true saving in 94.5 % of 2,553 simulated announcements (benchmark verdict_calibration, row savings)."""
 PROMISED = 0.95
 """The chance with which the next window of what is announced keeps a limit."""
 NEXT = 0.975
@@ -95,9 +99,13 @@ def spread(values: Sequence[float]) -> float:
 
 
 def interval(
-    values: Sequence[float], deviation: float | None = None, freedom: int | None = None, looks: int = 1
+    values: Sequence[float],
+    deviation: float | None = None,
+    freedom: int | None = None,
+    looks: int = 1,
+    confidence: float = CONFIDENCE,
 ) -> Estimate:
-    """Student's 95 % interval of a mean, by the values' own standard deviation unless one is given with its freedom.
+    """Student's interval of a mean, by the values' own standard deviation unless one is given with its freedom.
 
     With `looks` it covers at all of so many looks together (Bonferroni), whichever of them ends the measuring.
     """
@@ -106,7 +114,7 @@ def interval(
     freedom = len(values) - 1 if freedom is None else freedom
     if freedom < 1:
         return Estimate(mean=mean, low=-math.inf, high=math.inf)
-    half = quantile(1 - (1 - CONFIDENCE) / 2 / looks, freedom) * deviation / math.sqrt(len(values))
+    half = quantile(1 - (1 - confidence) / 2 / looks, freedom) * deviation / math.sqrt(len(values))
     return Estimate(mean=mean, low=mean - half, high=mean + half)
 
 

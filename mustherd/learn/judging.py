@@ -10,6 +10,8 @@ from mustherd.goal import Constraint, Goal
 from mustherd.learn.base import Settings
 from mustherd.learn.inference import (
     ALPHA,
+    ANNOUNCED,
+    CONFIDENCE,
     LEAST_SPREAD,
     NEXT,
     PROMISED,
@@ -171,9 +173,9 @@ class Judge:
                     lacked[constraint.metric] = (one.mean.mean, min(one.mean.mean, wanted))
         return lacked
 
-    def saving(self, differences: Sequence[float], looks: int = 1) -> Estimate:
+    def saving(self, differences: Sequence[float], looks: int = 1, confidence: float = CONFIDENCE) -> Estimate:
         """Differences, one at least, as a saving in per cent of the default's objective, or a gain."""
-        found = interval(differences, max(spread(differences), LEAST_SPREAD), looks=looks)
+        found = interval(differences, max(spread(differences), LEAST_SPREAD), looks=looks, confidence=confidence)
         return Estimate(mean=self._percent(found.mean), low=self._percent(found.high), high=self._percent(found.low))
 
     def estimate(self, point: Settings, metric: str) -> Estimate:
@@ -203,6 +205,7 @@ class Judge:
                 all_ = nodes[c.metric]
                 nodes[c.metric] = tuple(msgspec.structs.replace(h, mean=means.get(h.node, h.mean)) for h in all_)
         differences = self.differences(point, after or before)
+        looks, confidence = (1, ANNOUNCED) if after else (self._looks, CONFIDENCE)
         objective = self._goal.objective
         values = [c.value(objective) for c in cells]
         mean = math.exp(average([math.log(v) for v in values])) if min(values) > 0 else average(values)
@@ -213,7 +216,7 @@ class Judge:
             limits={metric: of[0] for metric, of in nodes.items()},
             nodes=nodes,
             words={metric: _limit_word(of) for metric, of in nodes.items()},
-            saving_percent=self.saving(differences, 1 if after else self._looks) if differences else None,
+            saving_percent=self.saving(differences, looks, confidence) if differences else None,
             blocks=len(differences),
             cost=self._goal.objectives[0].direction.as_cost(mean),
         )
