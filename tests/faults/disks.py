@@ -22,7 +22,9 @@ class Disk:
         image = home / f"{name}.img"
         with image.open("wb") as file:
             file.truncate(mib * MIB)
-        subprocess.run(["mkfs.ext4", "-q", "-m", "0", str(image)], check=True)
+        # A small one would have blocks of 1 KiB. On blocks below a page SQLite's index in shared memory has holes, and
+        # where the disk is full, touching one ends the process with SIGBUS.
+        subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-b", "4096", str(image)], check=True)
         subprocess.run(["mount", "-o", "loop", str(image), str(self.folder)], check=True)
 
     def fill(self) -> None:

@@ -23,6 +23,10 @@ A promise that is late is a fault, unless the machine kept our processes from ke
 they waited for a processor is added to what it may take, and nothing else. Where a lease or an answer was lost to that,
 the last column says how often.
 
+Its disks have blocks of a page, as mkfs makes them from 512 MB on. On smaller ones (1 KiB) SQLite's
+index in shared memory has holes, and an experiment whose disk is full there may end with SIGBUS: keep experiments on a
+file system with blocks of 4 KiB.
+
 """
 
 
