@@ -20,8 +20,10 @@ PAGE = PROJECT / "docs/how-to/reservation.md"
 FENCE = re.compile(r"^```console tier=testbed(?P<verdict> verdict)?\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE)
 NODE0 = "ssh carol@c6220-1.example.net"
 CPU = "/sys/devices/system/cpu"
+# Plain files stand for the kernel's: whether one ends with a line's end says nothing.
 FOUND = (
-    f"cat {CPU}/smt/control {CPU}/cpufreq/boost {CPU}/cpu*/cpufreq/scaling_governor; systemctl is-enabled irqbalance"
+    f"for f in {CPU}/smt/control {CPU}/cpufreq/boost {CPU}/cpu*/cpufreq/scaling_governor; do echo $f $(cat $f); done; "
+    "systemctl is-enabled irqbalance"
 )
 LEFT = "ls /etc/systemd/system | grep mustherd; ls -d /etc/mustherd /opt/mustherd"
 
