@@ -10,7 +10,7 @@ from mustherd.terms import Load
 
 Pieces = list[tuple[float, float, float]]
 pieces = st.lists(st.tuples(st.floats(0.01, 100), st.floats(0, 1e6), st.floats(0, 1e6)), min_size=1, max_size=8).filter(
-    lambda p: any(q > 0 or e > 0 for _, q, e in p)
+    lambda p: sum(seconds * (q + e) / 2 for seconds, q, e in p) > 0
 )
 
 
