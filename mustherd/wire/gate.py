@@ -46,6 +46,7 @@ class Gate:
         self._changed_ns = self._folder_changed()
         self._next_look = -float("inf")
         self._gone: set[str] = set()
+        self._told = ""
         self._turned_away: set[tuple[str, bytes]] = set()
 
     def answer(self) -> None:
@@ -85,8 +86,13 @@ class Gate:
         try:
             accepted = accepted_in(self._folder)
         except KeysError as error:
-            log.error("the accepted keys can't be read again, those of before count: %s", error)  # noqa: TRY400
+            # Looked at again, also when no file changes: what was in the way may be gone.
+            self._signature = None
+            if str(error) != self._told:
+                self._told = str(error)
+                log.error("the accepted keys can't be read again, those of before count: %s", error)  # noqa: TRY400
             return
+        self._told = ""
         if accepted == self._accepted:
             return
         before, self._accepted = self._accepted, accepted

@@ -97,15 +97,23 @@ def for_shepherd(folder: Path, name: str = SHEPHERD) -> Keys:
 
 
 def accepted_in(folder: Path) -> dict[bytes, Member]:
-    """Public key to member of all that is in `accepted/`. Raises KeysError."""
+    """Public key to member of all that is in `accepted/`; none where there is no such folder.
+
+    Raises KeysError, also where it can't be read just now: a process without a descriptor left must not take that for
+    a folder without keys, and so turn everybody out.
+    """
+    place = folder / ACCEPTED
     try:
-        guard.require(folder / ACCEPTED)
+        guard.require(place)
+        names = os.listdir(place)  # noqa: PTH208 - iterdir and glob differ between Pythons in what they do with an error
     except guard.GuardError as error:
         raise KeysError(str(error)) from None
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
+    except OSError as error:
+        raise KeysError(f"{place} can't be read: {error.strerror}") from None
     found: dict[bytes, Member] = {}
-    for file in sorted((folder / ACCEPTED).glob("*.key")):
+    for file in sorted(place / name for name in names if name.endswith(".key")):
         key = _load(file)
         if key.role not in (None, *Role):
             raise KeysError(f"{file}: role {key.role!r}: a key is for {', '.join(Role)}")

@@ -1,5 +1,6 @@
 """A key may do what its role says, under its own name, for as long as it is accepted."""
 
+import resource
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,6 +15,7 @@ from mustherd.terms import NODE, Setting
 from mustherd.wire import codec, keys
 from mustherd.wire import messages as m
 from mustherd.wire.endpoints import MusterEndpoint, OperatorEndpoint, WireError
+from mustherd.wire.gate import Gate
 from mustherd.wire.keys import KeysError
 from mustherd.wire.members import Member, Role
 from mustherd.wire.ports import Ports
@@ -299,3 +301,45 @@ def test_a_group_that_is_called_like_a_muster_takes_nothing_from_it(
             other.close()
         # Nor when it has left the group again, or the herd.
         assert running.decide("muster-1", ()).result(PATIENCE_S).outcome == "restored"
+
+
+def test_without_a_descriptor_left_those_who_were_accepted_stay(folder: Path) -> None:
+    own = keys.for_shepherd(folder)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    gate = Gate(context, own)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        try:
+            gone = gate.look(0.0, at_once=True)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert gone == set()
+        assert gate._accepted == own.accepted
+        (folder / keys.ACCEPTED / "muster-1.key").unlink()
+        assert gate.look(100.0) == {"muster-1"}
+    finally:
+        gate.socket.close()
+        context.term()
+
+
+def test_what_was_in_the_way_is_looked_at_again_though_no_file_changes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    gate = Gate(context, keys.for_shepherd(folder))
+    try:
+        (folder / keys.ACCEPTED / "muster-1.key").unlink()
+        with monkeypatch.context() as broken:
+            broken.setattr("mustherd.wire.gate.accepted_in", refuse)
+            assert gate.look(0.0) == set()
+            assert gate.look(100.0) == set()
+        assert [record.levelname for record in caplog.records] == ["ERROR"]
+        assert gate.look(200.0) == {"muster-1"}
+    finally:
+        gate.socket.close()
+        context.term()
+
+
+def refuse(folder: Path) -> dict[bytes, Member]:
+    raise KeysError(f"{folder} can't be read: Too many open files")
