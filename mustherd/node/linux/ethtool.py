@@ -1,15 +1,11 @@
 """What the kernel tells and takes about a NIC: interrupt moderation, rings, driver, addresses."""
 
-import fcntl
-import ipaddress
-import socket
 import struct
-from array import array
 from typing import Protocol
 
 import msgspec
 
-from mustherd.node.linux import netlink
+from mustherd.node.linux import ioctl, netlink
 from mustherd.node.linux.tree import Tree
 
 # linux/genetlink.h and linux/ethtool_netlink.h
@@ -24,10 +20,10 @@ CHANNELS_HEADER, CHANNELS_COMBINED_MAX, CHANNELS_COMBINED = 1, 5, 9
 NAPI_GET, NAPI_SET = 11, 14
 NAPI_IFINDEX, NAPI_ID, NAPI_IRQ_SUSPEND = 1, 2, 7
 RINGS_HEADER, RINGS_RX_MAX, RINGS_TX_MAX, RINGS_RX, RINGS_TX = 1, 2, 5, 6, 9
-# linux/rtnetlink.h, linux/if_addr.h
-RTM_GETADDR, IFA_ADDRESS, IFA_LOCAL = 22, 1, 2
-# linux/sockios.h, linux/ethtool.h
-SIOCETHTOOL, ETHTOOL_GDRVINFO, ETHTOOL_GSTRINGS, ETHTOOL_GSTATS, ETH_SS_STATS = 0x8946, 3, 0x1B, 0x1D, 1
+# linux/rtnetlink.h
+RTM_GETADDR = 22
+# linux/ethtool.h
+ETHTOOL_GDRVINFO, ETHTOOL_GSTRINGS, ETHTOOL_GSTATS, ETH_SS_STATS = 3, 0x1B, 0x1D, 1
 FEATURES = {"gro": (0x2B, 0x2C, 1), "lro": (0x25, 0x26, 1 << 15)}
 """ETHTOOL_GGRO and ETHTOOL_SGRO; ETHTOOL_GFLAGS and ETHTOOL_SFLAGS with ETH_FLAG_LRO: to get, to set, bit."""
 _DRVINFO = struct.Struct("=I32s32s32s32s32s12s5I")
@@ -103,6 +99,16 @@ class Ethtool(Protocol):
         """Change what isn't None."""
         ...
 
+    def queue_coalesce(self, interface: str, queue: int) -> Coalesce:
+        """rx-usecs and adaptive-rx of one queue; a driver without the latter tells False."""
+        ...
+
+    def set_queue_coalesce(
+        self, interface: str, queue: int, rx_usecs: int | None = None, adaptive_rx: bool | None = None
+    ) -> None:
+        """Change what isn't None, of that queue alone."""
+        ...
+
     def channels(self, interface: str) -> Channels: ...
 
     def set_channels(self, interface: str, combined: int) -> None: ...
@@ -168,6 +174,21 @@ class KernelEthtool:
         body = b"".join(netlink.attribute(kind, struct.pack(form, value)) for kind, form, value in given.values())
         words = ", ".join(f"{name} {int(value)}" for name, (_, _, value) in given.items())
         self._request(interface, COALESCE_SET, COALESCE_HEADER, body, words)
+
+    def queue_coalesce(self, interface: str, queue: int) -> Coalesce:
+        found = self._queue(interface, queue)
+        return Coalesce(rx_usecs=found.rx_usecs, adaptive_rx=found.adaptive_rx)
+
+    def set_queue_coalesce(
+        self, interface: str, queue: int, rx_usecs: int | None = None, adaptive_rx: bool | None = None
+    ) -> None:
+        wanted = self._queue(interface, queue).changed(rx_usecs, adaptive_rx)
+        self._ioctl(interface, ioctl.set_moderation(queue, wanted), f"queue {queue}: rx-usecs {wanted.rx_usecs}")
+
+    def _queue(self, interface: str, queue: int) -> ioctl.QueueModeration:
+        # Of one queue, the old ioctl alone tells and takes it.
+        answer = self._ioctl(interface, ioctl.get_moderation(queue), f"queue {queue}: interrupt moderation")
+        return ioctl.parse_moderation(answer)
 
     def channels(self, interface: str) -> Channels:
         found = _attributes(self._get(interface, CHANNELS_GET, CHANNELS_HEADER, "channels"))
@@ -248,7 +269,7 @@ class KernelEthtool:
             with netlink.Socket(netlink.ROUTE) as route:
                 answers = route.ask(RTM_GETADDR, struct.pack("=BBBBI", 0, 0, 0, 0, 0), netlink.NLM_F_DUMP)
             for answer in answers:
-                index, address = parse_address(answer)
+                index, address = netlink.parse_address(answer)
                 found[index] = (*found.get(index, ()), address)
         except netlink.NetlinkError as error:
             raise EthtoolError(f"addresses: {error}") from None
@@ -256,15 +277,10 @@ class KernelEthtool:
 
     def _ioctl(self, interface: str, request: bytes, what: str) -> bytes:
         """What an ethtool ioctl makes of its structure."""
-        content = array("B", request)
         try:
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as plain:
-                # struct ifreq: the interface's name and a pointer to what is asked for.
-                asked = struct.pack("16sP", interface.encode("ascii", "replace")[:15], content.buffer_info()[0])
-                fcntl.ioctl(plain.fileno(), SIOCETHTOOL, asked.ljust(40, b"\0"))
+            return ioctl.ask(interface, request)
         except OSError as error:
             raise EthtoolError(f"{interface}: {what}: {error.strerror}") from None
-        return content.tobytes()
 
     def _get(self, interface: str, command: int, header: int, what: str) -> bytes:
         answers = self._request(interface, command, header, b"", what)
@@ -298,6 +314,12 @@ class NoEthtool:
         rx_frames: int | None = None,  # noqa: ARG002
         cqe: bool | None = None,  # noqa: ARG002
     ) -> None:
+        raise self._error(interface)
+
+    def queue_coalesce(self, interface: str, queue: int) -> Coalesce:  # noqa: ARG002
+        raise self._error(interface)
+
+    def set_queue_coalesce(self, interface: str, *_: object, **__: object) -> None:
         raise self._error(interface)
 
     def channels(self, interface: str) -> Channels:
@@ -412,19 +434,6 @@ def parse_values(stats: bytes) -> tuple[int, ...]:
     if len(stats) < 8 + count * 8:
         raise EthtoolError(f"statistics: {count} values in {len(stats)} bytes")
     return struct.unpack_from(f"={count}Q", stats, 8)
-
-
-def parse_address(body: bytes) -> tuple[int, str]:
-    """Interface index and address of an RTM_NEWADDR. Raises NetlinkError."""
-    if len(body) < 8:
-        raise netlink.NetlinkError(0, "an address message that is too short")
-    _, prefix, _, _, index = struct.unpack_from("=BBBBI", body)
-    found = netlink.attributes(body[8:])
-    raw = found.get(IFA_LOCAL, found.get(IFA_ADDRESS, b""))
-    try:
-        return index, f"{ipaddress.ip_address(raw)}/{prefix}"
-    except ValueError:
-        raise netlink.NetlinkError(0, f"an address of {len(raw)} bytes") from None
 
 
 def _attributes(body: bytes) -> dict[int, bytes]:

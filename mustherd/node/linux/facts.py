@@ -132,6 +132,5 @@ def _network(tree: Tree, ethtool: Ethtool, interface: Interface | None) -> dict[
         pass
     own = [q for q in interfaces.queues(tree, interface.name) if interfaces.is_queue(q)]
     found["nic_interrupts"] = "; ".join(f"{q.irq} {q.name} on {q.cpus}" for q in own[:MAX_QUEUES])
-    rings = [n for n in tree.listed(f"{interfaces.NET}/{interface.name}/queues") if n.startswith("rx-")]
-    found["nic_queues"] = str(len(rings)) if rings else ""
+    found["nic_queues"] = str(len(interfaces.receiving(tree, interface.name)) or "")
     return found

@@ -101,6 +101,12 @@ def queues(tree: Tree, name: str) -> tuple[Queue, ...]:
     )
 
 
+def receiving(tree: Tree, name: str) -> tuple[int, ...]:
+    """The numbers of the queues that an interface receives on."""
+    names = (n.removeprefix("rx-") for n in tree.listed(f"{NET}/{name}/queues") if n.startswith("rx-"))
+    return tuple(int(number) for number in names if number.isdecimal() and number.isascii())
+
+
 def is_queue(queue: Queue) -> bool:
     """Whether an interrupt serves packets, not the link's state."""
     return queue.queue is not None

@@ -6,9 +6,12 @@ Drivers differ in what the number means, so each kind has a dialect; all of them
 
 from typing import Protocol
 
+import msgspec
+
 from mustherd.node.kinds import ADAPTIVE, ITR_DELAY, OFF
 from mustherd.node.knob import KnobError
-from mustherd.node.linux.ethtool import Coalesce, Ethtool
+from mustherd.node.linux import interfaces
+from mustherd.node.linux.ethtool import Coalesce, Ethtool, EthtoolError
 from mustherd.node.linux.knob import LinuxKnob, Machine, UnfitError
 from mustherd.terms import KnobInfo
 
@@ -140,12 +143,24 @@ class ItrDelay(LinuxKnob):
     of_interface = True
 
     @classmethod
-    def find(cls, machine: Machine) -> "tuple[ItrDelay]":
+    def find(cls, machine: Machine) -> "tuple[ItrDelay, ...]":
         nic = machine.nic()
         coalesce = machine.ethtool.coalesce(nic.name)
         if coalesce.rx_usecs is None and coalesce.adaptive_rx is None:
             raise KnobError(f"{nic.name}: driver {nic.driver} has no rx-usecs")
-        return (cls(machine.ethtool, nic.name, dialect(nic.driver, coalesce)),)
+        spoken = dialect(nic.driver, coalesce)
+        if machine.options.itr_sheep == "node":
+            return (cls(machine.ethtool, nic.name, spoken),)
+        numbers = interfaces.receiving(machine.tree, nic.name)
+        if not numbers:
+            raise KnobError(f"{nic.name}: no queues that receive are listed")
+        try:
+            machine.ethtool.queue_coalesce(nic.name, numbers[0])
+        except EthtoolError as error:
+            raise KnobError(
+                f"{nic.name}: driver {nic.driver} has one delay for all queues ({error}); fix: itr_sheep = 'node'"
+            ) from None
+        return tuple(QueueItrDelay(machine.ethtool, nic.name, spoken, number) for number in numbers)
 
     def __init__(self, ethtool: Ethtool, interface: str, dialect: Dialect) -> None:
         super().__init__(dialect.info())
@@ -157,12 +172,32 @@ class ItrDelay(LinuxKnob):
         return self._dialect.lands_on(value)
 
     def _read(self) -> int:
-        return self._dialect.read(self._ethtool.coalesce(self._interface))
+        return self._dialect.read(self._found())
 
     def _running(self) -> int | None:
         # The driver's answer is all there is: no register tells how long the NIC really waits.
         return self._read()
 
     def _write(self, value: int) -> None:
-        usecs, adaptive = self._dialect.request(value)
+        self._request(*self._dialect.request(value))
+
+    def _found(self) -> Coalesce:
+        return self._ethtool.coalesce(self._interface)
+
+    def _request(self, usecs: int | None, adaptive: bool | None) -> None:
         self._ethtool.set_coalesce(self._interface, usecs, adaptive)
+
+
+class QueueItrDelay(ItrDelay):
+    """That of one queue, whose interrupt waits for packets that the card has put there."""
+
+    def __init__(self, ethtool: Ethtool, interface: str, dialect: Dialect, queue: int) -> None:
+        super().__init__(ethtool, interface, dialect)
+        self._info = msgspec.structs.replace(self._info, sheep=f"queue-{queue}")
+        self._queue = queue
+
+    def _found(self) -> Coalesce:
+        return self._ethtool.queue_coalesce(self._interface, self._queue)
+
+    def _request(self, usecs: int | None, adaptive: bool | None) -> None:
+        self._ethtool.set_queue_coalesce(self._interface, self._queue, usecs, adaptive)

@@ -4,12 +4,15 @@ Written against the kernel's documents (userspace-api/netlink) with the standard
 budget is 40 MB, and the usual library for this takes 15 MB of it with its import.
 """
 
+import ipaddress
 import os
 import socket
 import struct
 from collections.abc import Iterator
 
 ROUTE, GENERIC = 0, 16
+IFA_ADDRESS, IFA_LOCAL = 1, 2
+"""linux/if_addr.h"""
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 1, 4, 0x300
 NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
@@ -134,3 +137,16 @@ class Socket:
             raise NetlinkError(0, f"no answer within {TIMEOUT_S:g} s") from None
         except OSError as error:
             raise NetlinkError(error.errno or 0, error.strerror or str(error)) from None
+
+
+def parse_address(body: bytes) -> tuple[int, str]:
+    """Interface index and address of an RTM_NEWADDR. Raises NetlinkError."""
+    if len(body) < 8:
+        raise NetlinkError(0, "an address message that is too short")
+    _, prefix, _, _, index = struct.unpack_from("=BBBBI", body)
+    found = attributes(body[8:])
+    raw = found.get(IFA_LOCAL, found.get(IFA_ADDRESS, b""))
+    try:
+        return index, f"{ipaddress.ip_address(raw)}/{prefix}"
+    except ValueError:
+        raise NetlinkError(0, f"an address of {len(raw)} bytes") from None

@@ -29,6 +29,8 @@ class LinuxOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """What sets the clock: IA32_PERF_CTL, cpufreq, or what the machine offers."""
     dvfs_sheep: Literal["node", "core"] = "node"
     """Whose the clock is: the node's, or each core's (`dvfs@core-3`, `dvfs@socket-1`, `dvfs` for all of them)."""
+    itr_sheep: Literal["node", "queue"] = "node"
+    """Whose the interrupt delay is: the node's, or each queue's (`itr-delay@queue-2`), where the driver has it."""
     meter: Literal["auto", "powercap", "msr", "perf", "hwmon", "none"] = "auto"
     nic_log: Literal["auto", "on", "off"] = "auto"
     """Sample the NIC's traffic, interrupts and counters in every window; auto: where there is no intlog driver."""

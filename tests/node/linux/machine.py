@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from mustherd.node.linux import interfaces
 from mustherd.node.linux import msr as m
 from mustherd.node.linux.ethtool import Channels, Coalesce, Driver, EthtoolError, Napi, Rings
 from mustherd.node.linux.perf import Event
@@ -235,7 +236,31 @@ class FakeEthtool:
             if "adaptive_rx" not in found:
                 raise EthtoolError(f"{interface}: rx-usecs: Operation not supported")
             found["adaptive_rx"] = int(adaptive_rx)
+        # What is said to the whole card is said to each of its queues.
+        found.pop("queues", None)
         self.save(interface, found)
+
+    def queue_coalesce(self, interface: str, queue: int) -> Coalesce:
+        found = self._of_queue(interface, self._load(interface), queue)
+        return Coalesce(rx_usecs=found["rx_usecs"], adaptive_rx=bool(found["adaptive_rx"]))
+
+    def set_queue_coalesce(
+        self, interface: str, queue: int, rx_usecs: int | None = None, adaptive_rx: bool | None = None
+    ) -> None:
+        found = self._load(interface)
+        own = self._of_queue(interface, found, queue)
+        own |= {} if rx_usecs is None else {"rx_usecs": self._kept(found["driver"], rx_usecs)}
+        own |= {} if adaptive_rx is None else {"adaptive_rx": int(adaptive_rx)}
+        found.setdefault("queues", {})[str(queue)] = own
+        self.save(interface, found)
+
+    def _of_queue(self, interface: str, found: dict[str, Any], queue: int) -> dict[str, int]:
+        if found["driver"] not in ("i40e", "ice", "mlx5_core"):
+            raise EthtoolError(f"{interface}: queue {queue}: interrupt moderation: Operation not supported")
+        if queue not in interfaces.receiving(self.tree, interface):
+            raise EthtoolError(f"{interface}: queue {queue}: interrupt moderation: Invalid argument")
+        whole = {"rx_usecs": found["rx_usecs"], "adaptive_rx": found.get("adaptive_rx", 0)}
+        return dict(found.get("queues", {}).get(str(queue), whole))
 
     def channels(self, interface: str) -> Channels:
         found = self._load(interface)

@@ -2,7 +2,7 @@
 
 import errno
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -20,7 +20,7 @@ from mustherd.testing.clock import ClockContract
 from mustherd.testing.knob import KnobContract
 from mustherd.testing.meter import MeterContract
 from mustherd.testing.node import NodeContract
-from tests.node.linux.kinds import ACPI, AMD, BARE, EPP, KINDS, LAB, PSTATE, Kind
+from tests.node.linux.kinds import ACPI, AMD, BARE, EPP, EPYC, KINDS, LAB, PSTATE, Kind
 from tests.node.linux.machine import Machine
 from tests.typed import some
 
@@ -73,6 +73,33 @@ class TestItrDelayE1000e(TestItrDelay):
         machine.tree.links["sys/class/net/eno1/device/driver"] = "../bus/pci/drivers/e1000e"
         machine.ethtool.save("eno1", machine.ethtool._load("eno1") | {"driver": "e1000e", "rx_usecs": 3})
         return machine
+
+
+class TestItrDelayOfAQueue(OfKnob):
+    """The second one; the first stays as it is, whatever is done to it."""
+
+    @pytest.fixture(params=[PSTATE, EPYC], ids=lambda kind: kind.nic)
+    def machine(self, make: type[Machine], request: pytest.FixtureRequest) -> Iterator[Machine]:
+        machine = make(request.param)
+        interface = machine.kind.interface
+        before = machine.ethtool.queue_coalesce(interface, 0), machine.ethtool.coalesce(interface)
+        yield machine
+        assert (machine.ethtool.queue_coalesce(interface, 0), machine.ethtool.coalesce(interface)) == before
+
+    @pytest.fixture
+    def knob(self, machine: Machine) -> Knob:
+        return next(k for k in node_of(machine, itr_sheep="queue").knobs if k.info.sheep == "queue-1")
+
+    @pytest.fixture
+    def same_knob(self, machine: Machine, knob: Knob) -> Knob:
+        return next(k for k in node_of(machine, itr_sheep="queue").knobs if k.info.sheep == knob.info.sheep)
+
+    @pytest.fixture
+    def overwrite(self, machine: Machine) -> Callable[[int], None]:
+        flag = "adaptive_rx" in machine.ethtool._load(machine.kind.interface)
+        return lambda value: machine.ethtool.set_queue_coalesce(
+            machine.kind.interface, 1, value, value == 1 if flag else None
+        )
 
 
 class TestMsrDvfs(OfKnob):

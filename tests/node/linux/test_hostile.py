@@ -162,7 +162,7 @@ class TestReaders:
     @given(st.binary(max_size=200))
     @example(struct.pack("=HH", 3, 1))
     def test_netlink(self, content: bytes) -> None:
-        of_netlink = (netlink.attributes, lambda c: list(netlink.messages(c)), ethtool.parse_address)
+        of_netlink = (netlink.attributes, lambda c: list(netlink.messages(c)), netlink.parse_address)
         of_ethtool = (ethtool.parse_coalesce, ethtool.parse_rings, ethtool.parse_driver)
         parsers: tuple[tuple[Iterable[Callable[[bytes], object]], type[Exception]], ...] = (
             (of_netlink, netlink.NetlinkError),
