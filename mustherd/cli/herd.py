@@ -14,6 +14,7 @@ from mustherd.cli.web import LOOPBACK, Address, Port, Web, watch_herd
 
 if TYPE_CHECKING:
     from mustherd.provision.failures import Step
+    from mustherd.wire.messages import MusterView
 
 app = typer.Typer(help="The nodes and musters as a whole.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -119,6 +120,19 @@ def make_inventory(
     _check(to)
 
 
+def _knobs(muster: "MusterView") -> str:
+    """A muster's knobs by name, with what each place holds where a decision is in force."""
+    from mustherd.definition.knobs import value_text
+
+    if not muster.in_force:
+        return ", ".join(sorted({knob.name for knob in muster.knobs}))
+    held: dict[str, set[str]] = {}
+    for reading in muster.readings:
+        value = "?" if reading.applied is None else value_text(reading.knob, reading.applied)
+        held.setdefault(reading.knob, set()).add(value)
+    return ", ".join(f"{knob} {'/'.join(sorted(values))}" for knob, values in sorted(held.items()))
+
+
 def _check(inventory: Path) -> None:
     """Run the inventory's own check, which contacts no node; exit 3 with what it says, when it says something."""
     from mustherd.provision import project
@@ -188,14 +202,17 @@ def keep(
     to: Annotated[Path, typer.Option(help="The keeper's folder: what it did and saved; it goes on from there.")],
     config: Annotated[Path | None, typer.Option(help="keep.yml: limit, shares, sources of signals.")] = None,
     inventory: Annotated[
-        Path | None, typer.Option("--inventory", "-i", help="Musters of an inventory, instead of the experiment's.")
+        Path | None,
+        typer.Option("--inventory", "-i", help="Musters of an inventory, which says where they connect and the keys."),
     ] = None,
     definition: Annotated[
         Path | None, typer.Option(help="Simulated or local musters of this definition, as a table names none.")
     ] = None,
-    listen: Annotated[str, typer.Option(help="With -i: where to listen; beyond loopback only with --keys.")] = LOCAL,
-    ports: Annotated[str, typer.Option(help="With -i: ports of pulse, log, control and coordinate.")] = "",
-    keys: Keys = None,
+    listen: Annotated[
+        str | None, typer.Option(help="Where musters of elsewhere connect, if not where the inventory says.")
+    ] = None,
+    ports: Annotated[str, typer.Option(help="Ports of pulse, log, control and coordinate, if others.")] = "",
+    keys: Annotated[Path | None, typer.Option(help="Key folder with the shepherd's, if not the inventory's.")] = None,
     parent: Annotated[int, typer.Option(help="End when this process, the parent, ends.", hidden=True)] = 0,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
 ) -> None:
@@ -211,22 +228,26 @@ def status(shepherd: Shepherd = LOCAL, keys: Keys = None, json: Json = False) ->
     """Say who is in the herd of a running shepherd, and how it is."""
     import msgspec
 
+    from mustherd.cli.kept import kept_in, print_kept
     from mustherd.client import HerdClient
     from mustherd.report.table import emit, new_table
 
     herd = HerdClient(shepherd, keys).status()
+    kept = kept_in(herd.folder)
     if json:
-        print_json(msgspec.to_builtins(herd))
+        print_json(msgspec.to_builtins(herd) | ({} if kept is None else {"kept": kept}))
         return
     terminal = console()
     table = new_table(terminal)
     for column in ("muster", "state", "heard", "decision in force", "knobs"):
         table.add_column(column)
     for muster in herd.musters:
-        knobs = ", ".join(sorted({knob.name for knob in muster.knobs}))
+        knobs = _knobs(muster)
         heard = f"{muster.silent_s:.1f} s ago"
         table.add_row(muster.name, muster.presence, heard, str(muster.in_force or "none"), knobs)
     emit(terminal, table)
+    if kept is not None:
+        print_kept(kept, terminal)
     print_left(herd.musters, terminal)
     if herd.malformed:
         terminal.print(f"{herd.malformed} malformed frames were dropped")

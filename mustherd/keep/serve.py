@@ -8,6 +8,7 @@ from mustherd.daemon import Stop
 from mustherd.definition import load
 from mustherd.definition.model import Experiment
 from mustherd.errors import UserError
+from mustherd.experiment.local_herd import Operator
 from mustherd.keep import config as keep_config
 from mustherd.keep import learnt
 from mustherd.keep.here import MustersHere
@@ -19,10 +20,7 @@ from mustherd.keep.sources import make
 from mustherd.keep.store import KeepStore
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.wire.keys import for_shepherd
-from mustherd.wire.ports import Ports
 from mustherd.wire.shepherd_endpoint import ShepherdEndpoint
-
-LOOPBACK = "127.0.0.1"
 
 
 class BrokenError(UserError):
@@ -36,26 +34,29 @@ def keep(
     *,
     folder: Path,
     config: Path | None,
-    inventory: bool,
     definition: Path | None = None,
-    listen: str,
-    ports: Ports,
-    keys: Path | None,
+    where: Operator | None = None,
     stop: Stop,
     ready: Callable[[Shepherd], None] = lambda _: None,
 ) -> None:
     """Run a keeper on what `source` has learnt until it is stopped; its state is in `folder`.
 
-    With `inventory` its musters come from elsewhere; otherwise they are those of the experiment's own definition, or of
-    the one that is given, on this machine. Raises LearntError, DefinitionError, StoreError, KeepStoreError, KeysError,
+    `where` musters of elsewhere connect to; None: they are those of the experiment's own definition, or of the one that
+    is given, on this machine. Raises LearntError, DefinitionError, StoreError, KeepStoreError, KeysError,
     WireError, BrokenError.
     """
     found = learnt.read(source)
     given = keep_config.read(config)
     options = keep_config.options(given, found.limit, config)
-    here = None if inventory else MustersHere(folder, _definition(found, source, definition))
+    here = None
+    if where is None:
+        here = MustersHere(folder, _definition(found, source, definition))
+        where = Operator(keys=here.keys)
     traffic = keep_config.trace(given, found.experiment) if here is not None else None
     faults: list[str] = []
+    herds: list[Shepherd] = []
+    # What they can't be made of is said before anything begins.
+    sources = make(given.sources, lambda: herds[0].musters() if herds else {})
 
     def broken(fault: str) -> None:
         faults.append(fault)
@@ -65,16 +66,15 @@ def keep(
         store = stack.enter_context(KeepStore(folder))
         if here is not None:
             here.make_keys()
-            keys, listen, ports = here.keys, LOOPBACK, Ports(0, 0, 0, 0)
-        end = ShepherdEndpoint(listen, ports, for_shepherd(keys) if keys is not None else None)
-        shepherd = Shepherd(end, experiment="keep", folder=str(folder), broken=broken)
+        end = ShepherdEndpoint(where.listen, where.ports, for_shepherd(where.keys) if where.keys is not None else None)
+        shepherd = Shepherd(end, experiment="keep", folder=str(folder.absolute()), broken=broken)
         shepherd.start()
         stack.callback(shepherd.stop)
+        herds.append(shepherd)
         ready(shepherd)
         if here is not None:
-            stack.enter_context(here.running(listen, end.ports))
+            stack.enter_context(here.running(where.listen, end.ports))
         keeper = Keeper(options, found.book, Ledger(options.day_s))
-        sources = make(given.sources, shepherd.musters)
         loop = KeepLoop(
             keeper,
             shepherd,

@@ -21,7 +21,6 @@ from mustherd.load.generator.generator import Generator
 from mustherd.load.generator.options import GeneratorOptions
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.terms import Load
-from mustherd.wire.ports import Ports
 from tests.waiting import until
 
 SECONDS = float(os.environ.get("KEEP_SECONDS", "300"))
@@ -68,11 +67,7 @@ def _run(folder: Path) -> dict[str, object]:
                 folder / "table.yml",
                 folder=folder / "k",
                 config=folder / "keep.yml",
-                inventory=False,
                 definition=folder / "definition.yml",
-                listen="127.0.0.1",
-                ports=Ports(0, 0, 0, 0),
-                keys=None,
                 stop=stop,
                 ready=shepherds.append,
             )

@@ -7,13 +7,14 @@ import msgspec
 
 from mustherd.errors import UserError
 from mustherd.keep.source import Source
-from mustherd.keep.sources import memcached
+from mustherd.keep.sources import application, memcached
 from mustherd.wire.messages import MusterView
 
 Musters = Callable[[], Mapping[str, MusterView]]
 """Who is in the herd now."""
 
 KINDS: dict[str, tuple[type[msgspec.Struct], Callable[[Any, Musters], Source]]] = {
+    "application": (application.ApplicationOptions, application.ApplicationSource),
     "memcached": (memcached.CountersOptions, memcached.CountersSource),
     "memcached-probe": (memcached.ProbeOptions, memcached.ProbeSource),
 }

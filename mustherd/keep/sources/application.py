@@ -1,0 +1,100 @@
+"""What an application says of itself: a Prometheus query, a page of metrics, a command or a file, for one signal."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from mustherd.keep.events import Signal
+from mustherd.keep.source import Sample, SourceError
+from mustherd.load.application import ApplicationMetric, Argument, UnreadableError, check, value_now
+from mustherd.wire.messages import MusterView
+
+MUSTER, ADDRESS = "{muster}", "{address}"
+"""Stand in a text for the node that is asked of: its muster's name, and its server's address as HOST:PORT."""
+
+METRICS: dict[Signal, str] = {"load": "load_qps", "latency": "latency_us", "power": "power_watts"}
+"""Each signal's name as a metric, whose end is its unit."""
+
+SIDE_BY_SIDE = 8
+"""Nodes that are asked at a time."""
+
+
+class ApplicationOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One signal, from one of `prometheus` with `query`, `endpoint` with `series`, `command` and `file`.
+
+    Where a text has `{muster}` or `{address}` each node is asked of by itself; otherwise one answer is all nodes'.
+    """
+
+    signal: Signal
+    prometheus: str = ""
+    query: str = ""
+    endpoint: str = ""
+    series: str = ""
+    command: tuple[Argument, ...] = ()
+    file: str = ""
+    unit: str = ""
+    """The unit that the value is given in; without it requests a second, us or W."""
+    age_seconds: Annotated[float, Meta(ge=0, le=3600)] = 0.0
+    """How old a value is when it is told: a Prometheus server's scrape interval."""
+
+
+class ApplicationSource:
+    """Asks each node's application, some at a time."""
+
+    def __init__(self, options: ApplicationOptions, musters: Callable[[], Mapping[str, MusterView]]) -> None:
+        """ValueError for what can't be asked."""
+        self._options = options
+        self._musters = musters
+        self._metric = METRICS[options.signal]
+        check(self._metric, self._of(None))
+        self._asking = ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="application")
+
+    def read(self) -> Sequence[Sample]:
+        """What there is now. SourceError where no node's could be had."""
+        views = self._musters()
+        each = {name: self._of(view) for name, view in views.items()}
+        if len(each) > 1 and len(set(each.values())) == 1:
+            value = self._value(next(iter(each.values())))
+            return [Sample(name, self._options.signal, value, self._options.age_seconds) for name in each]
+        asked = {name: self._asking.submit(self._value, metric) for name, metric in each.items()}
+        found, errors = [], []
+        for name, answer in asked.items():
+            try:
+                found.append(Sample(name, self._options.signal, answer.result(), self._options.age_seconds))
+            except SourceError as error:
+                errors.append(f"{name}: {error}")
+        if errors and not found:
+            raise SourceError(errors[0])
+        return found
+
+    def close(self) -> None:
+        self._asking.shutdown(wait=False, cancel_futures=True)
+
+    def _value(self, metric: ApplicationMetric) -> float:
+        try:
+            return value_now(self._metric, metric)
+        except UnreadableError as error:
+            raise SourceError(f"{self._options.signal}: {error}") from None
+
+    def _of(self, view: MusterView | None) -> ApplicationMetric:
+        """What is asked of a node; None: as it stands in the file."""
+        options = self._options
+
+        def named(text: str) -> str:
+            if view is None:
+                return text
+            host, port = view.facts.address or ("", 0)
+            return text.replace(MUSTER, view.name).replace(ADDRESS, f"{host}:{port}")
+
+        return ApplicationMetric(
+            prometheus=named(options.prometheus),
+            query=named(options.query),
+            endpoint=named(options.endpoint),
+            series=named(options.series),
+            command=tuple(map(named, options.command)),
+            file=named(options.file),
+            unit=options.unit,
+        )
