@@ -89,10 +89,7 @@ def every_unit_is_closed(reserved: Reservation) -> None:
     for host in reserved.bed.hosts:
         units = reserved.bed.ssh(host, "cd /etc/systemd/system && ls mustherd-*.service").stdout.split()
         for unit in units:
-            text = reserved.bed.ssh(host, f"systemd-analyze security --no-pager {unit} | tail -1").stdout
-            exposure = re.search(r"Overall exposure level for \S+ ([0-9.]+)", text.replace(": ", " "))
-            assert exposure, f"{host} {unit}: {text}"
-            assert float(exposure[1]) <= 3.0, f"{host} {unit}: {text}"
+            is_closed(reserved, host, unit)
             seen.add(unit)
     assert seen >= {
         "mustherd-muster.service",
@@ -100,6 +97,13 @@ def every_unit_is_closed(reserved: Reservation) -> None:
         "mustherd-memcached-0.service",
         "mustherd-mutilate-agent.service",
     }
+
+
+def is_closed(reserved: Reservation, host: str, unit: str) -> None:
+    text = reserved.bed.ssh(host, f"systemd-analyze security --no-pager {unit} | tail -1").stdout
+    exposure = re.search(r"Overall exposure level for \S+ ([0-9.]+)", text.replace(": ", " "))
+    assert exposure, f"{host} {unit}: {text}"
+    assert float(exposure[1]) <= 3.0, f"{host} {unit}: {text}"
 
 
 def a_signal_puts_the_knobs_back(reserved: Reservation, folder: Path) -> None:
@@ -132,6 +136,7 @@ def an_experiment_outlives_its_control_machine(reserved: Reservation, folder: Pa
         time.sleep(1)  # fixed: into its first trial
         process.kill()
     assert bed.ssh("node0", runs).stdout.strip() == "running"
+    is_closed(reserved, "node0", f"{unit}.service")
     again = reserved.run(folder, line)
     assert again.returncode in (0, 1, 2), again.stdout
     assert (folder / "experiments/outlives.html").exists(), again.stdout

@@ -12,7 +12,7 @@ import msgspec
 from mustherd.load import saturation
 from mustherd.load.base import LoadTraits, Site
 from mustherd.load.error import LoadError
-from mustherd.load.host import BUILD_DIGITS, Host, Job
+from mustherd.load.host import AS_ROOT, BUILD_DIGITS, Host, Job
 from mustherd.load.memcached.counters import Counters, build, read, total, unreachable
 from mustherd.load.mutilate import command, output
 from mustherd.load.mutilate.command import MutilateOptions
@@ -22,7 +22,7 @@ from mustherd.terms import Load, LoadReport
 
 AGENT_START_TIMEOUT_S = 15.0
 """For agents to be up; usually well below a second."""
-RESTART_AGENT = ("sudo", "-n", "systemctl", "restart", "mustherd-mutilate-agent.service")
+RESTART_AGENT = (*AS_ROOT, "systemctl", "restart", "mustherd-mutilate-agent.service")
 """The unit that the memcached_mutilate role installs."""
 REACH_TIMEOUT_S = 1.0
 PRELOAD_TIMEOUT_S = 60.0

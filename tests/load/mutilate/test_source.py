@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from mustherd.load.address import Address
 from mustherd.load.base import Site
 from mustherd.load.curve import steps, under
 from mustherd.load.error import LoadError
-from mustherd.load.host import LocalHost, LocalJob
+from mustherd.load.host import AS_ROOT, LocalHost, LocalJob
 from mustherd.load.memcached.counters import Counters
 from mustherd.load.memcached.presets import load
 from mustherd.load.mutilate import command, output, source
@@ -20,6 +21,7 @@ from mustherd.reasons import Reason
 from mustherd.terms import LoadReport
 from tests.load.mutilate import pretend
 from tests.load.mutilate.test_output import FORK
+from tests.waiting import until
 
 ETC = load("etc", 20_000)
 
@@ -256,3 +258,15 @@ def test_after_a_run_that_ended_badly_every_unit_is_started_again(
     make().prepare()
     make(spoilt=True).prepare()
     assert host.restarts == 2
+
+
+@pytest.mark.parametrize(("user", "by"), [(0, "here"), (1000, "sudo -n here")])
+def test_root_asks_nobody_for_leave(user: int, by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("sudo", "here"):
+        (tmp_path / name).write_text('#!/bin/sh\necho "${0##*/} $*"\n')
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    job = LocalHost().start((*AS_ROOT, "here"))
+    assert until(lambda: job.output().strip()) == by
+    job.end()
