@@ -4,22 +4,21 @@ import http.client
 import json
 import math
 import re
-import subprocess
-import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from bisect import bisect_left
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
-from typing import Annotated, Literal, Self, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
 from mustherd.load.command.results import amount, units_of
+from mustherd.programs import ProgramError, printed
+from mustherd.sampling import Sampler, Samples, Source, UnreadableError, value_at, values_within
 
 Argument: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0.1, le=3600)]
@@ -27,15 +26,10 @@ Take: TypeAlias = Literal["mean", "max", "min", "last", "increase", "rate"]
 
 WINDOW_PER_RESOLUTION = 5
 """A window that lasts so many times what a value needs to become new: its ends are then off by a fifth at most."""
-LEAST_SAMPLES = 3
 ANSWER_S = 5.0
 MOST_BYTES = 8 << 20
 SERIES = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{.*\})?\s+(\S+)(?:\s+-?\d+)?")
 URL = re.compile(r"https?://[^\s/]+(/\S*)?")
-
-
-class UnreadableError(Exception):
-    """A value could not be had; the message says from where and why."""
 
 
 class ApplicationMetric(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,16 +95,16 @@ def value_now(name: str, metric: ApplicationMetric) -> float:
         if metric.endpoint:
             return amount(name, _series(_page(metric.endpoint), metric.series), metric.unit)
         if metric.command:
-            return amount(name, _printed(metric.command), metric.unit)
+            return amount(name, printed(metric.command, ANSWER_S), metric.unit)
         with Path(metric.file).open("rb") as file:
             return amount(name, file.read(1000).decode("utf-8", "replace").strip(), metric.unit)
     except OSError as error:
         raise UnreadableError(f"{metric.file}: {error.strerror or error}") from None
-    except ValueError as error:
+    except (ValueError, ProgramError) as error:
         raise UnreadableError(str(error)) from None
 
 
-class Watch:
+class Watch(Sampler):
     """Asks for values from when it is entered until it is left; then says what they come to over a window."""
 
     def __init__(
@@ -120,75 +114,24 @@ class Watch:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._metrics = dict(metrics)
-        self._read = read
-        self._now = now
-        self._samples: dict[str, list[tuple[float, float]]] = {name: [] for name in metrics}
-        self._errors: dict[str, str] = {}
-        self._over = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._ask, args=(name, metric), name=f"metric-{name}", daemon=True)
-            for name, metric in metrics.items()
-        ]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join(2 * ANSWER_S)
+        super().__init__(
+            {name: Source(partial(read, name, metric), metric.every_seconds) for name, metric in metrics.items()}, now
+        )
 
     def over(self, t0: float, t1: float) -> tuple[dict[str, float], dict[str, str]]:
         """Values over a window of CLOCK_MONOTONIC, and for each metric that has none, why."""
-        found: dict[str, float] = {}
-        why: dict[str, str] = {}
-        for name, metric in self._metrics.items():
-            try:
-                found[name] = taken(metric.take, self._samples[name], t0, t1)
-            except ValueError as error:
-                why[name] = self._errors.get(name) or str(error)
-        return found, why
-
-    def _ask(self, name: str, metric: ApplicationMetric) -> None:
-        while True:
-            asked = self._now()
-            try:
-                value = self._read(name, metric)
-                # What was told lies between asking and hearing.
-                self._samples[name].append(((asked + self._now()) / 2, value))
-            except UnreadableError as error:
-                self._errors[name] = str(error)
-            if self._over.is_set():
-                return
-            # The last one is asked for after the window: it lies between two of them.
-            self._over.wait(max(0.0, asked + metric.every_seconds - self._now()))
+        return self.made_of(lambda name, samples: taken(self._metrics[name].take, samples, t0, t1))
 
 
-def taken(take: Take, samples: list[tuple[float, float]], t0: float, t1: float) -> float:
-    """What samples (time, value), in order of time, come to over a window; pure. ValueError where they don't tell."""
-    inside = [value for at, value in samples if t0 <= at <= t1]
-    if len(inside) < LEAST_SAMPLES:
-        raise ValueError(f"{len(inside)} values in a window of {t1 - t0:.1f} s; at least {LEAST_SAMPLES} are needed")
+def taken(take: Take, samples: Samples, t0: float, t1: float) -> float:
+    """What samples come to over a window; pure. ValueError where they don't tell."""
+    inside = values_within(samples, t0, t1)
     if take in ("increase", "rate"):
         if any(later[1] < earlier[1] for earlier, later in pairwise(samples)):
             raise ValueError("the total went back: it was set anew")
-        grown = _at(samples, t1) - _at(samples, t0)
+        grown = value_at(samples, t1) - value_at(samples, t0)
         return grown / (t1 - t0) if take == "rate" else grown
     return {"mean": math.fsum(inside) / len(inside), "max": max(inside), "min": min(inside), "last": inside[-1]}[take]
-
-
-def _at(samples: list[tuple[float, float]], t: float) -> float:
-    """The value at a time, straight between the samples around it; at either end the nearest one."""
-    times = [at for at, _ in samples]
-    index = bisect_left(times, t)
-    if index in (0, len(samples)):
-        return samples[min(index, len(samples) - 1)][1]
-    (t0, v0), (t1, v1) = samples[index - 1], samples[index]
-    return v0 + (v1 - v0) * (t - t0) / (t1 - t0) if t1 > t0 else v1
 
 
 def _page(url: str) -> str:
@@ -233,16 +176,3 @@ def _series(page: str, wanted: str) -> float:
     if not values:
         raise UnreadableError(f"there is no series {wanted}")
     return math.fsum(values)
-
-
-def _printed(argv: tuple[str, ...]) -> str:
-    try:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=ANSWER_S, check=False)
-    except subprocess.TimeoutExpired:
-        raise UnreadableError(f"{argv[0]} takes longer than {ANSWER_S:g} s") from None
-    except OSError as error:
-        raise UnreadableError(f"{argv[0]}: {error.strerror}") from None
-    if done.returncode:
-        said = (done.stderr or done.stdout).decode("utf-8", "replace").strip()[-200:]
-        raise UnreadableError(f"{argv[0]} ended with {done.returncode}: {said or 'it said nothing'}")
-    return done.stdout.decode("utf-8", "replace").strip()

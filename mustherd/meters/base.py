@@ -4,6 +4,8 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeAlias
 
 import msgspec
 
+from mustherd.sampling import UnreadableError as UnreadableError  # noqa: PLC0414 (what `read` raises)
+
 Text: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=2048)]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0, le=600.0)]
 
@@ -16,10 +18,6 @@ UNITS: dict[str, tuple[Literal["watts", "joules"], float]] = {
 
 MUSTER = "{muster}"
 """Stands in an option's text for the muster whose machine is measured."""
-
-
-class UnreadableError(Exception):
-    """A meter gave nothing that can be used; the message says which and why. Never reported as 0."""
 
 
 class Traits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

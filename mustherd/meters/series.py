@@ -1,15 +1,12 @@
 """From values at moments to energy over a window, and how far off it may be; pure."""
 
 import math
-from bisect import bisect_left
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
 from mustherd.meters.base import Traits
-
-LEAST_SAMPLES = 3
+from mustherd.sampling import Samples, value_at, values_within
 
 WINDOW_PER_PERIOD = 10
 """Periods that a window lasts at least: what happens at its two ends is then a fifth of it at most."""
@@ -31,39 +28,26 @@ class WallEnergy:
         return self.uncertain + self.accuracy * self.joules
 
 
-def energy(
-    quantity: Literal["watts", "joules"], samples: Sequence[tuple[float, float]], t0: float, t1: float, traits: Traits
-) -> WallEnergy:
-    """Energy from samples (time of asking, value) in order of time. ValueError where they don't tell."""
+def energy(quantity: Literal["watts", "joules"], samples: Samples, t0: float, t1: float, traits: Traits) -> WallEnergy:
+    """Energy from samples, each at the time of asking. ValueError where they don't tell."""
     found = [(at - traits.lag_seconds, value) for at, value in samples]
-    inside = [value for at, value in found if t0 <= at <= t1]
-    if len(inside) < LEAST_SAMPLES:
-        raise ValueError(f"{len(inside)} values in a window of {t1 - t0:.1f} s; at least {LEAST_SAMPLES} are needed")
+    values_within(found, t0, t1)
     if (late := t1 - found[-1][0]) > 2 * traits.period_seconds or found[0][0] - t0 > 2 * traits.period_seconds:
         raise ValueError(f"its values don't cover the window: the last one is {max(0.0, late):.1f} s short of its end")
     accuracy = traits.accuracy_percent / 100
     if quantity == "joules":
         if any(later < earlier for (_, earlier), (_, later) in pairwise(found)):
             raise ValueError("its count went back: it was set anew, or is another meter's")
-        joules = _at(found, t1) - _at(found, t0)
+        joules = value_at(found, t1) - value_at(found, t0)
         # Each end is known to within what is used in one period, and to one step.
         return WallEnergy(joules, 2 * traits.resolution + joules / (t1 - t0) * traits.period_seconds, accuracy)
-    around = [(t0, _at(found, t0)), *((at, value) for at, value in found if t0 < at < t1), (t1, _at(found, t1))]
+    between = [(at, value) for at, value in found if t0 < at < t1]
+    around = [(t0, value_at(found, t0)), *between, (t1, value_at(found, t1))]
     joules = math.fsum((v0 + v1) / 2 * (b - a) for (a, v0), (b, v1) in pairwise(around))
     values = [value for _, value in around]
     # A step of the meter's, over the whole window; and at each end what the power changed by within half a period.
     uncertain = traits.resolution / 2 * (t1 - t0) + (max(values) - min(values)) * traits.period_seconds
     return WallEnergy(joules, uncertain, accuracy)
-
-
-def _at(samples: Sequence[tuple[float, float]], t: float) -> float:
-    """The value at a time, straight between the samples around it; at either end the nearest one."""
-    times = [at for at, _ in samples]
-    index = bisect_left(times, t)
-    if index in (0, len(samples)):
-        return samples[min(index, len(samples) - 1)][1]
-    (a, v0), (b, v1) = samples[index - 1], samples[index]
-    return v0 + (v1 - v0) * (t - a) / (b - a) if b > a else v1
 
 
 def disagreement(found: dict[str, WallEnergy], processors: float | None, seconds: float) -> str:

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mustherd.load.application import ApplicationMetric, UnreadableError, Watch, check, taken, value_now
+from mustherd.load.application import ApplicationMetric, Watch, check, taken, value_now
+from mustherd.sampling import UnreadableError
 from tests.waiting import until
 
 PAGE = """\

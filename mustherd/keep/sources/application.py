@@ -9,7 +9,8 @@ from msgspec import Meta
 
 from mustherd.keep.events import Signal
 from mustherd.keep.source import Sample, SourceError
-from mustherd.load.application import ApplicationMetric, Argument, UnreadableError, check, value_now
+from mustherd.load.application import ApplicationMetric, Argument, check, value_now
+from mustherd.sampling import UnreadableError
 from mustherd.wire.messages import MusterView
 
 MUSTER, ADDRESS = "{muster}", "{address}"
