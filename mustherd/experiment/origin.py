@@ -1,13 +1,12 @@
 """Where a definition comes from: its file, and what git says of it and of the inventory that it names."""
 
 import hashlib
-import os
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mustherd.definition import Experiment
 from mustherd.experiment.provenance import DEFINITION, INVENTORY, PROGRAM, keep
+from mustherd.programs import ProgramError, printed
 from mustherd.store.database import versions
 from mustherd.store.store import Store
 
@@ -71,16 +70,10 @@ def _state_of(status: str | None) -> str:
 def _git(folder: Path, *words: str) -> str | None:
     """What git says; None where it refuses or isn't there. It refuses folders of other users, and so it should."""
     try:
-        done = subprocess.run(
+        return printed(
             ["git", "-C", str(folder), "-c", "core.fsmonitor=false", *words],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=GIT_S,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+            GIT_S,
+            environment={"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except ProgramError:
         return None
-    return done.stdout.rstrip("\n") if done.returncode == 0 else None

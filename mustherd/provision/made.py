@@ -3,12 +3,12 @@
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mustherd.programs import ProgramError, printed
 from mustherd.provision.inventory import InventoryError
 
 ROLES = ("common", "dvfs", "herd", "kernel_ixgbe", "memcached_mutilate", "mustherd", "node")
@@ -26,16 +26,14 @@ def variables(inventory: Path) -> dict[str, str]:
     """`HOST VARIABLE` to its value as JSON, for every host of the inventory. InventoryError."""
     beside = Path(sys.executable).parent
     try:
-        done = subprocess.run(
+        listed = printed(
             [str(beside / "ansible-inventory"), "-i", str(inventory.resolve()), "--list"],
-            capture_output=True, text=True, timeout=ANSIBLE_S, check=False, stdin=subprocess.DEVNULL,
-            env={**os.environ, "PATH": f"{beside}{os.pathsep}{os.environ.get('PATH', os.defpath)}"},
-        )  # fmt: skip
-        hosts = json.loads(done.stdout)["_meta"]["hostvars"] if done.returncode == 0 else None
-    except (OSError, subprocess.TimeoutExpired, ValueError, LookupError) as error:
+            ANSIBLE_S,
+            environment={"PATH": f"{beside}{os.pathsep}{os.environ.get('PATH', os.defpath)}"},
+        )
+        hosts = json.loads(listed)["_meta"]["hostvars"]
+    except (ProgramError, ValueError, LookupError) as error:
         raise InventoryError(f"{inventory}: its variables can't be listed: {error}") from None
-    if hosts is None:
-        raise InventoryError(f"{inventory}: its variables can't be listed: {done.stderr.strip()[-300:]}")
     return of_roles(hosts)
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from mustherd.load.command import words
 from mustherd.load.error import LoadError
+from mustherd.programs import last_words
 from mustherd.reasons import Reason
 
 Format: TypeAlias = Literal["json", "csv", "hdr", "regex"]
@@ -117,7 +118,9 @@ def _content(form: Format, text: str) -> Any:
         if form == "csv":
             return list(csv.DictReader(line for line in text.splitlines() if "," in line))
     except (ValueError, csv.Error, RecursionError) as error:
-        raise LoadError(Reason.OUTPUT_UNREADABLE, f"the load's output is no {form}: {error}: {_tail(text)}") from None
+        raise LoadError(
+            Reason.OUTPUT_UNREADABLE, f"the load's output is no {form}: {error}: {last_words(text)}"
+        ) from None
     return text
 
 
@@ -172,7 +175,7 @@ def _hdr_rows(text: str) -> Iterator[tuple[float, float, int]]:
 def _regex(text: str, result: Result) -> tuple[object, str]:
     found = list(words.pattern(str(result.at)).finditer(text))
     if not found:
-        raise LookupError(f"nothing fits {result.at!r}: {_tail(text)}")
+        raise LookupError(f"nothing fits {result.at!r}: {last_words(text)}")
     if len({each.groups() for each in found}) > 1:
         raise LookupError(f"{len(found)} places fit {result.at!r}")
     groups = found[0].groups()
@@ -215,7 +218,3 @@ def _last(name: str) -> str:
 
 def _said(error: LookupError) -> str:
     return str(error.args[0]) if error.args else ""
-
-
-def _tail(text: str) -> str:
-    return repr(" / ".join(text.strip().splitlines()[-3:])[-200:]) if text.strip() else "it printed nothing"

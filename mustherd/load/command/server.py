@@ -19,6 +19,7 @@ from mustherd.load.error import LoadError
 from mustherd.load.server import Preset, ServerProcess
 from mustherd.node.server import tree
 from mustherd.plugins import OptionError
+from mustherd.programs import ProgramError, printed
 from mustherd.reasons import Reason
 
 Argument: TypeAlias = Annotated[str, msgspec.Meta(max_length=4096)]
@@ -124,16 +125,8 @@ class ProgramServer(ServerProcess):
         for ask in ("--version", "-v"):
             if self._version:
                 break
-            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-                done = subprocess.run(
-                    [self.program, ask],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    timeout=ANSWER_S,
-                    check=False,
-                )
-                lines = done.stdout.decode("utf-8", "replace").splitlines() if done.returncode == 0 else []
+            with contextlib.suppress(ProgramError):
+                lines = printed([self.program, ask], ANSWER_S, errors_too=True).splitlines()
                 self._version = next((line.strip()[:200] for line in lines if any(map(str.isdigit, line))), "")
         return self._version or Path(self.program).name
 
@@ -164,7 +157,7 @@ class ProgramServer(ServerProcess):
         ready = self._options.ready
         if ready.text and not re.search(ready.text, self.printed(), re.MULTILINE):
             return False
-        return super().answers() and (not ready.command or self._run_once(ready.command, ANSWER_S)[0] == 0)
+        return super().answers() and (not ready.command or self._says_yes(ready.command))
 
     def is_taken(self) -> bool:
         return super().answers()
@@ -200,33 +193,30 @@ class ProgramServer(ServerProcess):
 
     def _do(self, command: Command, what: str) -> None:
         """Run a command to its end. LoadError when it fails or takes too long."""
-        code, said = self._run_once(command, self._options.ready.seconds)
-        if code:
-            last = " / ".join(said.strip().splitlines()[-3:])[-300:]
-            raise LoadError(
-                Reason.SERVER_FAILED, f"{what}: {command[0]} ended with {code}: {last or 'it said nothing'}"
-            )
+        try:
+            self._run_once(command, self._options.ready.seconds)
+        except ProgramError as error:
+            raise LoadError(Reason.SERVER_FAILED, f"{what}: {error}") from None
 
-    def _run_once(self, command: Command, seconds: float) -> tuple[int, str]:
+    def _says_yes(self, command: Command) -> bool:
+        try:
+            self._run_once(command, ANSWER_S)
+        except ProgramError:
+            return False
+        return True
+
+    def _run_once(self, command: Command, seconds: float) -> None:
+        """LoadError where its program is missing, ProgramError where it fails or takes too long."""
         if shutil.which(command[0]) is None:
             raise LoadError(Reason.TOOL_MISSING, f"{command[0]} is not installed, or not executable")
-        try:
-            done = subprocess.run(
-                [*self.leash(), *self._filled(command)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                cwd=self.folder,
-                env=self.environment,
-                timeout=seconds,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            said = (error.stdout or b"").decode("utf-8", "replace")
-            return -signal.SIGKILL, f"{said}\nit took longer than {seconds:g} s"
-        except OSError as error:
-            raise LoadError(Reason.TOOL_MISSING, f"{command[0]}: {error.strerror}") from None
-        return done.returncode, done.stdout.decode("utf-8", "replace")
+        printed(
+            self._filled(command),
+            seconds,
+            environment=self.environment,
+            folder=self.folder,
+            prefix=self.leash(),
+            errors_too=True,
+        )
 
     def _give(self, path: Path) -> None:
         """Let whom the server becomes have a file or folder. LoadError."""

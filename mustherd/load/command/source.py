@@ -20,6 +20,7 @@ from mustherd.load.command.server import Command, Seconds
 from mustherd.load.error import LoadError
 from mustherd.load.host import BUILD_DIGITS, Host, Job
 from mustherd.plugins import OptionError
+from mustherd.programs import last_words
 from mustherd.reasons import Reason
 from mustherd.terms import Load, LoadReport
 
@@ -350,8 +351,7 @@ def ended(job: Job, seconds: float, what: str) -> str:
 def alive(job: Job, what: str) -> None:
     """Raise LoadError for a program that ended with an error."""
     if code := job.ended():
-        last = " / ".join(job.output().strip().splitlines()[-3:])[-300:]
-        raise LoadError(Reason.LOAD_FAILED, f"{what} ended with {code}: {last or 'it said nothing'}")
+        raise LoadError(Reason.LOAD_FAILED, f"{what} ended with {code}: {last_words(job.output())}")
 
 
 def _forget(host: Host, file: str) -> None:

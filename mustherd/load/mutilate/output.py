@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import msgspec
 
 from mustherd.load.error import LoadError
+from mustherd.programs import last_words
 from mustherd.reasons import Reason
 
 NUMBER = r"(-?\d+(?:\.\d+)?)"
@@ -65,7 +66,7 @@ def parse(text: str, expected: float = 0.0) -> Output:
     columns = _columns(text)
     total = TOTAL.search(text)
     if total is None:
-        raise LoadError(Reason.OUTPUT_UNREADABLE, f"no 'Total QPS' in mutilate's output: {_tail(text)}")
+        raise LoadError(Reason.OUTPUT_UNREADABLE, f"no 'Total QPS' in mutilate's output: {last_words(text)}")
     seconds = float(total[3])
     requests = _unwrapped(int(total[2]), expected)
     misses, skipped, local = MISSES.search(text), SKIPPED.search(text), LOCAL.search(text)
@@ -123,7 +124,7 @@ def exact(lines: Iterable[str]) -> dict[str, float]:
 def _columns(text: str) -> list[str]:
     header = re.search(r"^#type\s+(.*)$", text, re.M)
     if header is None:
-        raise LoadError(Reason.OUTPUT_UNREADABLE, f"no '#type' in mutilate's output: {_tail(text)}")
+        raise LoadError(Reason.OUTPUT_UNREADABLE, f"no '#type' in mutilate's output: {last_words(text)}")
     return [_column(word) for word in header[1].split()]
 
 
@@ -164,7 +165,3 @@ def _named(name: str, columns: list[str], values: list[str]) -> dict[str, float]
 
 def _unwrapped(requests: int, expected: float) -> int:
     return requests + WRAP * max(0 if requests >= 0 else 1, round((expected - requests) / WRAP))
-
-
-def _tail(text: str) -> str:
-    return repr(" / ".join(text.strip().splitlines()[-3:])[-200:]) if text.strip() else "it printed nothing"

@@ -17,6 +17,7 @@ from mustherd.load.memcached.counters import Counters, build, read, total, unrea
 from mustherd.load.mutilate import command, output
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.mutilate.output import Output
+from mustherd.programs import last_words
 from mustherd.reasons import Reason
 from mustherd.terms import Load, LoadReport
 
@@ -365,5 +366,4 @@ def _alive(job: Job) -> None:
         return
     text = job.output()
     reason = next((reason for words, reason in FAILURES.items() if words in text), Reason.LOAD_FAILED)
-    last = " / ".join(text.strip().splitlines()[-3:])[-300:]
-    raise LoadError(reason, f"mutilate ended with {code}: {last or 'it said nothing'}")
+    raise LoadError(reason, f"mutilate ended with {code}: {last_words(text)}")

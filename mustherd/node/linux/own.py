@@ -2,14 +2,15 @@
 
 import fnmatch
 import shutil
-import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 from mustherd.node.knob import KnobError
 from mustherd.node.linux.declaration import Command, OwnKnob
 from mustherd.node.linux.files_knob import FilesKnob, existing
 from mustherd.node.linux.knob import LinuxKnob, Machine, PlacedKnob, UnfitError, agreed
 from mustherd.node.linux.tree import Tree
+from mustherd.programs import ProgramError, printed
 from mustherd.terms import KnobKind
 
 MOST_FILES = 4096
@@ -105,20 +106,6 @@ class CommandKnob(PlacedKnob):
 
     def _run(self, argv: Command) -> str:
         try:
-            done = subprocess.run(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                cwd="/",
-                timeout=self._own.timeout_seconds,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise UnfitError(f"{argv[0]} takes longer than {self._own.timeout_seconds:g} s") from None
-        except OSError as error:
-            raise UnfitError(f"{argv[0]}: {error.strerror}") from None
-        said = done.stdout[:MOST_ANSWER].decode("utf-8", "replace").strip()
-        if done.returncode:
-            raise UnfitError(f"{argv[0]} ended with {done.returncode}: {said[-200:] or 'it said nothing'}")
-        return said
+            return printed(argv, self._own.timeout_seconds, folder=Path("/"), errors_too=True)[:MOST_ANSWER]
+        except ProgramError as error:
+            raise UnfitError(str(error)) from None

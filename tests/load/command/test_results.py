@@ -73,7 +73,7 @@ def test_an_amount_is_found_and_brought_into_its_unit(
         ("regex", WRK, {"at": r"([\d.]+)(us|ms)"}, "places fit"),
         ("regex", WRK, {"at": r"(Distribution)"}, "'Distribution' is no number"),
         ("regex", WRK, {"at": r"Latency +([\d.]+\w+)", "unit": "ms"}, None),
-        ("regex", "", {"at": "(x)"}, "it printed nothing"),
+        ("regex", "", {"at": "(x)"}, "it said nothing"),
         ("regex", "took -5 ms", {"at": r"took (.*) ms"}, "'-5' is no amount"),
         ("regex", "took 5 h", {"at": r"took (.*)"}, "'h' is none of its units: ns, us"),
         ("csv", CSV, {"at": "rps"}, "2 of 2 rows fit"),

@@ -1,0 +1,43 @@
+"""What a program prints, and what an error says of one that didn't."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from mustherd.programs import ProgramError, last_words, printed
+
+
+@pytest.mark.process
+def test_what_is_printed_is_given_without_the_space_around_it(tmp_path: Path) -> None:
+    script = 'echo " $GREETING $PWD"; echo aside >&2'
+    assert printed(["sh", "-c", script], 10, environment={"GREETING": "hello"}, folder=tmp_path) == f"hello {tmp_path}"
+    assert printed(["sh", "-c", script], 10, prefix=["env", "GREETING=hi"], errors_too=True).endswith("aside")
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["no-such-tool"], "no-such-tool: No such file or directory"),
+        (["sh", "-c", "exit 3"], "sh ended with 3: it said nothing"),
+        (["sh", "-c", "echo out; echo err >&2; exit 3"], "sh ended with 3: err"),
+    ],
+)
+def test_an_error_says_which_program_and_how(argv: Sequence[str], said: str) -> None:
+    with pytest.raises(ProgramError, match=f"^{re.escape(said)}$"):
+        printed(argv, 10)
+
+
+@pytest.mark.process
+@pytest.mark.long
+def test_one_that_takes_too_long_is_told_with_what_it_said() -> None:
+    with pytest.raises(ProgramError, match=r"^sh takes longer than 2 s: ready$"):
+        printed(["sh", "-c", "echo ready; exec sleep 60"], 2)
+
+
+def test_last_words_are_the_last_lines_in_one_that_a_terminal_can_show() -> None:
+    assert last_words("one\ntwo\nthree\n\x1b[31mfour\n") == r"two / three / \x1b[31mfour"
+    assert last_words("x" * 1000 + "end") == "x" * 297 + "end"
+    assert last_words(" \n") == "it said nothing"
