@@ -11,7 +11,6 @@ from mustherd.report.paired import forms
 from mustherd.report.provenance import differing
 from mustherd.report.story import total_of
 from mustherd.report.view import View
-from mustherd.trial import TrialState
 
 
 def row_of(view: View) -> dict[str, Any]:
@@ -58,10 +57,9 @@ def row_of(view: View) -> dict[str, Any]:
 
 def _kept(view: View) -> str:
     """Of an experiment that compares nothing: how many of its windows kept every limit."""
-    finished = [t for t in view.trials if t.state is TrialState.FINISHED]
-    if view.compares or not view.goal.constraints or not finished:
+    if view.compares or not view.goal.constraints or not view.finished:
         return ""
-    return f"{sum(view.feasible(t) for t in finished)} of {len(finished)}"
+    return f"{sum(view.feasible(t) for t in view.finished)} of {len(view.finished)}"
 
 
 def differences(views: Sequence[View]) -> dict[str, list[Any]]:

@@ -15,7 +15,6 @@ from mustherd.report.svg import INCHES_HALF
 from mustherd.report.timeline import timeline
 from mustherd.report.view import View
 from mustherd.store.errors import StoreError
-from mustherd.trial import TrialState
 
 
 def write(views: Sequence[View], path: Path) -> Path:
@@ -44,7 +43,7 @@ def render(views: Sequence[View]) -> str:
     singles = [
         (view.experiment.name, Markup(trade_off(view, f"trade{number}", INCHES_HALF)))  # noqa: S704
         for number, view in enumerate(views)
-        if view.compares and not view.loads and _measured(view)
+        if view.compares and not view.loads and view.measured
     ]
     names, rows = compare_lines([row_of(view) for view in views])
     return environment().get_template("compare.html.j2").render(
@@ -55,10 +54,6 @@ def render(views: Sequence[View]) -> str:
         stories=[(view.experiment.name, view.folder, story(view)) for view in views],
         differences=[(path, [_spoken(v) for v in values]) for path, values in differences(views).items()],
     )  # fmt: skip
-
-
-def _measured(view: View) -> bool:
-    return any(t.state is TrialState.FINISHED and view.objective(t) is not None for t in view.trials)
 
 
 def _spoken(value: Any) -> str:

@@ -75,8 +75,10 @@ def effects_of(view: View) -> dict[str, dict[str, Levels]]:
     return found
 
 
-def effects_plot(view: View) -> str | None:
-    """For each knob, what its values change of the objective and of the limited metric; None where it can't be told."""
+def effects_plot(view: View) -> tuple[str, str] | None:
+    """For each knob, what its values change of the objective and of the limited metric: drawn, and in words; None where
+    it can't be told.
+    """
     found = effects_of(view)
     keys = list(dict.fromkeys(key for levels in found.values() for key in levels))
     if not keys:
@@ -109,7 +111,8 @@ def effects_plot(view: View) -> str | None:
         return {}
 
     rows = -(-len(keys) // 3)
-    return draw("effects", "What each knob matters", effects_text(found), 0.5 + 2.3 * rows, paint)
+    said = effects_text(found)
+    return draw("effects", "What each knob matters", said, 0.5 + 2.3 * rows, paint), said
 
 
 def _tick(key: str, value: float, view: View) -> str:

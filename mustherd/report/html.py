@@ -19,7 +19,7 @@ from mustherd.report import labels
 from mustherd.report.labels import clean
 from mustherd.report.method import dig, method
 from mustherd.report.pictures import pictures
-from mustherd.report.story import never_began, story, total_of
+from mustherd.report.story import story, total_of
 from mustherd.report.table import day_rows, days_differ, drifting, log_cells, number_of, result_of, side_value
 from mustherd.report.view import View
 from mustherd.rowlog.accounting import RowAccounting
@@ -139,10 +139,10 @@ def _content(view: View) -> dict[str, Any]:
         "total": "" if view.compares else total_of(view),
         "other": "best" if verdict.best or not verdict.closest else "closest",
         "story": story(view),
-        "began": not never_began(view),
+        "began": bool(view.begun),
         "compares": view.compares,
         "headline": _headline(view),
-        "sign": "-" if never_began(view) else {"met": "✓", "not certain": "?"}.get(verdict.verdict, "✗"),
+        "sign": "-" if not view.begun else {"met": "✓", "not certain": "?"}.get(verdict.verdict, "✗"),
         # The SVG is ours, and every word in it was escaped when it was made.
         "pictures": [
             (p.id, p.title, [(name, Markup(svg)) for name, svg in p.parts], p.caption, p.beside)  # noqa: S704
@@ -182,7 +182,7 @@ def _content(view: View) -> dict[str, Any]:
 
 def _headline(view: View) -> str:
     """The verdict in a word or two; of what compares nothing, whether the limits were kept."""
-    if never_began(view):
+    if not view.begun:
         return "nothing measured"
     word: str = view.verdict().verdict
     if not view.compares:
@@ -255,7 +255,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 def _parts(view: View) -> Iterator[Part]:
-    begun = [trial for trial in view.trials if trial.state is not TrialState.QUEUED]
+    begun = view.begun
     places = {
         name: labels.decimals(name, [t.metrics[name] for t in begun if name in t.metrics]) for name in view.metrics()
     }

@@ -168,9 +168,7 @@ def _best(view: View) -> Text:
         return Text("no setting has kept the limits yet", "dim")
     objective = view.goal.objective
     value = view.objective(best)
-    defaults = [
-        v for t in view.trials if view.of_default(t) and (v := view.objective(t)) and t.state is TrialState.FINISHED
-    ]
+    defaults = [t.metrics[objective] for t in view.measured if view.of_default(t)]
     saving, way = "", view.goal.objectives[0].direction
     if value is not None and defaults:
         mean = sum(defaults) / len(defaults)

@@ -6,13 +6,12 @@ from typing import Any
 from mustherd.definition.units import duration
 from mustherd.experiment import wording
 from mustherd.report.view import View
-from mustherd.trial import Trial, TrialKind, TrialState
+from mustherd.trial import TrialKind
 
 
 def method(view: View) -> Iterator[tuple[str, str]]:
     """Terms and what is said of each."""
     resolved = view.experiment.resolved
-    begun = [t for t in view.trials if t.state is not TrialState.QUEUED]
     load = load_text(view)
     if load:
         yield "load", load
@@ -24,9 +23,9 @@ def method(view: View) -> Iterator[tuple[str, str]]:
             "window",
             f"{window:g} s{after}; energy, latency and log rows are taken over the same window, on the node's clock",
         )
-    if any(trial.settings for trial in begun):
+    if any(trial.settings for trial in view.begun):
         yield "knobs", "set, read back before and after each window; a trial whose knobs did not hold is invalid"
-    yield from _what_ran(view, begun)
+    yield from _what_ran(view)
     gates = resolved.get("gates") or {}
     spelt = ", ".join(f"{key} {_gate(value)}" for key, value in gates.items())
     if spelt:
@@ -40,11 +39,11 @@ def method(view: View) -> Iterator[tuple[str, str]]:
         yield "herd", f"simulated nodes ({spelt})"
 
 
-def _what_ran(view: View, begun: list[Trial]) -> Iterator[tuple[str, str]]:
+def _what_ran(view: View) -> Iterator[tuple[str, str]]:
     """Search, default, confirmation and intervals, each as far as there are trials of it."""
     resolved = view.experiment.resolved
     search = resolved.get("search") or {}
-    kinds = {trial.kind for trial in begun}
+    kinds = {trial.kind for trial in view.begun}
     if not view.compares:
         policy = resolved.get("policy")
         name = policy.get("name") if isinstance(policy, Mapping) else policy
@@ -55,17 +54,17 @@ def _what_ran(view: View, begun: list[Trial]) -> Iterator[tuple[str, str]]:
             yield "prior", f"{search['prior']}: believed as far as the measurements agree"
         if search.get("method"):
             seed = f", seed {search['seed']}" if search.get("seed") is not None else ""
-            done = len({t.number for t in begun if t.kind is TrialKind.SEARCH and t.state is TrialState.FINISHED})
+            done = len({t.number for t in view.finished if t.kind is TrialKind.SEARCH})
             planned = view.experiment.plan.get(TrialKind.SEARCH.value) or resolved.get("trials", "?")
             yield "search", f"{search['method']}{seed}, {done} of {planned} trials"
     if TrialKind.BASELINE in kinds:
         every = dig(resolved, "baseline", "every")
-        times = len({t.number for t in begun if t.kind is TrialKind.BASELINE and t.state is TrialState.FINISHED})
+        times = len({t.number for t in view.finished if t.kind is TrialKind.BASELINE})
         again = f", again after every {every} search trials" if every and times > 1 else ""
         yield "default", f"measured first{again}: {times} {'time' if times == 1 else 'times'}"
     if TrialKind.CONFIRM in kinds:
-        rounds = max(trial.round for trial in begun if trial.kind is TrialKind.CONFIRM)
-        settings = {tuple(sorted(t.settings.items())) for t in begun if t.kind is TrialKind.CONFIRM}
+        rounds = max(trial.round for trial in view.begun if trial.kind is TrialKind.CONFIRM)
+        settings = {tuple(sorted(t.settings.items())) for t in view.begun if t.kind is TrialKind.CONFIRM}
         yield (
             "confirmation",
             f"{len(settings)} settings, the default among them, were measured again in {max(rounds, 1)}"
@@ -80,7 +79,7 @@ def _what_ran(view: View, begun: list[Trial]) -> Iterator[tuple[str, str]]:
             " A limit is kept when its whole interval keeps it"
             + (f", with {100 * view.goal.margin:g} % of it left free for drift" if view.goal.margin else ""),
         )
-    elif begun:
+    elif view.begun:
         yield "confirmation", "none: nothing was measured again, so nothing is certain"
 
 

@@ -13,7 +13,7 @@ from mustherd.learn.inference import interval as mean_interval
 from mustherd.report import labels
 from mustherd.report.story import limit
 from mustherd.report.view import View
-from mustherd.trial import Trial, TrialState
+from mustherd.trial import Trial
 
 LOAD_APART = 0.01
 """Two windows had the same load when what was asked for differs by at most this share."""
@@ -45,24 +45,15 @@ class Pairing(msgspec.Struct, frozen=True, kw_only=True):
 
 def pairs_of(view: View, against: View) -> list[tuple[Trial, Trial]]:
     """Finished windows of both that had the same load, in order."""
-    left = _measured(against)
+    left = list(against.measured)
     pairs = []
-    for trial in _measured(view):
+    for trial in view.measured:
         at = _load(trial, view)
         partner = next((t for t in left if _same(at, _load(t, against))), None)
         if partner is not None:
             left.remove(partner)
             pairs.append((trial, partner))
     return pairs
-
-
-def _measured(view: View) -> list[Trial]:
-    names = (view.goal.objective,)
-    return [
-        t
-        for t in view.trials
-        if t.state is TrialState.FINISHED and all(math.isfinite(t.metrics.get(m, math.nan)) for m in names)
-    ]
 
 
 def _load(trial: Trial, view: View) -> float:
@@ -102,7 +93,7 @@ def paired(view: View, against: View) -> Pairing | None:
     of = sum if metrics.of(objective).over_windows == "sum" else statistics.fmean
     kept = sum(view.feasible(a) for a, _ in pairs)
     against_kept = sum(against.feasible(b) for _, b in pairs)
-    left_out = len(_measured(view)) + len(_measured(against)) - 2 * len(pairs)
+    left_out = len(view.measured) + len(against.measured) - 2 * len(pairs)
     pairing = Pairing(
         experiment=view.experiment.name,
         against=against.experiment.name,

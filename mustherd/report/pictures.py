@@ -6,7 +6,7 @@ import msgspec
 
 from mustherd.experiment import wording
 from mustherd.metrics import Direction
-from mustherd.report.effects import effects_of, effects_plot, effects_text
+from mustherd.report.effects import effects_plot
 from mustherd.report.plots import over_time, trade_off
 from mustherd.report.power import power_plot
 from mustherd.report.spread import spread_plot
@@ -15,7 +15,6 @@ from mustherd.report.surface import surface
 from mustherd.report.svg import INCHES_HALF, INCHES_WIDE
 from mustherd.report.timeline import timeline
 from mustherd.report.view import View
-from mustherd.trial import TrialState
 
 MOST_LOADS = 6
 """Loads that have pictures of their own; of more, some from the least to the greatest."""
@@ -35,20 +34,17 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
 
 def pictures(view: View) -> Iterator[Picture]:
     """In the order of the report."""
-    if not any(t.state is TrialState.FINISHED and view.objective(t) is not None for t in view.trials):
+    if not view.measured:
         return
     if view.compares:
         yield from _of_search(view)
     elif plot := timeline(view):
         caption = "Every window in its order: the load, what was set, and what was measured."
         yield Picture(id="timeline", title="Window by window", parts=[("", plot)], caption=caption)
-    if view.compares and (plot := effects_plot(view)):
-        yield Picture(
-            id="effects",
-            title="What each knob matters",
-            parts=[("", plot)],
-            caption=f"As far as these trials can tell: {effects_text(effects_of(view))}",
-        )
+    if view.compares and (found := effects_plot(view)):
+        plot, said = found
+        caption = f"As far as these trials can tell: {said}"
+        yield Picture(id="effects", title="What each knob matters", parts=[("", plot)], caption=caption)
     if found := spread_plot(view):
         plot, said = found
         caption = f"Windows of one setting differ: {said}." if said else "Windows of one setting, beside one another."

@@ -66,11 +66,7 @@ def limit_of(view: View) -> tuple[str, Constraint | None]:
 
 def drawable(view: View, *names: str) -> list[Trial]:
     """Finished trials that have every one of the metrics called `names`, in the order of their numbers."""
-    return [
-        t
-        for t in view.trials
-        if t.state is TrialState.FINISHED and all(math.isfinite(t.metrics.get(m, math.nan)) for m in names)
-    ]
+    return [t for t in view.finished if all(math.isfinite(t.metrics.get(m, math.nan)) for m in names)]
 
 
 def describe(trial: Trial, view: View) -> str:

@@ -10,7 +10,7 @@ from mustherd.report.plots import legend
 from mustherd.report.svg import BEST, DEFAULT, KEEPS, draw
 from mustherd.report.table import number_of
 from mustherd.report.view import View
-from mustherd.trial import Trial, TrialState, label_of
+from mustherd.trial import Trial, label_of
 
 SECONDS = 1.0
 """Rows that come oftener are put together."""
@@ -50,7 +50,7 @@ def power_plot(view: View) -> str | None:
 
 
 def _chosen(view: View) -> list[tuple[str, Trial]]:
-    logged = [t for t in view.trials if t.state is TrialState.FINISHED and label_of(t.number, t.attempt) in view.logged]
+    logged = [t for t in view.finished if label_of(t.number, t.attempt) in view.logged]
     if not logged:
         return []
     if not view.compares:

@@ -8,12 +8,11 @@ from mustherd.experiment import wording
 from mustherd.metrics import READ_P99
 from mustherd.report import labels
 from mustherd.report.labels import clean
-from mustherd.report.story import never_began, story
+from mustherd.report.story import story
 from mustherd.report.table import number_of, result_of
 from mustherd.report.timeline import POWER
 from mustherd.report.view import View
 from mustherd.store.experiment_row import PHASE
-from mustherd.terms import KnobInfo
 from mustherd.trial import Trial, TrialState
 from mustherd.wire.messages import MusterView
 
@@ -29,7 +28,7 @@ def experiment_state(view: View, musters: Sequence[MusterView] = ()) -> dict[str
     """An experiment at this moment; `musters` as its shepherd sees them, where it runs and could be asked."""
     progress = view.progress()
     running = view.status == "running"
-    verdict = "" if never_began(view) else view.verdict().reason
+    verdict = view.verdict().reason if view.begun else ""
     return {
         "name": clean(view.experiment.name),
         "folder": clean(view.folder),
@@ -139,16 +138,12 @@ def herd_state(musters: Iterable[MusterView]) -> list[dict[str, Any]]:
             "unrestored": muster.unrestored,
             "knobs": clean(_readings(muster)),
             "offers": [
-                {"name": clean(name), "allowed": clean(_of(muster.knobs, name).allowed_text())}
-                for name in sorted({knob.name for knob in muster.knobs})
+                {"name": clean(name), "allowed": clean(knob.allowed_text())}
+                for name, knob in sorted({knob.name: knob for knob in reversed(muster.knobs)}.items())
             ],
         }
         for muster in musters
     ]
-
-
-def _of(knobs: Sequence[KnobInfo], name: str) -> KnobInfo:
-    return next(knob for knob in knobs if knob.name == name)
 
 
 def _readings(muster: MusterView) -> str:

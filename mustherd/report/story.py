@@ -20,14 +20,9 @@ REQUEUED = "requeued"
 """The journal's kind for attempts of a former run that are run again."""
 
 
-def never_began(view: View) -> bool:
-    """Whether no trial has begun."""
-    return all(trial.state is TrialState.QUEUED for trial in view.trials)
-
-
 def story(view: View) -> list[str]:
     """A few sentences: what was tried, what came of it, and what to know before believing it."""
-    if never_began(view):
+    if not view.begun:
         why = f": {view.detail}" if view.detail else ""
         running = view.status in ("running", "created")
         return ["No trial has begun yet." if running else f"It never began{why}.", "Nothing was measured."]
@@ -35,7 +30,7 @@ def story(view: View) -> list[str]:
 
 
 def _done(view: View) -> Iterator[str]:
-    finished = [trial for trial in view.trials if trial.state is TrialState.FINISHED]
+    finished = view.finished
     nodes = len({trial.muster for trial in finished if trial.muster})
     simulated = "simulated " if dig(view.experiment.resolved, "herd", "simulated") else ""
     where = f" on {nodes} {simulated}{'node' if nodes == 1 else 'nodes'}" if nodes else ""
@@ -89,11 +84,10 @@ def _found(view: View) -> Iterator[str]:
 
 
 def _watched(view: View) -> Iterator[str]:
-    finished = [t for t in view.trials if t.state is TrialState.FINISHED]
-    kept = sum(view.feasible(t) for t in finished)
+    kept = sum(view.feasible(t) for t in view.finished)
     if view.goal.constraints:
         limits = wording.together([limit(c) for c in view.goal.constraints])
-        yield f"{kept} of {len(finished)} windows kept {limits}."
+        yield f"{kept} of {len(view.finished)} windows kept {limits}."
     total = total_of(view)
     if total:
         yield f"All windows together: {total}."
@@ -106,7 +100,7 @@ def _watched(view: View) -> Iterator[str]:
 def total_of(view: View) -> str:
     """The objective over all windows: a sum where the metric is one, else a mean."""
     objective = metrics.of(view.goal.objective)
-    values = [v for t in view.trials if t.state is TrialState.FINISHED and (v := view.objective(t)) is not None]
+    values = [t.metrics[view.goal.objective] for t in view.measured]
     if not values:
         return ""
     whole = sum(values) if objective.over_windows == "sum" else sum(values) / len(values)

@@ -87,7 +87,7 @@ def trials_table(view: View, console: Console, trials: Sequence[Trial] | None = 
 
     With `cut` every row is one line high, whatever is lost by that.
     """
-    rows = [t for t in view.trials if t.state is not TrialState.QUEUED] if trials is None else trials
+    rows = view.begun if trials is None else trials
     table = new_table(console)
     plain = is_plain(console)
     signs = marks(console)
@@ -274,7 +274,7 @@ def side_value(side: Side | None, name: str) -> str:
 def verdict_panel(view: View, console: Console) -> RenderableType:
     """The verdict: its sentence, the two sides, and what it rests on."""
     found = view.verdict()
-    if all(trial.state is TrialState.QUEUED for trial in view.trials):
+    if not view.begun:
         return Text("no trial has begun")
     if found.loads:
         return _loads_panel(view, found, console)

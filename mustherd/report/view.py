@@ -149,7 +149,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def objective(self, trial: Trial) -> float | None:
         """What the trial measured of the objective."""
         value = trial.metrics.get(self.goal.objective)
-        return value if value is not None and value == value else None  # noqa: PLR0124
+        return value if value is not None and math.isfinite(value) else None
 
     def of_default(self, trial: Trial) -> bool:
         """Whether a trial measures the default."""
@@ -221,6 +221,21 @@ class View(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """Whether a trial finished with those settings."""
         return trial.state is TrialState.FINISHED and key_of(trial.settings) == key
 
+    @cached_property
+    def begun(self) -> tuple[Trial, ...]:
+        """The attempts that have begun, by number and attempt."""
+        return tuple(t for t in self.trials if t.state is not TrialState.QUEUED)
+
+    @cached_property
+    def finished(self) -> tuple[Trial, ...]:
+        """The trials that are finished, by number."""
+        return tuple(t for t in self.trials if t.state is TrialState.FINISHED)
+
+    @cached_property
+    def measured(self) -> tuple[Trial, ...]:
+        """The finished trials that have a value of the objective, by number."""
+        return tuple(t for t in self.finished if self.objective(t) is not None)
+
     def ended(self) -> list[Trial]:
         """The attempts that are over, in the order they ended."""
         over = [t for t in self.trials if t.state not in (TrialState.QUEUED, TrialState.RUNNING)]
@@ -247,14 +262,13 @@ class View(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     def progress(self) -> Pace:
         """How far the experiment is."""
-        done = len({trial.number for trial in self.trials if trial.state is TrialState.FINISHED})
+        done = len({trial.number for trial in self.finished})
         planned = sum(self.experiment.plan.values())
         return pace(done, planned, self.wall_seconds, running=self.status == "running")
 
     def latest(self, count: int) -> Sequence[Trial]:
         """The attempts that ended or began last, oldest first; what is only queued comes last of all."""
-        begun = [t for t in self.trials if t.state is not TrialState.QUEUED]
-        begun.sort(key=lambda t: (t.state is TrialState.RUNNING, t.ended_at or t.started_at, t.number))
+        begun = sorted(self.begun, key=lambda t: (t.state is TrialState.RUNNING, t.ended_at or t.started_at, t.number))
         return begun[-count:] if count else []
 
 
