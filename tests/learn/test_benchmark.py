@@ -7,6 +7,7 @@ import pytest
 from tests.benchmarks.learning import Case, measured_again, over_problems, run, solved
 
 
+@pytest.mark.long
 @pytest.mark.data
 @pytest.mark.process
 def test_a_short_benchmark_has_its_checks_and_figures() -> None:

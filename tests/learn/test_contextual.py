@@ -73,6 +73,7 @@ def test_it_stops_by_itself_and_says_why() -> None:
     assert "improvement still expected" in str(search.state()["reason"])
 
 
+@pytest.mark.long
 def test_it_is_not_over_before_the_space_was_looked_over() -> None:
     """All of it, at whatever load: what is cheap at one end mustn't keep it from ever trying the other."""
     search = ContextSearch(over(*LOADS))

@@ -222,7 +222,7 @@ def manifest(nodes: list[dict[str, Any]]) -> bytes:
     return (text + "</rspec>").encode()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(nodes=st.lists(NODES, max_size=4), asker=st.sampled_from(["carol", "", "node0"]))
 def test_every_manifest_gives_a_good_inventory_or_one_refusal(nodes: list[dict[str, Any]], asker: str) -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -33,24 +33,31 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, objec
     folder = tmp_path_factory.mktemp("variables")
     common = {"herd_profile": "c6220", "herd_address": "10.10.1.2", "herd_network": "10.10.1.0/24"}
     names = {name: f"{{{{ kernel_ixgbe_{name} }}}}" for name in SHOWN}
-    play = {
-        "hosts": "all",
-        "gather_facts": False,
-        "vars": {"role_path": str(ROLE), "answer": names},
-        "vars_files": [str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main.yml")],
-        "tasks": [{"ansible.builtin.debug": {"msg": "={{ inventory_hostname }} {{ answer | to_json | b64encode }}="}}],
-    }
-    (folder / "play.yml").write_text(yaml.safe_dump([play]))
+    # A task's own variables rank above the role's, as a playbook's -e do.
+    plays = [
+        {
+            "hosts": host,
+            "gather_facts": False,
+            "vars": {"role_path": str(ROLE), "answer": names},
+            "vars_files": [str(ROLE / "defaults/main.yml"), str(ROLE / "vars/main.yml")],
+            "tasks": [
+                {
+                    "ansible.builtin.debug": {"msg": "={{ inventory_hostname }} {{ answer | to_json | b64encode }}="},
+                    "vars": common | given,
+                }
+            ],
+        }
+        for host, given in HOSTS.items()
+    ]
+    (folder / "play.yml").write_text(yaml.safe_dump(plays))
+    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": dict.fromkeys(HOSTS)}}))
     command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "hosts.yml", "play.yml"]
-    answers = {}
-    for host, given in HOSTS.items():
-        (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {host: None}}}))
-        done = subprocess.run(
-            [*command, "-e", json.dumps(common | given)], cwd=folder, capture_output=True, text=True, check=False
-        )
-        answer = re.search(r"=\w+ ([\w+/=]+?)=+\W*$", done.stdout, re.MULTILINE)
-        assert answer, done.stdout + done.stderr
-        answers[host] = json.loads(base64.b64decode(answer[1] + "=="))
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    answers = {
+        host: json.loads(base64.b64decode(told + "=="))
+        for host, told in re.findall(r'"=(\w+) ([\w+/=]+?)=+"', done.stdout)
+    }
+    assert set(answers) == set(HOSTS), done.stdout + done.stderr
     return answers
 
 

@@ -240,6 +240,7 @@ print(found.code, *found.lines, sep="|")
 """
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_a_folder_that_is_read_only_is_shown_and_not_gone_on_with(broken: Path, tmp_path: Path) -> None:
     folder = broken

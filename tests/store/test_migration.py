@@ -238,6 +238,7 @@ def test_every_version_from_the_oldest_on_has_its_step() -> None:
     assert sorted(migration._STEPS) == list(range(migration.OLDEST, schema.VERSION))
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_an_experiment_that_the_version_before_began_is_finished(tmp_path: Path) -> None:
     folder = folder_of_2(tmp_path / "old")
