@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -141,16 +141,13 @@ class LocalHerd:
             command += ["--keys", str(self._keys), *(word for name in names for word in ("--make-key", name))]
         elif self._operator.keys is not None:
             command += ["--keys", str(self._operator.keys)]
-        self._shepherd = self._spawn("shepherd", "mustherd", command)
+        self._shepherd = spawn(self.folder / "shepherd.log", "mustherd", command)
         where = self._wait_for(address)
         if self._experiment.herd.inventory is not None:
             return
         for number, name in enumerate(names, 1):
-            home = self.folder / HERD / name
-            home.mkdir(parents=True, exist_ok=True)
-            config = home / CONFIG
-            config.write_text(muster_toml(name, home, where, self._experiment, number), encoding="utf-8")
-            self._musters[name] = self._spawn(name, "mustherd.muster", ["--config", str(config)])
+            configure(self.folder / HERD / name, where, self._experiment, number)
+            self._spawn_muster(name)
 
     def running(self) -> bool:
         """Whether the shepherd still runs."""
@@ -172,8 +169,7 @@ class LocalHerd:
             self._restarts[name] = (tries, again_at)
             if tries < RESTARTS and now >= again_at:
                 self._restarts[name] = (tries + 1, now + RESTART_S)
-                config = self.folder / HERD / name / CONFIG
-                self._musters[name] = self._spawn(name, "mustherd.muster", ["--config", str(config)])
+                self._spawn_muster(name)
         return self.running()
 
     def interrupt(self, number: int = signal.SIGTERM) -> None:
@@ -203,36 +199,14 @@ class LocalHerd:
     def __exit__(self, *_: object) -> None:
         # The shepherd first, so that it can still tell its musters to put their nodes back.
         self.interrupt()
-        for process in [self._shepherd, *self._musters.values()]:
-            if process is None:
-                continue
-            if process.poll() is None:
-                process.terminate()
-        for process in [self._shepherd, *self._musters.values()]:
-            if process is None:
-                continue
-            try:
-                process.wait(END_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        end([*([self._shepherd] if self._shepherd is not None else []), *self._musters.values()])
         self._forget_keys()
 
     def _forget_keys(self) -> None:
         shutil.rmtree(self._keys, ignore_errors=True)
 
-    def _spawn(self, name: str, module: str, arguments: list[str]) -> "subprocess.Popen[bytes]":
-        # The kernel tells a child when the *thread* ends that started it: that thread has to stay until the herd's end.
-        with (self.folder / f"{name}.log").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", module, *arguments, "--parent", str(os.getpid())],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                # Ctrl-C is for the command that the user sees; it passes the wish on in order.
-                process_group=0,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
-            )
+    def _spawn_muster(self, name: str) -> None:
+        self._musters[name] = spawn_muster(self.folder / HERD / name, self.folder / f"{name}.log")
 
     def _wait_for(self, address: Path) -> dict[str, int | str]:
         deadline = time.monotonic() + START_S
@@ -246,11 +220,48 @@ class LocalHerd:
         raise LocalHerdError(f"the shepherd did not listen within {START_S:g} s: see {self.folder / 'shepherd.log'}")
 
 
-def muster_toml(name: str, home: Path, where: dict[str, int | str], experiment: "Experiment", number: int) -> str:
-    """The configuration of the `number`-th muster of a herd on this machine."""
+def spawn(log: Path, module: str, arguments: Sequence[str]) -> "subprocess.Popen[bytes]":
+    """Start a daemon of this herd, which adds to `log` and ends with this process.
+
+    The kernel tells a child when the *thread* ends that started it: that thread has to stay until the herd's end.
+    """
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments, "--parent", str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            # Ctrl-C is for the command that the user sees; it passes the wish on in order.
+            process_group=0,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+        )
+
+
+def spawn_muster(home: Path, log: Path) -> "subprocess.Popen[bytes]":
+    """Start the muster that was configured in the folder `home`."""
+    return spawn(log, "mustherd.muster", ["--config", str(home / CONFIG)])
+
+
+def end(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
+    """Ask all to end in good order, in this order, and wait until they have; one that takes too long is killed."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def configure(home: Path, where: Mapping[str, int | str], experiment: "Experiment", number: int) -> None:
+    """Write the configuration of the `number`-th muster of a herd on this machine, named as its folder `home` is.
+
+    `where` is the shepherd's address: its `host` and the port of each channel.
+    """
     herd = experiment.herd
     table: dict[str, Any] = {
-        "muster": name,
+        "muster": home.name,
         "shepherd": where["host"],
         "keys": str(home.parent / KEYS),
         "state": str(home / "state"),
@@ -284,4 +295,5 @@ def muster_toml(name: str, home: Path, where: dict[str, int | str], experiment: 
                 "blocking": local.blocking,
             },
         }
-    return tomli_w.dumps(table)
+    home.mkdir(parents=True, exist_ok=True)
+    (home / CONFIG).write_text(tomli_w.dumps(table), encoding="utf-8")

@@ -1,9 +1,7 @@
 """Musters on this machine for a keeper: those of the definition that its settings were learnt by."""
 
 import contextlib
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +9,7 @@ from pathlib import Path
 import msgspec
 
 from mustherd.definition.model import Experiment
-from mustherd.experiment.left_behind import CONFIG
-from mustherd.experiment.local_herd import END_S, KEYS, RESTART_S, muster_toml
+from mustherd.experiment.local_herd import KEYS, RESTART_S, configure, end, spawn_muster
 from mustherd.wire.keys import create
 from mustherd.wire.members import SHEPHERD, Role
 from mustherd.wire.ports import Ports
@@ -43,22 +40,12 @@ class MustersHere:
         """They run within the block, and are ended in order after it."""
         where: dict[str, int | str] = {"host": host, **msgspec.structs.asdict(ports)}
         for number, name in enumerate(self.names, 1):
-            home = self._folder / name
-            home.mkdir(parents=True, exist_ok=True)
-            toml = muster_toml(name, home, where, self._experiment, number)
-            (home / CONFIG).write_text(toml, encoding="utf-8")
+            configure(self._folder / name, where, self._experiment, number)
             self._spawn(name)
         try:
             yield
         finally:
-            for process in self._processes.values():
-                process.terminate()
-            for process in self._processes.values():
-                try:
-                    process.wait(END_S)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+            end([*self._processes.values()])
 
     def tend(self) -> None:
         """Start those again that have died for a moment."""
@@ -70,11 +57,4 @@ class MustersHere:
 
     def _spawn(self, name: str) -> None:
         home = self._folder / name
-        with (home / "muster.log").open("ab") as log:
-            self._processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "mustherd.muster", "--config", str(home / CONFIG), "--parent", str(os.getpid())],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                process_group=0,
-            )
+        self._processes[name] = spawn_muster(home, home / "muster.log")
