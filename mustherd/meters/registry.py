@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from mustherd.meters.base import MUSTER, Traits, UnreadableError, WallMeter
-from mustherd.plugins import METERS, OptionError, Plugin, PluginError, keeps, options_of, plugin, said
+from mustherd.plugins import METERS, OptionError, Plugin, PluginError, keeps, options_of, plugin, plugins, said
 
 KIND = "kind"
 
@@ -25,16 +25,7 @@ def meter_kind(found: Plugin) -> Any:
 
 def options(given: Mapping[str, object]) -> Traits:
     """A meter's options, as its kind has them. Raises OptionError, PluginError."""
-    name = given.get(KIND)
-    if not isinstance(name, str):
-        raise OptionError("which kind of meter is it?", (KIND,), allowed=", ".join(sorted(_names())))
-    kind = meter_kind(plugin(METERS, name))
-    told: Traits = options_of(kind, {key: value for key, value in given.items() if key != KIND})
-    try:
-        kind(_with(told, "muster-1"))
-    except ValueError as error:
-        raise OptionError(str(error)) from None
-    return told
+    return make(given, "muster-1")[1]
 
 
 def of_one_muster(given: Mapping[str, object]) -> bool:
@@ -44,9 +35,16 @@ def of_one_muster(given: Mapping[str, object]) -> bool:
 
 def make(given: Mapping[str, object], muster: str) -> tuple[WallMeter, Traits]:
     """The meter of a muster's machine, and what its values are worth. Raises OptionError, PluginError."""
-    found = plugin(METERS, str(given.get(KIND)))
-    told = _with(options(given), muster)
-    meter: WallMeter = meter_kind(found)(told)
+    name = given.get(KIND)
+    if not isinstance(name, str):
+        raise OptionError("which kind of meter is it?", (KIND,), allowed=", ".join(sorted(plugins(METERS))))
+    found = plugin(METERS, name)
+    kind = meter_kind(found)
+    told = _with(options_of(kind, {key: value for key, value in given.items() if key != KIND}), muster)
+    try:
+        meter: WallMeter = kind(told)
+    except ValueError as error:
+        raise OptionError(str(error)) from None
     return (meter if found.is_ours else _Guarded(found, meter)), told
 
 
@@ -70,12 +68,6 @@ class _Guarded(WallMeter):
             raise
         except Exception as error:
             raise UnreadableError(f"{self._title}: {said(error)}") from error
-
-
-def _names() -> list[str]:
-    from mustherd.plugins import plugins  # noqa: PLC0415
-
-    return list(plugins(METERS))
 
 
 def _with(told: Traits, muster: str) -> Any:
