@@ -1,7 +1,7 @@
 """`mustherd experiment`: from a definition to a verdict."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -11,12 +11,6 @@ from mustherd.cli.compare import Json, compare
 from mustherd.cli.conduct import Notify, conduct, days, front
 from mustherd.cli.printing import console, print_json, print_left, told
 from mustherd.cli.web import LOOPBACK, Address, Port, Web, watch_experiment
-
-if TYPE_CHECKING:
-    pass
-
-POLL_S = 0.2
-"""How often it is looked whether an experiment is over that nobody watches any more."""
 
 app = typer.Typer(help="From a definition to a verdict.", no_args_is_help=True, rich_markup_mode=None)
 

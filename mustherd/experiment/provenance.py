@@ -73,11 +73,9 @@ def read(events: Iterable[Event]) -> Provenance:
     """What was kept last of each part."""
     found: Provenance = {}
     for event in events:
-        match event.kind, event.data:
-            case (("provenance" | "provenance-changed"), {"part": str(part), "found": dict(told)}):
+        match event.data:
+            case {"part": str(part), "found": dict(told)} if event.kind in (KEPT, CHANGED):
                 found[part] = {str(name): str(text) for name, text in told.items()}
-            case _:
-                pass
     return found
 
 

@@ -219,14 +219,14 @@ class Beliefs:
 class Gathering:
     """Frames of one node on their way to a block."""
 
-    __slots__ = ("_late", "_load", "_off", "_power", "key", "number", "slow")
+    __slots__ = ("_late", "_latency", "_load", "_off", "_power", "key", "number")
 
     def __init__(self, number: int, key: Key) -> None:
         self.number = number
         self.key = key
         self._load = [0.0, 0.0]
         self._power = [0.0, 0.0]
-        self.slow = [0.0, 0.0]
+        self._latency = [0.0, 0.0]
         self._off = [0.0, 0.0]
         self._late = [0.0, 0.0]
 
@@ -240,7 +240,7 @@ class Gathering:
             if foretold[0] and power > 0:
                 _sum(self._off, math.log(power / foretold[0]))
         if latency is not None:
-            _sum(self.slow, latency)
+            _sum(self._latency, latency)
             if foretold[1] and latency > 0:
                 _sum(self._late, math.log(latency / foretold[1]))
 
@@ -254,7 +254,7 @@ class Gathering:
             key=self.key,
             load=_mean(self._load) or 0.0,
             power=_mean(self._power),
-            latency=_mean(self.slow),
+            latency=_mean(self._latency),
             power_off=_mean(self._off),
             latency_off=_mean(self._late),
             at_s=at_s,

@@ -18,9 +18,9 @@ from mustherd.learn.windows import Key, key_of
 from mustherd.store.store import DEFINITION, Store
 from mustherd.trial import Trial, TrialKind, TrialState
 
-POWER = {"power_watts": 1.0, "machine_cpu_seconds": 0.0, "server_cpu_seconds": 0.0}
-"""Metrics that say what is spent: a rate as it is, or (0) a sum that the window's seconds turn into one."""
-Holds = Callable[[Mapping[str, float]], bool]
+RATE = "power_watts"
+POWER = (RATE, "machine_cpu_seconds", "server_cpu_seconds")
+"""Metrics that say what is spent: a rate, or sums that the window's seconds turn into one."""
 LATENCIES = ("read_p99_us", "read_p95_us", "read_p999_us", "read_avg_us")
 NOT_MET = "not met"
 
@@ -54,12 +54,12 @@ def _of_table(file: Path) -> Learnt:
     rows = settings_table.read(file)
     found: dict[float, list[Candidate]] = {}
     latency = next((name for name in LATENCIES if any(name in row.metrics for row in rows)), LATENCIES[0])
-    power = next((name for name in POWER if any(name in row.metrics for row in rows)), "power_watts")
+    power = next((name for name in POWER if any(name in row.metrics for row in rows)), RATE)
     for row in rows:
         found.setdefault(row.qps, []).append(
             Candidate(
                 settings=row.settings,
-                power=_rate(row.metrics, power, row.metrics.get("window_seconds", 0.0)),
+                power=_rate(row.metrics, power),
                 latency=row.metrics.get(latency),
                 holds=row.verdict != NOT_MET,
             )
@@ -82,7 +82,7 @@ def _of_folder(folder: Path) -> Learnt:
     seen: dict[float, dict[Key, list[Trial]]] = {}
     for trial in trials:
         qps = trial.qps or (goal.loads[0] if len(goal.loads) == 1 else 0.0)
-        if trial.settings and qps and not (trial.kind is TrialKind.BASELINE and not trial.settings):
+        if trial.settings and qps:
             seen.setdefault(qps, {}).setdefault(key_of(trial.settings), []).append(trial)
     if not seen:
         raise LearntError(f"{folder} has no finished trial at a load of its own: nothing was learnt by load")
@@ -97,7 +97,7 @@ def _of_folder(folder: Path) -> Learnt:
 def _candidate(
     settings: Settings, of: Sequence[Trial], power: str, latency: str, holds: Callable[[Mapping[str, float]], bool]
 ) -> Candidate:
-    watts = [r for t in of if (r := _rate(t.metrics, power, t.metrics.get("window_seconds", 0.0))) is not None]
+    watts = [r for t in of if (r := _rate(t.metrics, power)) is not None]
     late = [t.metrics[latency] for t in of if t.metrics.get(latency, 0.0) > 0]
     return Candidate(
         settings=settings,
@@ -107,10 +107,8 @@ def _candidate(
     )
 
 
-def _rate(metrics: Mapping[str, float], name: str, seconds: float) -> float | None:
+def _rate(metrics: Mapping[str, float], name: str) -> float | None:
+    """What is spent a second; None where that wasn't measured."""
     value = metrics.get(name, 0.0)
-    if value <= 0:
-        return None
-    if POWER[name]:
-        return value
-    return value / seconds if seconds > 0 else None
+    seconds = 1.0 if name == RATE else metrics.get("window_seconds", 0.0)
+    return value / seconds if value > 0 and seconds > 0 else None
