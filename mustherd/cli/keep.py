@@ -24,37 +24,30 @@ def run(
 ) -> None:
     """Run it until a signal says that it is enough."""
     import logging
-    import sys
 
-    from mustherd.daemon import Stop, StopSignals, end_with, log_to_stderr, notify
+    from mustherd.cli.serving import Serving
+    from mustherd.daemon import log_to_stderr, notify
     from mustherd.keep.serve import keep
     from mustherd.shepherd.shepherd import Shepherd
 
     log_to_stderr(logging.DEBUG if verbose else logging.INFO)
     where = _where(inventory, listen, ports, keys)
-    stop = Stop()
-    running: list[Shepherd] = []
+    serving = Serving(parent)
 
     def ready(shepherd: Shepherd) -> None:
-        running.append(shepherd)
+        serving.ready(shepherd)
         notify("READY=1")
 
-    signals = StopSignals(
-        lambda: stop.ask(signals.who(parent)),
-        None if sys.stderr.isatty() else lambda: [*map(Shepherd.reread_keys, running)],
-    )
-    if parent:
-        end_with(parent)
     keep(
         source,
         folder=to,
         config=config,
         definition=definition,
         where=where,
-        stop=stop,
+        stop=serving.stop,
         ready=ready,
     )
-    raise typer.Exit(signals.exit_code(0))
+    raise serving.exit(0)
 
 
 def _where(inventory: Path | None, listen: str | None, ports: str, keys: Path | None) -> "Operator | None":
@@ -69,17 +62,14 @@ def _where(inventory: Path | None, listen: str | None, ports: str, keys: Path | 
         return None
     import msgspec
 
+    from mustherd.cli.serving import ports_of
     from mustherd.experiment.ready import resolved
     from mustherd.experiment.way import make_way
     from mustherd.provision.placement import read
-    from mustherd.wire.ports import Ports
 
     herd = read(inventory) if inventory is not None else None
     operator = resolved(herd, musters=None, listen=listen, keys=keys)
-    try:
-        if ports or herd is None:
-            operator = msgspec.structs.replace(operator, ports=Ports.parse(ports) if ports else Ports())
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--ports") from None
+    if ports or herd is None:
+        operator = msgspec.structs.replace(operator, ports=ports_of(ports))
     make_way(operator.listen, operator.ports, operator.keys)
     return operator

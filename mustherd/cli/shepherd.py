@@ -29,33 +29,20 @@ def run(
 ) -> None:
     """Listen for musters; with --experiment conduct it and end, without serve operators until stopped."""
     import logging
-    import sys
 
-    from mustherd.daemon import Stop, StopSignals, end_with, log_to_stderr
+    from mustherd.cli.serving import Serving, ports_of
+    from mustherd.daemon import log_to_stderr
     from mustherd.experiment.serve import serve
-    from mustherd.shepherd.shepherd import Shepherd
     from mustherd.wire.keys import create as make
     from mustherd.wire.members import SHEPHERD, Role
-    from mustherd.wire.ports import Ports
 
     if experiment is not None and logs is not None:
         raise typer.BadParameter("an experiment has its own folder for logs", param_hint="--logs")
     log_to_stderr(logging.DEBUG if verbose else logging.INFO)
-    try:
-        where = Ports.parse(ports) if ports else Ports()
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--ports") from None
+    where = ports_of(ports)
     if keys is not None and make_key:
         make(keys, [SHEPHERD, Role.OPERATOR, *make_key], durable=False)
-    stop = Stop()
-    running: list[Shepherd] = []
-    # In a terminal SIGHUP says that it was closed; a service is told by it that its keys have changed.
-    signals = StopSignals(
-        lambda: stop.ask(signals.who(parent)),
-        None if sys.stderr.isatty() else lambda: [*map(Shepherd.reread_keys, running)],
-    )
-    if parent:
-        end_with(parent)
+    serving = Serving(parent)
     code = serve(
         experiment,
         logs_folder=logs,
@@ -63,7 +50,7 @@ def run(
         ports=where,
         keys_folder=keys,
         expected=musters,
-        stop=stop,
-        ready=running.append,
+        stop=serving.stop,
+        ready=serving.ready,
     )
-    raise typer.Exit(signals.exit_code(code))
+    raise serving.exit(code)
