@@ -13,9 +13,6 @@ import msgspec
 NODE = "node-0"
 """The sheep that is the node as a whole."""
 
-MAX_MUSTERS = 1024
-"""Of a herd: bounds what strangers can make a shepherd remember, and how many trials run at the same time."""
-
 MAX_VALUE = 2**53 - 1
 """The largest knob value: beyond it JSON readers that use doubles would round."""
 

@@ -6,13 +6,15 @@ from typing import Annotated
 import typer
 
 from mustherd.cli.printing import console, print_json
+from mustherd.wire.members import MAX_MUSTERS
 
 Listen = Annotated[
     str | None, typer.Option(help="Address the shepherd listens on; without it the inventory's, else loopback.")
 ]
 Keys = Annotated[Path | None, typer.Option(help="Key folder; without it where the inventory's roles put them.")]
 Musters = Annotated[
-    int | None, typer.Option(min=1, max=1024, help="How many musters to wait for; without it all of the inventory's.")
+    int | None,
+    typer.Option(min=1, max=MAX_MUSTERS, help="How many musters to wait for; without it all of the inventory's."),
 ]
 
 

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from mustherd.wire.members import MAX_MUSTERS
+
 app = typer.Typer(help="The daemon in the middle of a herd.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -20,7 +22,7 @@ def run(
         typer.Option(help="Ports of pulse, log, control and coordinate; 0: any free one."),
     ] = "",
     keys: Annotated[Path | None, typer.Option(help="Key folder.")] = None,
-    musters: Annotated[int, typer.Option(min=1, max=1024, help="How many musters an experiment waits for.")] = 1,
+    musters: Annotated[int, typer.Option(min=1, max=MAX_MUSTERS, help="How many musters an experiment waits for.")] = 1,
     make_key: Annotated[
         list[str] | None, typer.Option(help="First make keys, for this muster too.", hidden=True)
     ] = None,

@@ -50,8 +50,9 @@ from mustherd.rowlog.writer import LogWriter
 from mustherd.shepherd.events import HerdError, StopAsked
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.store.store import Store, StoreError
-from mustherd.terms import MAX_MUSTERS, defaults_of
+from mustherd.terms import defaults_of
 from mustherd.trial import Trial, TrialKind
+from mustherd.wire.members import MAX_MUSTERS
 from mustherd.wire.messages import MusterView
 
 log = logging.getLogger(__name__)

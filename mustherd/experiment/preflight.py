@@ -9,7 +9,7 @@ from mustherd.errors import UserError
 from mustherd.experiment.plug_ins import check_plugins
 from mustherd.experiment.prior import read_prior
 from mustherd.load.placement import LAYOUT, Layout, teams, write
-from mustherd.terms import MAX_MUSTERS
+from mustherd.wire.members import MAX_MUSTERS
 
 if TYPE_CHECKING:
     from mustherd.provision.placement import InventoryHerd

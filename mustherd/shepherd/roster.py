@@ -17,8 +17,8 @@ from mustherd.reasons import Reason
 from mustherd.shepherd.events import HerdError, HerdEvent, PresenceChanged
 from mustherd.shepherd.session import MusterSession, objection
 from mustherd.shepherd.sink import LogSink
-from mustherd.terms import MAX_MUSTERS
 from mustherd.wire import messages as m
+from mustherd.wire.members import MAX_MUSTERS
 from mustherd.wire.shepherd_endpoint import Received, ShepherdEndpoint
 
 log = logging.getLogger(__name__)

@@ -6,6 +6,9 @@ from enum import StrEnum
 SHEPHERD = "shepherd"
 """The name of the key that a shepherd listens with."""
 
+MAX_MUSTERS = 1024
+"""Of a herd: bounds what strangers can make a shepherd remember, and how many trials run at the same time."""
+
 
 class Role(StrEnum):
     """What a key is for. Whatever isn't named here it may not do."""
