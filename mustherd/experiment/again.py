@@ -13,7 +13,7 @@ import msgspec
 
 from mustherd.definition import Experiment
 from mustherd.definition.settings_table import TABLE
-from mustherd.experiment.provenance import Provenance, between_days, read
+from mustherd.experiment.provenance import Provenance, between_days, kept_in
 from mustherd.experiment.results import announced
 from mustherd.experiment.verdict import AtLoad, Side, Verdict
 from mustherd.goal import Goal
@@ -145,7 +145,7 @@ def record_of(folder: Path, first: Verdict | None, goal: Goal) -> Record:
             with_what = with_what if with_what is not None else _provenance(folder)
             with Store.open(below.parent, read_only=True) as store:
                 row = store.experiment()
-                differing = between_days(with_what, read(store.events(left_out=[])))
+                differing = between_days(with_what, kept_in(store))
         except StoreError:
             continue
         found = announced(row.verdict) if row.status == "done" else None
@@ -157,7 +157,7 @@ def record_of(folder: Path, first: Verdict | None, goal: Goal) -> Record:
 
 def _provenance(folder: Path) -> Provenance:
     with Store.open(folder, read_only=True) as store:
-        return read(store.events(left_out=[]))
+        return kept_in(store)
 
 
 def _day(folder: str, began_at: float, first: Verdict, found: Verdict, goal: Goal) -> Day:

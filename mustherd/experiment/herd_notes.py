@@ -45,7 +45,7 @@ def _note_presence(store: Store, view: MusterView | None, change: Change) -> Non
     store.set_muster(muster, state=change.after, facts=view.facts if view else None, knobs=view.knobs if view else None)
     if view is not None and change.new_life:
         # What it was at the start is kept once all are there; one that comes back may have been changed meanwhile.
-        keep(store, muster, of_node(view.facts))
+        keep(store, {muster: of_node(view.facts)})
     if change.before is None:
         store.event("muster-joined", f"muster {muster} joined", data)
     elif change.new_life:

@@ -247,16 +247,16 @@ class TrialLoop:
         """Write down what each node is, who has its knobs and what loads it; say what isn't as a former run had it."""
         for host, who in owners(musters).items():
             self._store.event(OWNERS, f"on {host} {who}", {"host": host})
+        found: dict[str, provenance.Part] = {}
         for view in musters:
-            found = {view.name: provenance.of_node(view.facts)}
+            found[view.name] = provenance.of_node(view.facts)
             if self._outside is not None and not view.facts.loads_itself:
                 try:
                     found[provenance.LOAD_OF + view.name] = self._outside.builds(view)
                 except LoadError as error:
                     log.warning("the builds of who loads %s aren't known: %s", view.name, error)
-            for part, what in found.items():
-                for differing in provenance.keep(self._store, part, what):
-                    log.warning("not as before: %s", differing.text())
+        for differing in provenance.keep(self._store, found):
+            log.warning("not as before: %s", differing.text())
 
     def _default_point(self) -> dict[str, int]:
         """The values that the nodes have when nobody sets anything, of the first muster that can tell."""

@@ -22,15 +22,16 @@ def keep_origin(store: Store, experiment: Experiment, herd: "InventoryHerd | Non
 
     StoreError.
     """
-    keep(store, PROGRAM, versions())
+    parts = {PROGRAM: versions()}
     if text:
-        keep(store, DEFINITION, of_definition(experiment, text))
+        parts[DEFINITION] = of_definition(experiment, text)
     if herd is not None and experiment.herd.inventory is not None:
         # Ansible takes a while, and most experiments have no inventory.
         from mustherd.provision.made import variables  # noqa: PLC0415
 
         inventory = Path(experiment.herd.inventory)
-        keep(store, INVENTORY, {"path": str(inventory.absolute()), **git_state(inventory), **variables(inventory)})
+        parts[INVENTORY] = {"path": str(inventory.absolute()), **git_state(inventory), **variables(inventory)}
+    keep(store, parts)
 
 
 def of_definition(experiment: Experiment, text: str) -> dict[str, str]:

@@ -58,15 +58,24 @@ def of_node(facts: Facts) -> dict[str, str]:
     return {name: told[name] for name in NODE if name in told}
 
 
-def keep(store: Store, part: str, found: Part) -> list[Difference]:
-    """Write a part down where it isn't what was kept of it; gives what differs. StoreError."""
-    kept = read(store.events(left_out=[])).get(part)
-    if kept == found:
-        return []
-    differing = [] if kept is None else differences({part: kept}, {part: found})
-    text = f"kept of {part}: {_short(found)}" if kept is None else f"not as before: {said(differing)}"
-    store.event(KEPT if kept is None else CHANGED, text, {"part": part, "found": dict(found)})
+def keep(store: Store, parts: Mapping[str, Part]) -> list[Difference]:
+    """Write down each part that isn't what was kept of it; gives what differs. StoreError."""
+    before = kept_in(store)
+    differing: list[Difference] = []
+    for part, found in parts.items():
+        kept = before.get(part)
+        if kept == found:
+            continue
+        changed = [] if kept is None else differences({part: kept}, {part: found})
+        text = f"kept of {part}: {_short(found)}" if kept is None else f"not as before: {said(changed)}"
+        store.event(KEPT if kept is None else CHANGED, text, {"part": part, "found": dict(found)})
+        differing += changed
     return differing
+
+
+def kept_in(store: Store) -> Provenance:
+    """What was kept last of each part, as far as it can be read. StoreError."""
+    return read(store.events(kinds=(KEPT, CHANGED), left_out=[]))
 
 
 def read(events: Iterable[Event]) -> Provenance:

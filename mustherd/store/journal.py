@@ -1,6 +1,6 @@
 """The journal of what happened, and what is known of each muster."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from mustherd.store import records
@@ -22,12 +22,18 @@ class Journal(OpenDatabase):
             )
             return int(made.lastrowid or 0)
 
-    def events(self, since_id: int = 0, *, left_out: list[str] | None = None) -> list[Event]:
-        """Events after `since_id`, oldest first.
+    def events(
+        self, since_id: int = 0, *, kinds: Collection[str] = (), left_out: list[str] | None = None
+    ) -> list[Event]:
+        """Events after `since_id`, oldest first; of `kinds` alone, where any are named.
 
         StoreError names the first one that can't be read; with `left_out` it gets a line for each, and gives the rest.
         """
-        found = self._read("SELECT id, at, kind, text, data FROM event WHERE id > ? ORDER BY id", (since_id,))
+        only = f" AND kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
+        found = self._read(
+            f"SELECT id, at, kind, text, data FROM event WHERE id > ?{only} ORDER BY id",  # noqa: S608
+            (since_id, *kinds),
+        )
         return self._each(found, records.event, _called, left_out)
 
     def last_event(self, kind: str) -> Event | None:

@@ -38,10 +38,10 @@ def test_a_node_is_what_it_is_built_of_and_not_what_it_happens_to_be_at() -> Non
 
 def test_a_resume_names_what_differs_and_keeps_both(make: Make) -> None:
     store = make("one")
-    assert provenance.keep(store, "muster-1", provenance.of_node(facts())) == []
-    assert provenance.keep(store, "muster-1", provenance.of_node(facts())) == []
+    assert provenance.keep(store, {"muster-1": provenance.of_node(facts())}) == []
+    assert provenance.keep(store, {"muster-1": provenance.of_node(facts())}) == []
     assert provenance.changes(store.events()) == []
-    [one] = provenance.keep(store, "muster-1", provenance.of_node(facts(kernel="6.15.1")))
+    [one] = provenance.keep(store, {"muster-1": provenance.of_node(facts(kernel="6.15.1"))})
     assert one.text() == "muster-1: kernel is 6.15.1, was 5.15.89"
     view = View.of(store)
     assert view.provenance["muster-1"]["kernel"] == "6.15.1"
@@ -72,18 +72,19 @@ def test_what_came_and_what_went_is_named() -> None:
 def test_compare_names_what_differs_between_folders(make: Make) -> None:
     one, two = make("one"), make("two")
     for store, kernel, qps in ((one, "5.15.89", "x"), (two, "6.15.1", "y")):
-        provenance.keep(store, "muster-1", provenance.of_node(facts(kernel=kernel)))
-        provenance.keep(store, provenance.DEFINITION, {"file": f"/{qps}", "sha256": qps, "commit": "c0ffee"})
+        definition = {"file": f"/{qps}", "sha256": qps, "commit": "c0ffee"}
+        found = {"muster-1": provenance.of_node(facts(kernel=kernel)), provenance.DEFINITION: definition}
+        provenance.keep(store, found)
     assert compare([View.of(one), View.of(two)])["provenance"] == {"muster-1: kernel": ["5.15.89", "6.15.1"]}
 
 
 def test_another_day_says_what_it_was_measured_with_that_the_first_was_not(make: Make, tmp_path: Path) -> None:
     first = make("one")
-    provenance.keep(first, "muster-1", provenance.of_node(facts()))
-    provenance.keep(first, provenance.DEFINITION, {"sha256": "1"})
+    node = provenance.of_node(facts())
+    provenance.keep(first, {"muster-1": node, provenance.DEFINITION: {"sha256": "1"}})
     day = make("day")
-    provenance.keep(day, "muster-1", provenance.of_node(facts(nic_firmware="0x800003e7")))
-    provenance.keep(day, provenance.DEFINITION, {"sha256": "2"})
+    updated = provenance.of_node(facts(nic_firmware="0x800003e7"))
+    provenance.keep(day, {"muster-1": updated, provenance.DEFINITION: {"sha256": "2"}})
     day.close()
     shutil.copytree(day.folder, first.folder / DAYS / "day")
     row = first.experiment()
