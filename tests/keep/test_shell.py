@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mustherd.keep.store import KeepStore
+from mustherd.keep.store import KeepStore, KeepStoreError
 from tests.waiting import until
 
 pytestmark = [pytest.mark.long, pytest.mark.process]
@@ -63,10 +63,11 @@ class Keeping:
     def decided(self) -> list[tuple[float, str, dict[str, int], str]]:
         assert self.process is not None
         assert self.process.poll() is None, self._log.read_text()
-        if not (self.folder / "keep.sqlite").exists():
-            return []
-        with KeepStore(self.folder, read_only=True) as store:
-            return store.decisions(1000)
+        try:
+            with KeepStore(self.folder, read_only=True) as store:
+                return store.decisions(1000)
+        except KeepStoreError:
+            return []  # it has only begun to make its tables
 
     def state(self) -> Any:
         with KeepStore(self.folder, read_only=True) as store:
