@@ -113,7 +113,7 @@ def test_structures(tree: object) -> None:
 
 
 @given(st.sampled_from(EXAMPLES), st.data())
-@settings(max_examples=200)
+@settings(max_examples=50)
 def test_a_part_of_an_example_replaced(text: str, data: st.DataObject) -> None:
     root: Any = yaml.load(text, yaml.BaseLoader)  # noqa: S506
     place: Any = root
@@ -136,7 +136,7 @@ def test_a_part_of_an_example_replaced(text: str, data: st.DataObject) -> None:
 
 
 @given(st.sampled_from(EXAMPLES), st.data())
-@settings(max_examples=200)
+@settings(max_examples=50)
 def test_some_characters_of_an_example_replaced(text: str, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(text)))
     end = data.draw(st.integers(start, min(len(text), start + 20)))
