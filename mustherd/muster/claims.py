@@ -79,6 +79,8 @@ class Claims:
         self._boot_id = boot_id
         self._state = state
         self._claims: dict[Key, _Claim] = {}
+        self._settings: dict[tuple[Path, str], locks.FileLock] = {}
+        """Those that knobs of several sheep are parts of: who has one part has them all."""
         self.left: dict[Key, Kept] = {}
         """Originals of knobs that somebody left changed who is gone."""
         try:
@@ -86,6 +88,7 @@ class Claims:
                 site: Site | None = getattr(knob, "site", None)
                 if site is not None:
                     self._claim((knob.info.sheep, knob.info.name), site, patience_s)
+            self._look_for_other_sheep()
         except BaseException:
             self.close()
             raise
@@ -108,22 +111,26 @@ class Claims:
     def shared_with_child(self) -> Iterator[None]:
         """A child that is forked in the block holds them too."""
         with contextlib.ExitStack() as stack:
-            for claim in self._claims.values():
-                stack.enter_context(claim.lock.shared_with_child())
+            for lock in (*self._settings.values(), *(claim.lock for claim in self._claims.values())):
+                stack.enter_context(lock.shared_with_child())
             yield
 
     def close(self) -> None:
         """Let others have them."""
-        for claim in self._claims.values():
-            claim.lock.close()
+        for lock in (*self._settings.values(), *(claim.lock for claim in self._claims.values())):
+            lock.close()
+        self._settings.clear()
         self._claims.clear()
 
     def _claim(self, key: Key, site: Site, patience_s: float) -> None:
         sheep, name = key
         folder = site.root / FOLDER
         place = folder / site.what.replace("/", "_")
+        whole = (folder, site.setting.replace("/", "_"))
         try:
             trusted = guard.own_folder(folder)
+            if site.setting and whole not in self._settings:
+                self._settings[whole] = locks.FileLock(folder / f"{whole[1]}.lock", trusted, patience_s=patience_s)
             lock = locks.FileLock(place.with_name(f"{place.name}.lock"), trusted, patience_s=patience_s)
         except locks.LockedError as error:
             raise ClaimError(
@@ -145,15 +152,39 @@ class Claims:
             return
         except (OSError, guard.GuardError) as error:
             raise ClaimError(f"{claim.file}: {error}") from None
-        try:
-            found = _decoder.decode(claim.content)
-            if found.check != found.checked().check:
-                raise ValueError("its check does not fit its content")
-        except ValueError as error:
-            # The journal of who wrote it has the original twice.
-            log.error("%s is damaged and thrown away: %s", claim.file, error)  # noqa: TRY400 (the message says all)
-            return
-        if found.boot_id == self._boot_id:
+        found = _note(claim.file, claim.content)
+        if found is not None and found.boot_id == self._boot_id:
             self.left[key] = found.value
             if found.state != str(self._state):
                 log.warning("%s on %s was left changed by the muster of %s", key[1], key[0], found.state)
+
+    def _look_for_other_sheep(self) -> None:
+        """Of a setting that is had whole here, a former owner may have left parts, or the other way round."""
+        own = {claim.file for claim in self._claims.values()}
+        for folder, setting in self._settings:
+            for file in sorted(set(folder.glob(f"*.{setting}.json")) - own):
+                try:
+                    found = _note(file, guard.read(file, MOST_BYTES))
+                except FileNotFoundError:
+                    continue
+                except (OSError, guard.GuardError) as error:
+                    raise ClaimError(f"{file}: {error}") from None
+                if found is not None and found.boot_id == self._boot_id:
+                    sheep = file.name.removesuffix(f".{setting}.json")
+                    raise ClaimError(
+                        f"{setting} on {sheep} was left changed by the muster of {found.state}, and is no sheep here: "
+                        "start that one once more, which puts it back, or boot the machine"
+                    )
+
+
+def _note(file: Path, content: bytes) -> _Left | None:
+    """What stands beside a lock; None, with a word in the log, where that is damaged."""
+    try:
+        found = _decoder.decode(content)
+        if found.check != found.checked().check:
+            raise ValueError("its check does not fit its content")
+    except ValueError as error:
+        # The journal of who wrote it has the original twice.
+        log.error("%s is damaged and thrown away: %s", file, error)  # noqa: TRY400 (the message says all)
+        return None
+    return found

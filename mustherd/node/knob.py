@@ -22,6 +22,8 @@ class Site(NamedTuple):
     """Of the machine's files: `/`, or where those of a recorded one lie."""
     what: str
     """Which of its settings, as a file name."""
+    setting: str = ""
+    """What this is one sheep's part of, where another muster could set it for other sheep, or for all as one."""
 
 
 class Knob(Protocol):

@@ -52,6 +52,8 @@ class LinuxMuster(MusterProcess):
 
     root: Path = Path()
     ranges: str = "dvfs = {low = 1200, high = 2900}\n"
+    options: str = ""
+    """More lines of [linux]."""
 
     @property
     def config(self) -> Path:
@@ -63,7 +65,7 @@ class LinuxMuster(MusterProcess):
         self.config.write_text(
             f'muster = "{self.name}"\nstate = "{self.folder / self.name}"\n'
             f"[ports]\npulse = {p.pulse}\nlog = {p.log}\ncontrol = {p.control}\ncoordinate = {p.coordinate}\n"
-            f'[ranges]\n{self.ranges}[linux]\nroot = "{self.root}"\nidle_seconds = 0.0\n'
+            f'[ranges]\n{self.ranges}[linux]\nroot = "{self.root}"\nidle_seconds = 0.0\n{self.options}'
         )
         return self.config
 

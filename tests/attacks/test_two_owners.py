@@ -68,6 +68,20 @@ def test_the_second_is_told_who_has_it(herd: Herd) -> None:
     assert clock(a.root) == ORIGINAL_KHZ
 
 
+@pytest.mark.parametrize("whole_first", [True, pytest.param(False, marks=pytest.mark.long)])
+def test_a_knob_of_the_node_and_those_of_its_cores_have_one_owner(tmp_path: Path, whole_first: bool) -> None:
+    root = machine(tmp_path / "machine")
+    with shepherd() as (running, ports), contextlib.ExitStack() as stack:
+        a, b = (LinuxMuster(tmp_path, ports, name, root=root) for name in ("a", "b"))
+        (b if whole_first else a).options = 'dvfs_sheep = "core"\n'
+        for one in (a, b):
+            stack.callback(one.end)
+        a.start()
+        until(lambda: running.musters().get("a"))
+        assert some(b.start().process).wait(PATIENCE_S) == 3
+        assert f"of this machine is held by process {some(a.process).pid} (" in b.log
+
+
 @pytest.mark.long
 def test_other_knobs_of_the_machine_are_another_s(herd: Herd) -> None:
     running, a, b = herd
@@ -153,3 +167,27 @@ def test_an_experiment_whose_muster_may_not_begin_says_whose_it_is(tmp_path: Pat
     with Store.open(run.folder, read_only=True) as store:
         assert store.experiment().status == "failed"
         assert "another muster uses this state folder" in store.experiment().status_detail
+
+
+@pytest.mark.long
+def test_what_was_left_of_single_cores_is_told_to_whoever_sets_them_as_one(tmp_path: Path) -> None:
+    root = machine(tmp_path / "machine")
+    with shepherd() as (running, ports), contextlib.ExitStack() as stack:
+        a, b = (LinuxMuster(tmp_path, ports, name, root=root) for name in ("a", "b"))
+        a.options = 'dvfs_sheep = "core"\n'
+        for one in (a, b):
+            stack.callback(one.end)
+        a.start()
+        until(lambda: running.musters().get("a"))
+        assert running.decide("a", (Setting("core-1", "dvfs", 1500),)).result(PATIENCE_S).outcome == "applied"
+        a.kill_both()
+        assert some(b.start().process).wait(PATIENCE_S) == 3
+        assert f"dvfs on core-1 was left changed by the muster of {a.folder / a.name}" in b.log
+        assert clock(root, 1) == "1500000"
+        # As it is told: that one puts back what it changed.
+        a.start()
+        until(lambda: clock(root, 1) == ORIGINAL_KHZ)
+        assert ended(a) == 0
+        b.start()
+        until(lambda: running.musters().get("b"))
+        assert ended(b) == 0

@@ -178,7 +178,7 @@ class LinuxNode:
                     raise KnobError(f"what its package found calls itself {strange[0]!r}")
                 for knob in knobs:
                     where = f".{self._interface.name}" if kind.of_interface and self._interface is not None else ""
-                    knob.site = Site(machine.tree.root, f"{knob.info.sheep}.{name}{where}")
+                    knob.site = Site(machine.tree.root, f"{knob.info.sheep}.{name}{where}", f"{name}{where}")
                 found += knobs
             except (KnobError, EthtoolError, TreeError, UnfitError) as error:
                 self._missing[f"no_{name}"] = str(error)
