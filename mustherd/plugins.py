@@ -35,6 +35,7 @@ LOADS = "mustherd.loads"
 SERVERS = "mustherd.servers"
 METRICS = "mustherd.metrics"
 METERS = "mustherd.meters"
+SOURCES = "mustherd.sources"
 KINDS = {
     POLICIES: "policy",
     SEARCHES: "search",
@@ -45,6 +46,7 @@ KINDS = {
     SERVERS: "server",
     METRICS: "metric",
     METERS: "meter",
+    SOURCES: "source",
 }
 """What a plug-in of each group is."""
 GROUPS = tuple(KINDS)

@@ -69,6 +69,7 @@ def _state(row: dict[str, Any]) -> str:
 
 def _problem(found: "Plugin") -> str:
     """Why it can't be used; '' where it can, as far as can be said without running it."""
+    from mustherd.keep.sources.registry import source_kind
     from mustherd.learn import registry as searches
     from mustherd.load import registry as loads
     from mustherd.meters.registry import meter_kind
@@ -85,6 +86,7 @@ def _problem(found: "Plugin") -> str:
         POLICIES,
         SEARCHES,
         SERVERS,
+        SOURCES,
         Plugin,
         PluginError,
         keeps,
@@ -99,6 +101,7 @@ def _problem(found: "Plugin") -> str:
         SERVERS: loads.server_kind,
         METRICS: metric,
         METERS: meter_kind,
+        SOURCES: source_kind,
         NODES: lambda found: keeps(found, found.load(), NodeKind),
         KNOBS: lambda found: knob_class(found.name),
     }

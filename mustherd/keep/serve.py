@@ -16,7 +16,7 @@ from mustherd.keep.keeper import Keeper
 from mustherd.keep.learnt import Learnt, LearntError
 from mustherd.keep.ledger import Ledger
 from mustherd.keep.loop import KeepLoop
-from mustherd.keep.sources import make
+from mustherd.keep.sources.registry import make
 from mustherd.keep.store import KeepStore
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.wire.keys import for_shepherd

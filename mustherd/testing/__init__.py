@@ -8,7 +8,7 @@ stand for what happens to a node from outside. MustHerd's own parts run through 
 
 import pytest
 
-SUITES = ("clock", "knob", "load", "logger", "meter", "metric", "node", "policy", "search", "wall_meter")
+SUITES = ("clock", "knob", "load", "logger", "meter", "metric", "node", "policy", "search", "source", "wall_meter")
 
 # Before the suites are imported: a failed assertion then shows its values, as it does in a test module.
 pytest.register_assert_rewrite(*(f"{__name__}.{suite}" for suite in SUITES))

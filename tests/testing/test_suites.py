@@ -10,12 +10,12 @@ from xml.etree import ElementTree
 import pytest
 
 from mustherd import testing
-from tests.testing import wrong_choices, wrong_loads, wrong_parts
+from tests.testing import wrong_choices, wrong_loads, wrong_parts, wrong_sources
 
 ROOT = Path(__file__).parents[2]
 CLASSES = {
     f"{module.__name__}.{name}": kind
-    for module in (wrong_parts, wrong_choices, wrong_loads)
+    for module in (wrong_parts, wrong_choices, wrong_loads, wrong_sources)
     for name, kind in vars(module).items()
     if name.startswith("Test")
 }
@@ -25,7 +25,7 @@ CLASSES = {
 def failed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     """Class to the tests of its suite that failed, all run in a process of their own."""
     told = tmp_path_factory.mktemp("suites") / "told.xml"
-    modules: list[ModuleType] = [wrong_parts, wrong_choices, wrong_loads]
+    modules: list[ModuleType] = [wrong_parts, wrong_choices, wrong_loads, wrong_sources]
     subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-c", os.devnull,
          "--rootdir", ROOT, f"--junitxml={told}", *(str(module.__file__) for module in modules)],

@@ -1,6 +1,6 @@
 """What an application says of itself: a Prometheus query, a page of metrics, a command or a file, for one signal."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
@@ -8,13 +8,15 @@ import msgspec
 from msgspec import Meta
 
 from mustherd.keep.events import Signal
-from mustherd.keep.source import Sample, SourceError
+from mustherd.keep.source import Musters, Sample, SourceError, gathered
+from mustherd.load.address import Address
 from mustherd.load.application import ApplicationMetric, Argument, check, value_now
+from mustherd.meters.base import MUSTER
 from mustherd.sampling import UnreadableError
 from mustherd.wire.messages import MusterView
 
-MUSTER, ADDRESS = "{muster}", "{address}"
-"""Stand in a text for the node that is asked of: its muster's name, and its server's address as HOST:PORT."""
+ADDRESS = "{address}"
+"""Stands in a text for the server of the node that is asked of, as HOST:PORT, as MUSTER stands for its muster."""
 
 METRICS: dict[Signal, str] = {"load": "load_qps", "latency": "latency_us", "power": "power_watts"}
 """Each signal's name as a metric, whose end is its unit."""
@@ -45,7 +47,9 @@ class ApplicationOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 class ApplicationSource:
     """Asks each node's application, some at a time."""
 
-    def __init__(self, options: ApplicationOptions, musters: Callable[[], Mapping[str, MusterView]]) -> None:
+    Options = ApplicationOptions
+
+    def __init__(self, options: ApplicationOptions, musters: Musters) -> None:
         """ValueError for what can't be asked."""
         self._options = options
         self._musters = musters
@@ -54,31 +58,23 @@ class ApplicationSource:
         self._asking = ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="application")
 
     def read(self) -> Sequence[Sample]:
-        """What there is now. SourceError where no node's could be had."""
         views = self._musters()
         each = {name: self._of(view) for name, view in views.items()}
         if len(each) > 1 and len(set(each.values())) == 1:
-            value = self._value(next(iter(each.values())))
-            return [Sample(name, self._options.signal, value, self._options.age_seconds) for name in each]
-        asked = {name: self._asking.submit(self._value, metric) for name, metric in each.items()}
-        found, errors = [], []
-        for name, answer in asked.items():
-            try:
-                found.append(Sample(name, self._options.signal, answer.result(), self._options.age_seconds))
-            except SourceError as error:
-                errors.append(f"{name}: {error}")
-        if errors and not found:
-            raise SourceError(errors[0])
-        return found
+            first, *others = each
+            one = self._sample(first, each[first])
+            return [one, *(one._replace(node=name) for name in others)]
+        return gathered([self._asking.submit(self._sample, *one).result for one in each.items()])
 
     def close(self) -> None:
         self._asking.shutdown(wait=False, cancel_futures=True)
 
-    def _value(self, metric: ApplicationMetric) -> float:
+    def _sample(self, node: str, metric: ApplicationMetric) -> Sample:
+        signal = self._options.signal
         try:
-            return value_now(self._metric, metric)
+            return Sample(node, signal, value_now(self._metric, metric), self._options.age_seconds)
         except UnreadableError as error:
-            raise SourceError(f"{self._options.signal}: {error}") from None
+            raise SourceError(f"{node}: {signal}: {error}") from None
 
     def _of(self, view: MusterView | None) -> ApplicationMetric:
         """What is asked of a node; None: as it stands in the file."""
@@ -87,8 +83,8 @@ class ApplicationSource:
         def named(text: str) -> str:
             if view is None:
                 return text
-            host, port = view.facts.address or ("", 0)
-            return text.replace(MUSTER, view.name).replace(ADDRESS, f"{host}:{port}")
+            address = Address(*view.facts.address) if view.facts.address is not None else ""
+            return text.replace(MUSTER, view.name).replace(ADDRESS, str(address))
 
         return ApplicationMetric(
             prometheus=named(options.prometheus),

@@ -2,56 +2,53 @@
 
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from mustherd.keep.source import Sample, SourceError
+from mustherd.keep.source import Musters, Sample, SourceError, gathered
 from mustherd.load.address import Address
 from mustherd.load.error import LoadError
 from mustherd.load.memcached import counters
 from mustherd.load.memcached.counters import Counters
+from mustherd.plugins import NoOptions
 from mustherd.wire.messages import MusterView
 
 KEY = b"mustherd-probe"
 TIMEOUT_S = 2.0
 
 
-class CountersOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Load by the servers' own counters, at the addresses that the nodes tell."""
-
-
 class CountersSource:
-    """Requests a second of each node's server."""
+    """`memcached`: load, as requests a second by each server's own counters, at the addresses that the nodes tell."""
 
-    def __init__(self, _options: CountersOptions, musters: Callable[[], Mapping[str, MusterView]]) -> None:
+    Options = NoOptions
+
+    def __init__(self, _options: NoOptions, musters: Musters) -> None:
         self._musters = musters
         self._before: dict[str, tuple[float, Counters]] = {}
 
     def read(self) -> Sequence[Sample]:
-        found = []
-        for name, view in self._musters().items():
-            if view.facts.address is None:
-                continue
-            try:
-                seen = counters.read(Address(*view.facts.address))
-            except LoadError as error:
-                self._before.pop(name, None)
-                raise SourceError(f"{name}: {error}") from None
-            now = time.monotonic()
-            before = self._before.get(name)
-            self._before[name] = now, seen
-            count = seen.cmd_get + seen.cmd_set
-            if before is None or count < before[1].cmd_get + before[1].cmd_set:
-                continue
-            rate = (count - before[1].cmd_get - before[1].cmd_set) / max(1e-3, now - before[0])
-            found.append(Sample(name, "load", rate))
-        return found
+        return gathered([partial(self._rate, *one) for one in _addresses(self._musters()).items()])
 
     def close(self) -> None:
         self._before.clear()
+
+    def _rate(self, node: str, address: Address) -> Sample | None:
+        """Since it was asked before; None where it wasn't, or its counters were set anew."""
+        before = self._before.pop(node, None)
+        try:
+            seen = counters.read(address)
+        except LoadError as error:
+            raise SourceError(f"{node}: {error}") from None
+        now = time.monotonic()
+        self._before[node] = now, seen
+        if before is None:
+            return None
+        answered = seen.cmd_get + seen.cmd_set - before[1].cmd_get - before[1].cmd_set
+        return Sample(node, "load", answered / max(1e-3, now - before[0])) if answered >= 0 else None
 
 
 class ProbeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,30 +62,29 @@ class ProbeOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class ProbeSource:
-    """A percentile of what reads take, in us."""
+    """`memcached-probe`: a percentile of what reads take, in us."""
 
-    def __init__(self, options: ProbeOptions, musters: Callable[[], Mapping[str, MusterView]]) -> None:
+    Options = ProbeOptions
+
+    def __init__(self, options: ProbeOptions, musters: Musters) -> None:
         self._options = options
         self._musters = musters
-        self._links: dict[tuple[str, int], socket.socket] = {}
+        self._links: dict[Address, socket.socket] = {}
 
     def read(self) -> Sequence[Sample]:
-        found = []
-        for name, view in self._musters().items():
-            if view.facts.address is not None:
-                found.append(Sample(name, "latency", self._probe(name, view.facts.address)))
-        return found
+        return gathered([partial(self._probe, *one) for one in _addresses(self._musters()).items()])
 
     def close(self) -> None:
         for link in self._links.values():
             link.close()
 
-    def _probe(self, name: str, address: tuple[str, int]) -> float:
+    def _probe(self, node: str, address: Address) -> Sample:
         took = []
         try:
             link = self._links.get(address)
             if link is None:
-                link = self._links[address] = socket.create_connection(address, timeout=TIMEOUT_S)
+                where = address.host, address.port
+                link = self._links[address] = socket.create_connection(where, timeout=TIMEOUT_S)
                 link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for _ in range(self._options.requests):
                 began = time.perf_counter()
@@ -105,7 +101,12 @@ class ProbeSource:
             broken = self._links.pop(address, None)
             if broken is not None:
                 broken.close()
-            raise SourceError(f"{name}: the probe of {address[0]}:{address[1]} failed: {error}") from None
+            raise SourceError(f"{node}: the probe of {address} failed: {error}") from None
         took.sort()
         place = min(len(took) - 1, int(len(took) * self._options.percentile / 100))
-        return took[place] * 1e6
+        return Sample(node, "latency", took[place] * 1e6)
+
+
+def _addresses(views: Mapping[str, MusterView]) -> dict[str, Address]:
+    """Muster to its server, of those that tell one."""
+    return {name: Address(*view.facts.address) for name, view in views.items() if view.facts.address is not None}

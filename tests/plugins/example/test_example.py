@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from balancer import Balancer, BalancerOptions
 from fan_node import FanNode, FanOptions
 from napi_budget import FILE, NapiBudget
 from page_load import Pages
@@ -11,6 +12,7 @@ from page_server import PageServer
 from rack_meter import Rack, RackOptions
 from tail_ratio import METRIC
 
+from mustherd.keep.source import Musters
 from mustherd.load import registry
 from mustherd.load.address import Address
 from mustherd.load.base import LoadSource, LoadTraits, Site
@@ -24,6 +26,7 @@ from mustherd.testing.metric import MetricContract
 from mustherd.testing.node import NodeContract
 from mustherd.testing.policy import DEFINITION, PolicyContract
 from mustherd.testing.search import SearchContract
+from mustherd.testing.source import ONE, TWO, SourceContract
 from mustherd.testing.wall_meter import WallMeterContract
 
 
@@ -61,6 +64,30 @@ class TestRack(WallMeterContract):
     @pytest.fixture
     def break_meter(self, tmp_path: Path) -> Callable[[], None]:
         return (tmp_path / "rack").unlink
+
+
+class TestBalancer(SourceContract):
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Path:
+        return tmp_path / "rates"
+
+    @pytest.fixture
+    def source(self, musters: Musters, file: Path) -> Balancer:
+        return Balancer(BalancerOptions(file=str(file)), musters)
+
+    @pytest.fixture
+    def show(self, file: Path) -> Callable[[float], None]:
+        def show(amount: float) -> None:
+            file.write_text(f"{ONE} {amount}\n{TWO} {amount}\n")
+
+        return show
+
+    @pytest.fixture
+    def break_node(self, file: Path) -> Callable[[str], None]:
+        def break_node(name: str) -> None:
+            file.write_text(file.read_text().replace(name, "nobody"))
+
+        return break_node
 
 
 class TestNapiBudget(KnobContract):

@@ -1,0 +1,77 @@
+"""Sources of signals by name: those of this project and those that other packages add (`mustherd.sources`)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mustherd.errors import UserError
+from mustherd.keep.events import SIGNALS
+from mustherd.keep.source import Musters, Sample, Source, SourceError
+from mustherd.plugins import SOURCES, OptionError, Plugin, PluginError, keeps, options_of, plugin, plugins, said
+
+KIND = "kind"
+
+
+class SourceConfigError(UserError):
+    """A source in a keeper's file can't be made; the message says which and why."""
+
+    exit_code = 3
+
+
+def source_kind(found: Plugin) -> Any:
+    """The class that a source's name stands for. Raises PluginError."""
+    kind = found.load()
+    keeps(found, kind, Source)
+    return kind
+
+
+def make(given: Sequence[Mapping[str, Any]], musters: Musters) -> list[Source]:
+    """The sources that a keeper's file names. Raises SourceConfigError."""
+    made = []
+    for index, one in enumerate(given):
+        name = one.get(KIND)
+        try:
+            made.append(_made(name, {key: value for key, value in one.items() if key != KIND}, musters))
+        except (PluginError, ValueError) as error:
+            place = f"sources[{index}]" + (f" ({name})" if isinstance(name, str) else "")
+            raise SourceConfigError(f"{place}: {error}") from None
+    return made
+
+
+def _made(name: object, options: Mapping[str, Any], musters: Musters) -> Source:
+    if not isinstance(name, str):
+        raise OptionError("which kind of source is it?", (KIND,), allowed=", ".join(plugins(SOURCES)))
+    found = plugin(SOURCES, name)
+    kind = source_kind(found)
+    source: Source = kind(options_of(kind, options), musters)
+    return source if found.is_ours else _Guarded(found, source)
+
+
+class _Guarded(Source):
+    """A source of another package: whatever it raises is said, and what it gives are numbers of known signals."""
+
+    Options = object
+
+    def __init__(self, found: Plugin, source: Source) -> None:
+        self._title, self._source = found.title, source
+
+    def read(self) -> Sequence[Sample]:
+        try:
+            return [_checked(*sample) for sample in self._source.read()]
+        except SourceError:
+            raise
+        except Exception as error:
+            raise SourceError(f"{self._title}: {said(error)}") from error
+
+    def close(self) -> None:
+        self._source.close()
+
+
+def _checked(node: Any, signal: Any, value: Any, age_s: Any = 0.0) -> Sample:
+    """ValueError for what no keeper could use."""
+    if signal not in SIGNALS:
+        raise ValueError(f"signal {signal!r} is none of {', '.join(SIGNALS)}")
+    sample = Sample(str(node), signal, float(value), float(age_s))
+    if not (math.isfinite(sample.value) and sample.value >= 0 and sample.age_s >= 0):
+        raise ValueError(f"{sample.node}: {signal} {value!r}, {age_s!r} s old")
+    return sample
