@@ -10,7 +10,6 @@ WIDTH, ROOM, FLOOR, GAP = 960, 56, 74, 10
 
 DOES = {
     "__main__": "python -m mustherd",
-    "replays": "searches and whole experiments on what was measured once",
     "api": "what a program calls: run, resume, plan, open",
     "client": "asks a running shepherd",
     "cli": "verbs: options in, the API called, printed",

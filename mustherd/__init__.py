@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from mustherd.experiment.events import TrialStarted as TrialStarted
     from mustherd.experiment.events import VerdictReached as VerdictReached
     from mustherd.experiment.load_by_hand import LoadByHand as LoadByHand
+    from mustherd.experiment.recorded import calibrate as calibrate
+    from mustherd.experiment.recorded import replay as replay
     from mustherd.experiment.verdict import Verdict as Verdict
-    from mustherd.replays import calibrate as calibrate
-    from mustherd.replays import replay as replay
     from mustherd.result import Best as Best
     from mustherd.result import Result as Result
     from mustherd.trial import Trial as Trial
@@ -58,8 +58,8 @@ _HOMES = {
     "mustherd.experiment.events": "Event PhaseChanged MusterChanged TrialStarted TrialEnded Progress VerdictReached"
     " ExperimentEnded Noted",
     "mustherd.experiment.load_by_hand": "LoadByHand",
+    "mustherd.experiment.recorded": "replay calibrate",
     "mustherd.experiment.verdict": "Verdict",
-    "mustherd.replays": "replay calibrate",
     "mustherd.result": "Result Best",
     "mustherd.trial": "Trial",
 }

@@ -75,7 +75,7 @@ def replay(
     """
     import msgspec
 
-    from mustherd import replays
+    from mustherd.experiment import recorded
     from mustherd.experiment.recorded import ReplayError
 
     if (outstanding is None) != (qps is None):
@@ -94,7 +94,7 @@ def replay(
     if calibrate:
         if len(search or ()) > 1:
             raise ReplayError(f"--calibrate takes one --search, not {len(search or ())}")
-        calibration = replays.calibrate(
+        calibration = recorded.calibrate(
             source,
             (search or ["gp"])[0],
             **asked,
@@ -109,7 +109,7 @@ def replay(
         else:
             _print_calibration(calibration)
         return
-    found = replays.replay(
+    found = recorded.replay(
         source,
         search or ("gp", "random"),
         **asked,

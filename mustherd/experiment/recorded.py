@@ -4,7 +4,7 @@ also on surfaces that are made up."""
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -13,19 +13,20 @@ from mustherd.definition.knobs import kind_of_knob
 from mustherd.definition.limits import limit
 from mustherd.definition.units import QuantityError
 from mustherd.errors import UserError
-from mustherd.experiment.calibration import Calibration, Scatter, calibrate, definition
+from mustherd.experiment.calibration import Calibration, Scatter, definition
+from mustherd.experiment.calibration import calibrate as calibrated
 from mustherd.goal import Constraint
 from mustherd.learn.base import Observation, Settings
 from mustherd.learn.registry import SearchError, check, make
-from mustherd.learn.replay import Run, Summary, Table, read_csv, replay, summarize
+from mustherd.learn.replay import Run, Summary, Table, read_csv, summarize
+from mustherd.learn.replay import replay as replayed
 from mustherd.learn.surfaces import LIMIT, SHAPES, surface
 from mustherd.store.store import Store
 from mustherd.trial import TrialKind, TrialState
 
+File: TypeAlias = Path | str
 WORD = "msr"
 """After a column: its values are words for MSR 0x199."""
-
-
 SURFACES = "surfaces"
 """A source: surfaces that are made up."""
 
@@ -48,43 +49,46 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     """Each seed's."""
 
 
-def replay_searches(
-    source: Path,
-    searches: Sequence[str],
+def replay(
+    source: File,
+    searches: Sequence[str] = ("gp", "random"),
     *,
-    limits: Sequence[str],
-    objective: str,
-    knobs: Mapping[str, str],
-    metrics: Mapping[str, str],
-    where: Mapping[str, float],
-    default: Mapping[str, int],
-    noise: Mapping[str, float],
-    load: tuple[int, float] | None,
-    trials: int,
-    seeds: int,
-    tell: Callable[[str], object],
+    limits: Sequence[str] = (),
+    objective: str = "energy_joules",
+    knobs: Mapping[str, str] | None = None,
+    metrics: Mapping[str, str] | None = None,
+    where: Mapping[str, float] | None = None,
+    default: Mapping[str, int] | None = None,
+    noise: Mapping[str, float] | None = None,
+    load: tuple[int, float] | None = None,
+    trials: int = 30,
+    seeds: int = 10,
+    tell: Callable[[str], object] = lambda _search: None,
 ) -> Replay:
-    """Let each of `searches` choose `trials` of the measurements, over so many `seeds`. `tell` gets its name before.
+    """Replay searches on measurements that were made once, over many seeds: how soon each comes near to the optimum.
 
-    `source` is an experiment's folder, or a CSV file, whose columns `knobs` and `metrics` name: a knob's as `COLUMN`,
-    or `COLUMN:msr` for words of MSR 0x199; a metric's as `COLUMN` or `COLUMN/COLUMN`; `where` says which rows.
-    `noise` is relative, by metric; `load` is how many requests it keeps in flight at most and how many it offers per
-    second, None: as a folder's definition says, or unknown. Raises ReplayError, StoreError.
+    `source` is the folder of an experiment, or a CSV file, whose columns `knobs` and
+    `metrics` name: a knob's as `COLUMN`, or `COLUMN:msr` for words of MSR 0x199; a metric's as `COLUMN` or
+    `COLUMN/COLUMN`; `where` says which rows. Settings that were not measured are holes, which no search asks for.
+    `default` are the baseline's settings, `noise` is relative, by metric. `load` is how many requests were in flight at
+    most and how many offered per second, so that a search knows which delays leave load unsent; a folder tells it.
+    `tell` gets each search's name before its turn. Raises ReplayError, StoreError.
     """
+    source = Path(source)
     # More threads than one make small matrices slower.
     from threadpoolctl import threadpool_limits  # noqa: PLC0415
 
     with _said_of(source):
         source.stat()  # what isn't there is said first, whatever else is missing
         kept = tuple(map(_limit, limits))
-        table = _table(source, knobs, metrics, where)
+        table = _table(source, knobs or {}, metrics or {}, where or {})
         kinds = {name: kind_of_knob(name) for name in table.knobs}
-        problem = table.problem(objective, kept, dict(default) or None, kinds)
+        problem = table.problem(objective, kept, dict(default or {}) or None, kinds)
         load = load or (_load(source) if source.is_dir() else None)
         if load is not None:
             problem = problem.over(in_flight_us=load[0] / load[1] * 1e6)
         measured = table.observations()[0].metrics
-        for metric in noise.keys() - measured.keys():
+        for metric in (noise or {}).keys() - measured.keys():
             raise ValueError(f"noise of {metric}: it was not measured; there is {', '.join(sorted(measured))}")
         optimum = table.optimum(problem)
         runs: dict[str, list[Run]] = {}
@@ -92,40 +96,40 @@ def replay_searches(
             check(method, problem, {}, peers=True)
             tell(method)
             with threadpool_limits(1):
-                runs[method] = replay(
+                runs[method] = replayed(
                     lambda seed, method=method: make(method, problem, seed=seed, peers=True),  # type: ignore[misc]
-                    table, problem, seeds=range(seeds), trials=trials, noise=noise,
+                    table, problem, seeds=range(seeds), trials=trials, noise=noise or {},
                 )  # fmt: skip
     found = {method: summarize(of, optimum.metrics[objective]) for method, of in runs.items()}
     return Replay(settings=len(table), objective=objective, optimum=optimum, searches=found, runs=runs)
 
 
-def calibrate_on(
-    source: Path,
-    search: str,
+def calibrate(
+    source: File,
+    search: str = "gp",
     *,
-    limits: Sequence[str],
-    objective: str,
-    knobs: Mapping[str, str],
-    metrics: Mapping[str, str],
-    where: Mapping[str, float],
-    default: Mapping[str, int],
-    noise: Mapping[str, float],
-    noise_at_limit: Mapping[str, float],
-    confirmation: Mapping[str, float],
-    trials: int,
-    seeds: int,
-    tell: Callable[[int], object],
+    limits: Sequence[str] = (),
+    objective: str = "energy_joules",
+    knobs: Mapping[str, str] | None = None,
+    metrics: Mapping[str, str] | None = None,
+    where: Mapping[str, float] | None = None,
+    default: Mapping[str, int] | None = None,
+    noise: Mapping[str, float] | None = None,
+    noise_at_limit: Mapping[str, float] | None = None,
+    confirmation: Mapping[str, float] | None = None,
+    trials: int = 30,
+    seeds: int = 200,
+    tell: Callable[[int], object] = lambda _done: None,
 ) -> Calibration:
-    """How often the verdicts of so many whole experiments are right: `seeds` of them, with `search`.
+    """Run whole experiments on measurements that were made once, and count how often their verdicts are right.
 
-    `source` is as for `replay_searches`, or SURFACES, or one family of them as `surfaces:FAMILY`: there each seed has a
-    surface of its own. `noise_at_limit` is what limited metrics have beyond `noise` at their limits. `confirmation` has
-    the keys of a definition's, and `repeats`. `tell` gets how many experiments are done. Raises ReplayError,
-    StoreError.
+    `source` and most of the others are as for `replay`; or `source` is `surfaces`, or `surfaces:FAMILY` for one kind of
+    them, which are made up. `noise_at_limit` is what limited metrics have beyond `noise` at their limits,
+    `confirmation` has a definition's keys and `repeats`. `tell` gets how many are done. Raises ReplayError, StoreError.
     """
+    source = Path(source)
     kept = tuple(map(_limit, limits))
-    how = {name: int(value) if value == int(value) else value for name, value in confirmation.items()}
+    how = {name: int(value) if value == int(value) else value for name, value in (confirmation or {}).items()}
     keys = {"repeats": how.pop("repeats")} if "repeats" in how else {}
 
     def defined(table: Table, start: Settings, of: Sequence[Constraint]) -> tuple[Table, Experiment]:
@@ -141,12 +145,12 @@ def calibrate_on(
             made = [surface(families[seed % len(families)], seed) for seed in range(seeds)]
             tables = [defined(table, start, kept or (LIMIT,)) for table, start in made]
         else:
-            table = _table(source, knobs, metrics, where)
-            if missing := [knob for knob in table.knobs if knob not in default]:
+            table, first = _table(source, knobs or {}, metrics or {}, where or {}), dict(default or {})
+            if missing := [knob for knob in table.knobs if knob not in first]:
                 raise ValueError(f"an experiment needs a default to compare with: say what {missing[0]} is there")
-            table.at(default)
-            tables = [defined(table, dict(default), kept)]
-        return calibrate(tables, Scatter(noise=noise, at_limit=noise_at_limit), seeds=seeds, tell=tell)
+            table.at(first)
+            tables = [defined(table, first, kept)]
+        return calibrated(tables, Scatter(noise=noise or {}, at_limit=noise_at_limit or {}), seeds=seeds, tell=tell)
 
 
 @contextlib.contextmanager
