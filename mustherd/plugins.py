@@ -9,11 +9,12 @@ A policy may also be named by its file, `./colder.py:Colder`, and needs no packa
 name is asked for.
 """
 
+import contextlib
 import dataclasses
 import functools
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
@@ -163,6 +164,19 @@ def nearest(name: str, among: Iterable[str]) -> str:
 def said(error: BaseException) -> str:
     """What another package's code raised, in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+@contextlib.contextmanager
+def blaming(
+    what: str, own: type[Exception] | tuple[type[Exception], ...], make: Callable[[str], Exception]
+) -> Iterator[None]:
+    """Let `own` errors of another package's code pass; make of any other one that says `what` it couldn't do."""
+    try:
+        yield
+    except own:
+        raise
+    except Exception as error:
+        raise make(f"{what}: {said(error)}") from error
 
 
 def entry_points(*, group: str) -> "EntryPoints":

@@ -3,6 +3,7 @@
 import contextlib
 import operator
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import msgspec
@@ -10,7 +11,18 @@ import msgspec
 from mustherd.learn.base import CalibratedSearch, Observation, Problem, Search, SearchKind, Settings
 from mustherd.learn.noise import Noise
 from mustherd.learn.space import Space
-from mustherd.plugins import PEERS, SEARCHES, OptionError, Plugin, PluginError, keeps, options_of, plugin, plugins, said
+from mustherd.plugins import (
+    PEERS,
+    SEARCHES,
+    OptionError,
+    Plugin,
+    PluginError,
+    blaming,
+    keeps,
+    options_of,
+    plugin,
+    plugins,
+)
 
 
 class SearchError(Exception):
@@ -81,13 +93,12 @@ def make(
 def _named(found: Plugin) -> Iterator[None]:
     """Say of which search a complaint about options is; anything but a ValueError is the plug-in's own fault."""
     try:
-        yield
+        with blaming(f"{found.title} can't check its options", ValueError, PluginError):
+            yield
     except OptionError:
         raise
     except ValueError as error:
         raise ValueError(f"search {found.name!r}: {error}") from None
-    except Exception as error:
-        raise PluginError(f"{found.title} can't check its options: {said(error)}") from error
 
 
 class GuardedSearch:
@@ -127,11 +138,5 @@ class GuardedSearch:
             plain: dict[str, object] = msgspec.convert(msgspec.to_builtins(state), dict[str, object])
         return plain
 
-    @contextlib.contextmanager
-    def _guarded(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except (ValueError, SearchError):
-            raise
-        except Exception as error:
-            raise SearchError(f"{self._title} can't {what}: {said(error)}") from error
+    def _guarded(self, what: str) -> AbstractContextManager[None]:
+        return blaming(f"{self._title} can't {what}", (ValueError, SearchError), SearchError)

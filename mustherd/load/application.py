@@ -32,8 +32,8 @@ SERIES = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{.*\})?\s+(\S+)(?:\s+-?\d+)?")
 URL = re.compile(r"https?://[^\s/]+(/\S*)?")
 
 
-class ApplicationMetric(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a metric comes from: `prometheus` with `query`, `endpoint` with `series`, `command` or `file`."""
+class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a value comes from: `prometheus` with `query`, `endpoint` with `series`, `command` or `file`."""
 
     prometheus: str = ""
     """A Prometheus server, as in http://127.0.0.1:9090; `query` is what it is asked."""
@@ -46,10 +46,15 @@ class ApplicationMetric(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """Prints the value."""
     file: str = ""
     """Holds the value."""
-    take: Take = "mean"
-    """What of the values in the window counts; of a running total the `increase`, or the `rate` a second."""
     unit: str = ""
     """The unit that the value is given in; the metric's own is what its name ends in."""
+
+
+class ApplicationMetric(Place, frozen=True, kw_only=True):
+    """A metric of an application's: where its values come from, and what they come to over a window."""
+
+    take: Take = "mean"
+    """What of the values in the window counts; of a running total the `increase`, or the `rate` a second."""
     better: Literal["less", "more"] = "less"
     every_seconds: Seconds = 1.0
     """How often it is asked."""
@@ -62,44 +67,44 @@ class ApplicationMetric(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         return WINDOW_PER_RESOLUTION * max(self.every_seconds, self.resolution_seconds)
 
 
-def check(name: str, metric: ApplicationMetric) -> None:
+def check(name: str, place: Place) -> None:
     """Raise ValueError for what can't be asked."""
     ways = {
-        "prometheus": metric.prometheus,
-        "endpoint": metric.endpoint,
-        "command": metric.command,
-        "file": metric.file,
+        "prometheus": place.prometheus,
+        "endpoint": place.endpoint,
+        "command": place.command,
+        "file": place.file,
     }
     if sum(map(bool, ways.values())) != 1:
         raise ValueError(f"it comes from one of {', '.join(ways)}")
-    for url in filter(None, (metric.prometheus, metric.endpoint)):
+    for url in filter(None, (place.prometheus, place.endpoint)):
         if not URL.fullmatch(url):
             raise ValueError(f"{url!r} is no address such as http://127.0.0.1:9090")
     for way, detail in (("prometheus", "query"), ("endpoint", "series")):
-        if bool(ways[way]) != bool(getattr(metric, detail)):
+        if bool(ways[way]) != bool(getattr(place, detail)):
             raise ValueError(f"{way} and {detail} belong together")
-    if metric.file and not metric.file.startswith("/"):
-        raise ValueError(f"file {metric.file!r} should begin with /")
-    if metric.unit and metric.unit not in units_of(name):
-        raise ValueError(f"unit {metric.unit!r} is none of {', '.join(filter(None, units_of(name)))}")
+    if place.file and not place.file.startswith("/"):
+        raise ValueError(f"file {place.file!r} should begin with /")
+    if place.unit and place.unit not in units_of(name):
+        raise ValueError(f"unit {place.unit!r} is none of {', '.join(filter(None, units_of(name)))}")
 
 
-def value_now(name: str, metric: ApplicationMetric) -> float:
-    """The value at this moment, in the metric's own unit. Raises UnreadableError."""
+def value_now(name: str, place: Place) -> float:
+    """The value at this moment, in the unit that the metric called `name` has. Raises UnreadableError."""
     try:
-        if metric.prometheus:
-            base = metric.prometheus.rstrip("/")
+        if place.prometheus:
+            base = place.prometheus.rstrip("/")
             return amount(
-                name, _queried(f"{base}/api/v1/query?{urllib.parse.urlencode({'query': metric.query})}"), metric.unit
+                name, _queried(f"{base}/api/v1/query?{urllib.parse.urlencode({'query': place.query})}"), place.unit
             )
-        if metric.endpoint:
-            return amount(name, _series(_page(metric.endpoint), metric.series), metric.unit)
-        if metric.command:
-            return amount(name, printed(metric.command, ANSWER_S), metric.unit)
-        with Path(metric.file).open("rb") as file:
-            return amount(name, file.read(1000).decode("utf-8", "replace").strip(), metric.unit)
+        if place.endpoint:
+            return amount(name, _series(_page(place.endpoint), place.series), place.unit)
+        if place.command:
+            return amount(name, printed(place.command, ANSWER_S), place.unit)
+        with Path(place.file).open("rb") as file:
+            return amount(name, file.read(1000).decode("utf-8", "replace").strip(), place.unit)
     except OSError as error:
-        raise UnreadableError(f"{metric.file}: {error.strerror or error}") from None
+        raise UnreadableError(f"{place.file}: {error.strerror or error}") from None
     except (ValueError, ProgramError) as error:
         raise UnreadableError(str(error)) from None
 

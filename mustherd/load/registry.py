@@ -1,16 +1,17 @@
 """Loads and servers by name: those of this project and those that other packages add."""
 
-import contextlib
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Literal, cast
 
 from mustherd.load.base import BuildsTold, LoadKind, LoadSource, LoadTraits, Site
 from mustherd.load.error import LoadError
 from mustherd.load.server import Preset, ServerKind
 from mustherd.node.node import RunningLoad
-from mustherd.plugins import LOADS, SERVERS, Plugin, PluginError, keeps, options_of, plugin, said
+from mustherd.plugins import LOADS, SERVERS, Plugin, PluginError, blaming, keeps, options_of, plugin, said
 from mustherd.reasons import Reason
 from mustherd.terms import Load, LoadReport
 
@@ -41,12 +42,8 @@ def check(found: Plugin, options: Mapping[str, object]) -> Any:
     given = options_of(kind, options)
     look = getattr(kind, "check_options", None)
     if look is not None:
-        try:
+        with blaming(f"{found.title} can't check its options", ValueError, PluginError):
             look(given)
-        except ValueError:
-            raise
-        except Exception as error:
-            raise PluginError(f"{found.title} can't check its options: {said(error)}") from error
     return given
 
 
@@ -57,12 +54,8 @@ def traits_of(name: str, options: Mapping[str, object]) -> LoadTraits:
     if not hasattr(kind, "traits_of"):
         traits: LoadTraits = kind.traits
         return traits
-    try:
+    with blaming(f"{found.title} can't say what it is with its options", ValueError, PluginError):
         told = kind.traits_of(check(found, options))
-    except ValueError:
-        raise
-    except Exception as error:
-        raise PluginError(f"{found.title} can't say what it is with its options: {said(error)}") from error
     if not isinstance(told, LoadTraits):
         raise PluginError(f"{found.title} ({found.target}): what its `traits_of` gives is no LoadTraits")
     return told
@@ -149,14 +142,8 @@ class GuardedSource:
             raise LoadError(Reason.OUTPUT_UNREADABLE, f"{self._title} reports a window that ends before it begins")
         return report
 
-    @contextlib.contextmanager
-    def _guarded(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except LoadError:
-            raise
-        except Exception as error:
-            raise LoadError(Reason.LOAD_FAILED, f"{self._title} can't {what}: {said(error)}") from error
+    def _guarded(self, what: str) -> AbstractContextManager[None]:
+        return blaming(f"{self._title} can't {what}", LoadError, partial(LoadError, Reason.LOAD_FAILED))
 
 
 class _GuardedLoad:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from mustherd.meters.base import MUSTER, Traits, UnreadableError, WallMeter
-from mustherd.plugins import METERS, OptionError, Plugin, PluginError, keeps, options_of, plugin, plugins, said
+from mustherd.plugins import METERS, OptionError, Plugin, PluginError, blaming, keeps, options_of, plugin, plugins
 
 KIND = "kind"
 
@@ -62,12 +62,8 @@ class _Guarded(WallMeter):
         return self._quantity
 
     def read(self) -> float:
-        try:
+        with blaming(self._title, UnreadableError, UnreadableError):
             return float(self._meter.read())
-        except UnreadableError:
-            raise
-        except Exception as error:
-            raise UnreadableError(f"{self._title}: {said(error)}") from error
 
 
 def _with(told: Traits, muster: str) -> Any:

@@ -1,9 +1,9 @@
 """The interface of a policy, and how the one that an experiment names is made."""
 
-import contextlib
 import enum
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -14,7 +14,7 @@ from mustherd.definition.problem import CONTEXT
 from mustherd.errors import UserError
 from mustherd.learn.base import Observation, Problem, Settings
 from mustherd.learn.noise import Noise
-from mustherd.plugins import POLICIES, Plugin, in_file, keeps, options_of, plugin, plugins, said
+from mustherd.plugins import POLICIES, Plugin, blaming, in_file, keeps, options_of, plugin, plugins
 from mustherd.terms import Load
 
 
@@ -143,13 +143,9 @@ def check(experiment: Experiment) -> None:
     with refusals(experiment, ("policy", "options")):
         if hasattr(kind, "Options"):
             options_of(kind, experiment.policy.options)
-        try:
-            if look is not None:
+        if look is not None:
+            with blaming(f"{found.title} can't check its options", (ValueError, UserError), PolicyError):
                 look(experiment)
-        except (ValueError, UserError):
-            raise
-        except Exception as error:
-            raise PolicyError(f"{found.title} can't check its options: {said(error)}") from error
 
 
 def make(experiment: Experiment, problem: Problem) -> Policy:
@@ -158,11 +154,10 @@ def make(experiment: Experiment, problem: Problem) -> Policy:
     found = plugin(POLICIES, name)
     kind = kind_of(found)
     try:
-        policy: Policy = kind(experiment, problem)
+        with blaming(f"{found.title} ({found.target}) could not be made", ValueError, PolicyError):
+            policy: Policy = kind(experiment, problem)
     except ValueError as error:
         raise PolicyError(f"policy {name}: {error}") from None
-    except Exception as error:
-        raise PolicyError(f"{found.title} ({found.target}) could not be made: {said(error)}") from error
     return policy if found.is_ours else GuardedPolicy(found.title, policy, experiment)
 
 
@@ -230,11 +225,5 @@ class GuardedPolicy:
                 raise PolicyError(f"{self._title} proposes {key} {value}, which is not among the experiment's values")
         return whole
 
-    @contextlib.contextmanager
-    def _guarded(self, what: str) -> Iterator[None]:
-        try:
-            yield
-        except PolicyError:
-            raise
-        except Exception as error:
-            raise PolicyError(f"{self._title} can't {what}: {said(error)}") from error
+    def _guarded(self, what: str) -> AbstractContextManager[None]:
+        return blaming(f"{self._title} can't {what}", PolicyError, PolicyError)

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated
 
-import msgspec
 from msgspec import Meta
 
 from mustherd.keep.events import Signal
 from mustherd.keep.source import Musters, Sample, SourceError, gathered
 from mustherd.load.address import Address
-from mustherd.load.application import ApplicationMetric, Argument, check, value_now
+from mustherd.load.application import Place, check, value_now
 from mustherd.meters.base import MUSTER
 from mustherd.sampling import UnreadableError
 from mustherd.wire.messages import MusterView
@@ -25,21 +24,13 @@ SIDE_BY_SIDE = 8
 """Nodes that are asked at a time."""
 
 
-class ApplicationOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One signal, from one of `prometheus` with `query`, `endpoint` with `series`, `command` and `file`.
+class ApplicationOptions(Place, frozen=True, kw_only=True):
+    """Where one signal comes from; without `unit` it is in requests a second, us or W.
 
     Where a text has `{muster}` or `{address}` each node is asked of by itself; otherwise one answer is all nodes'.
     """
 
     signal: Signal
-    prometheus: str = ""
-    query: str = ""
-    endpoint: str = ""
-    series: str = ""
-    command: tuple[Argument, ...] = ()
-    file: str = ""
-    unit: str = ""
-    """The unit that the value is given in; without it requests a second, us or W."""
     age_seconds: Annotated[float, Meta(ge=0, le=3600)] = 0.0
     """How old a value is when it is told: a Prometheus server's scrape interval."""
 
@@ -54,7 +45,7 @@ class ApplicationSource:
         self._options = options
         self._musters = musters
         self._metric = METRICS[options.signal]
-        check(self._metric, self._of(None))
+        check(self._metric, options)
         self._asking = ThreadPoolExecutor(SIDE_BY_SIDE, thread_name_prefix="application")
 
     def read(self) -> Sequence[Sample]:
@@ -69,24 +60,22 @@ class ApplicationSource:
     def close(self) -> None:
         self._asking.shutdown(wait=False, cancel_futures=True)
 
-    def _sample(self, node: str, metric: ApplicationMetric) -> Sample:
+    def _sample(self, node: str, place: Place) -> Sample:
         signal = self._options.signal
         try:
-            return Sample(node, signal, value_now(self._metric, metric), self._options.age_seconds)
+            return Sample(node, signal, value_now(self._metric, place), self._options.age_seconds)
         except UnreadableError as error:
             raise SourceError(f"{node}: {signal}: {error}") from None
 
-    def _of(self, view: MusterView | None) -> ApplicationMetric:
-        """What is asked of a node; None: as it stands in the file."""
+    def _of(self, view: MusterView) -> Place:
+        """What is asked of a node."""
+        address = Address(*view.facts.address) if view.facts.address is not None else ""
         options = self._options
 
         def named(text: str) -> str:
-            if view is None:
-                return text
-            address = Address(*view.facts.address) if view.facts.address is not None else ""
             return text.replace(MUSTER, view.name).replace(ADDRESS, str(address))
 
-        return ApplicationMetric(
+        return Place(
             prometheus=named(options.prometheus),
             query=named(options.query),
             endpoint=named(options.endpoint),

@@ -7,7 +7,7 @@ from typing import Any
 from mustherd.errors import UserError
 from mustherd.keep.events import SIGNALS
 from mustherd.keep.source import Musters, Sample, Source, SourceError
-from mustherd.plugins import SOURCES, OptionError, Plugin, PluginError, keeps, options_of, plugin, plugins, said
+from mustherd.plugins import SOURCES, OptionError, Plugin, PluginError, blaming, keeps, options_of, plugin, plugins
 
 KIND = "kind"
 
@@ -56,12 +56,8 @@ class _Guarded(Source):
         self._title, self._source = found.title, source
 
     def read(self) -> Sequence[Sample]:
-        try:
+        with blaming(self._title, SourceError, SourceError):
             return [_checked(*sample) for sample in self._source.read()]
-        except SourceError:
-            raise
-        except Exception as error:
-            raise SourceError(f"{self._title}: {said(error)}") from error
 
     def close(self) -> None:
         self._source.close()
