@@ -1,7 +1,9 @@
 """What every test gets."""
 
 import os
+import shutil
 import socket
+import tempfile
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import distribution
@@ -55,3 +57,12 @@ PORTS = _ports()
 def free_ports() -> tuple[int, int, int, int]:
     """Four ports that nothing listens on."""
     return next(PORTS), next(PORTS), next(PORTS), next(PORTS)
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that others may look into, as /var/lib is."""
+    folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)

@@ -76,17 +76,7 @@ def look(folder: Path) -> dict[str, float]:
 def folder_of(parent: Path, count: int) -> Path:
     """An experiment of `count` finished search trials, baselines among them, with its verdict."""
     draw = random.Random(count)
-    resolved: dict[str, Any] = {
-        "name": "reading-back",
-        "workload": {"preset": "etc", "qps": 600000.0, "ramp_seconds": 5.0, "window_seconds": 30.0},
-        "knobs": {"itr-delay": list(physics.DELAYS), "dvfs": list(physics.CLOCKS)},
-        "objective": "energy_joules",
-        "constraints": ["read_p99_us <= 500"],
-        "search": {"method": "grid", "seed": 1},
-        "trials": count,
-        "repeats": 0,
-        "gates": {"achieved_ratio": 0.98},
-    }
+    resolved = physics.resolved("reading-back", trials=count, repeats=0)
     folder = parent / f"of-{count}"
     with Store.create(
         folder,

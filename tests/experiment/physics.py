@@ -25,6 +25,21 @@ ROOM = 0.85
 """What is confirmed keeps this share of the limit: the next window has to keep it too."""
 
 
+def resolved(name: str = "toy", *, trials: int = 30, repeats: int = 3) -> dict[str, Any]:
+    """What a definition of such an experiment comes to."""
+    return {
+        "name": name,
+        "workload": {"preset": "etc", "qps": 600000.0, "ramp_seconds": 5.0, "window_seconds": 30.0},
+        "knobs": {"itr-delay": list(DELAYS), "dvfs": list(CLOCKS)},
+        "objective": "energy_joules",
+        "constraints": ["read_p99_us <= 500"],
+        "search": {"method": "gp", "seed": 1},
+        "trials": trials,
+        "repeats": repeats,
+        "gates": {"achieved_ratio": 0.98},
+    }
+
+
 def goal_of(resolved: Mapping[str, Any]) -> Goal:
     """The goal of the keys of a definition that matter to it, each with its default."""
     qps: Any = (resolved.get("workload") or {}).get("qps") or []

@@ -15,7 +15,7 @@ from mustherd.store.store import Store
 from mustherd.trial import TrialState
 from tests import running
 from tests.load.mutilate import pretend
-from tests.sshd import Sshd, listening
+from tests.sshd import Sshd
 
 REPEATED = 2
 
@@ -36,15 +36,6 @@ trials: 2
 repeats: 0
 gates: {{window_tolerance: 1, attempts: 20, same_failure: 20}}
 """
-
-
-@pytest.fixture
-def sshd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sshd]:
-    home = tmp_path / "home"
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    with listening(tmp_path, home) as found:
-        yield found
 
 
 @pytest.fixture

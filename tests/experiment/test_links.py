@@ -20,7 +20,7 @@ from mustherd.store.store import Store
 from mustherd.trial import TrialKind, TrialState
 from tests import running
 from tests.real_herd import RealHerd, herd
-from tests.sshd import Sshd, listening
+from tests.sshd import Sshd
 from tests.waiting import until
 
 FROZEN = ["1200000", "1300000", "1400000", "1500000"]
@@ -74,15 +74,6 @@ def test_what_is_missing_is_said_at_once_with_its_fix(
     said = str(caught.value)
     assert "muster-127.0.0.2: has not joined within 0.1 s; fix: start it: mustherd herd start" in said
     assert f"{one.mutilate} is not installed here" in said
-
-
-@pytest.fixture
-def sshd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sshd]:
-    home = tmp_path / "home"
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    with listening(tmp_path, home) as found:
-        yield found
 
 
 @pytest.mark.herd

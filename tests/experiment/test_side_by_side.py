@@ -3,11 +3,8 @@
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -46,15 +43,6 @@ gates:
 """
 """So little load, and gates so wide, that this machine may be as busy as it likes."""
 KNOBS = {0: ("memcached-threads: [1, 2], cpu-quota: [50, 100]", 4), NOBODY: ("memcached-threads: [1, 2, 3]", 3)}
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A folder that others may look into, as /var/lib is."""
-    folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
 
 
 def begin(place: Path, name: str, core: int, user: int) -> running.Run:

@@ -5,10 +5,8 @@ As root, with user nobody for the other.
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,15 +30,6 @@ fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX)
 print('held', flush=True)
 time.sleep(60)
 """
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A folder that others may look into, as /var/lib is."""
-    folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

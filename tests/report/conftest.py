@@ -21,17 +21,7 @@ objective: energy_joules
 constraints: [read_p99_us <= 500]
 """
 
-RESOLVED: dict[str, Any] = {
-    "name": "toy",
-    "workload": {"preset": "etc", "qps": 600000.0, "ramp_seconds": 5.0, "window_seconds": 30.0},
-    "knobs": {"itr-delay": list(physics.DELAYS), "dvfs": list(physics.CLOCKS)},
-    "objective": "energy_joules",
-    "constraints": ["read_p99_us <= 500"],
-    "search": {"method": "gp", "seed": 1},
-    "trials": 30,
-    "repeats": 3,
-    "gates": {"achieved_ratio": 0.98},
-}
+RESOLVED = physics.resolved()
 
 Make = Callable[..., Store]
 

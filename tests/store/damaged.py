@@ -25,17 +25,7 @@ from mustherd.wire import messages as m
 from tests.experiment import physics
 from tests.log_herd import render, rows
 
-RESOLVED = {
-    "name": "toy",
-    "workload": {"preset": "etc", "qps": 600000.0, "ramp_seconds": 5.0, "window_seconds": 30.0},
-    "knobs": {"itr-delay": list(physics.DELAYS), "dvfs": list(physics.CLOCKS)},
-    "objective": "energy_joules",
-    "constraints": ["read_p99_us <= 500"],
-    "search": {"method": "gp", "seed": 1},
-    "trials": 30,
-    "repeats": 1,
-    "gates": {"achieved_ratio": 0.98},
-}
+RESOLVED = physics.resolved(repeats=1)
 LOGGED = (2, 3)
 """Trials with log rows."""
 CORES = 2
