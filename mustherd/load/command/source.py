@@ -209,7 +209,6 @@ class CommandLoad:
         self._kept = kept
         self._file = ""
         self._t0: float | None = None
-        self._ended_at = math.nan
         self._by_requests = not options.warm_up and options.loop == "closed" and not bounded_by_time(options)
         self._requests = max(1, round(load.qps * site.window_s))
         self._begun = self._run_at = time.monotonic()

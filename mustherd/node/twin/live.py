@@ -75,9 +75,8 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
     """Requests a second that were answered."""
     latency: float
     power: float
-    true_latency: float
-    """The highest p99 of its slices, without noise."""
     true_power: float
+    """Without noise."""
     offered: float
     over_s: float
     """Seconds in which p99 was above the limit or less than 98 % of the load was answered."""
@@ -151,7 +150,6 @@ class LiveTwin:
             load=load * math.exp(self._burst / math.sqrt(seconds) * self._random.gauss(0, 1)),
             latency=worst * math.exp(noisy * (self._wander[1] + self._random.gauss(0, sampled))),
             power=power * math.exp(noisy * (self._wander[0] + self._random.gauss(0, ENERGY_SPREAD))),
-            true_latency=worst,
             true_power=power,
             offered=offered,
             over_s=over,
