@@ -317,34 +317,36 @@ def _conduct(
     from mustherd.experiment.left_behind import fail, put_back
     from mustherd.experiment.local_herd import LocalHerdError, run_here
     from mustherd.experiment.preflight import lay_out_load
+    from mustherd.store.errors import once_begun
 
     lay_out_load(store.folder, experiment, herd)
     result = Result(store.folder)
-    put_back(store)
-    try:
+    with once_begun():
+        put_back(store)
         try:
-            ending = run_here(store.folder, experiment, operator, told.watch, told.stop)
-        finally:
-            if left := put_back(store):
-                fail(store, left)
-    except LocalHerdError as error:
-        fail(store, str(error))
-        raise
-    except KeyboardInterrupt as interrupted:
-        _write_report(result, wanted=report)
-        interrupted.add_note(f"{result.folder} is {result.status}; go on: mustherd.resume({str(result.folder)!r})")
-        raise
-    unwritten = _write_report(result, wanted=report)
-    if (failed := _failure(ending.code, ending.words, store, result)) is not None:
+            try:
+                ending = run_here(store.folder, experiment, operator, told.watch, told.stop)
+            finally:
+                if left := put_back(store):
+                    fail(store, left)
+        except LocalHerdError as error:
+            fail(store, str(error))
+            raise
+        except KeyboardInterrupt as interrupted:
+            _write_report(result, wanted=report)
+            interrupted.add_note(f"{result.folder} is {result.status}; go on: mustherd.resume({str(result.folder)!r})")
+            raise
+        unwritten = _write_report(result, wanted=report)
+        if (failed := _failure(ending.code, ending.words, store, result)) is not None:
+            if told.error is not None:
+                failed.add_note(_note(told, result))
+            raise failed
         if told.error is not None:
-            failed.add_note(_note(told, result))
-        raise failed
-    if told.error is not None:
-        told.error.add_note(_note(told, result))
-        raise told.error
-    if unwritten is not None:
-        raise unwritten
-    return result
+            told.error.add_note(_note(told, result))
+            raise told.error
+        if unwritten is not None:
+            raise unwritten
+        return result
 
 
 def _write_report(result: Result, *, wanted: bool) -> UserError | None:

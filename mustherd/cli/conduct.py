@@ -66,6 +66,7 @@ def conduct(
     """
     from mustherd import api
     from mustherd.report.live import follow
+    from mustherd.store.errors import once_begun
 
     command = words_of(notify)
     terminal = console(stderr=json)
@@ -97,12 +98,13 @@ def conduct(
         if not interrupted:
             raise
         result = api.open(interrupted[0])
-    code = failed.exit_code if failed is not None else result.exit_code
-    try:
-        _tell_the_end(result, failed, terminal, json, first)
-    except (OSError, SystemExit):
-        # Whoever read this is gone: a closed pipe, or a terminal that was hung up.
-        hush()
+    with once_begun():
+        code = failed.exit_code if failed is not None else result.exit_code
+        try:
+            _tell_the_end(result, failed, terminal, json, first)
+        except (OSError, SystemExit):
+            # Whoever read this is gone: a closed pipe, or a terminal that was hung up.
+            hush()
     if command:
         run_notice(command, result)
     raise typer.Exit(0 if code is None else code)

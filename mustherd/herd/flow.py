@@ -40,6 +40,8 @@ class Sender(Generic[T]):
         """Of all blocks that are not durable."""
         self._paused = True
         self._resend_at = NEVER
+        self._most = last
+        """Number of the newest block that anybody can have been sent."""
 
     @property
     def first(self) -> int:
@@ -61,11 +63,23 @@ class Sender(Generic[T]):
         """Whether the shepherd of this reign has yet to say where to go on."""
         return self._paused
 
-    def add(self, block: T, size: int) -> int:
-        """Number a block of `size` bytes and keep it."""
+    def add(self, block: T, size: int, *, again: bool = False) -> int:
+        """Number a block of `size` bytes and keep it; `again`: a former life may have sent it."""
         self._kept.append(_Kept(size, block))
         self.kept_bytes += size
+        if again:
+            self._most = self.last
         return self.last
+
+    @property
+    def newest_sent(self) -> int:
+        """Number of the newest block that the receiver can have."""
+        return self._most
+
+    def was_sent(self, number: int) -> bool:
+        """Whether the receiver can have block `number`. If it says so of another, blocks that it has are gone here,
+        and their numbers will be those of other blocks."""
+        return number <= self._most
 
     def pause(self) -> None:
         """A reign begins or has ended: what was under way is unknown until its shepherd's first credit."""
@@ -88,6 +102,7 @@ class Sender(Generic[T]):
             if not self._window or (self._flying and self._flying + entry.size > self._window):
                 break
             self._sent += 1
+            self._most = max(self._most, self._sent)
             self._flying += entry.size
             due.append((self._sent, entry.block))
         # New blocks don't put off the resend of older ones.
@@ -101,7 +116,7 @@ class Sender(Generic[T]):
 
     def credit(self, ack: int, got: int, window: int, now: float) -> list[T]:
         """The receiver's word; gives the blocks that need not be kept any more."""
-        if not ack <= got <= self.last or ack < self._acked:
+        if not ack <= got <= self._most or ack < self._acked:
             # Of before, or of a receiver that took something else for ours.
             return []
         self._paused = False

@@ -7,7 +7,6 @@ from mustherd.herd.lease import Act, GiveBack, Lease
 from mustherd.herd.timing import RESTORE_RETRY_MAX_S, RESTORE_RETRY_S
 from mustherd.muster.pasture import Pasture
 from mustherd.muster.windows import Windows
-from mustherd.terms import not_as_found
 from mustherd.wire import messages as m
 
 log = logging.getLogger(__name__)
@@ -64,7 +63,7 @@ class Enforcement:
             self._windows.drop("superseded by a decision")
             readings = self._pasture.restore()
             if word == "restored" and self._pasture.changed:
-                word, detail = "failed", f"the node is NOT as it was found: {not_as_found(readings)}"
+                word, detail = "failed", self._pasture.left(readings)
         elif word == "restored":
             readings = self._pasture.readings()
         if not lease.in_force:
@@ -93,10 +92,8 @@ class Enforcement:
     def leave(self) -> None:
         """Put the node back at the end of this life, as far as it can be."""
         self._windows.drop("the muster stops")
-        if self._pasture.changed:
-            self._pasture.restore()
-        if self._pasture.changed:
-            log.error("%d knobs could NOT be put back; they stay in the journal", self._pasture.unrestored)
+        if self._pasture.changed and (left := self._pasture.left(self._pasture.restore())):
+            log.error("%s; %d knobs stay in the journal", left, self._pasture.unrestored)
 
     def _restore(self, reason: str, *, again: bool = False) -> None:
         before = self._pasture.unrestored

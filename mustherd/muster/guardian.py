@@ -22,7 +22,7 @@ import msgspec
 
 from mustherd.daemon import STOP_SIGNALS
 from mustherd.muster.claims import Kept
-from mustherd.muster.journal import Journal, Original, PutBack
+from mustherd.muster.journal import Journal, JournalError, Original, PutBack
 from mustherd.muster.pasture import put_one_back
 from mustherd.node.knob import Knob
 from mustherd.terms import Reading
@@ -197,7 +197,11 @@ class Guardian:
             log.warning("the guardian has put the node back as it was found: %s", why)
         for reading in left:
             log.error("NOT RESTORED: %s on %s: %s", reading.knob, reading.sheep, reading.error)
-        self._journal.take_up([key for key, reading in readings.items() if not reading.error])
-        if originals:
-            self._journal.leave_word(PutBack(reason=f"{why}; its guardian did", readings=tuple(readings.values())))
+        try:
+            self._journal.take_up([key for key, reading in readings.items() if not reading.error])
+            if originals:
+                self._journal.leave_word(PutBack(reason=f"{why}; its guardian did", readings=tuple(readings.values())))
+        except JournalError as error:
+            # The next life, or the unit's last command, writes the same values once more.
+            log.error("the journal doesn't know what was put back: %s", error)  # noqa: TRY400 (the message says all)
         self._close()

@@ -31,6 +31,7 @@ class Outbox:
         self._log = 0
         self._next_offer = float("inf")
         self._full = False
+        self._renewed = False
 
     @property
     def wanted(self) -> bool:
@@ -65,6 +66,9 @@ class Outbox:
         """The shepherd's word on the flow; whether there is more room now."""
         if self._spool is None or credit.spool != self._spool.number:
             return False
+        if self._flow.paused and not self._renewed and not self._flow.was_sent(credit.got):
+            self._renew(self._spool, credit, now)
+            return True
         more = bool(self._flow.credit(credit.ack, credit.got, credit.window, now))
         if more:
             self._spool.forget(self._flow.first - 1)
@@ -178,9 +182,27 @@ class Outbox:
         first = spool.recovered[0][0] if spool.recovered else spool.last + 1
         self._flow = Sender(first - 1)
         for _, stored in spool.recovered:
-            self._flow.add(stored, stored.size)
+            self._flow.add(stored, stored.size, again=True)
         spool.recovered.clear()
+        self._renewed = False
         self._next_offer = -float("inf")
+
+    def _renew(self, spool: Spool, credit: m.Credit, now: float) -> None:
+        """The shepherd has blocks that are gone here: the disk broke, or the power went. Its next ones are others."""
+        log.error(
+            "%s: the shepherd has blocks up to %d, which are gone here: the disk has lost what was written last; what"
+            " comes now is kept under another number",
+            spool.folder,
+            credit.got,
+        )
+        durable = min(credit.ack, self._flow.newest_sent)
+        self._flow.credit(durable, durable, 0, now)
+        spool.forget(self._flow.first - 1)
+        # Once: what a disk has lost it had lost when this life opened it.
+        self._renewed = True
+        spool.renew()
+        self._flow.pause()
+        self._next_offer = now
 
     def _park(self) -> None:
         self.leave()

@@ -10,7 +10,7 @@ from mustherd.muster.claims import Kept
 from mustherd.muster.config import Range
 from mustherd.muster.journal import Journal, JournalError, PutBack
 from mustherd.node.knob import Knob, Placed, check
-from mustherd.terms import KnobInfo, Reading, Setting
+from mustherd.terms import KnobInfo, Reading, Setting, not_as_found
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ class Pasture:
         self._knobs = {key: k for key, k in self._all.items() if k.info.name in ranges}
         self._infos = {key: ranges[k.info.name].narrow(k.info) for key, k in self._knobs.items()}
         self._asked: dict[tuple[str, str], int] = {}
+        self._untold = ""
         self.on_step: Callable[[], None] = lambda: None
         """Called before each write to a knob, which may take its time."""
 
@@ -60,8 +61,17 @@ class Pasture:
 
     @property
     def unrestored(self) -> int:
-        """Knobs whose original is still in the journal."""
+        """Knobs whose original is still in the journal, be it that the journal can't be written any more."""
         return len(self._journal)
+
+    def left(self, readings: Sequence[Reading]) -> str:
+        """What `restore` could not do, "" where it could do all: a knob that isn't back, or a journal that can't be
+        written, which still holds what has been put back."""
+        if what := not_as_found(readings):
+            return f"the node is NOT as it was found: {what}"
+        if self.changed:
+            return f"the node is as it was found, and its journal doesn't know: {self._untold}"
+        return ""
 
     def apply(self, settings: Sequence[Setting]) -> ApplyResult:
         """Set knobs, all or none: every setting is checked before the first write; a failed write undoes the rest.
@@ -91,8 +101,7 @@ class Pasture:
                 problem = _text(error)
         if problem:
             readings = self.restore()
-            state = "NOT all of the node could be put back" if self.changed else "the node is put back"
-            return ApplyResult("failed", readings, f"{problem}; {state}")
+            return ApplyResult("failed", readings, f"{problem}; {self.left(readings) or 'the node is put back'}")
         self._asked = wanted
         return ApplyResult("applied", self.readings())
 
@@ -139,6 +148,7 @@ class Pasture:
             self._journal.forget(key for key, reading in readings.items() if not reading.error)
         except JournalError as error:
             # The knobs are back; entries that stay make the next attempt put the same values back once more.
+            self._untold = str(error)
             log.warning("%s", error)
         return tuple(readings.values())
 

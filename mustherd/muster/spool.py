@@ -12,6 +12,7 @@ a word each), the description, the rows. Size 0 is a block being filled; its row
 import contextlib
 import errno
 import json
+import logging
 import mmap
 import os
 import secrets
@@ -23,6 +24,8 @@ import msgspec
 
 from mustherd import files, guard
 from mustherd.terms import MAX_VALUE
+
+log = logging.getLogger(__name__)
 
 SEGMENT_BYTES = 4 * 1024 * 1024
 """Of one file: what is mapped at a time."""
@@ -196,6 +199,12 @@ class Spool:
             else:
                 path.unlink()
 
+    def renew(self) -> None:
+        """Be another spool from now on, with the blocks that are there; its own folder is told as far as it can be."""
+        self.number = secrets.randbelow(MAX_VALUE) + 1
+        with contextlib.suppress(OSError):
+            _name(self.folder / "spool.json", self.number)
+
     def close(self, *, remove: bool = False) -> None:
         """Let another process have it; with `remove` there is nothing left to have."""
         self._unmap()
@@ -315,9 +324,22 @@ class Spool:
         try:
             return int(json.loads(guard.read(file, 1024, self._trusted))["spool"])
         except FileNotFoundError:
-            number = secrets.randbelow(MAX_VALUE) + 1
-            files.replace(file, json.dumps({"spool": number}), shared=False, mode=0o600)
-            return number
+            pass
+        except (ValueError, KeyError, TypeError) as error:
+            # Of a machine that lost its power, say. Whose blocks these are nobody knows, and some may have arrived.
+            aside = self.folder.with_name(f"{self.folder.name}.damaged")
+            shutil.rmtree(aside, ignore_errors=True)
+            self.folder.rename(aside)
+            log.error("%s: %s: what waited there is set aside in %s", file, error, aside)  # noqa: TRY400 (it says all)
+            guard.own_folder(self.folder)
+        number = secrets.randbelow(MAX_VALUE) + 1
+        _name(file, number)
+        return number
+
+
+def _name(file: Path, number: int) -> None:
+    """On disk at once: without it nobody knows whose blocks these are. Raises OSError."""
+    files.replace(file, json.dumps({"spool": number}), durable=True, shared=False, mode=0o600)
 
 
 def _let_go(mapped: mmap.mmap) -> None:

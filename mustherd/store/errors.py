@@ -1,8 +1,13 @@
 """What can be wrong with an experiment's folder."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from mustherd.errors import UserError
+
+FAILED = 3
+"""Exit code where something was done before it went wrong."""
 
 
 class StoreError(UserError):
@@ -20,3 +25,14 @@ class OwnedError(StoreError):
         who = f"process {pid}" if pid else "another process"
         super().__init__(f"{folder} is being run by {who}: stop that one first")
         self.pid = pid
+
+
+@contextlib.contextmanager
+def once_begun() -> Iterator[None]:
+    """Within, trials may have run: a StoreError ends with FAILED, since 2 would say that nothing was changed."""
+    try:
+        yield
+    except StoreError as error:
+        if error.exit_code == StoreError.exit_code:
+            error.exit_code = FAILED
+        raise

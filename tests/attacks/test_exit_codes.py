@@ -11,14 +11,16 @@ from pathlib import Path
 
 import pytest
 
+import mustherd
 from mustherd.cli import app as command
 from mustherd.daemon import Stop
 from mustherd.definition import goal, loads
 from mustherd.errors import UserError
+from mustherd.experiment import local_herd
 from mustherd.experiment.loop import TrialLoop
 from mustherd.goal import Goal
 from mustherd.rowlog.writer import LogWriter
-from mustherd.store.errors import NoRoomError
+from mustherd.store.errors import NoRoomError, StoreError
 from mustherd.store.store import Store
 from tests import herding, running
 from tests.running import begin, definition, start
@@ -72,6 +74,23 @@ def test_no_fault_of_ours_is_a_verdict(
     monkeypatch.setattr(command, "hush", lambda: None)
     assert command._code() == code
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("own", "code"), [(None, 3), (74, 74)])
+def test_a_store_that_breaks_while_it_runs_does_not_say_that_nothing_was_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: int | None, code: int
+) -> None:
+    error = StoreError(f"{tmp_path} can't be read: disk I/O error")
+    if own is not None:
+        error.exit_code = own
+    monkeypatch.setattr(local_herd, "run_here", lambda *_: raising(error)())
+    with pytest.raises(StoreError) as raised:
+        mustherd.run(QUICK, into=tmp_path / "x", report=False)
+    assert raised.value.exit_code == code
+    # Before anything was begun it is 2, as ever.
+    with pytest.raises(StoreError) as refused:
+        mustherd.run(QUICK, into=tmp_path / "x", report=False)
+    assert refused.value.exit_code == 2
 
 
 @pytest.mark.process

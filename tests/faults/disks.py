@@ -1,11 +1,21 @@
 """Small disks of a campaign's own that can be filled, stopped and slowed: as root, in a mount namespace of its own."""
 
 import contextlib
+import fcntl
+import os
+import struct
 import subprocess
 import time
 from pathlib import Path
 
 MIB = 2**20
+
+SHUTDOWN = 0x8004587D
+"""ioctl of ext4 and XFS: from now on whatever is written gives EIO, as on a disk that broke."""
+MEND_S = 30.0
+"""How long whoever used a disk may take to let go of it."""
+NO_LOG_FLUSH = 2
+"""What was not on the disk by then is lost."""
 
 
 class Disk:
@@ -25,7 +35,11 @@ class Disk:
         # A small one would have blocks of 1 KiB. On blocks below a page SQLite's index in shared memory has holes, and
         # where the disk is full, touching one ends the process with SIGBUS.
         subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-b", "4096", str(image)], check=True)
-        subprocess.run(["mount", "-o", "loop", str(image), str(self.folder)], check=True)
+        self._image = image
+        self._mount()
+
+    def _mount(self) -> None:
+        subprocess.run(["mount", "-o", "loop", str(self._image), str(self.folder)], check=True)
 
     def fill(self) -> None:
         """Leave no room."""
@@ -51,6 +65,23 @@ class Disk:
         while time.monotonic() < over:
             self.hang(0.4)
             time.sleep(0.1)  # fixed: how slow the disk is
+
+    def break_(self) -> None:
+        """Whatever is written gives EIO, and what nobody had made durable is lost; until `mend`."""
+        descriptor = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.ioctl(descriptor, SHUTDOWN, struct.pack("I", NO_LOG_FLUSH))
+        finally:
+            os.close(descriptor)
+
+    def mend(self) -> None:
+        """As after another start of the machine. Whoever has a file open there keeps it from being mended."""
+        over = time.monotonic() + MEND_S
+        while subprocess.run(["umount", str(self.folder)], stderr=subprocess.PIPE, check=False).returncode:
+            if time.monotonic() > over:
+                raise AssertionError(f"{self.folder} is still in use")
+            time.sleep(0.1)
+        self._mount()
 
     def close(self) -> None:
         subprocess.run(["fsfreeze", "-u", str(self.folder)], stderr=subprocess.DEVNULL, check=False)

@@ -139,7 +139,7 @@ class Flow(RuleBasedStateMachine):
         first = self.spooled[0] if self.spooled else self.added + 1
         self.sender = Sender(first - 1)
         for number in self.spooled:
-            self.sender.add(number, self.size(number))
+            self.sender.add(number, self.size(number), again=True)
         # The shepherd has met another life: what it has taken of the former one is still on its way to disk.
         self.receiver = Receiver(self.receiver.durable)
         self.pending.clear()
@@ -210,7 +210,7 @@ def test_what_is_got_and_not_durable_is_kept_but_not_sent_again() -> None:
 
 def test_nothing_is_sent_before_the_shepherd_has_said_where_to_go_on() -> None:
     sender: Sender[str] = Sender(4)
-    sender.add("five", 1)
+    sender.add("five", 1, again=True)
     sender.add("six", 1)
     assert sender.due(0.0) == []
     assert sender.credit(5, 5, WINDOW, 0.0) == ["five"]
@@ -225,3 +225,20 @@ def test_a_block_larger_than_the_window_goes_alone_and_a_window_of_nothing_takes
     assert [n for n, _ in sender.due(0.0)] == [1]
     sender.credit(1, 1, 0, 0.0)
     assert sender.due(0.0) == []
+
+
+def test_a_receiver_that_has_what_was_never_sent_is_found_out_and_takes_nothing() -> None:
+    """The spool's disk lost blocks 5 to 9, which had arrived: the next ones are others, whatever their numbers."""
+    sender: Sender[str] = Sender(3)
+    sender.add("four", 1, again=True)
+    sender.add("another five", 1)
+    assert not sender.was_sent(9)
+    assert not sender.was_sent(5)
+    for _ in range(10):
+        assert sender.credit(5, 5, WINDOW, 0.0) == []
+        sender.add("and others", 1)
+    assert sender.due(0.0) == []
+    assert sender.was_sent(4)
+    assert sender.credit(4, 4, WINDOW, 0.0) == ["four"]
+    assert sender.due(0.0)[0] == (5, "another five")
+    assert sender.was_sent(5)

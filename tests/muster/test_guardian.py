@@ -16,9 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mustherd.daemon import STOP_SIGNALS, StopSignals
-from mustherd.muster.guardian import Shared
+from mustherd.muster.guardian import Guardian, Shared
+from mustherd.muster.journal import Journal, JournalError
 from mustherd.muster.service import UNGUARDED
-from mustherd.terms import Setting
+from mustherd.terms import NODE, Setting
+from tests.fakes import ORIGINALS as ORIGINALS_OF_FAKES
+from tests.fakes import FakeNode
 from tests.herding import PATIENCE_S, MusterProcess, shepherd
 from tests.typed import some
 from tests.waiting import until
@@ -265,6 +268,28 @@ assert len(kept) == 200 and len(set(kept.values())) == 1, kept
 @pytest.mark.parametrize("after_s", [0.0, 0.003, 0.0071, 0.0113])
 def test_a_muster_killed_while_it_tells_leaves_what_it_told_before(after_s: float) -> None:
     subprocess.run([sys.executable, "-c", KILLED_WHILE_KEEPING, str(after_s)], check=True, timeout=60)
+
+
+def test_a_guardian_whose_journal_is_broken_puts_back_tells_it_and_ends_what_the_node_holds(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, closed = FakeNode(), []
+    journal = Journal(tmp_path)
+    made = Guardian(node.knobs, journal, 3.0, close=lambda: closed.append(True))
+    node.dvfs.value = 1300
+    made._shared.keep({(NODE, "dvfs"): 2600})
+
+    def broken(_restored: object) -> None:
+        raise JournalError("originals.json: Input/output error")
+
+    monkeypatch.setattr(journal, "take_up", broken)
+    made._put_back("its muster was killed")
+    assert node.values == ORIGINALS_OF_FAKES
+    assert [r.getMessage() for r in caplog.records if r.levelname == "ERROR"] == [
+        "the journal doesn't know what was put back: originals.json: Input/output error"
+    ]
+    assert closed == [True]
+    journal.close()
 
 
 def test_a_stop_signal_that_comes_again_changes_nothing() -> None:

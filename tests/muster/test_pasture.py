@@ -81,7 +81,7 @@ def test_a_write_error_puts_everything_back(stand: Stand) -> None:
     assert "the adapter is gone" in outcome.detail
     assert stand.node.dvfs.writes == [1300, 2600]
     assert stand.pasture.unrestored == 1
-    assert "NOT all" in outcome.detail
+    assert "the node is NOT as it was found: itr-delay on node-0 was found at 1" in outcome.detail
     stand.node.itr.write_error = None
     stand.pasture.restore()
     assert not stand.pasture.changed
@@ -91,7 +91,7 @@ def test_any_error_of_a_driver_is_taken_as_the_knobs(stand: Stand) -> None:
     stand.node.itr.write_error = OSError("x" * 5000)
     outcome = stand.apply(itr_delay=100)
     assert outcome.word == "failed"
-    assert len(outcome.detail) < MAX_ERROR_CHARACTERS + 100
+    assert len(outcome.detail) < 2 * MAX_ERROR_CHARACTERS + 100
     stand.node.dvfs.read_error = RuntimeError("odd")
     assert [r.error for r in stand.pasture.readings() if r.knob == "dvfs"] == ["odd"]
     assert stand.apply(dvfs=1300).word == "failed"
@@ -140,6 +140,26 @@ def test_what_cannot_be_put_back_is_kept_counted_and_shouted(stand: Stand, caplo
     assert stand.pasture.unrestored == 1
     assert stand.node.itr.value == 1
     assert [r.getMessage() for r in caplog.records] == ["NOT RESTORED: dvfs on node-0 to 2600: locked"]
+
+
+def test_where_the_journal_can_not_be_written_any_more_it_is_that_which_is_said(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its disk gives errors: what was set goes back all the same, and nobody is told that it didn't."""
+
+    def broken(_keys: object) -> None:
+        raise JournalError("originals.json: cannot write: Input/output error")
+
+    stand.apply(dvfs=1300, itr_delay=100)
+    monkeypatch.setattr(stand.journal, "forget", broken)
+    left = stand.pasture.left(stand.pasture.restore())
+    assert stand.node.values == ORIGINALS
+    assert stand.pasture.unrestored == 2
+    assert left.startswith("the node is as it was found, and its journal doesn't know")
+    assert "Input/output error" in left
+    monkeypatch.undo()
+    assert stand.pasture.left(stand.pasture.restore()) == ""
+    assert not stand.pasture.changed
 
 
 def test_a_knob_that_is_gone_is_shouted_about_and_stays_journalled(caplog: pytest.LogCaptureFixture) -> None:

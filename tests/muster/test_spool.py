@@ -183,9 +183,41 @@ def test_a_disk_with_room_for_one_file_takes_it_again_when_all_in_it_is_safe(
 
 
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
-    (tmp_path / "spool.json").write_text("{")
+    (tmp_path / "spool.json").mkdir()
     with pytest.raises(SpoolError, match=str(tmp_path)):
         Spool(tmp_path, BUDGET)
+
+
+@pytest.mark.parametrize("left", ["", "{", "[]", '{"spool": "x"}', "\0" * 30])
+def test_where_nobody_can_say_whose_blocks_these_are_they_are_set_aside_and_it_begins_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, left: str
+) -> None:
+    """As a machine that lost its power leaves it, or a disk that broke."""
+    folder = tmp_path / "x"
+    first = Spool(folder, BUDGET)
+    put(first, b"1 2\n")
+    (folder / "spool.json").write_text(left)
+    for _ in range(2):
+        again = Spool(folder, BUDGET)
+        assert again.number != first.number
+        assert content(again) == []
+        assert put(again, b"3 4\n") == 1
+        (folder / "spool.json").write_text(left)
+    assert len([r for r in caplog.records if "is set aside" in r.getMessage()]) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x", "x.damaged"]
+
+
+def test_whose_blocks_these_are_is_on_disk_before_the_first_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    Spool(tmp_path / "x", BUDGET)
+    assert synced == [str(tmp_path / "x" / ".spool.json.part"), str(tmp_path / "x")]
 
 
 @given(cut=st.integers(0, 600), junk=st.binary(max_size=40))

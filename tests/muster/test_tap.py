@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mustherd.muster.config import LogsTable
@@ -357,6 +358,9 @@ def test_a_shepherd_that_is_slower_than_a_source_leaves_rows_there_while_it_can_
         logs.work(now)
     assert (source.next > read) == (not waits)
     read = source.next
+    # All of it is sent.
+    logs.credit(msgspec.structs.replace(held, window=2**30), now)
+    logs.outbox._flow.due(now)
     logs.credit(
         m.Credit(
             muster_epoch=1,
