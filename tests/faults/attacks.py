@@ -3,6 +3,8 @@
 from tests.faults.came import Attack
 from tests.faults.harm import (
     CAUGHT,
+    broken_logs,
+    broken_spool,
     cut,
     full_logs,
     full_spool,
@@ -103,6 +105,18 @@ ATTACKS = (
         Kind("stop the disk of a spool", seconds=(2.0, 5.0), ways=("hangs", "crawls")),
         "where its muster stands still on it, the guardian ends it and puts the node back within the lease",
         hanging_spool,
+        as_root=True,
+    ),
+    Attack(
+        Kind("break the disk of the logs", seconds=(1.0, 3.0)),
+        "knobs stay; rows wait at their musters; what was acknowledged is there when the disk is, and the rest comes",
+        broken_logs,
+        as_root=True,
+    ),
+    Attack(
+        Kind("break the disk of a spool", seconds=(1.0, 3.0)),
+        "its muster goes on, or its guardian puts the node back at once; rows that were on it alone count as lost",
+        broken_spool,
         as_root=True,
     ),
     Attack(

@@ -82,9 +82,9 @@ def values(herd: Herd) -> Before:
     return Before(time.monotonic(), {name: one.value() for name, one in herd.members.items()})
 
 
-def ended(one: Member, code: int) -> list[str]:
-    """A muster has ended, with that exit code, and nothing is left to be put back."""
+def ended(herd: Herd, one: Member, code: int, since: float) -> list[str]:
+    """A muster has ended, with that exit code; what was done about it began at `since`."""
     found = stall.ended(some(one.process), JOIN_S)
     if found is None:
         return [f"{one.name} has not ended after {JOIN_S:g} s"]
-    return [] if found == code else [f"{one.name} ended with {found}, not {code}"]
+    return [] if found == code else [f"{fault}, not {code}" for fault in herd.unasked_end(one, since)]

@@ -10,7 +10,7 @@ from tests.faults import stall
 from tests.faults.attacks import ATTACKS
 from tests.faults.came import Attack
 from tests.faults.disks import Disk
-from tests.faults.herd import ROWS_PER_S, Herd, texts
+from tests.faults.herd import ROWS_PER_S, Herd, check_rows, texts
 from tests.faults.member import CORES, FED
 from tests.faults.schedule import Event, schedule
 from tests.log_herd import ROW_BYTES, Feeder
@@ -122,7 +122,7 @@ def on_a_herd(
         feeder.stop()
         sent = iter(feeder.end_lines())
         faults, came.figures = herd.finish()
-        came.faults += faults + herd.check_rows({name: [next(sent) for _ in range(CORES)] for name in FED})
+        came.faults += faults + check_rows(herd.logs, {name: [next(sent) for _ in range(CORES)] for name in FED})
         for name, most in (("shepherd_rss_mib", MOST_MIB), ("shepherd_descriptors", MOST_DESCRIPTORS)):
             if came.figures[name] > most:
                 came.faults.append(f"{name} is {came.figures[name]:.0f}, more than {most:g}")
@@ -139,6 +139,8 @@ def _one(herd: Herd, event: Event, attack: Attack) -> Outcome:
     """One event, and the herd brought back to where the next can begin."""
     attacked = time.monotonic()
     herd.starved.clear()
+    if not herd.complete() and (faults := herd.settle()):
+        return Outcome(event, faults, {})
     try:
         result = attack.act(herd, event)
     except AssertionError as error:
@@ -146,6 +148,6 @@ def _one(herd: Herd, event: Event, attack: Attack) -> Outcome:
     began = time.monotonic()
     faults = result.faults + herd.settle()
     figures = {**result.figures, "whole_s": time.monotonic() - began}
-    faults += herd.check()
+    faults += herd.check(attacked)
     figures |= {"starved_s": stall.lost_s(attacked), "starved": float(len(herd.starved))}
     return Outcome(event, faults, figures)

@@ -4,6 +4,7 @@ It is hit, looked at, and gone on with, again and again; at last it is left alon
 """
 
 import contextlib
+import json
 import os
 import signal
 import sqlite3
@@ -28,6 +29,7 @@ from tests.faults.disks import Disk
 from tests.faults.harm import CAUGHT
 from tests.faults.herd import ROOT, new_tracebacks
 from tests.faults.schedule import Event, Kind, schedule
+from tests.typed import some
 
 MUSTERS = 4
 ORIGINALS = {"itr-delay": 1, "dvfs": 2800}
@@ -148,8 +150,6 @@ class Experiment:
         for number in range(1, MUSTERS + 1):
             state = self.folder / "herd" / f"muster-{number}" / "state"
             with contextlib.suppress(FileNotFoundError):
-                import json
-
                 if (found := json.loads((state / "registers.json").read_text())) != ORIGINALS:
                     faults.append(f"muster-{number} is left at {found}")
                 if left := json.loads((state / "originals.json").read_text())["originals"]:
@@ -317,9 +317,30 @@ def full_disk(experiment: Experiment, event: Event) -> list[str]:
     return [*faults, *_goes_on(experiment)]
 
 
+def broken_disk(experiment: Experiment, event: Event) -> list[str]:
+    """It gives errors: the command ends and says so. When it is there again, it goes on with all that had finished."""
+    assert experiment.disk is not None
+    experiment.begin()
+    stall.wait(experiment.finished, END_S)
+    time.sleep(event.seconds)
+    if experiment.over:
+        return ["it had ended before"]
+    processes = experiment.everything()
+    experiment.disk.break_()
+    code = stall.ended(some(experiment.process), END_S)
+    faults = [] if code == FAILED else [f"it ended with {code}, not {FAILED}, when its disk broke"]
+    faults += _all_gone(processes, END_S)
+    said = experiment.log.read_text().splitlines()[-1]
+    if not said.startswith(("mustherd: ", "logs: ", "folder: ")):
+        faults.append(f"it doesn't say why: {said}")
+    experiment.disk.mend()
+    experiment.begin()
+    return [*faults, *_goes_on(experiment)]
+
+
 def _ended(experiment: Experiment, when: str) -> list[str]:
     """A sentence if it has."""
-    code = experiment.process.poll() if experiment.process else None
+    code = stall.poll(experiment.process) if experiment.process else None
     return [] if code is None else [f"it ended with {code} {when}"]
 
 
@@ -371,6 +392,12 @@ ATTACKS = (
         as_root=True,
     ),
     Attack(
+        Kind("break the disk of an experiment", seconds=(0.0, 3.0)),
+        "it ends with exit code 3 and says why; what had finished is there when the disk is, and it goes on",
+        broken_disk,
+        as_root=True,
+    ),
+    Attack(
         Kind("stop the disk of an experiment", seconds=(2.0, 8.0), ways=("hangs", "crawls")),
         "it goes on when its disk does",
         stopped_disk,
@@ -392,7 +419,8 @@ def on_an_experiment(
     attacks = {a.kind.name: a for a in ATTACKS if (as_root or not a.as_root) and (only is None or a.kind.name in only)}
     in_memory = seed % 2 == 1 and only is None
     if in_memory:
-        attacks.pop("stop the disk of an experiment", None)
+        for name in ("stop the disk of an experiment", "break the disk of an experiment"):
+            attacks.pop(name, None)
     came = Campaign(seed)
     if not attacks:
         return came

@@ -4,6 +4,8 @@ import os
 import signal
 import time
 
+import psutil
+
 from mustherd.daemon import STOP_SIGNALS
 from tests.faults import stall
 from tests.faults.came import UNGUARDED, Came, back, ended, kept, values
@@ -28,7 +30,7 @@ def kill_muster(herd: Herd, event: Event) -> Came:
     began = time.monotonic()
     herd.send(one.process, signal.SIGKILL)
     came = back(herd, [one.name], began, AT_ONCE_S)
-    came.faults += ended(one, -signal.SIGKILL)
+    came.faults += ended(herd, one, -signal.SIGKILL, began)
     stall.wait(lambda: not one.journal(), JOIN_S)
     return Came(came.faults + ([f"its journal holds {one.journal()}"] if one.journal() else []), came.figures)
 
@@ -37,10 +39,11 @@ def kill_both(herd: Herd, event: Event) -> Came:
     """As the end of a control group: then the unit's last command puts the node back."""
     one = herd.members[event.target]
     guardian = herd.find_guardian(one)
+    killed = time.monotonic()
     herd.send(one.process, signal.SIGSTOP)
     os.kill(guardian, signal.SIGKILL)
     herd.send(one.process, signal.SIGKILL)
-    faults = ended(one, -signal.SIGKILL)
+    faults = ended(herd, one, -signal.SIGKILL, killed)
     began = time.monotonic()
     restore = herd.spawn(f"{one.name}.log", "mustherd.muster", "--config", one.config, "--restore")
     if code := stall.ended(restore, JOIN_S):
@@ -53,7 +56,7 @@ def kill_guardian(herd: Herd, event: Event) -> Came:
     one = herd.members[event.target]
     began = time.monotonic()
     os.kill(herd.find_guardian(one), signal.SIGKILL)
-    faults = ended(one, UNGUARDED)
+    faults = ended(herd, one, UNGUARDED, began)
     came = back(herd, [one.name], began, 2.0)
     return Came(faults + came.faults, came.figures)
 
@@ -63,7 +66,7 @@ def signal_muster(herd: Herd, event: Event) -> Came:
     number = signal.Signals[event.way]
     began = time.monotonic()
     herd.send(one.process, number)
-    faults = ended(one, 0 if event.way in CLEAN else 128 + number)
+    faults = ended(herd, one, 0 if event.way in CLEAN else 128 + number, began)
     came = back(herd, [one.name], began, 2.0)
     if one.journal():
         faults.append(f"its journal holds {one.journal()}")
@@ -105,7 +108,7 @@ def pause_muster(herd: Herd, event: Event) -> Came:
         others = [name for name in MUSTERS if name != one.name]
         return Came(kept(herd, others, before), {})
     came = back(herd, [one.name], began, LEASE_S)
-    return Came(came.faults + ended(one, -signal.SIGKILL), came.figures)
+    return Came(came.faults + ended(herd, one, -signal.SIGKILL, began), came.figures)
 
 
 def pause_shepherd(herd: Herd, event: Event) -> Came:
@@ -205,6 +208,45 @@ def full_spool(herd: Herd, event: Event) -> Came:
     return Came(faults, {})
 
 
+def broken_logs(herd: Herd, event: Event) -> Came:
+    """It gives errors, until whoever uses it has ended and it is mounted again."""
+    before = values(herd)
+    herd.disks["logs"].break_()
+    time.sleep(event.seconds)
+    faults = kept(herd, MUSTERS, before)
+    began = time.monotonic()
+    herd.send(herd.process, signal.SIGTERM)
+    if code := stall.ended(some(herd.process), JOIN_S):
+        faults.append(f"the shepherd ended with {code}")
+    came = back(herd, MUSTERS, began, LEASE_S)
+    herd.disks["logs"].mend()
+    return Came(faults + came.faults, came.figures)
+
+
+def broken_spool(herd: Herd, event: Event) -> Came:
+    """The same under a muster's rows: where it touches what is gone, the kernel ends it and its guardian acts."""
+    one = herd.members[FED[-1]]
+    before = values(herd)
+    others = [name for name in MUSTERS if name != one.name]
+    guardian = herd.find_guardian(one)
+    began = time.monotonic()
+    herd.disks["spool"].break_()
+    time.sleep(event.seconds)
+    faults = kept(herd, others, before)
+    if stall.poll(some(one.process)) is None:
+        faults += kept(herd, [one.name], before)
+        began = time.monotonic()
+        herd.send(one.process, signal.SIGTERM)
+        faults += ended(herd, one, 0, began)
+        came = back(herd, [one.name], began, 2.0)
+    else:
+        faults += ended(herd, one, -signal.SIGBUS, began)
+        came = back(herd, [one.name], began, event.seconds)
+    stall.wait(lambda: not psutil.pid_exists(guardian), JOIN_S)
+    herd.disks["spool"].mend()
+    return Came(faults + came.faults, came.figures)
+
+
 def hanging_spool(herd: Herd, event: Event) -> Came:
     """The muster stands still on it, beyond its lease; on another day it only takes long."""
     one = herd.members[FED[-1]]
@@ -219,6 +261,6 @@ def hanging_spool(herd: Herd, event: Event) -> Came:
     if one.value() == one.original:
         # It stood still: what was ended while its disk hung is gone once the disk goes on.
         came = back(herd, [one.name], began, LEASE_S)
-        came.faults += ended(one, -signal.SIGKILL)
+        came.faults += ended(herd, one, -signal.SIGKILL, began)
     came.faults += kept(herd, others, before)
     return came

@@ -31,7 +31,7 @@ from mustherd.wire.ports import Ports
 from tests.faults import stall
 from tests.faults.disks import Disk
 from tests.faults.history import Seen, Watch
-from tests.faults.member import CORES, FED, MUSTERS, Member, Network, make_tree
+from tests.faults.member import CORES, FED, MUSTERS, Member, Network, make_tree, unasked_end
 from tests.faults.network import Cable
 from tests.herding import shepherd
 from tests.log_herd import Wire, render, rows
@@ -134,9 +134,19 @@ class Herd:
     def find_guardian(self, member: Member) -> int:
         """The process beside a muster."""
         if not member.guardian:
-            found = until(lambda: psutil.Process(some(member.process).pid).children())
-            member.guardian = found[0].pid
+            found = stall.wait(lambda: _children(some(member.process).pid), JOIN_S)
+            if not found:
+                raise AssertionError(f"{member.name} has no guardian")
+            member.guardian = found[0]
         return member.guardian
+
+    def unasked_end(self, member: Member, since: float) -> list[str]:
+        """What there is to say where a muster has ended that nobody ended."""
+        return unasked_end(member, self.home / f"{member.name}.log", since, self.starved)
+
+    def complete(self) -> bool:
+        """Whether every process is there."""
+        return not any(some_ended(p) for p in (self.process, *(one.process for one in self.members.values())))
 
     @staticmethod
     def send(process: "subprocess.Popen[bytes] | None", number: int) -> None:
@@ -225,8 +235,8 @@ class Herd:
         except UserError:
             return 0
 
-    def check(self) -> list[str]:
-        """What has to hold between two attacks, once the herd has settled."""
+    def check(self, since: float) -> list[str]:
+        """What has to hold between two attacks, once the herd has settled; the last one began then."""
         faults = [f"{name}: {fault}" for name, seen in self.watch.seen.items() for fault in seen.faults()]
         written = self.rows_written()
         if written <= self.written and self.written:
@@ -238,9 +248,16 @@ class Herd:
         faults += [f"the shepherd's log: {line}" for line in new_tracebacks(self.home / "shepherd.log")]
         for one in self.members.values():
             faults += [f"the log of {one.name}: {line}" for line in new_tracebacks(self.home / f"{one.name}.log")]
-            owner = locked_by(one.state / LOCK_NAME)
-            if owner not in (0, some(one.process).pid, self.find_guardian(one)):
-                faults.append(f"{one.name}: process {owner} has its state folder, not process {some(one.process).pid}")
+            try:
+                allowed = (0, some(one.process).pid, self.find_guardian(one))
+            except AssertionError:
+                if stall.poll(some(one.process)) is None:
+                    raise
+            else:
+                owner = locked_by(one.state / LOCK_NAME)
+                if owner not in allowed and stall.poll(some(one.process)) is None:
+                    faults.append(f"{one.name}: process {owner} has its state folder, not one of {allowed}")
+            faults += self.unasked_end(one, since)
         return faults
 
     def finish(self) -> tuple[list[str], dict[str, float]]:
@@ -261,26 +278,6 @@ class Herd:
             faults.append(f"the shepherd ended with exit code {code}")
         return faults, figures
 
-    def check_rows(self, fed: dict[str, list[bytes]]) -> list[str]:
-        """What was fed is what was written, once each and in order; what is missing is counted as lost."""
-        faults = []
-        with Ledger(self.logs / "logs") as ledger:
-            for name, texts in fed.items():
-                for core, text in enumerate(texts):
-                    stream = f"ixgbe-log-core-{core}"
-                    tables = [
-                        pq.ParquetFile(ledger.file(p)).read() for p in ledger.parts(LABEL, name, stream) if p.rows
-                    ]
-                    numbers = [v for t in tables for v in t.column("i").to_pylist()]
-                    booked = [b.account for b in ledger.accounts(LABEL, name) if b.stream == stream]
-                    lost = sum(account.rows_lost for account in booked)
-                    expected = text.count(b"\n")
-                    if numbers != sorted(set(numbers)):
-                        faults.append(f"{name} {stream}: rows are doubled or out of order")
-                    if len(numbers) + lost != expected:
-                        faults.append(f"{name} {stream}: {len(numbers)} written and {lost} lost of {expected}")
-        return faults
-
     def close(self) -> None:
         """End what still runs, by the pids that we started."""
         self.watch.end()
@@ -296,6 +293,25 @@ class Herd:
             self.elsewhere.wait()
 
 
+def check_rows(logs: Path, fed: dict[str, list[bytes]]) -> list[str]:
+    """What was fed is what was written, once each and in order; what is missing is counted as lost."""
+    faults = []
+    with Ledger(logs / "logs") as ledger:
+        for name, texts in fed.items():
+            for core, text in enumerate(texts):
+                stream = f"ixgbe-log-core-{core}"
+                tables = [pq.ParquetFile(ledger.file(p)).read() for p in ledger.parts(LABEL, name, stream) if p.rows]
+                numbers = [v for t in tables for v in t.column("i").to_pylist()]
+                booked = [b.account for b in ledger.accounts(LABEL, name) if b.stream == stream]
+                lost = sum(account.rows_lost for account in booked)
+                expected = text.count(b"\n")
+                if numbers != sorted(set(numbers)):
+                    faults.append(f"{name} {stream}: rows are doubled or out of order")
+                if len(numbers) + lost != expected:
+                    faults.append(f"{name} {stream}: {len(numbers)} written and {lost} lost of {expected}")
+    return faults
+
+
 def environment(clock: Path) -> dict[str, str]:
     """A clock that can be set, and threads as few as a daemon has."""
     return {
@@ -309,7 +325,15 @@ def environment(clock: Path) -> dict[str, str]:
 
 def some_ended(process: "subprocess.Popen[bytes] | None") -> bool:
     """Whether it has to be started."""
-    return process is None or process.poll() is not None
+    return process is None or stall.poll(process) is not None
+
+
+def _children(pid: int) -> list[int]:
+    """Of a process that may be gone."""
+    try:
+        return [child.pid for child in psutil.Process(pid).children()]
+    except psutil.NoSuchProcess:
+        return []
 
 
 _read: dict[Path, int] = {}
@@ -337,4 +361,4 @@ def texts(seconds: float, seed: int) -> dict[str, list[bytes]]:
     return {name: [render(rows(count, core, seed=seed + n)) for core in range(CORES)] for n, name in enumerate(FED)}
 
 
-__all__ = ["Herd", "Ports", "texts"]
+__all__ = ["Herd", "Ports", "check_rows", "texts"]

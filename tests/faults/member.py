@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Protocol
 import msgspec
 
 from mustherd.wire.ports import Ports
+from tests.faults import stall
 from tests.node.linux.files import build
 from tests.node.linux.kinds import ACPI, CPU
+from tests.typed import some
 
 MUSTERS = ("muster-1", "muster-2", "muster-3", "muster-4")
 FED = MUSTERS[2:]
@@ -147,3 +150,26 @@ class Member:
             f"[ports]\npulse = {p.pulse}\nlog = {p.log}\ncontrol = {p.control}\ncoordinate = {p.coordinate}\n"
             f"[ranges]\n{ranges}[logs]\nspool_mib = 48\n{spool}{node}"
         )
+
+
+STARVED = "its muster has not come round for"
+"""What a guardian says that has ended its muster for that."""
+
+
+def unasked_end(one: Member, log: Path, since: float, starved: list[str]) -> list[str]:
+    """What there is to say where a muster has ended that nobody ended; nothing while it runs.
+
+    Its guardian ends one that has not come round its loop for as long as a decision may hold. Where the machine had no
+    time for the muster that is no fault, and told in `starved`: a guardian is in a session of its own, and may get its
+    time where that of its muster, which may be that of a whole campaign with little weight, gets none.
+    """
+    code = stall.poll(some(one.process))
+    if code is None:
+        return []
+    told = reversed(log.read_text().splitlines())
+    said = next((line for line in told if "guardian" in line or "ERROR" in line), "not a word")
+    lost = stall.worst_s(since - LEASE_S, LEASE_S)
+    if code == -signal.SIGKILL and STARVED in said and lost > LEASE_S / 2:
+        starved.append(f"{one.name}: {said}; the machine took {lost:.1f} s of {LEASE_S:g} s")
+        return []
+    return [f"{one.name} ended with {code}: {said}, and the machine took {lost:.1f} s of {LEASE_S:g} s"]

@@ -82,8 +82,7 @@ def key_taken_out(herd: Herd, event: Event) -> Came:
     try:
         came = back(herd, [one.name], began, LEASE_S + KEYS_LOOK_S)
         came.faults += kept(herd, others, before)
-        if some(one.process).poll() is not None:
-            came.faults.append(f"{one.name} ended with {some(one.process).poll()}")
+        came.faults += herd.unasked_end(one, began)
     finally:
         (herd.home / "taken-out.key").rename(accepted)
     return came
@@ -160,8 +159,7 @@ def clone(herd: Herd, event: Event) -> Came:
         came.faults.append("nobody says that there are two")
     if stall.wait(lambda: _life(herd, one.name) == life, 2.0):
         came.faults.append("the two of them take turns")
-    if some(one.process).poll() is not None:
-        came.faults.append(f"{one.name} ended with {some(one.process).poll()}")
+    came.faults += herd.unasked_end(one, began)
     second.terminate()
     if code := stall.ended(second, JOIN_S):
         came.faults.append(f"the clone ended with {code}")
@@ -184,10 +182,11 @@ def new_key(herd: Herd, event: Event) -> Came:
     (made / "accepted" / f"{one.name}.key").replace(herd.keys / "accepted" / f"{one.name}.key")
     came = back(herd, [one.name], began, LEASE_S + KEYS_LOOK_S)
     came.faults += kept(herd, others, before)
-    if some(one.process).poll() is not None:
-        came.faults.append(f"{one.name} ended with {some(one.process).poll()}")
+    came.faults += herd.unasked_end(one, began)
     for file in (f"{one.name}.key", f"{one.name}.key_secret"):
         (made / file).replace(herd.keys / file)
-    herd.send(one.process, signal.SIGTERM)
-    came.faults += ended(one, 0)
+    if stall.poll(some(one.process)) is None:
+        told = time.monotonic()
+        herd.send(one.process, signal.SIGTERM)
+        came.faults += ended(herd, one, 0, told)
     return came

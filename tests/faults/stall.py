@@ -5,6 +5,7 @@ each thread how long it waited for a processor (/proc/PID/task/TID/schedstat); t
 a promise may take. On a quiet machine it is nothing.
 """
 
+import contextlib
 import os
 import subprocess
 import threading
@@ -35,6 +36,7 @@ class Stall(threading.Thread):
         self._lost: deque[tuple[float, int, int, float]] = deque()
         """When, by which process and thread, how long."""
         self._lock = threading.Lock()
+        self._looking = threading.Lock()
 
     def run(self) -> None:
         while True:
@@ -42,6 +44,11 @@ class Stall(threading.Thread):
             self.look()
 
     def look(self) -> None:
+        """What was waited for since the last look; any thread may."""
+        with self._looking:
+            self._look()
+
+    def _look(self) -> None:
         now = time.monotonic()
         waited = {}
         for pid in (os.getpid(), *(child.pid for child in psutil.Process().children(recursive=True))):
@@ -118,7 +125,16 @@ def wait(what: Callable[[], T | None], seconds: float) -> T | None:
     return found
 
 
+def poll(process: "subprocess.Popen[bytes]") -> int | None:
+    """Its exit code, None while it runs. What it waited for at last is counted before nobody can be asked any more."""
+    if process.returncode is None:
+        with contextlib.suppress(ChildProcessError):
+            if os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+                _machine.look()
+    return process.poll()
+
+
 def ended(process: "subprocess.Popen[bytes]", seconds: float) -> int | None:
     """Its exit code; None where it still runs after so many seconds of a machine of our own."""
-    wait(lambda: process.poll() is not None, seconds)
-    return process.poll()
+    wait(lambda: poll(process) is not None, seconds)
+    return poll(process)

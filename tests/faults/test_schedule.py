@@ -1,9 +1,16 @@
 """A seed decides what comes, and what is seen is told apart from what was asked for."""
 
+import signal
+import subprocess
 from itertools import islice
+from pathlib import Path
+from typing import cast
 
-from tests.faults import attacks, experiment, table
+import pytest
+
+from tests.faults import attacks, experiment, stall, table
 from tests.faults.history import Seen
+from tests.faults.member import LEASE_S, Member, Network, unasked_end
 from tests.faults.schedule import schedule
 from tests.faults.stall import MOST, Stall
 
@@ -95,3 +102,39 @@ def test_the_table_tells_of_fuzz() -> None:
     found = {"name": "a port", "inputs": 1_000_000, "growth_mib": 9.5, "descriptors": 1, "faults": []}
     page = "".join(table.lines([], {}, None, [found]))
     assert "| a port | 1,000,000 | 9.5 MiB | 1 | as expected |" in page
+
+
+class Ended:
+    """A process that has ended."""
+
+    def __init__(self, code: int) -> None:
+        self.returncode = code
+
+    def poll(self) -> int:
+        return self.returncode
+
+
+@pytest.mark.parametrize(
+    ("ended", "lost_s", "faults"),
+    [
+        ((-signal.SIGKILL, "its muster has not come round for 2.9 s and was ended"), 0.9 * LEASE_S, 0),
+        # The machine had time for it: then it was the muster that had not.
+        ((-signal.SIGKILL, "its muster has not come round for 2.9 s and was ended"), 0.1 * LEASE_S, 1),
+        ((-signal.SIGKILL, "its muster was killed"), 0.9 * LEASE_S, 1),
+        ((-signal.SIGSEGV, "its muster has not come round for 2.9 s and was ended"), 0.9 * LEASE_S, 1),
+    ],
+)
+def test_a_muster_that_its_guardian_ended_is_no_fault_where_the_machine_had_no_time_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: tuple[int, str], lost_s: float, faults: int
+) -> None:
+    (code, said), log = ended, tmp_path / "log"
+    starved: list[str] = []
+    line = f"WARNING the guardian has put the node back as it was found: {said}"
+    log.write_text(f"INFO welcomed\n{line}\nINFO and on\n")
+    one = Member("muster-4", tmp_path, cast("Network", None))
+    one.process = cast("subprocess.Popen[bytes]", Ended(code))
+    monkeypatch.setattr(stall, "worst_s", lambda _since, _span: lost_s)
+    found = unasked_end(one, log, 10.0, starved)
+    assert (len(found), len(starved)) == (faults, 1 - faults)
+    # Either way it is told what the guardian said.
+    assert said in [*found, *starved][0]
