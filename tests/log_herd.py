@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import numpy as np
 import pyarrow.parquet as pq
 
@@ -132,6 +133,8 @@ class Wire:
         self.heal()
         self._over = threading.Event()
         self._sockets: list[socket.socket] = []
+        self._instead: dict[int, int] = {}
+        self._wired = ports
         self.ports = Ports(*(self._forward(port) for port in (ports.pulse, ports.log, ports.control, ports.coordinate)))
 
     def cut(self, seconds: float) -> None:
@@ -152,6 +155,15 @@ class Wire:
         self._up.set()
         self._down.set()
 
+    def turn(self, ports: Ports) -> None:
+        """From now on another shepherd has the address, whether or not the one before still lives."""
+        old, new = (msgspec.structs.astuple(one) for one in (self._wired, ports))
+        self._instead = dict(zip(old, new, strict=True))
+        for end in [one for one in self._sockets if one.fileno() >= 0]:
+            with contextlib.suppress(OSError):
+                end.getpeername()  # a listener has none
+                end.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         self._over.set()
         self.heal()
@@ -170,7 +182,7 @@ class Wire:
         while not self._over.is_set():
             try:
                 near, _ = listener.accept()
-                far = socket.create_connection(("127.0.0.1", port))
+                far = socket.create_connection(("127.0.0.1", self._instead.get(port, port)))
             except OSError:
                 # The shepherd isn't there just now: the muster finds its connection closed and comes again.
                 if self._over.is_set():

@@ -201,6 +201,7 @@ class Journal:
 
     def take_up(self, restored: Iterable[tuple[str, str]]) -> None:
         """Go on with what another process has written, and forget the knobs that are back. Raises JournalError."""
+        self._check_place()
         self._entries = self._load()
         self.forget(restored)
 
@@ -242,6 +243,7 @@ class Journal:
 
     def _store(self, entries: dict[tuple[str, str], Kept]) -> None:
         """Make `entries` durable, then hold them: what isn't on disk is never taken for journalled."""
+        self._check_place()
         originals = tuple(Original.of(key, entries[key]) for key in sorted(entries))
         self._generation += 1
         content = _Content(self._boot_id, originals, self._generation).checked()
@@ -260,6 +262,19 @@ class Journal:
             raise JournalError(f"{error.filename}: cannot write: {error.strerror or error}") from None
         except ValueError as error:
             raise JournalError(f"{self._file}: {error}") from None
+
+    def _check_place(self) -> None:
+        """JournalError where the folder is not the one that was opened and locked: who has the lock of what is there
+        now nobody knows, and what is written into it is not found where it is looked for."""
+        try:
+            now = self._folder.stat()
+        except OSError as error:
+            raise JournalError(f"{self._folder}: {error.strerror or error}") from None
+        if (now.st_dev, now.st_ino) != (self._owner.st_dev, self._owner.st_ino):
+            raise JournalError(
+                f"{self._folder} is another folder than when this began: it was moved, or something was mounted over"
+                " it; put it back as it was"
+            )
 
     def _give(self, path: Path) -> None:
         """What root writes in the folder of a service is that service's to read and replace."""

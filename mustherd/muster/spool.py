@@ -324,13 +324,15 @@ class Spool:
         try:
             return int(json.loads(guard.read(file, 1024, self._trusted))["spool"])
         except FileNotFoundError:
-            pass
-        except (ValueError, KeyError, TypeError) as error:
+            error: Exception | None = FileNotFoundError("it is gone") if any(self.folder.glob("*" + SUFFIX)) else None
+        except (ValueError, KeyError, TypeError) as found:
+            error = found
+        if error is not None:
             # Of a machine that lost its power, say. Whose blocks these are nobody knows, and some may have arrived.
             aside = self.folder.with_name(f"{self.folder.name}.damaged")
             shutil.rmtree(aside, ignore_errors=True)
             self.folder.rename(aside)
-            log.error("%s: %s: what waited there is set aside in %s", file, error, aside)  # noqa: TRY400 (it says all)
+            log.error("%s: %s: what waited there is set aside in %s", file, error, aside)
             guard.own_folder(self.folder)
         number = secrets.randbelow(MAX_VALUE) + 1
         _name(file, number)

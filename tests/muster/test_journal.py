@@ -290,3 +290,27 @@ def test_a_crash_at_any_write_leaves_a_node_that_the_next_start_puts_back(tmp_pa
         if code == 0:
             assert found == ORIGINALS
             assert kept == {}
+
+
+def test_another_folder_in_its_place_is_not_written_and_told(opened: Opened, tmp_path: Path) -> None:
+    """It was moved, or another one was mounted over it: nobody would look for its originals there."""
+    state = tmp_path / "state"
+    journal = opened(state)
+    journal.record({DVFS: 2600})
+    state.rename(tmp_path / "aside")
+    with pytest.raises(JournalError, match="No such file"):
+        journal.record({ITR: 1})
+    state.mkdir(mode=0o700)
+    changes: tuple[Callable[[], object], ...] = (
+        lambda: journal.record({ITR: 1}), lambda: journal.forget([DVFS]), lambda: journal.take_up([DVFS])
+    )  # fmt: skip
+    for change in changes:
+        with pytest.raises(JournalError, match="another folder than when this began"):
+            change()
+    assert list(state.iterdir()) == []
+    assert journal.originals() == {DVFS: 2600}
+    state.rmdir()
+    (tmp_path / "aside").rename(state)
+    journal.record({ITR: 1})
+    journal.close()
+    assert opened(state).originals() == {DVFS: 2600, ITR: 1}

@@ -188,21 +188,27 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         Spool(tmp_path, BUDGET)
 
 
-@pytest.mark.parametrize("left", ["", "{", "[]", '{"spool": "x"}', "\0" * 30])
+@pytest.mark.parametrize("left", [None, "", "{", "[]", '{"spool": "x"}', "\0" * 30])
 def test_where_nobody_can_say_whose_blocks_these_are_they_are_set_aside_and_it_begins_anew(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, left: str
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, left: str | None
 ) -> None:
     """As a machine that lost its power leaves it, or a disk that broke."""
     folder = tmp_path / "x"
     first = Spool(folder, BUDGET)
     put(first, b"1 2\n")
-    (folder / "spool.json").write_text(left)
+
+    def spoil() -> None:
+        (folder / "spool.json").unlink()
+        if left is not None:
+            (folder / "spool.json").write_text(left)
+
+    spoil()
     for _ in range(2):
         again = Spool(folder, BUDGET)
         assert again.number != first.number
         assert content(again) == []
         assert put(again, b"3 4\n") == 1
-        (folder / "spool.json").write_text(left)
+        spoil()
     assert len([r for r in caplog.records if "is set aside" in r.getMessage()]) == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x", "x.damaged"]
 
