@@ -52,6 +52,8 @@ def main() -> int:
         os.execvpe(command[0], command, {**os.environ, OWN: "1"})  # noqa: S606 (no shell is wanted)
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     _tell(f"seed {seed}: the same events again by make test-faults SEED={seed} MINUTES={options.minutes:g}")
+    if not as_root:
+        _tell(f"not as root: left out are these: {'; '.join(needs_root())}")
     # Who was started in the background ignores it, and so would all that is started here.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # What it made is cleared away when its time is over, too.
@@ -91,6 +93,11 @@ def main() -> int:
     if not events:
         _tell("no attack was made: the time was over before a herd was whole")
     return int(not events or any(one.failed for one in came))
+
+
+def needs_root() -> list[str]:
+    """Names of the attacks that only root can make: on disks and networks of their own."""
+    return [attack.kind.name for attack in (*attacks.ATTACKS, *experiment.ATTACKS) if attack.as_root]
 
 
 def _tell(text: str) -> None:
