@@ -25,6 +25,7 @@ from mustherd.terms import NODE, Setting
 from mustherd.wire import codec
 from mustherd.wire import messages as m
 from mustherd.wire.ports import Ports
+from mustherd.wire.shepherd_endpoint import ANSWERS_QUEUED
 from tests.benchmarks._crowd import BLOCKS, ROWS
 from tests.herding import shepherd
 
@@ -162,21 +163,25 @@ def _until(what: Callable[[], bool]) -> float:
 
 
 def _set_all(ports: Ports) -> float:
-    """A decision for every muster, asked for by one operator without waiting in between."""
+    """A decision for every muster, all asked for at once: each operator has as many calls open as it gets answers."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    socket = context.socket(zmq.DEALER)
-    socket.sndhwm = socket.rcvhwm = 2 * COUNT
+    operators = []
     began = time.monotonic()
+    refused = 0
     try:
-        socket.connect(f"tcp://127.0.0.1:{ports.coordinate}")
-        for number in range(COUNT):
-            ask = m.KnobsAsk(muster=f"muster-{number}", settings=(Setting(NODE, "itr-delay", 100),))
-            socket.send(codec.encode(m.Call(number=number + 1, body=ask)))
-        refused = 0
-        for _ in range(COUNT):
-            if not socket.poll(int(PATIENCE_S * 1000)):
-                raise RuntimeError("not every decision was answered")
-            refused += not isinstance(codec.answer(socket.recv()).body, m.Done)
+        for first in range(0, COUNT, ANSWERS_QUEUED):
+            socket = context.socket(zmq.DEALER)
+            socket.connect(f"tcp://127.0.0.1:{ports.coordinate}")
+            numbers = range(first, min(first + ANSWERS_QUEUED, COUNT))
+            for number in numbers:
+                ask = m.KnobsAsk(muster=f"muster-{number}", settings=(Setting(NODE, "itr-delay", 100),))
+                socket.send(codec.encode(m.Call(number=number + 1, body=ask)))
+            operators.append((socket, len(numbers)))
+        for socket, calls in operators:
+            for _ in range(calls):
+                if not socket.poll(int(PATIENCE_S * 1000)):
+                    raise RuntimeError("not every decision was answered")
+                refused += not isinstance(codec.answer(socket.recv()).body, m.Done)
         if refused:
             raise RuntimeError(f"{refused} decisions were refused")
     finally:
