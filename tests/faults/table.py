@@ -69,9 +69,9 @@ CROWD = """
 `make bench NAME=thousand_musters`: {musters} whole musters in two processes beside one shepherd, on a machine with
 other work. All joined within {all_joined_s:g} s; a status of all took {status_s:g} s. All were set within
 {all_set_s:g} s. All sent rows at once: {rows:,} rows of {rows_expected:,} were durable and acknowledged within
-{all_rows_durable_s:g} s, while {still_in_force} of as many decisions stayed in force; the shepherd then had {shepherd_rss_mib:g} MiB and
-{shepherd_descriptors} descriptors. It was killed: all leases ended at once, and every node was as found within
-{all_put_back_s:g} s. {all_back_s:g} s after its next life listened, all were there again.
+{all_rows_durable_s:g} s, and {still_in_force} of as many decisions were in force all the while; the shepherd then had
+{shepherd_rss_mib:g} MiB and {shepherd_descriptors} descriptors. It was killed: all leases ended at once, and every
+node was as found within {all_put_back_s:g} s. {all_back_s:g} s after its next life listened, all were there again.
 """
 
 FUZZ = """
