@@ -23,9 +23,16 @@ A promise that is late is a fault, unless the machine kept our processes from ke
 they waited for a processor is added to what it may take, and nothing else. Where a lease or an answer was lost to that,
 the last column says how often.
 
-Its disks have blocks of a page, as mkfs makes them from 512 MB on. On smaller ones (1 KiB) SQLite's
-index in shared memory has holes, and an experiment whose disk is full there may end with SIGBUS: keep experiments on a
-file system with blocks of 4 KiB.
+Its disks have blocks of a page, as mkfs makes them from 512 MB on. On smaller ones (1 KiB, as seed 678266 had them)
+SQLite's index in shared memory has holes, and an experiment whose disk is full there may end with SIGBUS: keep
+experiments on a file system with blocks of 4 KiB.
+
+What campaigns found was mended where it came from, and became a test beside that code. Where a muster was given
+another key it 'ended with -9' (seed 678266): its guardian had ended it, as it has to, since the machine gave the
+muster no processor for as long as its lease; the guardian has a session of its own, whose weight the muster's may not
+have. What the kernel counted excuses that now, and what the guardian said is told. Disks that break (EIO) showed an
+experiment that ended with 2 instead of 3, and rows that would have waited for ever, or been taken for others, once the
+disk was back.
 
 """
 
