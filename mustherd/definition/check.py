@@ -34,10 +34,10 @@ LARGEST_SPACE = 20_000
 """Settings that several loads may be learnt over together, as mustherd.learn.contextual has it."""
 
 LARGEST_SHUFFLED = 1_000_000
-"""Combinations that a search keeps in an order of chance."""
+"""Combinations that a search keeps in random order."""
 
 UNBELIEVING = ("random", "grid", "one-shot")
-"""Searches of ours that learn nothing; of other packages' searches each says by itself whether it uses a prior."""
+"""Searches of ours that learn nothing and use no prior; a search of another package says by itself whether it does."""
 
 MOST_CORES = 4096
 """Cores of a machine that nothing is known of: what its own turn out to be decides when the experiment starts."""
@@ -46,7 +46,7 @@ NOP = "nop"
 """The policy that sets nothing: what it has no use for need not be there."""
 
 TWIN = "twin"
-"""The `search.prior` that is no folder."""
+"""The word for a `search.prior` that is no folder."""
 
 
 def broken(experiment: Experiment) -> list[Finding]:

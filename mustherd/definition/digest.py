@@ -76,7 +76,7 @@ def changes(old: Experiment, new: Experiment) -> list[str]:
 def reread(resolved: Mapping[str, Any], experiment: Experiment) -> list[str]:
     """What `experiment` means otherwise than a version of before resolved it, a line each.
 
-    Only what both versions know is compared: a key that came or went is none of an older folder's business.
+    Only what both versions know is compared: a key that came or went says nothing of an older folder.
     """
     return list(_differences(_common(resolved, now := content(experiment)), _common(now, resolved), ()))
 

@@ -12,7 +12,7 @@ from mustherd.load import registry as loads
 from mustherd.plugins import LOADS, SERVERS, OptionError, PluginError, plugin, plugins
 
 OWN_KEYS = {"gp": ("initial", "stop", "prior"), "one-shot": ("settings", "table")}
-"""What of our searches is a key of `search` itself."""
+"""Options of our searches that are keys of `search` itself."""
 
 
 def check_search(experiment: Experiment) -> None:

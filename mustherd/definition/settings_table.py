@@ -16,7 +16,7 @@ from mustherd.errors import shown
 from mustherd.learn.base import Settings
 
 TABLE = "policy.yml"
-"""Its name in an experiment's folder."""
+"""The table's file in an experiment's folder."""
 
 HEAD = """\
 # Settings by load: what was found at each, and whether it held when measured again.

@@ -36,7 +36,7 @@ UNCLOSED = {
     "while parsing a flow sequence": "the list that begins here with '[' has no ']' where it must end",
     "while parsing a flow mapping": "the mapping that begins here with '{' has no '}' where it must end",
 }
-"""What PyYAML was at when something ended too late, in our words."""
+"""PyYAML's words for what it was reading where something was never closed, and ours."""
 
 
 class Hex(int):

@@ -17,6 +17,9 @@ from mustherd.wire.messages import Measured
 UNIT_TOLERANCE = 0.001
 """Powercap's unit is cut to whole nJ, 0.005 % of the processor's; wrong ones are wrong by a power of two."""
 
+TOLERANCE = "by gates.window_tolerance, a share of the window"
+"""What bounds the times of a window; a busy machine, or a short window, may need another."""
+
 OFFER_TOLERANCE = 0.03
 OFFER_DEVIATIONS = 6.0
 """Of the root of the requests: twice what clumped arrivals (mutilate's ETC) spread by."""
@@ -69,13 +72,15 @@ def judge(
             return Fired(Reason.KNOB_NOT_HELD, f"{when} the window {lost}")
     seconds = measured.t1_s - measured.t0_s
     if abs(seconds - window_seconds) > gates.window_tolerance * window_seconds:
-        return Fired(Reason.WINDOW_LENGTH, f"the window lasted {seconds:.2f} s instead of {window_seconds:g} s")
+        return Fired(
+            Reason.WINDOW_LENGTH, f"the window lasted {seconds:.2f} s instead of {window_seconds:g} s ({TOLERANCE})"
+        )
     apart = _apart(measured)
     if apart > gates.window_tolerance * window_seconds:
         return Fired(
             Reason.WINDOW_MISMATCH,
             f"energy and load were measured over windows up to {apart:.3f} s apart,"
-            f" allowed {gates.window_tolerance * window_seconds:.3g} s",
+            f" allowed {gates.window_tolerance * window_seconds:.3g} s ({TOLERANCE})",
         )
     return (
         _unit(zones)

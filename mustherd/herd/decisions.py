@@ -57,7 +57,7 @@ class Decisions:
     """What the shepherd wants of every muster. Calls take the time and return what is to be done.
 
     A decision without settings gives the node back. A newer decision for a muster supersedes an older one, which is
-    never published again. Numbers rise over the shepherd's whole reign and are never reused.
+    never published again. Numbers rise over a shepherd's whole epoch and are never reused.
     """
 
     def __init__(self, story: Story | None = None) -> None:

@@ -25,7 +25,7 @@ class _Kept(Generic[T]):
 
 
 class Sender(Generic[T]):
-    """A muster's side. Sends nothing before the first credit of a reign: `pause` begins one."""
+    """A muster's side. Sends nothing before a shepherd's first credit: `pause` begins to wait for it."""
 
     def __init__(self, last: int = 0) -> None:
         """`last` is the number of the newest block that existed before those that will be added."""
@@ -60,7 +60,7 @@ class Sender(Generic[T]):
 
     @property
     def paused(self) -> bool:
-        """Whether the shepherd of this reign has yet to say where to go on."""
+        """Whether this shepherd has yet to say where to go on."""
         return self._paused
 
     def add(self, block: T, size: int, *, again: bool = False) -> int:
@@ -82,7 +82,7 @@ class Sender(Generic[T]):
         return number <= self._most
 
     def pause(self) -> None:
-        """A reign begins or has ended: what was under way is unknown until its shepherd's first credit."""
+        """A shepherd begins or has ended: what was under way is unknown until its shepherd's first credit."""
         self._paused = True
         self._rewind(self._acked)
         self._got = self._acked

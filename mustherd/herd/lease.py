@@ -37,7 +37,7 @@ class GiveBack:
 
 @dataclass(frozen=True)
 class Welcomed:
-    """A shepherd reigns. `another`: not the one of before, and `given_back` what that ended."""
+    """A shepherd took the muster in. `another`: not the one of before, and `given_back` what that ended."""
 
     another: bool
     given_back: GiveBack | None = None
@@ -70,7 +70,7 @@ class Offset:
 class Lease:
     """What a muster holds for its shepherd. Calls take the muster's time.
 
-    Invariants: no decision of another reign is acted on; numbers acted on rise; no copy of a decision is acted on that
+    Invariants: no decision of another epoch is acted on; numbers acted on rise; no copy of a decision is acted on that
     is older than its time to live (to within the shortest travel time seen); a decision is in force only while a
     heartbeat that was sent within the lease has been heard, and only until a heartbeat says that none is wanted.
     """
@@ -106,7 +106,7 @@ class Lease:
         self._seen = 0
         self._offset = Offset(now - sent_s, now)
         self._until = now + self._lease_s
-        return Welcomed(another=True, given_back=self._end("another shepherd reigns") if self.in_force else None)
+        return Welcomed(another=True, given_back=self._end("another shepherd took over") if self.in_force else None)
 
     def beat(self, *, shepherd_epoch: int, sent_s: float, wanted: int, now: float) -> GiveBack | None:
         """A heartbeat arrived; it renews the lease from when it was sent, or ends what isn't wanted any more."""
@@ -124,7 +124,7 @@ class Lease:
     ) -> Act | Ignore:
         """A decision arrived: act on it or not."""
         if shepherd_epoch != self._shepherd_epoch:
-            return Ignore("of another reign")
+            return Ignore("of another epoch")
         if seq <= self._seen:
             return Ignore("old or repeated")
         if now - self._offset.seconds - issued_s > ttl_s:

@@ -1,7 +1,7 @@
 """The link: numbered messages over a channel that may lose, repeat and reorder become an ordered, complete stream.
 
-One link joins one life of a muster (`boot`) to one life of a shepherd (`reign`); when either changes, both sides drop
-the link and what was under way on it: an order to a process that has died must not reach its successor.
+One link joins one `muster_epoch` to one `shepherd_epoch`; when either changes, both sides drop the link and what was
+under way on it: an order to a process that has died must not reach its successor.
 The scheme is go-back-N with cumulative acknowledgements (Tanenbaum, Computer Networks, sliding window protocols);
 acknowledgements ride on frames and heartbeats.
 """

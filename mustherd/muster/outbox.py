@@ -54,7 +54,7 @@ class Outbox:
         return self._home / f"{self._log:014x}"
 
     def welcome(self, log_number: int, now: float) -> None:
-        """A shepherd reigns, and writes this log (0: none)."""
+        """A shepherd took the muster in, and writes this log (0: none)."""
         if log_number != self._log and log_number:
             self._park()
             self._log = log_number

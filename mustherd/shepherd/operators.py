@@ -15,7 +15,7 @@ from mustherd.wire.members import Role
 from mustherd.wire.shepherd_endpoint import Received, ShepherdEndpoint
 
 ENVELOPE_BYTES = 1024
-"""What an answer has around its body."""
+"""Room for what an answer has around its body."""
 
 
 class Operators:

@@ -86,7 +86,7 @@ class ShepherdServer:
             return
         muster = self._roster.known(name, message.muster_epoch)
         if muster is None or message.shepherd_epoch != self._shepherd_epoch:
-            # A repeated goodbye needs no answer; anything else comes from somebody whom this reign hasn't met.
+            # A repeated goodbye needs no answer; anything else comes from a muster whom this shepherd hasn't met.
             if isinstance(message, m.MusterBeat):
                 self._roster.contested(name, message.muster_epoch)
                 self._end.reply(received, m.WhoAreYou())

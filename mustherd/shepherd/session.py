@@ -19,11 +19,11 @@ WINDOWS_BYTES = 256 * 1024 * 1024
 
 WINDOW_LEAST_BYTES = 2 * 1024 * 1024
 WINDOW_MOST_BYTES = 64 * 1024 * 1024
-"""Of one muster: below, its blocks come one by one; above, nothing gets faster."""
+"""What one muster's share is bounded by: with less its blocks come one by one, with more nothing gets faster."""
 
 
 MAX_KNOB_VALUES = 8192
-"""That a muster offers one by one: bounds what is kept of it, and what a status says."""
+"""Knob values that a muster may list one by one: bounds what is kept of it, and the size of a status."""
 
 
 @dataclass

@@ -192,7 +192,7 @@ class Shepherd:
         return future
 
     def _durable(self, muster: str, spool: int, number: int) -> None:
-        """Blocks are safe: the muster may forget them. From any thread."""
+        """Let the muster forget blocks up to `number`, which are safe; callable from any thread."""
         nobody: Future[None] = Future()
         self._ask(nobody, lambda: self._server.intake.durable(muster, spool, number))
 

@@ -14,13 +14,13 @@ from mustherd.store import lock, migration, schema
 from mustherd.store.errors import StoreError
 
 DATABASE = "store.sqlite"
-"""In an experiment's folder."""
+"""The database's file in an experiment's folder."""
 
 BUSY_MILLISECONDS = 10_000
 """How long a call waits for another process's write before it gives up."""
 
 _PACKAGES = ("msgspec", "numpy", "pyzmq", "scikit-learn", "scikit-optimize", "scipy")
-"""Whose versions may change what is measured or proposed."""
+"""Packages whose versions may change what is measured or proposed."""
 
 
 def versions() -> dict[str, str]:

@@ -13,7 +13,7 @@ from mustherd.store.records import ExperimentRecord
 Status = Literal["running", "stopped", "done", "failed"]
 
 PHASE = "phase"
-"""The kind of the journal's lines that say what the loop is at."""
+"""The kind of the journal's lines that say which phase the loop is in."""
 
 
 class ExperimentRow(OpenDatabase):
@@ -67,7 +67,7 @@ class ExperimentRow(OpenDatabase):
 
     @one_change
     def set_phase(self, phase: str) -> None:
-        """Say in a word what the loop is at, for whoever watches; the journal has it when it changes."""
+        """Say which phase the loop is in, in a word for whoever watches; the journal has it when it changes."""
         with self._write(durable=False) as database:
             if database.execute("UPDATE experiment SET phase = ? WHERE phase <> ?", (phase, phase)).rowcount:
                 database.execute(

@@ -1,4 +1,4 @@
-"""An experiment's database as it is open here: one transaction a change, every error told as ours."""
+"""An opened database of an experiment: one transaction a change, every error told as ours."""
 
 import contextlib
 import functools
@@ -59,7 +59,7 @@ class OpenDatabase:
         self._now = now
         self._lock = threading.RLock()
         self._which = self._file()
-        """SQLite goes on writing to a file that has lost its name, where nobody will find it."""
+        """Which file it is: SQLite goes on writing to one that has lost its name, where nobody will find it."""
         self.may_wait: Callable[[float], bool] = lambda _: False
         """Called where the disk is full: sleeps so many seconds and says whether to try again. Whoever runs an
         experiment sets it; anybody else is told at once."""

@@ -63,7 +63,7 @@ class MusterRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, ArithmeticError, AttributeError, KeyError, RecursionError)
-"""What comes of making values from a row that holds something else than we write."""
+"""What is raised when values are made from a row that holds something else than we write."""
 
 MOST = 1e100
 """Beyond it a number is none that was measured: its square is still a number, and so is the sum of many of them."""
@@ -73,7 +73,7 @@ LATEST = 253_402_300_799.0
 
 
 def knobs_of(musters: Iterable[MusterRecord]) -> tuple[KnobInfo, ...]:
-    """The knobs that these have, one of each name."""
+    """The knobs of these musters, one of each name."""
     return tuple({knob.name: knob for one in musters for knob in one.knobs}.values())
 
 

@@ -10,7 +10,7 @@ Tables
 
 - `experiment`, one row: name, definition (the experiment file's text), digest (of the definition), resolved (JSON: the
   definition with every default filled in), goal (JSON as in mustherd.goal: what it is after), versions (JSON),
-  created_at, status and its detail and time, phase (what the loop is at), plan (JSON: kind of trial to planned
+  created_at, status and its detail and time, phase (of the loop), plan (JSON: kind of trial to planned
   number), verdict (JSON, NULL until there is one), wall_seconds (of the runs that have ended) and running_since (NULL
   when no run is under way).
 - `trial`, one row per attempt at a numbered trial: number, attempt, kind, state, reason, detail, muster, round and

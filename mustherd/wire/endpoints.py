@@ -1,7 +1,7 @@
-"""The ends of the four channels: the shepherd's, which listens, a muster's and an operator's, which connect.
+"""The endpoints of the four channels: the shepherd's, which listens, a muster's and an operator's, which connect.
 
-An end hides its sockets: it sends and receives typed messages and never blocks on a send. None of them is safe to use
-from two threads, but `wake` may be called from any.
+An endpoint hides its sockets: it sends and receives typed messages and never blocks on a send. None of them is safe
+to use from two threads, but `wake` may be called from any.
 """
 
 import logging
@@ -43,7 +43,7 @@ def new_session() -> int:
 
 
 CREDITS_AT_MOST = 8
-"""That a muster takes before it looks at its other channels."""
+"""Credits that a muster takes before it looks at its other channels."""
 
 
 class MusterEndpoint:
@@ -101,11 +101,11 @@ class MusterEndpoint:
                     yield message
 
     def send_pulse(self, message: m.Up) -> bool:
-        """To the shepherd; False when nobody listens or the queue is full."""
+        """Send to the shepherd; False when nobody listens or the queue is full."""
         return send(self._pulse, [codec.encode(message)])
 
     def send_block(self, block: m.Block, payload: bytes | memoryview) -> bool:
-        """Rows to the shepherd; False when nobody listens or the queue is full."""
+        """Send rows to the shepherd; False when nobody listens or the queue is full."""
         return send(self._log, [codec.encode(block), payload])
 
     def send_offer(self, offer: m.Offer) -> bool:

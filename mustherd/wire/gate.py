@@ -16,7 +16,7 @@ from mustherd.wire.members import Member, Role
 log = logging.getLogger(__name__)
 
 ADDRESS = "inproc://zeromq.zap.01"
-"""Where ZeroMQ asks, by RFC 27."""
+"""Where ZeroMQ asks whether a key may connect, by RFC 27."""
 
 BUSINESS = {
     "pulse": {Role.MUSTER},
@@ -24,7 +24,7 @@ BUSINESS = {
     "control": {Role.MUSTER},
     "coordinate": {Role.OPERATOR, Role.OBSERVER},
 }
-"""Whose business a channel is; nobody else's."""
+"""Which roles may use a channel; no other may."""
 
 LOOK_EVERY_S = 2.0
 """Between two looks at whether the accepted keys have changed."""

@@ -34,7 +34,8 @@ IDLE_BYTES_PER_S = 64
 Without this every muster's line for decisions, on which it never says anything, would be ended after some hours."""
 
 CONNECTIONS_MOST = 4096
-"""To one socket: a thousand musters, four times over. Where this process may have fewer descriptors it is less."""
+"""Connections to one socket at most: a thousand musters, four times over; fewer where this process may have fewer
+descriptors."""
 
 DESCRIPTORS_KEPT, SOCKETS = 128, 4
 """Descriptors that are not for connections, whoever comes, and how many sockets share the others."""
@@ -155,7 +156,7 @@ def _received(descriptor: int) -> int | None:
 
 
 def _unread(descriptor: int) -> int:
-    """Of these, bytes that ZeroMQ has yet to read."""
+    """Bytes that a connection has received and ZeroMQ has not read yet."""
     try:
         return int(struct.unpack("=i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0" * 4))[0])
     except OSError:

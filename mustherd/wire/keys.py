@@ -24,7 +24,7 @@ from mustherd.wire.messages import NAME_PATTERN
 ACCEPTED = "accepted"
 
 MOST_BYTES = 64 * 1024
-"""Of a key file; one takes some hundred."""
+"""A key file's size at most; one takes some hundred bytes."""
 
 _Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 _ENTRY = re.compile(r"""^\s*(public|secret)-key\s*=\s*["']?([0-9A-Za-z.:+=^!/*?&<>()\[\]{}@%$#-]{40})["']?\s*$""", re.M)
@@ -123,7 +123,7 @@ def accepted_in(folder: Path) -> dict[bytes, Member]:
 
 
 def signature(folder: Path) -> object:
-    """What changes when an accepted key comes, goes or changes."""
+    """A value that differs when an accepted key came, went or changed: cheap, to be looked at often."""
     try:
         entries = sorted((entry.name, entry.stat()) for entry in os.scandir(folder / ACCEPTED))
     except OSError:

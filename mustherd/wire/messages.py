@@ -181,7 +181,7 @@ class Bye(msgspec.Struct, frozen=True, kw_only=True, tag="bye"):
 
 
 class Welcome(msgspec.Struct, frozen=True, kw_only=True, tag="welcome"):
-    """The muster of life `boot` belongs to the herd of this reign."""
+    """The shepherd of `shepherd_epoch` takes the muster of `muster_epoch` into its herd."""
 
     version: int
     muster_epoch: Session
@@ -199,7 +199,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True, tag="refusal"):
     version: int
     reason: Text
     ended: Count = 0
-    """The life that is over for the shepherd, when that is why: its process, if there is one, comes as another."""
+    """The muster epoch that the shepherd has ended, where that is the reason: a process that lives begins another."""
 
 
 class WhoAreYou(msgspec.Struct, frozen=True, tag="who"):
@@ -321,7 +321,7 @@ class RowColumns(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True, tag="offer"):
-    """A muster has a spool with blocks from `first` on for this reign's log; answered with a credit that says more."""
+    """A muster's spool has blocks from `first` on for this shepherd's log; answered with a credit that says more."""
 
     muster_epoch: Session
     shepherd_epoch: Session
@@ -344,7 +344,7 @@ class Credit(msgspec.Struct, frozen=True, kw_only=True, tag="credit"):
 
 
 class StatusAsk(msgspec.Struct, frozen=True, tag="status?"):
-    """Who is in the herd, and how it is."""
+    """An operator asks who is in the herd, and how it is."""
 
 
 class StopAsk(msgspec.Struct, frozen=True, tag="stop?"):

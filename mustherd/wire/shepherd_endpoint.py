@@ -33,19 +33,19 @@ TCP_BACKLOG = 1024
 NOTHING = memoryview(b"")
 
 PARTS_MOST = 3
-"""Route, message, rows."""
+"""Frames of a message at most: route, message, rows."""
 
 CONTROL_UP_BYTES = 1024
-"""From a muster on control: nothing, but the handshake counts as well."""
+"""What may come from a muster on control: it sends nothing there, but its handshake counts."""
 
 LOG_QUEUE_BLOCKS = 128
 """Blocks of one muster that wait for the shepherd at most; an honest one has no more than its credit under way."""
 
 CALLS_AT_ONCE = 4
-"""Of operators, between two looks at all else: what answers one takes as long as its herd is large."""
+"""Operators' calls that are answered before anything else has its turn: an answer takes longer, the larger the herd."""
 
 ANSWERS_QUEUED = 8
-"""That one operator has not read yet: of a large herd a status is some megabytes."""
+"""Answers that one operator has not read yet: a large herd's status is some megabytes."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class ShepherdEndpoint:
             asked = ports or Ports()
             self._pulse, pulse = self._bind("pulse", host, asked.pulse, m.MAX_PULSE_BYTES)
             self._log, log_port = self._bind("log", host, asked.log, m.MAX_LOG_BYTES, queue=LOG_QUEUE_BLOCKS)
-            # Nobody has anything to say on it.
+            # Musters send nothing on it.
             self._control, control = self._bind("control", host, asked.control, CONTROL_UP_BYTES, queue=1)
             self._coordinate, coordinate = self._bind(
                 "coordinate", host, asked.coordinate, m.MAX_CALL_BYTES, unread=ANSWERS_QUEUED
@@ -164,15 +164,15 @@ class ShepherdEndpoint:
             self._groups.setdefault(group, set()).add(received.sender)
 
     def reply(self, received: Received, message: m.Down) -> bool:
-        """On pulse, to whoever sent that message and nobody else."""
+        """Answer on pulse, whoever sent that message and nobody else."""
         return send(self._pulse, [received.route, codec.encode(message)])
 
     def send_pulse(self, muster: str, message: m.Down) -> bool:
-        """To one muster; False when it is not connected or its queue is full."""
+        """Send to one muster; False when it is not connected or its queue is full."""
         return self._send(self._pulse, muster, codec.encode(message))
 
     def publish(self, target: str, decision: m.Decision) -> None:
-        """To a muster or a group, on the channel that may lose."""
+        """Send to a muster or a group, on the channel that may lose."""
         content = codec.encode(decision)
         # A muster says itself which groups it is in: one that is called like another muster is none.
         for muster in {target} if target in self._known else self._groups.get(target, {target}):
@@ -199,7 +199,7 @@ class ShepherdEndpoint:
         return route is not None and send(socket, [route, content])
 
     def _look_after(self, now: float) -> None:
-        """What has to be seen to now and then, whether messages come or not."""
+        """Do what is due now and then, whether messages come or not."""
         if self._watch is not None:
             self._watch.tick(now)
         if self._gate is not None:

@@ -1,4 +1,4 @@
-"""What all ends share: options of a socket, addresses, names on the wire, and sending without waiting."""
+"""What all endpoints share: options of a socket, addresses, names on the wire, and sending without waiting."""
 
 import os
 import resource
@@ -15,9 +15,9 @@ SEND_QUEUE_MESSAGES = 1000
 ROUTE_MARK = b";"
 """Ends the name in a routing id; no name holds it."""
 HANDSHAKE_MS = 10_000
-"""That a connection has to say who it is."""
+"""How long a new connection may take to say who it is."""
 HEARTBEAT_MS = 5_000
-"""ZeroMQ's own, both ways."""
+"""Between two heartbeats of ZeroMQ's own, in both directions."""
 RECONNECT_MS = 100
 RECONNECT_MAX_MS = 1000
 DESCRIPTORS = 65536
@@ -43,7 +43,7 @@ class Wake:
                 os.eventfd_write(self.descriptor, 1)
 
     def clear(self) -> None:
-        """Taken note of."""
+        """Forget that it was set, so that the next poll waits."""
         with suppress(BlockingIOError):
             os.eventfd_read(self.descriptor)
 
@@ -71,7 +71,7 @@ def tune(socket: "zmq.Socket[bytes]", max_bytes: int) -> None:
 
 
 def address(host: str, port: int) -> str:
-    """As ZeroMQ writes it."""
+    """A host and port as ZeroMQ writes them: `tcp://HOST:PORT`."""
     if host == "localhost":
         # A resolver may answer ::1, where nobody listens.
         host = "127.0.0.1"
@@ -128,5 +128,5 @@ def raise_descriptor_limit() -> None:
 
 
 def milliseconds(seconds: float) -> int:
-    """As a poll wants them. Rounded up: one that returns just before a deadline would spin until it."""
+    """Seconds as a poll takes them. Rounded up: a poll that returns just before a deadline would spin until it."""
     return int(seconds * 1000) + 1 if seconds > 0 else 0

@@ -31,7 +31,7 @@ def anything(world: World, dice: random.Random) -> None:
     name = dice.choice(list(world.processes))
     process = world.processes[name]
     match dice.choices(
-        ["decide", "give back", "restart", "kill", "still", "new reign", "silence", "cut"], [8, 2, 1, 1, 2, 1, 1, 1]
+        ["decide", "give back", "restart", "kill", "still", "new shepherd", "silence", "cut"], [8, 2, 1, 1, 2, 1, 1, 1]
     )[0]:
         case "decide":
             world.decide(name, setting(dice.randint(2, 400), dice.randrange(1200, 2601, 100)))
@@ -44,7 +44,7 @@ def anything(world: World, dice: random.Random) -> None:
             world.kill_muster(name)
         case "still" if process.muster is not None:
             world.stand_still(name, dice.choice([0.5, 2.0, 4.0, 20.0]))
-        case "new reign":
+        case "new shepherd":
             world.start_shepherd()
         case "silence":
             world.stop_shepherd()

@@ -13,7 +13,7 @@ AHEAD_S = 1000.0
 
 
 def welcomed(now: float = 0.0, shepherd_epoch: int = 1) -> Lease:
-    """A lease under `reign`; times are the shepherd's, messages travel in no time."""
+    """A lease under `epoch`; times are the shepherd's, messages travel in no time."""
     lease = Lease(LEASE_S)
     assert lease.welcome(
         shepherd_epoch=shepherd_epoch, sent_s=now, hello_s=now + AHEAD_S, now=now + AHEAD_S
@@ -45,7 +45,7 @@ def in_force(now: float = 0.0) -> Lease:
     return lease
 
 
-def test_nothing_is_acted_on_before_a_welcome_or_of_another_reign() -> None:
+def test_nothing_is_acted_on_before_a_welcome_or_of_another_epoch() -> None:
     lease = Lease(LEASE_S)
     assert isinstance(offer(lease, 1, 0, 0), Ignore)
     assert isinstance(offer(welcomed(), 1, 0, 0, shepherd_epoch=2), Ignore)
@@ -96,12 +96,12 @@ def test_what_is_not_wanted_any_more_ends_unless_the_beat_left_before_the_decisi
     assert beat(lease, 1.4, 1.5, wanted=0) == GiveBack("the shepherd wants nothing of this node")
 
 
-def test_another_reign_ends_what_was_in_force_and_the_same_reign_does_not() -> None:
+def test_another_epoch_ends_what_was_in_force_and_the_same_epoch_does_not() -> None:
     lease = in_force()
     assert lease.welcome(shepherd_epoch=1, sent_s=1.0, hello_s=AHEAD_S, now=1.0 + AHEAD_S) == Welcomed(another=False)
     assert lease.in_force == 1
     taken = lease.welcome(shepherd_epoch=2, sent_s=50.0, hello_s=1.9 + AHEAD_S, now=2.0 + AHEAD_S)
-    assert taken == Welcomed(another=True, given_back=GiveBack("another shepherd reigns"))
+    assert taken == Welcomed(another=True, given_back=GiveBack("another shepherd took over"))
     assert isinstance(offer(lease, 5, 2.0, 2.0), Ignore)
 
 

@@ -210,7 +210,7 @@ def test_copies_are_sent_until_one_arrives(tmp_path: Path, monkeypatch: pytest.M
         assert len({d.seq for d in lost}) == 1
 
 
-def test_a_new_reign_takes_the_muster_in_and_ends_what_was_in_force(tmp_path: Path) -> None:
+def test_a_new_shepherd_takes_the_muster_in_and_ends_what_was_in_force(tmp_path: Path) -> None:
     node = FakeNode()
     with shepherd() as (running, ports):
         with muster(ports, tmp_path, node=node, lease_s=60.0):
