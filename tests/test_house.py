@@ -20,7 +20,6 @@ LARGER = {
 
 UNUSED = {
     "exhaustive_optimum": "the twin's true optimum, for who checks a search against it",
-    "_repr_html_": "Jupyter calls it",
     "handle_error": "socketserver calls it",
     "ignore_aliases": "PyYAML calls it",
     "yaml_implicit_resolvers": "PyYAML reads it",

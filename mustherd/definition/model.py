@@ -4,6 +4,7 @@ Values are what the file means, not how it wrote them: knobs in their canonical 
 """
 
 from collections.abc import Mapping
+from html import escape
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -369,6 +370,9 @@ class Experiment(Section):
         """Metrics of the definition's own, and which way each is better."""
         own = {name: metric.better for name, metric in self.metrics.items()}
         return {**self.workload.declared, **own, **_of_meters(self.meters)}
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(self.to_yaml())}</pre>"
 
     def to_yaml(self) -> str:
         """The definition as a file that reads back as the same experiment; defaults are left out."""

@@ -2,6 +2,7 @@
 
 import math
 import time
+from html import escape
 from typing import Any
 
 import msgspec
@@ -72,6 +73,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         if self.at_once == self.musters:
             return str(self.at_once)
         return f"{self.at_once}, as many as there are agents: the {self.musters} nodes take turns"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><td>{escape(what)}</td><td>{escape(amount)}</td></tr>" for what, amount in self.rows())
+        return f"<table><tbody>{rows}</tbody></table>"
 
     def rows(self) -> list[tuple[str, str]]:
         """The plan as a person reads it: what, and how much."""

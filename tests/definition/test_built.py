@@ -1,5 +1,6 @@
 """A definition built in Python: the same as one read from YAML, with the same errors."""
 
+import html
 import re
 import subprocess
 import sys
@@ -124,6 +125,7 @@ def test_it_goes_to_yaml_and_back(path: Path) -> None:
     # What was left to its default is not written out.
     assert len(text.splitlines()) < 60
     assert loads(text).to_yaml() == text
+    assert html.unescape(experiment._repr_html_()) == f"<pre>{text}</pre>"
 
 
 LISTS = st.lists(st.integers(2, 500).map(lambda n: 2 * n), min_size=1, max_size=5, unique=True)

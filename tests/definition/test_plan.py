@@ -94,6 +94,7 @@ def test_a_plan_is_json_and_rows() -> None:
     found = plan(loads(quickstart()))
     assert json.loads(json.dumps(found.to_dict()))["trials"] == 69
     assert all(label and value for label, value in found.rows())
+    assert found._repr_html_().count("<tr>") == len(found.rows())
 
 
 @pytest.mark.parametrize(
