@@ -51,7 +51,12 @@ MAX_COLUMNS = 256
 """Of a stream of rows."""
 
 Columns: TypeAlias = Annotated[tuple[Word, ...], msgspec.Meta(max_length=MAX_COLUMNS)]
-Streams: TypeAlias = Annotated[tuple[Word, ...], msgspec.Meta(max_length=1024)]
+MAX_STREAMS = 1024
+"""Of a node."""
+
+Streams: TypeAlias = Annotated[tuple[Word, ...], msgspec.Meta(max_length=MAX_STREAMS)]
+RowCounts: TypeAlias = Annotated[dict[Word, Count], msgspec.Meta(max_length=MAX_STREAMS)]
+"""Rows by stream."""
 Settings: TypeAlias = Annotated[tuple[Setting, ...], msgspec.Meta(max_length=2048)]
 Readings: TypeAlias = Annotated[tuple[Reading, ...], msgspec.Meta(max_length=2048)]
 
@@ -68,7 +73,7 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag="hello"):
     facts: Facts
     knobs: Annotated[tuple[KnobInfo, ...], msgspec.Meta(max_length=1024)]
     zones: Annotated[tuple[Zone, ...], msgspec.Meta(max_length=256)]
-    streams: Annotated[tuple[Word, ...], msgspec.Meta(max_length=1024)]
+    streams: Streams
     groups: Annotated[tuple[Name, ...], msgspec.Meta(max_length=64)]
     lease_s: Seconds
     sent_s: Moment
@@ -125,9 +130,9 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True, tag="measured"):
     before: Readings
     after: Readings
     load: LoadReport | None
-    rows: Annotated[dict[Word, Count], msgspec.Meta(max_length=1024)]
+    rows: RowCounts
     """Rows that each stream's source produced in the window."""
-    rows_lost: Annotated[dict[Word, Count], msgspec.Meta(max_length=1024)]
+    rows_lost: RowCounts
     """Of these, rows that the source itself lost."""
     last_block: Count
     """Number of the last log block that belongs to this window, in `spool`; 0 when there is none."""
@@ -160,8 +165,8 @@ class Logged(msgspec.Struct, frozen=True, kw_only=True, tag="logged"):
     """Empty when it was carried out."""
     spool: Count
     last_block: Count
-    rows: Annotated[dict[Word, Count], msgspec.Meta(max_length=1024)]
-    rows_lost: Annotated[dict[Word, Count], msgspec.Meta(max_length=1024)]
+    rows: RowCounts
+    rows_lost: RowCounts
 
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True, tag="restored"):
@@ -400,8 +405,8 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag="done"):
     """The request was carried out."""
 
     readings: Readings = ()
-    rows: Annotated[dict[Word, Count], msgspec.Meta(max_length=1024)] = {}
-    rows_lost: Annotated[dict[Word, Count], msgspec.Meta(max_length=1024)] = {}
+    rows: RowCounts = {}
+    rows_lost: RowCounts = {}
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True, tag="refused"):
