@@ -41,7 +41,7 @@ def _name_idle_knobs(store: Store, experiment: Experiment, goal: Goal, verdict: 
     idle = tuple(idle_knobs(task, [observation(t, goal.loads) for t in searched]))
     if not idle:
         return verdict
-    text = f"{' and '.join(idle)} had no measurable effect: check that nothing else sets it"
+    text = f"{wording.together(idle)} had no measurable effect: check that nothing else sets it"
     store.event("no-effect", text, {"knobs": list(idle)})
     found = msgspec.structs.replace(verdict, without_effect=idle, reason=f"{verdict.reason}; {text}")
     broken = [d.name for d in task.space.dimensions if d.name in idle and must_matter(d)]
