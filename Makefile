@@ -92,7 +92,7 @@ test-web: setup  ## as root on Debian: report, comparison and live page in a bro
 
 test-testbed: setup  ## as root: provisioning, on hosts with systemd and sshd
 	tests/testbed/install-nspawn.sh
-	@$(call within,3000,$(BIN)/pytest -m testbed)
+	@$(call within,900,$(BIN)/pytest -n 2 --dist loadfile -m testbed)
 
 test-pythons: setup  ## the tests that start no processes, on each newer Python that this machine has
 	@$(call within,1800,tests/pythons.sh)

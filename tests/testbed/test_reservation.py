@@ -25,6 +25,9 @@ FOUND = (
     f"for f in {CPU}/smt/control {CPU}/cpufreq/boost {CPU}/cpu*/cpufreq/scaling_governor; do echo $f $(cat $f); done; "
     "systemctl is-enabled irqbalance"
 )
+APART_KHZ = (1200000, 1900000)
+ALIKE_KHZ = (2600000, 2600000)
+"""As the role leaves them."""
 LEFT = "ls /etc/systemd/system | grep mustherd; ls -d /etc/mustherd /opt/mustherd"
 
 
@@ -48,7 +51,9 @@ def lines_of_the_page() -> list[tuple[str, tuple[int, ...]]]:
     return found
 
 
-def walk(reserved: Reservation, folder: Path, lines: list[tuple[str, tuple[int, ...]]], *, cut_off: bool) -> None:
+def walk(
+    reserved: Reservation, folder: Path, lines: list[tuple[str, tuple[int, ...]]], *, cut_off: bool = False
+) -> None:
     """Each line as the user types it; `cut_off`: the machine that called for an experiment goes away meanwhile."""
     for line, allowed in lines:
         if cut_off and line.startswith("ansible-runner"):
@@ -70,6 +75,17 @@ def goes_on_when_the_control_machine_goes_away(reserved: Reservation, folder: Pa
     is_closed(bed.ssh("node0", exposures([unit])).stdout, unit)
 
 
+def freeze(reserved: Reservation, khz: tuple[int, ...]) -> str:
+    """The measured node's CPUs as the userspace governor freezes each at the clock that it happens to run at."""
+    clocks = " && ".join(f"echo {each} > {CPU}/cpu{n}/cpufreq/scaling_setspeed" for n, each in enumerate(khz))
+    assert reserved.bed.ssh("node1", clocks).returncode == 0
+    return clocks_of(reserved)
+
+
+def clocks_of(reserved: Reservation) -> str:
+    return reserved.bed.ssh("node1", f"grep -H . {CPU}/cpu*/cpufreq/scaling_{{governor,setspeed}}").stdout
+
+
 def as_found(reserved: Reservation) -> dict[str, str]:
     return {host: reserved.bed.ssh(host, f"{FOUND}; {LEFT}").stdout for host in reserved.bed.hosts}
 
@@ -78,11 +94,15 @@ def test_the_page_does_what_it_shows_and_again_on_hosts_that_it_put_back(reserve
     lines = lines_of_the_page()
     assert lines[0][0].startswith("mustherd herd inventory")
     assert lines[-1][0].startswith("mustherd herd restore")
+    ready = next(n for n, (line, _) in enumerate(lines) if "experiment check" in line)
     found = as_found(reserved)
     for number, name in enumerate(("first", "second")):
         folder = reserved.folder(name)
         shutil.copy(PROJECT / "tests/testbed/search.yml", folder / "search.yml")
-        walk(reserved, folder, lines[:-2], cut_off=name == "first")
+        walk(reserved, folder, lines[:ready])
+        clocks = freeze(reserved, APART_KHZ)
+        walk(reserved, folder, lines[ready:-2], cut_off=name == "first")
+        assert clocks_of(reserved) == clocks, "each CPU has its own again, whatever was tried"
         for place in ("search", "experiments"):
             assert list((folder / place).glob("*.html")), place
         for place in ("search", f"{EXPERIMENTS}/search"):
@@ -96,7 +116,7 @@ def test_the_page_does_what_it_shows_and_again_on_hosts_that_it_put_back(reserve
             every_unit_is_closed(reserved)
             a_signal_puts_the_knobs_back(reserved, folder)
             a_second_run_changes_nothing(reserved, folder)
-        walk(reserved, folder, lines[-2:], cut_off=False)
+        walk(reserved, folder, lines[-2:])
         assert as_found(reserved) == found
 
 
@@ -128,20 +148,20 @@ def is_closed(text: str, unit: str) -> None:
 
 
 def a_signal_puts_the_knobs_back(reserved: Reservation, folder: Path) -> None:
-    clocks = f"cat {CPU}/cpu*/cpufreq/scaling_setspeed"
-    bed = reserved.bed
-    found = bed.ssh("node1", clocks).stdout
-    set_one = "mustherd knob set muster-10.77.0.2 dvfs=1900 --shepherd 10.77.0.1 --keys keys/mine"
+    bed, found = reserved.bed, clocks_of(reserved)
+    assert set(re.findall(r"\b\d{7}\b", found)) == set(map(str, APART_KHZ))
+    set_one = "mustherd knob set muster-10.77.0.2 dvfs=2600 --shepherd 10.77.0.1 --keys keys/mine"
     for signal in ("HUP", "QUIT", "KILL"):
         # The shepherd's unit has just come back, or its muster has, and they find each other anew.
-        until(lambda: reserved.run(folder, set_one).returncode == 0, 30)
-        assert set(re.findall(r"\d{7}|\D+", bed.ssh("node1", clocks).stdout)) <= {"1900000", "\n"}
+        until(lambda: reserved.run(folder, set_one).returncode == 0)
+        assert set(re.findall(r"\b\d{7}\b", clocks_of(reserved))) == {"2600000"}
         assert bed.ssh("node1", f"systemctl kill --signal={signal} mustherd-muster").returncode == 0
-        until(lambda: bed.ssh("node1", clocks).stdout == found, 30)
-        until(lambda: bed.ssh("node1", "systemctl is-active mustherd-muster").stdout.strip() == "active", 30)
+        until(lambda: clocks_of(reserved) == found)
+        until(lambda: bed.ssh("node1", "systemctl is-active mustherd-muster").stdout.strip() == "active")
 
 
 def a_second_run_changes_nothing(reserved: Reservation, folder: Path) -> None:
+    freeze(reserved, ALIKE_KHZ)
     # Of a measured node: it has most of the roles. All of them together: test_provision.
     done = reserved.run(folder, "ansible-playbook provision.yml -i mine --limit node1")
     assert done.returncode == 0, done.stdout
