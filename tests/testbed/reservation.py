@@ -87,7 +87,7 @@ class Reservation:
         file = folder / inventory / "group_vars/all.yml"
         file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **self.given, **(variables or {})}))
 
-    def run(self, folder: Path, line: str, timeout: float = 900) -> subprocess.CompletedProcess[str]:
+    def run(self, folder: Path, line: str, timeout: float = 1800) -> subprocess.CompletedProcess[str]:
         """A line as the user types it on the control machine."""
         return subprocess.run(**self._typed(folder, line), check=False, timeout=timeout)
 
