@@ -1,7 +1,7 @@
 """What `experiment plan` promises against what happens on a test bed: 1, 2 and 3 measured nodes, as root.
 
 Hosts with systemd, provisioned from a manifest; real memcached; agents as units, leaders by ssh; mutilate a stand-in
-unless SOURCES names a folder that has it. Keys as in plan_against_reality. Some ten minutes.
+unless SOURCES names a folder that has it. Keys as in plan_against_reality. Some fifteen minutes.
 """
 
 import tempfile
@@ -12,7 +12,7 @@ from mustherd.testbed.bed import Bed
 from tests.testbed import parallel
 from tests.testbed.reservation import Reservation
 
-TRIALS = 12
+REPETITIONS = 7
 
 
 def run() -> dict[str, Any]:
@@ -22,7 +22,7 @@ def run() -> dict[str, Any]:
         try:
             home = reserved.folder("parallel")
             parallel.provision(reserved, home)
-            results = {str(musters): parallel.measured(reserved, home, musters, TRIALS) for musters in (1, 2, 3)}
+            results = {str(musters): parallel.measured(reserved, home, musters, REPETITIONS) for musters in (1, 2, 3)}
         finally:
             reserved.close()
     alone = results["1"]["took_s"]

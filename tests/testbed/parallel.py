@@ -13,7 +13,8 @@ from tests.testbed.reservation import Reservation
 
 NODES = ("node1", "node2", "node3")
 NODE0 = "ssh carol@c6220-1.example.net"
-CLOCKS = (1200, 1300, 1400, 1500, 1600, 1700, 1800, 1900, 2000, 2100, 2200)
+CLOCKS = (1200, 1900, 2600)
+"""What a bed's nodes list."""
 WINDOW_S = 6
 DEFINITION = {
     # So little load that the schedule is measured, and not this machine.
@@ -22,7 +23,6 @@ DEFINITION = {
         "mutilate": {"measure_qps": 100, "connections": 1, "agent_threads": 1},
     },
     "objective": "read_p99_us",
-    "search": {"method": "grid"},
     "baseline": {"every": 100},
     "repeats": 0,
     "gates": {"window_tolerance": 1, "achieved_ratio": 0.5, "attempts": 20, "same_failure": 20},
@@ -47,8 +47,11 @@ def provision(reserved: Reservation, folder: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def measured(reserved: Reservation, folder: Path, musters: int, trials: int) -> dict[str, Any]:
-    """What was planned, and how long the trials took from the first one's start to the last one's end."""
+def measured(reserved: Reservation, folder: Path, musters: int, repetitions: int) -> dict[str, Any]:
+    """What was planned, and how long the trials took from the first one's start to the last one's end.
+
+    Each clock `repetitions` times, and the baseline once on each node.
+    """
     for number, node in enumerate(NODES, 1):
         verb = "start" if number <= musters else "stop"
         assert reserved.bed.ssh(node, f"systemctl {verb} mustherd-muster").returncode == 0
@@ -56,8 +59,9 @@ def measured(reserved: Reservation, folder: Path, musters: int, trials: int) -> 
     definition = {
         "name": name,
         "herd": {"inventory": name},
-        "knobs": {"dvfs": list(CLOCKS[: trials - 1])},
-        "trials": trials - 1,
+        "knobs": {"dvfs": list(CLOCKS)},
+        "search": {"method": "grid", "repetitions": repetitions},
+        "trials": repetitions * len(CLOCKS),
         **DEFINITION,
     }
     (folder / f"{name}.yml").write_text(yaml.safe_dump(definition))
