@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from types import FrameType
 
 PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that a process gets when its parent ends."""
@@ -74,6 +75,25 @@ STOP_SIGNALS = tuple(
 
 class EndedError(KeyboardInterrupt):
     """A signal told this process to end in good order: what holds of Ctrl-C holds of it."""
+
+
+AGAIN_S = 0.05
+"""After which a signal that came in the middle of an import comes again."""
+
+
+def may_raise(number: int, frame: FrameType | None) -> bool:
+    """For the handler of signal `number`: whether it may raise where it is; otherwise the signal comes again soon.
+
+    An import that an exception ends leaves half a module behind: numpy, for one, can't be imported a second time.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            again = threading.Timer(AGAIN_S, os.kill, (os.getpid(), number))
+            again.daemon = True
+            again.start()
+            return False
+        frame = frame.f_back
+    return True
 
 
 class Stop(threading.Event):

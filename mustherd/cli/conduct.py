@@ -5,13 +5,14 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mustherd.cli.notify import run_notice, words_of
 from mustherd.cli.printing import console, hush, print_json
-from mustherd.daemon import EndedError
+from mustherd.daemon import EndedError, may_raise
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,21 +35,34 @@ Notify = Annotated[
 
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Within, SIGTERM and SIGHUP do what Ctrl-C does, once; one that is ignored stays so, as nohup has it."""
+    """Within, SIGTERM and SIGHUP do what Ctrl-C does, once; one that is ignored stays so, as nohup has it.
 
-    def end(_number: int, _frame: object) -> None:
-        for one in heeded:
-            signal.signal(one, lambda *_: None)
-        raise EndedError
+    None of them ends an import in its middle: what is told at the end needs whole modules.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if may_raise(number, frame):
+            for one in heeded:
+                signal.signal(one, lambda *_: None)
+            raise EndedError
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if may_raise(number, frame):
+            raise KeyboardInterrupt
 
     heeded = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
     for number in heeded:
         signal.signal(number, end)
+    by_hand = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if by_hand:
+        signal.signal(signal.SIGINT, interrupt)
     try:
         yield
     finally:
         for number in heeded:
             signal.signal(number, signal.SIG_DFL)
+        if by_hand:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def conduct(

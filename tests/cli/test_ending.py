@@ -1,5 +1,6 @@
 """An experiment that is left alone: what is said at once, how signals end it, who is told at the end."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -107,3 +108,30 @@ def test_how_it_stands_in_a_line(make: Make) -> None:
     assert standing(View.of(make("none", trials=[], done=False)), "failed") == [
         "none: failed, 0 of 46 trials (no trials yet)"
     ]
+
+
+MODULE = """import os, signal
+os.kill(os.getpid(), signal.{name})
+for _ in range(10_000):
+    pass
+WHOLE = True
+"""
+
+
+@pytest.mark.parametrize(("name", "raised"), [("SIGTERM", EndedError), ("SIGINT", KeyboardInterrupt)])
+def test_a_signal_in_the_middle_of_an_import_ends_it_when_the_module_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, raised: type[BaseException]
+) -> None:
+    """As one that came while scipy imported numpy, which no report could import any more then."""
+    module = f"told_by_{name.lower()}"
+    (tmp_path / f"{module}.py").write_text(MODULE.format(name=name))
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def load_and_wait() -> None:
+        importlib.import_module(module)
+        threading.Event().wait(30)
+
+    with pytest.raises(raised), ended_by_signals():
+        load_and_wait()
+    assert sys.modules[module].WHOLE
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
