@@ -62,8 +62,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     noise: float | None = None
     """Relative standard deviation of one window's objective that `rounds_needed` is worked out for; None: not known."""
     rounds_needed: dict[str, int | None] = {}
-    """Saving in per cent to the confirmation's rounds in which it is told from none, with probability 0.8; None: too
-    many to count. Empty where the noise isn't known."""
+    """Saving in per cent to the `rounds` of a confirmation in which it is announced, with probability 0.8; None: in no
+    number that counts, as one that isn't above the least that is announced. Empty where the noise isn't known."""
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON types."""
@@ -96,7 +96,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         if self.joules is not None:
             rows.append(("energy of the windows", f"about {self.joules / 1000:,.0f} kJ at the default's power"))
         if self.noise is not None:
-            needed = ", ".join(f"{p} % {'too many' if n is None else n}" for p, n in self.rounds_needed.items())
+            needed = ", ".join(f"{p} % {'none is enough' if n is None else n}" for p, n in self.rounds_needed.items())
             rows.append((f"rounds that a saving takes, at {100 * self.noise:.2g} % of noise", needed))
         limits = [f"{self.budget_minutes:g} min"] if self.budget_minutes is not None else []
         limits += [f"{self.budget_joules / 1000:,.0f} kJ"] if self.budget_joules is not None else []
@@ -195,9 +195,16 @@ def confirmation_trials(experiment: Experiment, rounds: int | None = None) -> in
 def _rounds_needed(experiment: Experiment, noise: float, nodes: int) -> dict[str, int | None]:
     """Rounds that savings need where two windows of a block differ by noise alone."""
     how = experiment.confirmation
-    level = level_of(max(experiment.repeats, 1), how.rounds, min(how.candidates, _space(experiment)))
+    least, candidates = max(experiment.repeats, 1), min(how.candidates, _space(experiment))
+
+    def level(rounds: int) -> float:
+        return level_of(least, rounds, candidates)
+
     deviation = math.sqrt(2) * noise
-    return {f"{s:g}": rounds_needed(s, deviation, nodes=nodes, level=level) for s in SAVINGS_ASKED}
+    return {
+        f"{s:g}": rounds_needed(s, deviation, nodes=nodes, level=level, least_percent=how.least_saving)
+        for s in SAVINGS_ASKED
+    }
 
 
 def _space(experiment: Experiment) -> int:

@@ -97,12 +97,12 @@ def _open(constraint: Constraint, held: Held, *, several: bool) -> str:
 
 
 def _needs(needed: Mapping[float, int | None], improvement: str) -> str:
-    """How many rounds savings take: `at this noise a saving of 2 % takes 130 rounds, one of 5 % 24`."""
+    """How many rounds savings take: `rounds that a saving takes to be announced at this noise: 2 % 130, 5 % 24`."""
     parts = [
         f"{percent:g} % {rounds if rounds is not None and rounds <= ENOUGH_SAID else f'more than {ENOUGH_SAID}'}"
         for percent, rounds in sorted(needed.items())
     ]
-    return f"rounds that a {improvement} takes to be told from none at this noise: {', '.join(parts)}"
+    return f"rounds that a {improvement} takes to be announced at this noise: {', '.join(parts)}"
 
 
 def of_unconfirmed(goal: Goal, what: str, measured: Mapping[str, float], windows: int, percent: float | None) -> str:

@@ -134,8 +134,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     rounds_after_choice: int = 0
     """Those that the best's numbers come from; 0: none was chosen."""
     rounds_needed: dict[str, int | None] = {}
-    """Saving in per cent to the rounds in which it is told from none, at the noise that was measured; None: too many
-    to count."""
+    """Saving in per cent to the rounds in which it is announced with probability 0.8, at the noise that was measured;
+    None: in no number that counts, as one that isn't above the least that is announced"""
     candidates: tuple[Candidate, ...] = ()
     """Every setting that was measured again."""
     loads: tuple[AtLoad, ...] = ()

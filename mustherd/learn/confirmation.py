@@ -20,7 +20,7 @@ Dropping can't make a wrong announcement likelier.
 """
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 
 import msgspec
@@ -41,10 +41,9 @@ from mustherd.learn.inference import (
     spread,
 )
 from mustherd.learn.judging import Found, Judge, Judged, RankingResult, Word, text_of
+from mustherd.learn.rivals import INDIFFERENCE, Rivals
 from mustherd.learn.windows import Cell, Key, Repeat, Windows, key_of, questioned
 
-INDIFFERENCE = 0.03
-"""Rounds go on while another setting may still be cheaper by more than 3 % than the one to be announced."""
 LATER = 0.5
 """The weight of the candidates that come after the first few, of those after these, and so on: rarely will it be their
 turn."""
@@ -74,15 +73,14 @@ class Confirmation:
         The goal says with which limits, how many rounds a setting needs before it is chosen and again afterwards
         (`repeats`, two at least), how many there are at most before a winner is chosen (`rounds`, never fewer), how
         many candidates are measured at the same time (`parallel`), what saving is worth announcing (`least_saving`)
-        and what decides the order within a round (`seed`). `expected` is what the search expects of each candidate, for
-        metrics that are limited; it tells which of them have more room than one that turned out too noisy. ValueError
-        where `rounds` or `parallel` is below 1.
+        and what decides the order within a round (`seed`). `expected` is what the search expects of each candidate, of
+        the objective and of what is limited; it tells which of them have more room than one that turned out too noisy,
+        and which may still be cheaper than one that holds. ValueError where `rounds` or `parallel` is below 1.
         """
         if goal.rounds < 1 or goal.parallel < 1:
             raise ValueError("a confirmation has at least 1 round of 1 setting")
         self._goal = goal
         self._candidates = [c for c in candidates if c != default]
-        self._expected = {key_of(c): e for c, e in zip(candidates, expected, strict=bool(expected))}
         self._default = default
         self._least = max(LEAST_ROUNDS, goal.repeats)
         self._limit = max(self._least, goal.rounds)
@@ -91,7 +89,11 @@ class Confirmation:
         self._seed = goal.seed
         self._windows = Windows()
         self._judge = Judge(goal, self._windows, default=default, looks=len(self._looks))
+        known = {key_of(c): e for c, e in zip(candidates, expected, strict=bool(expected))}
+        self._rivals = Rivals(goal, self._judge, known)
         self._count = 0
+        self._known: dict[Key, Found] | None = None
+        """What the rounds so far say, once it was asked."""
         self._before: list[int] = []
         """The numbers of the rounds before a winner was chosen."""
         self._after: dict[Key, list[int]] = {}
@@ -101,7 +103,6 @@ class Confirmation:
         self._questions: list[tuple[Settings, Cell]] = []
         self._asked: set[tuple[Key, str, int]] = set()
         self._missed: set[Key] = set()
-        self._dearer: set[Key] = set()
         self._holds: set[Key] = set()
         self._refuted: set[Key] = set()
         self._stuck: dict[Key, dict[str, tuple[float, float]]] = {}
@@ -127,6 +128,7 @@ class Confirmation:
 
     def add(self, measured: Sequence[Repeat]) -> None:
         """Take a round in; windows that were invalid are left out of it."""
+        self._known = None
         if self._questions:
             for point, cell in self._questions:
                 for one in measured:
@@ -158,21 +160,17 @@ class Confirmation:
         left = self._limit - len(self._before)
         if left <= 0:
             return []
-        gone = self._missed | self._dearer | self._refuted
+        best = self._best(self._found())
+        gone = self._missed | self._refuted | self._rivals.beaten(self._holding)
         open_ = [c for c in self._candidates if key_of(c) not in gone]
         begun = [c for c in open_ if self.has(c)]
         live = [c for c in begun if key_of(c) not in self._stuck][: self._parallel]
-        # A setting that has no time to be looked at any more isn't begun.
-        new = [c for c in open_ if c not in begun] if left >= self._least else []
+        # A setting that has no time to be looked at any more isn't begun, nor one that would be no cheaper.
+        new = [c for c in open_ if c not in begun and self._rivals.may_beat(c, best)] if left >= self._least else []
         while new and len(live) < self._parallel:
             # What is too noisy here may be so everywhere, or only near the limit: the bets are spread.
             share = (self._parallel - len(live)) / self._parallel
-            live.append(
-                next(
-                    (c for c in new if _has_room(self._expected.get(key_of(c), {}), self._stuck.values(), share)),
-                    new[0],
-                )
-            )
+            live.append(next((c for c in new if self._rivals.has_room(c, self._stuck.values(), share)), new[0]))
             new.remove(live[-1])
         return [*live, *(c for c in begun if c not in live)][: self._parallel]
 
@@ -216,18 +214,22 @@ class Confirmation:
         best = self._best(found)
         if best is None:
             return
-        beside = [
-            p for p in self._candidates if p != best and (one := found.get(key_of(p))) and one.rounds in self._looks
-        ]
-        self._dearer |= {key_of(p) for p in beside if self._judge.dearer(p, best, self._before)}
+        due = [p for p in self._candidates if (one := found.get(key_of(p))) and one.rounds in self._looks]
+        self._rivals.compare(best, [p for p in due if p != best], self._before)
         open_ = [p for p in self._live() if p != best and key_of(p) not in self._stuck]
         if all(self._judge.dearer(p, best, self._before, 1 - INDIFFERENCE) for p in open_):
             self._choose(best, found[key_of(best)])
 
+    def _holding(self, point: Settings) -> bool:
+        key = key_of(point)
+        return key in self._holds and key not in self._refuted and self._judge.stands(self._found()[key])
+
     def _found(self) -> dict[Key, Found]:
         """Every candidate that was measured before the choice."""
-        measured = [p for p in self._candidates if self._windows.of(p, self._before)]
-        return {key_of(p): self._judge.find(p, self._before) for p in measured}
+        if self._known is None:
+            measured = [p for p in self._candidates if self._windows.of(p, self._before)]
+            self._known = {key_of(p): self._judge.find(p, self._before) for p in measured}
+        return self._known
 
     def _test(self, due: Mapping[Key, Found]) -> None:
         """The look: which candidates hold from now on, by Holm's procedure at the look's share of the level."""
@@ -245,8 +247,7 @@ class Confirmation:
 
     def _best(self, found: Mapping[Key, Found]) -> Settings | None:
         """The cheapest of those that hold and still stand."""
-        holding = [p for p in self._candidates if key_of(p) in self._holds - self._refuted - self._dearer]
-        holding = [p for p in holding if self._judge.stands(found[key_of(p)])]
+        holding = filter(self._holding, self._candidates)
         return min(holding, key=lambda p: average(found[key_of(p)].differences or [0.0]), default=None)
 
     def _choose(self, best: Settings, found: Found) -> None:
@@ -264,7 +265,6 @@ class Confirmation:
             return
         self._refuted.add(key_of(winner))
         self._winner = None
-        self._dearer = set()
         self._decide(self._found())
 
     # --- the outcome ---
@@ -274,7 +274,7 @@ class Confirmation:
         judged = tuple(self.judge(p) for p in self._candidates if self.has(p))
         chosen = next((j for j in judged if j.point == self._winner), None)
         open_ = [j for j in judged if j.word != "not met"]
-        left = [j for j in open_ if key_of(j.point) not in self._dearer] or open_
+        left = [j for j in open_ if key_of(j.point) not in self._rivals.beaten(self._holding)] or open_
         winner = chosen or min(left, key=lambda j: j.cost, default=None)
         word: Word = "not met" if winner is None else winner.word
         return RankingResult(
@@ -287,7 +287,8 @@ class Confirmation:
             needed=_needed(
                 [self._judge.differences(p, self._before) for p in self._candidates],
                 len(self._before),
-                level_of(self._least, self._limit, min(len(self._candidates), self._parallel)),
+                lambda rounds: level_of(self._least, rounds, min(len(self._candidates), self._parallel)),
+                self._goal.least_saving,
             ),
             text=text_of(word, winner, self._count, self._goal.objectives[0].direction),
         )
@@ -308,20 +309,13 @@ class Confirmation:
         )
 
 
-def _needed(differences: Sequence[Sequence[float]], rounds: int, level: float) -> dict[float, int | None]:
+def _needed(
+    differences: Sequence[Sequence[float]], rounds: int, level: Callable[[int], float], least: float
+) -> dict[float, int | None]:
     """Rounds that savings need, at the usual spread of a block's difference: the median over the candidates."""
     known = [of for of in differences if len(of) > 1]
     if not known:
         return {}
     each = max(1, round(median(len(of) / rounds for of in known)))
     deviation = median(spread(of) for of in known)
-    return {s: rounds_needed(s, deviation, nodes=each, level=level) for s in SAVINGS_ASKED}
-
-
-def _has_room(expected: Mapping[str, float], stuck: Iterable[Mapping[str, tuple[float, float]]], share: float) -> bool:
-    """Whether a setting is expected to have the room that others lacked, or that `share` of it."""
-    return all(
-        expected.get(metric, 0.0) <= value * (wanted / value) ** share
-        for lacked in stuck
-        for metric, (value, wanted) in lacked.items()
-    )
+    return {s: rounds_needed(s, deviation, nodes=each, level=level, least_percent=least) for s in SAVINGS_ASKED}

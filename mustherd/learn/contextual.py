@@ -14,7 +14,7 @@ import numpy as np
 
 from mustherd.learn import exploring
 from mustherd.learn.base import Observation, Problem, Settings
-from mustherd.learn.gp import CANDIDATES, LIKELY, RANKED
+from mustherd.learn.gp import CANDIDATES, RANKED
 from mustherd.learn.history import History, feasible
 from mustherd.learn.initial_design import corners, knees
 from mustherd.learn.models import Model
@@ -147,15 +147,14 @@ class ContextSearch:
         """What is worth confirming at a load, the best first: its row of the table, and what else was tried there."""
         indices = sorted({*self._told(choice.load), self._space.index(choice.point)})
         x = self._at(choice.load, indices)
-        means, chances = self._model.objective.means(x), np.exp(self._model.log_chance(x))
-        rows = [row for row in zip(indices, means.tolist(), chances.tolist(), strict=True) if row[2] >= LIKELY]
+        means, chances = self._model.objective.means(x), self._model.promise(x)
         return [
             {
-                "point": {self._context: choice.load, **self._space.point(index)},
-                self._model.objective.metric: self._model.objective.value(mean),
-                "feasible": chance,
+                "point": {self._context: choice.load, **self._space.point(indices[place])},
+                self._model.objective.metric: self._model.objective.value(float(means[place])),
+                "feasible": float(chances[place]),
             }
-            for index, mean, chance in sorted(rows, key=lambda r: r[1])[:RANKED]
+            for place in self._model.order(x)[:RANKED]
         ]
 
     def _choose(self, blocked: set[int], pending: Sequence[Settings]) -> int | None:

@@ -27,12 +27,8 @@ CANDIDATES = 1000
 """Points that the acquisition is evaluated at; a larger space is sampled and climbed from there."""
 CLIMBERS = 5
 RANKED = 20
-SAFE = 0.9
-"""A window's chance to keep the limits above which a point is likely to be confirmed."""
 AGAIN = 0.25
 """Repeats at most, as a share of the points tried."""
-LIKELY = 0.05
-"""A point whose probability to keep the limits is lower isn't worth confirming."""
 
 
 class GaussianProcessSearch:
@@ -84,10 +80,10 @@ class GaussianProcessSearch:
         return {**self._history.state("gp", self._seed, self._stopping.reason), "ranking": self._ranking()}
 
     def _ranking(self) -> list[dict[str, object]]:
-        """The points tried that are worth confirming, the best first: likely to keep the limits, then the best mean.
+        """The points tried that are worth confirming, in the order to confirm them.
 
         The model has seen the neighbours too, so its mean is surer than one noisy trial. What is announced promises the
-        next window, so those of which each window is likely to keep the limits go before those that may only do so.
+        next window, so each counts with its chance to be promised.
         """
         if not self._history.told:
             return []
@@ -95,15 +91,14 @@ class GaussianProcessSearch:
         told = sorted(self._history.told)
         x = self._encoded(told)
         objective = self._model.objective
-        means, chances = objective.means(x), np.exp(self._model.log_chance(x))
-        rows = [
-            (index, float(mean), float(chance), bool(window >= SAFE))
-            for index, mean, chance, window in zip(told, means, chances, self._model.window_chance(x), strict=True)
-            if chance >= LIKELY
-        ]
+        means, chances = objective.means(x), self._model.promise(x)
         return [
-            {"point": self._history.space.point(index), objective.metric: objective.value(mean), "feasible": chance}
-            for index, mean, chance, _ in sorted(rows, key=lambda r: (not r[3], r[1]))[:RANKED]
+            {
+                "point": self._history.space.point(told[place]),
+                objective.metric: objective.value(float(means[place])),
+                "feasible": float(chances[place]),
+            }
+            for place in self._model.order(x)[:RANKED]
         ]
 
     def _believe(self, prior: Sequence[Observation]) -> int | None:
@@ -159,6 +154,8 @@ class GaussianProcessSearch:
             self._model, value, kept=incumbent is not None, tried=len(history.told),
             observations=len(history.observations), unseen=exploring.unseen(x, seen),
         )  # fmt: skip
+        if self._stopping.quiet and (again := self._hope(under_way)) is not None:
+            return again
         if self._stop and enough:
             return None
         if self._stopping.quiet or len(history.told) >= exploring.CAUTIOUS:
@@ -177,6 +174,20 @@ class GaussianProcessSearch:
         hope = np.exp(self._model.log_chance(x) / 2) if self._explored % 2 else None
         return free[exploring.revealing(x, seen, hope)]
 
+    def _hope(self, under_way: list[int]) -> int | None:
+        """A point tried whose few windows leave open whether it can be promised, and that is worth one more."""
+        told = sorted(self._history.told)
+        hopes = self._model.hopes(self._encoded(told))
+        few = [
+            place
+            for place, point in enumerate(told)
+            if len(self._history.told[point]) < exploring.WINDOWS and point not in under_way
+        ]
+        hope = max(few, key=lambda place: float(hopes[place]), default=None)
+        if hope is None or hopes[hope] < self._stopping.least(self._model) or not self._may_repeat():
+            return None
+        return told[hope]
+
     def _leader(self, under_way: list[int]) -> int | None:
         """The best point so far, if it needs more windows for its noise to be known."""
         told = sorted(self._history.told)
@@ -191,14 +202,17 @@ class GaussianProcessSearch:
         observations = self._history.observations
         points = [self._history.space.index(o.point) for o in observations]
         told = self._history.told
-        # The default's windows are repeats that the baseline makes anyway.
-        default = self._history.problem.space.default
-        usual = self._history.space.index(default) if default is not None else None
-        again = sum(len(of) - 1 for point, of in told.items() if point != usual)
-        for point in self._model.doubtful(observations, points, incumbent) if again < AGAIN * len(told) else ():
+        for point in self._model.doubtful(observations, points, incumbent) if self._may_repeat() else ():
             if point not in under_way and len(told[point]) < 3:
                 return point
         return None
+
+    def _may_repeat(self) -> bool:
+        """Whether few enough trials repeated others for one more to."""
+        # The default's windows are repeats that the baseline makes anyway.
+        told, default = self._history.told, self._history.problem.space.default
+        usual = self._history.space.index(default) if default is not None else None
+        return sum(len(of) - 1 for point, of in told.items() if point != usual) < AGAIN * len(told)
 
     def _climbed(
         self, candidates: list[int], score: Callable[[Sequence[int]], Array], blocked: set[int]

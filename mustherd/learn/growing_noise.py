@@ -20,9 +20,13 @@ DOUBT = 3.0
 """What the data must say for noise that grows (nats of evidence)."""
 
 
-def likeliest(evidence: Mapping[float, float]) -> float:
-    """The size with the most evidence, in nats."""
-    return max(evidence, key=lambda size: (evidence[size] - (DOUBT if size else 0.0), -size))
+def weights(evidence: Mapping[float, float]) -> dict[float, float]:
+    """How likely each size is, by its evidence in nats; they add up to 1."""
+    believed = {size: nats - (DOUBT if size else 0.0) for size, nats in evidence.items()}
+    most = max(believed.values())
+    found = {size: math.exp(nats - most) for size, nats in believed.items()}
+    total = math.fsum(found.values())
+    return {size: weight / total for size, weight in found.items()}
 
 
 def share(values: Array, limit: float) -> Array:

@@ -16,13 +16,16 @@ Pure functions over plain numbers, on logarithms where the caller takes them. Wh
   Technometrics 1982): all of them have to pass, each at the full level.
 - *Prediction bounds* (Hahn and Meeker, Statistical Intervals, 1991, chapter 4): a limit is a promise about the next
   window, not about a mean.
+- *Giving up* by predictive power (Spiegelhalter, Freedman and Blackburn, Controlled Clinical Trials 1986): a setting
+  steps back when it would hardly hold by the end, whatever its true mean and spread may still be. Three windows say
+  little of either, and stepping back can't make a wrong announcement likelier.
 - *Sample size* after Stein (Annals of Mathematical Statistics 1945): how many windows more, from the spread of those
   that were measured, never from the estimate that they are to make.
 """
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 
 import msgspec
@@ -42,6 +45,8 @@ NEXT = 0.975
 That pays for having chosen it by these windows, and for spreads that came out small by luck."""
 POWER = 0.8
 """The chance of finding a saving that a number of rounds is worked out for."""
+HOPE = 0.1
+"""The chance of holding in the rounds that are left below which a setting steps back for another."""
 LEAST_ROUNDS = 2
 """One has no spread."""
 GROWTH = 1.5
@@ -146,6 +151,36 @@ def reach(count: int) -> float:
     return quantile(NEXT, count - 1) * math.sqrt(1 + 1 / count)
 
 
+def chance_within(room: float, deviation: float, freedom: int, count: int, more: int) -> float:
+    """The chance that the bound for the next window keeps `room` above the mean once there are `more` windows.
+
+    By what is known now: the true mean and spread may be any that `count` windows with their mean and `deviation` let
+    one believe, and each weighs as much as it is likely (predictive power).
+    """
+    if freedom < 1:
+        return 1.0
+    if more < 1:
+        return float(reach(count) * deviation <= room)
+    total = count + more
+    steps = reach(total)
+    chances = []
+    for true in _spreads(freedom):
+        # What the mean moves by from now on, and what the spread of all windows then is.
+        moved = true * deviation * math.sqrt(more / (total * count))
+        for seen in _spreads(more):
+            spread_then = deviation * math.sqrt((freedom + more * (true / seen) ** 2) / (freedom + more))
+            chances.append(NormalDist().cdf((room - steps * spread_then) / moved))
+    return average(chances)
+
+
+@functools.cache
+def _spreads(freedom: int) -> tuple[float, ...]:
+    """Spreads, of equal chance, that may be true where one of 1 was found with `freedom`."""
+    from scipy.special import chdtri  # noqa: PLC0415
+
+    return tuple(math.sqrt(freedom / float(chdtri(freedom, (2 * k + 1) / 16))) for k in range(8))
+
+
 @functools.cache
 def _normal(level: float) -> float:
     return NormalDist().inv_cdf(level)
@@ -181,22 +216,35 @@ def enough(mean: float, deviation: float, each: int, least: int, most: int) -> i
     return max(least, most)
 
 
-def rounds_needed(saving_percent: float, deviation: float, *, nodes: int = 1, level: float = ALPHA) -> int | None:
-    """Rounds in which a saving is told from none with probability POWER at one look; None: more than MOST_ROUNDS.
+def rounds_needed(
+    saving_percent: float,
+    deviation: float,
+    *,
+    nodes: int = 1,
+    level: Callable[[int], float] = lambda _rounds: ALPHA,
+    least_percent: float = 0.0,
+) -> int | None:
+    """Rounds in which a saving is announced with probability POWER; None: more than MOST_ROUNDS, or no number will do.
+
+    It has to be found at the last look, to be estimated at `least_percent` or more then, and again in the rounds after
+    the choice: each of the two stages gets the root of POWER.
 
     Args:
         saving_percent: the true saving, above 0 and below 100.
         deviation: standard deviation of a block's difference of logarithms: about 1.4 times a window's relative noise.
         nodes: blocks in a round.
-        level: one-sided level of the test.
+        level: of so many rounds, the one-sided level of the test at the last look.
+        least_percent: the least estimate that is announced; a true saving of no more is missed every other time.
     """
-    effect = -math.log1p(-saving_percent / 100)
-    count = 2
-    while count <= MOST_ROUNDS * nodes:
-        needed = (quantile(1 - level, count - 1) + quantile(POWER, count - 1)) * max(deviation, LEAST_SPREAD) / effect
-        if count >= needed**2:
-            return math.ceil(count / nodes)
-        # The quantiles fall with the count, so no less than their limit's number will do.
-        least = (_normal(1 - level) + _normal(POWER)) * max(deviation, LEAST_SPREAD) / effect
-        count = max(count + 1, math.ceil(least**2)) if count < least**2 else count + max(1, count // 50)
+    effect, least = -math.log1p(-saving_percent / 100), -math.log1p(-least_percent / 100)
+    deviation = max(deviation, LEAST_SPREAD)
+    stage = math.sqrt(POWER)
+    rounds = LEAST_ROUNDS
+    while effect > least and rounds <= MOST_ROUNDS:
+        count = rounds * nodes
+        found = quantile(1 - level(rounds), count - 1) + quantile(stage, count - 1)
+        worth = _normal(stage) * effect / (effect - least) if least else 0.0
+        if math.sqrt(count) * effect >= max(found, worth) * deviation:
+            return rounds
+        rounds += max(1, rounds // 50)
     return None

@@ -12,12 +12,14 @@ from mustherd.learn.inference import (
     ALPHA,
     ANNOUNCED,
     CONFIDENCE,
+    HOPE,
     LEAST_SPREAD,
     NEXT,
     PROMISED,
     Estimate,
     above,
     average,
+    chance_within,
     interval,
     reach,
     spread,
@@ -64,8 +66,8 @@ class RankingResult(msgspec.Struct, frozen=True, kw_only=True):
     fresh: int
     """How many of the rounds the winner's numbers come from, those after it was chosen; 0: there were none."""
     needed: dict[float, int | None]
-    """Saving in per cent to the rounds in which it is told from none, at the noise that was measured; None: more than
-    mustherd.learn.inference.MOST_ROUNDS. Empty before the noise is known."""
+    """Saving in per cent to the rounds in which it is announced with probability mustherd.learn.inference.POWER, at the
+    noise that was measured; None: in no more than mustherd.learn.inference.MOST_ROUNDS. Empty before it is known."""
     text: str
 
 
@@ -168,7 +170,8 @@ class Judge:
             for one in found.limits[constraint.metric]:
                 each = one.windows / found.rounds
                 noise = math.log(one.bound / one.mean.mean) / reach(one.windows)
-                if math.log(one.mean.mean) + noise * reach(one.windows + round(each * left)) > math.log(goal):
+                room = math.log(goal / one.mean.mean)
+                if chance_within(room, noise, one.windows - 1, one.windows, round(each * left)) < HOPE:
                     wanted = goal * math.exp(-noise * reach(max(least, round(each * left))))
                     lacked[constraint.metric] = (one.mean.mean, min(one.mean.mean, wanted))
         return lacked

@@ -12,6 +12,7 @@ from mustherd.learn.base import Observation, Problem
 from mustherd.learn.noise import Noise
 from mustherd.learn.outcome import OutcomeModel
 from mustherd.learn.pareto import hypervolume
+from mustherd.learn.portfolio import portfolio
 from mustherd.learn.process import Array
 from mustherd.learn.surrogate import Surrogate
 
@@ -21,6 +22,10 @@ IMPOSSIBLE = 4.0
 """Standard deviations between a window and what the model makes of it from all others."""
 LEAST_ODD = 0.1
 """Nearer than about 10 % a window is not called impossible: models are wrong by some per cent everywhere."""
+LIKELY = 0.05
+"""A point that can be promised with less probability isn't worth confirming."""
+SAFE = 0.9
+"""A point that can be promised with this probability is one to improve on; a doubtful one may fall."""
 MARGIN = 0.05
 """How far beyond the worst pair, in each objective's logarithm, the hypervolume is measured from."""
 PRIOR_POINTS = 150
@@ -40,6 +45,7 @@ class Model:
         self._outcomes = [self.objective, *self.limits, *([self.second] if self.second else [])]
         self._fitted = 0
         self._tuned = 0
+        self._cautious = False
 
     def believe(self, x: Array, prior: Sequence[Observation]) -> None:
         """Take earlier observations at `x` as a prior, for every outcome that all of them measured."""
@@ -74,6 +80,7 @@ class Model:
 
     def be_cautious(self) -> None:
         """From now on keep limits with room for the noise of the next window, which is what can be announced."""
+        self._cautious = True
         for outcome in self.limits:
             outcome.cautious = True
 
@@ -88,17 +95,41 @@ class Model:
             total = total + outcome.log_chance(x, outcome.surrogate)
         return total
 
-    def window_chance(self, x: Array) -> Array:
-        """The probability that one trial at each of `x` keeps every limit."""
+    def promise(self, x: Array) -> Array:
+        """The probability that what is at each of `x` can be promised: that every limit is kept with room for the next
+        window."""
         total: Array = np.ones(len(x))
         for outcome in self.limits:
-            total = total * outcome.window_chance(x)
+            total = total * outcome.promise(x)
         return total
 
+    def hopes(self, x: Array) -> Array:
+        """What measuring each of `x` again may bring: by how much its mean is better than the best that is safe, a
+        difference of logarithms where they exist, times the probability that it can be promised."""
+        promise, means = self.promise(x), self.objective.surrogate.predict(x)
+        kept = self.kept(x)
+        best = np.min(means[kept]) if kept.any() else np.max(means)
+        return np.asarray(promise * np.maximum(0.0, best - means), dtype=np.float64)
+
+    def order(self, x: Array) -> list[int]:
+        """The places in `x` of what is worth confirming, in the order of a portfolio; see mustherd.learn.portfolio."""
+        promise, means = self.promise(x), self.objective.surrogate.predict(x)
+        worth = np.flatnonzero(promise >= LIKELY)
+        if not len(worth):
+            return []
+        # Nothing is saved by what is no cheaper than the dearest that is known.
+        savings = float(np.max(means)) - means[worth]
+        return [int(worth[place]) for place in portfolio(savings.tolist(), promise[worth].tolist())]
+
     def kept(self, x: Array) -> NDArray[np.bool_]:
-        """Whether the means keep every limit at each of `x`, with room for the next window."""
+        """Whether the means keep every limit at each of `x`; once it is cautious, whether they surely leave the next
+        window its room, where any do."""
         kept = [outcome.kept(x) for outcome in self.limits]
-        return np.all(kept, axis=0) if kept else np.ones(len(x), dtype=np.bool_)
+        by_mean = np.all(kept, axis=0) if kept else np.ones(len(x), dtype=np.bool_)
+        if not self._cautious:
+            return by_mean
+        safe = self.promise(x) >= SAFE
+        return safe if safe.any() else by_mean
 
     def incumbent(self, x: Array) -> "Incumbent | None":
         """The best among those of `x` whose means keep every limit, as the model sees it; None where none does."""

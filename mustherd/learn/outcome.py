@@ -8,7 +8,7 @@ from scipy.special import ndtr
 from skopt.acquisition import gaussian_pi
 
 from mustherd.goal import Constraint, Objective
-from mustherd.learn.growing_noise import SIZES, likeliest, room, share
+from mustherd.learn.growing_noise import SIZES, room, share, weights
 from mustherd.learn.noise import Noise
 from mustherd.learn.process import Array
 from mustherd.learn.surrogate import Surrogate, Trend
@@ -24,6 +24,8 @@ for (mustherd.learn.inference.reach)."""
 FAR_OFF = 5.0
 """Of three or more windows of a point, those that lie farther from their middle than so many times the noise are taken
 for no farther: one that was disturbed then moves the model little."""
+SLIGHT = 0.01
+"""Models less likely than this are not asked what can be promised."""
 PRIOR_GAIN = 0.0
 """A prior is kept as long as its evidence is at least this much (nats) above a model's that knows nothing."""
 
@@ -49,6 +51,8 @@ class OutcomeModel:
         self._turn = 0
         self._fitted = False
         self.surrogate = Surrogate(width, NOISE)
+        self._beliefs = [(0.0, 1.0, self.surrogate)]
+        """By how much the noise may grow, how likely that is, and the model that has it so."""
         self.cautious = False
         """Whether limits are to be kept with room for the next window's noise."""
 
@@ -85,8 +89,8 @@ class OutcomeModel:
         for size in SIZES if grows else SIZES[:1]:
             found[size] = self._fit(size, x, y, noise, tune=tune and size in due, more=about * size**2)
             evidence[size] = found[size].evidence()
-        self._size = likeliest(evidence)
-        self.surrogate = found[self._size]
+        self._beliefs = [(size, weight, found[size]) for size, weight in weights(evidence).items() if weight >= SLIGHT]
+        self._size, _, self.surrogate = max(self._beliefs, key=lambda belief: (belief[1], -belief[0]))
         self._fitted = True
 
     def _fit(self, size: float, x: Array, y: Array, noise: float, *, tune: bool, more: Array) -> Surrogate:
@@ -135,18 +139,18 @@ class OutcomeModel:
         """Take in how much equal trials differ, where that was measured apart from what is told."""
         self._known = noise
 
-    def window_noise(self, values: Array) -> Array:
-        """The noise of one trial, in the transform, where the means are `values`."""
-        noise = self.surrogate.noise()
-        return np.asarray(np.hypot(noise, self._size * share(values, self.limit())), dtype=np.float64)
-
     def goal(self) -> float:
         """What a mean has to keep, in the transform: the limit, or what lets the next window keep it."""
-        if self.constraint is None or not (self.log and self.cautious):
+        return self.promised() if self.cautious else self.limit()
+
+    def promised(self, size: float | None = None, model: Surrogate | None = None) -> float:
+        """What a mean has to keep for the next window to keep the limit, by the likeliest model or another."""
+        size, model = self._size if size is None else size, model or self.surrogate
+        if self.constraint is None or not self.log:
             return self.limit()
         if self.constraint.at_least:
-            return self.limit() + RESERVE * self.surrogate.noise()
-        return self.limit() - room(self.surrogate.noise(), self._size, RESERVE)
+            return self.limit() + RESERVE * model.noise()
+        return self.limit() - room(model.noise(), size, RESERVE)
 
     def limit(self) -> float:
         """The constraint's limit in the transform."""
@@ -165,13 +169,19 @@ class OutcomeModel:
         at_least = self.constraint is not None and self.constraint.at_least
         return np.asarray(mean >= self.goal() if at_least else mean <= self.goal())
 
-    def window_chance(self, x: Array) -> Array:
-        """The probability that a trial at each of `x` measures a value within the limit, its noise included."""
-        if self.constraint is None:
-            return np.ones(len(x))
-        mean, deviation = self.surrogate.predict(x, return_std=True)
-        left = (mean - self.limit()) if self.constraint.at_least else (self.limit() - mean)
-        return np.asarray(ndtr(left / np.hypot(deviation, self.window_noise(mean))), dtype=np.float64)
+    def promise(self, x: Array) -> Array:
+        """The probability that the mean at each of `x` leaves the room that promising the next window takes.
+
+        Over all models, each as likely as it is: how noise grows is rarely known well.
+        """
+        total: Array = np.zeros(len(x))
+        for size, weight, model in self._beliefs:
+            mean, deviation = model.predict(x, return_std=True)
+            left = self.promised(size, model) - mean
+            if self.constraint is not None and self.constraint.at_least:
+                left = -left
+            total = total + weight * ndtr(left / deviation)
+        return total / sum(weight for _, weight, _ in self._beliefs)
 
     def keeps(self, value: float) -> bool:
         """Whether a value in the transform keeps the limit."""

@@ -39,7 +39,7 @@ class Stopping:
         if not kept:
             enough, reason = value < math.log(HOPELESS), "no setting left is likely to keep the limits"
         else:
-            least = float(np.clip(model.objective.surrogate.noise(), *GAIN))
+            least = self.least(model)
             enough = value < math.log(least)
             reason = f"the improvement still expected, {100 * math.exp(value):.2g} %, is below {100 * least:.2g} %"
         self._quiet = self._quiet + 1 if enough and tried >= self._least else 0
@@ -49,6 +49,10 @@ class Stopping:
             f"{reason}, and no more than {100 * LEFT:g} % of the space is far from every trial" if over else ""
         )
         return over
+
+    def least(self, model: Model) -> float:
+        """The least relative improvement that is worth a trial."""
+        return float(np.clip(model.objective.surrogate.noise(), *GAIN))
 
     @property
     def quiet(self) -> bool:

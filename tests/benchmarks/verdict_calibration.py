@@ -23,7 +23,7 @@ from mustherd.learn.base import Settings
 from mustherd.learn.confirmation import Confirmation
 from mustherd.learn.judging import Judged, RankingResult
 from mustherd.learn.windows import Repeat
-from tests.benchmarks import _audited
+from tests.benchmarks import _attacked, _audited
 from tests.benchmarks import _whole_experiments as whole
 from tests.benchmarks._rows import outliers, row, student
 
@@ -300,6 +300,9 @@ ROWS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "nodes": nodes,
     "step": step,
     "tails": tails,
+    "attacks": _attacked.attacks,
+    "goals": _attacked.goals,
+    "power": lambda runs: _attacked.power(max(50, runs // 4)),
     "audits": lambda runs: _audited.audits(max(4, runs // 10)),
     "unconfirmed": lambda runs: whole.unconfirmed(max(6, runs // 10)),
     "growing-noise": lambda runs: whole.growing(max(12, runs // 4)),
@@ -308,7 +311,7 @@ ROWS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "surfaces": whole.searches,
 }
 """The last few are of whole experiments: fewer of them."""
-QUICK = tuple(ROWS)[:9]
+QUICK = tuple(ROWS)[: list(ROWS).index("growing-noise")]
 """What takes no search that learns."""
 
 

@@ -140,9 +140,13 @@ def test_how_many_rounds_savings_take() -> None:
     known = plan(made(), 1, noise=0.0025)
     noisy = plan(made(), 1, noise=0.05)
     assert plan(made(), 1).rounds_needed == {}
-    for quiet, loud in zip(known.rounds_needed.values(), noisy.rounds_needed.values(), strict=True):
+    for percent in ("2", "5"):
+        quiet, loud = known.rounds_needed[percent], noisy.rounds_needed[percent]
         assert quiet is not None
         assert loud is not None
         assert 2 <= quiet < loud
+    # The least that is announced: of such savings every other is estimated at less.
+    assert known.rounds_needed["1"] is None
+    assert plan(made(confirmation={"least_saving": 0.5}), 1, noise=0.0025).rounds_needed["1"] is not None
     assert list(known.rounds_needed) == ["1", "2", "5"]
     assert "rounds that a saving takes, at 0.25 % of noise" in dict(known.rows())

@@ -284,9 +284,11 @@ def test_a_saving_that_isn_t_worth_it_is_not_announced() -> None:
 def test_how_many_rounds_a_saving_needs_is_said() -> None:
     needed = confirmed(start([CHEAP]), noise=0.02).needed
     assert set(needed) == {1.0, 2.0, 5.0}
-    assert needed[1.0] is not None
+    # It is the least that is announced: half of such savings are not, in any number of rounds.
+    assert needed[1.0] is None
+    assert needed[2.0] is not None
     assert needed[5.0] is not None
-    assert needed[1.0] > 10 * needed[5.0]
+    assert needed[2.0] > 4 * needed[5.0]
 
 
 def test_what_has_more_room_takes_the_place_of_what_is_too_noisy() -> None:
@@ -310,6 +312,60 @@ def test_what_has_more_room_takes_the_place_of_what_is_too_noisy() -> None:
         )
     next_ = [w.point for w in confirmation.round() if w.point != DEFAULT]
     assert all(candidates.index(p) > 2 for p in next_)
+
+
+def test_what_was_beaten_is_back_when_its_better_falls() -> None:
+    best, next_, open_, dear = ({"itr-delay": itr, "dvfs": 1200} for itr in (10, 11, 12, 13))
+    confirmation = start([best, next_, open_, dear])
+    joules = {10: 1000.0, 11: 1200.0, 12: 900.0, 13: 1500.0}
+
+    def p99(place: int, round_: int) -> float:
+        # The best keeps its limit of 300 us until it has been found to hold; of another it stays open.
+        late = (100.0, 400.0)[round_ >= 3]
+        return {10: late, 12: (225.0, 275.0, 250.0)[round_ % 3]}.get(place, 100.0)
+
+    for round_ in range(20):
+        wanted = confirmation.round()
+        confirmation.add(
+            [
+                Repeat(
+                    point=w.point,
+                    metrics={
+                        "energy_joules": joules.get(w.point["itr-delay"], 2000.0),
+                        "read_p99_us": p99(w.point["itr-delay"], round_),
+                        "achieved_ratio": 1.0,
+                    },
+                )
+                for w in wanted
+            ]
+        )
+    winner = confirmation.outcome().winner
+    assert winner is not None
+    assert (winner.point, winner.word) == (next_, "met")
+
+
+def test_beside_one_that_holds_nothing_is_begun_that_is_expected_to_be_dearer() -> None:
+    candidates = [{"itr-delay": itr, "dvfs": 1200} for itr in (10, 11, 12)]
+    joules = {10: 1000.0, 11: 1200.0, 12: 1500.0}
+    expected = [{"energy_joules": joules[c["itr-delay"]], "read_p99_us": 100.0} for c in candidates]
+    goal = msgspec.structs.replace(GOAL, parallel=2)
+    confirmation = Confirmation(goal, candidates, default=DEFAULT, expected=expected)
+    for _ in range(3):
+        confirmation.add(
+            [
+                Repeat(
+                    point=w.point,
+                    metrics={
+                        "energy_joules": joules.get(w.point["itr-delay"], 2000.0),
+                        "read_p99_us": 100.0,
+                        "achieved_ratio": 1.0,
+                    },
+                )
+                for w in confirmation.round()
+            ]
+        )
+    assert confirmation.chosen == candidates[0]
+    assert not confirmation.has(candidates[2])
 
 
 def test_student_s_interval() -> None:

@@ -3,6 +3,7 @@
 import math
 import random
 
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -10,10 +11,12 @@ from mustherd.learn.inference import (
     LEAST_SPREAD,
     above,
     average,
+    chance_within,
     enough,
     exceeds,
     holm,
     interval,
+    level_of,
     looks,
     next_window,
     quantile,
@@ -131,6 +134,42 @@ def test_the_rounds_that_a_saving_needs_find_it_four_times_of_five(
         above([draw.gauss(effect, deviation) for _ in range((rounds - 1) * nodes)], 0.0) <= 0.025 for _ in range(1500)
     ]
     assert average(fewer) < average(found)
+
+
+def test_a_saving_near_the_least_that_is_announced_takes_more_rounds() -> None:
+    alone, worth = rounds_needed(2.0, 0.03), rounds_needed(2.0, 0.03, least_percent=1.9)
+    assert alone is not None
+    assert worth is not None
+    assert worth > 10 * alone
+    # A true saving of just the least is estimated at less every other time, in any number of rounds.
+    assert rounds_needed(1.0, 0.001, least_percent=1.0) is None
+
+
+def test_more_rounds_bring_more_looks_which_cost_some() -> None:
+    fixed = rounds_needed(2.0, 0.05, level=lambda _rounds: level_of(3, 3, 1))
+    grown = rounds_needed(2.0, 0.05, level=lambda rounds: level_of(3, rounds, 1))
+    assert fixed is not None
+    assert grown is not None
+    assert grown > fixed
+
+
+@pytest.mark.parametrize(("room", "count", "total"), [(2.0, 3, 8), (3.0, 3, 8), (2.5, 5, 8), (3.0, 7, 8), (1.0, 3, 8)])
+def test_the_chance_to_hold_by_the_end_is_that_of_all_that_may_be_true(room: float, count: int, total: int) -> None:
+    draw = np.random.default_rng(1)
+    runs, more, freedom = 20_000, total - count, count - 1
+    true = np.sqrt(freedom / draw.chisquare(freedom, runs))
+    mean = true / math.sqrt(count) * draw.standard_normal(runs)
+    later = mean[:, None] + true[:, None] * draw.standard_normal((runs, more))
+    between = count * more / total * later.mean(axis=1) ** 2
+    squares_then = freedom + ((later - later.mean(axis=1, keepdims=True)) ** 2).sum(axis=1) + between
+    bound = later.sum(axis=1) / total + reach(total) * np.sqrt(squares_then / (total - 1))
+    assert abs(chance_within(room, 1.0, freedom, count, more) - float((bound <= room).mean())) < 0.035
+
+
+def test_without_a_spread_anything_may_hold_and_without_rounds_nothing_changes() -> None:
+    assert chance_within(0.01, 1.0, 0, 1, 5) == 1.0
+    assert chance_within(reach(8) + 0.01, 1.0, 7, 8, 0) == 1.0
+    assert chance_within(reach(8) - 0.01, 1.0, 7, 8, 0) == 0.0
 
 
 def test_a_saving_within_the_noise_can_t_be_told_in_any_number_of_rounds() -> None:
