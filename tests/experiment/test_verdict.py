@@ -274,6 +274,13 @@ def test_a_default_that_is_one_of_the_settings() -> None:
     assert decide(trials[:3], msgspec.structs.replace(GOAL, repeats=0)).reason.endswith("the default itself is best")
 
 
+def test_a_setting_that_the_default_was_found_at_saves_nothing() -> None:
+    trials = [trial(1, TrialKind.BASELINE, None, 3000.0), trial(2, TrialKind.SEARCH, 1, 2500.0)]
+    found = decide(trials, msgspec.structs.replace(GOAL, repeats=0))
+    assert found.reason.endswith("the default itself is best")
+    assert found.saving_percent is None
+
+
 def test_no_default_and_no_trials() -> None:
     found = decide([t for t in confirmed() if t.settings], GOAL)
     assert "the default was not measured" in found.reason
