@@ -40,6 +40,8 @@ class Campaign:
     """What was wrong with the whole."""
     figures: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    chosen: bool = False
+    """Whether it was one event of each attack that was asked for, and no whole campaign."""
 
     @property
     def failed(self) -> bool:
@@ -49,6 +51,7 @@ class Campaign:
         """JSON types."""
         return {
             "seed": self.seed,
+            "chosen": self.chosen,
             "seconds": round(self.seconds, 1),
             "faults": self.faults,
             "figures": {name: round(value, 2) for name, value in self.figures.items()},
@@ -100,7 +103,7 @@ def on_a_herd(
         return Campaign(seed)
     home.mkdir(parents=True, exist_ok=True)
     disks = {name: Disk(home, f"disk-{name}", DISK_MIB) for name in ("logs", "spool")} if as_root else {}
-    came = Campaign(seed)
+    came = Campaign(seed, chosen=only is not None)
     began = time.monotonic()
     herd = Herd(home / "herd", until_s, disks)
     # Enough for the time that a campaign takes beyond its own; the sources are stopped when it is over.

@@ -421,7 +421,7 @@ def on_an_experiment(
     if in_memory:
         for name in ("stop the disk of an experiment", "break the disk of an experiment"):
             attacks.pop(name, None)
-    came = Campaign(seed)
+    came = Campaign(seed, chosen=only is not None)
     if not attacks:
         return came
     began = time.monotonic()

@@ -46,9 +46,11 @@ def lines(
     """The page: a row for each attack, over all its events; `crowd` is what the benchmark thousand_musters gave."""
     yield INTRODUCTION
     seeds = ", ".join(dict.fromkeys(str(campaign["seed"]) for campaign in campaigns))
+    chosen = ", ".join(dict.fromkeys(str(campaign["seed"]) for campaign in campaigns if campaign.get("chosen")))
     events = [event for campaign in campaigns for event in campaign["events"]]
     seconds = sum(campaign["seconds"] for campaign in campaigns)
-    yield f"Seed {seeds}: {len(events)} events in {seconds / 60:.0f} minutes.\n\n"
+    told = f" Of {chosen} chosen attacks, once each." if chosen else ""
+    yield f"Seed {seeds}: {len(events)} events in {seconds / 60:.0f} minutes.{told}\n\n"
     yield "| attack | times | expected | seen | figures |\n| --- | --- | --- | --- | --- |\n"
     for attack, what in expected.items():
         mine = [event for event in events if event["attack"] == attack]
@@ -57,9 +59,9 @@ def lines(
         yield f"| {attack} | {len(mine)} | {what} | {seen} | {_figures(mine)} |\n"
     yield "\n"
     for campaign in campaigns:
-        told = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in campaign["figures"].items())
+        figures = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in campaign["figures"].items())
         whole = "; ".join(campaign["faults"]) or "nothing was wrong with the whole"
-        yield f"At the end: {whole} ({told}).\n"
+        yield f"At the end: {whole} ({figures}).\n"
     if crowd is not None:
         yield CROWD.format(**crowd)
     if fuzz:
