@@ -143,11 +143,10 @@ def test_another_server_under_another_load_on_this_machine(tmp_path: Path, there
         assert trial.metrics["read_p50_us"] > 0
 
 
-@pytest.mark.parametrize("name", ["policy", "search", "metric", "meter", "load", "knob", "node"])
-def test_each_program_is_the_one_that_its_page_shows(name: str) -> None:
-    page = (ROOT / "docs" / "extend" / f"{name}.md").read_text()
-    shown = re.findall(r"^```python file=(\S+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "extend").glob("*.md")), ids=lambda page: page.stem)
+def test_each_program_is_the_one_that_its_page_shows(page: Path) -> None:
+    shown = re.findall(r"^```python file=(\S+)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
     assert shown
     for file, program in shown:
         code = (EXAMPLE / file).read_text()
-        assert program in (code, code.split("\n", 2)[2]), f"{file} differs from docs/extend/{name}.md"
+        assert program in (code, code.split("\n", 2)[2]), f"{file} differs from {page}"
