@@ -75,13 +75,24 @@ class Disk:
             os.close(descriptor)
 
     def mend(self) -> None:
-        """As after another start of the machine. Whoever has a file open there keeps it from being mended."""
+        """As after another start of the machine. Whoever has a file open there keeps it from being mended, as does a
+        mount namespace that somebody made meanwhile, which has a mount of it too."""
         over = time.monotonic() + MEND_S
-        while subprocess.run(["umount", str(self.folder)], stderr=subprocess.PIPE, check=False).returncode:
+        while not self._mended():
             if time.monotonic() > over:
                 raise AssertionError(f"{self.folder} is still in use")
             time.sleep(0.1)
+
+    def _mended(self) -> bool:
+        if subprocess.run(["umount", str(self.folder)], stderr=subprocess.PIPE, check=False).returncode:
+            return False
         self._mount()
+        try:
+            # A loop device that is still in use elsewhere is used again, with all that is broken.
+            (self.folder / "mended").touch()
+        except OSError:
+            return False
+        return True
 
     def close(self) -> None:
         subprocess.run(["fsfreeze", "-u", str(self.folder)], stderr=subprocess.DEVNULL, check=False)
