@@ -37,6 +37,12 @@ def due(tried: int, *, quiet: bool) -> bool:
     return tried >= FROM and (turn != EVERY - 1 if quiet else turn == 0)
 
 
+def repeats(tried: int, *, quiet: bool) -> bool:
+    """Whether the next window after so many points may be the best one's again: how much windows differ near a limit
+    nobody knows before one there was repeated, and noise that is taken for a surface always promises more."""
+    return quiet or (tried >= CAUTIOUS and (tried - FROM) % EVERY == EVERY - 1)
+
+
 def reach(width: int) -> float:
     """How far a trial over `width` coordinates is taken to see."""
     return NEAR * math.sqrt(max(1, width) / 2)

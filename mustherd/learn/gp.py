@@ -162,11 +162,11 @@ class GaussianProcessSearch:
             # Where the optimum lies is known as well as it will be: now for what of it can be promised.
             self._model.be_cautious()
         explores = exploring.due(len(tried), quiet=self._stopping.quiet)
-        if self._stopping.quiet and not explores:
+        if not explores and exploring.repeats(len(tried), quiet=self._stopping.quiet):
             leader = self._leader(under_way)
             if leader is not None:
                 return leader
-            explores = len(tried) >= exploring.FROM
+        explores = explores or (self._stopping.quiet and len(tried) >= exploring.FROM)
         if not explores:
             return best
         # By turns where the model has hope, and where it has none: it may be wrong.

@@ -13,7 +13,8 @@ Row = dict[str, Any]
 
 
 def row(question: str, found: Iterable[bool], *, least: float | None = None, most: float | None = None) -> Row:
-    """A share that has to be at `least` or at `most`, held against what chance explains."""
+    """A share that has to be at `least` or at `most`: whether it is `within`, and whether it `passed`, as it also did
+    where it is beyond by no more than chance explains."""
     hits = [bool(one) for one in found]
     count, runs = sum(hits), len(hits)
     if least is not None:
@@ -24,7 +25,8 @@ def row(question: str, found: Iterable[bool], *, least: float | None = None, mos
         passed = count <= (binom.ppf(1 - CHANCE, runs, most) if runs else 0)
         must = f"<= {most:g}"
     share = round(count / runs, 4) if runs else None
-    return {"question": question, "found": share, "must": must, "of": runs, "passed": bool(passed)}
+    within = bool(runs) and (count >= least * runs if least is not None else count <= (most or 0.0) * runs)
+    return {"question": question, "found": share, "must": must, "of": runs, "within": within, "passed": bool(passed)}
 
 
 def student(freedom: int, share: float) -> Callable[[random.Random], float]:

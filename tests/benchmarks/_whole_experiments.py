@@ -181,5 +181,6 @@ def _against_chance(name: str, differences: list[float], found: float, least: fl
         "found": round(found, 4),
         "must": ">= chance",
         "of": count,
+        "within": mean >= 0,
         "passed": passed,
     }
