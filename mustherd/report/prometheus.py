@@ -5,18 +5,19 @@ Whoever serves it reads the folder and asks the shepherd who is there; the daemo
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
+from mustherd.herd.membership import Presence
+from mustherd.learn.judging import Word
 from mustherd.metrics import ACHIEVED_RATIO, READ_P99
 from mustherd.report.timeline import POWER
 from mustherd.report.view import View
+from mustherd.store.catalog import STATUSES
 from mustherd.trial import Trial, TrialState
 from mustherd.wire.messages import MusterView
 
-STATUSES = ("created", "running", "stopped", "done", "failed", "interrupted")
-VERDICTS = ("met", "not met", "not certain")
-PRESENCES = ("alive", "late", "missing")
 OF_A_WINDOW = (POWER, READ_P99, "achieved_qps", ACHIEVED_RATIO)
 
 Found = tuple[View | None, Sequence[MusterView]]
@@ -55,7 +56,7 @@ def _of_experiment(view: View) -> Iterator[Metric]:
     )  # fmt: skip
     yield from _gauge(
         "experiment_verdict", "1 for the verdict that was announced",
-        (({**which, "verdict": v}, float(v == verdict)) for v in VERDICTS),
+        (({**which, "verdict": v}, float(v == verdict)) for v in get_args(Word)),
     )  # fmt: skip
     yield from _gauge(
         "trials", "Attempts at trials by state",
@@ -92,7 +93,7 @@ def _newest(view: View) -> dict[str, Trial]:
 def _of_herd(musters: Sequence[MusterView]) -> Iterator[Metric]:
     yield from _gauge(
         "muster_state", "1 for the state that a muster is in",
-        (({"muster": m.name, "state": s}, float(s == m.presence)) for m in musters for s in PRESENCES),
+        (({"muster": m.name, "state": s}, float(s == m.presence)) for m in musters for s in Presence),
     )  # fmt: skip
     named: list[tuple[str, str, Callable[[MusterView], float | None]]] = [
         ("muster_silent_seconds", "Since a muster was heard", lambda m: m.silent_s),

@@ -4,12 +4,18 @@ import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from mustherd.store.errors import StoreError
+from mustherd.store.experiment_row import CREATED, Status
 from mustherd.store.store import DATABASE, DEFINITION, Store
+
+INTERRUPTED = "interrupted"
+"""It was running, and its process is gone."""
+STATUSES = (CREATED, *get_args(Status), INTERRUPTED)
+"""How an experiment that can be read may stand, see status_of."""
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +46,7 @@ def status_of(store: Store) -> tuple[str, str]:
     """Status and detail as they are now: `running` holds only while somebody runs it."""
     row = store.experiment()
     if row.status == "running" and store.owner() is None:
-        return "interrupted", "the process that ran it is gone; resume it"
+        return INTERRUPTED, "the process that ran it is gone; resume it"
     return row.status, row.status_detail
 
 

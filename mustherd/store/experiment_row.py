@@ -10,6 +10,8 @@ from mustherd.store.errors import StoreError
 from mustherd.store.opened import OpenDatabase, one_change
 from mustherd.store.records import ExperimentRecord
 
+CREATED = "created"
+"""How an experiment stands before anybody has run it."""
 Status = Literal["running", "stopped", "done", "failed"]
 
 PHASE = "phase"

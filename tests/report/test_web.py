@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from mustherd.report import prometheus
+from mustherd.herd.membership import Presence
 from mustherd.report.prometheus import exposition
 from mustherd.report.state import experiment_state
 from mustherd.report.view import View
@@ -20,7 +21,7 @@ from mustherd.report.web import MOST_BYTES, Server, Site, WebError
 from mustherd.store.errors import StoreError
 from mustherd.terms import Facts, Reading
 from mustherd.wire.messages import MusterView
-from tests.report.conftest import Make
+from tests.report.conftest import Make, book
 
 Headers = dict[str, str]
 
@@ -185,17 +186,56 @@ def test_a_scraper_brings_the_token_as_a_bearer() -> None:
         assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
 
 
-def test_the_dashboard_asks_for_gauges_that_there_are() -> None:
+def offered(text: str) -> dict[str, list[dict[str, str]]]:
+    """Gauge to the labels of each of its rows."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append(dict(sample.labels))
+    return found
+
+
+def member(presence: str) -> MusterView:
+    reading = Reading(sheep="node-0", knob="dvfs", asked=1300, applied=1300, running=1299, held=True)
+    return MusterView(
+        name="m", presence=presence, silent_s=2.5, muster_epoch=1, facts=Facts(kind="twin"), knobs=(), zones=(),
+        streams=(), in_force=7, times_late=3, unrestored=0, answer_ms=1.5, readings=(reading,),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("presence", Presence)
+def test_a_muster_is_always_in_one_state(presence: Presence) -> None:
+    found = [
+        sample.labels["state"]
+        for family in text_string_to_metric_families(exposition((None, [member(presence)])).decode())
+        for sample in family.samples
+        if sample.name == "mustherd_muster_state" and sample.value == 1
+    ]
+    assert found == [presence]
+
+
+def test_the_dashboard_asks_for_gauges_and_labels_that_there_are(make: Make) -> None:
     dashboard = json.loads((Path(__file__).parents[2] / "examples/grafana/mustherd.json").read_text(encoding="utf-8"))
-    asked = {
-        name
+    store = make("logged")
+    book(store)
+    view = View.of(store)
+    # What is decided, and what is left to do, in one.
+    longer = msgspec.structs.replace(view.experiment, plan={"search": 2 * len(view.trials)})
+    view = msgspec.structs.replace(view, status="running", wall_seconds=100.0, experiment=longer)
+    told = offered(exposition((view, [member("dead")])).decode())
+    asked = [
+        (gauge, dict(re.findall(r'(\w+)\s*[!=~]+\s*"([^"]*)"', labels or "")))
         for panel in dashboard["panels"]
         for target in panel["targets"]
-        for name in re.findall(r"mustherd_\w+", target["expr"])
-    }
-    source = Path(prometheus.__file__).read_text(encoding="utf-8")
-    named = {f"mustherd_{name}" for name in re.findall(r'\(\s*"([a-z_]+)", "', source)}
-    named |= {f"mustherd_window_{metric}" for metric in prometheus.OF_A_WINDOW}
-    named |= {f"mustherd_knob_{which}" for which in ("asked", "applied", "running")}
-    assert len(asked) >= 9
-    assert asked <= named
+        for gauge, labels in re.findall(r"(mustherd_\w+)(?:\{([^}]*)\})?", target["expr"])
+    ]
+    assert len({gauge for gauge, _ in asked}) >= 9
+    for gauge, labels in asked:
+        assert gauge in told, gauge
+        for label, value in labels.items():
+            assert value in {row[label] for row in told[gauge]}, (gauge, label)
+    legends = [(t["expr"], t.get("legendFormat", "")) for panel in dashboard["panels"] for t in panel["targets"]]
+    for query, legend in legends:
+        [gauge] = re.findall(r"mustherd_\w+", query)
+        for label in re.findall(r"\{\{(\w+)\}\}", legend):
+            assert all(label in row for row in told[gauge]), (gauge, label)
