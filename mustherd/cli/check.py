@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from mustherd.cli.changed import Name, Seed, Set, asked, words
 from mustherd.cli.printing import console, print_json
 from mustherd.wire.members import MAX_MUSTERS
 
@@ -23,6 +24,9 @@ def check(
     listen: Listen = None,
     keys: Keys = None,
     musters: Musters = None,
+    sets: Set = None,
+    seed: Seed = None,
+    name: Name = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")] = False,
 ) -> None:
     """Try every link that an experiment needs, without load: keys, ports, logins, builds, servers, musters, knobs.
@@ -35,13 +39,14 @@ def check(
     from mustherd.experiment.links import Link, said
 
     terminal = console()
+    wanted = asked(definition, words(sets, seed, name)) or definition
 
     def tell(link: Link) -> None:
         if not json:
             style = {"ok": "green", "wrong": "red"}.get(link.state, "yellow")
             terminal.print(f"{link.state}: {said(link)}", markup=False, style=style, soft_wrap=True)
 
-    tried = api.links(definition, listen=listen, keys=keys, musters=musters, tell=tell)
+    tried = api.links(wanted, listen=listen, keys=keys, musters=musters, tell=tell)
     if json:
         print_json([msgspec.to_builtins(link) for link in tried])
     elif not tried:

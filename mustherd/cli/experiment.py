@@ -1,11 +1,13 @@
 """`mustherd experiment`: from a definition to a verdict."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from mustherd.api import EXPERIMENTS
+from mustherd.cli.changed import Name, Seed, Set, asked, words
 from mustherd.cli.check import Keys, Listen, Musters, check
 from mustherd.cli.compare import Json, compare
 from mustherd.cli.conduct import Notify, conduct, days, front
@@ -37,21 +39,25 @@ def start(
         bool, typer.Option("--detach", help="Leave it running without this terminal; watch and stop find it.")
     ] = False,
     notify: Notify = None,
+    sets: Set = None,
+    seed: Seed = None,
+    name: Name = None,
     json: Json = False,
 ) -> None:
     """Run an experiment: set the knobs, measure, learn, confirm; ends with a verdict, a folder and an HTML report."""
     from mustherd import api
 
+    changes = words(sets, seed, name)
     if detach:
-        _leave(definition, into, listen=listen, keys=keys, musters=musters, report=report, notify=notify, json=json)
+        options = {"listen": listen, "keys": keys, "musters": musters, "notify": notify}
+        _leave(definition, into, changes, json=json, report=report, **options)
         return
+    wanted = asked(definition, changes)
     conduct(
-        lambda watch: api.run(
-            definition, into=into, listen=listen, keys=keys, musters=musters, watch=watch, report=report
-        ),
+        lambda watch: api.run(wanted, into=into, listen=listen, keys=keys, musters=musters, watch=watch, report=report),
         json,
         notify=notify,
-        plan=lambda: api.plan(definition, musters=musters),
+        plan=lambda: api.plan(wanted, musters=musters),
     )
 
 
@@ -105,13 +111,16 @@ def plan(
     definition: Definition = None,
     musters: Musters = None,
     like: Annotated[Path | None, typer.Option(help="An experiment's folder, for its noise.")] = None,
+    sets: Set = None,
+    seed: Seed = None,
+    name: Name = None,
     json: Json = False,
 ) -> None:
     """Say what an experiment would take, without starting anything: trials, time, energy, budget."""
     from mustherd import api
     from mustherd.report.table import emit, new_table
 
-    planned = api.plan(definition, musters=musters, like=like)
+    planned = api.plan(asked(definition, words(sets, seed, name)), musters=musters, like=like)
     if json:
         return print_json(planned.to_dict())
     terminal = console()
@@ -315,18 +324,21 @@ def stop(folder: NewestFolder = None, keys: Keys = None, json: Json = False) -> 
         typer.echo(f"{where}: stopping")
 
 
-def _leave(definition: Path | None, into: Path | None, *, json: bool, report: bool, **options: Any) -> None:
+def _leave(
+    definition: Path | None, into: Path | None, changes: Sequence[str], *, json: bool, report: bool, **options: Any
+) -> None:
     """Start an experiment that outlives this terminal, once it is known to run."""
     from mustherd import api
     from mustherd.experiment.detached import start as start_detached
     from mustherd.store.catalog import folder_for
 
     # What is wrong with the definition is said here and now.
-    experiment = api.check(definition)
+    experiment = api.check(asked(definition, changes))
     folder = into if into is not None else folder_for(api.EXPERIMENTS, experiment.name)
-    words = [] if report else ["--no-report"]
-    words += [f"--{name}={value}" for name, value in options.items() if value is not None]
-    log = start_detached(folder, [*([str(definition)] if definition is not None else []), *words])
+    more = [] if report else ["--no-report"]
+    more += [f"--{name}={value}" for name, value in options.items() if value is not None]
+    more += [f"--set={change}" for change in changes]
+    log = start_detached(folder, [*([str(definition)] if definition is not None else []), *more])
     if json:
         print_json({"folder": str(folder), "status": "running", "log": str(log)})
         return
