@@ -6,12 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mustherd.cli import complete
+
 if TYPE_CHECKING:
     from mustherd.definition import Experiment
 
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Say a key otherwise than the file: --set trials=5; any number."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Say a key otherwise than the file: --set trials=5; any number.",
+        autocompletion=complete.changes,
+    ),
 ]
 Seed = Annotated[int | None, typer.Option(min=0, help="The search's seed: --set search.seed=N.")]
 Name = Annotated[str | None, typer.Option(help="The experiment's name: --set name=TEXT.")]

@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
+from mustherd.cli import complete
 from mustherd.cli.printing import console, print_json, told
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")]
 
 
 def compare(
-    folders: Annotated[list[Path], typer.Argument(help="Two experiments or more.")],
+    folders: Annotated[list[Path], typer.Argument(help="Two experiments or more.", autocompletion=complete.folders)],
     html: Annotated[Path | None, typer.Option(help="Write the comparison there as one HTML file.")] = None,
     json: Json = False,
 ) -> None:

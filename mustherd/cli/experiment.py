@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from mustherd.api import EXPERIMENTS
+from mustherd.cli import complete
 from mustherd.cli.changed import Name, Seed, Set, asked, words
 from mustherd.cli.check import Keys, Listen, Musters, check
 from mustherd.cli.compare import Json, compare
@@ -20,9 +21,12 @@ Definition = Annotated[
     Path | None,
     typer.Argument(metavar="[FILE.yml]", help="The definition; without it the quickstart, a simulated herd."),
 ]
-Folder = Annotated[Path, typer.Argument(help="The experiment's folder.")]
+Folder = Annotated[Path, typer.Argument(help="The experiment's folder.", autocompletion=complete.folders)]
 NewestFolder = Annotated[
-    Path | None, typer.Argument(help="The experiment's folder; without it the newest in ./experiments.")
+    Path | None,
+    typer.Argument(
+        help="The experiment's folder; without it the newest in ./experiments.", autocompletion=complete.folders
+    ),
 ]
 WithReport = Annotated[bool, typer.Option("--report/--no-report", help="Write an HTML report at the end.")]
 
@@ -110,7 +114,9 @@ app.command()(check)
 def plan(
     definition: Definition = None,
     musters: Musters = None,
-    like: Annotated[Path | None, typer.Option(help="An experiment's folder, for its noise.")] = None,
+    like: Annotated[
+        Path | None, typer.Option(help="An experiment's folder, for its noise.", autocompletion=complete.folders)
+    ] = None,
     sets: Set = None,
     seed: Seed = None,
     name: Name = None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mustherd.cli import complete
 from mustherd.cli.operator import LOCAL, Keys, Shepherd
 from mustherd.cli.printing import print_rows
 
@@ -19,7 +20,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Muster = Annotated[str, typer.Argument(help="The muster's name.")]
+Muster = Annotated[str, typer.Argument(help="The muster's name.", autocompletion=complete.musters)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
 
 
@@ -44,7 +45,12 @@ def get(muster: Muster, shepherd: Shepherd = LOCAL, keys: Keys = None, json: Jso
 @app.command("set")
 def set_(
     muster: Muster,
-    values: Annotated[list[str], typer.Argument(metavar="KNOB=VALUE ...", help="itr-delay=100, 'dvfs=1.9 GHz', ...")],
+    values: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="KNOB=VALUE ...", help="itr-delay=100, 'dvfs=1.9 GHz', ...", autocompletion=complete.knob_values
+        ),
+    ],
     shepherd: Shepherd = LOCAL,
     keys: Keys = None,
     json: Json = False,
@@ -61,7 +67,10 @@ def set_(
 
 @app.command()
 def restore(
-    muster: Annotated[str | None, typer.Argument(help="The muster whose node a shepherd shall have put back.")] = None,
+    muster: Annotated[
+        str | None,
+        typer.Argument(help="The muster whose node a shepherd shall have put back.", autocompletion=complete.musters),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="Without a shepherd, on the node itself: its muster's configuration.")
     ] = None,

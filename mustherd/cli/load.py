@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mustherd.cli import complete
 from mustherd.cli.printing import print_json
 
 if TYPE_CHECKING:
@@ -21,7 +22,12 @@ Preset = Annotated[
     str | None, typer.Option(help="Mix of requests, of those that are known for the server: etc or usr.")
 ]
 Generator = Annotated[
-    str | None, typer.Option(help="The load: builtin, mutilate, or one that a package adds.", metavar="NAME")
+    str | None,
+    typer.Option(
+        help="The load: builtin, mutilate, or one that a package adds.",
+        metavar="NAME",
+        autocompletion=complete.names_of("mustherd.loads"),
+    ),
 ]
 Option = Annotated[
     list[str] | None, typer.Option("--option", help="An option of the load, as in depth=4.", metavar="NAME=VALUE")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mustherd.cli import complete
 from mustherd.cli.operator import LOCAL, Keys, Shepherd
 from mustherd.cli.printing import print_rows
 
@@ -14,12 +15,14 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Rows of native logs.", no_args_is_help=True, rich_markup_mode=None)
 
-Folder = Annotated[Path, typer.Argument(help="The experiment's folder.")]
+Folder = Annotated[Path, typer.Argument(help="The experiment's folder.", autocompletion=complete.folders)]
 Trial = Annotated[int | None, typer.Option(min=0, help="Of this trial alone.")]
-OfMuster = Annotated[str | None, typer.Option("--muster", help="Of this muster alone.")]
+OfMuster = Annotated[
+    str | None, typer.Option("--muster", help="Of this muster alone.", autocompletion=complete.musters)
+]
 OfStream = Annotated[str | None, typer.Option("--stream", help="Of streams that fit this pattern, as in '*-core-*'.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
-Muster = Annotated[str, typer.Argument(help="The muster's name.")]
+Muster = Annotated[str, typer.Argument(help="The muster's name.", autocompletion=complete.musters)]
 Streams = Annotated[list[str] | None, typer.Option("--stream", help="A text stream; again for more. None: all.")]
 FORMATS = ("intlog", "csv", "parquet")
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from mustherd.cli import complete
 from mustherd.cli.printing import console, print_json
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def replay(
         list[str] | None,
         typer.Option(
             help="Searches to compare: gp, random, grid, a package's own, and of others ax, optuna-gp,"
-            " optuna-gp-started (with our first points), optuna-tpe, penalty."
+            " optuna-gp-started (with our first points), optuna-tpe, penalty.",
+            autocompletion=complete.names_of("mustherd.searches", "mustherd.peers"),
         ),
     ] = None,
     limit: Annotated[list[str] | None, typer.Option(help="Limits, as in 'read_p99_us <= 500'.")] = None,

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from mustherd.cli import complete
+
 app = typer.Typer(
     help="Likenesses of your own machines, which experiments and policies can be tried on.",
     no_args_is_help=True,
@@ -20,7 +22,11 @@ def _twin() -> None:
 @app.command()
 def fit(
     folders: Annotated[
-        list[Path], typer.Argument(help="Folders of experiments on one kind of machine that set itr-delay and dvfs.")
+        list[Path],
+        typer.Argument(
+            help="Folders of experiments on one kind of machine that set itr-delay and dvfs.",
+            autocompletion=complete.folders,
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write; it ends in .toml.")] = Path(
         "my-profile.toml"
