@@ -15,7 +15,8 @@ class Serving:
     def __init__(self, parent: int) -> None:
         """`parent`: the process that it ends with; 0: none."""
         self.stop = Stop()
-        self._shepherds: list[Shepherd] = []
+        self.shepherds: list[Shepherd] = []
+        """Those that listen, or did, the newest last."""
         # In a terminal SIGHUP says that it was closed; a service is told by it that its keys have changed.
         self._signals = StopSignals(
             lambda: self.stop.ask(self._signals.who(parent)),
@@ -26,14 +27,14 @@ class Serving:
 
     def ready(self, shepherd: Shepherd) -> None:
         """The shepherd listens: its keys are those to be read again."""
-        self._shepherds.append(shepherd)
+        self.shepherds.append(shepherd)
 
     def exit(self, code: int) -> typer.Exit:
         """What ends the command, with `code` or the signal that asked for the end."""
         return typer.Exit(self._signals.exit_code(code))
 
     def _reread_keys(self) -> None:
-        for shepherd in self._shepherds:
+        for shepherd in self.shepherds:
             shepherd.reread_keys()
 
 

@@ -1,11 +1,17 @@
 """`mustherd shepherd`: the daemon in the middle."""
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mustherd.wire.members import MAX_MUSTERS
+
+if TYPE_CHECKING:
+    from mustherd.scrape import Gauge
+    from mustherd.shepherd.shepherd import Shepherd
 
 app = typer.Typer(help="The daemon in the middle of a herd.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -23,6 +29,12 @@ def run(
     ] = "",
     keys: Annotated[Path | None, typer.Option(help="Key folder.")] = None,
     musters: Annotated[int, typer.Option(min=1, max=MAX_MUSTERS, help="How many musters an experiment waits for.")] = 1,
+    metrics: Annotated[
+        str,
+        typer.Option(
+            metavar="[ADDRESS:]PORT", help="Answer a Prometheus there at /metrics, on loopback without an address."
+        ),
+    ] = "",
     make_key: Annotated[
         list[str] | None, typer.Option(help="First make keys, for this muster too.", hidden=True)
     ] = None,
@@ -45,14 +57,40 @@ def run(
     if keys is not None and make_key:
         make(keys, [SHEPHERD, Role.OPERATOR, *make_key], durable=False)
     serving = Serving(parent)
-    code = serve(
-        experiment,
-        logs_folder=logs,
-        listen=listen,
-        ports=where,
-        keys_folder=keys,
-        expected=musters,
-        stop=serving.stop,
-        ready=serving.ready,
-    )
+    with _scraped(metrics, experiment, serving.shepherds):
+        code = serve(
+            experiment,
+            logs_folder=logs,
+            listen=listen,
+            ports=where,
+            keys_folder=keys,
+            expected=musters,
+            stop=serving.stop,
+            ready=serving.ready,
+        )
     raise serving.exit(code)
+
+
+@contextlib.contextmanager
+def _scraped(where: str, experiment: Path | None, running: "Sequence[Shepherd]") -> Iterator[None]:
+    """Within, a Prometheus is answered about the herd of the newest shepherd and about the experiment, if asked for."""
+    if not where:
+        yield
+        return
+    import logging
+
+    from mustherd.report.prometheus import told
+    from mustherd.report.view import View
+    from mustherd.scrape import served
+    from mustherd.store.store import Store
+
+    def gauges() -> "Iterator[Gauge]":
+        view = None
+        if experiment is not None:
+            with Store.open(experiment, read_only=True) as store:
+                view = View.of(store)
+        return told((view, [*running[-1].musters().values()] if running else []))
+
+    with served(where, gauges) as address:
+        logging.getLogger(__name__).info("metrics at %s", address)
+        yield

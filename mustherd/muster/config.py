@@ -81,6 +81,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ranges: dict[str, Range] = {}
     """Knob name to what may be set; a knob that isn't named is never touched."""
     logs: LogsTable = LogsTable()
+    metrics: str = ""
+    """Where a Prometheus may ask, as `9101` (on loopback) or `10.10.1.2:9101`; empty: nowhere."""
     nodes: dict[str, dict[str, Any]] = {}
     """Every other table, by name; there must be one, and its name is a kind of node (mustherd.muster.nodes): `linux`,
     this machine (mustherd.node.linux.options); `twin`, a simulated one (mustherd.node.twin.faults); `process`, a server

@@ -18,6 +18,7 @@ from mustherd.herd.timing import (
 )
 from mustherd.muster.config import Config, ConfigError
 from mustherd.muster.enforcement import Enforcement
+from mustherd.muster.gauges import Gauges
 from mustherd.muster.logs import Logs
 from mustherd.muster.pasture import Pasture
 from mustherd.muster.reports import fitting, frame, introduction
@@ -69,6 +70,7 @@ class Muster:
             node, pasture, self._logs, report=self._report, in_force=lambda: self._lease.in_force, now=now
         )
         self._enforcement = Enforcement(pasture, self._windows, report=self._report, now=now)
+        self.gauges = Gauges(config.muster, now)
         self._no_room = False  # for log blocks, until the network has taken some
         self._begin_life()
         try:
@@ -100,8 +102,19 @@ class Muster:
                     self.tick()
                     self.handle(message)
                 self.tick()
+                self._stands()
         finally:
             self._leave()
+
+    def _stands(self) -> None:
+        """Say for whom it may concern how things are; it costs next to nothing where nobody asks."""
+        self.gauges.stands(
+            shepherd=bool(self._lease.shepherd_epoch),
+            in_force=self._lease.in_force,
+            lease_ends=self._lease.next_tick(),
+            unrestored=self._pasture.unrestored,
+            last_block=self._logs.outbox.last,
+        )
 
     def _begin_life(self) -> None:
         """Belong to no shepherd, and be somebody whom none has met."""
@@ -258,6 +271,7 @@ class Muster:
             self._report(answer)
 
     def _report(self, report: m.Report) -> None:
+        self.gauges.note(report)
         if not self._lease.shepherd_epoch:
             return
         try:

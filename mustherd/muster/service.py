@@ -1,8 +1,9 @@
 """Putting a muster together from its configuration, and running it."""
 
+import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from mustherd.daemon import notify
 from mustherd.guard import ROOT
 from mustherd.muster.config import Config, ConfigError, load
+from mustherd.muster.gauges import Gauges
 from mustherd.muster.guardian import Guardian
 from mustherd.muster.journal import Journal
 from mustherd.muster.muster import Muster
@@ -53,17 +55,32 @@ def serve(file: Path, ready: Callable[[Callable[[], None]], object]) -> int:
         pasture.on_step = guardian.alive
         end = MusterEndpoint(config.muster, config.shepherd, config.ports, keys)
         muster = Muster(config, node, pasture, end, each_round=lambda: _round(guardian))
-        ready(muster.stop)
-        notify("READY=1")
-        try:
-            muster.run()
-        finally:
-            node.close()
+        with _scraped(config.metrics, muster.gauges):
+            ready(muster.stop)
+            notify("READY=1")
+            try:
+                muster.run()
+            finally:
+                node.close()
     finally:
         lost = guardian.gone()
         if journal.closed or not len(journal):
             guardian.dismiss()
     return UNRESTORED if muster.unrestored else UNGUARDED if lost else 0
+
+
+@contextlib.contextmanager
+def _scraped(where: str, gauges: Gauges) -> Iterator[None]:
+    """Within, a Prometheus is answered, where the configuration has a place for it."""
+    if not where:
+        yield
+        return
+    # Most musters have none, and are the lighter for it.
+    from mustherd.scrape import served  # noqa: PLC0415
+
+    with served(where, gauges.told) as address:
+        log.info("metrics at %s", address)
+        yield
 
 
 def own_knobs(config: Config, node: Node, journal: Journal) -> list[Knob]:

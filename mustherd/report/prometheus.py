@@ -7,13 +7,13 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import get_args
 
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
-
+from mustherd import scrape
 from mustherd.herd.membership import Presence
 from mustherd.learn.judging import Word
 from mustherd.metrics import ACHIEVED_RATIO, READ_P99
 from mustherd.report.timeline import POWER
 from mustherd.report.view import View
+from mustherd.scrape import Gauge
 from mustherd.store.catalog import STATUSES
 from mustherd.trial import Trial, TrialState
 from mustherd.wire.messages import MusterView
@@ -21,32 +21,30 @@ from mustherd.wire.messages import MusterView
 OF_A_WINDOW = (POWER, READ_P99, "achieved_qps", ACHIEVED_RATIO)
 
 Found = tuple[View | None, Sequence[MusterView]]
-Rows = list[tuple[dict[str, str], float]]
-Metric = tuple[str, str, Rows]
-"""Name, meaning, and each value with its labels."""
+
+
+def told(found: Found) -> Iterator[Gauge]:
+    """Every gauge of an experiment, a herd, or both."""
+    view, musters = found
+    if view is not None:
+        yield from _of_experiment(view)
+    if musters:
+        yield from _of_herd(musters)
 
 
 def exposition(found: Found) -> bytes:
-    """The text of a scrape: an experiment, a herd, or both."""
-    view, musters = found
-    registry = CollectorRegistry()
-    told = [*(_of_experiment(view) if view is not None else ()), *(_of_herd(musters) if musters else ())]
-    for name, meaning, rows in told:
-        gauge = Gauge(name, meaning, labelnames=list(rows[0][0]), registry=registry)
-        for labels, value in rows:
-            gauge.labels(**labels).set(value)
-    text: bytes = generate_latest(registry)
-    return text
+    """The text of a scrape."""
+    return scrape.exposition(lambda: told(found))
 
 
-def _gauge(name: str, meaning: str, rows: Iterable[tuple[dict[str, str], float | None]]) -> Iterator[Metric]:
+def _gauge(name: str, meaning: str, rows: Iterable[tuple[dict[str, str], float | None]]) -> Iterator[Gauge]:
     """A gauge of what is known; nothing where nothing is."""
     some = [(labels, value) for labels, value in rows if value is not None and math.isfinite(value)]
     if some:
         yield f"mustherd_{name}", meaning, some
 
 
-def _of_experiment(view: View) -> Iterator[Metric]:
+def _of_experiment(view: View) -> Iterator[Gauge]:
     which = {"experiment": view.experiment.name}
     progress = view.progress()
     verdict = view.stored.verdict if view.stored is not None else ""
@@ -90,7 +88,7 @@ def _newest(view: View) -> dict[str, Trial]:
     return {t.muster: t for t in view.ended() if t.state is TrialState.FINISHED and t.muster}
 
 
-def _of_herd(musters: Sequence[MusterView]) -> Iterator[Metric]:
+def _of_herd(musters: Sequence[MusterView]) -> Iterator[Gauge]:
     yield from _gauge(
         "muster_state", "1 for the state that a muster is in",
         (({"muster": m.name, "state": s}, float(s == m.presence)) for m in musters for s in Presence),
