@@ -251,7 +251,7 @@ OURS = {
             compute=lambda window: window.joules,
         ),
         Metric(
-            name="memory_joules", unit="J", over_windows="sum",
+            name="memory_joules", unit="J", over_windows="sum", label="energy of memory",
             meaning="energy of memory (DRAM), where it has a counter",
             compute=lambda window: window.joules_of("dram"),
         ),
@@ -260,7 +260,7 @@ OURS = {
             meaning="energy of all packages and of memory, where it has a counter", compute=_with_memory,
         ),
         Metric(
-            name="board_joules", unit="J", over_windows="sum",
+            name="board_joules", unit="J", over_windows="sum", label="energy of the board",
             meaning="energy of the whole board, packages included, where it has a counter (psys)",
             compute=lambda window: window.joules_of("psys"),
         ),
@@ -308,8 +308,8 @@ OURS = {
         *(_latency("update", part, text) for part, text in _PERCENTILES.items()),
         Metric(name="offered_qps", unit="qps", use=Use.LIMIT, meaning="load that was to be sent", compute=_offered),
         Metric(
-            name="achieved_qps", unit="qps", direction=Direction.MORE, verb="has", meaning="load that was answered",
-            compute=_achieved,
+            name="achieved_qps", unit="qps", direction=Direction.MORE, verb="has", label="answered load",
+            meaning="load that was answered", compute=_achieved,
         ),
         Metric(
             name=ACHIEVED_RATIO, unit="ratio", direction=Direction.MORE, verb="has",

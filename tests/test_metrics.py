@@ -84,7 +84,7 @@ def test_a_cost_is_its_own_inverse_and_falls_as_the_metric_gets_better(metric: M
         ("read_p99_us", "read p99 (us)", "has"),
         ("read_p999_us", "read p99.9 (us)", "has"),
         ("update_avg_us", "update mean (us)", "has"),
-        ("achieved_qps", "achieved (qps)", "has"),
+        ("achieved_qps", "answered load (qps)", "has"),
         ("achieved_ratio", "achieved (%)", "has"),
         ("joules_per_request", "energy per request (J)", "uses"),
         ("misses", "misses", "has"),
@@ -153,7 +153,7 @@ def test_a_packages_metric_is_objective_and_limit_and_in_the_reports(tmp_path: P
     assert (found["objective"], found["sense"]) == ("requests_per_joule", "most")
     assert found["best"]["metrics"]["tail_ratio"] <= 50
     assert found["saving_percent"] > 0
-    assert "% more requests_per_joule" in found["reason"]
+    assert "% more efficiency" in found["reason"]
     shown = mustherd("experiment", "show", str(folder), path=packages).stdout
     assert "efficiency" in shown
     report = tmp_path / "x.html"

@@ -25,7 +25,7 @@ def _free(goal: Goal) -> str:
 
 
 def _compared(goal: Goal, saving: Estimate) -> str:
-    """`20 % less energy_joules than the default (95 % interval 18 to 22 %)`."""
+    """`20 % less energy than the default (95 % interval 18 to 22 %)`."""
     text = f"{wording.comparison(goal.objectives[0], saving.mean)} than the default"
     if math.isfinite(saving.low) and math.isfinite(saving.high):
         text += f" (95 % interval {wording.number(saving.low, 3)} to {wording.number(saving.high, 3)} %)"
@@ -115,7 +115,7 @@ def of_unconfirmed(goal: Goal, what: str, measured: Mapping[str, float], windows
     metric = metrics.of(objective.metric)
     if percent <= 0:
         return (
-            f"no setting that keeps {limits(goal)} {metric.verb} {objective.direction} {objective.metric} than the"
+            f"no setting that keeps {limits(goal)} {metric.verb} {objective.direction} {metric.label} than the"
             f" default; the best was {what}, with {wording.comparison(objective, percent)}"
         )
     kept = [f"{wording.limit(c)} ({wording.number(measured[c.metric])})" for c in goal.constraints]
@@ -134,14 +134,14 @@ def default_is_best(goal: Goal) -> str:
 def nothing_worth_having(goal: Goal, best: Judged, knobs: Sequence[KnobInfo]) -> str:
     """Settings keep the limits, and save too little."""
     objective = goal.objectives[0]
-    verb = metrics.of(objective.metric).verb
+    metric = metrics.of(objective.metric)
     text = (
-        f"no setting that keeps {limits(goal)} {verb} {objective.direction} {objective.metric} than the default by"
+        f"no setting that keeps {limits(goal)} {metric.verb} {objective.direction} {metric.label} than the default by"
         f" {goal.least_saving:g} % or more"
     )
     if best.saving_percent is None:
         return text
-    return f"{text}; {wording.settings(best.point, knobs)} {verb} {_compared(goal, best.saving_percent)}"
+    return f"{text}; {wording.settings(best.point, knobs)} {metric.verb} {_compared(goal, best.saving_percent)}"
 
 
 def none_kept(goal: Goal, what: str, measured: Mapping[str, float], judged: Judged | None) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from mustherd import metrics
 from mustherd.goal import Constraint, Objective
 from mustherd.metrics import Direction
 from mustherd.terms import KnobInfo
@@ -30,9 +31,9 @@ def limit(constraint: Constraint) -> str:
 
 
 def comparison(objective: Objective, better_percent: float, digits: int = 3) -> str:
-    """How much better or worse than another an objective is, in a phrase: `20 % less energy_joules`."""
+    """How much better or worse than another an objective is, in a phrase: `20 % less energy`."""
     more = (better_percent >= 0) == (objective.direction is Direction.MORE)
-    return f"{number(abs(better_percent), digits)} % {'more' if more else 'less'} {objective.metric}"
+    return f"{number(abs(better_percent), digits)} % {'more' if more else 'less'} {metrics.of(objective.metric).label}"
 
 
 def value(key: str, setting: int, knobs: Iterable[KnobInfo] = ()) -> str:

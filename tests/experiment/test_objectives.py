@@ -232,7 +232,7 @@ def test_a_gain_is_told_as_one(tmp_path: Any) -> None:
         assert found.verdict == "met", found.reason
         assert found.saving_percent is not None
         assert found.saving_percent > 50
-        assert re.search(r"has [\d.]+ % more achieved_qps than the default \(95 % interval", found.reason)
+        assert re.search(r"has [\d.]+ % more answered load than the default \(95 % interval", found.reason)
         store.set_verdict(msgspec.to_builtins(found))
         view = View.of(store)
         improved = [view.objective(t) or 0.0 for t in view.improvements()]

@@ -86,7 +86,7 @@ def test_met_with_numbers_done_by_hand() -> None:
     assert found.saving_percent == pytest.approx(100 * (1 - math.exp(mean)))
     assert found.saving_ci_percent == pytest.approx(tuple(100 * (1 - math.exp(mean + way * wide)) for way in (1, -1)))
     assert found.constraints == ("read_p99_us <= 500", "achieved_ratio >= 0.98")
-    assert found.reason.startswith("met: itr-delay 300 us uses 46.7 % less energy_joules than the default")
+    assert found.reason.startswith("met: itr-delay 300 us uses 46.7 % less energy than the default")
     # The bound for the next window rests on all six.
     every = [math.log(v) for v in (450.0, 451.0, 452.0, 453.0, 454.0, 455.0)]
     bound = math.exp(statistics.fmean(every) + stats.t.ppf(0.975, 5) * stats.tstd(every) * math.sqrt(7 / 6))
@@ -231,9 +231,7 @@ def test_not_met_without_a_saving() -> None:
     found = decide(higher, msgspec.structs.replace(GOAL, repeats=0))
     assert found.verdict == "not certain"
     assert found.saving_percent == pytest.approx(-10.0)
-    assert found.reason.endswith(
-        "uses less energy_joules than the default; the best was itr-delay 300, with 10 % more energy_joules"
-    )
+    assert found.reason.endswith("uses less energy than the default; the best was itr-delay 300, with 10 % more energy")
     noisy = [
         trial(1, TrialKind.BASELINE, None, 1000.0),
         trial(2, TrialKind.SEARCH, 300, 900.0),

@@ -97,7 +97,7 @@ def test_the_report_holds_everything(make: Make) -> None:
     assert page.tags.count("svg") == 5
     assert "43.4 %" in words
     assert "# a comment that stays" in words
-    assert "itr-delay 250 us, dvfs 1600 MHz uses 43.4 % less energy_joules" in words
+    assert "itr-delay 250 us, dvfs 1600 MHz uses 43.4 % less energy than" in words
     assert "600,000 requests per second" in words
     assert "E5-2650 v2" in words
     assert "muster-0 joined" in words

@@ -75,7 +75,7 @@ def test_the_verdict_is_told_with_its_numbers(make: Make) -> None:
     console = piped()
     emit(console, verdict_panel(view, console))
     lines = said(console).splitlines()
-    assert lines[0].startswith("met: itr-delay 250 us, dvfs 1600 MHz uses 43.4 % less energy_joules than the default")
+    assert lines[0].startswith("met: itr-delay 250 us, dvfs 1600 MHz uses 43.4 % less energy than the default")
     words = [line.split() for line in lines[2:]]
     assert words[0] == ["default", "best", "limit"]
     assert words[1] == ["itr-delay", "adaptive", "250", "us"]
