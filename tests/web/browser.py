@@ -21,8 +21,13 @@ addEventListener("load", () => setTimeout(async () => {
   let found;
   try {
     const result = await axe.run(document, { iframes: false });
-    found = { violations: result.violations.map((v) => ({ id: v.id, nodes: v.nodes.map((n) => n.html.slice(0, 160)) })),
+    const letters = [...document.querySelectorAll("th, td")].filter((c) => {
+      const lines = c.clientHeight / (parseFloat(getComputedStyle(c).lineHeight) || 16), text = c.innerText.trim();
+      return lines >= 3 && text.replace(/\\s/g, "").length < 2.5 * lines && !/\\n/.test(text); });
+    found = { letters: letters.map((c) => c.innerText.slice(0, 40)),
+      violations: result.violations.map((v) => ({ id: v.id, nodes: v.nodes.map((n) => n.html.slice(0, 160)) })),
       passes: result.passes.length, wide: document.documentElement.scrollWidth, window: innerWidth,
+      high: document.documentElement.scrollHeight,
       dark: matchMedia("(prefers-color-scheme: dark)").matches, text: document.body.innerText };
   } catch (e) { found = { error: String(e) }; }
   parent.postMessage(JSON.stringify(found), "*");
@@ -32,7 +37,7 @@ addEventListener("load", () => setTimeout(async () => {
 
 FRAME = """<!DOCTYPE html><title>frame</title><pre id="found"></pre>
 <script>addEventListener("message", (e) => { document.getElementById("found").textContent = e.data; });</script>
-<iframe src="/page" width="%d" height="900" style="border:0"></iframe>"""
+<iframe src="/page" width="%d" height="%d" style="border:0"></iframe>"""
 
 
 class _Proxy(BaseHTTPRequestHandler):
@@ -43,7 +48,7 @@ class _Proxy(BaseHTTPRequestHandler):
         if self.path == "/axe.js":
             body, kind = stage.axe.read_bytes(), "text/javascript"
         elif self.path == "/frame":
-            body, kind = (FRAME % stage.width).encode(), "text/html"
+            body, kind = (FRAME % (stage.width, stage.height)).encode(), "text/html"
         elif self.path == "/page":
             page = stage.page()
             # The page forbids itself scripts of others: examined, it has to take ours.
@@ -77,6 +82,7 @@ class Stage(ThreadingHTTPServer):
     def __init__(self, axe: Path, width: int, page: Any, behind: str = "", wait_ms: int = 500) -> None:
         super().__init__(("127.0.0.1", 0), _Proxy)
         self.axe, self.width, self.page, self.behind, self.wait_ms = axe, width, page, behind, wait_ms
+        self.height = 900
         self.strange: list[str] = []
 
 
@@ -119,7 +125,9 @@ def examine(stage: Stage, home: Path, *, dark: bool) -> dict[str, Any]:
     return told
 
 
-def photograph(page: Path, to: Path, home: Path, width: int, *, dark: bool) -> Path:
-    """A picture of a file's page."""
-    chromium(home, scheme(dark), f"--window-size={max(width, 500)},2400", f"--screenshot={to}", page.as_uri())
-    return to
+def photograph(stage: Stage, to: Path, home: Path, height: int, *, dark: bool) -> None:
+    """A picture of a page in a frame of its width, which a window can't have, and `height` high."""
+    stage.height = height
+    with _served(stage) as address:
+        size = f"--window-size={max(stage.width + 16, 500)},{height + 50}"
+        chromium(home, scheme(dark), "--virtual-time-budget=15000", size, f"--screenshot={to}", f"{address}/frame")

@@ -27,21 +27,27 @@ AXE = Path(os.environ.get("AXE", "build/axe/package/axe.min.js"))
 
 LOOKS = [(360, False), (1280, True)]
 """Width and whether it is dark: each width and each scheme once."""
+ALL_LOOKS = [(360, False), (360, True), (1280, False), (1280, True)]
+"""Of the pages that people look at most."""
+REPORTS = [("search", *look) for look in ALL_LOOKS] + [(kind, *look) for kind in ("loads", "follow") for look in LOOKS]
 
 
-def fault_free(page: Callable[[], str], tmp_path: Path, width: int, dark: bool, **options: object) -> str:
+def fault_free(page: Callable[[], str], tmp_path: Path, name: str, width: int, dark: bool, **options: object) -> str:
     stage = Stage(AXE, width, page, **options)  # type: ignore[arg-type]
     found = examine(stage, tmp_path / "chromium", dark=dark)
+    if pictures := os.environ.get("WEB_PICTURES"):
+        to = Path(pictures).resolve() / f"{name}-{width}-{'dark' if dark else 'light'}.png"
+        photograph(Stage(AXE, width, page, **options), to, tmp_path / "chromium", found["high"], dark=dark)  # type: ignore[arg-type]
     assert "error" not in found, found
     assert found["violations"] == []
     assert found["passes"] > 10
+    assert found["letters"] == [], "cells of a letter a line"
     assert (found["window"], found["dark"]) == (width, dark)
     assert found["wide"] <= width, "the page is wider than its window"
     return str(found["text"])
 
 
-@pytest.mark.parametrize(("width", "dark"), LOOKS)
-@pytest.mark.parametrize("kind", ["search", "loads", "follow"])
+@pytest.mark.parametrize(("kind", "width", "dark"), REPORTS)
 def test_reports(make: Make, tmp_path: Path, kind: str, width: int, dark: bool) -> None:
     trials: list[Trial] | None = None
     if kind == "loads":
@@ -50,13 +56,8 @@ def test_reports(make: Make, tmp_path: Path, kind: str, width: int, dark: bool) 
         trials = windows()
     store = make(kind, trials, policy("follow") if kind == "follow" else None)
     page = html.render(View.of(unplanned(store) if kind == "follow" else store))
-    said = fault_free(lambda: page, tmp_path, width, dark)
+    said = fault_free(lambda: page, tmp_path, kind, width, dark)
     assert kind in said
-    if pictures := os.environ.get("WEB_PICTURES"):
-        file = tmp_path / f"{kind}.html"
-        file.write_text(page)
-        to = Path(pictures) / f"{kind}-{width}{'-dark' if dark else ''}.png"
-        photograph(file, to, tmp_path / "chromium", width, dark=dark)
 
 
 @pytest.mark.parametrize(("width", "dark"), LOOKS)
@@ -66,10 +67,10 @@ def test_a_comparison(make: Make, tmp_path: Path, width: int, dark: bool) -> Non
         View.of(unplanned(make("as-found", windows(follows=False), policy("nop")))),
     ]
     page = compare_page.render(views)
-    assert "less energy than as-found" in fault_free(lambda: page, tmp_path, width, dark)
+    assert "less energy than as-found" in fault_free(lambda: page, tmp_path, "compared", width, dark)
 
 
-@pytest.mark.parametrize(("width", "dark"), LOOKS)
+@pytest.mark.parametrize(("width", "dark"), ALL_LOOKS)
 def test_the_live_page(make: Make, tmp_path: Path, width: int, dark: bool) -> None:
     store = make("watched", done=False)
     site = Site(lambda: experiment_state(View.of(store)))
@@ -80,7 +81,7 @@ def test_the_live_page(make: Make, tmp_path: Path, width: int, dark: bool) -> No
             host, port = server.server_address[:2]
             behind = f"http://{host!s}:{port}"
             raw = live_page("")
-            said = fault_free(lambda: raw, tmp_path, width, dark, behind=behind, wait_ms=3000)
+            said = fault_free(lambda: raw, tmp_path, "live", width, dark, behind=behind, wait_ms=3000)
         finally:
             server.shutdown()
             thread.join()
