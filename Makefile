@@ -21,7 +21,7 @@ TIMES ?= 2
 within = timeout --foreground --signal=INT --kill-after=30 $$(($(1) * $(TIMES))) $(2) || { code=$$?; \
 	[ $$code != 124 ] || echo "make $@: over its budget of $(1) s times $(TIMES); on a slower or busy machine: make $@ TIMES=4" >&2; exit $$code; }
 
-.PHONY: help told setup experiment test check lint types layers unit budgets test-long test-system test-memcached test-servers test-vm test-web test-testbed test-root test-machine test-kernel test-pythons test-nightly test-faults test-fuzz audit bench peers docs picture lock clean
+.PHONY: help told setup experiment test check lint types layers unit budgets test-long test-system test-memcached test-servers test-vm test-web test-newcomer test-testbed test-root test-machine test-kernel test-pythons test-nightly test-faults test-fuzz audit bench peers docs dist picture lock clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,13 +86,17 @@ test-vm: setup  ## as root: the node on a real kernel, in a virtual machine
 # axe-core comes by npm and is only run: nothing of it is kept in the repository or the wheel.
 AXE := build/axe/package/axe.min.js
 test-web: setup  ## as root on Debian: report, comparison and live page in a browser; fetches chromium and axe-core
-	@{ command -v chromium && command -v npm; } >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium npm; }
+	@for program in chromium npm; do command -v $$program >/dev/null || missing="$${missing-} $$program"; done; [ -z "$${missing-}" ] || { \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing; }
 	@[ -e $(AXE) ] || { mkdir -p build/axe && cd build/axe && npm pack --silent axe-core@4 >/dev/null && tar -xzf axe-core-4*.tgz; }
-	@$(call within,120,env AXE=$(AXE) $(BIN)/pytest -q -n0 -m web)
+	@$(call within,240,env AXE=$(AXE) $(BIN)/pytest -q -n0 -m web)
 
 test-testbed: setup  ## as root: provisioning, on hosts with systemd and sshd
 	tests/testbed/install-nspawn.sh
 	@$(call within,900,$(BIN)/pytest -n 2 --dist loadfile -m testbed)
+
+test-newcomer: setup  ## the wheel in an empty folder, on each Python that is here: every command of tutorial and how-tos
+	@$(call within,900,$(BIN)/pytest -q -n $(JOBS) --dist loadgroup -m newcomer)
 
 test-pythons: setup  ## the tests that start no processes, on each newer Python that this machine has
 	@$(call within,1800,tests/pythons.sh)
@@ -148,12 +152,25 @@ docs: setup  ## the docs as a site in build/docs, warnings as errors; fetches Sp
 	@$(BIN)/typer mustherd.cli.app utils docs --name mustherd --output build/docs-source/reference/every-command.md >/dev/null
 	@$(DOCS)/bin/sphinx-build -q -W --keep-going -b html build/docs-source build/docs && echo build/docs/index.html
 
+# What is released: both archives, as the package index would take them, and what the package stands on, pins and hashes.
+DIST := .venv-dist
+dist: setup  ## source archive, wheel and their SBOM (CycloneDX) in build/dist; fetches twine and cyclonedx-bom
+	@[ -e $(DIST)/.ready ] || { $(PYTHON) -m venv --clear $(DIST) && $(DIST)/bin/pip install --quiet --disable-pip-version-check \
+		$$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["dist"])') \
+		&& touch $(DIST)/.ready; }
+	@rm -rf build/dist && mkdir -p build/dist
+	@$(BIN)/python -c 'import sys; from pathlib import Path; from tests.newcomer.installing import build; print(build(Path(sys.argv[1])))' build/dist
+	@rm -rf build/dist/unpacked build/dist/lock
+	@$(DIST)/bin/twine check --strict build/dist/*
+	@$(BIN)/python -m mustherd.provision.wheelhouse --pins >build/pins.txt
+	@$(DIST)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o build/dist/mustherd.cdx.json build/pins.txt
+
 picture: setup  ## draw the README's picture from a finished experiment: make picture FOLDER=experiments/quickstart-...
 	$(BIN)/python docs/make_picture.py $(FOLDER)
 
 lock:  ## resolve requirements.lock again (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
-		--no-header --group dev pyproject.toml -o requirements.lock --quiet
+		--no-header --extra provision --group dev pyproject.toml -o requirements.lock --quiet
 
 clean:  ## remove what was made
 	rm -rf $(VENV) mustherd/rowlog/_rows.so .venv-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -15,13 +15,13 @@ from pathlib import Path
 import msgspec
 
 from mustherd.definition.workload import Workload
+from mustherd.extras import PROVISION, need
 from mustherd.load import registry
 from mustherd.load.address import Address
 from mustherd.load.base import BuildsTold, LoadSource, Site
 from mustherd.load.error import LoadError
 from mustherd.load.host import Host, LocalHost
 from mustherd.load.placement import Layout, Place, Team, teams
-from mustherd.load.ssh import SshHost
 from mustherd.plugins import PluginError
 from mustherd.reasons import Reason
 from mustherd.shepherd.shepherd import Shepherd
@@ -160,6 +160,10 @@ class OutsideLoad:
         """End it for good: log out everywhere."""
         self.close()
         for host in self._hosts.values():
+            if isinstance(host, LocalHost):
+                continue
+            from mustherd.load.ssh import SshHost  # noqa: PLC0415 - as _host
+
             if isinstance(host, SshHost):
                 host.close()
 
@@ -263,4 +267,10 @@ def outside_load(workload: Workload, layout: Layout | None, folder: Path, muster
 
 
 def _host(place: Place) -> Host:
-    return SshHost(place) if place.host else LocalHost(place.address)
+    if not place.host:
+        return LocalHost(place.address)
+    need(PROVISION, "paramiko")
+    # Who loads from this machine alone needs no ssh.
+    from mustherd.load.ssh import SshHost  # noqa: PLC0415
+
+    return SshHost(place)

@@ -19,10 +19,10 @@ from mustherd.experiment.external_load import OutsideLoad
 from mustherd.experiment.local_herd import Operator
 from mustherd.experiment.owners import owner_of, owners
 from mustherd.experiment.way import at
+from mustherd.extras import PROVISION, need
 from mustherd.herd.membership import Presence
 from mustherd.load.error import LoadError
 from mustherd.load.placement import Layout, Place
-from mustherd.load.ssh import ChannelError, reach
 from mustherd.meters.base import UnreadableError
 from mustherd.reasons import Reason
 from mustherd.shepherd import operate
@@ -159,10 +159,14 @@ def _who_listens(operator: Operator) -> str:
 
 def _load(experiment: Experiment, layout: Layout) -> Iterator[Link]:
     """The machines that make the load, and the servers that it goes to."""
+    if any(place.host for place in (layout.leader, *layout.agents)):
+        need(PROVISION, "paramiko")
     reached = True
     for place in dict.fromkeys((layout.leader, *layout.agents)):
         if not place.host:
             continue
+        from mustherd.load.ssh import ChannelError, reach  # noqa: PLC0415 - as external_load
+
         try:
             login = reach(place)
         except ChannelError as error:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from mustherd.extras import PROVISION, need
 from mustherd.node.linux.doctor import Check
 from mustherd.provision.inventory import InventoryError
 from mustherd.provision.runner import signals_given_back
@@ -35,6 +36,7 @@ class Examined(msgspec.Struct, frozen=True, kw_only=True):
 
 def examine(inventory: Path, needs: Mapping[str, Any]) -> list[Examined]:
     """Every muster's node; `needs` are keys of Wanted beyond the node's own variables. InventoryError."""
+    need(PROVISION, "ansible", "ansible_runner")
     # It takes a while to import, and signals are its to take only during a run.
     import ansible_runner  # type: ignore[import-untyped]  # noqa: PLC0415
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from mustherd.extras import PROVISION, need
 from mustherd.load.address import Address
 from mustherd.load.placement import Layout, Place
 from mustherd.provision.inventory import InventoryError
@@ -133,6 +134,7 @@ def _herd_of(inventory: Path) -> str:
 
 def _variables(inventory: Path) -> dict[str, dict[str, Any]]:
     """Variables of every host of the load, by name."""
+    need(PROVISION, "ansible", "ansible_runner")
     # It takes a while to import, and signals are its to take only during a run.
     import ansible_runner  # type: ignore[import-untyped]  # noqa: PLC0415
 

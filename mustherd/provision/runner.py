@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mustherd.errors import UserError
+from mustherd.extras import PROVISION, need
 from mustherd.provision.failures import Failure, Step, failure_of, step_of
 from mustherd.provision.project import Project
 
@@ -59,6 +60,7 @@ def run(
     `on_step` is called for each task as it starts and for each host as it is done with it. Raises ProvisionError, and
     KeyboardInterrupt after the run has been stopped by Ctrl-C.
     """
+    need(PROVISION, "ansible", "ansible_runner")
     # It takes a while to import, and signals are its to take only during a run.
     import ansible_runner  # type: ignore[import-untyped]  # noqa: PLC0415
 

@@ -28,6 +28,7 @@ from packaging.utils import canonicalize_name
 
 from mustherd import files
 from mustherd.errors import UserError
+from mustherd.extras import PROVISION
 from mustherd.provision.project import PACKAGED
 
 MUSTER = ("msgspec", "pyzmq", "typer")
@@ -136,20 +137,24 @@ def repacked(folder: Path) -> Path:
     return wheel
 
 
+def pins(project: Path, environment: Environment, whole: bool) -> str:
+    """The part of the lock file that such a node gets; `whole`: all that a shepherd needs, not only a muster."""
+    declared = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    # A shepherd's node reads inventories, and reaches the machines that make the load.
+    roots = [*declared["dependencies"], *declared.get("optional-dependencies", {}).get(PROVISION, ())]
+    lock = (project / "requirements.lock").read_text(encoding="utf-8")
+    return locked(lock, closure(roots if whole else MUSTER, environment), environment)
+
+
 def make(project: Path, to: Path, python: str, machine: str, whole: bool) -> dict[str, str | bool]:
     """Make the archive for nodes that run `python`, unless it is there.
 
     Returns `archive` (a tar of wheels), `id` (what it was made from; the name of the node's environment), and `made`.
     """
     environment = environment_of(python, machine)
-    roots = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
-    pins = locked(
-        (project / "requirements.lock").read_text(encoding="utf-8"),
-        closure(roots if whole else MUSTER, environment),
-        environment,
-    )
+    pinned = pins(project, environment, whole)
     source = source_digest(project)
-    key = hashlib.sha256(f"{source}\n{python} {machine}\n{pins}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"{source}\n{python} {machine}\n{pinned}".encode()).hexdigest()[:16]
     archive = to / f"mustherd-{key}.tar"
     if archive.exists():
         return {"archive": str(archive), "id": key, "made": False}
@@ -162,7 +167,7 @@ def make(project: Path, to: Path, python: str, machine: str, whole: bool) -> dic
             # What is compiled here runs on machines of this kind alone.
             more = {} if machine == platform.machine() else {"MUSTHERD_PURE": "1"}
             _pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", name, str(project), more=more)
-        _download(pins, to / f"wheels-{python}-{machine}", folder, python, machine)
+        _download(pinned, to / f"wheels-{python}-{machine}", folder, python, machine)
         with files.draft(archive) as draft, tarfile.open(draft, "x") as tar:
             for wheel in sorted(folder.glob("*.whl")):
                 tar.add(wheel, arcname=wheel.name)
@@ -212,8 +217,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--python", default=f"{sys.version_info.major}.{sys.version_info.minor}")
     parser.add_argument("--machine", default="x86_64")
     parser.add_argument("--whole", action="store_true", help="everything, not only what a muster needs")
+    parser.add_argument(
+        "--pins", action="store_true", help="only print what the package stands on, as the lock pins it"
+    )
     given = parser.parse_args(arguments)
     try:
+        if given.pins:
+            sys.stdout.write(pins(given.project.resolve(), environment_of(given.python, given.machine), whole=True))
+            return 0
         made = make(given.project.resolve(), given.to.resolve(), given.python, given.machine, given.whole)
     except WheelhouseError as error:
         sys.stderr.write(f"{error}\n")

@@ -18,7 +18,7 @@ from mustherd.terms import NODE, Setting
 from mustherd.testing.knob import KnobContract
 from mustherd.testing.node import NodeContract
 from mustherd.wire.keys import create, for_shepherd
-from tests.docs.test_commands import ROOT, read
+from tests.docs.pages import ROOT, read
 from tests.herding import shepherd
 from tests.node.linux.kinds import LAB
 from tests.node.linux.machine import Machine
@@ -33,7 +33,7 @@ HEAD = 'muster = "muster-1"\nstate = "{state}"\n'
 
 def example(page: str, file: str) -> str:
     """A program that a document shows."""
-    return next(text for name, text, _ in read(ROOT / "docs" / "extend" / page).steps if name == file)
+    return next(step.text for step in read(ROOT / "docs" / "extend" / page).steps if step.kind == file)
 
 
 @pytest.fixture

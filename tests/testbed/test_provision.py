@@ -16,7 +16,7 @@ from mustherd.testbed.bed import Bed
 from mustherd.testbed.daemon import NAMESPACE
 from mustherd.testbed.hosts import CORES
 from mustherd.testbed.images import cache
-from tests.docs.test_commands import read
+from tests.docs.pages import read
 from tests.testbed.rehearsal import OPEN_FILES, PROJECT, Rehearsal, copy_project
 
 pytestmark = [pytest.mark.testbed, pytest.mark.timeout(3000)]
@@ -241,9 +241,9 @@ def test_the_page_on_rehearsing_does_what_it_shows(tmp_path: Path) -> None:
         )
 
     try:
-        for _, text, code in read(PROJECT / "docs/how-to/rehearse.md", tier="testbed").steps:
-            done = ran(text)
-            assert done.returncode == code, f"{text}\n{done.stdout}\n{done.stderr}"
+        for step in read(PROJECT / "docs/how-to/rehearse.md", tier="testbed").steps:
+            done = ran(step.text)
+            assert done.returncode == step.code, f"{step.text}\n{done.stdout}\n{done.stderr}"
         assert daemon.state() is None
         assert not daemon.folder().exists()
         assert NAMESPACE not in ran("ip netns list").stdout
