@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from mustherd.herd.lease import Lease
 from mustherd.muster.gauges import Gauges
 from mustherd.report.prometheus import told
 from mustherd.scrape import ScrapeError, exposition, place, served
@@ -74,7 +75,10 @@ def test_a_muster_tells_its_last_window_and_what_its_knobs_do() -> None:
         )
     )
     gauges.note(m.Opened(measure=1, t0_s=0.0))
-    gauges.stands(shepherd=True, in_force=7, lease_ends=12.5, unrestored=1, last_block=3)
+    lease = Lease(2.5)
+    lease.welcome(shepherd_epoch=1, sent_s=10.0, hello_s=10.0, now=10.0)
+    lease.carried_out(7, changed=True)
+    gauges.stands(lease, 1, 3)
     found = read(exposition(gauges.told).decode())
     values = {name: rows[0][1] for name, rows in found.items()}
     assert values["mustherd_muster_window_power_watts"] == 15

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from mustherd.herd.lease import Lease
 from mustherd.terms import Reading
 from mustherd.wire import messages as m
 
@@ -43,9 +44,9 @@ class Gauges:
             case _:
                 pass
 
-    def stands(self, *, shepherd: bool, in_force: int, lease_ends: float, unrestored: int, last_block: int) -> None:
-        """How it stands whenever the muster comes round; `lease_ends` by its clock, infinite without a lease."""
-        self.shepherd, self.in_force, self.lease_ends = shepherd, in_force, lease_ends
+    def stands(self, lease: Lease, unrestored: int, last_block: int) -> None:
+        """How it stands, whenever the muster comes round."""
+        self.shepherd, self.in_force, self.lease_ends = bool(lease.shepherd_epoch), lease.in_force, lease.next_tick()
         self.unrestored, self.last_block = unrestored, last_block
 
     def told(self) -> "Iterator[Gauge]":

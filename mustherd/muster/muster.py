@@ -61,8 +61,7 @@ class Muster:
         self._pasture = pasture
         self._end = end
         self._now = now
-        self._refusal = ""
-        self._unheard = 0
+        self._refusal, self._unheard = "", 0
         self._stopping = False
         self._each_round = each_round
         self._logs = Logs(node.text_loggers, config.logs, Path(config.state))
@@ -102,27 +101,16 @@ class Muster:
                     self.tick()
                     self.handle(message)
                 self.tick()
-                self._stands()
+                self.gauges.stands(self._lease, self._pasture.unrestored, self._logs.outbox.last)
         finally:
             self._leave()
-
-    def _stands(self) -> None:
-        """Say for whom it may concern how things are; it costs next to nothing where nobody asks."""
-        self.gauges.stands(
-            shepherd=bool(self._lease.shepherd_epoch),
-            in_force=self._lease.in_force,
-            lease_ends=self._lease.next_tick(),
-            unrestored=self._pasture.unrestored,
-            last_block=self._logs.outbox.last,
-        )
 
     def _begin_life(self) -> None:
         """Belong to no shepherd, and be somebody whom none has met."""
         self._muster_epoch = new_session()
         self._lease = Lease(self._config.lease_s)
         self._link: Link[m.Report, msgspec.Raw] = Link()
-        self._next_beat = -float("inf")
-        self._next_hello = -float("inf")
+        self._next_beat = self._next_hello = -float("inf")
 
     def pause(self) -> float:
         """Real seconds until `tick` has something to do, if no message arrives before."""
