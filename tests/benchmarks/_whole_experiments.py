@@ -101,13 +101,22 @@ def tails(runs: int) -> list[Row]:
     return rows
 
 
+ANOTHER_DAY = 1.06
+"""What p99 is multiplied by on another day: so far it moved between recorded campaigns."""
+
+
 def another_day(runs: int) -> list[Row]:
-    """What is announced on one campaign, looked up in the other: are the limits kept there, with defaults?"""
+    """What is announced on one day with defaults: are the limits kept on another?
+
+    The other recorded campaign is one, but the clock had no effect there, so it is easily kept; the other has p99 as
+    much longer as campaigns differ. Without a margin that one is not kept: else the rows would show nothing.
+    """
     both = [qps for qps in LOADS if _recorded(qps, 1)]
     rows = []
-    for days, margin in (("the default margin", None), ("no margin", 0.0)):
-        held, said = [], []
+    for margin in (None, 0.0):
+        said, held, longer, fell = [], [], [], []
         for seed in range(max(1, runs // len(both))):
+            kept = []
             for qps in both:
                 answers, told = _on("recorded", qps)
                 if margin is not None:
@@ -116,16 +125,20 @@ def another_day(runs: int) -> list[Row]:
                 best = experiment(answers, told, MEASURED, seed).verdict.best
                 said.append(best is not None)
                 if best is not None:
-                    held.append(keeps(table(qps, 1).at(best.knobs), goal(told).constraints))
-        name = f"announced on one day with {days}"
+                    today, limits = answers.at(best.knobs), goal(told).constraints
+                    held.append(keeps(table(qps, 1).at(best.knobs), limits))
+                    kept.append(keeps({**today, "read_p99_us": ANOTHER_DAY * today["read_p99_us"]}, limits))
+            longer += kept
+            fell.append(not all(kept))
         if margin is None:
+            name = "announced on one day with the default margin"
             rows += [
                 row(f"{name}: something, at each load", said, least=1.0),
-                row(f"{name}: holds on the other day", held, least=1.0),
+                row(f"{name}: holds in the other campaign", held, least=1.0),
+                row(f"{name}: holds where p99 is 6 % longer", longer, least=1.0),
             ]
         else:
-            # Were it not for the margin: else the row above would show nothing.
-            rows.append(row(f"{name}: holds on the other day (a margin is needed)", held, most=0.8))
+            rows.append(row("announced with no margin: falls at some load where p99 is 6 % longer", fell, least=1.0))
     return rows
 
 
