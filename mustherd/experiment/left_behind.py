@@ -26,7 +26,11 @@ CONFIG = "muster.toml"
 def left_in(folder: Path) -> list[str]:
     """Every node that was left changed, a sentence each with what puts it back; nothing is written."""
     sentences = []
-    for muster, config in _musters(folder):
+    try:
+        musters = list(_musters(folder))
+    except OSError as error:
+        return [f"whether nodes were left changed can't be told: {error.strerror or error}"]
+    for muster, config in musters:
         try:
             originals = left_changed(Path(load(config).state))
         except UserError as error:

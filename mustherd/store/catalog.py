@@ -118,13 +118,16 @@ def list_experiments(parent: Path | str) -> list[Summary]:
     except OSError as error:
         raise StoreError(f"{parent} can't be listed: {error}") from error
     for folder in folders:
-        if not (folder / DATABASE).exists() and not (folder / DEFINITION).exists():
-            continue
         try:
+            if not (folder / DATABASE).exists() and not (folder / DEFINITION).exists():
+                continue
             with Store.open(folder, read_only=True) as store:
                 found.append(summary_of(store))
         # A damaged file may hold anything, so any error of reading it is told rather than raised.
         except (StoreError, msgspec.MsgspecError, ValueError, TypeError) as error:
             found.append(Summary(name=folder.name, folder=str(folder), status="broken", detail=str(error)))
+        except OSError as error:
+            detail = f"it can't be looked into: {error.strerror or error}"
+            found.append(Summary(name=folder.name, folder=str(folder), status="broken", detail=detail))
     # One that can't say when it began comes last.
     return sorted(found, key=lambda summary: (summary.created_at, summary.name), reverse=True)

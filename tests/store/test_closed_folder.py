@@ -1,0 +1,33 @@
+"""A folder that may not be looked into, among others."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from mustherd.experiment.left_behind import left_in
+from mustherd.store.catalog import list_experiments
+from mustherd.store.store import DEFINITION
+
+
+def test_it_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed, other = tmp_path / "closed", tmp_path / "other"
+    for folder in (closed, other):
+        folder.mkdir()
+        (folder / DEFINITION).write_text("name: x\n")
+    exists, glob = Path.exists, Path.glob
+
+    def refused(path: Path) -> Path:
+        # The superuser, who may run this, is refused nothing.
+        if closed in (path, path.parent):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return path
+
+    monkeypatch.setattr(Path, "exists", lambda path: exists(refused(path)))
+    monkeypatch.setattr(Path, "glob", lambda path, pattern: glob(refused(path), pattern))
+    found = {one.name: one.detail for one in list_experiments(tmp_path)}
+    assert set(found) == {"closed", "other"}
+    assert found["closed"] == "it can't be looked into: Permission denied"
+    assert left_in(closed) == ["whether nodes were left changed can't be told: Permission denied"]
+    assert left_in(other) == []
