@@ -133,7 +133,7 @@ def test_as_objective(objective: str) -> None:
     # Where the grid leaves nothing to gain, the default is among the best.
     assert found.verdict == ("met" if found.saving_percent > 1 else found.verdict)
     more = "more" if metrics.of(objective).maximized else "less"
-    assert f"% {more} {objective} than the default" in found.reason or found.saving_percent < 1e-6
+    assert f"% {more} {metrics.of(objective).label} than the default" in found.reason or found.saving_percent < 1e-6
     assert found.sense == ("most" if metrics.of(objective).maximized else "least")
 
 
@@ -238,7 +238,7 @@ def test_a_gain_is_told_as_one(tmp_path: Any) -> None:
         improved = [view.objective(t) or 0.0 for t in view.improvements()]
         assert improved == sorted(improved)
         page = render(view)
-    assert f"<strong>{found.saving_percent:.1f} %</strong> more achieved" in page
+    assert f"<strong>{found.saving_percent:.1f} %</strong> more {metrics.of('achieved_qps').label}" in page
     assert (
         "saving" not in re.sub(r"<style.*?</style>|class=\"[^\"]*\"", "", page, flags=re.DOTALL).split("definition")[0]
     )
