@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from mustherd.definition.errors import Path
 from mustherd.definition.model import Experiment
 from mustherd.definition.units import number_text
+from mustherd.plugins import KNOBS, plugins
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 Schema = dict[str, Any]
@@ -26,7 +27,12 @@ class Key(NamedTuple):
 
 def json_schema() -> Schema:
     """The schema of the experiment file, with what each key means; draft 2020-12."""
-    return {"$schema": DIALECT, **Experiment.model_json_schema(), "title": "MustHerd experiment"}
+    schema = Experiment.model_json_schema()
+    # What is installed, for an editor to offer; a herd may have others, and a knob may be said of some cores alone.
+    knobs, values = schema["properties"]["knobs"], {"$ref": "#/$defs/KnobValues"}
+    schema["$defs"]["KnobValues"] = knobs["additionalProperties"]
+    knobs |= {"properties": dict.fromkeys(sorted(plugins(KNOBS)), values), "additionalProperties": values}
+    return {"$schema": DIALECT, **schema, "title": "MustHerd experiment"}
 
 
 def keys() -> Iterator[Key]:

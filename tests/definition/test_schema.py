@@ -107,3 +107,12 @@ def test_what_the_reference_shows_is_so() -> None:
     text = (FOLDER / "experiment.md").read_text(encoding="utf-8")
     [definition] = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     assert len(loads(definition).knobs["itr-delay"]) == 201
+
+
+def test_an_editor_is_offered_knobs_and_metrics() -> None:
+    schema = json_schema()
+    knobs = schema["properties"]["knobs"]["properties"]
+    assert {"itr-delay", "dvfs", "rapl-limit"} <= set(knobs)
+    assert {"energy_joules", "achieved_qps"} <= set(schema["properties"]["objective"]["enum"])
+    assert valid({"dvfs": ["1.2 GHz"], "another": [1]}, schema["properties"]["knobs"], schema)
+    assert not valid({"dvfs": [[1]]}, schema["properties"]["knobs"], schema)
