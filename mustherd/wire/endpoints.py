@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 import zmq
 
@@ -42,8 +43,23 @@ def new_session() -> int:
     return secrets.randbelow(MAX_VALUE) + 1
 
 
+REDIAL_S = 10.0
+"""Without a connection for so long, a line is connected anew."""
+BUSY_TIMES = 6
+"""So many times as long for the log, whose line can be busy with blocks that a slow shepherd takes."""
+
 CREDITS_AT_MOST = 8
 """Credits that a muster takes before it looks at its other channels."""
+
+
+@dataclass
+class _Line:
+    """A muster's way to one of the shepherd's ports."""
+
+    socket: "zmq.Socket[bytes]"
+    address: str
+    connected_at: float = field(default_factory=time.monotonic)
+    """When it was last known to have a connection."""
 
 
 class MusterEndpoint:
@@ -57,6 +73,7 @@ class MusterEndpoint:
         self._keys = keys
         self._route = routing_id(muster)
         self._wake = Wake()
+        self._lines: list[_Line] = []
         try:
             self._pulse = self._connect(host, ports.pulse, m.MAX_PULSE_BYTES)
             self._log = self._connect(host, ports.log, m.MAX_LOG_BYTES)
@@ -85,6 +102,7 @@ class MusterEndpoint:
 
     def receive(self, timeout_s: float, *, log_room: bool = False) -> Iterator[m.Down | m.Credit | m.Decision]:
         """Wait up to `timeout_s` for messages and yield what is there; with `log_room`, also for room for a block."""
+        self._redial(time.monotonic())
         self._poller.modify(self._log, zmq.POLLIN | zmq.POLLOUT if log_room else zmq.POLLIN)
         for socket, _ in self._poller.poll(milliseconds(timeout_s)):
             if isinstance(socket, int):
@@ -128,7 +146,25 @@ class MusterEndpoint:
         if max_bytes == m.MAX_LOG_BYTES:
             socket.setsockopt(zmq.SNDHWM, LOG_SEND_BLOCKS)
         connect(socket, host, port, self._keys)
+        self._lines.append(_Line(socket, address(host, port)))
         return socket
+
+    def _redial(self, now: float) -> None:
+        """Connect lines anew that have had no connection for long.
+
+        ZeroMQ tries on where nobody answers, but gives a connection up for good that has met a stranger: whoever
+        listened there for a moment, in another protocol or without keys, would have muted this muster for ever.
+        """
+        for line in self._lines:
+            # Nothing can be sent where there is no connection (IMMEDIATE); nor, on the log, while all are busy.
+            if int(line.socket.getsockopt(zmq.EVENTS)) & zmq.POLLOUT:
+                line.connected_at = now
+            elif now - line.connected_at > REDIAL_S * (BUSY_TIMES if line.socket is self._log else 1):
+                line.connected_at = now
+                with suppress(zmq.ZMQError):
+                    line.socket.disconnect(line.address)
+                with suppress(zmq.ZMQError):
+                    line.socket.connect(line.address)
 
     def _read(self, socket: "zmq.Socket[bytes]", frames: list[bytes]) -> m.Down | m.Credit | m.Decision | None:
         try:
