@@ -115,6 +115,7 @@ def test_the_page_does_what_it_shows_and_again_on_hosts_that_it_put_back(reserve
             every_unit_is_closed(reserved)
             a_signal_puts_the_knobs_back(reserved, folder)
             a_second_run_changes_nothing(reserved, folder)
+            the_herd_is_kept(reserved, folder)
         walk(reserved, folder, lines[-2:])
         assert as_found(reserved) == found
 
@@ -165,3 +166,43 @@ def a_second_run_changes_nothing(reserved: Reservation, folder: Path) -> None:
     done = reserved.run(folder, "ansible-playbook provision.yml -i mine --limit node1")
     assert done.returncode == 0, done.stdout
     assert set(re.findall(r"changed=(\d+)", done.stdout)) == {"0"}, done.stdout
+
+
+TABLE = """\
+table:
+- {qps: 1000, settings: {dvfs: 1500}}
+- {qps: 100000, settings: {dvfs: 2600}}
+"""
+KEEP = """\
+keeper: {limit: 500, safe: {dvfs: 2600}, settle_s: 1, first_settle_s: 1, controls: 0, retune: false}
+sources:
+- {kind: application, signal: load, command: [echo, "800"]}
+- {kind: application, signal: latency, command: [echo, "200"]}
+"""
+
+
+def the_herd_is_kept(reserved: Reservation, folder: Path) -> None:
+    """A unit in the shepherd's place; killed it goes on, and when it is ended nodes are as they were found."""
+    bed, unit, found = reserved.bed, "mustherd-keeper.service", clocks_of(reserved)
+    (folder / "table.yml").write_text(TABLE)
+    (folder / "keep.yml").write_text(KEEP)
+    files = "-e keep_table=$PWD/table.yml -e keep_config=$PWD/keep.yml"
+    kept = f"ansible-playbook playbooks/keep.yml -i mine {files}"
+    done = reserved.run(folder, kept)
+    assert done.returncode == 0, done.stdout + done.stderr
+    is_closed(bed.ssh("node0", exposures([unit])).stdout, unit)
+    for _ in range(2):
+        until(lambda: set(re.findall(r"\b\d{7}\b", clocks_of(reserved))) == {"1500000"}, 60)
+        assert bed.ssh("node0", f"systemctl kill --signal=KILL {unit}").returncode == 0
+    status = "mustherd herd status --shepherd 10.77.0.1 --keys keys/mine"
+    until(lambda: "dvfs 1500 MHz" in reserved.run(folder, status).stdout, 60)
+    again = reserved.run(folder, kept)
+    assert set(re.findall(r"changed=(\d+)", again.stdout)) == {"0"}, again.stdout
+    # What starts a herd leaves its keeper alone.
+    started = reserved.run(folder, "mustherd herd start -i mine")
+    assert started.returncode == 0, started.stdout + started.stderr
+    assert bed.ssh("node0", f"systemctl is-active {unit}").stdout.strip() == "active"
+    ended = reserved.run(folder, "ansible-playbook playbooks/keep.yml -i mine -e keep_end=true")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    until(lambda: clocks_of(reserved) == found)
+    assert bed.ssh("node0", "systemctl is-active mustherd-shepherd").stdout.strip() == "active"
