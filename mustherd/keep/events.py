@@ -44,6 +44,10 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True):
     node: str
     number: int
     held: bool
+    refused: bool = False
+    """The node won't ever take those settings."""
+    why: str = ""
+    """Why they don't hold."""
 
 
 class PutBack(msgspec.Struct, frozen=True, kw_only=True):

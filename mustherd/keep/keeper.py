@@ -13,7 +13,7 @@ from mustherd.keep.book import Book, Choice
 from mustherd.keep.controls import Controls
 from mustherd.keep.guard import Bars, Changes, LimitWatch
 from mustherd.keep.ledger import Ledger
-from mustherd.keep.node_state import Mode, NodeState, words
+from mustherd.keep.node_state import Mode, NodeState, unheld, words
 from mustherd.keep.options import Options
 from mustherd.keep.retuning import Retuning
 from mustherd.learn.base import Settings
@@ -66,19 +66,15 @@ class Keeper:
             case e.Left(node=name):
                 if self.nodes.pop(name, None) is not None:
                     self._tell(now, name, "member", "left; its lease puts it back as it was found")
-            case e.Answered(node=name, number=number, held=held):
-                node = self.nodes.get(name)
-                if node is not None and number == node.number:
-                    node.pending = False
-                    if not held:
-                        self._tell(now, name, "guard", "did not hold what was asked")
-                        self._lost_settings(node, now)
-                        node.retry_at = node.settled_at
+            case e.Answered():
+                node = self.nodes.get(event.node)
+                if node is not None and event.number == node.number:
+                    self._answered(node, event, now)
             case e.PutBack(node=name, why=why):
                 node = self.nodes.get(name)
                 if node is not None:
                     self._tell(now, name, "member", f"is as it was found again{': ' if why else ''}{why}")
-                    self._lost_settings(node, now)
+                    node.lost_settings(now, self.options.first_settle_s)
             case e.Used():
                 self.ledger.use(now, event)
         return self._taken()
@@ -269,10 +265,16 @@ class Keeper:
         node.watch.clear()
         self._actions.append(e.Decide(node=node.name, number=self._number, settings=dict(settings), why=why))
 
-    def _lost_settings(self, node: NodeState, now: float) -> None:
-        """The node is not at what was asked for: as far as is known it is as it was found."""
-        node.in_force, node.mode, node.choice, node.pending = {}, "safe", None, False
-        node.settled_at, node.dirty = now + self.options.first_settle_s, True
+    def _answered(self, node: NodeState, answer: e.Answered, now: float) -> None:
+        if answer.held:
+            node.pending, node.failures = False, 0
+            return
+        barred_s = 0.0
+        if answer.refused and node.choice is not None:
+            barred_s = self.bars.put(node.name, node.choice.key, node.choice.cell, now)
+        self._tell(now, node.name, "guard", unheld(node, answer, barred_s))
+        node.lost_settings(now, self.options.first_settle_s)
+        node.fail(now, self.options, again=not barred_s)
 
     def _tell(self, now: float, node: str, kind: str, text: str) -> None:
         self._actions.append(e.Story(at_s=now, node=node, kind=kind, text=text))

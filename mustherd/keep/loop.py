@@ -213,16 +213,16 @@ class KeepLoop:
             settings = settings_of(decision.settings, view.knobs if view is not None else ())
             asked = self._shepherd.decide(name, settings)
         except (KeyError, ValueError) as error:
-            self._tell(f"{name} can't be set to {decision.settings}: {error}", self._now())
-            self._inbox.put(partial(self._answered, name, number, False))
+            refused = e.Answered(node=name, number=number, held=False, refused=True, why=str(error))
+            self._inbox.put(partial(self._answered, refused))
             return
         asked.add_done_callback(partial(self._later, partial(self._answer, name, number)))
 
     def _answer(self, name: str, number: int, done: "Future[Applied]", now: float) -> None:
-        self._answered(name, number, _held(done), now)
+        self._answered(_answer_of(name, number, done), now)
 
-    def _answered(self, name: str, number: int, held: bool, now: float) -> None:
-        self._act(self._keeper.handle(e.Answered(node=name, number=number, held=held), now))
+    def _answered(self, answer: e.Answered, now: float) -> None:
+        self._act(self._keeper.handle(answer, now))
 
     def _flush(self) -> None:
         lines, self._lines = self._lines, []
@@ -258,8 +258,15 @@ class KeepLoop:
         keeper.bars.restore(self._store.state("bars", list[Barred]) or ())
 
 
-def _held(done: "Future[Applied]") -> bool:
-    if done.exception() is not None:
-        return False
+def _answer_of(name: str, number: int, done: "Future[Applied]") -> e.Answered:
+    """What became of a decision, and why where it doesn't hold."""
+    error = done.exception()
+    if error is not None:
+        return e.Answered(node=name, number=number, held=False, why=str(error))
     applied = done.result()
-    return applied.outcome in ("applied", "restored") and all(r.held for r in applied.readings)
+    bad = [reading for reading in applied.readings if not reading.held]
+    why = applied.detail or "; ".join(
+        f"{r.knob} on {r.sheep} {r.error or f'is at {r.applied} and runs at {r.running}'}" for r in bad
+    )
+    held = applied.outcome in ("applied", "restored") and not bad
+    return e.Answered(node=name, number=number, held=held, refused=applied.outcome == "refused", why=why)

@@ -7,8 +7,10 @@ from typing import Literal
 
 from mustherd.keep.beliefs import Gathering
 from mustherd.keep.book import Choice
+from mustherd.keep.events import Answered
 from mustherd.keep.guard import LimitWatch
 from mustherd.keep.load import LoadEstimator
+from mustherd.keep.options import Options
 from mustherd.learn.base import Settings
 
 Mode = Literal["safe", "learnt", "canary", "control"]
@@ -37,6 +39,8 @@ class NodeState:
     """When the last change has settled."""
     retry_at: float = -math.inf
     """What did not hold is not asked for again before, not even safe settings."""
+    failures: int = 0
+    """Decisions in a row that did not hold: each makes the time until the next twice as long."""
     load_changed_at: float = -math.inf
     hold_until: float = -math.inf
     hold_why: str = ""
@@ -65,6 +69,17 @@ class NodeState:
             self.hold_until, self.hold_why = now + seconds, why
         self.dirty = True
 
+    def lost_settings(self, now: float, settle_s: float) -> None:
+        """It is not at what was asked for: as far as is known it is as it was found."""
+        self.in_force, self.mode, self.choice, self.pending = {}, "safe", None, False
+        self.settled_at, self.dirty = now + settle_s, True
+
+    def fail(self, now: float, options: Options, *, again: bool) -> None:
+        """A decision did not hold; `again`: the same one will be tried, each time after twice as long."""
+        pause_s = options.first_settle_s * (2.0**self.failures if again else 1.0)
+        self.retry_at = now + min(pause_s, options.bar_s)
+        self.failures += again
+
     def lost_signal(self, now: float, age_s: float) -> str:
         """The signal without which nothing learnt may be in force, where it is older than `age_s`; '' while none is."""
         if now - self.load_at > age_s:
@@ -75,3 +90,10 @@ class NodeState:
 def words(settings: Mapping[str, int]) -> str:
     """Settings as a line says them."""
     return ", ".join(f"{name} {value}" for name, value in sorted(settings.items())) or "as found"
+
+
+def unheld(node: NodeState, answer: Answered, barred_s: float) -> str:
+    """What became of settings that a node did not take, and why."""
+    barred = f", barred for {barred_s:.0f} s" if barred_s else ""
+    why = f": {answer.why}" if answer.why else ""
+    return f"{'refused' if answer.refused else 'did not hold'} {words(node.in_force)}{barred}{why}"

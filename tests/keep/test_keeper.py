@@ -178,3 +178,30 @@ def test_what_can_t_be_set_is_not_asked_for_without_end() -> None:
         asked = max(asked, number)
         herd.act(herd.keeper.handle(e.Answered(node="a", number=number, held=False), herd.now))
     assert asked <= 60 / OPTIONS.first_settle_s + 1
+
+
+def test_what_a_node_refuses_is_barred_and_the_reason_told() -> None:
+    herd = Herd()
+    herd.answers = False
+    herd.run(1)
+    number = herd.keeper.nodes["a"].number
+    refused = e.Answered(node="a", number=number, held=False, refused=True, why="1500 is not allowed")
+    herd.act(herd.keeper.handle(refused, herd.now))
+    herd.settings["a"] = {}
+    herd.answers = True
+    herd.run(30)
+    assert herd.settings["a"] != LOW, "what was refused was asked for again"
+    [line] = [line for line in herd.stories if "refused" in line]
+    assert ", barred for 600 s: 1500 is not allowed" in line
+
+
+def test_refusals_without_end_are_asked_for_ever_more_rarely() -> None:
+    herd = Herd()
+    herd.answers = False
+    asked = 0
+    for _ in range(300):
+        herd.run(1)
+        number = herd.keeper.nodes["a"].number
+        asked = max(asked, number)
+        herd.act(herd.keeper.handle(e.Answered(node="a", number=number, held=False, why="no"), herd.now))
+    assert asked <= 10

@@ -170,7 +170,7 @@ def a_second_run_changes_nothing(reserved: Reservation, folder: Path) -> None:
 
 TABLE = """\
 table:
-- {qps: 1000, settings: {dvfs: 1500}}
+- {qps: 1000, settings: {dvfs: 1900}}
 - {qps: 100000, settings: {dvfs: 2600}}
 """
 KEEP = """\
@@ -192,10 +192,10 @@ def the_herd_is_kept(reserved: Reservation, folder: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     is_closed(bed.ssh("node0", exposures([unit])).stdout, unit)
     for _ in range(2):
-        until(lambda: set(re.findall(r"\b\d{7}\b", clocks_of(reserved))) == {"1500000"}, 60)
+        until(lambda: set(re.findall(r"\b\d{7}\b", clocks_of(reserved))) == {"1900000"}, 60)
         assert bed.ssh("node0", f"systemctl kill --signal=KILL {unit}").returncode == 0
     status = "mustherd herd status --shepherd 10.77.0.1 --keys keys/mine"
-    until(lambda: "dvfs 1500 MHz" in reserved.run(folder, status).stdout, 60)
+    until(lambda: "dvfs 1900 MHz" in reserved.run(folder, status).stdout, 60)
     again = reserved.run(folder, kept)
     assert set(re.findall(r"changed=(\d+)", again.stdout)) == {"0"}, again.stdout
     # What starts a herd leaves its keeper alone.
