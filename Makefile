@@ -105,6 +105,7 @@ test-pythons: setup  ## the tests that start no processes, on each newer Python 
 test-nightly: setup test-pythons  ## what CI leaves out: other Pythons, the kernel (as root), the long benchmarks
 	@[ "$$(id -u)" != 0 ] || $(MAKE) --no-print-directory test-kernel
 	@$(MAKE) --no-print-directory test-faults MINUTES=$(or $(MINUTES),120)
+	@$(MAKE) --no-print-directory test-newcomer
 	@$(MAKE) --no-print-directory test-fuzz SECONDS=$(or $(SECONDS),120)
 	@for name in $(NIGHTLY_BENCHMARKS); do $(MAKE) --no-print-directory bench NAME=$$name; done
 	@[ "$$(id -u)" != 0 ] || KEEP_SECONDS=3600 $(MAKE) --no-print-directory bench NAME=keep_memcached
