@@ -22,7 +22,8 @@ addEventListener("load", () => setTimeout(async () => {
   try {
     const result = await axe.run(document, { iframes: false });
     const letters = [...document.querySelectorAll("th, td")].filter((c) => {
-      const lines = c.clientHeight / (parseFloat(getComputedStyle(c).lineHeight) || 16), text = c.innerText.trim();
+      const text = c.innerText.trim(), range = document.createRange(); range.selectNodeContents(c);
+      const lines = new Set([...range.getClientRects()].map((r) => Math.round(r.top))).size;
       return lines >= 3 && text.replace(/\\s/g, "").length < 2.5 * lines && !/\\n/.test(text); });
     found = { letters: letters.map((c) => c.innerText.slice(0, 40)),
       violations: result.violations.map((v) => ({ id: v.id, nodes: v.nodes.map((n) => n.html.slice(0, 160)) })),
