@@ -160,12 +160,7 @@ class OutsideLoad:
         """End it for good: log out everywhere."""
         self.close()
         for host in self._hosts.values():
-            if isinstance(host, LocalHost):
-                continue
-            from mustherd.load.ssh import SshHost  # noqa: PLC0415 - as _host
-
-            if isinstance(host, SshHost):
-                host.close()
+            host.close()
 
     @contextlib.contextmanager
     def _crew(self, muster: str, servers: frozenset[Address]) -> Iterator[_Crew]:

@@ -67,6 +67,10 @@ class Host(Protocol):
         """What a file there holds; it is removed. LoadError."""
         ...
 
+    def close(self) -> None:
+        """Log out, where it was logged in to."""
+        ...
+
 
 class LocalHost:
     """This machine."""
@@ -98,6 +102,9 @@ class LocalHost:
             raise LoadError(Reason.LOAD_FAILED, f"no file for samples can be made: {error.strerror}") from None
         os.close(descriptor)
         return path
+
+    def close(self) -> None:
+        """Nothing to log out of."""
 
     def take(self, file: str) -> str:
         try:
