@@ -169,15 +169,7 @@ def test_what_did_not_hold_is_decided_again_once_it_has_settled() -> None:
 
 
 def test_what_can_t_be_set_is_not_asked_for_without_end() -> None:
-    herd = Herd()
-    herd.answers = False
-    asked = 0
-    for _ in range(60):
-        herd.run(1)
-        number = herd.keeper.nodes["a"].number
-        asked = max(asked, number)
-        herd.act(herd.keeper.handle(e.Answered(node="a", number=number, held=False), herd.now))
-    assert asked <= 60 / OPTIONS.first_settle_s + 1
+    assert asked_of_one_that_never_holds(60) <= 60 / OPTIONS.first_settle_s + 1
 
 
 def test_what_a_node_refuses_is_barred_and_the_reason_told() -> None:
@@ -196,12 +188,17 @@ def test_what_a_node_refuses_is_barred_and_the_reason_told() -> None:
 
 
 def test_refusals_without_end_are_asked_for_ever_more_rarely() -> None:
+    assert asked_of_one_that_never_holds(300) <= 10
+
+
+def asked_of_one_that_never_holds(seconds: int) -> int:
+    """How many decisions a node gets that takes none of them."""
     herd = Herd()
     herd.answers = False
     asked = 0
-    for _ in range(300):
+    for _ in range(seconds):
         herd.run(1)
         number = herd.keeper.nodes["a"].number
         asked = max(asked, number)
         herd.act(herd.keeper.handle(e.Answered(node="a", number=number, held=False, why="no"), herd.now))
-    assert asked <= 10
+    return asked
