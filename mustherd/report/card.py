@@ -23,7 +23,7 @@ def card(view: View) -> str:
     if found.loads:
         parts.append(_loads(view))
     elif best is not None or found.default is not None:
-        parts.append(_sides(view, found.default, best, "best" if found.best or not found.closest else "closest"))
+        parts.append(_sides(view, found.default, best, view.lead.column))
     parts += [_text(based_on(view, found)), f"<code>{_text(view.folder)}</code>"]
     return "<div>" + "".join(f"<div>{part}</div>" for part in parts) + "</div>"
 

@@ -12,6 +12,7 @@ import msgspec
 from mustherd import files, metrics
 from mustherd.definition.units import duration
 from mustherd.experiment import wording
+from mustherd.experiment.lead import Lead
 from mustherd.experiment.verdict import AtLoad, Side
 from mustherd.learn.base import Observation
 from mustherd.metrics import Direction
@@ -137,7 +138,7 @@ def _content(view: View) -> dict[str, Any]:
         "interval": _interval(verdict.saving_ci_percent),
         "comparison": list(_comparison(view, verdict.default, verdict.best or verdict.closest)),
         "total": "" if view.compares else total_of(view),
-        "other": "best" if verdict.best or not verdict.closest else "closest",
+        "other": view.lead.column,
         "story": story(view),
         "began": bool(view.begun),
         "compares": view.compares,
@@ -184,6 +185,8 @@ def _headline(view: View) -> str:
     """The verdict in a word or two; of what compares nothing, whether the limits were kept."""
     if not view.begun:
         return "nothing measured"
+    if view.compares and view.lead is Lead.NOTHING and view.stored is None:
+        return "nothing compared yet"
     word: str = view.verdict().verdict
     if not view.compares:
         word = "limits kept" if word == "met" else "limits not always kept"

@@ -81,7 +81,7 @@ def list_form(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
 
 def show_form(view: View) -> dict[str, Any]:
     """The experiment's summary, and with it progress, definition, versions, musters, events and every trial."""
-    best = view.best_so_far()
+    best = view.winner()
     return {
         **summary(view),
         "status": view.status,

@@ -16,6 +16,7 @@ from mustherd.definition.units import duration
 from mustherd.experiment import wording
 from mustherd.report import labels
 from mustherd.report.labels import clean
+from mustherd.report.leading import leading
 from mustherd.report.table import STATUS_STYLES, emit, is_plain, marks, number_of, result_of, trials_table
 from mustherd.report.view import View
 from mustherd.store.errors import StoreError
@@ -111,7 +112,7 @@ def standing(view: View, status: str) -> list[str]:
     phase = f", {view.experiment.phase}" if status == "running" and view.experiment.phase else ""
     left = "" if progress.eta_seconds is None else f", about {duration(progress.eta_seconds)} left"
     first = f"{view.experiment.name}: {status}{phase}{done}{left} ({counts or 'no trials yet'})"
-    return [clean(first), *([_best(view).plain] if view.compares and view.counts["finished"] else [])]
+    return [clean(first), *(one.line() for one in leading(view) if view.counts["finished"])]
 
 
 def _screen(store: Store, console: Console, until: Callable[[], bool] | None) -> None:
@@ -127,7 +128,7 @@ def frame(view: View, console: Console) -> RenderableType:
     parts: list[RenderableType] = [_header(view), _bar(view, console)]
     if latest:
         parts.append(trials_table(view, console, latest, cut=True))
-    parts.append(_best(view))
+    parts.extend(_ahead(view))
     parts.extend(_herd(view))
     return Group(*parts)
 
@@ -162,27 +163,9 @@ def _bar(view: View, console: Console) -> RenderableType:
     return row
 
 
-def _best(view: View) -> Text:
-    best = view.winner()
-    if best is None:
-        return Text("no setting has kept the limits yet", "dim")
-    objective = view.goal.objective
-    value = view.objective(best)
-    defaults = [t.metrics[objective] for t in view.measured if view.of_default(t)]
-    saving, way = "", view.goal.objectives[0].direction
-    if value is not None and defaults:
-        mean = sum(defaults) / len(defaults)
-        percent = way.better_percent(value, mean) if mean else 0.0
-        saving = f", {labels.percent(percent)} {way} than the default" if percent > 0 else ""
-    values = ", ".join(
-        metrics.of(c.metric).label + " " + labels.quantity(c.metric, best.metrics.get(c.metric))
-        for c in view.goal.constraints
-    )
-    return _one_line(
-        ("best so far: ", "bold"),
-        (wording.settings(best.settings, view.knobs), "bold green"),
-        (f"  {labels.quantity(objective, value)}{saving}{', ' + values if values else ''}", ""),
-    )
+def _ahead(view: View) -> list[Text]:
+    """What is ahead, a line for each load."""
+    return [_one_line((one.line(), "green" if one.lead.is_ahead else "dim")) for one in leading(view)]
 
 
 def _herd(view: View) -> list[Text]:

@@ -11,6 +11,7 @@ from mustherd import scrape
 from mustherd.herd.membership import Presence
 from mustherd.learn.judging import Word
 from mustherd.metrics import ACHIEVED_RATIO, READ_P99
+from mustherd.report.leading import leading
 from mustherd.report.timeline import POWER
 from mustherd.report.view import View
 from mustherd.scrape import Gauge
@@ -66,7 +67,11 @@ def _of_experiment(view: View) -> Iterator[Gauge]:
     yield from _gauge("wall_seconds", "Time that it has run", [(which, view.wall_seconds)])
     yield from _gauge(
         "best", "The objective of the best so far, in its own unit",
-        (({**which, "metric": view.goal.objective, "qps": f"{t.qps:g}"}, view.objective(t)) for t in view.winners()),
+        (
+            ({**which, "metric": view.goal.objective, "qps": f"{one.qps or 0:g}"}, one.value)
+            for one in leading(view)
+            if one.lead.is_ahead
+        ),
     )  # fmt: skip
     saving = view.verdict().saving_percent
     yield from _gauge("saving_percent", "What the best saves against the default", [(which, saving)])

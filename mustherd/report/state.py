@@ -8,6 +8,7 @@ from mustherd.experiment import wording
 from mustherd.metrics import READ_P99
 from mustherd.report import labels
 from mustherd.report.labels import clean
+from mustherd.report.leading import leading
 from mustherd.report.story import story
 from mustherd.report.table import number_of, result_of
 from mustherd.report.timeline import POWER
@@ -45,7 +46,17 @@ def experiment_state(view: View, musters: Sequence[MusterView] = ()) -> dict[str
         "story": clean(" ".join(story(view))),
         "verdict": clean(verdict),
         "decided": view.stored is not None,
-        "best": [_best(trial, view) for trial in view.winners()],
+        "best": [
+            {
+                "head": one.head[0].upper() + one.head[1:],
+                "at": "" if one.qps is None else f"{one.qps:,.0f} requests a second",
+                "settings": one.settings,
+                "objective": one.objective,
+                "values": ", ".join(filter(None, (one.objective, one.compared, one.limited))),
+                "trial": one.trial,
+            }
+            for one in leading(view)
+        ],
         "now": _now(view),
         "musters": _musters(view, musters),
         "trials": [_trial(trial, view) for trial in reversed(view.latest(MOST_TRIALS))],
@@ -61,20 +72,6 @@ def _aim(view: View) -> str:
     limits = wording.together([wording.limit(c) for c in view.goal.constraints])
     label = metrics.of(view.goal.objective).label
     return clean(f"{view.goal.objectives[0].direction.sense} {label}{f' with {limits}' if limits else ''}")
-
-
-def _best(trial: Trial, view: View) -> dict[str, str]:
-    objective = view.goal.objective
-    at = f"{trial.qps:,.0f} qps: " if view.loads else ""
-    values = [
-        f"{metrics.of(m).label} {labels.quantity(m, trial.metrics[m])}" for m in view.metrics() if m in trial.metrics
-    ]
-    return {
-        "settings": clean(at + wording.settings(trial.settings, view.knobs)),
-        "objective": labels.quantity(objective, view.objective(trial)),
-        "values": clean(", ".join(values)),
-        "trial": number_of(trial),
-    }
 
 
 def _now(view: View) -> list[dict[str, Any]]:

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 from mustherd import metrics
 from mustherd.experiment import wording
+from mustherd.experiment.lead import Lead
 from mustherd.experiment.verdict import Side
 from mustherd.goal import GUARD, Constraint
 from mustherd.learn.windows import key_of
-from mustherd.metrics import Direction
 from mustherd.report import labels
+from mustherd.report.leading import compared
 from mustherd.report.method import dig, ran_for
 from mustherd.report.view import View
 from mustherd.trial import TrialKind, TrialState
@@ -57,13 +58,22 @@ def _loads(view: View) -> str:
 def _found(view: View) -> Iterator[str]:
     found = view.verdict()
     sofar = "" if view.stored else "So far: "
-    if found.loads:
+    if view.lead is Lead.NOTHING and not found.loads:
+        yield f"{Lead.NOTHING.called(decided=view.stored is not None).capitalize()}."
+    elif found.loads:
         met = [row for row in found.loads if row.verdict == "met" and row.saving_percent is not None]
         savings = [row.saving_percent or 0.0 for row in met]
-        word = view.goal.objectives[0].direction.improvement
+        word = _improvement(view)
         span = "" if not met else f", with a {word} of {labels.percent(min(savings))}"
         span += f" to {labels.percent(max(savings))} in {_label(view)}" if len(met) > 1 else ""
         yield f"{sofar}A better setting is certain at {len(met)} of {len(found.loads)} loads{span}."
+    elif view.lead is Lead.NO_BETTER and found.best is not None:
+        what = wording.settings(found.best.knobs, view.knobs)
+        than = f", with {compared(view, found.saving_percent or 0.0)}"
+        yield f"{sofar}No better setting than the default was found. The closest was {what}{than}."
+    elif view.lead is Lead.ALONE and found.best is not None:
+        what = wording.settings(found.best.knobs, view.knobs)
+        yield f"{sofar}{what} looks best, but there is nothing to compare it with."
     elif found.best is not None and found.saving_percent is not None:
         what = wording.settings(found.best.knobs, view.knobs)
         certain = found.verdict == "met"
@@ -72,12 +82,12 @@ def _found(view: View) -> Iterator[str]:
         verb = metrics.of(view.goal.objective).verb
         sure = f" (95 % certain: between {interval[0]:.1f} and {interval[1]:.1f} %)" if interval and certain else ""
         yield (
-            f"{sofar}{what} {verb if certain else VERBS[verb]} {_compared(view, found.saving_percent)}"
+            f"{sofar}{what} {verb if certain else VERBS[verb]} {compared(view, found.saving_percent)}"
             f" than the default{sure}{keeps}{'' if certain else '; that is not certain'}."
         )
     elif found.closest is not None:
         what = wording.settings(found.closest.knobs, view.knobs)
-        broken = "; ".join(_broken(view, found.closest)) or "that is not certain"
+        broken = "; ".join(_broken(view, found.closest)) or _too_little(view)
         yield f"{sofar}No better setting was found. The closest was {what}: {broken}."
     else:
         yield f"{sofar}No better setting than the default was found."
@@ -128,13 +138,23 @@ def _to_know(view: View) -> Iterator[str]:
         yield f"{wording.together(found.without_effect)} changed nothing that matters."
 
 
+def _improvement(view: View) -> str:
+    return view.goal.objectives[0].direction.improvement
+
+
 def _label(view: View) -> str:
     return metrics.of(view.goal.objective).label
 
 
-def _compared(view: View, percent: float) -> str:
-    more = (percent >= 0) == (view.goal.objectives[0].direction is Direction.MORE)
-    return f"{labels.percent(abs(percent))} {'more' if more else 'less'} {_label(view)}"
+def _too_little(view: View) -> str:
+    """Why a setting is only the closest, though it keeps the limits on average."""
+    found, side = view.verdict(), view.verdict().closest
+    mine = next((c.saving_percent for c in found.candidates if side and c.knobs == side.knobs), None)
+    least = found.least_saving_percent
+    if mine is not None and mine < least:
+        too_little = f"a {_improvement(view)} under {least:g} % is not announced"
+        return f"it has {compared(view, mine)} than the default, and {too_little}"
+    return "a next window of it may break a limit"
 
 
 def _keeps(view: View, side: Side) -> str:

@@ -237,8 +237,7 @@ def verdict_table(view: View, console: Console) -> Table:
     table = new_table(console)
     table.add_column("")
     table.add_column("default", justify="right")
-    other = "best" if found.best or not found.closest else "closest"
-    table.add_column(other, justify="right")
+    table.add_column(view.lead.column, justify="right")
     table.add_column("limit", justify="right")
     default, best = found.default, found.best or found.closest
     for key in dict.fromkeys([*(best.knobs if best else ()), *(default.knobs if default else ())]):

@@ -10,6 +10,7 @@ import msgspec
 from mustherd.experiment import provenance, wording
 from mustherd.experiment.again import Record, record_of
 from mustherd.experiment.events import Pace, pace
+from mustherd.experiment.lead import Lead, lead_of
 from mustherd.experiment.left_behind import left_in
 from mustherd.experiment.provenance import Provenance
 from mustherd.experiment.repeats import default_settings
@@ -187,13 +188,15 @@ class View(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             self, trials=trials, goal=goal, so_far=found, stored=found if self.stored else None
         )
 
-    def best_so_far(self) -> Trial | None:
-        """The search trial with the best of the objective among those that keep every limit; none of several loads."""
-        steps = () if self.loads else self.improvements()
-        return steps[-1] if steps else None
+    @cached_property
+    def lead(self) -> Lead:
+        """How the best setting of the verdict stands against the default, announced or so far; of one load."""
+        tried = any(t.kind in (TrialKind.SEARCH, TrialKind.CONFIRM) and not self.of_default(t) for t in self.measured)
+        return lead_of(self.so_far, tried=tried)
 
     def winner(self) -> Trial | None:
-        """The search trial that found the setting which was announced; before that, the best so far.
+        """The first search trial of the verdict's best setting, announced or so far; None where that may not be called
+        the best (`lead`).
 
         Of several loads there is none: each has its own (`winners`).
         """
@@ -212,10 +215,10 @@ class View(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def _winner(self) -> Trial | None:
         if self.loads or not self.compares:
             return None
-        if self.stored and self.stored.best:
-            won = key_of(self.stored.best.knobs)
-            return next((t for t in self.trials if t.kind is TrialKind.SEARCH and self.is_setting(t, won)), None)
-        return self.best_so_far()
+        if self.so_far.best is None or not self.lead.is_ahead:
+            return None
+        won = key_of(self.so_far.best.knobs)
+        return next((t for t in self.trials if t.kind is TrialKind.SEARCH and self.is_setting(t, won)), None)
 
     def is_setting(self, trial: Trial, key: Key) -> bool:
         """Whether a trial finished with those settings."""

@@ -78,7 +78,7 @@ def test_the_view_fits_the_window_and_shows_what_goes_on(make: Make) -> None:
         assert "toy  search" in lines[0]
         assert "15/46 trials" in text
         assert "▶ run" in text
-        assert "best so far: itr-delay" in text
+        assert "best so far, not compared with the default yet: itr" in text
         assert "muster-1 missing" in text
         assert "muster-1 is missing since 3 s" in text
     assert View.of(store).progress().eta_seconds is None
@@ -111,7 +111,7 @@ def test_a_view_before_anything_has_happened(make: Make) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=80, height=24)
     console.print(live.frame(View.of(store), console))
     assert isinstance(console.file, io.StringIO)
-    assert "no setting has kept the limits yet" in console.file.getvalue()
+    assert "no setting is measured yet" in console.file.getvalue()
     failed = physics.trial(1, TrialKind.BASELINE, {}, state=TrialState.FAILED, reason="x")
     failed.metrics = {}
     physics.fill(store, [failed])

@@ -145,7 +145,8 @@ def test_the_state_of_an_experiment_is_json_and_tells_all(make: Make) -> None:
     assert json.loads(json.dumps(state, allow_nan=False)) == state
     assert (state["status"], state["running"]) == (view.status, view.status == "running")
     assert state["planned"] == 46
-    assert state["best"][0]["settings"] == "itr-delay 250 us, dvfs 1400 MHz"
+    assert state["best"][0]["head"] == "Best so far"
+    assert state["best"][0]["settings"] == "itr-delay 250 us, dvfs 1600 MHz"
     assert [one["label"] for one in state["now"]] == ["power", "read p99", "energy"]
     assert [one["name"] for one in state["musters"]] == ["muster-0", "muster-1"]
     assert state["trials"][0]["metrics"]

@@ -85,5 +85,5 @@ def test_the_live_page(make: Make, tmp_path: Path, width: int, dark: bool) -> No
         finally:
             server.shutdown()
             thread.join()
-    for words in ("watched", "of 46 trials", "itr-delay 250 us, dvfs 1400 MHz", "muster-0", "muster-0 joined"):
+    for words in ("watched", "of 46 trials", "itr-delay 250 us, dvfs 1600 MHz", "muster-0", "muster-0 joined"):
         assert words in said, words
