@@ -152,10 +152,11 @@ def declared_by(raw: object) -> dict[str, Literal["less", "more"]]:
             return {}
         with contextlib.suppress(PluginError):
             load = {"name": registry.server_kind(plugin(SERVERS, name)).load}
-    if not isinstance(load, Mapping) or load.get("name") not in plugins(LOADS):
+    kind = load.get("name") if isinstance(load, Mapping) else None
+    if not isinstance(load, Mapping) or not isinstance(kind, str) or kind not in plugins(LOADS):
         return {}
     options = load.get("options", {})
-    return registry.declares(str(load["name"]), options if isinstance(options, Mapping) else {})
+    return registry.declares(kind, options if isinstance(options, Mapping) else {})
 
 
 class PresetName:
@@ -265,7 +266,8 @@ class Workload(Section):
         # A preset that doesn't exist is left for its own check to name.
         preset = raw.get("preset", next(iter(presets), ""))
         usual = presets[preset].update_ratio if isinstance(preset, str) and preset in presets else 0.0
-        filled = {"preset": preset} if presets or name in plugins(SERVERS) else {}
+        known = isinstance(name, str) and name in plugins(SERVERS)
+        filled = {"preset": preset} if known else {}
         return {"update_ratio": usual, **filled, **raw}
 
     @model_validator(mode="before")

@@ -113,7 +113,7 @@ def test_structures(tree: object) -> None:
 
 
 @given(st.sampled_from(EXAMPLES), st.data())
-@settings(max_examples=50)
+@settings(max_examples=25)
 def test_a_part_of_an_example_replaced(text: str, data: st.DataObject) -> None:
     root: Any = yaml.load(text, yaml.BaseLoader)  # noqa: S506
     place: Any = root
