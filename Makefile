@@ -93,7 +93,7 @@ test-web: setup  ## as root on Debian: report, comparison and live page in a bro
 
 test-testbed: setup  ## as root: provisioning, on hosts with systemd and sshd
 	tests/testbed/install-nspawn.sh
-	@$(call within,900,$(BIN)/pytest -n 2 --dist loadfile -m testbed)
+	@$(call within,900,$(BIN)/pytest -n 3 --dist loadfile -m testbed)
 
 test-newcomer: setup  ## the wheel in an empty folder, on each Python that is here: every command of tutorial and how-tos
 	@$(call within,900,$(BIN)/pytest -q -n $(JOBS) --dist loadgroup -m newcomer)

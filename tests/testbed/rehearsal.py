@@ -33,6 +33,11 @@ PARTS = (
     "hatch_build.py",
 )
 OPEN_FILES = 16000
+CPU = "/sys/devices/system/cpu"
+FILES = f"{CPU}/smt/control {CPU}/cpufreq/boost {CPU}/cpu*/cpufreq/scaling_governor"
+FOUND = f"grep -h . {FILES}; systemctl is-enabled irqbalance"
+AS_FOUND = ["on", "1", *["schedutil"] * CORES, "enabled"]
+AS_SET = ["off", "0", *["userspace"] * CORES, "masked"]
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
 
 
@@ -181,3 +186,8 @@ class Rehearsal:
             folder.mkdir(exist_ok=True)
             own = {key: value for key, value in common.items() if key.startswith("herd_") and key != "herd_address"}
             (folder / f"{host}.yml").write_text(yaml.safe_dump(own))
+
+
+def said(herd: Rehearsal, host: str, command: str) -> list[str]:
+    """The words that a command prints on a host."""
+    return herd.bed.ssh(host, command).stdout.split()
