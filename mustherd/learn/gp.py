@@ -20,6 +20,7 @@ from mustherd.learn.noise import Noise
 from mustherd.learn.process import Array
 from mustherd.learn.space import Space
 from mustherd.learn.stopping import LEAST_TRIALS, PATIENCE, Stopping
+from mustherd.learn.subset import MOST, subset
 
 INITIAL = 3
 """Points laid out when nobody asks for another number."""
@@ -61,6 +62,10 @@ class GaussianProcessSearch:
         self._initial = INITIAL if initial is None else initial
         self._stop = stop
         self._model = Model(problem, space.width, noise)
+        self._seen: list[Observation] = []
+        """What the model is made of."""
+        self._taken = 0
+        """How many observations had been told when that was chosen."""
         self._explored = 0
         self._coordinates: dict[int, tuple[float, ...]] = {}
         self._stopping = Stopping(space.width, max(LEAST_TRIALS, self._initial + PATIENCE))
@@ -88,7 +93,7 @@ class GaussianProcessSearch:
         if not self._history.told:
             return []
         self._learn()
-        told = sorted(self._history.told)
+        told = self._known()
         x = self._encoded(told)
         objective = self._model.objective
         means, chances = objective.means(x), self._model.promise(x)
@@ -136,13 +141,31 @@ class GaussianProcessSearch:
         return spread(space, sorted(blocked), self._candidates(blocked))
 
     def _learn(self) -> None:
-        observations = self._history.observations
-        indices = [self._history.space.index(o.point) for o in observations]
-        self._model.learn(self._encoded(indices), observations, indices)
+        history = self._history
+        count = len(history.observations)
+        if count != self._taken:
+            self._seen, self._taken = self._observed(), count
+        points = [history.space.index(o.point) for o in self._seen]
+        self._model.learn(self._encoded(points), self._seen, points, count)
+
+    def _observed(self) -> list[Observation]:
+        """What the model is made of: all that was told, in its order, or a subset of it."""
+        history = self._history
+        if len(history.observations) <= MOST:
+            return history.observations
+        chosen = subset(history.problem.goal, history.told, self._encoded(list(history.told)))
+        return [observation for of in chosen.values() for observation in of]
+
+    def _known(self) -> list[int]:
+        """The points that the model has seen."""
+        told = self._history.told
+        if len(self._seen) == len(self._history.observations):
+            return sorted(told)
+        return sorted({self._history.space.index(o.point) for o in self._seen})
 
     def _most_promising(self, blocked: set[int], under_way: list[int]) -> int | None:
         history = self._history
-        incumbent = self._model.incumbent(self._encoded(sorted(history.told)))
+        incumbent = self._model.incumbent(self._encoded(self._known()))
         if (doubted := self._doubted(incumbent, under_way)) is not None:
             return doubted
         worth = self._model.acquisition(incumbent, self._encoded(under_way))
@@ -176,7 +199,7 @@ class GaussianProcessSearch:
 
     def _hope(self, under_way: list[int]) -> int | None:
         """A point tried whose few windows leave open whether it can be promised, and that is worth one more."""
-        told = sorted(self._history.told)
+        told = self._known()
         hopes = self._model.hopes(self._encoded(told))
         few = [
             place
@@ -190,7 +213,7 @@ class GaussianProcessSearch:
 
     def _leader(self, under_way: list[int]) -> int | None:
         """The best point so far, if it needs more windows for its noise to be known."""
-        told = sorted(self._history.told)
+        told = self._known()
         x = self._encoded(told)
         means = np.where(self._model.kept(x), self._model.objective.means(x), np.inf)
         leader = told[int(np.argmin(means))]
@@ -199,10 +222,9 @@ class GaussianProcessSearch:
 
     def _doubted(self, incumbent: Incumbent | None, under_way: list[int]) -> int | None:
         """A point to measure again, because its one window is impossible by the model or its two are by each other."""
-        observations = self._history.observations
-        points = [self._history.space.index(o.point) for o in observations]
+        points = [self._history.space.index(o.point) for o in self._seen]
         told = self._history.told
-        for point in self._model.doubtful(observations, points, incumbent) if self._may_repeat() else ():
+        for point in self._model.doubtful(self._seen, points, incumbent) if self._may_repeat() else ():
             if point not in under_way and len(told[point]) < 3:
                 return point
         return None

@@ -57,19 +57,19 @@ class Model:
             if len(values) == count:
                 outcome.believe(x[chosen], values)
 
-    def learn(self, x: Array, observations: Sequence[Observation], points: Sequence[int]) -> None:
+    def learn(self, x: Array, observations: Sequence[Observation], points: Sequence[int], told: int) -> None:
         """Fit to observations at `x`, one row each; equal numbers in `points` are repeats of a point.
 
-        Costs nothing when their number has not changed since the last call.
+        `told` is how many there are in all, of which these may be a subset. Costs nothing when that number has not
+        changed since the last call.
         """
-        count = len(observations)
-        if count == self._fitted:
+        if told == self._fitted:
             return
-        tune = count <= EVERY or count >= 1.1 * self._tuned
+        tune = told <= EVERY or told >= 1.1 * self._tuned
         for outcome in self._outcomes:
             outcome.learn(x, [o.metrics[outcome.metric] for o in observations], points, tune)
-        self._fitted = count
-        self._tuned = count if tune else self._tuned
+        self._fitted = told
+        self._tuned = told if tune else self._tuned
 
     def calibrate(self, noise: Mapping[str, Noise]) -> None:
         """Take in how much equal trials differ, by metric."""
