@@ -8,6 +8,8 @@ from typing import Any
 
 from mustherd.guard import ROOT
 from mustherd.muster.config import Config, ConfigError
+from mustherd.muster.journal import Journal
+from mustherd.node.knob import Knob
 from mustherd.node.node import Node, NodeError, NodeKind
 
 BUILT_IN = {
@@ -58,6 +60,12 @@ def open_node(config: Config, file: Path) -> Node:
         return kind.open(_options(kind, table, f"{file}: {name}"), Path(config.state))
     except NodeError as error:
         raise ConfigError(f"{file}: {name}: {error}") from None
+
+
+def own_knobs(config: Config, node: Node, journal: Journal) -> list[Knob]:
+    """The knobs that a muster may set, and those that it has left changed."""
+    changed = journal.originals()
+    return [k for k in node.knobs if k.info.name in config.ranges or (k.info.sheep, k.info.name) in changed]
 
 
 def check(config: Config, file: Path) -> None:

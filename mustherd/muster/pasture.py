@@ -14,6 +14,9 @@ from mustherd.terms import KnobInfo, Reading, Setting, not_as_found
 
 log = logging.getLogger(__name__)
 
+UNRESTORED = 3
+"""Exit code when a knob could not be put back."""
+
 MAX_ERROR_CHARACTERS = 200
 """Of what a driver says about a knob: a node's readings have to fit into one message."""
 PHRASE = 50

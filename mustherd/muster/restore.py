@@ -6,9 +6,8 @@ import msgspec
 
 from mustherd.muster.config import load
 from mustherd.muster.journal import Journal, PutBack
-from mustherd.muster.nodes import open_node
-from mustherd.muster.pasture import Pasture
-from mustherd.muster.service import UNRESTORED, own_knobs
+from mustherd.muster.nodes import open_node, own_knobs
+from mustherd.muster.pasture import UNRESTORED, Pasture
 from mustherd.terms import Reading
 
 PATIENCE_S = 3.0

@@ -15,17 +15,12 @@ from mustherd.muster.gauges import Gauges
 from mustherd.muster.guardian import Guardian
 from mustherd.muster.journal import Journal
 from mustherd.muster.muster import Muster
-from mustherd.muster.nodes import HARMLESS, kind_of, open_node
-from mustherd.muster.pasture import Pasture
-from mustherd.node.knob import Knob
-from mustherd.node.node import Node
+from mustherd.muster.nodes import HARMLESS, kind_of, open_node, own_knobs
+from mustherd.muster.pasture import UNRESTORED, Pasture
 from mustherd.wire.endpoints import MusterEndpoint
 from mustherd.wire.keys import for_member
 
 log = logging.getLogger(__name__)
-
-UNRESTORED = 3
-"""Exit code when a knob could not be put back."""
 
 UNGUARDED = 4
 """Exit code when the guardian was killed and the muster stopped for that, the node put back."""
@@ -81,12 +76,6 @@ def _scraped(where: str, gauges: Gauges) -> Iterator[None]:
     with served(where, gauges.told) as address:
         log.info("metrics at %s", address)
         yield
-
-
-def own_knobs(config: Config, node: Node, journal: Journal) -> list[Knob]:
-    """The knobs that a muster may set, and those that it has left changed."""
-    changed = journal.originals()
-    return [k for k in node.knobs if k.info.name in config.ranges or (k.info.sheep, k.info.name) in changed]
 
 
 def _round(guardian: Guardian) -> bool:

@@ -13,7 +13,7 @@ from mustherd.muster.nodes import BUILT_IN, open_node
 from mustherd.node.knob import Knob
 from mustherd.node.node import Node, NodeKind
 from mustherd.node.twin.node import TwinNode
-from mustherd.plugins import KNOBS, NODES, PluginError, installed, lacking, plugins
+from mustherd.plugins import KNOBS, NODES, PluginError, forget, lacking, plugins
 from mustherd.terms import NODE, Setting
 from mustherd.testing.knob import KnobContract
 from mustherd.testing.node import NodeContract
@@ -45,9 +45,9 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     fan = {NODES: {"fan": "FanNode"}, KNOBS: {"fan-speed": "FanSpeed"}}
     site(folder, "fan-node", example("node.md", "fan_node.py"), fan)
     monkeypatch.syspath_prepend(str(folder))
-    installed.cache_clear()
+    forget()
     yield folder
-    installed.cache_clear()
+    forget()
     for name in ("napi_budget", "fan_node", "broken"):
         sys.modules.pop(name, None)
 
@@ -223,7 +223,7 @@ class TestNapiBudget(KnobContract):
                     {find}
             """
         site(packages, "broken", code, {KNOBS: {"broken": "Broken"}})
-        installed.cache_clear()
+        forget()
         node = opened('knobs = ["broken"]\n')
         assert said in node.facts.text["no_broken"]
         assert [k.info.name for k in node.knobs] == [k.info.name for k in opened("").knobs]
@@ -265,7 +265,7 @@ def test_a_package_s_table_is_checked_with_file_and_key(packages: Path, written:
 
 def test_a_package_that_is_no_kind_of_node_is_named(packages: Path, written: Write) -> None:
     site(packages, "broken", "class Broken:\n    pass\n", {NODES: {"broken": "Broken"}})
-    installed.cache_clear()
+    forget()
     file = written("[broken]\n")
     with pytest.raises(PluginError, match=r"node 'broken' of broken 1\.0 \(broken:Broken\) lacks Options, open"):
         open_node(load(file), file)
@@ -273,7 +273,7 @@ def test_a_package_that_is_no_kind_of_node_is_named(packages: Path, written: Wri
 
 def test_no_package_takes_the_place_of_a_kind_of_ours(packages: Path, written: Write) -> None:
     site(packages, "broken", "raise SystemExit('loaded')\n", {NODES: {"twin": "Twin"}})
-    installed.cache_clear()
+    forget()
     file = written("[twin]\n")
     assert isinstance(open_node(load(file), file), TwinNode)
 

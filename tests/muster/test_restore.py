@@ -11,8 +11,7 @@ from mustherd.muster import journal
 from mustherd.muster import restore as restoring
 from mustherd.muster.config import Range
 from mustherd.muster.journal import Journal, JournalError
-from mustherd.muster.pasture import Pasture
-from mustherd.muster.service import UNRESTORED
+from mustherd.muster.pasture import UNRESTORED, Pasture
 from mustherd.node.linux.node import LinuxNode
 from mustherd.node.linux.options import LinuxOptions
 from mustherd.terms import Setting
