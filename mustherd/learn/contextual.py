@@ -93,8 +93,7 @@ class ContextSearch:
         self._first = FIRST if initial is None else initial
         self._stop = stop
         self._model = Model(problem, self._space.width + (len(self._loads) > 1), noise)
-        self._taken = 0
-        """How many observations had been told when the model learnt."""
+        self._taken = 0  # Observations told when the model learnt.
         self._coordinates = np.array([self._space.encode(p) for p in self._space], dtype=float)
         self._every = 1 + self._space.size // CANDIDATES
         """Of a large space every so many points one is looked at for where to explore."""
@@ -266,22 +265,17 @@ class ContextSearch:
         """Fit to everything told so far; False while that is nothing."""
         count = len(self._whole.observations)
         if count != self._taken:
-            rows = self._observed()
+            rows = self._whole.observations if count <= MOST else [o for load in self._loads for o in self._some(load)]
             points = [self._whole.space.index(o.point) for o in rows]
             self._model.learn(self._encoded(rows), rows, points, count)
             self._taken = count
         return count > 0
 
-    def _observed(self) -> list[Observation]:
-        """What the model is made of: all that was told, in its order, or a subset with the same share of each load."""
-        if len(self._whole.observations) <= MOST:
-            return self._whole.observations
-        rows = []
-        for load in self._loads:
-            told = self._told(load)
-            chosen = subset(self._problem.goal, told, self._at(load, list(told)), MOST // len(self._loads))
-            rows += [observation for of in chosen.values() for observation in of]
-        return rows
+    def _some(self, load: int) -> list[Observation]:
+        """A load's share of the subset that the model is made of."""
+        told = self._told(load)
+        chosen = subset(self._problem.goal, told, self._at(load, list(told)), MOST // len(self._loads))
+        return [observation for of in chosen.values() for observation in of]
 
     def _encoded(self, rows: Iterable[Observation]) -> Array:
         """Coordinates of observations, whose points need not lie in the space."""
