@@ -12,6 +12,7 @@ from mustherd.cli.changed import Name, Seed, Set, asked, words
 from mustherd.cli.check import Keys, Listen, Musters, check
 from mustherd.cli.compare import Json, compare
 from mustherd.cli.conduct import Notify, conduct, days, front
+from mustherd.cli.new import new
 from mustherd.cli.printing import console, print_json, print_left, told
 from mustherd.cli.web import LOOPBACK, Address, Port, Web, watch_experiment
 
@@ -109,6 +110,7 @@ def again(
     )
 
 
+app.command()(new)
 app.command()(check)
 
 
