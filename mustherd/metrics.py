@@ -23,7 +23,7 @@ from typing import Literal
 
 from mustherd import plugins
 from mustherd.plugins import Plugin, PluginError
-from mustherd.terms import Energy, LoadReport
+from mustherd.terms import MUSTER_CPU, Energy, LoadReport
 
 log = logging.getLogger(__name__)
 
@@ -298,6 +298,11 @@ OURS = {
             name="machine_cpu_seconds", unit="s", over_windows="sum",
             meaning="CPU time of the whole machine over the window, interrupts included",
             compute=lambda window: window.counter("machine_cpu_seconds"),
+        ),
+        Metric(
+            name=MUSTER_CPU, unit="s", over_windows="sum", use=Use.REPORT,
+            meaning="CPU time of MustHerd's own processes on the node over the window",
+            compute=lambda window: window.counter(MUSTER_CPU),
         ),
         Metric(
             name="cpu_seconds_per_request", unit="s", label="cpu per request",

@@ -287,6 +287,10 @@ class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
     """What else it measured, each under the name of a metric of its own and in the unit that the name ends in."""
 
 
+MUSTER_CPU = "muster_cpu_seconds"
+"""CPU time of a muster and its guardian over a window: what MustHerd itself takes of the server that it tunes."""
+
+
 def defaults_of(knobs: Sequence[KnobInfo]) -> dict[str, int]:
     """What a node has when nobody sets anything, by knob key, of those knobs for which that was recorded.
 

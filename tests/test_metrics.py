@@ -19,7 +19,7 @@ from mustherd.definition.limits import MetricError, check_metric, limit
 from mustherd.definition.schema import json_schema
 from mustherd.metrics import Direction, Metric, Use, WindowMeasurement
 from mustherd.plugins import METRICS
-from mustherd.terms import Energy, LoadReport
+from mustherd.terms import MUSTER_CPU, Energy, LoadReport
 from tests import running
 from tests.plugged import found as installed
 from tests.plugged import site
@@ -61,7 +61,7 @@ def test_core_and_dram_energy_are_not_added_twice() -> None:
 def test_every_metric_of_ours_can_be_computed_or_says_where_it_comes_from() -> None:
     parts = {"avg": 1.0, "p50": 1.0, "p90": 1.0, "p95": 1.0, "p99": 1.0, "p999": 1.0}
     counters = dict.fromkeys(
-        ("server_cpu_seconds", "machine_cpu_seconds", "wall_joules", "wall_uncertainty_joules"), 1.0
+        ("server_cpu_seconds", "machine_cpu_seconds", MUSTER_CPU, "wall_joules", "wall_uncertainty_joules"), 1.0
     )
     load = msgspec.structs.replace(LOAD, read_us=parts, update_us=parts, counters=counters)
     zones = [Energy(zone=kind, kind=kind, joules=1.0) for kind in ("package", "core", "dram", "psys")]

@@ -36,6 +36,7 @@ def kept_in(folder: str) -> dict[str, Any] | None:
         "percent": _ends(saved.percent),
         "joules": _ends(saved.joules),
         "used_cpu_s": saved.used_cpu_s,
+        "used_joules": saved.used_joules,
         "newest": newest[0].text if newest else "",
     }
 
@@ -61,7 +62,10 @@ def print_kept(kept: dict[str, Any], terminal: "Console") -> None:
         )
     else:
         saved = f"what is saved isn't known yet: {kept['pairs']} controls so far"
-    terminal.print(f"{saved}; MustHerd used {kept['used_cpu_s']:,.1f} CPU s", markup=False, soft_wrap=True)
+    used = f"{kept['used_cpu_s']:,.1f} CPU s"
+    if kept["used_joules"] > 0:
+        used += f" and, by its share of the nodes' busy time, {kept['used_joules']:,.1f} J"
+    terminal.print(f"{saved}; MustHerd used {used}", markup=False, soft_wrap=True)
     if kept["newest"]:
         terminal.print(f"newest: {kept['newest']}", markup=False, soft_wrap=True)
 

@@ -22,7 +22,7 @@ from mustherd.keep.store import KeepStore
 from mustherd.shepherd import events as h
 from mustherd.shepherd.events import HerdError
 from mustherd.shepherd.shepherd import Shepherd
-from mustherd.terms import Load, settings_of
+from mustherd.terms import MUSTER_CPU, Load, settings_of
 from mustherd.wire.messages import Applied, Measured
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 SAVE_S = 5.0
 """Between two looks at what a kill would lose."""
 SERVER_CPU = "server_cpu_seconds"
+MACHINE_CPU = "machine_cpu_seconds"
 SEED = 2**31
 
 Inbox = queue.SimpleQueue[Callable[[float], None]]
@@ -166,6 +167,7 @@ class KeepLoop:
         seconds = max(1e-9, seen.t1_s - seen.t0_s)
         joules = sum(energy.joules for energy in seen.energies if energy.kind == "package")
         spent = joules or seen.counts.get(SERVER_CPU, 0.0)
+        self._keeper.handle(used_in(seen), now)
         reading = e.Reading(
             node=name,
             at_s=now,
@@ -256,6 +258,14 @@ class KeepLoop:
         keeper.ledger.days[:] = self._store.days()
         keeper.beliefs.restore(self._store.state("beliefs", list[Belief]) or ())
         keeper.bars.restore(self._store.state("bars", list[Barred]) or ())
+
+
+def used_in(seen: Measured) -> e.Used:
+    """What MustHerd itself took of a node in a window: CPU time of its processes there and, where the node counts its
+    busy time and its packages' energy, their share of that energy by their share of that time."""
+    own, busy = seen.counts.get(MUSTER_CPU, 0.0), seen.counts.get(MACHINE_CPU, 0.0)
+    joules = sum(energy.joules for energy in seen.energies if energy.kind == "package")
+    return e.Used(cpu_s=own, joules=joules * min(1.0, own / busy) if busy > 0 else 0.0)
 
 
 def _answer_of(name: str, number: int, done: "Future[Applied]") -> e.Answered:

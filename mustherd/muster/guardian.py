@@ -25,6 +25,7 @@ from mustherd.muster.claims import Kept
 from mustherd.muster.journal import Journal, JournalError, Original, PutBack
 from mustherd.muster.pasture import put_one_back
 from mustherd.node.knob import Knob
+from mustherd.node.server.tree import cpu_seconds
 from mustherd.terms import Reading
 
 log = logging.getLogger(__name__)
@@ -116,6 +117,10 @@ class Guardian:
     def pid(self) -> int:
         """The guardian's process; 0 before `start`."""
         return self._pid
+
+    def cpu_s(self) -> float:
+        """User and system time that the guardian's process has taken, in steps of a tick."""
+        return cpu_seconds([self._pid]) if self._pid else 0.0
 
     def start(self) -> None:
         """Fork it. OSError where the machine has no room for a process."""

@@ -50,11 +50,12 @@ class Muster:
         *,
         now: Callable[[], float] = time.monotonic,
         each_round: Callable[[], bool] = lambda: True,
+        own_cpu_s: Callable[[], float] = time.process_time,
     ) -> None:
         """ConfigError when the node offers more than a message may hold.
 
         `each_round` is called whenever the loop comes round, every ROUND_MOST_S at least; when it gives False, `run`
-        returns as after `stop`.
+        returns as after `stop`. `own_cpu_s` gives the CPU time that MustHerd has taken on this node.
         """
         self._config = config
         self._node = node
@@ -66,7 +67,7 @@ class Muster:
         self._each_round = each_round
         self._logs = Logs(node.text_loggers, config.logs, Path(config.state))
         self._windows = Windows(
-            node, pasture, self._logs, report=self._report, in_force=lambda: self._lease.in_force, now=now
+            node, pasture, self._logs, self._report, lambda: self._lease.in_force, now=now, own_cpu_s=own_cpu_s
         )
         self._enforcement = Enforcement(pasture, self._windows, report=self._report, now=now)
         self.gauges = Gauges(config.muster, now)
@@ -254,8 +255,7 @@ class Muster:
                 self._answer_log_orders(self._now())
 
     def _answer_log_orders(self, now: float) -> None:
-        answer = self._logs.answer(now)
-        if answer is not None:
+        if (answer := self._logs.answer(now)) is not None:
             self._report(answer)
 
     def _report(self, report: m.Report) -> None:

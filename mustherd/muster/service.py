@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -49,7 +50,10 @@ def serve(file: Path, ready: Callable[[Callable[[], None]], object]) -> int:
         pasture = Pasture(node.knobs, config.ranges, journal)
         pasture.on_step = guardian.alive
         end = MusterEndpoint(config.muster, config.shepherd, config.ports, keys)
-        muster = Muster(config, node, pasture, end, each_round=lambda: _round(guardian))
+        muster = Muster(
+            config, node, pasture, end,
+            each_round=lambda: _round(guardian), own_cpu_s=lambda: time.process_time() + guardian.cpu_s(),
+        )  # fmt: skip
         with _scraped(config.metrics, muster.gauges):
             ready(muster.stop)
             notify("READY=1")

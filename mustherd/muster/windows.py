@@ -8,6 +8,7 @@ from mustherd.muster.pasture import Pasture
 from mustherd.muster.window import Window
 from mustherd.node.node import Node
 from mustherd.reasons import Reason
+from mustherd.terms import MUSTER_CPU
 from mustherd.wire import messages as m
 
 log = logging.getLogger(__name__)
@@ -21,17 +22,21 @@ class Windows:
         node: Node,
         pasture: Pasture,
         logs: Logs,
-        *,
         report: Callable[[m.Report], None],
         in_force: Callable[[], int],
+        *,
         now: Callable[[], float],
+        own_cpu_s: Callable[[], float],
     ) -> None:
+        """`own_cpu_s`: CPU time that MustHerd has taken on this node so far; each window says how much it was."""
         self._node = node
         self._pasture = pasture
         self._logs = logs
         self._report = report
         self._in_force = in_force
         self._now = now
+        self._own_cpu_s = own_cpu_s
+        self._cpu_before_s = 0.0
         self._window: Window | None = None
         self._next_step: float | None = None
         self._unkept: dict[str, int] = {}
@@ -103,6 +108,7 @@ class Windows:
             if window.order.outside:
                 self._report(m.Opened(measure=window.order.measure, t0_s=window.t0_s))
             window.before = self._pasture.readings()
+            self._cpu_before_s = self._own_cpu_s()
         self._next_step = progress.next_step
         for stream, rows in progress.rows:
             self._unkept[stream] = self._unkept.get(stream, 0) + self._logs.outbox.keep(label, stream, rows)
@@ -135,5 +141,5 @@ class Windows:
             last_block=self._logs.outbox.last,
             spool=self._logs.outbox.spool,
             meter_error=result.meter_error[:2000],
-            counts=result.counts,
+            counts={**result.counts, MUSTER_CPU: max(0.0, self._own_cpu_s() - self._cpu_before_s)},
         )

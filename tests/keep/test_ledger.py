@@ -6,6 +6,9 @@ import pytest
 
 from mustherd.keep.events import Paired, Used
 from mustherd.keep.ledger import DAYS_KEPT, Ledger
+from mustherd.keep.loop import MACHINE_CPU, used_in
+from mustherd.terms import MUSTER_CPU, Energy
+from mustherd.wire.messages import Measured
 
 DAY_S = 1000.0
 
@@ -47,3 +50,27 @@ def test_one_pair_says_nothing_certain_and_old_days_go() -> None:
         ledger.spend(day * DAY_S, 1.0, 1.0, "kept")
     assert len(ledger.days) == DAYS_KEPT
     assert ledger.days[-1].number == DAYS_KEPT + 4
+
+
+def seen(counts: dict[str, float], joules: float = 600.0) -> Measured:
+    zones = (Energy(zone="package-0", kind="package", joules=joules), Energy(zone="dram-0", kind="dram", joules=90.0))
+    return Measured(
+        measure=1, in_force=0, t0_s=0.0, t1_s=10.0, energies=zones, before=(), after=(), load=None, rows={},
+        rows_lost={}, last_block=0, counts=counts,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("counts", "cpu_s", "joules"),
+    [
+        ({MUSTER_CPU: 0.02, MACHINE_CPU: 8.0}, 0.02, 1.5),
+        # A machine that did nothing else, by counters with steps of their own.
+        ({MUSTER_CPU: 0.03, MACHINE_CPU: 0.02}, 0.03, 600.0),
+        ({MUSTER_CPU: 0.02, MACHINE_CPU: 0.0}, 0.02, 0.0),
+        ({MUSTER_CPU: 0.02}, 0.02, 0.0),
+        ({MACHINE_CPU: 8.0}, 0.0, 0.0),
+    ],
+)
+def test_its_own_joules_are_its_share_of_the_busy_time(counts: dict[str, float], cpu_s: float, joules: float) -> None:
+    used = used_in(seen(counts))
+    assert (used.cpu_s, used.joules) == pytest.approx((cpu_s, joules))

@@ -188,6 +188,7 @@ def test_a_load_that_a_node_can_not_offer_is_told_without_a_traceback(
         report=told.append,
         in_force=lambda: 0,
         now=lambda: 0.0,
+        own_cpu_s=lambda: 0.0,
     )
     windows.begin(order(Load(qps=1.0), settle=0.0))
     [answer] = told

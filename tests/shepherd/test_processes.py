@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mustherd.herd.timing import LEASE_S
 from mustherd.shepherd.events import HerdError, PresenceChanged
 from mustherd.shepherd.shepherd import Shepherd
-from mustherd.terms import Setting
+from mustherd.terms import MUSTER_CPU, Load, Setting
 from mustherd.wire.messages import MusterView
 from mustherd.wire.ports import Ports
 from tests.herding import PATIENCE_S, MusterProcess, shepherd
@@ -188,3 +189,17 @@ def test_two_musters_do_not_share_a_state_folder(process: Start, tmp_path: Path)
         assert some(second.process).wait(PATIENCE_S) != 0
         assert some(one.process).poll() is None
         assert running.musters()["muster-1"].presence == "alive"
+
+
+def test_a_window_says_what_muster_and_guardian_took_themselves(process: Start) -> None:
+    with shepherd() as (running, ports):
+        one = process(ports)
+        joined(running)
+        both = [psutil.Process(some(one.process).pid), psutil.Process(one.guardian)]
+        before = sum(sum(each.cpu_times()[:2]) for each in both)
+        # 300 s of the twin's clock are three of ours.
+        asked = running.measure("muster-1", settle_s=0, ramp_s=0, window_s=300, load=Load(qps=100_000), seed=1)
+        seen = asked.result(3 * PATIENCE_S)
+        taken = sum(sum(each.cpu_times()[:2]) for each in both) - before
+    # Each process's counter goes in steps of a hundredth.
+    assert 0 < seen.counts[MUSTER_CPU] <= taken + 0.03
