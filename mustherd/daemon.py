@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType
+from typing import TextIO
 
 PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that a process gets when its parent ends."""
@@ -55,11 +56,35 @@ class Bounded(logging.Filter):
         return lines < self.MOST
 
 
+LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to what stderr is when it writes, whoever has taken its place meanwhile."""
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, _stream: TextIO) -> None:
+        """It has none of its own."""
+
+
+def say_on_stderr(line: str) -> None:
+    """Have what loggers let pass written to stderr, a line each, beside whatever a command prints."""
+    # A reader of stderr that is gone ends no command.
+    logging.raiseExceptions = False
+    said = _Stderr()
+    said.setFormatter(logging.Formatter(line))
+    logging.getLogger().addHandler(said)
+
+
 def log_to_stderr(level: int) -> None:
     """One line a record, time first; systemd's journal and a file both want it so. What floods it is held back."""
     # A log that can't be written, on a disk that is full say, is told nowhere: not in a traceback in that very log.
     logging.raiseExceptions = False
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=level, format=LINE, stream=sys.stderr)
     if level > logging.DEBUG:
         for handler in logging.getLogger().handlers:
             handler.addFilter(Bounded())

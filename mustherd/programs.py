@@ -1,11 +1,15 @@
 """Programs that print an answer: run without a shell, within a time."""
 
+import logging
 import os
+import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mustherd.errors import shown
+
+log = logging.getLogger(__name__)
 
 MOST_SAID = 300
 """Characters, the last ones, that an error repeats of what a program said."""
@@ -29,6 +33,7 @@ def printed(
     `environment` is added to this process's own; `folder` is where it runs, this process's by default; `prefix` is a
     command that becomes it, such as setpriv.
     """
+    log.debug("running %s", shlex.join([*prefix, *argv]))
     try:
         done = subprocess.run(
             [*prefix, *argv],

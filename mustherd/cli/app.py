@@ -11,6 +11,7 @@ from mustherd import __version__
 from mustherd.api import UNWRITTEN
 from mustherd.cli import experiment, herd, keys, knob, load, log, muster, plugins, replay, shepherd, testbed, twin
 from mustherd.cli.printing import hush
+from mustherd.cli.verbose import on_every_verb
 from mustherd.daemon import keep_descriptors
 from mustherd.errors import UserError
 
@@ -42,6 +43,7 @@ app.add_typer(testbed.app, name="testbed")
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(twin.app, name="twin")
 app.command("replay")(replay.replay)
+on_every_verb(app)
 
 
 def _version(value: bool) -> None:

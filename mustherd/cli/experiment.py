@@ -14,6 +14,7 @@ from mustherd.cli.compare import Json, compare
 from mustherd.cli.conduct import Notify, conduct, days, front
 from mustherd.cli.new import new
 from mustherd.cli.printing import console, print_json, print_left, told
+from mustherd.cli.verbose import says_steps
 from mustherd.cli.web import LOOPBACK, Address, Port, Web, watch_experiment
 
 app = typer.Typer(help="From a definition to a verdict.", no_args_is_help=True, rich_markup_mode=None)
@@ -348,6 +349,7 @@ def _leave(
     more = [] if report else ["--no-report"]
     more += [f"--{name}={value}" for name, value in options.items() if value is not None]
     more += [f"--set={change}" for change in changes]
+    more += ["--verbose"] if says_steps() else []
     log = start_detached(folder, [*([str(definition)] if definition is not None else []), *more])
     if json:
         print_json({"folder": str(folder), "status": "running", "log": str(log)})

@@ -10,6 +10,7 @@ import typer
 
 from mustherd.cli.operator import LOCAL, Keys, Shepherd
 from mustherd.cli.printing import console, print_json, print_left
+from mustherd.cli.verbose import Verbose
 from mustherd.cli.web import LOOPBACK, Address, Port, Web, watch_herd
 
 if TYPE_CHECKING:
@@ -214,7 +215,7 @@ def keep(
     ports: Annotated[str, typer.Option(help="Ports of pulse, log, control and coordinate, if others.")] = "",
     keys: Annotated[Path | None, typer.Option(help="Key folder with the shepherd's, if not the inventory's.")] = None,
     parent: Annotated[int, typer.Option(help="End when this process, the parent, ends.", hidden=True)] = 0,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+    verbose: Verbose = False,
 ) -> None:
     """Keep a herd on learnt settings for as long as it serves: follow its load, guard its limit, re-tune, account."""
     from mustherd.cli.keep import run

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mustherd.cli.verbose import Verbose
 from mustherd.wire.members import MAX_MUSTERS
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def run(
         list[str] | None, typer.Option(help="First make keys, for this muster too.", hidden=True)
     ] = None,
     parent: Annotated[int, typer.Option(help="End when this process, the parent, ends.", hidden=True)] = 0,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more.")] = False,
+    verbose: Verbose = False,
 ) -> None:
     """Listen for musters; with --experiment conduct it and end, without serve operators until stopped."""
     import logging

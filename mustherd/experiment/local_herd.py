@@ -1,6 +1,7 @@
 """A herd on this machine: one shepherd and its musters, as processes of their own on loopback."""
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -26,6 +27,8 @@ from mustherd.wire.ports import Ports
 
 if TYPE_CHECKING:
     from mustherd.definition import Experiment
+
+log = logging.getLogger(__name__)
 
 START_S = 60.0
 """How long a shepherd may take to say where it listens."""
@@ -126,6 +129,8 @@ class LocalHerd:
         self._musters: dict[str, subprocess.Popen[bytes]] = {}
         self._restarts: dict[str, tuple[int, float]] = {}
         self._refusals: dict[str, str] = {}
+        self._begins: dict[Path, int] = {}
+        """Up to where each log was there before this run, or has been passed on."""
         self._keys = folder / HERD / KEYS
         """Of this run alone: other users of the machine can reach its ports, too."""
 
@@ -141,6 +146,9 @@ class LocalHerd:
             command += ["--keys", str(self._keys), *(word for name in names for word in ("--make-key", name))]
         elif self._operator.keys is not None:
             command += ["--keys", str(self._operator.keys)]
+        self._begins = {path: path.stat().st_size for path in self.folder.glob("*.log")}
+        if log.isEnabledFor(logging.DEBUG):
+            command.append("--verbose")
         self._shepherd = spawn(self.folder / "shepherd.log", "mustherd", command)
         where = self._wait_for(address)
         if self._experiment.herd.inventory is not None:
@@ -156,6 +164,7 @@ class LocalHerd:
     def tend(self) -> bool:
         """Start musters that died again, as a node's service manager would; gives whether the shepherd still runs."""
         now = time.monotonic()
+        self._pass_on()
         for name, process in self._musters.items():
             if process.poll() is None:
                 continue
@@ -172,6 +181,20 @@ class LocalHerd:
                 self._spawn_muster(name)
         return self.running()
 
+    def _pass_on(self) -> None:
+        """Say what the processes have logged since, to whoever asks for steps."""
+        if not log.isEnabledFor(logging.DEBUG):
+            return
+        for name in ("shepherd", *self._musters):
+            path = self.folder / f"{name}.log"
+            with path.open("rb") as file:
+                file.seek(self._begins.get(path, 0))
+                # A line that isn't whole yet is for the next time.
+                whole, newline, _ = file.read().rpartition(b"\n")
+                self._begins[path] = self._begins.get(path, 0) + len(whole + newline)
+            for line in whole.decode(errors="replace").splitlines():
+                log.debug("%s: %s", name, line)
+
     def interrupt(self, number: int = signal.SIGTERM) -> None:
         """Ask the shepherd to end in good order, by the signal that says who wants it."""
         if self._shepherd is not None and self._shepherd.poll() is None:
@@ -179,7 +202,9 @@ class LocalHerd:
 
     def result(self) -> int:
         """Wait for the shepherd and give its exit code; negative for a signal."""
-        return self._shepherd.wait() if self._shepherd is not None else 0
+        code = self._shepherd.wait() if self._shepherd is not None else 0
+        self._pass_on()
+        return code
 
     def refused(self) -> str:
         """Why no muster would begin; empty unless that is so."""
@@ -220,12 +245,12 @@ class LocalHerd:
         raise LocalHerdError(f"the shepherd did not listen within {START_S:g} s: see {self.folder / 'shepherd.log'}")
 
 
-def spawn(log: Path, module: str, arguments: Sequence[str]) -> "subprocess.Popen[bytes]":
-    """Start a daemon of this herd, which adds to `log` and ends with this process.
+def spawn(log_file: Path, module: str, arguments: Sequence[str]) -> "subprocess.Popen[bytes]":
+    """Start a daemon of this herd, which adds to `log_file` and ends with this process.
 
     The kernel tells a child when the *thread* ends that started it: that thread has to stay until the herd's end.
     """
-    with log.open("ab") as file:
+    with log_file.open("ab") as file:
         return subprocess.Popen(
             [sys.executable, "-m", module, *arguments, "--parent", str(os.getpid())],
             stdin=subprocess.DEVNULL,
@@ -237,9 +262,9 @@ def spawn(log: Path, module: str, arguments: Sequence[str]) -> "subprocess.Popen
         )
 
 
-def spawn_muster(home: Path, log: Path) -> "subprocess.Popen[bytes]":
+def spawn_muster(home: Path, log_file: Path) -> "subprocess.Popen[bytes]":
     """Start the muster that was configured in the folder `home`."""
-    return spawn(log, "mustherd.muster", ["--config", str(home / CONFIG)])
+    return spawn(log_file, "mustherd.muster", ["--config", str(home / CONFIG)])
 
 
 def end(processes: Sequence["subprocess.Popen[bytes]"]) -> None:

@@ -16,7 +16,7 @@ from mustherd.daemon import Stop
 from mustherd.definition import Experiment, check_knobs, plan, problem
 from mustherd.definition.check import NOP
 from mustherd.definition.plan import LEAVE_SECONDS
-from mustherd.experiment import provenance
+from mustherd.experiment import provenance, wording
 from mustherd.experiment.actions import (
     Action,
     Calibrate,
@@ -193,6 +193,7 @@ class TrialLoop:
         while todo:
             action = todo.popleft()
             stored = write(self._store, action)
+            _say(action)
             match action:
                 case Start(_, muster) if stored is not None:
                     self._running.add(self._threads.submit(self._runner.run, stored, muster))
@@ -297,6 +298,20 @@ class TrialLoop:
                 if what := left_of(applied):
                     left[name] = what
         return left
+
+
+def _say(action: Action) -> None:
+    """The steps that somebody follows who looks for what goes wrong."""
+    match action:
+        case Phase(name):
+            log.debug("phase %s", name)
+        case Start(trial, muster):
+            log.debug("trial %d begins on %s: %s", trial.number, muster, wording.settings(trial.settings))
+        case Finish(trial, _):
+            why = f": {trial.detail or trial.reason}" if trial.reason else ""
+            log.debug("trial %d is %s%s", trial.number, trial.state.value, why)
+        case Note(_, text, _):
+            log.debug("%s", text)
 
 
 def _is_here(presence: str) -> bool:

@@ -3,6 +3,7 @@
 import contextlib
 import getpass
 import itertools
+import logging
 import shlex
 import socket
 import threading
@@ -19,6 +20,8 @@ from mustherd.load.error import LoadError
 from mustherd.load.placement import Place
 from mustherd.load.ssh_config import Route, SshConfigError, route
 from mustherd.reasons import Reason
+
+log = logging.getLogger(__name__)
 
 CONNECT_S = 15.0
 KEEPALIVE_S = 15
@@ -75,6 +78,7 @@ class Channel:
                 raise EOFError("not connected")
             channel = transport.open_session(timeout=CONNECT_S)
             channel.get_pty(width=1000)
+            log.debug("ssh %s: %s", self._target.host, shlex.join(command))
             channel.exec_command(shlex.join(command))
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise ChannelError(f"{self._target.host}: lost while starting {command[0]}: {error}") from None
@@ -121,6 +125,7 @@ def _login(way: Route, through: Any, target: Target, opened: contextlib.ExitStac
     client.set_missing_host_key_policy(paramiko.RejectPolicy())
     where = f"{way.user}@{way.host}:{way.port}"
     given = target.key is not None and way.keys == (target.key,)
+    log.debug("ssh: logging in as %s", where)
     try:
         client.connect(
             way.host,

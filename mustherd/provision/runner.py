@@ -1,6 +1,7 @@
 """Playbooks run from Python, through ansible-runner."""
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -15,6 +16,8 @@ from mustherd.errors import UserError
 from mustherd.extras import PROVISION, need
 from mustherd.provision.failures import Failure, Step, failure_of, step_of
 from mustherd.provision.project import Project
+
+log = logging.getLogger(__name__)
 
 KEPT_RUNS = 20
 """Runs whose artifacts are kept; the oldest go first."""
@@ -78,6 +81,7 @@ def run(
             last[failure.host] = failure
         step = step_of(event)
         if step is not None:
+            log.debug("ansible: %s: %s: %s %s", step.play, step.task, step.host, step.state)
             on_step(step)
             if step.state == "ok" and step.task.endswith(NEXT):
                 said.append(" ".join(str((event["event_data"].get("res") or {}).get("msg", "")).split()))

@@ -55,6 +55,7 @@ class Orders:
         muster.deciding.clear()
         action = self._decisions.decide(name, settings, now)
         muster.deciding[action.seq] = (future, now)
+        log.debug("decision %d for %s: %s", action.seq, name, ", ".join(map(_said, settings)) or "as found")
         self.act([action])
 
     def measure(self, name: str, order: m.Measure, future: Future[m.Measured]) -> None:
@@ -86,6 +87,8 @@ class Orders:
         match report:
             case m.Applied():
                 muster.readings = report.readings
+                why = f": {report.detail}" if report.detail else ""
+                log.debug("decision %d: %s is %s%s", report.seq, name, report.outcome, why)
                 holds = report.outcome == "applied"
                 muster.in_force = report.seq if holds else 0
                 self._decisions.answered(name, report.seq, holds=holds)
@@ -178,3 +181,7 @@ class Orders:
                 body=codec.raw(order),
             ),
         )
+
+
+def _said(setting: Setting) -> str:
+    return f"{setting.knob}@{setting.sheep} {setting.value}"

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import hashlib
+import logging
 import os
 import shutil
 import subprocess
@@ -15,6 +16,8 @@ from pathlib import Path
 
 from mustherd import files
 from mustherd.errors import UserError
+
+log = logging.getLogger(__name__)
 
 PACKAGES = (
     "systemd,systemd-sysv,dbus,openssh-server,python3,python3-venv,iproute2,ethtool,kmod,procps,udev,sudo,"
@@ -154,6 +157,7 @@ def package_lists(release: str) -> Path:
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
     """A command of ours that must not fail."""
+    log.debug("running %s", " ".join(command))
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode:
         raise BedError(f"{' '.join(command)}: {answer.stderr.strip()}")
