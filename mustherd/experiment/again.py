@@ -93,6 +93,18 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         return "; ".join(parts)
 
 
+def for_today(folder: Path, verdict: Verdict | None, record: Record) -> str:
+    """That what `verdict` announced is for its own day alone, until the `record` has one on which it held again.
+
+    Empty where nothing was announced, and of a day that is itself such another one.
+    """
+    met = verdict is not None and (verdict.verdict == "met" or any(row.verdict == "met" for row in verdict.loads))
+    if not met or record.held or folder.parent.name == DAYS:
+        return ""
+    others = "on another day it was not measured yet" if not record.days else "it has not held on another day"
+    return f"this is for today, the day of its trials: {others} (mustherd experiment again {folder})"
+
+
 def _spread(ratios: Sequence[float]) -> float:
     """Standard deviation of the logarithm from day to day, the day of the announcement being one of them."""
     levels = [0.0, *(math.log(ratio) for ratio in ratios)]

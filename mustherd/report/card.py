@@ -20,6 +20,8 @@ def card(view: View) -> str:
         parts.append(_text(view.detail))
     if view.trials:
         parts.append(_text(found.reason if view.stored else f"so far {found.reason}"))
+    if view.today:
+        parts.append(_text(view.today))
     if found.loads:
         parts.append(_loads(view))
     elif best is not None or found.default is not None:

@@ -57,6 +57,7 @@ def summary(view: View) -> dict[str, Any]:
         "folder": view.folder,
         "status": view.experiment.status,
         **(_plain(view.so_far) if view.experiment.verdict is None else view.experiment.verdict),
+        "today": view.today,
         "trials": view.counts,
         "wall_seconds": round(view.wall_seconds, 3),
     }

@@ -134,6 +134,8 @@ def _to_know(view: View) -> Iterator[str]:
             f"{void} {'attempt' if void == 1 else 'attempts'} could not be trusted or broke and"
             f" {'does' if void == 1 else 'do'} not count."
         )
+    if view.today:
+        yield f"{view.today[0].upper()}{view.today[1:]}."
     if found.without_effect:
         yield f"{wording.together(found.without_effect)} changed nothing that matters."
 

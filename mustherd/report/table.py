@@ -280,19 +280,23 @@ def verdict_panel(view: View, console: Console) -> RenderableType:
     sentence = Text(clean(found.reason))
     # The sentence begins with the verdict.
     sentence.stylize(_verdict_style(found.verdict), 0, len(found.verdict))
+    today = [Text(clean(view.today))] if view.today else []
     if not (found.best or found.default or found.closest):
         # Nothing was compared: there are no sides.
         return Group(sentence, Text(based_on(view, found), "" if is_plain(console) else "dim"))
     if is_plain(console):
-        return Group(sentence, Text(""), verdict_table(view, console), Text(clean(found.baseline)))
-    return Group(sentence, Padding(verdict_table(view, console), (0, 0, 0, 2)), Text(based_on(view, found), "dim"))
+        return Group(sentence, *today, Text(""), verdict_table(view, console), Text(clean(found.baseline)))
+    return Group(
+        sentence, *today, Padding(verdict_table(view, console), (0, 0, 0, 2)), Text(based_on(view, found), "dim")
+    )
 
 
 def _loads_panel(view: View, found: Verdict, console: Console) -> RenderableType:
     """The verdict over several loads: its sentence and the settings for each."""
     sentence = Text(clean(found.reason))
     sentence.stylize(_verdict_style(found.verdict), 0, len(found.verdict))
-    return Group(sentence, Text(""), loads_table(view, console), Text(based_on(view, found), "dim"))
+    today = [Text(clean(view.today))] if view.today else []
+    return Group(sentence, *today, Text(""), loads_table(view, console), Text(based_on(view, found), "dim"))
 
 
 def loads_table(view: View, console: Console) -> Table:

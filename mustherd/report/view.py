@@ -3,12 +3,13 @@
 import math
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 
 from mustherd.experiment import provenance, wording
-from mustherd.experiment.again import Record, record_of
+from mustherd.experiment.again import Record, for_today, record_of
 from mustherd.experiment.events import Pace, pace
 from mustherd.experiment.lead import Lead, lead_of
 from mustherd.experiment.left_behind import left_in
@@ -97,6 +98,11 @@ class View(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def verdict(self) -> Verdict:
         """The stored verdict; while there is none, what the trials say so far."""
         return self.so_far
+
+    @property
+    def today(self) -> str:
+        """That what was announced is for today alone, as long as no other day has confirmed it; else ''."""
+        return for_today(Path(self.folder), self.stored, self.again)
 
     def account(self, trial: Trial) -> RowAccounting | None:
         """Where a trial's log rows went; None where it has none."""

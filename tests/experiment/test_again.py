@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import mustherd
 from mustherd.definition import loads
-from mustherd.experiment.again import DAYS, Day, Record, definition_of_day
+from mustherd.experiment.again import DAYS, Day, Record, definition_of_day, for_today
 from mustherd.experiment.verdict import AtLoad, Side, Verdict
 from mustherd.store.errors import StoreError
 from tests import running
@@ -116,6 +116,37 @@ class TestRecord:
         assert 0 < margin < 1
         if len(ratios) >= 20 and max(ratios) / min(ratios) > 1.5:
             assert margin > 1 - math.exp(-math.log(max(ratios) / min(ratios)) / len(ratios))
+
+
+def test_what_is_announced_is_for_today_until_it_held_on_another_day(tmp_path: Path) -> None:
+    said = for_today(tmp_path, verdict(), Record())
+    assert said.startswith("this is for today")
+    assert "not measured yet" in said
+    assert str(tmp_path) in said
+    assert "has not held on another day" in for_today(tmp_path, verdict(), Record(days=(day(1.2, "not met"),)))
+    assert for_today(tmp_path, verdict(), Record(days=(day(1.2, "not met"), day(1.0)))) == ""
+    # Of the other day itself it is not said, nor where nothing was announced.
+    assert for_today(tmp_path / DAYS / "one", verdict(), Record()) == ""
+    assert for_today(tmp_path, verdict(verdict="not certain"), Record()) == ""
+    assert for_today(tmp_path, None, Record()) == ""
+
+
+@pytest.mark.process
+def test_today_is_said_at_the_end_in_show_and_in_the_report(tmp_path: Path) -> None:
+    text = running.definition(musters=1, speed=5000, trials=8, repeats=2, method="gp")
+    _, first, _ = running.complete(tmp_path, text)
+    folder = Path(first["folder"])
+    assert first["verdict"] == "met"
+    assert first["today"].startswith("this is for today")
+    _, shown, _ = running.run("experiment", "show", folder, cwd=tmp_path)
+    assert "this is for today" in " ".join(shown.split())
+    assert "This is for today" in mustherd.open(folder).report().read_text()
+    assert mustherd.again(folder, report=False).verdict.verdict == "met"
+    code, shown, _ = running.run("experiment", "show", folder, cwd=tmp_path)
+    assert code == 0
+    assert "for today" not in shown
+    assert "held on 1 of 1 day" in shown
+    assert "for today" not in mustherd.open(folder).report().read_text()
 
 
 @pytest.mark.long

@@ -76,7 +76,8 @@ def test_the_verdict_is_told_with_its_numbers(make: Make) -> None:
     emit(console, verdict_panel(view, console))
     lines = said(console).splitlines()
     assert lines[0].startswith("met: itr-delay 250 us, dvfs 1600 MHz uses 43.4 % less energy than the default")
-    words = [line.split() for line in lines[2:]]
+    assert "this is for today, the day of its trials" in " ".join(lines)
+    words = [line.split() for line in lines[lines.index("") + 1 :]]
     assert words[0] == ["default", "best", "limit"]
     assert words[1] == ["itr-delay", "adaptive", "250", "us"]
     assert ["achieved", "(%)", "100", "100", ">=", "98", "%"] in words
