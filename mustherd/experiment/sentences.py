@@ -8,6 +8,7 @@ from mustherd.experiment import wording
 from mustherd.goal import Constraint, Goal, keeps
 from mustherd.learn.inference import Estimate
 from mustherd.learn.judging import Judged, RankingResult, Word
+from mustherd.learn.memory import Memory
 from mustherd.learn.windows import Held
 from mustherd.terms import KnobInfo
 
@@ -50,8 +51,10 @@ def of_winner(goal: Goal, outcome: RankingResult, winner: Judged, word: Word, kn
         where = " on each of its nodes" if several else ""
         return (
             f"{uses} in {outcome.fresh} rounds made after it was chosen, and keeps"
-            f" {wording.together(kept) or 'the limits'}{_free(goal)}{where}"
+            f" {wording.together(kept) or 'the limits'}{_free(goal)}{where}{_alike(outcome.memory)}"
         )
+    if outcome.fresh >= goal.repeats and outcome.memory.seen:
+        return f"{uses}, by {outcome.fresh} rounds made after it was chosen{_alike(outcome.memory)}"
     if outcome.fresh:
         return f"{uses}, but only {outcome.fresh} of the rounds that were to confirm it were made"
     if winner.rounds < goal.repeats:
@@ -69,7 +72,19 @@ def of_winner(goal: Goal, outcome: RankingResult, winner: Judged, word: Word, kn
         f"{uses}, but {outcome.rounds} rounds leave open {wording.together(open_) or 'whether that will hold again'}"
         f"{_free(goal)}"
     )
-    return text + (f"; {_needs(outcome.needed, improvement)}" if saving.low <= 0 and outcome.needed else "")
+    text += f"; {_needs(outcome.needed, improvement)}" if saving.low <= 0 and outcome.needed else ""
+    return text + _alike(outcome.memory)
+
+
+def _alike(memory: Memory) -> str:
+    """That rounds resemble those before, where that was seen, and what helps."""
+    if not memory.seen:
+        return ""
+    return (
+        f"; a setting's rounds resemble the one before more than chance makes them (about {100 * memory.share:.0f} %"
+        " of a window's noise stays), so they say less than their number, and the intervals are wider: a longer"
+        " workload.cool_down_seconds, or another day (experiment again), tells more"
+    )
 
 
 def _kept(constraint: Constraint, nodes: Sequence[Held]) -> str:

@@ -136,6 +136,9 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     rounds_needed: dict[str, int | None] = {}
     """Saving in per cent to the rounds in which it is announced with probability 0.8, at the noise that was measured;
     None: in no number that counts, as one that isn't above the least that is announced"""
+    memory: float | None = None
+    """What a window's noise keeps of the setting's round before, as a correlation, where rounds resemble one another
+    more than chance makes them; None: that was not seen."""
     candidates: tuple[Candidate, ...] = ()
     """Every setting that was measured again."""
     loads: tuple[AtLoad, ...] = ()
@@ -286,6 +289,7 @@ class _Decision:
             rounds=self.outcome.rounds,
             rounds_after_choice=self.outcome.fresh,
             rounds_needed={f"{percent:g}": rounds for percent, rounds in self.outcome.needed.items()},
+            memory=round(self.outcome.memory.share, 2) if self.outcome.memory.seen and judged else None,
             candidates=tuple(self._candidate(j) for j in judged),
             trials=_counts(self.all),
             **fields,

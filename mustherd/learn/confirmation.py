@@ -142,6 +142,7 @@ class Confirmation:
             self._questions = list(self._far_off())
         if self._questions:
             return
+        self._judge.look()
         if self._winner is None:
             self._look()
         elif not self._lacks():
@@ -284,6 +285,7 @@ class Confirmation:
             rounds=self._count,
             with_default=self._default is not None,
             fresh=len(self._after[key_of(chosen.point)]) if chosen else 0,
+            memory=self._judge.memory,
             needed=_needed(
                 [self._judge.differences(p, self._before) for p in self._candidates],
                 len(self._before),
@@ -301,12 +303,9 @@ class Confirmation:
         """What the rounds say of `point`, which must have been measured."""
         chosen = point == self._winner
         done = chosen and not self._lacks()
-        return self._judge.judged(
-            point,
-            "met" if done else "not met" if key_of(point) in self._missed else "not certain",
-            before=self._before,
-            after=self._after[key_of(point)] if chosen else (),
-        )
+        word: Word = "met" if done else "not met" if key_of(point) in self._missed else "not certain"
+        after = self._after[key_of(point)] if chosen else ()
+        return self._judge.judged(point, word, before=self._before, after=after)
 
 
 def _needed(

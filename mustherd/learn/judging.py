@@ -6,12 +6,12 @@ from typing import Literal
 
 import msgspec
 
-from mustherd.goal import Constraint, Goal
+from mustherd.goal import GUARD, Constraint, Goal
 from mustherd.learn.base import Settings
 from mustherd.learn.inference import (
     ALPHA,
     ANNOUNCED,
-    CONFIDENCE,
+    FORGETS,
     HOPE,
     LEAST_SPREAD,
     NEXT,
@@ -24,6 +24,7 @@ from mustherd.learn.inference import (
     reach,
     spread,
 )
+from mustherd.learn.memory import Memory, mean_variance, memory, of_mean, of_next, spread_left
 from mustherd.learn.windows import Cell, Held, Windows, held
 from mustherd.metrics import Direction
 
@@ -65,6 +66,8 @@ class RankingResult(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a default was measured beside the candidates."""
     fresh: int
     """How many of the rounds the winner's numbers come from, those after it was chosen; 0: there were none."""
+    memory: Memory
+    """Whether settings' rounds resemble those before."""
     needed: dict[float, int | None]
     """Saving in per cent to the rounds in which it is announced with probability mustherd.learn.inference.POWER, at the
     noise that was measured; None: in no more than mustherd.learn.inference.MOST_ROUNDS. Empty before it is known."""
@@ -95,7 +98,14 @@ class Judge:
         self._windows = windows
         self._default = default
         self._looks = looks
+        self.memory = Memory()
+        """What the windows so far tell of a memory of their noise; where it is seen, everything is less certain."""
         self._sign = -1.0 if goal.objectives[0].direction is Direction.MORE else 1.0
+
+    def look(self) -> None:
+        """See by all windows whether rounds resemble those before, in what is wanted of them."""
+        limited = [c.metric for c in self._goal.constraints if c.metric != GUARD]
+        self.memory = memory(self._windows, [self._goal.objective, *limited])
 
     def find(self, point: Settings, rounds: Container[int]) -> Found:
         """What `rounds` measured of `point`, one window at least."""
@@ -119,7 +129,9 @@ class Judge:
     ) -> list[Held]:
         """A limit on each node, over all looks unless for so many."""
         looks = self._looks if looks is None else looks
-        return held(constraint, cells, self._goal.margin, log=self.log(constraint), looks=looks, chance=chance)
+        share, log = self.memory.allowed, self.log(constraint)
+        wider = (lambda count: of_mean(count, count, share)), (lambda count: of_next(count, share))
+        return held(constraint, cells, self._goal.margin, log=log, looks=looks, chance=chance, wider=wider)
 
     def log(self, constraint: Constraint) -> bool:
         """Whether a limited metric has a logarithm."""
@@ -129,7 +141,8 @@ class Judge:
         """Of the claim that a candidate saves something and keeps every limit on every node: the worst of its parts."""
         parts = [one.p_value for one in found.all_limits()]
         if self._default is not None:
-            parts.append(above([-d for d in found.differences], 0.0))
+            wider = of_mean(found.rounds, len(found.differences), self.memory.allowed)
+            parts.append(above([-d for d in found.differences], 0.0, wider))
         return max(parts, default=1.0)
 
     def stands(self, found: Found) -> bool:
@@ -176,9 +189,24 @@ class Judge:
                     lacked[constraint.metric] = (one.mean.mean, min(one.mean.mean, wanted))
         return lacked
 
-    def saving(self, differences: Sequence[float], looks: int = 1, confidence: float = CONFIDENCE) -> Estimate:
+    def saving(self, differences: Sequence[float], looks: int = 1) -> Estimate:
         """Differences, one at least, as a saving in per cent of the default's objective, or a gain."""
-        found = interval(differences, max(spread(differences), LEAST_SPREAD), looks=looks, confidence=confidence)
+        return self._as_percent(interval(differences, max(spread(differences), LEAST_SPREAD), looks=looks))
+
+    def announced(self, point: Settings, before: Container[int], after: Container[int]) -> Estimate | None:
+        """The winner's saving by the rounds `after` it was chosen, and by the spread of those and the ones `before`;
+        as if its rounds had a memory of FORGETS, or more where more was seen. None without a block after."""
+        late = self.differences(point, after)
+        every = [*self.differences(point, before), *late]
+        if not late or len(every) < 2:
+            return self._as_percent(interval(late, confidence=ANNOUNCED)) if late else None
+        here, earlier = (len({cell.round for cell in self._windows.of(point, rounds)}) for rounds in (after, before))
+        here, share = min(here, len(late)), max(FORGETS, self.memory.allowed)
+        wide = mean_variance(here, share) * here / spread_left(here + earlier, len(every), share)
+        deviation = max(spread(every), LEAST_SPREAD) * math.sqrt(wide)
+        return self._as_percent(interval(late, deviation, len(every) - 1, confidence=ANNOUNCED))
+
+    def _as_percent(self, found: Estimate) -> Estimate:
         return Estimate(mean=self._percent(found.mean), low=self._percent(found.high), high=self._percent(found.low))
 
     def estimate(self, point: Settings, metric: str) -> Estimate:
@@ -208,7 +236,11 @@ class Judge:
                 all_ = nodes[c.metric]
                 nodes[c.metric] = tuple(msgspec.structs.replace(h, mean=means.get(h.node, h.mean)) for h in all_)
         differences = self.differences(point, after or before)
-        looks, confidence = (1, ANNOUNCED) if after else (self._looks, CONFIDENCE)
+        saving = self.saving(differences, self._looks) if differences else None
+        if after:
+            saving = self.announced(point, before, after)
+            if word == "met" and self.memory.seen and saving is not None and saving.low <= 0:
+                word = "not certain"
         objective = self._goal.objective
         values = [c.value(objective) for c in cells]
         mean = math.exp(average([math.log(v) for v in values])) if min(values) > 0 else average(values)
@@ -219,7 +251,7 @@ class Judge:
             limits={metric: of[0] for metric, of in nodes.items()},
             nodes=nodes,
             words={metric: _limit_word(of) for metric, of in nodes.items()},
-            saving_percent=self.saving(differences, looks, confidence) if differences else None,
+            saving_percent=saving,
             blocks=len(differences),
             cost=self._goal.objectives[0].direction.as_cost(mean),
         )

@@ -8,7 +8,7 @@ lean to one side.
 """
 
 import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from statistics import median
 
 import msgspec
@@ -18,6 +18,7 @@ from mustherd.learn.base import Settings
 from mustherd.learn.inference import LEAST_SPREAD, NEXT, Estimate, exceeds, interval, next_window, squares
 
 Key = tuple[tuple[str, int], ...]
+Wider = Callable[[int], float]
 
 FAR = {2: 10.0, 3: 7.0}
 """How many spreads of its siblings a window may lie from their middle, by their number; a spread of so few is often
@@ -89,6 +90,10 @@ class Windows:
         cells = self._cells.get(key_of(point), {}).values()
         return list(cells) if rounds is None else [c for c in cells if c.round in rounds]
 
+    def all(self) -> Iterable[tuple[Key, Collection[Cell]]]:
+        """The cells of every setting, in the order of rounds."""
+        return ((key, cells.values()) for key, cells in self._cells.items())
+
     def differences(self, point: Settings, other: Settings, metric: str, rounds: Container[int]) -> list[float]:
         """log(point) - log(other) in every block, a node's part of a round, that measured both."""
         beside = self._cells.get(key_of(other), {})
@@ -127,6 +132,10 @@ def by_node(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
     return found
 
 
+def _as_it_is(_count: int) -> float:
+    return 1.0
+
+
 class Held(msgspec.Struct, frozen=True, kw_only=True):
     """What a setting's windows say of one limit on one node."""
 
@@ -154,6 +163,7 @@ def held(
     log: bool = True,
     looks: int = 1,
     chance: float = NEXT,
+    wider: tuple[Wider, Wider] = (_as_it_is, _as_it_is),
 ) -> list[Held]:
     """A limit on each node that measured a setting, the node with the least room first.
 
@@ -166,6 +176,7 @@ def held(
         log: whether the metric is judged on its logarithm; it is positive then, and so is the limit.
         looks: how many looks intervals and `broken` have to cover.
         chance: of the bound.
+        wider: of so many windows, by how much a mean's error and the next window's bound come out too small.
     """
     sign = -1.0 if constraint.at_least else 1.0
     # A ratio of achieved to offered load can't be asked to leave room above 1.
@@ -180,10 +191,12 @@ def held(
     for node, mine in values.items():
         count = len(mine)
         deviation = max(pooled, math.sqrt(of_node[node] / (count - 1)) if count > 1 else 0.0, least)
-        around = interval(mine, deviation, freedom, looks)
+        of_mean, of_next = (factor(count) for factor in wider)
+        around = interval(mine, deviation * of_mean, freedom, looks)
         repeats = [one for cell in nodes[node] for one in cell.repeats]
         own_error = max(one.errors.get(constraint.metric, 0.0) for one in repeats) * (1.0 if log else abs(around.mean))
-        bound = around.mean + next_window(count, deviation, freedom, own_error, chance)
+        bound = around.mean + next_window(count, deviation * of_next, freedom, own_error, chance)
+        error = deviation * of_mean / math.sqrt(count)
         low, high = sorted((_back(around.low, sign, log), _back(around.high, sign, log)))
         found.append(
             Held(
@@ -192,7 +205,7 @@ def held(
                 bound=_back(bound, sign, log),
                 windows=len(repeats),
                 kept=sum(constraint.met_by(one.metrics[constraint.metric]) for one in repeats),
-                p_value=exceeds((limit - around.mean) / deviation * math.sqrt(count), freedom) if freedom else 1.0,
+                p_value=exceeds((limit - around.mean) / error, freedom) if freedom else 1.0,
                 within=bound <= limit and _few(nodes[node], constraint),
                 broken=around.low > limit,
             )

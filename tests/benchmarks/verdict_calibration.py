@@ -301,6 +301,7 @@ ROWS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "step": step,
     "tails": tails,
     "attacks": _attacked.attacks,
+    "memory": _attacked.memories,
     "goals": _attacked.goals,
     "power": lambda runs: _attacked.power(max(50, runs // 4)),
     "audits": lambda runs: _audited.audits(max(4, runs // 10)),

@@ -39,7 +39,7 @@ def trial(
 
 
 def confirmed(
-    *more: Trial, p99: Sequence[float] = (450.0, 451.0, 452.0, 453.0, 454.0, 455.0), itr: int = 300
+    *more: Trial, p99: Sequence[float] = (452.0, 450.0, 451.0, 455.0, 453.0, 454.0), itr: int = 300
 ) -> list[Trial]:
     """A search that found 300 us, measured again once for each of `p99`, beside the default."""
     trials = [
@@ -50,7 +50,7 @@ def confirmed(
         trial(5, TrialKind.SEARCH, 400, 1300.0, p99=520.0),
         *more,
     ]
-    energies = (1500.0, 1505.0, 1510.0, 1600.0, 1620.0, 1610.0, 1600.0, 1605.0)
+    energies = (1500.0, 1620.0, 1510.0, 1600.0, 1620.0, 1610.0, 1600.0, 1605.0)
     for place, value in enumerate(p99):
         trials += [
             trial(11 + 2 * place, TrialKind.CONFIRM, itr, energies[place], p99=value),
@@ -81,8 +81,14 @@ def test_met_with_numbers_done_by_hand() -> None:
     assert found.best.intervals["read_p99_us"] == pytest.approx((low, high))
     differences = [math.log(a / b) for a, b in ((1600, 3030), (1620, 3000), (1610, 3030))]
     mean = statistics.fmean(differences)
-    # Made at 96.5 %, to hold in 95 % of what is announced.
-    wide = stats.t.ppf(0.9825, 2) * stats.tstd(differences) / math.sqrt(3)
+    # Made at 96.5 %, of the spread of all six rounds, as if half of a window's noise came from the round before: then a
+    # mean of three has this share of a window's variance, and the squared spread of six that.
+    earlier = [math.log(a / b) for a, b in ((1500, 3000), (1620, 3030), (1510, 3000))]
+    of_mean, left = (
+        (3 + 2 * (2 / 2 + 1 / 4)) / 9,
+        (1 - (6 + 2 * (5 / 2 + 4 / 4 + 3 / 8 + 2 / 16 + 1 / 32)) / 36) * 6 / 5,
+    )
+    wide = stats.t.ppf(0.9825, 5) * stats.tstd(earlier + differences) * math.sqrt(of_mean / left)
     assert found.saving_percent == pytest.approx(100 * (1 - math.exp(mean)))
     assert found.saving_ci_percent == pytest.approx(tuple(100 * (1 - math.exp(mean + way * wide)) for way in (1, -1)))
     assert found.constraints == ("read_p99_us <= 500", "achieved_ratio >= 0.98")
@@ -104,7 +110,7 @@ def test_met_with_numbers_done_by_hand() -> None:
 def test_a_close_call_is_not_certain_and_says_why() -> None:
     found = decide(confirmed(p99=(470.0, 501.0, 480.0, 488.0, 478.0, 490.0, 470.0, 480.0)), GOAL, order=ONLY)
     assert (found.verdict, found.confirmed) == ("not certain", False)
-    assert "not certain: itr-delay 300 uses 48 % less" in found.reason
+    assert "not certain: itr-delay 300 uses 47.5 % less" in found.reason
     assert "8 rounds leave open whether the next window keeps read_p99_us <= 500 (up to 50" in found.reason
     assert "kept in 7 of 8 windows" in found.reason
     assert found.best
@@ -325,7 +331,7 @@ def test_the_saving_s_interval_covers_the_truth() -> None:
         announced += found.verdict == "met"
         hits += interval[0] <= 40 <= interval[1]
     assert announced == runs
-    assert 0.92 <= hits / runs <= 0.98
+    assert hits / runs >= 0.95
 
 
 def test_the_summary_is_the_object_of_the_command_line(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_one_round_is_never_enough() -> None:
 
 def test_the_winner_s_numbers_come_from_rounds_after_it_was_chosen() -> None:
     confirmation = start([DEAR])
-    energies = iter([1400.0, 1401.0, 1402.0])
+    energies = iter([1400.0, 1500.0, 1390.0, 1480.0, 1520.0])
     while wanted := confirmation.round():
         measured = []
         for one in wanted:
@@ -135,8 +135,8 @@ def test_the_winner_s_numbers_come_from_rounds_after_it_was_chosen() -> None:
     assert (outcome.word, outcome.rounds, outcome.fresh) == ("met", 6, 3)
     assert outcome.winner is not None
     assert outcome.winner.saving_percent is not None
-    # Chosen for 30 %, announced for the 25 % that it then saved.
-    assert outcome.winner.saving_percent.mean == pytest.approx(25.0)
+    # Chosen for 28.5 %, announced for the 25 % that it then saved.
+    assert outcome.winner.saving_percent.mean == pytest.approx(25.0, abs=0.01)
     assert (outcome.winner.rounds, outcome.winner.blocks) == (6, 3)
 
 
