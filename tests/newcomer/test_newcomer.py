@@ -108,3 +108,10 @@ def test_it_is_plain_and_runs_from_no_checkout(installed: Installed, tmp_path: P
     where, *found = told.stdout.split()
     assert not Path(where).is_relative_to(ROOT)
     assert found == ["None"] * 3, "a plain install has Ansible or paramiko"
+
+
+def test_its_manual_is_where_man_looks_beside_its_command(installed: Installed) -> None:
+    commands = Path(installed(max(pythons()), "")["PATH"].partition(os.pathsep)[0])
+    assert {page.name for page in (ROOT / "docs/man").iterdir()} == {
+        page.name for page in (commands.parent / "share/man/man1").glob("mustherd*")
+    }
