@@ -107,7 +107,7 @@ test-nightly: setup test-pythons  ## what CI leaves out: other Pythons, the kern
 	@$(MAKE) --no-print-directory test-faults MINUTES=$(or $(MINUTES),120)
 	@$(MAKE) --no-print-directory test-newcomer
 	@$(MAKE) --no-print-directory test-fuzz SECONDS=$(or $(SECONDS),120)
-	@for name in $(NIGHTLY_BENCHMARKS); do $(MAKE) --no-print-directory bench NAME=$$name; done
+	@export MUSTHERD_BENCH_RUNS=$(or $(RUNS),1000); for name in $(NIGHTLY_BENCHMARKS); do $(MAKE) --no-print-directory bench NAME=$$name; done
 	@[ "$$(id -u)" != 0 ] || KEEP_SECONDS=3600 $(MAKE) --no-print-directory bench NAME=keep_memcached
 
 test-root: setup  ## as root: what another user of the machine can't do, and what the kernel's own tools show

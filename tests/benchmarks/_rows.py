@@ -12,9 +12,11 @@ CHANCE = 0.001
 Row = dict[str, Any]
 
 
-def row(question: str, found: Iterable[bool], *, least: float | None = None, most: float | None = None) -> Row:
-    """A share that has to be at `least` or at `most`: whether it is `within`, and whether it `passed`, as it also did
-    where it is beyond by no more than chance explains."""
+def row(name: str, found: Iterable[bool], *, least: float | None = None, most: float | None = None) -> Row:
+    """A share of what was found that has to be at `least` or at `most`.
+
+    `within`: whether it is; `passed`: the same, or beyond it by no more than chance explains.
+    """
     hits = [bool(one) for one in found]
     count, runs = sum(hits), len(hits)
     if least is not None:
@@ -26,7 +28,7 @@ def row(question: str, found: Iterable[bool], *, least: float | None = None, mos
         must = f"<= {most:g}"
     share = round(count / runs, 4) if runs else None
     within = bool(runs) and (count >= least * runs if least is not None else count <= (most or 0.0) * runs)
-    return {"question": question, "found": share, "must": must, "of": runs, "within": within, "passed": bool(passed)}
+    return {"name": name, "found": share, "must_be": must, "passed": bool(passed), "within": within, "runs": runs}
 
 
 def student(freedom: int, share: float) -> Callable[[random.Random], float]:

@@ -7,6 +7,19 @@ from mustherd.learn.surfaces import LIMIT, surface
 from tests.benchmarks.verdict_calibration import QUICK, ROWS, run
 
 
+def test_each_row_says_what_was_found_what_it_must_be_and_of_how_many_runs() -> None:
+    found = run(20, ["unconfirmed"])
+    assert (found["runs"], found["passed"]) == (20, True)
+    assert isinstance(found["rows"], list)
+    assert [set(row) for row in found["rows"]] == [
+        {"group", "name", "found", "must_be", "passed", "within", "runs"} for _ in range(2)
+    ]
+    assert found["rows"][1] == {
+        "group": "unconfirmed", "name": "repeats: 0 on a plateau: 'not certain'", "found": 1.0, "must_be": ">= 1",
+        "passed": True, "within": True, "runs": 6,
+    }  # fmt: skip
+
+
 @pytest.mark.data
 @pytest.mark.long
 def test_whole_experiments_find_what_can_be_promised_and_the_search_is_not_behind_chance() -> None:
