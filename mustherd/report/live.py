@@ -17,6 +17,7 @@ from mustherd.experiment import wording
 from mustherd.report import labels
 from mustherd.report.labels import clean
 from mustherd.report.leading import leading
+from mustherd.report.now import recent, sparkline, under_way
 from mustherd.report.table import STATUS_STYLES, emit, is_plain, marks, number_of, result_of, trials_table
 from mustherd.report.view import View
 from mustherd.store.errors import StoreError
@@ -29,13 +30,23 @@ POLL_SECONDS = 0.2
 CLOCK_SECONDS = 1.0
 """The times shown go on, even while nothing happens."""
 
-MOST_ROWS = 20
-"""Trials shown at once, at most: those that ended last."""
+_TABLE_LINES = 6
+"""Lines of the table of trials besides its rows, and the cursor's."""
 
-_OTHER_LINES = 15
-"""Lines of the view besides its trials."""
+_SHARE = 8
+"""Of each so many lines of a window, one is for running trials, and one for events beyond the third."""
+
+_ROOM = 24
+"""A window of fewer lines shows trials instead of what is under way."""
+
+_BESIDE = 40
+"""Columns beside a sparkline."""
+
+MOST_POINTS = 60
+"""Windows in a sparkline, at most: the last ones."""
 
 _EVENTS = 3
+"""Lines of the journal, at least."""
 
 _MUSTER_STYLES = {"alive": "green", "late": "yellow", "missing": "yellow"}
 
@@ -123,14 +134,37 @@ def _screen(store: Store, console: Console, until: Callable[[], bool] | None) ->
 
 def frame(view: View, console: Console) -> RenderableType:
     """One picture of a running experiment, no higher than the window."""
-    rows = max(3, min(MOST_ROWS, console.height - _OTHER_LINES))
-    latest = view.latest(rows)
-    parts: list[RenderableType] = [_header(view), _bar(view, console)]
-    if latest:
-        parts.append(trials_table(view, console, latest, cut=True))
-    parts.extend(_ahead(view))
-    parts.extend(_herd(view))
-    return Group(*parts)
+    some = max(1, console.height // _SHARE)
+    above = [_header(view), _bar(view, console), *_now(view, console, some)]
+    below = [*_ahead(view)[: max(1, 2 * some)], *_herd(view, some)]
+    latest = view.latest(max(3, console.height - len(above) - len(below) - _TABLE_LINES))
+    return Group(*above, *([trials_table(view, console, latest, cut=True)] if latest else []), *below)
+
+
+def _now(view: View, console: Console, most: int) -> list[Text]:
+    """What runs, how far it is, and the last windows' power, p99 and objective; nothing where there is no room."""
+    if console.height < _ROOM or view.status != "running":
+        return []
+    running = under_way(view, time.time())
+    lines = [_one_line(("▶ " if not _ascii(console) else "> ", "cyan"), (text, "")) for text in running[:most]]
+    if len(running) > most:
+        lines.append(_one_line((f"and {len(running) - most} more trials", "dim")))
+    measured = recent(view, max(10, min(MOST_POINTS, console.width - _BESIDE)))
+    names = max((len(one.label) for one in measured), default=0)
+    values = max((len(one.text) for one in measured), default=0)
+    for one in measured:
+        lines.append(
+            _one_line(
+                (f"{one.label:<{names}}  {one.text:>{values}}  ", ""),
+                (sparkline(one.values, plain=_ascii(console)), "cyan"),
+                (f"  limit {one.limit_text}" if one.limit_text else "", "dim"),
+            )
+        )
+    return lines
+
+
+def _ascii(console: Console) -> bool:
+    return not (console.encoding or "").lower().startswith("utf")
 
 
 def _one_line(*parts: tuple[str, str]) -> Text:
@@ -168,7 +202,7 @@ def _ahead(view: View) -> list[Text]:
     return [_one_line((one.line(), "green" if one.lead.is_ahead else "dim")) for one in leading(view)]
 
 
-def _herd(view: View) -> list[Text]:
+def _herd(view: View, more: int) -> list[Text]:
     lines: list[Text] = []
     if view.musters:
         shown = [("herd: ", "bold")]
@@ -179,6 +213,6 @@ def _herd(view: View) -> list[Text]:
         lines.append(_one_line(*shown))
     lines.extend(
         _one_line((labels.clock(event.at)[11:19], "dim"), (f"  {event.text}", ""))
-        for event in [event for event in view.events if event.kind != PHASE][-_EVENTS:]
+        for event in [event for event in view.events if event.kind != PHASE][-max(_EVENTS, more) :]
     )
     return lines

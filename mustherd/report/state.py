@@ -5,13 +5,12 @@ from typing import Any
 
 from mustherd import metrics
 from mustherd.experiment import wording
-from mustherd.metrics import READ_P99
 from mustherd.report import labels
 from mustherd.report.labels import clean
 from mustherd.report.leading import leading
+from mustherd.report.now import recent
 from mustherd.report.story import story
 from mustherd.report.table import number_of, result_of
-from mustherd.report.timeline import POWER
 from mustherd.report.view import View
 from mustherd.store.experiment_row import PHASE
 from mustherd.trial import Trial, TrialState
@@ -57,7 +56,16 @@ def experiment_state(view: View, musters: Sequence[MusterView] = ()) -> dict[str
             }
             for one in leading(view)
         ],
-        "now": _now(view),
+        "now": [
+            {
+                "label": one.label,
+                "value": one.text,
+                "line": [round(v, 6) for v in one.values],
+                "limit": one.limit,
+                "limit_text": one.limit_text,
+            }
+            for one in recent(view, MOST_POINTS)
+        ],
         "musters": _musters(view, musters),
         "trials": [_trial(trial, view) for trial in reversed(view.latest(MOST_TRIALS))],
         "events": [
@@ -72,27 +80,6 @@ def _aim(view: View) -> str:
     limits = wording.together([wording.limit(c) for c in view.goal.constraints])
     label = metrics.of(view.goal.objective).label
     return clean(f"{view.goal.objectives[0].direction.sense} {label}{f' with {limits}' if limits else ''}")
-
-
-def _now(view: View) -> list[dict[str, Any]]:
-    """Power, p99 and the objective as the last windows had them: the newest value, and a line of the last ones."""
-    found = []
-    ended = [trial for trial in view.ended() if trial.state is TrialState.FINISHED]
-    limits = {c.metric: c.limit for c in view.goal.constraints}
-    for metric in dict.fromkeys((POWER, READ_P99, view.goal.objective)):
-        values = [t.metrics[metric] for t in ended if metric in t.metrics and labels.amount(metric, t.metrics[metric])]
-        if values:
-            limit = limits.get(metric)
-            found.append(
-                {
-                    "label": metrics.of(metric).label,
-                    "value": labels.quantity(metric, values[-1]),
-                    "line": [round(v, 6) for v in values[-MOST_POINTS:]],
-                    "limit": limit,
-                    "limit_text": "" if limit is None else labels.quantity(metric, limit, 6),
-                }
-            )
-    return found
 
 
 def _trial(trial: Trial, view: View) -> dict[str, Any]:
