@@ -21,7 +21,7 @@ TIMES ?= 2
 within = timeout --foreground --signal=INT --kill-after=30 $$(($(1) * $(TIMES))) $(2) || { code=$$?; \
 	[ $$code != 124 ] || echo "make $@: over its budget of $(1) s times $(TIMES); on a slower or busy machine: make $@ TIMES=4" >&2; exit $$code; }
 
-.PHONY: help told setup experiment test check lint types layers unit budgets test-long test-system test-memcached test-servers test-vm test-web test-newcomer test-testbed test-root test-machine test-kernel test-pythons test-nightly test-faults test-fuzz audit bench peers docs dist picture lock clean
+.PHONY: help told setup experiment test check lint types layers unit budgets test-long test-night test-system test-memcached test-servers test-vm test-web test-newcomer test-testbed test-root test-machine test-kernel test-pythons test-nightly test-faults test-fuzz audit bench peers docs dist picture lock clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ budgets: setup  ## the same, and fail for files that take longer than tests/budg
 test-long: setup  ## many seeds, kills, faults and pages of what `make test` tries a few of
 	@$(call within,420,$(BIN)/pytest -q -n $(JOBS) --dist worksteal -m long)
 
+test-night: setup  ## what takes too long for CI of what test-long tries: hundreds of runs
+	@$(call within,3600,$(BIN)/pytest -q -n $(JOBS) --dist worksteal -m 'night and (night or long)' --timeout=1800)
+
 test-system: test-memcached test-servers test-vm  ## as root on Debian: real servers, a real kernel; installs what they need
 
 test-memcached: setup
@@ -104,6 +107,7 @@ test-pythons: setup  ## the tests that start no processes, on each newer Python 
 # What takes longer than anybody waits for: once a night, on a machine of its own. As root all of it.
 test-nightly: setup test-pythons  ## what CI leaves out: other Pythons, the kernel (as root), the long benchmarks
 	@[ "$$(id -u)" != 0 ] || $(MAKE) --no-print-directory test-kernel
+	@$(MAKE) --no-print-directory test-night
 	@$(MAKE) --no-print-directory test-faults MINUTES=$(or $(MINUTES),120)
 	@$(MAKE) --no-print-directory test-newcomer
 	@$(MAKE) --no-print-directory test-fuzz SECONDS=$(or $(SECONDS),120)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import zmq
 
-TIERS = {"memcached", "servers", "vm", "testbed", "root", "machine", "kernel", "long", "web", "newcomer"}
+TIERS = {"memcached", "servers", "vm", "testbed", "root", "machine", "kernel", "long", "night", "web", "newcomer"}
 """Marks of tests that need more than this package: they are run where -m names them (make test-TIER)."""
 
 processes: list[str] = []

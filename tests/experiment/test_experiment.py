@@ -57,6 +57,7 @@ def test_the_quickstart_ends_with_one_object_and_a_report(tmp_path: Path) -> Non
 
 
 @pytest.mark.long
+@pytest.mark.night
 def test_nine_of_ten_seeds_come_within_five_points_of_the_true_optimum(tmp_path: Path) -> None:
     text = running.definition(method="gp", trials=30, repeats=3)
     truth = running.true_saving_percent(text)
