@@ -42,8 +42,8 @@ KILLED_S = 0.2
 ROOM_BYTES = 256 * 1024
 """For the originals of a thousand knobs, twice over."""
 
-_HEAD = struct.Struct("=d?Bxxxxxx")
-"""When the muster came round last, whether it has dismissed the guardian, which of the two slots counts."""
+_DISMISSED_AT, _SLOT_AT, _HEAD_BYTES = 8, 9, 16
+"""After the time at which the muster came round: whether it has dismissed the guardian, which of two slots counts."""
 _SIZE = struct.Struct("=Q")
 
 _encoder = msgspec.msgpack.Encoder()
@@ -54,47 +54,47 @@ class Shared:
     """What muster and guardian have in common: memory that outlives either of them, and the disk."""
 
     def __init__(self) -> None:
-        self._memory = mmap(-1, _HEAD.size + 2 * ROOM_BYTES)
+        self._memory = mmap(-1, _HEAD_BYTES + 2 * ROOM_BYTES)
+        # Written and read in one go: struct would write zeros first, and a guardian that read those, a moment later,
+        # took its muster for one that had stood still since the machine started.
+        self._came_round = memoryview(self._memory)[:8].cast("d")
 
     def alive(self, now: float) -> None:
         """The muster has come round its loop."""
-        struct.pack_into("=d", self._memory, 0, now)
+        self._came_round[0] = now
 
     def dismiss(self) -> None:
         """The muster has put back what it could and ends."""
-        struct.pack_into("=?", self._memory, 8, True)
+        self._memory[_DISMISSED_AT] = True
 
     def keep(self, originals: Mapping[tuple[str, str], Kept]) -> None:
         """What has to be put back from now on. Raises ValueError for what doesn't fit."""
         content = _encoder.encode([Original.of(key, kept) for key, kept in originals.items()])
         if len(content) > ROOM_BYTES - _SIZE.size:
             raise ValueError(f"{len(originals)} originals do not fit into {ROOM_BYTES} bytes")
-        slot = 1 - self._head()[2]
-        start = _HEAD.size + slot * ROOM_BYTES
+        slot = 1 - self._memory[_SLOT_AT]
+        start = _HEAD_BYTES + slot * ROOM_BYTES
         _SIZE.pack_into(self._memory, start, len(content))
         self._memory[start + _SIZE.size : start + _SIZE.size + len(content)] = content
         # In one store, last: a muster that is killed before it leaves what was there.
-        self._memory[9] = slot
+        self._memory[_SLOT_AT] = slot
 
     @property
     def came_round(self) -> float:
         """When the muster last did, on the monotonic clock."""
-        return float(self._head()[0])
+        return self._came_round[0]
 
     @property
     def dismissed(self) -> bool:
         """Whether the muster needs no guardian any more."""
-        return bool(self._head()[1])
+        return bool(self._memory[_DISMISSED_AT])
 
     def originals(self) -> dict[tuple[str, str], Kept]:
         """What has to be put back."""
-        start = _HEAD.size + self._head()[2] * ROOM_BYTES
+        start = _HEAD_BYTES + self._memory[_SLOT_AT] * ROOM_BYTES
         size = _SIZE.unpack_from(self._memory, start)[0]
         kept = _decoder.decode(self._memory[start + _SIZE.size : start + _SIZE.size + size]) if size else ()
         return {(original.sheep, original.knob): original.kept for original in kept}
-
-    def _head(self) -> tuple[float, bool, int]:
-        return _HEAD.unpack_from(self._memory)
 
 
 class Guardian:

@@ -233,6 +233,26 @@ def test_who_needs_no_guardian_any_more_says_so() -> None:
     assert shared.dismissed
 
 
+SAID_AT = (4000.25, 1.1e-300)
+"""Times of which no byte is the same."""
+
+
+def test_a_guardian_never_reads_half_of_when_its_muster_came_round() -> None:
+    """As zeros it would be a muster that has stood still since the machine started, and is killed for it."""
+    shared = Shared()
+    shared.alive(SAID_AT[0])
+    pid = os.fork()
+    if not pid:
+        while True:
+            for now in SAID_AT:
+                shared.alive(now)
+    try:
+        assert {shared.came_round for _ in range(1_000_000)} <= set(SAID_AT)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
 def test_a_thousand_knobs_fit_and_what_does_not_is_said() -> None:
     shared = Shared()
     shared.keep({(f"core-{n}", "a-rather-long-name-of-a-knob"): 2**53 - 1 for n in range(1024)})
