@@ -1,8 +1,8 @@
-"""What connections bring in: one that takes memory and gives nothing is ended.
+"""What connections bring in: one that takes memory is ended, whether it gives nothing or more than can be read.
 
-ZeroMQ bounds each part of a message and the number of messages that wait, but not how many parts a message has: it
-keeps them until the last one comes, which may be never. While it does no whole message arrives on that connection,
-though its bytes do (TCP_INFO). That is what is looked for here, often when this process grows fast.
+ZeroMQ bounds each part of a message, but not how many parts a message has: it keeps them until the last one comes,
+which may be never. Nor does a listener's queue have a limit (mustherd.wire.sockets says why). So what a connection
+has brought in (TCP_INFO) is held against what was read of it, often when this process grows fast.
 """
 
 import ctypes
@@ -33,6 +33,10 @@ IDLE_BYTES_PER_S = 64
 """Of a connection that says nothing: ZeroMQ's own heartbeats, which are no messages, take a quarter of it with keys.
 Without this every muster's line for decisions, on which it never says anything, would be ended after some hours."""
 
+SETTLED_BYTES = 16 * 1024
+"""What a connection may have brought in beyond what was read of it and count as read up: heartbeats, the handshake, a
+message or two that wait."""
+
 CONNECTIONS_MOST = 4096
 """Connections to one socket at most: a thousand musters, four times over; fewer where this process may have fewer
 descriptors."""
@@ -52,7 +56,7 @@ class Inflow:
     """The connections to one listening socket, told apart by their descriptors. For one thread."""
 
     def __init__(self, listener: "zmq.Socket[bytes]", channel: str, most_bytes: int) -> None:
-        """`most_bytes` may be on the way of one message; a socket that isn't TCP is left alone."""
+        """`most_bytes` of a connection may wait, whole messages and parts of one; what isn't TCP is left alone."""
         self._channel = channel
         self._most = most_bytes
         self._monitor = listener.get_monitor_socket(zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
@@ -61,32 +65,41 @@ class Inflow:
         room = (soft - DESCRIPTORS_KEPT) // (2 * SOCKETS) if soft != resource.RLIM_INFINITY else CONNECTIONS_MOST
         self._connections = max(1, min(CONNECTIONS_MOST, room))
         self._seen: dict[int, tuple[int, float]] = {}
-        """Of each connection the bytes that had come when it last delivered a message, and when that was seen."""
-        self._delivered: set[int] = set()
+        """Of each connection the bytes that were read, and when it was last seen to be read up."""
+        self._read: dict[int, int] = {}
+        """Of each connection the bytes that were read since the last look."""
 
-    def delivered(self, frame: zmq.Frame) -> None:
-        """A whole message came that `frame` is of."""
+    def delivered(self, frame: zmq.Frame, size_bytes: int) -> None:
+        """A whole message was read that `frame` is of and that had so many bytes on the wire."""
         with suppress(zmq.ZMQError):
-            self._delivered.add(frame.get(zmq.SRCFD))
+            descriptor = frame.get(zmq.SRCFD)
+            self._read[descriptor] = self._read.get(descriptor, 0) + size_bytes
 
     def look(self, now: float) -> int:
-        """End connections that take in too much of one message, and those that are too many; gives how many."""
+        """End connections of which too much waits, and those that are too many; gives how many."""
         self._note_changes(now)
         ended = 0
-        for descriptor, (before, at) in list(self._seen.items()):
+        for descriptor, (before, since) in list(self._seen.items()):
             received = _received(descriptor)
-            most = self._most + IDLE_BYTES_PER_S * (now - at)
             if received is None:
                 del self._seen[descriptor]
-            elif descriptor in self._delivered:
-                self._seen[descriptor] = received, now
-            elif received - before > most and received - before - _unread(descriptor) > most:
+                continue
+            read = self._read.get(descriptor, 0)
+            # The descriptor's last connection, closed since the last look, may have had a part in it.
+            known, at = min(before + read, received), since
+            if read and received - known <= SETTLED_BYTES:
+                known, at = received, now
+            self._seen[descriptor] = known, at
+            most = self._most + IDLE_BYTES_PER_S * (now - at)
+            if received - known > most and received - known - _unread(descriptor) > most:
                 log.error(
-                    "a connection to %s was ended: %d bytes of one message and no end of it", self._channel, received
+                    "a connection to %s was ended: of %d bytes %d wait%s",
+                    *(self._channel, received, received - known),
+                    ", of one message without an end" if not read else ": it sends faster than anybody could read",
                 )
                 self._end(descriptor)
                 ended += 1
-        self._delivered.clear()
+        self._read.clear()
         return ended
 
     def close(self) -> None:

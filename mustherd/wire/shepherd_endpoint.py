@@ -19,6 +19,7 @@ from mustherd.wire.sockets import (
     Wake,
     WireError,
     address,
+    listens,
     milliseconds,
     name_in,
     raise_descriptor_limit,
@@ -38,8 +39,17 @@ PARTS_MOST = 3
 CONTROL_UP_BYTES = 1024
 """What may come from a muster on control: it sends nothing there, but its handshake counts."""
 
-LOG_QUEUE_BLOCKS = 128
-"""Blocks of one muster that wait for the shepherd at most; an honest one has no more than its credit under way."""
+WAITING_BYTES = {
+    "pulse": 16 * m.MAX_PULSE_BYTES,
+    "log": 256 * m.MAX_LOG_BYTES,
+    "control": 2 * m.MAX_CONTROL_BYTES,
+    "coordinate": 8 * m.MAX_CALL_BYTES,
+}
+"""What one connection may have sent that the shepherd hasn't read yet. An honest muster says little on pulse and has
+no more blocks under way than its credit; an honest operator waits for its answer."""
+
+FRAME_BYTES, LONG_FRAME_BYTES, SEALED_BYTES = 2, 9, 33
+"""What ZMTP adds to a frame of at most 255 bytes, to a longer one, and to either with keys (CURVE: RFC 26)."""
 
 CALLS_AT_ONCE = 4
 """Operators' calls that are answered before anything else has its turn: an answer takes longer, the larger the herd."""
@@ -94,9 +104,8 @@ class ShepherdEndpoint:
                 self._poller.register(self._gate.socket, zmq.POLLIN)
             asked = ports or Ports()
             self._pulse, pulse = self._bind("pulse", host, asked.pulse, m.MAX_PULSE_BYTES)
-            self._log, log_port = self._bind("log", host, asked.log, m.MAX_LOG_BYTES, queue=LOG_QUEUE_BLOCKS)
-            # Musters send nothing on it.
-            self._control, control = self._bind("control", host, asked.control, CONTROL_UP_BYTES, queue=1)
+            self._log, log_port = self._bind("log", host, asked.log, m.MAX_LOG_BYTES)
+            self._control, control = self._bind("control", host, asked.control, CONTROL_UP_BYTES)
             self._coordinate, coordinate = self._bind(
                 "coordinate", host, asked.coordinate, m.MAX_CALL_BYTES, unread=ANSWERS_QUEUED
             )
@@ -105,17 +114,25 @@ class ShepherdEndpoint:
             raise
         self.host = host
         self.ports = Ports(pulse, log_port, control, coordinate)
+        self._inflows = {
+            socket: Inflow(socket, channel, WAITING_BYTES[channel])
+            for channel, socket in (
+                ("pulse", self._pulse),
+                ("log", self._log),
+                ("control", self._control),
+                ("coordinate", self._coordinate),
+            )
+        }
         self._readers: dict[
             zmq.Socket[bytes],
-            tuple[str, codec.Decoder[m.Up] | codec.Decoder[m.Block | m.Offer] | codec.Decoder[m.Call], Inflow],
+            tuple[str, codec.Decoder[m.Up] | codec.Decoder[m.Block | m.Offer] | codec.Decoder[m.Call]],
         ] = {
-            self._pulse: ("pulse", codec.up, Inflow(self._pulse, "pulse", 2 * m.MAX_PULSE_BYTES)),
-            self._log: ("log", codec.block, Inflow(self._log, "log", 2 * m.MAX_LOG_BYTES)),
-            self._coordinate: ("coordinate", codec.call, Inflow(self._coordinate, "coordinate", 2 * m.MAX_CALL_BYTES)),
+            self._pulse: ("pulse", codec.up),
+            self._log: ("log", codec.block),
+            self._coordinate: ("coordinate", codec.call),
         }
-        inflows = [inflow for _, _, inflow in self._readers.values()]
-        self._watch = Watch([*inflows, Inflow(self._control, "control", 2 * m.MAX_PULSE_BYTES)])
-        for socket in self._readers:
+        self._watch = Watch([*self._inflows.values()])
+        for socket in self._inflows:
             self._poller.register(socket, zmq.POLLIN)
 
     @property
@@ -147,9 +164,11 @@ class ShepherdEndpoint:
                 continue
             for _ in range(CALLS_AT_ONCE if source is self._coordinate else at_most):
                 try:
-                    frames = _receive_whole(source)
+                    frames, size_bytes = self._receive_whole(source)
                 except zmq.Again:
                     break
+                if len(frames) > 1:
+                    self._inflows[source].delivered(frames[1], size_bytes)
                 received = self._read(source, frames)
                 if received is not None:
                     yield received
@@ -215,13 +234,12 @@ class ShepherdEndpoint:
         port: int,
         max_bytes: int,
         *,
-        queue: int = SEND_QUEUE_MESSAGES,
         unread: int = SEND_QUEUE_MESSAGES,
     ) -> "tuple[zmq.Socket[bytes], int]":
         socket = self._context.socket(zmq.ROUTER)
         tune(socket, max_bytes)
+        listens(socket)
         socket.setsockopt(zmq.BACKLOG, TCP_BACKLOG)
-        socket.setsockopt(zmq.RCVHWM, queue)
         socket.setsockopt(zmq.SNDHWM, unread)
         # A muster that connects again takes its route over from the connection that was cut.
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
@@ -241,12 +259,31 @@ class ShepherdEndpoint:
             ) from None
         return socket, int(socket.getsockopt_string(zmq.LAST_ENDPOINT).rsplit(":", 1)[1])
 
+    def _receive_whole(self, socket: "zmq.Socket[bytes]") -> "tuple[list[zmq.Frame], int]":
+        """A message's first parts, one more than any of ours has, and the bytes that all had on the wire.
+
+        Raises zmq.Again.
+        """
+        sealed = 0 if self._gate is None else SEALED_BYTES
+        frames = [socket.recv(zmq.DONTWAIT, copy=False)]
+        size_bytes = 0
+        last = frames[0]
+        while last.more:
+            # Whole in memory already: what is dropped is dropped as fast as can be, for others wait.
+            last = socket.recv(copy=False)
+            size = len(last) + sealed
+            size_bytes += size + (FRAME_BYTES if size <= 255 else LONG_FRAME_BYTES)
+            if len(frames) <= PARTS_MOST:
+                frames.append(last)
+        return frames, size_bytes
+
     def _read(self, socket: "zmq.Socket[bytes]", frames: "list[zmq.Frame]") -> Received | None:
-        channel, decode, inflow = self._readers[socket]
         route = frames[0].bytes
         sender = name_in(route)
-        if len(frames) > 1:
-            inflow.delivered(frames[1])
+        if socket is self._control:
+            self.report_malformed("control", sender, "nothing is said to the shepherd there")
+            return None
+        channel, decode = self._readers[socket]
         try:
             if len(frames) < 2:
                 raise ValueError("no message")
@@ -273,18 +310,6 @@ class ShepherdEndpoint:
         if member.name == sender:
             self._routes.setdefault(sender, route)
         return Received(sender, member.name, message, payload, member.role, route)
-
-
-def _receive_whole(socket: "zmq.Socket[bytes]") -> "list[zmq.Frame]":
-    """A message's first parts, one more than any of ours has; the rest of them is dropped. Raises zmq.Again."""
-    frames = [socket.recv(zmq.DONTWAIT, copy=False)]
-    while frames[-1].more and len(frames) <= PARTS_MOST:
-        frames.append(socket.recv(copy=False))
-    last = frames[-1]
-    while last.more:
-        # Whole in memory already: dropped as fast as can be, for others wait (a million a second).
-        last = socket.recv(copy=False)
-    return frames
 
 
 def _stranger(data: memoryview) -> m.Stranger | None:

@@ -17,7 +17,12 @@ ROUTE_MARK = b";"
 HANDSHAKE_MS = 10_000
 """How long a new connection may take to say who it is."""
 HEARTBEAT_MS = 5_000
-"""Between two heartbeats of ZeroMQ's own, in both directions."""
+"""Between two heartbeats of ZeroMQ's own, which who connects sends and who listens answers."""
+HEARTBEAT_LOST_MS = 15_000
+"""Without an answer, or another heartbeat, for so long a connection is ended."""
+PEER_LOST_MS = 12_000
+"""A listener has the kernel end a connection whose other side acknowledges nothing for so long. Before that side does:
+it then finds its routing id free when it connects again."""
 RECONNECT_MS = 100
 RECONNECT_MAX_MS = 1000
 DESCRIPTORS = 65536
@@ -63,11 +68,25 @@ def tune(socket: "zmq.Socket[bytes]", max_bytes: int) -> None:
     socket.setsockopt(zmq.MAXMSGSIZE, 2 * max_bytes)
     socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
-    # A peer whose machine vanished keeps its TCP connection; ZeroMQ's own heartbeat closes it so that it can come back.
-    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 15000)
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
     socket.setsockopt(zmq.IPV6, 1)
+
+
+def listens(socket: "zmq.Socket[bytes]") -> None:
+    """The options of a socket that anybody may connect to, so that nobody's end of a connection ends this process.
+
+    ZeroMQ (4.3.5) aborts where it has to send a heartbeat, or to answer one, on a connection whose other side is gone
+    while it reads nothing from it: because a queue is full, or because another connection has taken its routing id. So
+    no queue is ever full here (mustherd.wire.inflow ends whoever would fill it), and no heartbeat begins here: the
+    kernel asks whether the other side is there.
+    """
+    socket.setsockopt(zmq.RCVHWM, 0)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, 0)
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, PEER_LOST_MS // 2000)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, PEER_LOST_MS // 4000)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, 2)
+    socket.setsockopt(zmq.TCP_MAXRT, PEER_LOST_MS)
 
 
 def address(host: str, port: int) -> str:
@@ -80,6 +99,10 @@ def address(host: str, port: int) -> str:
 
 def connect(socket: "zmq.Socket[bytes]", host: str, port: int, keys: Keys | None) -> None:
     """Connect with the keys there are; raises KeysError or WireError."""
+    # A peer whose machine vanished keeps its TCP connection; ZeroMQ's own heartbeat closes it so that it can come back.
+    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_LOST_MS)
+    socket.setsockopt(zmq.HEARTBEAT_TTL, HEARTBEAT_LOST_MS)
     if keys is not None:
         if keys.shepherd is None:
             raise KeysError("these keys name no shepherd to talk to")
