@@ -106,8 +106,11 @@ def test_a_file_is_filled_there_and_taken_away(host: Host) -> None:
         host.take(file)
 
 
-def test_a_connection_that_was_lost_is_made_again(sshd: Sshd, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_that_was_lost_is_made_again(
+    sshd: Sshd, home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setenv("HOME", str(home))
+    caplog.set_level("DEBUG", "mustherd")
     far = SshHost(place(sshd))
     try:
         assert ended(far.start(["true"])) == 0
@@ -115,6 +118,8 @@ def test_a_connection_that_was_lost_is_made_again(sshd: Sshd, home: Path, monkey
         assert ended(far.start(["true"])) == 0
     finally:
         far.close()
+    said = [record.getMessage() for record in caplog.records if record.name == "mustherd.load.ssh"]
+    assert said == [f"ssh: logging in as {getpass.getuser()}@127.0.0.1:{sshd.port}", "ssh 127.0.0.1: true"] * 2
 
 
 def test_who_is_not_let_in_says_so(sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

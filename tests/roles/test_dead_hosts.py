@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
 from mustherd.provision.project import find
@@ -61,7 +62,8 @@ def test_a_host_that_is_dead_from_the_start_does_not_stop_the_others(tmp_path: P
     assert "TASK [Check the cores]" in done.stdout
 
 
-def test_its_message_says_so(tmp_path: Path) -> None:
+def test_its_message_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", "mustherd")
     outcome = run(
         "playbooks/check.yml", inventory(tmp_path, closed_port()), project=find(ROOT), artifacts=tmp_path / "a"
     )
@@ -69,3 +71,5 @@ def test_its_message_says_so(tmp_path: Path) -> None:
     assert "the host cannot be reached: " in outcome.failures[0].message
     assert "refused" in outcome.failures[0].message
     assert "the other hosts went on" in outcome.failures[0].fix
+    said = [record.getMessage() for record in caplog.records if record.name == "mustherd.provision.runner"]
+    assert any(re.match(r"ansible: .*: Check the cores: node0 (ok|skipped)$", line) for line in said), said
