@@ -54,7 +54,11 @@ def of_winner(goal: Goal, outcome: RankingResult, winner: Judged, word: Word, kn
             f" {wording.together(kept) or 'the limits'}{_free(goal)}{where}{_alike(outcome.memory)}"
         )
     if outcome.fresh >= goal.repeats and outcome.memory.seen:
-        return f"{uses}, by {outcome.fresh} rounds made after it was chosen{_alike(outcome.memory)}"
+        improvement = goal.objectives[0].direction.improvement
+        return (
+            f"{uses}, but the {outcome.fresh} rounds made after it was chosen leave open whether there is a"
+            f" {improvement}{_alike(outcome.memory)}"
+        )
     if outcome.fresh:
         return f"{uses}, but only {outcome.fresh} of the rounds that were to confirm it were made"
     if winner.rounds < goal.repeats:

@@ -334,6 +334,41 @@ def test_the_saving_s_interval_covers_the_truth() -> None:
     assert hits / runs >= 0.95
 
 
+def remembering(seed: int) -> list[Trial]:
+    """A setting that saves 4 %, of which and of the default 0.9 of the noise stays from round to round."""
+    draw, last = random.Random(seed), dict[str, float]()
+
+    def noise(name: str) -> float:
+        fresh = draw.gauss(0, 1)
+        last[name] = fresh if name not in last else 0.9 * last[name] + math.sqrt(1 - 0.9**2) * fresh
+        return last[name]
+
+    def window(number: int, itr: int | None, joules: float) -> Trial:
+        energy, p99 = (math.exp(wide * noise(f"{name}{itr}")) for name, wide in (("energy", 0.01), ("p99", 0.05)))
+        return trial(number, TrialKind.CONFIRM, itr, joules * energy, p99=300 * p99)
+
+    trials = [trial(1, TrialKind.BASELINE, None, 100.0), trial(2, TrialKind.SEARCH, 300, 90.0)]
+    for n in range(3, 30, 2):
+        trials += [window(n, 300, 96.0), window(n + 1, None, 100.0)]
+    return trials
+
+
+def test_rounds_that_resemble_one_another_are_told_in_the_sentence() -> None:
+    told = [found for seed in range(60) if (found := decide(remembering(seed), GOAL)).memory is not None]
+    assert {"met", "not certain"} <= {found.verdict for found in told}
+    for found in told:
+        assert found.memory is not None
+        assert 0 < found.memory <= 0.95
+        assert "a setting's rounds resemble the one before more than chance makes them" in found.reason
+        assert f"about {100 * found.memory:.0f} % of a window's noise stays" in found.reason
+        if found.verdict == "met":
+            assert found.saving_ci_percent is not None
+            assert found.saving_ci_percent[0] > 0
+    assert any("leave open whether there is a saving" in found.reason for found in told)
+    plain = decide(confirmed(), GOAL, order=ONLY)
+    assert (plain.memory, "resemble" in plain.reason) == (None, False)
+
+
 def test_the_summary_is_the_object_of_the_command_line(tmp_path: Path) -> None:
     with Store.create(
         tmp_path / "e", name="toy", definition="", resolved={}, digest="", goal=msgspec.structs.replace(GOAL, repeats=3)
