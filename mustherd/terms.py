@@ -247,15 +247,21 @@ class Energy(msgspec.Struct, frozen=True, kw_only=True):
     joules: float
 
 
+Rate: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+"""Requests per second; the bounds keep out what is not a number."""
+Stretch: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
+"""Seconds of a piece of a load curve: within a window that anybody would wait for."""
+
+
 class Load(msgspec.Struct, frozen=True, kw_only=True):
     """The load to offer: memcached requests in the mix of a preset."""
 
-    qps: float
+    qps: Rate
     preset: str = "etc"
-    update_ratio: float = 0.25
+    update_ratio: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.25
     outstanding: int = 256
     """Requests that the agents keep in flight at most; beyond it the load is closed-loop."""
-    curve: Annotated[tuple[tuple[float, float, float], ...], msgspec.Meta(max_length=MAX_PIECES)] = ()
+    curve: Annotated[tuple[tuple[Stretch, Rate, Rate], ...], msgspec.Meta(max_length=MAX_PIECES)] = ()
     """The load from the window's start on, as straight pieces (seconds, qps, qps at its end), whose mean is `qps`. Its
     first value holds before, its last one after. None: `qps` all the time."""
 

@@ -1,6 +1,7 @@
 """What may come in: only messages of the closed set, whole and within their bounds."""
 
 import logging
+import math
 from collections.abc import Callable
 
 import msgspec
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mustherd.terms import Facts, KnobInfo, Setting
+from mustherd.terms import Facts, KnobInfo, Load, Setting
 from mustherd.wire import codec
 from mustherd.wire import messages as m
 from tests.typed import a
@@ -140,6 +141,24 @@ def test_a_hello_out_of_bounds_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):
         codec.up(codec.encode(msgspec.structs.replace(HELLO, **change)))
     assert codec.up(codec.encode(HELLO)) == HELLO
+
+
+@pytest.mark.parametrize("odd", [math.inf, -math.inf, math.nan, -1.0, 1e13])
+@pytest.mark.parametrize("field", ["qps", "seconds", "first", "last", "update_ratio"])
+def test_a_load_that_nobody_can_offer_is_refused(field: str, odd: float) -> None:
+    """A twin once stepped through a piece of infinite seconds."""
+    whole = {"qps": 1.0, "seconds": 1.0, "first": 1.0, "last": 2.0, "update_ratio": 0.5}
+
+    def order(values: dict[str, float]) -> bytes:
+        piece = (values["seconds"], values["first"], values["last"])
+        load = Load(qps=values["qps"], update_ratio=values["update_ratio"], curve=(piece,))
+        return codec.encode(
+            m.Measure(measure=1, settle_s=0.0, ramp_s=0.0, window_s=1.0, load=load, seed=1, label="0001-1")
+        )
+
+    assert codec.order(memoryview(order(whole)))
+    with pytest.raises(ValueError, match="float"):
+        codec.order(memoryview(order({**whole, field: odd})))
 
 
 def test_a_hello_of_any_version_can_be_told_from_noise() -> None:
