@@ -25,6 +25,7 @@ from mustherd.wire.endpoints import MusterEndpoint, OperatorEndpoint, WireError,
 from mustherd.wire.keys import create, for_member, for_shepherd
 from mustherd.wire.ports import Ports
 from mustherd.wire.shepherd_endpoint import ShepherdEndpoint
+from tests.faults import stall
 from tests.fuzz.frames import Frames
 from tests.fuzz.run import Result
 from tests.herding import shepherd
@@ -35,6 +36,11 @@ PORTS = ("pulse", "log", "control", "coordinate")
 NAMES = (*(f"a shepherd's {port}" for port in PORTS), "a muster")
 MOST_RSS_MIB = 400.0
 HIGH, LOW = 100, 2
+LEASE_S = 3.0
+CONTROL_BYTES = 1900
+"""Of a frame to control: ZeroMQ ends a connection that sends a longer one, which is tried too, but now and then."""
+LOG_BYTES, LOG_BYTES_PER_S = 100_000, 5000
+"""What a log may hold; lines of one kind are bounded by a minute (mustherd.daemon), and there are some kinds."""
 JOIN_S = 120.0
 """On a machine that has much else to do."""
 ROOT = Path(__file__).parents[2]
@@ -110,11 +116,11 @@ class Figures:
             result.faults.append(f"{self.most:.0f} MiB of memory")
 
 
-def _log_faults(log: Path) -> list[str]:
+def _log_faults(log: Path, seconds: float) -> list[str]:
     text = log.read_text(errors="replace")
     told = text.partition("Traceback")[2].partition("\n20")[0]
     faults = [f"{log.name} has a traceback: {told[-500:]!r}"] if told else []
-    if len(text) > 100_000:
+    if len(text) > LOG_BYTES + LOG_BYTES_PER_S * seconds:
         often = Counter(line.partition(" ")[2].partition(" ")[2][:60] for line in text.splitlines()).most_common(3)
         faults.append(f"{log.name} has {len(text)} bytes, most often {often}")
     return faults
@@ -143,6 +149,8 @@ def _sent(
 def _to_a_shepherd(home: Path, name: str, seed: int, seconds: float, count: int) -> Result:
     port = name.rpartition(" ")[2]
     result = Result(name=name)
+    began = time.monotonic()
+    stall.watch()
     keys = home / "keys"
     create(keys, ["shepherd", "operator", "muster-1", "fuzz"])
     with shepherd() as (_, ports):
@@ -169,11 +177,21 @@ def _to_a_shepherd(home: Path, name: str, seed: int, seconds: float, count: int)
             socket, close = {"pulse": end._pulse, "log": end._log, "control": end._control}[port], end.close
         socket.sndtimeo = 0
         seen: set[int] = set()
+
+        def send() -> None:
+            parts = frames.frames(port)
+            if port == "control" and result.inputs % 1000:
+                parts = [part[:CONTROL_BYTES] for part in parts]
+            socket.send_multipart(parts, zmq.DONTWAIT)
+
         try:
-            for _ in _sent(
-                result, seconds, count, lambda: socket.send_multipart(frames.frames(port), zmq.DONTWAIT), figures.look
-            ):
-                seen.add(_registers(home).get("itr-delay", 50))
+            for _ in _sent(result, seconds, count, send, figures.look):
+                if (value := _registers(home).get("itr-delay", 50)) != 50:
+                    # The lease was lost. Where the machine had no time for it that is no fault.
+                    lost_s = stall.worst_s(time.monotonic() - 3 * LEASE_S, LEASE_S)
+                    if lost_s < LEASE_S / 2:
+                        seen.add(value)
+                    client.set("muster-1", {"itr-delay": 50})
                 while socket.poll(0):
                     socket.recv_multipart()
                 if victim.poll() is not None:
@@ -183,14 +201,14 @@ def _to_a_shepherd(home: Path, name: str, seed: int, seconds: float, count: int)
         if victim.poll() is not None:
             result.faults.append(f"the shepherd ended with {victim.poll()}")
             return result
-        if seen - {50}:
-            result.faults.append(f"the honest muster was at {seen}")
+        if seen:
+            result.faults.append(f"the honest muster was at {seen}, and the machine had time for it")
         # What still waits is looked at before this is answered.
         until(lambda: _alive(client), JOIN_S)
         client.set("muster-1", {"itr-delay": 60})
         figures.into(result)
         result.accepted = result.inputs - client.status().malformed
-    result.faults += _log_faults(home / "shepherd.log")
+    result.faults += _log_faults(home / "shepherd.log", time.monotonic() - began)
     return result
 
 
@@ -239,6 +257,7 @@ def _to_a_muster(home: Path, name: str, seed: int, seconds: float, count: int) -
     create(keys, ["shepherd", "operator", "muster-1"])
     end = ShepherdEndpoint("127.0.0.1", Ports(0, 0, 0, 0), for_shepherd(keys))
     frames = Frames(seed)
+    began = time.monotonic()
     outside: set[int] = set()
     with _spawned(home, "muster-1.log", "mustherd.muster", "--config", _muster_toml(home, end.ports)) as victim:
         try:
@@ -282,5 +301,5 @@ def _to_a_muster(home: Path, name: str, seed: int, seconds: float, count: int) -
         victim.terminate()
         if code := victim.wait(JOIN_S):
             result.faults.append(f"it ended with {code}")
-    result.faults += _log_faults(home / "muster-1.log")
+    result.faults += _log_faults(home / "muster-1.log", time.monotonic() - began)
     return result
