@@ -121,10 +121,13 @@ def _plain(settings: Sequence[Metrics], seed: int) -> World:
     return World(settings, noise=independent(seed))
 
 
-def attacked(name: str, runs: int, made: Made, *, most: float = 0.025, least: float = 0.95, **how: Any) -> list[Row]:
+def attacked(
+    name: str, runs: int, made: Made, *, most: float = 0.025, least: float = 0.95, beyond: float = 0.025, **how: Any
+) -> list[Row]:
     """Three questions under one attack: a flat surface, a saving of 10 %, a limit that is missed by 3 %.
 
-    `most` and `least`: how often the first may be announced, and the interval has to cover the second.
+    `most`, `least` and `beyond`: how often the first may be announced, the interval has to cover the second, and the
+    third may be announced.
     """
     flat = [truth()] * (CANDIDATES + 1)
     saves = [truth(), *[truth(900.0)] * CANDIDATES]
@@ -135,7 +138,7 @@ def attacked(name: str, runs: int, made: Made, *, most: float = 0.025, least: fl
     return [
         row(f"{name}: a saving where there is none", false, most=most),
         row(f"{name}: the announced interval covers 10 %", covering(found, 10.0), least=least),
-        row(f"{name}: a setting of 515 us of 500", wrong, most=0.025),
+        row(f"{name}: a setting of 515 us of 500", wrong, most=beyond),
     ]
 
 
@@ -230,7 +233,7 @@ MEMORIES: tuple[tuple[float, dict[str, float]], ...] = (
     (0.3, {}),
     (0.6, {}),
     # Where a setting's rounds are nearly one and the same, nobody can know it from ten of them: this is not promised.
-    (0.9, {"most": 0.2, "least": 0.65}),
+    (0.9, {"most": 0.2, "least": 0.65, "beyond": 0.1}),
 )
 """What a window's noise keeps of the setting's round before, and how often what is announced may be wrong then."""
 

@@ -311,7 +311,7 @@ ROWS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "unconfirmed": lambda runs: whole.unconfirmed(max(6, runs // 10)),
     "growing-noise": lambda runs: whole.growing(max(12, runs // 2)),
     "whole-tails": lambda runs: whole.tails(max(12, runs // 8)),
-    "another-day": lambda runs: whole.another_day(max(6, runs // 20)),
+    "another-day": lambda runs: whole.another_day(max(6, runs // 5)),
     "surfaces": whole.searches,
 }
 """The last few are of whole experiments: fewer of them."""
