@@ -99,7 +99,7 @@ test-testbed: setup  ## as root: provisioning, on hosts with systemd and sshd
 	@$(call within,900,$(BIN)/pytest -n 3 --dist loadfile -m testbed)
 
 test-newcomer: setup  ## the wheel in an empty folder, on each Python that is here: every command of tutorial and how-tos
-	@$(call within,900,$(BIN)/pytest -q -n $(JOBS) --dist loadgroup -m newcomer)
+	@$(call within,900,$(BIN)/pytest -q -n $(JOBS) --dist loadgroup -m newcomer $(if $(ONLY),-k '$(ONLY)-'))
 
 test-pythons: setup  ## the tests that start no processes, on each newer Python that this machine has
 	@$(call within,1800,tests/pythons.sh)
