@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mustherd.errors import UserError
+from mustherd.errors import UNWRITTEN, UserError
 from mustherd.result import EXIT_CODES, Result
+from mustherd.store import EXPERIMENTS
 
 if TYPE_CHECKING:
     from mustherd.definition import Experiment, Plan
@@ -21,12 +22,6 @@ if TYPE_CHECKING:
     from mustherd.provision.placement import InventoryHerd
     from mustherd.store.catalog import Summary
     from mustherd.store.store import Store
-
-UNWRITTEN = 74
-"""Exit code where a file can't be written (sysexits.h)."""
-
-EXPERIMENTS = Path("experiments")
-"""Where new experiments go unless they are told where, in the current folder."""
 
 File = str | os.PathLike[str]
 Watch = Callable[[Path, Callable[[], bool]], None]

@@ -1,17 +1,11 @@
-"""A daemon as a process: its log, its descriptors, its signals, and ending with its parent."""
+"""A daemon as a process: its descriptors, its signals, and ending with its parent."""
 
 import contextlib
-import ctypes
-import logging
 import os
 import signal
-import socket
-import sys
 import threading
-import time
 from collections.abc import Callable
 from types import FrameType
-from typing import TextIO
 
 PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that a process gets when its parent ends."""
@@ -24,70 +18,6 @@ _NO_END = {
     *(signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU),
 }
 _FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}
-
-
-class Bounded(logging.Filter):
-    """Lets so many lines of one kind through in a minute: a peer that errs on and on fills no disk.
-
-    Lines that the same place in the source writes are of one kind. How many were held back is told by the next that
-    passes. Critical ones always pass.
-    """
-
-    MOST, PERIOD_S = 200, 60.0
-
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        super().__init__()
-        self._now = now
-        self._kinds: dict[tuple[str, int], tuple[float, int]] = {}
-        """When the minute of a kind began, and how many lines it has had since."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is written."""
-        if record.levelno >= logging.CRITICAL:
-            return True
-        now, kind = self._now(), (record.pathname, record.lineno)
-        began, lines = self._kinds.get(kind, (now, 0))
-        if now - began >= self.PERIOD_S:
-            if lines > self.MOST:
-                record.msg = f"{record.getMessage()} ({lines - self.MOST} more like this were held back)"
-                record.args = ()
-            began, lines = now, 0
-        self._kinds[kind] = (began, lines + 1)
-        return lines < self.MOST
-
-
-LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-
-
-class _Stderr(logging.StreamHandler[TextIO]):
-    """Writes to what stderr is when it writes, whoever has taken its place meanwhile."""
-
-    @property
-    def stream(self) -> TextIO:
-        return sys.stderr
-
-    @stream.setter
-    def stream(self, _stream: TextIO) -> None:
-        """It has none of its own."""
-
-
-def say_on_stderr(line: str) -> None:
-    """Have what loggers let pass written to stderr, a line each, beside whatever a command prints."""
-    # A reader of stderr that is gone ends no command.
-    logging.raiseExceptions = False
-    said = _Stderr()
-    said.setFormatter(logging.Formatter(line))
-    logging.getLogger().addHandler(said)
-
-
-def log_to_stderr(level: int) -> None:
-    """One line a record, time first; systemd's journal and a file both want it so. What floods it is held back."""
-    # A log that can't be written, on a disk that is full say, is told nowhere: not in a traceback in that very log.
-    logging.raiseExceptions = False
-    logging.basicConfig(level=level, format=LINE, stream=sys.stderr)
-    if level > logging.DEBUG:
-        for handler in logging.getLogger().handlers:
-            handler.addFilter(Bounded())
 
 
 STOP_SIGNALS = tuple(
@@ -181,6 +111,9 @@ def notify(state: str) -> None:
     where = os.environ.get("NOTIFY_SOCKET", "")
     if not where:
         return
+    # Only a unit has one; what is imported with this module is imported by every command.
+    import socket  # noqa: PLC0415
+
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as end:
         end.setblocking(False)
         end.connect("\0" + where[1:] if where.startswith("@") else where)
@@ -189,6 +122,8 @@ def notify(state: str) -> None:
 
 def end_with(parent: int) -> None:
     """Get SIGTERM when process `parent`, which started this one, ends, however it ends."""
+    import ctypes  # noqa: PLC0415 - as above
+
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         # It ended before we could ask to be told.

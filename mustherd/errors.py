@@ -1,5 +1,8 @@
 """The root of every error that a user can cause or fix, and how an error shows the value that is wrong."""
 
+UNWRITTEN = 74
+"""Exit code where a file can't be written (sysexits.h)."""
+
 MAX_SHOWN = 80
 """Characters of a user's value that a message repeats."""
 

@@ -78,7 +78,7 @@ import signal, sys, threading, time
 from pathlib import Path
 from mustherd.rowlog.writer import LogWriter
 from mustherd.rowlog.allocator import keep_pages
-from mustherd.daemon import log_to_stderr
+from mustherd.log_lines import log_to_stderr
 from mustherd.shepherd.events import HerdError
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.wire.ports import Ports

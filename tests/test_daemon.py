@@ -2,7 +2,7 @@
 
 import logging
 
-from mustherd.daemon import Bounded
+from mustherd.log_lines import Bounded
 
 
 def record(text: str, line: int = 1, level: int = logging.ERROR) -> logging.LogRecord:

@@ -92,7 +92,7 @@ def defined(tree: ast.AST) -> Iterator[str]:
         ),
         (r"\bfsync\(", "mustherd/files.py", "files.sync and files.sync_folder put it on disk"),
         (r"\bPR_SET_PDEATHSIG\b", "mustherd/daemon.py", "daemon.end_with ends with the parent"),
-        (r"\bbasicConfig\(", "mustherd/daemon.py", "daemon.log_to_stderr sets the log up"),
+        (r"\bbasicConfig\(", "mustherd/log_lines.py", "log_lines.log_to_stderr sets the log up"),
     ],
 )
 def test_there_is_one_helper_of_a_kind(pattern: str, home: str, why: str) -> None:

@@ -6,9 +6,9 @@ Everything is read off this machine's disk: a key pressed asks no shepherd and c
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from mustherd.store import EXPERIMENTS
+
 STORE = "store.sqlite"
-PARENT = Path("experiments")
-"""Where experiments are looked for, beside the current folder."""
 MOST = 200
 """Folders that are offered."""
 
@@ -59,7 +59,7 @@ def _names(*groups: str) -> list[str]:
 def _experiments(incomplete: str) -> Iterator[Path]:
     """Folders with a store: right below the current one, below ./experiments, and below what is typed."""
     typed = Path(incomplete if incomplete.endswith("/") else incomplete.rpartition("/")[0] or ".")
-    for parent in dict.fromkeys((PARENT, Path(), typed)):
+    for parent in dict.fromkeys((EXPERIMENTS, Path(), typed)):
         try:
             yield from (path.parent for path in parent.glob(f"*/{STORE}"))
         except OSError:

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from mustherd.api import EXPERIMENTS
 from mustherd.cli import complete
 from mustherd.cli.changed import Name, Seed, Set, asked, words
 from mustherd.cli.check import Keys, Listen, Musters, check
@@ -16,6 +15,7 @@ from mustherd.cli.new import new
 from mustherd.cli.printing import console, print_json, print_left, told
 from mustherd.cli.verbose import says_steps
 from mustherd.cli.web import LOOPBACK, Address, Port, Web, watch_experiment
+from mustherd.store import EXPERIMENTS
 
 app = typer.Typer(help="From a definition to a verdict.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -345,7 +345,7 @@ def _leave(
 
     # What is wrong with the definition is said here and now.
     experiment = api.check(asked(definition, changes))
-    folder = into if into is not None else folder_for(api.EXPERIMENTS, experiment.name)
+    folder = into if into is not None else folder_for(EXPERIMENTS, experiment.name)
     more = [] if report else ["--no-report"]
     more += [f"--{name}={value}" for name, value in options.items() if value is not None]
     more += [f"--set={change}" for change in changes]

@@ -26,8 +26,9 @@ def run(
     import logging
 
     from mustherd.cli.serving import Serving
-    from mustherd.daemon import log_to_stderr, notify
+    from mustherd.daemon import notify
     from mustherd.keep.serve import keep
+    from mustherd.log_lines import log_to_stderr
     from mustherd.shepherd.shepherd import Shepherd
 
     log_to_stderr(logging.DEBUG if verbose else logging.INFO)

@@ -1,6 +1,5 @@
 """What commands print: tables for people, JSON for programs."""
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -37,6 +36,8 @@ def hush() -> None:
 
 def print_json(value: Any) -> None:
     """Print JSON types on stdout."""
+    import json
+
     typer.echo(json.dumps(value, indent=2))
 
 

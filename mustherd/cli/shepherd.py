@@ -46,8 +46,8 @@ def run(
     import logging
 
     from mustherd.cli.serving import Serving, ports_of
-    from mustherd.daemon import log_to_stderr
     from mustherd.experiment.serve import serve
+    from mustherd.log_lines import log_to_stderr
     from mustherd.wire.keys import create as make
     from mustherd.wire.members import SHEPHERD, Role
 

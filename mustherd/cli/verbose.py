@@ -46,7 +46,7 @@ def say_steps() -> None:
     """Write our loggers' lines on stderr, whatever stderr is at the time: a live view has lines pass above itself."""
     import logging
 
-    from mustherd.daemon import LINE, say_on_stderr
+    from mustherd.log_lines import LINE, say_on_stderr
 
     logging.getLogger(OURS).setLevel(logging.DEBUG)
     say_on_stderr(LINE)

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from mustherd.daemon import StopSignals, end_with, keep_descriptors, log_to_stderr
+from mustherd.daemon import StopSignals, end_with, keep_descriptors
 from mustherd.errors import UserError
+from mustherd.log_lines import log_to_stderr
 from mustherd.muster import nodes
 from mustherd.muster.config import load
 from mustherd.muster.restore import restore

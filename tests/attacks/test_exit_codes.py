@@ -70,7 +70,7 @@ def raising(error: BaseException) -> Callable[[], None]:
 def test_no_fault_of_ours_is_a_verdict(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ends: Callable[[], None], code: int, said: str
 ) -> None:
-    monkeypatch.setattr(command, "app", ends)
+    monkeypatch.setattr(command, "needed", lambda _words: ends)
     monkeypatch.setattr(command, "hush", lambda: None)
     assert command._code() == code
     assert said in capsys.readouterr().err
