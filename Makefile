@@ -21,7 +21,7 @@ TIMES ?= 2
 within = timeout --foreground --signal=INT --kill-after=30 $$(($(1) * $(TIMES))) $(2) || { code=$$?; \
 	[ $$code != 124 ] || echo "make $@: over its budget of $(1) s times $(TIMES); on a slower or busy machine: make $@ TIMES=4" >&2; exit $$code; }
 
-.PHONY: help told setup experiment test check lint types layers unit budgets test-long test-night test-system test-memcached test-servers test-vm test-web test-newcomer test-testbed test-root test-machine test-kernel test-pythons test-nightly test-faults test-fuzz audit bench peers docs dist picture lock clean
+.PHONY: help told setup experiment test check lint types layers unit budgets test-long test-night test-system test-memcached test-servers test-vm test-web test-newcomer test-testbed test-sources test-root test-machine test-kernel test-pythons test-nightly test-faults test-fuzz audit bench peers docs dist picture lock clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,12 @@ test-web: setup  ## as root on Debian: report, comparison and live page in a bro
 test-testbed: setup  ## as root: provisioning, on hosts with systemd and sshd
 	tests/testbed/install-nspawn.sh
 	@$(call within,900,$(BIN)/pytest -n 3 --dist loadfile -m testbed)
+
+# Both must be there, or what is missing is named: a stand-in would pass for the real one.
+test-sources: setup  ## as root: a reservation's rehearsal with mutilate and memcached themselves: SOURCES=folder
+	@SOURCES="$(SOURCES)" $(BIN)/python -m tests.testbed.upstreams
+	tests/testbed/install-nspawn.sh
+	@$(call within,1800,env SOURCES="$(SOURCES)" $(BIN)/pytest -q -n0 -m testbed tests/testbed/test_reservation.py)
 
 test-newcomer: setup  ## the wheel in an empty folder, on each Python that is here: every command of tutorial and how-tos
 	@$(call within,900,$(BIN)/pytest -q -n $(JOBS) --dist loadgroup -m newcomer $(if $(ONLY),-k '$(ONLY)-'))

@@ -1,17 +1,19 @@
 """What hosts of a test bed fetch: the upstreams' own sources where somebody gave them, else stand-ins built likewise.
 
 `SOURCES=folder` names a folder with `mutilate` (its repository, or its files), `memcached-VERSION.tar.gz`, or both.
+`python -m tests.testbed.upstreams` ends with 2 and says which of them is missing.
 """
 
 import hashlib
 import os
 import shutil
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
 
 from mustherd.testbed.bed import Bed
-from mustherd.testbed.images import run
+from mustherd.testbed.images import BedError, run
 
 SERVER = """
 import socket, sys
@@ -112,12 +114,49 @@ int main(int count, char **words) {
 FILES = {"SConstruct": SCONSTRUCT, "Generator.cc": GENERATOR, "mutilate.cc": MUTILATE}
 
 
+MUTILATE_IS = "mutilate (a clone of its repository, or a folder with its SConstruct)"
+MEMCACHED_IS = "memcached-VERSION.tar.gz (a release of it)"
+
+
+def missing(folder: Path | None) -> list[str]:
+    """What `folder` lacks of the sources that a rehearsal builds from, as text for a message."""
+    if folder is None:
+        return [MUTILATE_IS, MEMCACHED_IS]
+    there = folder / "mutilate"
+    mutilate = any((there / name).exists() for name in (".git", "HEAD", "SConstruct"))
+    memcached = any(file.is_file() for file in folder.glob("memcached-*.tar.gz"))
+    return [text for text, found in ((MUTILATE_IS, mutilate), (MEMCACHED_IS, memcached)) if not found]
+
+
+def sources() -> Path | None:
+    """The folder that SOURCES names, None where it names none.
+
+    Raises BedError for one that has nothing of what is looked for: stand-ins would pass for what was meant.
+    """
+    if not os.environ.get("SOURCES"):
+        return None
+    folder = Path(os.environ["SOURCES"]).resolve()
+    if len(missing(folder)) == len(missing(None)):
+        raise BedError(f"SOURCES={folder}: nothing to build from; fix: put {' or '.join(missing(folder))} there")
+    return folder
+
+
+def main() -> int:
+    """Say what is missing of the sources; 2 where anything is."""
+    given = os.environ.get("SOURCES")
+    lacks = missing(Path(given).resolve() if given else None)
+    if lacks:
+        where = f"SOURCES={given}" if given else "SOURCES is not given"
+        print(f"{where}: missing {', '.join(lacks)}; fix: make test-sources SOURCES=folder with them", file=sys.stderr)
+    return 2 if lacks else 0
+
+
 class Upstreams:
     """Served by a bed's mirror."""
 
     def __init__(self, bed: Bed) -> None:
         self._bed = bed
-        self._folder = Path(os.environ["SOURCES"]).resolve() if os.environ.get("SOURCES") else None
+        self._folder = sources()
 
     def mutilate(self) -> dict[str, Any]:
         """The variables that have the role build it."""
@@ -173,3 +212,7 @@ class Upstreams:
         with tarfile.open(served, "w:gz") as tar:
             tar.add(tree, arcname=name)
         return hashlib.sha256(served.read_bytes()).hexdigest()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
