@@ -50,6 +50,8 @@ class Outcome:
         found = RECAP.findall(text)
         # Checks that run on the control machine alone, and change nothing there, are no host's.
         self.changed = {host: int(changed) for host, _, changed, _, _ in found if host != "localhost" or int(changed)}
+        self.executed = {host: int(ok) for host, ok, *_ in found if host != "localhost"}
+        """Tasks that ran, and not those that were skipped: Ansible counts what changed among what is ok."""
         self.failed = {host: int(failed) + int(lost) for host, _, _, lost, failed in found}
 
     def changes(self) -> str:

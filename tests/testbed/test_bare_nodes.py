@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from mustherd.testbed.bed import Bed
-from tests.testbed.rehearsal import AS_FOUND, AS_SET, CPU, FOUND, OPEN_FILES, Rehearsal, said
+from tests.testbed.rehearsal import AS_FOUND, AS_SET, CPU, FILES, FOUND, OPEN_FILES, Rehearsal, said
 
 pytestmark = [pytest.mark.testbed, pytest.mark.timeout(3000)]
+
+MOST_TASKS = 40
+"""Of a run on a node that is as it was left."""
 
 
 @pytest.fixture
@@ -41,6 +44,8 @@ def test_a_herd_from_bare_nodes_and_back(bare: Rehearsal) -> None:
     second = herd.playbook("provision.yml")
     assert second.code == 0, second.text
     assert second.changed == none, second.changes()
+    assert max(second.executed.values()) <= MOST_TASKS, second.executed
+    drift_is_mended(herd, names)
 
     started = herd.mustherd("herd", "start", "-i", str(herd.inventory), "--json")
     assert started.returncode == 0, started.stdout + started.stderr
@@ -93,6 +98,47 @@ def test_a_herd_from_bare_nodes_and_back(bare: Rehearsal) -> None:
     left = "/usr/local/sbin/mustherd-node /var/lib/mustherd-node /var/lib/mustherd /usr/local/src/mustherd"
     for host in names[1:]:
         assert said(herd, host, f"ls -d {left} /usr/local/bin/m*; getent passwd mustherd mustherd-load") == []
+
+
+KEPT = f"""
+sha256sum /etc/hosts /etc/mustherd/muster*.toml /etc/systemd/system/mustherd-* /etc/security/limits.d/mustherd.conf
+stat -c '%n %A %U %N' /etc/mustherd/keys/* /usr/local/bin/m* /opt/mustherd/current
+readlink /etc/systemd/system/irqbalance.service
+grep -H . {FILES}
+systemctl is-enabled mustherd-hardware mustherd-governor mustherd-muster mustherd-memcached-0
+systemctl is-active mustherd-muster mustherd-memcached-0 mustherd-mutilate-agent
+getent passwd mustherd mustherd-load
+"""
+DRIFTS = (
+    # One or more of each role, on the node that has them.
+    "sed -i /node2/d /etc/hosts",
+    f"echo on > {CPU}/smt/control",
+    "systemctl disable mustherd-hardware",
+    "ln -sf /lib/systemd/system/irqbalance.service /etc/systemd/system/irqbalance.service",
+    f"echo schedutil > {CPU}/cpu1/cpufreq/scaling_governor",
+    "rm /etc/security/limits.d/mustherd.conf",
+    "echo '# by hand' >> /etc/systemd/system/mustherd-memcached-0.service",
+    "sed -i 's/^lease_s = .*/lease_s = 99.0/' /etc/mustherd/muster.toml",
+    "chmod 644 /etc/mustherd/keys/*.key_secret",
+    "rm /usr/local/bin/mustherd",
+    "systemctl stop mustherd-muster",
+)
+STOPPED = "systemctl stop mustherd-mutilate-agent"
+
+
+def drift_is_mended(herd: Rehearsal, names: list[str]) -> None:
+    """What somebody has changed by hand is found and put right, and a node where nothing was is left alone."""
+    before = {host: said(herd, host, KEPT) for host in names[1:]}
+    for drift in DRIFTS:
+        assert herd.bed.ssh(names[1], drift).returncode == 0, drift
+    assert herd.bed.ssh(names[2], STOPPED).returncode == 0
+    mended = herd.playbook("provision.yml")
+    assert mended.code == 0, mended.text
+    assert {host: said(herd, host, KEPT) for host in names[1:]} == before
+    assert mended.changed[names[0]] == 0, mended.changes()
+    # Only what stands still is started: all else there is as it was left.
+    assert mended.changed[names[2]] == 1, mended.changes()
+    assert mended.executed[names[2]] <= MOST_TASKS + 3, mended.executed
 
 
 def the_herd_runs_an_experiment(herd: Rehearsal) -> None:
