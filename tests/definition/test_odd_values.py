@@ -65,7 +65,9 @@ def put(root: Any, at: At, value: object) -> None:
     root[at[-1]] = value
 
 
-@pytest.mark.parametrize("odd", ODD, ids=repr)
+@pytest.mark.parametrize(
+    "odd", [odd if n % 3 == 1 else pytest.param(odd, marks=pytest.mark.night) for n, odd in enumerate(ODD)], ids=repr
+)
 def test_it_is_refused_or_read(odd: object) -> None:
     everywhere: dict[At, str] = places()
     for key in keys():

@@ -107,7 +107,7 @@ def regret(seed: int, trials: int) -> float:
     return float(best - 100)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_search_on_a_small_subset_finds_what_one_on_everything_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = [regret(seed, 60) for seed in range(2)]
     monkeypatch.setattr(gp, "MOST", 25)
