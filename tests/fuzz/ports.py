@@ -182,7 +182,9 @@ def _to_a_shepherd(home: Path, name: str, seed: int, seconds: float, count: int)
             parts = frames.frames(port)
             if port == "control" and result.inputs % 1000:
                 parts = [part[:CONTROL_BYTES] for part in parts]
-            socket.send_multipart(parts, zmq.DONTWAIT)
+            # An operator may have a shepherd make room for an experiment: it would be away for a while.
+            if port != "coordinate" or not _stops(parts[0]):
+                socket.send_multipart(parts, zmq.DONTWAIT)
 
         try:
             for _ in _sent(result, seconds, count, send, figures.look):
@@ -210,6 +212,13 @@ def _to_a_shepherd(home: Path, name: str, seed: int, seconds: float, count: int)
         result.accepted = result.inputs - client.status().malformed
     result.faults += _log_faults(home / "shepherd.log", time.monotonic() - began)
     return result
+
+
+def _stops(call: bytes) -> bool:
+    try:
+        return isinstance(codec.call(call).body, m.StopAsk)
+    except ValueError:
+        return False
 
 
 def _alive(client: HerdClient) -> bool:
