@@ -32,8 +32,8 @@ another key it 'ended with -9' (seed 678266): its guardian had ended it, as it h
 muster no processor for as long as its lease; the guardian has a session of its own, whose weight the muster's may not
 have. What the kernel counted excuses that now, and what the guardian said is told. Disks that break (EIO) showed an
 experiment that ended with 2 instead of 3, and rows that would have waited for ever, or been taken for others, once the
-disk was back. A guardian killed a muster that did nothing wrong (seed 298848): it had read half of a time that was being
-written. What came of attacks by hand, and which test stands for each, is in [attacks](attacks.md).
+disk was back. A guardian killed a muster that did nothing wrong (seed 298848): it had read half of a time that was
+being written. What came of attacks by hand, and which test stands for each, is in [attacks](attacks.md).
 
 """
 
