@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from mustherd import metrics
+from mustherd import metrics, unix_time
 from mustherd.definition import Experiment, goal
 from mustherd.definition.limits import limit_text
 from mustherd.experiment import audits, gates, plausible, wall
@@ -171,7 +171,7 @@ class TrialRunner:
         )
         if fired is not None:
             return _broken(trial, fired.reason, fired.detail)
-        return msgspec.structs.replace(trial, state=TrialState.FINISHED, ended_at=time.time())
+        return msgspec.structs.replace(trial, state=TrialState.FINISHED, ended_at=unix_time.now())
 
     def _measure_changing(
         self, trial: Trial, view: MusterView, offered: Load, settle_s: float
@@ -277,4 +277,4 @@ def _asked(trial: Trial, view: MusterView) -> dict[str, int]:
 def _broken(trial: Trial, reason: Reason, detail: str) -> Trial:
     """The trial without a measurement that counts: invalid where another attempt may do better, else failed."""
     state = TrialState.INVALID if reason.again else TrialState.FAILED
-    return msgspec.structs.replace(trial, state=state, reason=reason, detail=detail, ended_at=time.time())
+    return msgspec.structs.replace(trial, state=state, reason=reason, detail=detail, ended_at=unix_time.now())

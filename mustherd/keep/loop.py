@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
+from mustherd import unix_time
 from mustherd.daemon import Stop
 from mustherd.errors import UserError
 from mustherd.herd.membership import Presence
@@ -50,7 +51,7 @@ class KeepLoop:
         latency: str,
         traffic: Callable[[float], float] | None = None,
         tend: Callable[[], None] = lambda: None,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = unix_time.now,
     ) -> None:
         """`latency` is the metric that is limited, as a window's load report has it; `traffic` a simulated herd's."""
         self._keeper = keeper
@@ -61,7 +62,7 @@ class KeepLoop:
         self._percentile = latency.removeprefix("read_").removesuffix("_us")
         self._traffic = traffic
         self._tend = tend
-        self._began, self._mono = now(), time.monotonic()
+        self._now, self._began = now, now()
         self._inbox: Inbox = queue.SimpleQueue()
         self._lines: list[e.Story | e.Decide | e.Paired] = []
         self._measuring: set[str] = set()
@@ -98,10 +99,6 @@ class KeepLoop:
             self._act([e.Story(at_s=self._now(), node="", kind="member", text="the keeper ends; nodes go back")])
             self._flush()
             self._save(self._now())
-
-    def _now(self) -> float:
-        # Unix time that nobody sets back: it was right when we began.
-        return self._began + time.monotonic() - self._mono
 
     def _herd_events(self) -> None:
         while not self._shepherd.events.empty():

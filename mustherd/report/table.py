@@ -208,7 +208,8 @@ def experiments_table(summaries: Iterable[Summary], console: Console) -> Table:
         row = [
             Text(clean(one.name)),
             Text(one.status, STATUS_STYLES.get(one.status, "")),
-            Text(f"{finished}/{one.planned}" if one.planned else str(finished) if one.trials else ""),
+            # A confirmation may take more than what was planned.
+            Text(f"{finished}/{one.planned}" if one.planned >= max(1, finished) else str(finished or "")),
             Text(one.verdict or "", _verdict_style(one.verdict)),
             Text(_improvement(one)),
         ]

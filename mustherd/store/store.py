@@ -7,12 +7,11 @@ A change of a trial's state is on disk when the call returns, and no call leaves
 
 import contextlib
 import sqlite3
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from mustherd import files
+from mustherd import files, unix_time
 from mustherd.goal import Goal
 from mustherd.store import records
 from mustherd.store.database import DATABASE, make_database, open_database, versions
@@ -43,7 +42,7 @@ class Store(TrialTable, ExperimentRow, Journal):
         resolved: Mapping[str, Any],
         digest: str,
         goal: Goal,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float] = unix_time.now,
     ) -> Self:
         """Make the folder of a new experiment; it appears whole or not at all.
 
@@ -74,7 +73,7 @@ class Store(TrialTable, ExperimentRow, Journal):
         return cls.open(folder, now=now)
 
     @classmethod
-    def open(cls, folder: Path | str, read_only: bool = False, *, now: Callable[[], float] = time.time) -> Self:
+    def open(cls, folder: Path | str, read_only: bool = False, *, now: Callable[[], float] = unix_time.now) -> Self:
         """Open an experiment's folder; StoreError says what is wrong with it."""
         folder = Path(folder).absolute()
         path = folder / DATABASE

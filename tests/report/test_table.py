@@ -11,7 +11,7 @@ from mustherd.report.compare import row_of
 from mustherd.report.json import show_form
 from mustherd.report.table import compare_table, emit, experiments_table, trials_table, verdict_panel
 from mustherd.report.view import View
-from mustherd.store.catalog import list_experiments
+from mustherd.store.catalog import Summary, list_experiments
 from mustherd.trial import Trial, TrialKind
 from tests.experiment import physics
 from tests.report.conftest import Make, book
@@ -164,3 +164,14 @@ def test_a_log_that_is_being_made_is_none_and_a_broken_one_is_told(make: Make) -
     [line] = view.unreadable
     assert re.search(r"ledger\.sqlite can't be", line)
     assert view.trials
+
+
+@pytest.mark.parametrize(
+    ("finished", "planned", "shown"),
+    [(0, 21, "0/21"), (20, 21, "20/21"), (21, 21, "21/21"), (32, 21, "32"), (3, 0, "3")],
+)
+def test_no_more_trials_are_said_of_a_plan_than_it_has(finished: int, planned: int, shown: str) -> None:
+    console = window(140)
+    one = Summary(name="one", folder="one", status="done", trials={"finished": finished}, planned=planned)
+    emit(console, experiments_table([one], console))
+    assert f" {shown} " in Text.from_ansi(said(console)).plain
