@@ -74,6 +74,7 @@ class MusterEndpoint:
         self._route = routing_id(muster)
         self._wake = Wake()
         self._lines: list[_Line] = []
+        self._next_redial = 0.0
         try:
             self._pulse = self._connect(host, ports.pulse, m.MAX_PULSE_BYTES)
             self._log = self._connect(host, ports.log, m.MAX_LOG_BYTES)
@@ -155,6 +156,10 @@ class MusterEndpoint:
         ZeroMQ tries on where nobody answers, but gives a connection up for good that has met a stranger: whoever
         listened there for a moment, in another protocol or without keys, would have muted this muster for ever.
         """
+        if now < self._next_redial:
+            return
+        # Not at each message: to ask a socket takes as long as to read one.
+        self._next_redial = now + REDIAL_S / 4
         for line in self._lines:
             # Nothing can be sent where there is no connection (IMMEDIATE); nor, on the log, while all are busy.
             if int(line.socket.getsockopt(zmq.EVENTS)) & zmq.POLLOUT:
