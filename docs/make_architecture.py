@@ -13,7 +13,7 @@ DOES = {
     "api": "what a program calls: run, resume, plan, open",
     "client": "asks a running shepherd",
     "cli": "verbs: options in, the API called, printed",
-    "daemon": "signals, log, ending with the parent",
+    "daemon": "signals, descriptors, its parent",
     "data": "logs and trials, to be read",
     "definition": "the experiment's file, checked",
     "errors": "what a user can cause or fix",
@@ -25,6 +25,7 @@ DOES = {
     "herd": "who is there, what holds: pure",
     "keep": "settings that follow traffic, guarded",
     "locks": "one holder of a file",
+    "log_lines": "a process's log",
     "learn": "searches, noise, confirmation",
     "load": "what offers requests, and to whom",
     "meters": "whole machines: BMC, PDU, wall",
@@ -47,6 +48,7 @@ DOES = {
     "testbed": "hosts to rehearse on",
     "testing": "suites of promises for plug-ins",
     "trial": "settings tried once",
+    "unix_time": "a clock that only rises",
     "wire": "messages, sockets, keys",
 }
 """What each package or module does; one that is not here stops the drawing."""

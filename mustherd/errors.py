@@ -21,9 +21,12 @@ class UserError(Exception):
 def shown(text: object, limit: int = MAX_SHOWN) -> str:
     """`text` fit for one line of a terminal: escaped where it isn't printable, cut where it is long."""
     whole = str(text)
-    cut = whole[:limit]
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut)
-    return safe + ("..." if len(whole) > limit else "")
+    return printable(whole[:limit]) + ("..." if len(whole) > limit else "")
+
+
+def printable(text: str) -> str:
+    """`text` in one line that a terminal takes: what it would obey, or has no sign for, as an escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def kind_of(raw: object) -> str:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import PydanticCustomError
 
-from mustherd.errors import MAX_SHOWN, UserError, shown
+from mustherd.errors import MAX_SHOWN, UserError, printable, shown
 
 Path = tuple[str | int, ...]
 """Where a value is in a document: keys of mappings and positions in lists, from the top."""
@@ -99,7 +99,8 @@ class DefinitionError(UserError):
             parts.append(f"allowed: {self.allowed}")
         if self.suggestion:
             parts.append(f"did you mean '{self.suggestion}'?")
-        return ": ".join(part for part in (place, self.key, "; ".join(parts)) if part)
+        # Whatever said it, a package's options too, may have taken it from the file.
+        return printable(": ".join(part for part in (place, self.key, "; ".join(parts)) if part))
 
     def to_dict(self) -> dict[str, Any]:
         """The error as JSON types, for `--json`."""

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 import yaml
 
-from mustherd.errors import UserError
+from mustherd.errors import UserError, printable
 
 PROFILES = ("c6220", "c8220")
 """Types of machine that have a profile; any other is generic."""
@@ -31,6 +31,10 @@ USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 
 class InventoryError(UserError):
     """No inventory can be made of it; the message says where and the fix."""
+
+    def __init__(self, text: str) -> None:
+        # A manifest's names are anybody's.
+        super().__init__("\n".join(map(printable, text.split("\n"))))
 
 
 @dataclass(frozen=True)

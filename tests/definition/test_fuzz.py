@@ -144,6 +144,11 @@ def test_some_characters_of_an_example_replaced(text: str, data: st.DataObject) 
     check(text[:start] + new + text[end:])
 
 
+def test_a_sign_that_no_terminal_has_is_shown_as_an_escape() -> None:
+    [text] = [text for text in EXAMPLES if "mutilate: {depth" in text and "sweep-clock" in text]
+    check(text.replace("{depth", "{\ud7fcdepth"))
+
+
 def test_the_fuzzer_reaches_experiments() -> None:
     for text in (*EXAMPLES, quickstart()):
         check(text)

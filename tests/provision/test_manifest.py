@@ -222,6 +222,13 @@ def manifest(nodes: list[dict[str, Any]]) -> bytes:
     return (text + "</rspec>").encode()
 
 
+def test_a_name_of_signs_that_nobody_sees_is_shown_as_escapes() -> None:
+    node = {"client_id": "\xa0", "sliver": "raw-pc", "hardware": "d430", "ips": [], "logins": [("h", "carol", "on")]}
+    with pytest.raises(InventoryError, match=r"xa0") as caught:
+        from_manifest(manifest([node]), asker="carol")
+    assert str(caught.value).isprintable()
+
+
 @settings(max_examples=30, deadline=None)
 @given(nodes=st.lists(NODES, max_size=4), asker=st.sampled_from(["carol", "", "node0"]))
 def test_every_manifest_gives_a_good_inventory_or_one_refusal(nodes: list[dict[str, Any]], asker: str) -> None:
