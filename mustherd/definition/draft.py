@@ -7,7 +7,7 @@ any other.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -47,15 +47,8 @@ USUAL = MappingProxyType(
         ),
     }
 )
-REAL = Usual(
-    herd="",
-    load="200k",
-    objective="energy_joules",
-    limits=("read_p99_us <= 500",),
-    knobs=("itr-delay", "dvfs"),
-    times="",
-)
-"""What is asked of nodes of an inventory."""
+REAL = replace(USUAL[SIMULATED], herd="")
+"""What is asked of nodes of an inventory: what is asked of their model."""
 
 VALUES: Mapping[str, str] = MappingProxyType(
     {

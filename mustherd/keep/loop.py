@@ -162,8 +162,7 @@ class KeepLoop:
             return
         seen = done.result()
         seconds = max(1e-9, seen.t1_s - seen.t0_s)
-        joules = sum(energy.joules for energy in seen.energies if energy.kind == "package")
-        spent = joules or seen.counts.get(SERVER_CPU, 0.0)
+        spent = _package_joules(seen) or seen.counts.get(SERVER_CPU, 0.0)
         self._keeper.handle(used_in(seen), now)
         reading = e.Reading(
             node=name,
@@ -261,8 +260,11 @@ def used_in(seen: Measured) -> e.Used:
     """What MustHerd itself took of a node in a window: CPU time of its processes there and, where the node counts its
     busy time and its packages' energy, their share of that energy by their share of that time."""
     own, busy = seen.counts.get(MUSTER_CPU, 0.0), seen.counts.get(MACHINE_CPU, 0.0)
-    joules = sum(energy.joules for energy in seen.energies if energy.kind == "package")
-    return e.Used(cpu_s=own, joules=joules * min(1.0, own / busy) if busy > 0 else 0.0)
+    return e.Used(cpu_s=own, joules=_package_joules(seen) * min(1.0, own / busy) if busy > 0 else 0.0)
+
+
+def _package_joules(seen: Measured) -> float:
+    return sum(energy.joules for energy in seen.energies if energy.kind == "package")
 
 
 def _answer_of(name: str, number: int, done: "Future[Applied]") -> e.Answered:

@@ -64,6 +64,8 @@ class GaussianProcessSearch:
         self._model = Model(problem, space.width, noise)
         self._seen: list[Observation] = []
         """What the model is made of."""
+        self._points: list[int] = []
+        """The number of the point of each of these."""
         self._taken = 0
         """How many observations had been told when that was chosen."""
         self._explored = 0
@@ -145,8 +147,8 @@ class GaussianProcessSearch:
         count = len(history.observations)
         if count != self._taken:
             self._seen, self._taken = self._observed(), count
-        points = [history.space.index(o.point) for o in self._seen]
-        self._model.learn(self._encoded(points), self._seen, points, count)
+            self._points = [history.space.index(o.point) for o in self._seen]
+        self._model.learn(self._encoded(self._points), self._seen, self._points, count)
 
     def _observed(self) -> list[Observation]:
         """What the model is made of: all that was told, in its order, or a subset of it."""
@@ -158,10 +160,7 @@ class GaussianProcessSearch:
 
     def _known(self) -> list[int]:
         """The points that the model has seen."""
-        told = self._history.told
-        if len(self._seen) == len(self._history.observations):
-            return sorted(told)
-        return sorted({self._history.space.index(o.point) for o in self._seen})
+        return sorted(set(self._points))
 
     def _most_promising(self, blocked: set[int], under_way: list[int]) -> int | None:
         history = self._history
@@ -222,9 +221,8 @@ class GaussianProcessSearch:
 
     def _doubted(self, incumbent: Incumbent | None, under_way: list[int]) -> int | None:
         """A point to measure again, because its one window is impossible by the model or its two are by each other."""
-        points = [self._history.space.index(o.point) for o in self._seen]
         told = self._history.told
-        for point in self._model.doubtful(self._seen, points, incumbent) if self._may_repeat() else ():
+        for point in self._model.doubtful(self._seen, self._points, incumbent) if self._may_repeat() else ():
             if point not in under_way and len(told[point]) < 3:
                 return point
         return None
