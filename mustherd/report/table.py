@@ -209,7 +209,9 @@ def experiments_table(summaries: Iterable[Summary], console: Console) -> Table:
             Text(clean(one.name)),
             Text(one.status, STATUS_STYLES.get(one.status, "")),
             # A confirmation may take more than what was planned.
-            Text(f"{finished}/{one.planned}" if one.planned >= max(1, finished) else str(finished or "")),
+            Text(
+                f"{finished}/{one.planned}" if one.planned >= max(1, finished) else str(finished) if one.trials else ""
+            ),
             Text(one.verdict or "", _verdict_style(one.verdict)),
             Text(_improvement(one)),
         ]
@@ -281,7 +283,7 @@ def verdict_panel(view: View, console: Console) -> RenderableType:
     sentence = Text(clean(found.reason))
     # The sentence begins with the verdict.
     sentence.stylize(_verdict_style(found.verdict), 0, len(found.verdict))
-    today = [Text(clean(view.today))] if view.today else []
+    today = _today(view)
     if not (found.best or found.default or found.closest):
         # Nothing was compared: there are no sides.
         return Group(sentence, Text(based_on(view, found), "" if is_plain(console) else "dim"))
@@ -292,11 +294,16 @@ def verdict_panel(view: View, console: Console) -> RenderableType:
     )
 
 
+def _today(view: View) -> list[Text]:
+    """The line that what is announced is for today; none where it isn't."""
+    return [Text(clean(view.today))] if view.today else []
+
+
 def _loads_panel(view: View, found: Verdict, console: Console) -> RenderableType:
     """The verdict over several loads: its sentence and the settings for each."""
     sentence = Text(clean(found.reason))
     sentence.stylize(_verdict_style(found.verdict), 0, len(found.verdict))
-    today = [Text(clean(view.today))] if view.today else []
+    today = _today(view)
     return Group(sentence, *today, Text(""), loads_table(view, console), Text(based_on(view, found), "dim"))
 
 

@@ -168,7 +168,7 @@ def test_a_log_that_is_being_made_is_none_and_a_broken_one_is_told(make: Make) -
 
 @pytest.mark.parametrize(
     ("finished", "planned", "shown"),
-    [(0, 21, "0/21"), (20, 21, "20/21"), (21, 21, "21/21"), (32, 21, "32"), (3, 0, "3")],
+    [(0, 21, "0/21"), (20, 21, "20/21"), (21, 21, "21/21"), (32, 21, "32"), (3, 0, "3"), (0, 0, "0")],
 )
 def test_no_more_trials_are_said_of_a_plan_than_it_has(finished: int, planned: int, shown: str) -> None:
     console = window(140)
