@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from mustherd.daemon import StopSignals, end_with, keep_descriptors
+from mustherd.daemon import StopSignals, end_with, keep_descriptors, keep_others_out
 from mustherd.errors import UserError
 from mustherd.log_lines import log_to_stderr
 from mustherd.muster import nodes
@@ -18,6 +18,7 @@ from mustherd.muster.service import serve
 def main() -> int:
     """Run a muster; errors are one line."""
     keep_descriptors()
+    keep_others_out()
     parser = argparse.ArgumentParser(prog="mustherd muster run")
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--parent", type=int, default=0)

@@ -8,42 +8,18 @@ from typing import Annotated, Any
 
 import msgspec
 
-from mustherd.errors import UserError
+from mustherd import files
+from mustherd.errors import UserError, shown
 from mustherd.herd.timing import LEASE_S
-from mustherd.terms import MAX_VALUE, KnobInfo
+from mustherd.node.ranges import Range
 from mustherd.wire.messages import Name
 from mustherd.wire.ports import Ports
 
-KnobValue = Annotated[int, msgspec.Meta(ge=0, le=MAX_VALUE)]
+MOST_BYTES = 1 << 20
 
 
 class ConfigError(UserError):
     """The configuration can't be used; the message names the file, the key, the value and what is allowed."""
-
-
-class Range(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What this muster will set a knob to: listed values, and everything from `low` to `high` that the node allows."""
-
-    values: tuple[KnobValue, ...] = ()
-    low: KnobValue = 0
-    high: Annotated[int, msgspec.Meta(ge=-1, le=MAX_VALUE)] = -1
-    modes: bool = False
-    """The values that are no amounts, too: the kernel's governors, `adaptive`, `off`."""
-
-    def narrow(self, info: KnobInfo) -> KnobInfo:
-        """What is left of a node's knob within this range."""
-        own = (v for v in (*self.values, *(info.modes if self.modes else ())) if info.allows(v))
-        inside = (v for v in info.values if self.low <= v <= self.high)
-        first = max(info.low, info.low + -(-(self.low - info.low) // info.step) * info.step)
-        left = msgspec.structs.replace(
-            info,
-            values=tuple(sorted({*own, *inside})),
-            low=first,
-            high=min(info.high, self.high),
-        )
-        if left.default is not None and not left.allows(left.default):
-            return msgspec.structs.replace(left, default=None)
-        return left
 
 
 class LogsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,21 +73,48 @@ def _converted(content: dict[str, Any]) -> Config:
     return msgspec.convert({**rest, "nodes": nodes}, Config)
 
 
+_WORDS = {
+    "`object`": "a table", "`array`": "a list", "`str`": "a text", "`int`": "a whole number", "`float`": "a number",
+    "`bool`": "true or false",
+}  # fmt: skip
+"""A type as msgspec calls it, and as a person who writes TOML does."""
+
+
+def _in_words(what: str) -> str:
+    return re.sub(r"`\w+`", lambda found: _WORDS.get(found[0], found[0]), what)
+
+
+def _found(content: Any, key: str) -> list[str]:
+    """The value that is wrong, as text; nothing where `key` names none, or a whole table."""
+    for name, index in re.findall(r"([\w-]+)|\[(\d+)\]", key):
+        if index and isinstance(content, list) and int(index) < len(content):
+            content = content[int(index)]
+        elif name and isinstance(content, dict) and name in content:
+            content = content[name]
+        else:
+            return []
+    return [] if isinstance(content, dict) else [shown(content)]
+
+
 def load(path: Path) -> Config:
     """Read a muster's configuration; raises ConfigError."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = files.content(path, MOST_BYTES).decode("utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the muster's configuration: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: cannot read the muster's configuration: {error}") from None
     try:
-        config = _converted(tomllib.loads(text))
+        content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
+    try:
+        config = _converted(content)
     except msgspec.ValidationError as error:
         # msgspec says "... - at `$.ranges.dvfs`"; a person reads the path first.
         what, _, where = str(error).partition(" - at ")
         key = re.sub(r"^\$\.?", "", where.strip("`")) or "top level"
-        raise ConfigError(f"{path}: {key}: {what}") from None
+        raise ConfigError(": ".join([str(path), key, *_found(content, key), _in_words(what)])) from None
     for name, port in msgspec.structs.asdict(config.ports).items():
         if port < 1:
             raise ConfigError(f"{path}: ports.{name}: {port} is no port to connect to: expected >= 1")

@@ -6,7 +6,8 @@ guardian. It holds the node's knobs and their originals in memory; when the must
 loop for as long as a decision may hold, it ends it for good and writes the originals back before it touches a disk.
 
 Otherwise it sleeps. It shares the muster's memory as a forked child does, hears no signal that it could ignore, and
-holds the lock of the state folder with the muster, so that no next life begins before it is done.
+holds the lock of the state folder with the muster, so that no next life begins before it is done. The muster looks
+after it in turn: without a guardian, or with one that stands still, it does not go on, and none outlives it idle.
 """
 
 import logging
@@ -31,10 +32,19 @@ from mustherd.terms import Reading
 log = logging.getLogger(__name__)
 
 PERIOD_S = 0.2
-"""Between two looks at the muster."""
+"""Between two looks at the muster, while there is something to put back."""
+
+REST_S = 2.0
+"""The same while there is nothing: the muster wakes its guardian before it changes the node."""
 
 OVERSLEPT_S = 0.5
 """A guardian that slept as long was held up itself, with the whole machine say."""
+
+STILL_S = 10.0
+"""A guardian that has not looked for so long, while its muster came round, is none: somebody has stopped it, say."""
+
+ROUND_LATE_S = 2.0
+"""A muster that came round as late was held up itself, with the whole machine say; rounds are a second apart."""
 
 KILLED_S = 0.2
 """How long a muster that was killed may take to go; one whose disk hangs stays, and never runs again."""
@@ -42,8 +52,9 @@ KILLED_S = 0.2
 ROOM_BYTES = 256 * 1024
 """For the originals of a thousand knobs, twice over."""
 
-_DISMISSED_AT, _SLOT_AT, _HEAD_BYTES = 8, 9, 16
-"""After the time at which the muster came round: whether it has dismissed the guardian, which of two slots counts."""
+_DISMISSED_AT, _SLOT_AT, _HEAD_BYTES = 16, 17, 24
+"""After the times at which muster and guardian came round: whether it has dismissed the guardian, which of two slots
+counts."""
 _SIZE = struct.Struct("=Q")
 
 _encoder = msgspec.msgpack.Encoder()
@@ -57,7 +68,11 @@ class Shared:
         self._memory = mmap(-1, _HEAD_BYTES + 2 * ROOM_BYTES)
         # Written and read in one go: struct would write zeros first, and a guardian that read those, a moment later,
         # took its muster for one that had stood still since the machine started.
-        self._came_round = memoryview(self._memory)[:8].cast("d")
+        self._came_round = memoryview(self._memory)[:16].cast("d")
+
+    def looked(self, now: float) -> None:
+        """The guardian has looked at the muster."""
+        self._came_round[1] = now
 
     def alive(self, now: float) -> None:
         """The muster has come round its loop."""
@@ -69,7 +84,7 @@ class Shared:
 
     def keep(self, originals: Mapping[tuple[str, str], Kept]) -> None:
         """What has to be put back from now on. Raises ValueError for what doesn't fit."""
-        content = _encoder.encode([Original.of(key, kept) for key, kept in originals.items()])
+        content = _encoder.encode([Original.of(key, kept) for key, kept in originals.items()]) if originals else b""
         if len(content) > ROOM_BYTES - _SIZE.size:
             raise ValueError(f"{len(originals)} originals do not fit into {ROOM_BYTES} bytes")
         slot = 1 - self._memory[_SLOT_AT]
@@ -85,16 +100,29 @@ class Shared:
         return self._came_round[0]
 
     @property
+    def looked_at(self) -> float:
+        """When the guardian last looked, on the monotonic clock."""
+        return self._came_round[1]
+
+    @property
     def dismissed(self) -> bool:
         """Whether the muster needs no guardian any more."""
         return bool(self._memory[_DISMISSED_AT])
 
+    @property
+    def holds(self) -> bool:
+        """Whether something has to be put back."""
+        return bool(_SIZE.unpack_from(self._memory, self._slot())[0])
+
     def originals(self) -> dict[tuple[str, str], Kept]:
         """What has to be put back."""
-        start = _HEAD_BYTES + self._memory[_SLOT_AT] * ROOM_BYTES
+        start = self._slot()
         size = _SIZE.unpack_from(self._memory, start)[0]
         kept = _decoder.decode(self._memory[start + _SIZE.size : start + _SIZE.size + size]) if size else ()
         return {(original.sheep, original.knob): original.kept for original in kept}
+
+    def _slot(self) -> int:
+        return _HEAD_BYTES + self._memory[_SLOT_AT] * ROOM_BYTES
 
 
 class Guardian:
@@ -106,12 +134,16 @@ class Guardian:
     def __init__(self, knobs: Sequence[Knob], journal: Journal, lease_s: float, *, close: Callable[[], None]) -> None:
         """`close` ends what the node holds, load and server, once its knobs are back."""
         self._shared = Shared()
+        self._call = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._knobs = {(knob.info.sheep, knob.info.name): knob for knob in knobs}
         self._journal = journal
         self._patience_s = lease_s - PERIOD_S
         self._close = close
         self._pid = 0
         self._muster = os.getpid()
+        self._came_round = self._still_since = self._looked = 0.0
+        """When the muster came round, since when the guardian has not looked, and when it last did."""
+        self._ended = False
 
     @property
     def pid(self) -> int:
@@ -124,23 +156,40 @@ class Guardian:
 
     def start(self) -> None:
         """Fork it. OSError where the machine has no room for a process."""
-        self._shared.alive(time.monotonic())
+        self._came_round = self._still_since = time.monotonic()
+        self._shared.alive(self._came_round)
         self._shared.keep(self._journal.originals())
-        with self._journal.shared_with_child():
-            pid = os.fork()
+        # Here, since a muster that is killed before its guardian has begun could not be opened any more.
+        muster = os.pidfd_open(self._muster)
+        # What is sent to it before it has come to ignore it would end it.
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        try:
+            with self._journal.shared_with_child():
+                pid = os.fork()
+            if not pid:
+                for number in STOP_SIGNALS:
+                    signal.signal(number, signal.SIG_IGN)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         if pid:
+            os.close(muster)
             self._pid = pid
-            self._journal.tell = self._shared.keep
+            self._journal.tell = self._keep
             return
         code = 1
         try:
-            self._guard()
+            self._guard(muster)
             code = 0
         except BaseException:
             log.exception("the guardian broke")
         finally:
             # Not the way out of the muster whose copy this is.
             os._exit(code)
+
+    def _keep(self, originals: Mapping[tuple[str, str], Kept]) -> None:
+        self._shared.keep(originals)
+        if originals:
+            os.eventfd_write(self._call, 1)
 
     def alive(self) -> None:
         """The muster has come round its loop, or one knob further."""
@@ -150,32 +199,55 @@ class Guardian:
         """Whether the guardian has ended, which it never does by itself while its muster lives."""
         if not self._pid:
             return False
-        try:
-            return os.waitpid(self._pid, os.WNOHANG) != (0, 0)
-        except ChildProcessError:
+        if self._ended:
             return True
+        try:
+            self._ended = os.waitpid(self._pid, os.WNOHANG) != (0, 0)
+        except ChildProcessError:
+            self._ended = True
+        return self._ended
+
+    def stands_still(self, now: float) -> float:
+        """For how many seconds it has not looked, where that is STILL_S or more; else 0. Asked in each round."""
+        late, self._came_round = now - self._came_round > ROUND_LATE_S, now
+        if (looked := self._shared.looked_at) != self._looked or late:
+            self._looked, self._still_since = looked, now
+        silent = now - self._still_since
+        return silent if self._pid and silent >= STILL_S else 0.0
+
+    def end(self) -> None:
+        """Kill it: what stands still would hold the locks of the node and hinder the next life, for ever."""
+        if self._pid and not self.gone():
+            # Our child that nobody has waited for: the number is no other process's.
+            os.kill(self._pid, signal.SIGKILL)
+            self._ended = True
 
     def dismiss(self) -> None:
-        """The muster ends, its node put back as far as it could be."""
+        """The muster ends, its node put back: nothing is left to do for whoever watched over it."""
         self._shared.dismiss()
+        self.end()
 
     # --- the guardian's own process ---
 
-    def _guard(self) -> None:
+    def _guard(self, muster: int) -> None:
+        """Until the muster, a pidfd, needs it no more."""
         os.setsid()
-        for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-        muster = os.pidfd_open(self._muster)
         if os.getppid() != self._muster and not self._shared.dismissed:
             # It died while it forked, and the number may be another process's by now.
             self._put_back("its muster was killed")
             return
         waiting = select.poll()
         waiting.register(muster, select.POLLIN)
+        waiting.register(self._call, select.POLLIN)
         looked = time.monotonic()
         while True:
-            ended = bool(waiting.poll(int(PERIOD_S * 1000)))
+            period_s = PERIOD_S if self._shared.holds else REST_S
+            woken = {fd for fd, _ in waiting.poll(int(period_s * 1000))}
+            if self._call in woken:
+                os.eventfd_read(self._call)
+            ended = muster in woken
             now = time.monotonic()
+            self._shared.looked(now)
             if self._shared.dismissed:
                 # Whether it has ended already or is about to: nothing is left to do.
                 return
@@ -185,8 +257,9 @@ class Guardian:
             # After a standstill of its own it lets the muster come round first.
             slept, looked = now - looked, now
             silent = now - self._shared.came_round
-            if slept < OVERSLEPT_S and silent > self._patience_s and self._shared.originals():
+            if slept < OVERSLEPT_S and silent > self._patience_s and self._shared.holds:
                 signal.pidfd_send_signal(muster, signal.SIGKILL)
+                waiting.unregister(self._call)
                 waiting.poll(int(KILLED_S * 1000))
                 self._put_back(f"its muster has not come round for {silent:.1f} s and was ended")
                 return
@@ -195,7 +268,12 @@ class Guardian:
         originals = self._shared.originals()
         readings: dict[tuple[str, str], Reading] = {}
         for key, value in originals.items():
-            readings[key] = put_one_back(self._knobs.get(key), key, value)
+            knob = self._knobs.get(key)
+            if getattr(knob, "gone_with_muster", False):
+                asked = value if isinstance(value, int) else None
+                readings[key] = Reading(sheep=key[0], knob=key[1], asked=asked, applied=None, running=None, held=True)
+            else:
+                readings[key] = put_one_back(knob, key, value)
         # From here on a disk that hangs keeps nothing from being put back.
         left = [reading for reading in readings.values() if reading.error]
         if originals:

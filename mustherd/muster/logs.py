@@ -1,11 +1,13 @@
 """The muster's logs: rows come in from the node's sources by taps and leave in blocks by the outbox."""
 
 import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from mustherd.muster.config import LogsTable
 from mustherd.muster.outbox import Outbox
+from mustherd.muster.spool import Spool
 from mustherd.muster.taps import Taps
 from mustherd.node.logger import TextLogger
 from mustherd.wire import messages as m
@@ -14,6 +16,9 @@ log = logging.getLogger(__name__)
 
 PIECE_BYTES = 2 * 1024 * 1024
 """Read in one go at most, over all streams: heartbeats come in between."""
+
+PIECE_CPU_S = 0.01
+"""CPU time after which no further block is read in that go: a simulated node makes its rows while they are read."""
 
 RETRY_S = 1.0
 """Until a spool that could not be made is tried again."""
@@ -56,16 +61,27 @@ class Logs:
         if spool is None and self.outbox.wanted:
             self._retry_at = now + RETRY_S
             return
-        held = self.outbox.behind(HELD_BYTES)
-        for tap in self.taps.by_pass():
-            if left <= 0 or tap.next_pass() > now:
-                return
+        enough = time.thread_time() + PIECE_CPU_S
+        while left > 0 and time.thread_time() < enough and (read := self._read_each(spool, left, enough, now)):
+            left -= read
+
+    def _read_each(self, spool: Spool | None, most: int, enough: float, now: float) -> int:
+        """Read a block of each stream that is due, until it is `most` bytes or the thread's time is `enough`.
+
+        Gives how many bytes it was.
+        """
+        read, held = 0, self.outbox.behind(HELD_BYTES)
+        for tap in self.taps.due(now):
+            if read >= most or (read and time.thread_time() >= enough):
+                break
             if held and tap.label and not tap.busy and tap.can_wait(now):
                 self._retry_at = now + HELD_PAUSE_S
                 continue
-            left -= tap.work(spool, self.outbox.add, now)
+            read += tap.work(spool, self.outbox.add, now)
+            self.taps.took_turn(tap)
             if tap.waits_for_room:
                 self._tell_of_room(now)
+        return read
 
     def answer(self, now: float) -> m.Logged | None:
         """What became of the log order under way; None while there is none, or it isn't carried out yet."""

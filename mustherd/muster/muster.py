@@ -11,6 +11,7 @@ from mustherd.herd.lease import Act, Ignore, Lease
 from mustherd.herd.link import Link, LinkFullError
 from mustherd.herd.timing import (
     BEAT_PERIOD_S,
+    BEAT_WAIT_S,
     CONNECT_PERIOD_S,
     HELLO_PERIOD_S,
     REFUSED_PERIOD_S,
@@ -57,11 +58,7 @@ class Muster:
         `each_round` is called whenever the loop comes round, every ROUND_MOST_S at least; when it gives False, `run`
         returns as after `stop`. `own_cpu_s` gives the CPU time that MustHerd has taken on this node.
         """
-        self._config = config
-        self._node = node
-        self._pasture = pasture
-        self._end = end
-        self._now = now
+        self._config, self._node, self._pasture, self._end, self._now = config, node, pasture, end, now
         self._refusal, self._unheard = "", 0
         self._stopping = False
         self._each_round = each_round
@@ -111,7 +108,7 @@ class Muster:
         self._muster_epoch = new_session()
         self._lease = Lease(self._config.lease_s)
         self._link: Link[m.Report, msgspec.Raw] = Link()
-        self._next_beat = self._next_hello = -float("inf")
+        self._beat_at = self._next_beat = self._next_hello = -float("inf")
 
     def pause(self) -> float:
         """Real seconds until `tick` has something to do, if no message arrives before."""
@@ -131,9 +128,12 @@ class Muster:
         now = self._now()
         self._enforcement.give_back(self._lease.tick(now))
         self._enforcement.tick(now, self._lease)
+        # Before what takes its time, and after it: a beat that waits for a reading is one that the shepherd misses.
+        self._beat_if_due(now)
         self._logs.work(now)
         self._answer_log_orders(now)
         self._windows.work(now)
+        now = self._now()
         if not self._lease.shepherd_epoch:
             if now >= self._next_hello:
                 self._hello(now)
@@ -141,8 +141,7 @@ class Muster:
         for numbered in self._link.due(now):
             self._transmit(numbered.seq, numbered.body)
         self._no_room = not self._logs.outbox.ship(self._end, self._muster_epoch, self._lease.shepherd_epoch, now)
-        if now >= self._next_beat:
-            self._beat(now)
+        self._beat_if_due(now)
 
     def handle(self, message: m.Down | m.Credit | m.Decision) -> None:
         """A message arrived; `tick` has been called before."""
@@ -150,6 +149,9 @@ class Muster:
         match message:
             case m.ShepherdBeat(muster_epoch=self._muster_epoch, shepherd_epoch=self._lease.shepherd_epoch):
                 self._link.acknowledged(message.ack, now)
+                # Not for each of many that come at once.
+                if now - self._beat_at >= BEAT_PERIOD_S / 2:
+                    self._next_beat = now
                 self._enforcement.give_back(
                     self._lease.beat(
                         shepherd_epoch=message.shepherd_epoch, sent_s=message.sent_s, wanted=message.wanted, now=now
@@ -214,19 +216,18 @@ class Muster:
         self._enforcement.welcomed()
         self._beat(now)
 
+    def _beat_if_due(self, now: float) -> None:
+        if self._lease.shepherd_epoch and now >= self._next_beat:
+            self._beat(now)
+
     def _beat(self, now: float) -> None:
-        self._next_beat = now + BEAT_PERIOD_S
-        self._end.send_pulse(
-            m.MusterBeat(
-                muster_epoch=self._muster_epoch,
-                shepherd_epoch=self._lease.shepherd_epoch,
-                in_force=self._lease.in_force,
-                ack=self._link.ack,
-                reports=self._link.sent,
-                malformed=self._end.malformed,
-                unrestored=0 if self._lease.in_force else self._pasture.unrestored,
-            )
-        )
+        self._beat_at, self._next_beat = now, now + BEAT_WAIT_S
+        in_force = self._lease.in_force
+        self._end.send_pulse(m.MusterBeat(
+            muster_epoch=self._muster_epoch, shepherd_epoch=self._lease.shepherd_epoch, in_force=in_force,
+            ack=self._link.ack, reports=self._link.sent, malformed=self._end.malformed,
+            unrestored=0 if in_force else self._pasture.unrestored,
+        ))  # fmt: skip
 
     def _decision(self, message: m.Decision, now: float) -> None:
         verdict = self._lease.offer(

@@ -20,7 +20,7 @@ BUILT_IN = {
 """Our kinds as the entry points have them (a test holds them equal): to read those takes 1.4 MB of memory."""
 
 HARMLESS = ("process", "twin")
-"""Kinds of ours that touch nothing of the machine but what they started themselves."""
+"""Kinds of ours that touch nothing of the machine but what they started themselves, and what was named to them."""
 
 
 def kind_of(config: Config, file: Path) -> str:
@@ -51,13 +51,13 @@ def open_node(config: Config, file: Path) -> Node:
     """
     name = kind_of(config, file)
     table = config.nodes[name]
-    if name not in BUILT_IN or (name == "linux" and (table.get("knobs") or table.get("own"))):
+    if name not in BUILT_IN or table.get("knobs") or table.get("own"):
         from mustherd.muster import privileges  # noqa: PLC0415
 
         privileges.require_guarded(file, {ROOT, os.geteuid()})
     kind = _load(name)
     try:
-        return kind.open(_options(kind, table, f"{file}: {name}"), Path(config.state))
+        return kind.open(_options(kind, config, file, name), Path(config.state))
     except NodeError as error:
         raise ConfigError(f"{file}: {name}: {error}") from None
 
@@ -75,7 +75,7 @@ def check(config: Config, file: Path) -> None:
     """
     name = kind_of(config, file)
     if name in BUILT_IN:
-        _options(_load(name), config.nodes[name], f"{file}: {name}")
+        _options(_load(name), config, file, name)
 
 
 def _load(name: str) -> NodeKind:
@@ -92,16 +92,23 @@ def _load(name: str) -> NodeKind:
     return made
 
 
-def _options(kind: NodeKind, table: dict[str, Any], at: str) -> Any:
+def _options(kind: NodeKind, config: Config, file: Path, name: str) -> Any:
     """A node's table as its kind's `Options`. ConfigError with file, key, what is wrong and what is allowed."""
     from mustherd.plugins import OptionError, options_of  # noqa: PLC0415
 
+    table, at = config.nodes[name], f"{file}: {name}"
     if kind.Options is None:
         return table
     try:
-        return options_of(kind, table)
+        found = options_of(kind, table)
     except OptionError as error:
         raise ConfigError(f"{at}.{error}" if error.path else f"{at}: {error}") from None
+    if name == "linux" and found.own:
+        from mustherd.node.linux.own_file import wrong  # noqa: PLC0415
+
+        if problem := next(wrong(found.own, config.ranges), ""):
+            raise ConfigError(f"{file}: {problem}")
+    return found
 
 
 def _known() -> Collection[str]:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import msgspec
 
+from mustherd.errors import text_of
 from mustherd.muster.claims import Kept
-from mustherd.muster.config import Range
 from mustherd.muster.journal import Journal, JournalError, PutBack
 from mustherd.node.knob import Knob, Placed, check
+from mustherd.node.ranges import Range
 from mustherd.terms import KnobInfo, Reading, Setting, not_as_found
 
 log = logging.getLogger(__name__)
@@ -240,4 +241,4 @@ def _check(knob: Knob, asked: int | None) -> Reading:
 
 
 def _text(error: Exception) -> str:
-    return (str(error) or type(error).__name__)[:MAX_ERROR_CHARACTERS]
+    return (text_of(error) or type(error).__name__)[:MAX_ERROR_CHARACTERS]

@@ -1,5 +1,6 @@
 """Putting a node back by hand: from the journal and the knobs alone, with no shepherd and no muster."""
 
+import contextlib
 from pathlib import Path
 
 import msgspec
@@ -32,16 +33,16 @@ def restore(file: Path) -> Restoration:
     journal can't be read, and ClaimError when another muster has the knobs.
     """
     config = load(file)
-    node = open_node(config, file)
-    journal = Journal(Path(config.state), patience_s=PATIENCE_S)
-    try:
+    with contextlib.ExitStack() as held:
+        node = open_node(config, file)
+        held.callback(node.close)
+        journal = Journal(Path(config.state), patience_s=PATIENCE_S)
+        held.callback(journal.close)
         journal.claim(own_knobs(config, node, journal), patience_s=PATIENCE_S)
         readings = Pasture(node.knobs, {}, journal).restore()
         if readings:
             journal.leave_word(PutBack(reason="its muster was gone; it was done from the journal", readings=readings))
         return Restoration(readings=readings)
-    finally:
-        journal.close()
 
 
 def take_word(state: Path) -> PutBack | None:

@@ -24,7 +24,7 @@ from mustherd.wire.keys import for_member
 log = logging.getLogger(__name__)
 
 UNGUARDED = 4
-"""Exit code when the guardian was killed and the muster stopped for that, the node put back."""
+"""Exit code when the guardian was killed or stood still and the muster stopped for that, the node put back."""
 
 GUARDIAN_S = 10.0
 """How long a former life's guardian may take to put the node back before this one gives up."""
@@ -40,12 +40,15 @@ def serve(file: Path, ready: Callable[[Callable[[], None]], object]) -> int:
     if kind_of(config, file) not in HARMLESS:
         config = _retire(file)
     node = open_node(config, file)
-    # The guardian of a former life may still be putting the node back.
-    journal = Journal(Path(config.state), patience_s=GUARDIAN_S)
-    journal.claim(own_knobs(config, node, journal))
-    keys = for_member(Path(config.keys), config.muster) if config.keys else None
-    guardian = Guardian(node.knobs, journal, config.lease_s, close=node.close)
-    guardian.start()
+    with contextlib.ExitStack() as held:
+        held.callback(node.close)
+        # The guardian of a former life may still be putting the node back.
+        journal = Journal(Path(config.state), patience_s=GUARDIAN_S)
+        journal.claim(own_knobs(config, node, journal))
+        keys = for_member(Path(config.keys), config.muster) if config.keys else None
+        guardian = Guardian(node.knobs, journal, config.lease_s, close=node.close)
+        guardian.start()
+        held.pop_all()
     try:
         pasture = Pasture(node.knobs, config.ranges, journal)
         pasture.on_step = guardian.alive
@@ -86,10 +89,17 @@ def _round(guardian: Guardian) -> bool:
     """What is due whenever the muster comes round; False when it must not go on."""
     guardian.alive()
     notify("WATCHDOG=1")
-    if not guardian.gone():
-        return True
-    log.error("the guardian is gone, which would put the node back if this muster were killed: it stops")
-    return False
+    if guardian.gone():
+        log.error("the guardian is gone, which would put the node back if this muster were killed: it stops")
+        return False
+    if still_s := guardian.stands_still(time.monotonic()):
+        log.error(
+            "the guardian has stood still for %.0f s, which would put the node back if this muster were killed: it"
+            " is ended, and this muster stops", still_s,
+        )  # fmt: skip
+        guardian.end()
+        return False
+    return True
 
 
 def _retire(file: Path) -> Config:

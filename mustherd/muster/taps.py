@@ -1,5 +1,6 @@
 """The muster's text streams: read between an order to start and one to stop, and their rows counted."""
 
+import itertools
 import logging
 from collections.abc import Sequence
 
@@ -20,6 +21,8 @@ class Taps:
 
     def __init__(self, loggers: Sequence[TextLogger], table: LogsTable, *, again: bool = True) -> None:
         self._table = table
+        self._turn = itertools.count(1)
+        self._turns: dict[Tap, int] = {}
         self._taps = {logger.stream: Tap(logger, again=again) for logger in loggers if table.takes(logger.stream)}
         self._waiting_until = float("inf")
         self._lost: dict[str, int] = {}
@@ -30,9 +33,14 @@ class Taps:
         """Names of the text streams that may be read."""
         return tuple(self._taps)
 
-    def by_pass(self) -> list[Tap]:
-        """All taps, the one whose pass is due first in front."""
-        return sorted(self._taps.values(), key=Tap.next_pass)
+    def due(self, now: float) -> list[Tap]:
+        """Taps whose pass is due or under way, the one in front that was not read for longest."""
+        due = [tap for tap in self._taps.values() if tap.next_pass() <= now]
+        return sorted(due, key=lambda tap: self._turns.get(tap, 0))
+
+    def took_turn(self, tap: Tap) -> None:
+        """A tap has been read; others that are due go before it next time."""
+        self._turns[tap] = next(self._turn)
 
     def next_pass(self) -> float:
         """When a stream has something to do."""

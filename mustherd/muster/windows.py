@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 
+from mustherd.errors import text_of
 from mustherd.muster.logs import Logs
 from mustherd.muster.pasture import Pasture
 from mustherd.muster.window import Window
@@ -97,11 +98,11 @@ class Windows:
             progress = window.step()
         except ValueError as error:  # a load that this node can't offer, which is no fault of it
             log.error("the window could not be measured: %.200s", error)  # noqa: TRY400
-            self.drop(f"{type(error).__name__}: {error}", Reason.NODE_ERROR)
+            self.drop(f"{type(error).__name__}: {text_of(error)}", Reason.NODE_ERROR)
             return
         except Exception as error:  # a node's driver may raise anything; the muster lives on
             log.exception("the window could not be measured")
-            self.drop(f"{type(error).__name__}: {error}", Reason.NODE_ERROR)
+            self.drop(f"{type(error).__name__}: {text_of(error)}", Reason.NODE_ERROR)
             return
         label = window.order.label
         if progress.opened:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from mustherd.herd.membership import Change
 from mustherd.reasons import Reason
-from mustherd.terms import Reading
+from mustherd.terms import Reading, not_as_found
 
 
 class HerdError(Exception):
@@ -21,6 +21,14 @@ class PresenceChanged:
 
     change: Change
 
+    def __str__(self) -> str:
+        change = self.change
+        if change.before is None:
+            return f"muster {change.muster} joined"
+        if change.new_life:
+            return f"muster {change.muster} started again"
+        return f"muster {change.muster} is {change.after} after {change.silent_s:.1f} s of silence"
+
 
 @dataclass(frozen=True)
 class DecisionLost:
@@ -28,6 +36,9 @@ class DecisionLost:
 
     muster: str
     seq: int
+
+    def __str__(self) -> str:
+        return f"decision {self.seq} is not in force on muster {self.muster} any more"
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,12 @@ class PutBack:
     reason: str
     readings: tuple[Reading, ...]
 
+    def __str__(self) -> str:
+        if left := not_as_found(self.readings):
+            return f"the node of muster {self.muster} is NOT as it was found: {left}: {self.reason}"
+        back = ", ".join(f"{r.knob} {r.applied}" for r in self.readings) or "nothing to do"
+        return f"muster {self.muster} put its node back ({back}): {self.reason}"
+
 
 @dataclass(frozen=True)
 class StopAsked:
@@ -45,6 +62,9 @@ class StopAsked:
 
     by: str
     """Who, as a sentence has it: `operator alice`."""
+
+    def __str__(self) -> str:
+        return f"{self.by} asked for an orderly end"
 
 
 HerdEvent = PresenceChanged | DecisionLost | PutBack | StopAsked

@@ -12,6 +12,12 @@ from mustherd.wire.shepherd_endpoint import ShepherdEndpoint
 
 log = logging.getLogger(__name__)
 
+BUSY_S = 1.0
+"""After a block more of them are to be expected."""
+
+CREDIT_PAUSE_S = 0.05
+"""A muster that blocks come from is told so by then: it frees nothing by it, and sends again after FLOW_RESEND_S."""
+
 GONE_LOGGED, GONE_S = 10, 60.0
 """Gaps of one muster that are logged in so many seconds: whoever makes up a new spool with each message has no end."""
 
@@ -32,9 +38,11 @@ class Intake:
         self._roster = roster
         self._sink = sink
         self._shepherd_epoch = shepherd_epoch
-        self._owing: set[str] = set()
-        """Musters that are owed a credit."""
+        self._owing: dict[str, float] = {}
+        """Musters that are owed a credit, and by when."""
         self._now = now
+        self.busy_until = -float("inf")
+        """So long blocks are to be taken at once: their musters wait for room."""
         self._gaps: dict[str, tuple[float, int]] = {}
         """Of each muster since when gaps are counted, and how many there were."""
 
@@ -47,14 +55,16 @@ class Intake:
         if offer.first > muster.flow.got + 1:
             self._tell_of_gap(name, muster.flow.got + 1, offer.first - 1)
             muster.flow.begin_at(offer.first)
-        self._owing.add(name)
+        self._owing[name] = self._now()
 
     def block(self, name: str, muster: MusterSession, block: m.Block, rows: memoryview) -> None:
         """A block arrived."""
         if self._sink is None or block.spool != muster.spool:
             return
-        # Answered at the next tick: one credit for all that has arrived by then.
-        self._owing.add(name)
+        now = self._now()
+        self.busy_until = now + BUSY_S
+        # One credit for all that arrives meanwhile.
+        self._owing.setdefault(name, now + CREDIT_PAUSE_S)
         if muster.flow.offer(block.seq):
             # First, so that a block which can't be taken doesn't come again and again.
             muster.flow.took(block.seq)
@@ -76,15 +86,20 @@ class Intake:
         muster = self._roster.sessions.get(name)
         if muster is not None and muster.spool == spool:
             muster.flow.made_durable(number)
-            self._owing.add(name)
+            self._owing[name] = self._now()
 
-    def pay(self) -> None:
-        """Send musters the credits that they are owed."""
-        if not self._owing:
+    def next_due(self) -> float:
+        """When a muster is to be told by."""
+        return min(self._owing.values(), default=float("inf"))
+
+    def pay(self, now: float) -> None:
+        """Send musters the credits that they are owed by now."""
+        due = [name for name, by in self._owing.items() if by <= now]
+        if not due:
             return
         sessions = self._roster.sessions
         offering = sum(1 for muster in sessions.values() if muster.spool)
-        for name in self._owing:
+        for name in due:
+            del self._owing[name]
             if name in sessions and sessions[name].spool:
                 self._end.send_credit(name, credit_of(sessions[name], self._shepherd_epoch, offering))
-        self._owing.clear()

@@ -75,6 +75,7 @@ class Orders:
             return
         with suppress(LinkFullError):
             numbered = muster.link.send(m.Cancel(measure=measure), self._now())
+            self._roster.to_send(name, muster)
             self._transmit(name, muster, numbered.seq, numbered.body)
 
     def log_order(self, name: str, order: m.LogOrder, future: Future[m.Logged]) -> None:
@@ -167,6 +168,7 @@ class Orders:
         except LinkFullError as error:
             reject(future, HerdError(Reason.LINK_FULL, f"muster {name}: {error}"))
             return None
+        self._roster.to_send(name, muster)
         self._transmit(name, muster, numbered.seq, numbered.body)
         return muster
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import msgspec
 
+from mustherd.herd.alarms import NEVER, Alarms
 from mustherd.herd.decisions import Decisions
 from mustherd.herd.link import Link, LinkFullError
 from mustherd.herd.membership import Change, Membership, Presence
@@ -60,6 +61,8 @@ class Roster:
     ) -> None:
         self.sessions: dict[str, MusterSession] = {}
         """The life of each muster that the shepherd talks to."""
+        self.alarms = Alarms()
+        """When each of them is to be sent something."""
         self._end = end
         self._decisions = decisions
         self._shepherd_epoch = shepherd_epoch
@@ -83,6 +86,8 @@ class Roster:
         holds(set(self._membership) == set(self.sessions), "a muster without a session, or a session of nobody")
         for session in self.sessions.values():
             session.link.validate()
+            due = min(session.next_beat, session.link.next_due())
+            holds(self.alarms.at(session.hello.muster) <= due, "a muster that nobody would send anything")
             session.flow.validate()
 
     def views(self) -> dict[str, m.MusterView]:
@@ -97,6 +102,12 @@ class Roster:
         view = self.sessions[name].view(self._membership.presence(name), 0.0)
         with self._lock:
             self._views[name] = view
+
+    def to_send(self, name: str, muster: MusterSession, *, beat_at: float | None = None) -> None:
+        """Something may have come up that a muster is to be sent; `beat_at`: when its next heartbeat is."""
+        if beat_at is not None:
+            muster.next_beat = beat_at
+        self.alarms.set(name, min(muster.next_beat, muster.link.next_due()))
 
     def present(self, name: str) -> MusterSession:
         """A muster that can be asked for something. HerdError when it is missing, or isn't in the herd."""
@@ -148,7 +159,7 @@ class Roster:
             self.sessions[name] = MusterSession(hello, times_late=late)
         for change in self._membership.hello(name, hello.muster_epoch, now):
             self._changed(change)
-        self.sessions[name].next_beat = now + BEAT_PERIOD_S
+        self.to_send(name, self.sessions[name], beat_at=now + BEAT_PERIOD_S)
         welcome = m.Welcome(
             version=m.PROTOCOL_VERSION,
             muster_epoch=hello.muster_epoch,
@@ -225,11 +236,12 @@ class Roster:
             for measure in muster.measuring:
                 with suppress(LinkFullError):
                     muster.link.send(m.Cancel(measure=measure), self._now())
+            self.to_send(change.muster, muster)
             muster.fail(
                 GONE[change.after], f"muster {change.muster} is {change.after} ({change.silent_s:.1f} s silent)"
             )
         if change.after is Presence.LEFT:
             muster.link = Link()
-            muster.next_beat = float("inf")
+            muster.next_beat = NEVER
         self.show(change.muster)
         self._tell(PresenceChanged(change))

@@ -20,9 +20,11 @@ from mustherd.wire.endpoints import new_session
 from mustherd.wire.shepherd_endpoint import Received, ShepherdEndpoint
 
 LOOK_PAUSE_S = 20e-6
-"""Between two looks at all musters, for each of them: looking takes some 2 us each, so a tenth of the time at most."""
+"""Between two looks at who is due, for each muster there is: a large herd's beats go out many at a time."""
 LOOK_PAUSE_MOST_S = 0.02
 """A beat or a repeated message that comes as much later is nothing to anybody."""
+REST_LEAST_S = 0.002
+"""With a pause that is shorter than this nothing would gather meanwhile."""
 
 
 class ShepherdServer:
@@ -50,9 +52,6 @@ class ShepherdServer:
         self.orders = Orders(end, self._roster, self._decisions, epoch, tell=tell, now=now)
         self.intake = Intake(end, self._roster, sink, epoch, now=now)
         self._next_look = -float("inf")
-        self._next_due = -float("inf")
-        """What the last look found to be due next; only as long as nothing happened since."""
-        self._stirred = True
         self._operators = Operators(end, self._roster, self.orders, experiment=experiment, folder=folder, tell=tell)
 
     def views(self) -> dict[str, m.MusterView]:
@@ -65,15 +64,20 @@ class ShepherdServer:
 
     def next_tick(self) -> float:
         """When `tick` will next have something to do, if nothing happens before."""
-        return self._next_look if self._stirred else max(self._next_look, self._next_due)
+        look = max(self._next_look, min(self._roster.alarms.next(), self._decisions.next_tick()))
+        return min(look, self.intake.next_due())
 
-    def stir(self) -> None:
-        """Have `tick` look at every muster soon: something was asked for that `handle` didn't see."""
-        self._stirred = True
+    def rest_s(self) -> float:
+        """How long messages may be left to gather: of many musters' beats each would wake this thread otherwise.
+
+        Not while a decision is unanswered or rows come in.
+        """
+        pause_s = self._look_pause_s()
+        waited_for = self._decisions.unanswered or self._now() < self.intake.busy_until
+        return 0.0 if waited_for or pause_s < REST_LEAST_S else pause_s
 
     def handle(self, received: Received) -> None:
         """A message arrived."""
-        self._stirred = True
         name, message = received.sender, received.message
         if isinstance(message, m.Call):
             self._operators.call(received, message)
@@ -91,6 +95,8 @@ class ShepherdServer:
                 self._roster.contested(name, message.muster_epoch)
                 self._end.reply(received, m.WhoAreYou())
             return
+        # Rows are a sign of life as well: beats may come late behind them.
+        self._roster.heard(name, message.muster_epoch)
         if isinstance(message, m.Block):
             self.intake.block(name, muster, message, received.payload)
             return
@@ -98,13 +104,14 @@ class ShepherdServer:
             self.intake.offer(name, muster, message)
             return
         now = self._now()
-        self._roster.heard(name, message.muster_epoch)
         muster.link.acknowledged(message.ack, now)
+        self._roster.to_send(name, muster)
         if isinstance(message, m.MusterBeat):
             # One that is older than a report already heard says nothing about now.
             if message.reports >= muster.link.ack:
-                muster.in_force, muster.unrestored = message.in_force, message.unrestored
-                self._roster.show(name)
+                if (muster.in_force, muster.unrestored) != (message.in_force, message.unrestored):
+                    muster.in_force, muster.unrestored = message.in_force, message.unrestored
+                    self._roster.show(name)
                 self.orders.act(self._decisions.in_force(name, message.in_force))
             return
         self._frame(name, muster, message)
@@ -112,7 +119,7 @@ class ShepherdServer:
     def _frame(self, name: str, muster: MusterSession, frame: m.Frame) -> None:
         """A frame of a muster's link, with a report in it; it may have come before."""
         # Acknowledged at once, or the muster would send it again before the next beat.
-        muster.next_beat = self._now()
+        self._roster.to_send(name, muster, beat_at=self._now())
         for body in muster.link.received(frame.seq, frame.body):
             try:
                 report = codec.report(memoryview(body))
@@ -126,18 +133,18 @@ class ShepherdServer:
     def tick(self, now: float, *, judge: bool) -> None:
         """Send what is due; `judge`: see who has fallen silent, too.
 
-        Answers go out each time. All musters are looked at after a pause that grows with their number, however many
-        messages come meanwhile.
+        Credits go out when they are due. Who else is due is looked for after a pause that grows with the herd, however
+        many messages come meanwhile.
         """
-        self.intake.pay()
+        self.intake.pay(now)
         if now < self._next_look:
             return
         sessions = self._roster.sessions
         if judge:
             self._roster.judge(now)
         self.orders.act(self._decisions.tick(now))
-        due = self._decisions.next_tick()
-        for name, muster in sessions.items():
+        for name in self._roster.alarms.due(now):
+            muster = sessions[name]
             if now >= muster.next_beat:
                 muster.next_beat = now + BEAT_PERIOD_S
                 self._end.send_pulse(
@@ -151,10 +158,11 @@ class ShepherdServer:
                     ),
                 )
             self.orders.resend(name, muster, now)
-            due = min(due, muster.next_beat, muster.link.next_due())
-        self._stirred = False
-        self._next_due = due
-        self._next_look = now + min(LOOK_PAUSE_S * len(sessions), LOOK_PAUSE_MOST_S)
+            self._roster.to_send(name, muster)
+        self._next_look = now + self._look_pause_s()
+
+    def _look_pause_s(self) -> float:
+        return min(LOOK_PAUSE_S * len(self._roster.sessions), LOOK_PAUSE_MOST_S)
 
     def story(self, name: str) -> list[Step]:
         """What happened to a muster of late: whether it was there, and what became of decisions for it."""

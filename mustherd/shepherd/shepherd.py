@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from mustherd.herd.timing import LATE_AFTER_S
+from mustherd.herd.timing import BEAT_PERIOD_S, LATE_AFTER_S
 from mustherd.reasons import Reason
 from mustherd.shepherd.events import HerdError, HerdEvent
 from mustherd.shepherd.server import ShepherdServer
@@ -29,11 +29,35 @@ log = logging.getLogger(__name__)
 IDLE_S = 0.1
 """Longest sleep: membership is judged at least this often."""
 
+DEAF_AT_MOST_S = 5.0
+"""A shepherd that is held up again and again judges so often all the same."""
+
 EVENTS_KEPT = 10_000
 """Events that nobody has taken; further ones are lost, and now and then one is logged."""
 
 COMPLAIN_EVERY_S = 60.0
 """Between two log lines about messages that could not be handled, or events that nobody took."""
+
+
+class Patience:
+    """When a herd's silence may be judged: not by a shepherd that was itself held up, until it has heard what waits."""
+
+    def __init__(self, now: float) -> None:
+        self._came_round = self._judged = now
+        self._deaf_until = -float("inf")
+
+    def may_judge(self, now: float) -> bool:
+        """The loop has come round: whether who was not heard has fallen silent.
+
+        What arrived during a hold-up is heard within a beat; who is held up all the time judges every so often still.
+        """
+        if now - self._came_round > LATE_AFTER_S / 2:
+            self._deaf_until = now + BEAT_PERIOD_S
+        self._came_round = now
+        if now < self._deaf_until and now - self._judged < DEAF_AT_MOST_S:
+            return False
+        self._judged = now
+        return True
 
 
 class Shepherd:
@@ -197,27 +221,24 @@ class Shepherd:
         self._ask(nobody, lambda: self._server.intake.durable(muster, spool, number))
 
     def _run(self) -> None:
-        last, held_up = self._now(), False
+        patience = Patience(self._now())
         try:
             while not self._stopping.is_set():
-                for received in self._end.receive(self._pause()):
+                pause_s = self._pause()
+                rest_s = 0.0 if self._asked else min(self._server.rest_s(), pause_s)
+                for received in self._end.receive(pause_s, rest_s=rest_s):
                     try:
                         self._server.handle(received)
                     except Exception as error:  # one muster's odd message must not end everybody's shepherd
                         self._complain(received.sender, error)
                 while self._asked:
                     future, ask = self._asked.popleft()
-                    self._server.stir()
                     try:
                         ask()
                     except Exception as error:
                         reject(future, HerdError(Reason.SHEPHERD_ERROR, f"{type(error).__name__}: {error}"))
                 now = self._now()
-                # A shepherd that was itself held up must not take its own absence for the herd's silence: it hears what
-                # has arrived meanwhile before it judges.
-                before, held_up = held_up, now - last > LATE_AFTER_S / 2
-                last = now
-                self._server.tick(now, judge=before or not held_up)
+                self._server.tick(now, judge=patience.may_judge(now))
         except Exception as error:
             log.critical("the shepherd's loop broke", exc_info=True)
             self._broken(f"the shepherd's loop broke: {type(error).__name__}: {error}")

@@ -224,7 +224,10 @@ class OperatorEndpoint:
                 continue
             if len(frames) == 1 and answer.number == number:
                 return answer.body
-        raise WireError(f"no shepherd answered at {self._address} within {timeout_s:g} s")
+        raise WireError(
+            f"no shepherd answered at {self._address} within {timeout_s:g} s; fix: see that it runs, or say where:"
+            " --shepherd ADDRESS --keys FOLDER, as the end of mustherd herd start has them"
+        )
 
     def close(self) -> None:
         """Close the connection."""

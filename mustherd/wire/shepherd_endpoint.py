@@ -97,11 +97,15 @@ class ShepherdEndpoint:
         self._malformed = codec.Malformed(log, time.monotonic)
         self._wake = Wake()
         self._poller = zmq.Poller()
-        self._poller.register(self._wake.descriptor, zmq.POLLIN)
+        self._urgent = zmq.Poller()
+        """What ends a rest: another thread's wish, an operator's call, who asks to be let in."""
+        for poller in (self._poller, self._urgent):
+            poller.register(self._wake.descriptor, zmq.POLLIN)
         try:
             if keys is not None:
                 self._gate = Gate(self._context, keys)
                 self._poller.register(self._gate.socket, zmq.POLLIN)
+                self._urgent.register(self._gate.socket, zmq.POLLIN)
             asked = ports or Ports()
             self._pulse, pulse = self._bind("pulse", host, asked.pulse, m.MAX_PULSE_BYTES)
             self._log, log_port = self._bind("log", host, asked.log, m.MAX_LOG_BYTES)
@@ -109,6 +113,7 @@ class ShepherdEndpoint:
             self._coordinate, coordinate = self._bind(
                 "coordinate", host, asked.coordinate, m.MAX_CALL_BYTES, unread=ANSWERS_QUEUED
             )
+            self._urgent.register(self._coordinate, zmq.POLLIN)
         except BaseException:
             self.close()
             raise
@@ -152,8 +157,14 @@ class ShepherdEndpoint:
         """Have the next `receive` read the accepted keys again; from any thread or signal handler."""
         self._reread = True
 
-    def receive(self, timeout_s: float, at_most: int = 1000) -> Iterator[Received]:
-        """Wait up to `timeout_s` for messages and yield what is there, at most `at_most` a channel, of calls fewer."""
+    def receive(self, timeout_s: float, at_most: int = 1000, *, rest_s: float = 0.0) -> Iterator[Received]:
+        """Wait up to `timeout_s` for messages and yield what is there, at most `at_most` a channel, of calls fewer.
+
+        For `rest_s` of it messages are left to gather, unless `wake` or somebody who waits for an answer ends that.
+        """
+        if rest_s > 0:
+            self._urgent.poll(milliseconds(rest_s))
+            timeout_s = max(0.0, timeout_s - rest_s)
         self._look_after(time.monotonic())
         for source, _ in self._poller.poll(milliseconds(timeout_s)):
             if isinstance(source, int):

@@ -1,10 +1,12 @@
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mustherd.muster.config import Config, ConfigError, Range, load
+from mustherd.muster.config import Config, ConfigError, load
+from mustherd.node.ranges import Range
 from mustherd.terms import KnobInfo
 from mustherd.wire.ports import Ports
 
@@ -44,13 +46,15 @@ def test_everything(tmp_path: Path) -> None:
         ('muster = "Muster 1"\nstate = "x"\n', "muster", "matching regex"),
         ('muster = "../x"\nstate = "x"\n', "muster", "matching regex"),
         (GOOD + "lease_s = 0.1\n", "lease_s", ">= 1.0"),
-        (GOOD + 'lease_s = "long"\n', "lease_s", "float"),
+        (GOOD + 'lease_s = "long"\n', "lease_s: long", "Expected a number, got a text"),
         (GOOD + "[ports]\npulse = 0\n", "ports.pulse", ">= 1"),
         (GOOD + "[ports]\npuls = 1\n", "ports", "puls"),
-        (GOOD + "[ranges]\ndvfs = 1200\n", "ranges", "object"),
+        (GOOD + "[ranges]\ndvfs = 1200\n", "ranges", "Expected a table, got a whole number"),
         (GOOD + "[ranges]\ndvfs = {low = -1}\n", "ranges", ">= 0"),
         (GOOD + "[ranges]\ndvfs = {lowest = 1}\n", "ranges", "lowest"),
         (GOOD + 'groups = ["a b"]\n', "groups", "matching regex"),
+        (GOOD + "ports = [1, 2]\n", "ports: [1, 2]", "Expected a table, got a list"),
+        (GOOD + 'groups = "web"\n', "groups: web", "Expected a list, got a text"),
         ("muster = ", "not TOML", ""),
     ],
 )
@@ -64,6 +68,19 @@ def test_wrong_input_is_one_line_with_file_key_and_what_is_allowed(
     assert message.startswith(f"{file}: {key}")
     assert what in message
     assert "\n" not in message
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["a pipe", "a device"])
+def test_only_a_file_is_read(tmp_path: Path, kind: str) -> None:
+    """An experiment's folder has one, which every command that looks at the folder reads."""
+    file = tmp_path / "muster.toml"
+    if kind == "a pipe":
+        os.mkfifo(file)
+    else:
+        file.symlink_to("/dev/zero")
+    with pytest.raises(ConfigError, match="not a regular file"):
+        load(file)
 
 
 def test_a_file_that_cannot_be_read_is_said_so(tmp_path: Path) -> None:

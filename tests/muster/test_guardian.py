@@ -108,12 +108,104 @@ def test_the_guardian_itself_hears_no_signal_that_it_could_ignore(changed: Daemo
     until(lambda: changed.registers == ORIGINALS)
 
 
+BORN_SLOWLY = """
+import os, signal, sys, time
+from pathlib import Path
+from mustherd.muster.service import serve
+
+os.register_at_fork(after_in_child=lambda: time.sleep(2))  # fixed: as on a machine that has no time for it
+sys.exit(serve(Path(sys.argv[1]), lambda stop: [signal.signal(s, lambda *_: stop()) for s in (2, 15)]))
+"""
+
+
+@pytest.mark.process
+def test_a_guardian_hears_no_signal_before_it_has_begun(tmp_path: Path) -> None:
+    with shepherd() as (running, ports):
+        one = Daemon(tmp_path, ports)
+        one.process = subprocess.Popen([sys.executable, "-c", BORN_SLOWLY, str(one.write())])
+        try:
+            [guardian] = until(lambda: psutil.Process(some(one.process).pid).children())
+            for number in STOP_SIGNALS:
+                os.kill(guardian.pid, number)
+            until(lambda: running.musters().get("muster-1"))
+            running.decide("muster-1", SLOW).result(PATIENCE_S)
+            one.kill()
+            until(lambda: one.registers == ORIGINALS)
+        finally:
+            one.end()
+
+
+@pytest.mark.long
+@pytest.mark.process
+def test_a_guardian_rests_while_nothing_is_changed_and_looks_often_while_something_is(tmp_path: Path) -> None:
+    """The node is the workload's; what watches costs it nothing while there is nothing to put back."""
+    with shepherd() as (running, ports):
+        one = Daemon(tmp_path, ports).start()
+        try:
+            until(lambda: running.musters().get("muster-1"))
+
+            def looks(seconds: float) -> int:
+                before = psutil.Process(one.guardian).num_ctx_switches().voluntary
+                time.sleep(seconds)  # fixed: what it does within them is counted
+                return psutil.Process(one.guardian).num_ctx_switches().voluntary - before
+
+            assert looks(2.5) <= 3
+            running.decide("muster-1", SLOW).result(PATIENCE_S)
+            until(lambda: looks(0.5) >= 2)
+        finally:
+            one.end()
+
+
 @pytest.mark.process
 def test_without_its_guardian_a_muster_stops_and_says_so(changed: Daemon) -> None:
     os.kill(changed.guardian, signal.SIGKILL)
     assert some(changed.process).wait(PATIENCE_S) == UNGUARDED
     assert changed.registers == ORIGINALS
     assert "the guardian is gone" in changed.log
+
+
+STOPPED = """
+import signal, sys
+from pathlib import Path
+from mustherd.muster import guardian
+from mustherd.muster.service import serve
+
+guardian.STILL_S, guardian.REST_S = 2.0, 0.2
+sys.exit(serve(Path(sys.argv[1]), lambda stop: [signal.signal(s, lambda *_: stop()) for s in (2, 15)]))
+"""
+
+
+@pytest.mark.long
+@pytest.mark.process
+def test_a_muster_whose_guardian_stands_still_ends_it_stops_and_says_so(tmp_path: Path) -> None:
+    """Nobody would put the node back then: a second blow, and it stays changed."""
+    with shepherd() as (running, ports):
+        one = Daemon(tmp_path, ports)
+        with (tmp_path / "log").open("ab") as log:
+            one.process = subprocess.Popen([sys.executable, "-c", STOPPED, str(one.write())], stderr=log)
+        try:
+            until(lambda: running.musters().get("muster-1"))
+            running.decide("muster-1", SLOW).result(PATIENCE_S)
+            guardian = one.guardian
+            os.kill(guardian, signal.SIGSTOP)
+            assert one.process.wait(PATIENCE_S) == UNGUARDED
+            assert one.registers == ORIGINALS
+            assert "the guardian has stood still for 2 s" in one.log
+            until(lambda: not psutil.pid_exists(guardian))
+        finally:
+            one.end()
+
+
+@pytest.mark.process
+def test_a_guardian_that_stands_still_keeps_no_next_life_out(changed: Daemon) -> None:
+    guardian = changed.guardian
+    os.kill(guardian, signal.SIGSTOP)
+    changed.send(signal.SIGTERM)
+    assert some(changed.process).wait(PATIENCE_S) == 0
+    until(lambda: not psutil.pid_exists(guardian))
+    changed.start()
+    until(lambda: changed.log.count("welcome") > 1 or some(changed.process).poll() is not None)
+    assert some(changed.process).poll() is None
 
 
 @pytest.mark.process
@@ -172,6 +264,7 @@ def test_a_muster_whose_disk_hangs_is_ended_and_its_node_put_back(tmp_path: Path
             one.end()
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_a_muster_that_hangs_with_nothing_in_force_is_left_alone(tmp_path: Path) -> None:
     with shepherd() as (running, ports):
@@ -251,6 +344,31 @@ def test_a_guardian_never_reads_half_of_when_its_muster_came_round() -> None:
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "looks", "silent"),
+    [
+        # It looks on.
+        ([0.0, 5.0, 10.0, 15.0], [0.0, 5.0, 10.0, 15.0], 0.0),
+        # It does not, and its muster came round all the while.
+        ([float(n) for n in range(16)], [0.0] * 16, 15.0),
+        ([float(n) for n in range(10)], [0.0] * 10, 0.0),
+        # All stood still, the muster too.
+        ([0.0, 1.0, 60.0, 61.0], [0.0, 0.9, 0.9, 0.9], 0.0),
+        ([0.0, 1.0, 60.0, *(60.0 + n for n in range(1, 12))], [0.0, 0.9, *[0.9] * 12], 11.0),
+    ],
+)
+def test_a_guardian_that_does_not_look_while_its_muster_comes_round_stands_still(
+    tmp_path: Path, rounds: list[float], looks: list[float], silent: float
+) -> None:
+    with contextlib.closing(Journal(tmp_path)) as journal:
+        made = Guardian([], journal, 3.0, close=lambda: None)
+        made._pid = 1
+        for now, looked in zip(rounds, looks, strict=True):
+            made._shared.looked(looked)
+            found = made.stands_still(now)
+    assert found == silent
 
 
 def test_a_thousand_knobs_fit_and_what_does_not_is_said() -> None:

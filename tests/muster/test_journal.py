@@ -221,7 +221,7 @@ def test_one_muster_at_a_time(opened: Opened, tmp_path: Path) -> None:
 CRASH = """
 import json, os, sys
 from pathlib import Path
-from mustherd.muster.config import Range
+from mustherd.node.ranges import Range
 from mustherd.muster.journal import Journal
 from mustherd.muster.pasture import Pasture
 from mustherd.node.twin.node import TwinNode

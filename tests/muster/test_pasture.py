@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from mustherd.muster.config import Range
 from mustherd.muster.journal import Journal, JournalError
 from mustherd.muster.pasture import MAX_ERROR_CHARACTERS, ApplyResult, Pasture
 from mustherd.node.knob import KnobError
+from mustherd.node.ranges import Range
 from mustherd.terms import NODE, Setting
 from tests.fakes import ORIGINALS, FakeNode, MemoryJournal
 from tests.herding import RANGES

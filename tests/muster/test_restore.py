@@ -9,11 +9,11 @@ import pytest
 
 from mustherd.muster import journal
 from mustherd.muster import restore as restoring
-from mustherd.muster.config import Range
 from mustherd.muster.journal import Journal, JournalError
 from mustherd.muster.pasture import UNRESTORED, Pasture
 from mustherd.node.linux.node import LinuxNode
 from mustherd.node.linux.options import LinuxOptions
+from mustherd.node.ranges import Range
 from mustherd.terms import Setting
 from tests.node.linux.kinds import ACPI, LAB, PSTATE, Kind
 from tests.node.linux.machine import Machine
@@ -78,7 +78,11 @@ def values(machine: Machine) -> dict[str, int]:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("kind", [LAB, ACPI, PSTATE], ids=lambda kind: kind.name)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=() if kind is PSTATE else pytest.mark.long) for kind in (LAB, ACPI, PSTATE)],
+    ids=lambda kind: kind.name,
+)
 def test_killed_at_any_moment_of_a_decision(tmp_path: Path, kind: Kind) -> None:
     """Before and after every file that is synced, every rename and every write to the machine."""
     done = subprocess.run(
@@ -149,11 +153,33 @@ class TestByHand:
         machine.tree.write_faults = {}
         assert restoring.restore(file).exit_code == 0
 
-    def test_not_beside_a_muster_that_runs(self, tmp_path: Path, machine: Machine, file: Path) -> None:
+    def test_not_beside_a_muster_that_runs(
+        self, tmp_path: Path, machine: Machine, file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         journal = self.change(machine, tmp_path)
+        closed = self.closings(monkeypatch)
         with pytest.raises(JournalError, match="another muster"):
             restoring.restore(file)
+        assert len(closed) == 1
         journal.close()
+
+    def test_what_the_node_holds_is_let_go(
+        self, tmp_path: Path, machine: Machine, file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A node of a herd on one machine had started its server for this, and left it and its folder there."""
+        self.change(machine, tmp_path).close()
+        closed = self.closings(monkeypatch)
+        assert restoring.restore(file).exit_code == 0
+        assert len(closed) == 1
+
+    def closings(self, monkeypatch: pytest.MonkeyPatch) -> list[LinuxNode]:
+        closed: list[LinuxNode] = []
+
+        def close(node: LinuxNode) -> None:
+            closed.append(node)
+
+        monkeypatch.setattr(LinuxNode, "close", close)
+        return closed
 
     def test_after_a_reboot_the_machine_has_its_own_values(
         self, tmp_path: Path, machine: Machine, file: Path, monkeypatch: pytest.MonkeyPatch

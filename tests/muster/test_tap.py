@@ -1,15 +1,16 @@
 """Streams from their source into the spool: passes, pace, thinning, and what is thrown away."""
 
 import os
+import time
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from mustherd.muster.config import LogsTable
-from mustherd.muster.logs import Logs
-from mustherd.muster.spool import Spool, Stored
-from mustherd.muster.tap import PERIOD_MOST_S, Tap
+from mustherd.muster.logs import PIECE_BYTES, PIECE_CPU_S, Logs
+from mustherd.muster.spool import BLOCK_BYTES, Spool, Stored
+from mustherd.muster.tap import PERIOD_FIRST_S, PERIOD_MOST_S, Tap
 from mustherd.node.intlog import CAPACITY, COLUMNS
 from mustherd.node.linux import intlog
 from mustherd.node.linux.tree import Tree
@@ -52,6 +53,16 @@ class Source:
 
     def close(self) -> None:
         self.at = 0
+
+
+class Slow(Source):
+    """One that takes all of a go's time for a block."""
+
+    def read_into(self, room: memoryview) -> int:
+        until = time.thread_time() + PIECE_CPU_S
+        while time.thread_time() < until:
+            pass
+        return super().read_into(room)
 
 
 class Stand:
@@ -185,6 +196,42 @@ def test_flush_open_close_keep_just_what_came_in_between(tmp_path: Path) -> None
     assert logs.next_work() == float("inf")
     assert logs.outbox.keep("0001-1", "power", Rows(first=0, columns={"a": (1.0,)})) == 0
     assert logs.outbox.last == 2
+
+
+def test_what_a_source_holds_is_read_in_one_go_up_to_a_limit(tmp_path: Path) -> None:
+    source = Source()
+    logs = Logs((source,), LogsTable(), tmp_path)
+    logs.outbox.welcome(5, 0.0)
+    logs.taps.open((), "0001-1", 0.0)
+    source.held = lines(0, 3 * PIECE_BYTES // len(line(0)))
+    logs.work(PERIOD_FIRST_S)
+    assert PIECE_BYTES <= source.at <= PIECE_BYTES + BLOCK_BYTES
+    logs.work(PERIOD_FIRST_S)
+    logs.work(PERIOD_FIRST_S)
+    assert source.at == 0, "the pass has come to its end"
+
+
+def test_a_source_that_makes_its_rows_slowly_is_left_for_heartbeats_after_a_block(tmp_path: Path) -> None:
+    source = Slow()
+    logs = Logs((source,), LogsTable(), tmp_path)
+    logs.outbox.welcome(5, 0.0)
+    logs.taps.open((), "0001-1", 0.0)
+    source.held = lines(0, 3 * PIECE_BYTES // len(line(0)))
+    logs.work(PERIOD_FIRST_S)
+    assert 0 < source.at <= BLOCK_BYTES
+
+
+def test_of_streams_that_never_end_each_has_its_turn(tmp_path: Path) -> None:
+    sources = [Slow() for _ in range(3)]
+    for number, source in enumerate(sources):
+        source.stream = f"s{number}"
+        source.held = lines(0, 3 * PIECE_BYTES // len(line(0)))
+    logs = Logs(sources, LogsTable(), tmp_path)
+    logs.outbox.welcome(5, 0.0)
+    logs.taps.open((), "0001-1", 0.0)
+    for rounds in (1, 2, 3):
+        logs.work(PERIOD_FIRST_S)
+        assert sum(source.at > 0 for source in sources) == rounds
 
 
 def test_rows_are_not_kept_for_nobody_and_are_kept_for_a_log_until_it_comes_back(tmp_path: Path) -> None:

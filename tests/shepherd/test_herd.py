@@ -23,6 +23,7 @@ from mustherd.wire import keys
 from mustherd.wire import messages as m
 from mustherd.wire.endpoints import MusterEndpoint, OperatorEndpoint
 from mustherd.wire.shepherd_endpoint import ShepherdEndpoint
+from tests import running as commands
 from tests.fakes import ORIGINALS, FakeNode, MemorySink
 from tests.herding import ANY, PATIENCE_S, muster, shepherd
 from tests.typed import a, some
@@ -220,8 +221,9 @@ def test_a_new_shepherd_takes_the_muster_in_and_ends_what_was_in_force(tmp_path:
             assert node.values == SLOW_VALUES
             with shepherd(ports) as (successor, _):
                 until(successor.musters)
-                until(lambda: node.values == ORIGINALS)
                 assert successor.decide("muster-1", SLOW).result(PATIENCE_S).outcome == "applied"
+                # However soon it was decided, the node was as it was found in between.
+                assert node.dvfs.writes == [1300, ORIGINALS["dvfs"], 1300]
                 assert successor.musters()["muster-1"].muster_epoch == running.musters()["muster-1"].muster_epoch
         assert node.values == ORIGINALS
 
@@ -362,6 +364,8 @@ def test_no_knobs_by_hand_while_an_experiment_runs(tmp_path: Path) -> None:
             assert "experiment sweep is running" in a(m.Refused, refused).reason
             status = a(m.Status, operator.call(m.StatusAsk(), PATIENCE_S))
             assert (status.experiment, status.folder) == ("sweep", "/somewhere")
+            told = commands.here("herd", "status", "--shepherd", f"127.0.0.1:{ports.coordinate}")[1]
+            assert told.endswith("experiment sweep runs in /somewhere\n")
         finally:
             operator.close()
 
