@@ -1,13 +1,10 @@
 """Metrics that an application tells of itself: asked again and again over a window, from the shepherd's machine."""
 
-import http.client
 import json
 import math
 import re
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import pairwise
@@ -16,6 +13,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
+from mustherd import files
 from mustherd.load.command.results import amount, units_of
 from mustherd.programs import ProgramError, printed
 from mustherd.sampling import Sampler, Samples, Source, UnreadableError, value_at, values_within
@@ -67,6 +65,12 @@ class ApplicationMetric(Place, frozen=True, kw_only=True):
         return WINDOW_PER_RESOLUTION * max(self.every_seconds, self.resolution_seconds)
 
 
+class Kind:
+    """What `metrics` takes, as plug-ins say what they take."""
+
+    Options = ApplicationMetric
+
+
 def check(name: str, place: Place) -> None:
     """Raise ValueError for what can't be asked."""
     ways = {
@@ -91,22 +95,27 @@ def check(name: str, place: Place) -> None:
 
 def value_now(name: str, place: Place) -> float:
     """The value at this moment, in the unit that the metric called `name` has. Raises UnreadableError."""
+    where, ask = _source(place)
     try:
-        if place.prometheus:
-            base = place.prometheus.rstrip("/")
-            return amount(
-                name, _queried(f"{base}/api/v1/query?{urllib.parse.urlencode({'query': place.query})}"), place.unit
-            )
-        if place.endpoint:
-            return amount(name, _series(_page(place.endpoint), place.series), place.unit)
-        if place.command:
-            return amount(name, printed(place.command, ANSWER_S), place.unit)
-        with Path(place.file).open("rb") as file:
-            return amount(name, file.read(1000).decode("utf-8", "replace").strip(), place.unit)
+        return amount(name, ask(), place.unit)
     except OSError as error:
-        raise UnreadableError(f"{place.file}: {error.strerror or error}") from None
-    except (ValueError, ProgramError) as error:
+        raise UnreadableError(f"{where}: {error.strerror or error}") from None
+    except ProgramError as error:
         raise UnreadableError(str(error)) from None
+    except ValueError as error:
+        raise UnreadableError(f"{where}: {error}") from None
+
+
+def _source(place: Place) -> tuple[str, Callable[[], object]]:
+    """What errors call the place, and what asks it. Raises OSError, ValueError and ProgramError when asked."""
+    if place.prometheus:
+        query = urllib.parse.urlencode({"query": place.query})
+        return place.query, lambda: _queried(f"{place.prometheus.rstrip('/')}/api/v1/query?{query}")
+    if place.endpoint:
+        return f"{place.endpoint}: {place.series}", lambda: _series(_page(place.endpoint), place.series)
+    if place.command:
+        return place.command[0], lambda: printed(place.command, ANSWER_S)
+    return place.file, lambda: files.head(Path(place.file), 1000).decode("utf-8", "replace").strip()
 
 
 class Watch(Sampler):
@@ -140,9 +149,15 @@ def taken(take: Take, samples: Samples, t0: float, t1: float) -> float:
 
 
 def _page(url: str) -> str:
+    # Imported late: it takes 20 ms with its TLS, and every definition is read with the types above.
+    import http.client  # noqa: PLC0415
+    import urllib.error  # noqa: PLC0415
+
+    from mustherd import fetch  # noqa: PLC0415
+
     try:
-        with urllib.request.urlopen(url, timeout=ANSWER_S) as answer:  # noqa: S310 (http and https alone, see check)
-            content: bytes = answer.read(MOST_BYTES + 1)
+        with fetch.opened(url, ANSWER_S) as answer:
+            content = fetch.content(answer, MOST_BYTES)
     except urllib.error.HTTPError as error:
         error.close()
         raise UnreadableError(f"{url}: answers {error.code} {error.reason}") from None
@@ -169,7 +184,7 @@ def _queried(url: str) -> object:
 
 
 def _series(page: str, wanted: str) -> float:
-    """A series' value in a page of text; for a name alone the sum of all with that name."""
+    """A series' value in a page of text; for a name alone the sum of all with that name. ValueError."""
     values = []
     for line in page.splitlines():
         found = SERIES.fullmatch(line.strip())
@@ -177,7 +192,7 @@ def _series(page: str, wanted: str) -> float:
             try:
                 values.append(float(found[3]))
             except ValueError:
-                raise UnreadableError(f"series {wanted}: {found[3][:40]!r} is no number") from None
+                raise ValueError(f"{found[3][:40]!r} is no number") from None
     if not values:
-        raise UnreadableError(f"there is no series {wanted}")
+        raise ValueError(f"there is no series {wanted}")
     return math.fsum(values)

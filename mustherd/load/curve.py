@@ -10,7 +10,8 @@ import msgspec
 
 from mustherd.terms import MAX_PIECES, Load
 
-MAX_QPS = 1e8
+MAX_QPS = 1e9
+"""Of any load: beyond what a node can be sent."""
 MAX_KNOTS = 100_000
 SINE_KNOTS = 64
 """Straight pieces in a period of a sine: off by at most (pi / 64)^2 / 2 = 0.12 % of the amplitude."""

@@ -16,8 +16,6 @@ from mustherd.reasons import Reason
 END_TIMEOUT_S = 2.0
 AS_ROOT = ("sudo", "-n")
 """How a command begins that only root may give."""
-BUILD_DIGITS = 16
-"""Of a program's digest: enough to tell builds apart."""
 
 
 class Job(Protocol):

@@ -2,7 +2,8 @@
 
 A muster's configuration chooses it with a table `[process]`. In that a table of the server's name (`mustherd.servers`)
 holds the server's options, as in `[process.memcached]`, and `[process.generator]` those of the built-in generator, by
-which a memcached's node loads itself; a node of another server is loaded from outside.
+which a memcached's node loads itself; a node of another server is loaded from outside. `knobs` names knobs of this
+machine that other packages add, and `own` declares some, as `[linux.own]` does (mustherd.node.linux.declaration).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,30 +17,36 @@ from mustherd.load.error import LoadError
 from mustherd.load.generator.generator import Generator
 from mustherd.load.generator.options import GeneratorOptions
 from mustherd.load.memcached.server import Memcached
-from mustherd.load.server import ServerKind, WorkerKind, local_options
+from mustherd.load.server import MEMCACHED, ServerKind, WorkerKind, local_options
 from mustherd.node.energy import EnergyMeter
+from mustherd.node.knob import Knob
+from mustherd.node.linux.options import Own
 from mustherd.node.server.node import Loader, ProcessNode
 from mustherd.node.server.process import ServerError
 from mustherd.plugins import SERVERS, plugin, said
 from mustherd.terms import Load
 
 GENERATOR = "generator"
-MEMCACHED = "memcached"
+KNOBS = "knobs"
+OWN = "own"
 
 
 def node(table: Mapping[str, Any], meter: EnergyMeter | None = None) -> ProcessNode:
     """Start a server and make it a node.
 
     Raises ValueError for options that can't be read, PluginError for a server that isn't installed or can't be loaded,
-    LoadError and ServerError for one that doesn't start.
+    LoadError and ServerError for one that doesn't start, NodeError for a knob that can't be used.
     """
-    named = [name for name in table if name != GENERATOR] or [MEMCACHED]
+    named = [name for name in table if name not in (GENERATOR, KNOBS, OWN)] or [MEMCACHED]
     if len(named) > 1:
         raise ValueError(f"{' and '.join(named)}: a node has one server")
     found = plugin(SERVERS, named[0])
     kind, given = registry.server_kind(found), msgspec.convert(table.get(named[0], {}), dict[str, Any])
     options = registry.check(found, {**local_options(kind, port=0), **given})
     generator = msgspec.convert(table.get(GENERATOR, {}), GeneratorOptions)
+    knobs, missing = _knobs_here(
+        msgspec.convert(table.get(KNOBS, ()), tuple[str, ...]), msgspec.convert(table.get(OWN, {}), Own)
+    )
     server: ServerKind = kind(options)
     try:
         server.start()
@@ -50,10 +57,21 @@ def node(table: Mapping[str, Any], meter: EnergyMeter | None = None) -> ProcessN
             getattr(options, "cores", ()),
             meter,
             (address.host, address.port),
+            packages=knobs,
+            missing=missing,
         )
     except (LoadError, ServerError):
         server.close()
         raise
+
+
+def _knobs_here(names: Sequence[str], declared: Own) -> tuple[Sequence[Knob], Mapping[str, str]]:
+    if not names and not declared:
+        return (), {}
+    # What it takes to look at a machine, which a server alone does not.
+    from mustherd.node.linux.node import knobs_here  # noqa: PLC0415
+
+    return knobs_here(names, declared, "process")
 
 
 def _loader(memcached: Memcached, options: GeneratorOptions) -> Loader:

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import msgspec
 
+from mustherd import files
 from mustherd.load.address import Address
 
 LAYOUT = "load.json"
 """In an experiment's folder: the layout of a load that comes from outside its nodes."""
+MOST_BYTES = 1 << 20
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +79,6 @@ def write(layout: Layout, folder: Path) -> None:
 def read(folder: Path) -> Layout | None:
     """The layout in an experiment's folder, if any. ValueError when it can't be read."""
     try:
-        return msgspec.json.decode((folder / LAYOUT).read_bytes(), type=Layout)
+        return msgspec.json.decode(files.content(folder / LAYOUT, MOST_BYTES), type=Layout)
     except FileNotFoundError:
         return None

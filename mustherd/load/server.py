@@ -20,6 +20,9 @@ from mustherd.load.error import LoadError
 from mustherd.plugins import option_names
 from mustherd.reasons import Reason
 
+MEMCACHED = "memcached"
+"""The server where none is named."""
+
 START_TIMEOUT_S = 15.0
 """Usually some milliseconds; a machine that others keep busy may need seconds."""
 POLL_S = 0.005
@@ -154,6 +157,10 @@ class ServerProcess:
             return True
         return False
 
+    def missing(self) -> str:
+        """What it still lacked when it was last asked whether it answers, and what it printed."""
+        return f"nothing listens at {self._address}: {self._last_words()}"
+
     def is_taken(self) -> bool:
         """Whether another server answers on its address, before its own process is started."""
         return self.answers()
@@ -216,15 +223,22 @@ class ServerProcess:
         except OSError as error:
             raise LoadError(Reason.TOOL_MISSING, f"cannot run {argv[0]}: {error.strerror}") from None
         self._process = process
+        try:
+            self._wait_for(process)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait_for(self, process: "subprocess.Popen[bytes]") -> None:
+        """Wait until it answers. LoadError when it ends first, or takes too long."""
         deadline = time.monotonic() + self._start_s
         while process.poll() is not None or not self.answers():
             if process.poll() is not None:
-                raise LoadError(Reason.SERVER_FAILED, f"{self._name} ended at its start: {self._last_words()}")
+                said = f"ended with {process.returncode} at its start: {self._last_words()}"
+                raise LoadError(Reason.SERVER_FAILED, f"{self._name} {said}")
             if time.monotonic() > deadline:
-                self.stop()
-                raise LoadError(
-                    Reason.SERVER_FAILED, f"{self._name} is not ready after {self._start_s:g} s: {self._last_words()}"
-                )
+                said = f"is not ready after {self._start_s:g} s: {self.missing()}"
+                raise LoadError(Reason.SERVER_FAILED, f"{self._name} {said}")
             time.sleep(POLL_S)
 
     @property

@@ -27,8 +27,8 @@ CONNECT_S = 15.0
 KEEPALIVE_S = 15
 HINTS = {
     "known_hosts": "log in once by hand to learn its key, or between a herd's nodes: provision with --tags ssh_mesh",
-    "No authentication methods": "there is no key here to log in with: provision with --tags ssh_mesh, or have one in"
-    " ~/.ssh or an agent",
+    "No authentication methods": "there is no key here to log in with: correct ansible_user, provision with --tags"
+    " ssh_mesh, or have one in ~/.ssh or an agent",
 }
 """What to do, by what the ssh library says."""
 ANSWER_S = 30.0

@@ -26,8 +26,8 @@ class UrlOptions(Traits, frozen=True, kw_only=True):
     """A page."""
 
     url: str
-    at: tuple[str | int, ...] = ()
-    """The way of keys to the number in JSON; without it the page is the number."""
+    at: str | tuple[str | int, ...] = ()
+    """The way of keys to the number in JSON, as a list or with dots between them; without it the page is the number."""
     unit: Unit = "W"
     credentials: str = ""
     ca: str = ""
@@ -76,7 +76,7 @@ class Url(_Plain):
     def __init__(self, options: UrlOptions) -> None:
         super().__init__(options.unit)
         self._site = Site(options.url, options.credentials, options.ca, options.certificate_sha256)
-        self._at = options.at
+        self._at = tuple(options.at.split(".")) if isinstance(options.at, str) and options.at else tuple(options.at)
 
     def read(self) -> float:
         where = self._site.parts.geturl()

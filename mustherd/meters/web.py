@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from mustherd import guard
+from mustherd import fetch, guard
 from mustherd.errors import UserError
 from mustherd.meters.base import UnreadableError
 
@@ -84,7 +84,7 @@ class Site:
                 self._compare(connection)
             connection.request("GET", where, headers=headers)
             answer = connection.getresponse()
-            content = answer.read(MOST_BYTES + 1)
+            content = fetch.content(answer, MOST_BYTES)
         except ssl.SSLCertVerificationError as error:
             raise UnreadableError(
                 f"{url}: its certificate isn't trusted ({error.verify_message}): name what signed it by `ca`, or its"
@@ -113,7 +113,7 @@ class Site:
     def _connection(self) -> http.client.HTTPConnection:
         host, port = str(self.parts.hostname), self.parts.port
         if self.parts.scheme == "http":
-            return http.client.HTTPConnection(host, port, timeout=ANSWER_S)
+            return fetch.PlainConnection(host, port, timeout=ANSWER_S)
         if self._pin:
             # What is pinned is compared before anything is sent; nobody need have signed it.
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -124,7 +124,7 @@ class Site:
                 context = ssl.create_default_context(cafile=self._ca or None)
             except (OSError, ssl.SSLError) as error:
                 raise UnreadableError(f"ca {self._ca}: {error.strerror or error}") from None
-        return http.client.HTTPSConnection(host, port, timeout=ANSWER_S, context=context)
+        return http.client.HTTPSConnection(host, port, timeout=ANSWER_S, context=fetch.timed(context))
 
     def _compare(self, connection: http.client.HTTPSConnection) -> None:
         shown = connection.sock.getpeercert(binary_form=True) if self._pin else None

@@ -4,6 +4,7 @@ A plug-in is a class of knobs with a `kind`, which says how its values are writt
 read with it before there is a herd.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from mustherd.plugins import KNOBS, PluginError, plugin, plugins
@@ -28,6 +29,16 @@ def knob_kind(name: str) -> KnobKind | None:
         return None
     kind: KnobKind = knob_class(name).kind
     return kind
+
+
+def packages_knobs(keys: Iterable[str]) -> dict[str, Any]:
+    """Classes of those knobs that other packages add, of those that a definition's `keys` name, by name.
+
+    Raises PluginError for a broken package.
+    """
+    there = plugins(KNOBS)
+    names = dict.fromkeys(key.partition("@")[0] for key in keys)
+    return {name: knob_class(name) for name in names if name in there and not there[name].is_ours}
 
 
 def knob_names() -> list[str]:

@@ -86,6 +86,8 @@ class BaseKnob:
 
     site: Site | None = None
     """What it physically is; None: nothing that another muster could reach."""
+    gone_with_muster = False
+    """Whether it is of something that ends with its muster, however that ends: then nothing is left to put back."""
 
     def __init__(self, info: KnobInfo) -> None:
         self._info = info

@@ -3,6 +3,8 @@
 import http.server
 import itertools
 import json
+import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,6 +94,15 @@ def test_what_can_not_be_had_says_why(served: str, given: dict[str, Any], said: 
     assert said in str(caught.value)
 
 
+@pytest.mark.timeout(20)
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "value")
+    with pytest.raises(UnreadableError, match="is no number"):
+        value_now("queue_length", metric(file=str(tmp_path / "value")))
+    with pytest.raises(UnreadableError, match="directory"):
+        value_now("queue_length", metric(file=str(tmp_path)))
+
+
 def test_a_command_and_a_file_give_values(tmp_path: Path) -> None:
     (tmp_path / "value").write_text("42.5 MiB\n".replace("MiB", "KiB"))
     assert value_now("heap_bytes", metric(file=str(tmp_path / "value"))) == 42.5 * 1024
@@ -99,6 +110,21 @@ def test_a_command_and_a_file_give_values(tmp_path: Path) -> None:
     for argv, said in ((["false"], "false ended with 1"), (["no-such-tool"], "no-such-tool: No such file")):
         with pytest.raises(UnreadableError, match=said):
             value_now("heap_bytes", metric(command=argv))
+
+
+@pytest.mark.process
+def test_a_value_that_is_none_is_told_with_its_place(tmp_path: Path, served: str) -> None:
+    file = tmp_path / "queue"
+    file.write_text("many")
+    for told, where in (
+        ({"file": str(file)}, str(file)),
+        ({"command": ["cat", str(file)]}, "cat"),
+        ({"endpoint": f"{served}/metrics", "series": "none"}, f"{served}/metrics: none"),
+    ):
+        with pytest.raises(
+            UnreadableError, match=f"^{re.escape(where)}: (there is no series none|'many' is no number)$"
+        ):
+            value_now("queue_length", metric(**told))
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ class TestTwin(LoadContract):
     def test_a_server_that_is_not_there_is_an_error_with_a_reason(self, source: LoadSource) -> None:  # type: ignore[override]
         """It can't be away; what is refused instead is a load that nothing is known of."""
         with pytest.raises(ValueError, match="etc"):
-            source.start(Load(qps=1000, preset="usr"), 1)
+            source.start(Load(qps=1000, preset="zippydb"), 1)
 
 
 @pytest.mark.memcached

@@ -105,7 +105,7 @@ def test_a_trace_that_cannot_be_followed(text: str, words: str) -> None:
         lambda: Curve([(0, 1, 1)]),
         lambda: Curve([(1, float("inf"), 1)]),
         lambda: Curve([(float("nan"), 1, 1)]),
-        lambda: Curve([(1, 1, 1e9)]),
+        lambda: Curve([(1, 1, 1e10)]),
         lambda: curve.constant(0),
         lambda: curve.step(1, 2, at_s=5, seconds=5),
         lambda: curve.sine(2, 1, 1, 1),

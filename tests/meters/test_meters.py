@@ -220,6 +220,14 @@ def test_a_page_of_anything_is_an_error(device: Device, page: Any) -> None:
         made(kind="redfish", url=f"{device.url}/x/Power").read()
 
 
+@pytest.mark.parametrize("at", ["outlets.1.kwh", ["outlets", 1, "kwh"]])
+def test_a_number_in_json_is_named_as_in_a_load_s_results(device: Device, at: Any) -> None:
+    device.pages["/status"] = {"outlets": [{}, {"kwh": 5}]}
+    assert made(kind="url", url=f"{device.url}/status", at=at, unit="J").read() == 5
+    with pytest.raises(UnreadableError, match="there is no 'none' of"):
+        made(kind="url", url=f"{device.url}/status", at="outlets.1.none").read()
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

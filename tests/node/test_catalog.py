@@ -10,7 +10,7 @@ from mustherd.definition.knobs import settings, spaces, value, value_text
 from mustherd.definition.units import QuantityError
 from mustherd.node.catalog import knob_class, knob_kind, knob_names
 from mustherd.node.linux import msr
-from mustherd.plugins import KNOBS, PluginError
+from mustherd.plugins import KNOBS
 from mustherd.terms import KnobKind
 from tests.definition.make import text
 from tests.plugged import found
@@ -86,10 +86,10 @@ def test_a_package_that_does_not_describe_its_knob_is_named(
     monkeypatch: pytest.MonkeyPatch, name: str, attribute: str, said: str
 ) -> None:
     found(monkeypatch, entry(name, attribute))
-    with pytest.raises(PluginError) as caught:
+    with pytest.raises(DefinitionError) as caught:
         loads(text(herd={"inventory": "x"}, knobs={name: [1]}))
     assert said in str(caught.value)
-    assert f"knob {name!r} of tests" in str(caught.value)
+    assert f": knobs.{name}: knob {name!r} of tests" in str(caught.value)
 
 
 def test_no_package_takes_the_place_of_a_knob_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:

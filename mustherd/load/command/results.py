@@ -116,7 +116,10 @@ def _content(form: Format, text: str) -> Any:
             start = re.search(r"^\s*[\[{]", text, re.M)
             return json.JSONDecoder().raw_decode(text, start.end() - 1)[0] if start else json.loads(text)
         if form == "csv":
-            return list(csv.DictReader(line for line in text.splitlines() if "," in line))
+            lines = [line for line in text.splitlines() if "," in line]
+            if not lines:
+                raise ValueError("it holds no headings")
+            return list(csv.DictReader(lines))
     except (ValueError, csv.Error, RecursionError) as error:
         raise LoadError(
             Reason.OUTPUT_UNREADABLE, f"the load's output is no {form}: {error}: {last_words(text)}"
@@ -127,14 +130,28 @@ def _content(form: Format, text: str) -> Any:
 def _json(document: Any, result: Result) -> tuple[object, str]:
     way: Sequence[str | int] = result.at.split(".") if isinstance(result.at, str) else _as_way(result.at)
     for step in way:
-        if isinstance(document, list) and str(step).lstrip("-").isdecimal():
+        if isinstance(document, list) and _is_in(document, str(step)):
             document = document[int(step)]
         elif isinstance(document, dict) and str(step) in document:
             document = document[str(step)]
         else:
-            there = list(document)[:8] if isinstance(document, dict) else type(document).__name__
+            there = (
+                list(document)[:8]
+                if isinstance(document, dict)
+                else f"{len(document)} of a list"
+                if isinstance(document, list)
+                else _as_json(document)
+            )
             raise LookupError(f"{step!r} is not there, but {there}")
     return document, ""
+
+
+def _is_in(items: list[object], step: str) -> bool:
+    return bool(re.fullmatch(r"-?\d{1,9}", step)) and -len(items) <= int(step) < len(items)
+
+
+def _as_json(value: object) -> str:
+    return json.dumps(value, default=str)[:60]
 
 
 def _as_way(at: object) -> Sequence[str | int]:
@@ -143,6 +160,8 @@ def _as_way(at: object) -> Sequence[str | int]:
 
 def _csv(rows: list[dict[str, str]], result: Result) -> tuple[object, str]:
     wanted = [row for row in rows if all(row.get(column) == text for column, text in result.row.items())]
+    if not rows:
+        raise LookupError("there is no row below its headings")
     if len(wanted) != 1:
         raise LookupError(f"{len(wanted)} of {len(rows)} rows fit {result.row}")
     if (value := wanted[0].get(str(result.at))) is None:
@@ -188,7 +207,7 @@ _VALUES: dict[Format, Any] = {"json": _json, "csv": _csv, "hdr": _hdr, "regex": 
 def amount(name: str, value: object, unit: str) -> float:
     """A value in the metric's own unit. ValueError for what is no amount, or in no unit that is known."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueError(f"{str(value)[:60]!r} is no number")  # noqa: TRY004 (of the output, not of an argument)
+        raise ValueError(f"{_as_json(value)} is no number")  # noqa: TRY004 (of the output, not of an argument)
     number, printed = value, ""
     if isinstance(value, str):
         found = _AMOUNT.fullmatch(value)
@@ -199,9 +218,12 @@ def amount(name: str, value: object, unit: str) -> float:
     used = printed or unit or _OF_PLAIN_NUMBERS.get(_last(name), "")
     if used not in known:
         raise ValueError(f"{used!r} is none of its units: {', '.join(filter(None, known)) or 'none'}")
-    found_amount = float(number) * known[used]
+    try:
+        found_amount = float(number) * known[used]
+    except OverflowError:  # a whole number of hundreds of digits
+        found_amount = math.inf
     if not math.isfinite(found_amount) or found_amount < 0:
-        raise ValueError(f"{str(value)[:60]!r} is no amount")
+        raise ValueError(f"{str(value)[:60]!r} is no amount, which is a number from 0 on")
     return found_amount
 
 

@@ -95,6 +95,7 @@ class ProgramServer(ServerProcess):
         self._folder: Path | None = None
         self._prepared = False
         self._version = ""
+        self._missing = ""
 
     @property
     def end_signal(self) -> str:
@@ -155,9 +156,20 @@ class ProgramServer(ServerProcess):
     def answers(self) -> bool:
         """Whether it has printed what it should, takes connections, and its command says so."""
         ready = self._options.ready
+        self._missing = ""
         if ready.text and not re.search(ready.text, self.printed(), re.MULTILINE):
-            return False
-        return super().answers() and (not ready.command or self._says_yes(ready.command))
+            self._missing = f"ready.text {ready.text!r} is not in what it printed: {self._last_words()}"
+        elif not super().answers():
+            self._missing = super().missing()
+        elif ready.command:
+            try:
+                self._run_once(ready.command, ANSWER_S, "ready.command")
+            except ProgramError as error:
+                self._missing = f"ready.command: {error}"
+        return not self._missing
+
+    def missing(self) -> str:
+        return self._missing
 
     def is_taken(self) -> bool:
         return super().answers()
@@ -172,6 +184,8 @@ class ProgramServer(ServerProcess):
         if process is None:
             return
         group = process.pid
+        # A group of its own takes a process out of the server's: they are known as long as their parent lives.
+        started = tree.handles(tree.members(group))
         if process.poll() is None:
             process.send_signal(getattr(signal, f"SIG{self._options.stop}"))
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -179,6 +193,10 @@ class ProgramServer(ServerProcess):
         # What is left of its group, itself if need be: its number is nobody else's as long as somebody is in it.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(group, signal.SIGKILL)
+        for member in started:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(member, signal.SIGKILL)
+            os.close(member)
         process.wait()
 
     def close(self) -> None:
@@ -194,21 +212,14 @@ class ProgramServer(ServerProcess):
     def _do(self, command: Command, what: str) -> None:
         """Run a command to its end. LoadError when it fails or takes too long."""
         try:
-            self._run_once(command, self._options.ready.seconds)
+            self._run_once(command, self._options.ready.seconds, what)
         except ProgramError as error:
             raise LoadError(Reason.SERVER_FAILED, f"{what}: {error}") from None
 
-    def _says_yes(self, command: Command) -> bool:
-        try:
-            self._run_once(command, ANSWER_S)
-        except ProgramError:
-            return False
-        return True
-
-    def _run_once(self, command: Command, seconds: float) -> None:
+    def _run_once(self, command: Command, seconds: float, what: str) -> None:
         """LoadError where its program is missing, ProgramError where it fails or takes too long."""
         if shutil.which(command[0]) is None:
-            raise LoadError(Reason.TOOL_MISSING, f"{command[0]} is not installed, or not executable")
+            raise LoadError(Reason.TOOL_MISSING, f"{what}: {command[0]} is not installed, or not executable")
         printed(
             self._filled(command),
             seconds,

@@ -18,9 +18,9 @@ from mustherd.load.command import results, words
 from mustherd.load.command.results import Format, Result, Results
 from mustherd.load.command.server import Command, Seconds
 from mustherd.load.error import LoadError
-from mustherd.load.host import BUILD_DIGITS, Host, Job
+from mustherd.load.host import Host, Job
 from mustherd.plugins import OptionError
-from mustherd.programs import last_words
+from mustherd.programs import BUILD_DIGITS, last_words
 from mustherd.reasons import Reason
 from mustherd.terms import Load, LoadReport
 
@@ -37,6 +37,8 @@ MOST_FASTER = 50
 OUTPUTS_KEPT = 2000
 """Outputs kept of one run: enough for any search, and no more files than a folder likes."""
 
+MOST_RUNS = 2
+"""So many times as long as its run no answer takes, however that is timed; units are further apart."""
 LATENCY = re.compile(r"(read|update)_(avg|p[1-9][0-9]{0,4})_us")
 """Metrics that are a report's own latencies."""
 OF_REPORT = ("requests", "achieved_qps", "misses", "samples", "window_seconds")
@@ -214,6 +216,7 @@ class CommandLoad:
         self._begun = self._run_at = time.monotonic()
         self._count = max(1, round(load.qps * site.ramp_s)) if load.qps else FIRST_REQUESTS
         self._job: Job | None = None
+        self._ramp_by = f"warm_up: {options.warm_up[0]}" if options.warm_up else f"ramp: {options.command[0]}"
         if site.ramp_s > 0:
             self._job = self._launch(options.warm_up or options.command, site.ramp_s, self._count)
 
@@ -225,7 +228,8 @@ class CommandLoad:
         while self._options.begins and not re.search(self._options.begins, self._job.output(), re.MULTILINE):
             alive(self._job, self._options.command[0])
             if self._job.ended() is not None or time.monotonic() - begun > self._options.slack_seconds:
-                raise LoadError(Reason.LOAD_TIMEOUT, f"{self._options.command[0]} does not say that it begins")
+                late = f"{self._options.command[0]} does not print {self._options.begins!r}, by which it begins"
+                raise LoadError(Reason.LOAD_TIMEOUT, f"{late}: {last_words(self._job.output())}")
             time.sleep(POLL_S)
         self._t0 = time.monotonic() if self._options.begins else begun
 
@@ -262,7 +266,7 @@ class CommandLoad:
         while self._job is not None:
             started, count = self._run_at, self._count
             try:
-                ended(self._job, self._site.ramp_s + self._options.slack_seconds, f"ramp: {self._options.command[0]}")
+                ended(self._job, self._site.ramp_s + self._options.slack_seconds, self._ramp_by)
             finally:
                 self.end()
             now = time.monotonic()
@@ -308,6 +312,9 @@ def report(found: dict[str, float], options: LoadCommand, load: Load, *, t0_s: f
     latencies: dict[str, dict[str, float]] = {"read": {}, "update": {}}
     for name in list(rest):
         if match := LATENCY.fullmatch(name):
+            if rest[name] > MOST_RUNS * 1e6 * (t1_s - t0_s):
+                told = f"{name} of {rest[name] / 1e6:.6g} s is longer than the whole run of {t1_s - t0_s:.3g} s"
+                raise LoadError(Reason.OUTPUT_UNREADABLE, f"{told}: it is given in another unit; say it by `unit`")
             latencies[match[1]][match[2]] = rest.pop(name)
     return LoadReport(
         generator=Path(options.command[0]).name,

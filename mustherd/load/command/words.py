@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 _BRACES = re.compile(r"\{\{|\}\}|\{([a-z_]+)\}")
 
+_OPEN = re.compile(r"\{([a-z_]+)")
+
 
 def filled(argv: Sequence[str], values: Mapping[str, object]) -> list[str]:
     """The arguments with their words replaced. ValueError for a word that means nothing here."""
@@ -18,7 +20,12 @@ def check(argv: Sequence[str], known: Iterable[str]) -> None:
         raise ValueError("a command needs a program")
     if any("\0" in argument for argument in argv):
         raise ValueError("an argument holds a byte 0")
+    known = tuple(known)
     filled(argv, dict.fromkeys(known, ""))
+    for argument in argv:
+        for word in _OPEN.findall(_BRACES.sub("", argument)):
+            if word in known:
+                raise ValueError(f"{argument!r} opens {{{word} and doesn't close it")
 
 
 def pattern(text: str) -> "re.Pattern[str]":

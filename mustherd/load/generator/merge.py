@@ -8,9 +8,7 @@ from hdrh.histogram import HdrHistogram
 
 from mustherd.load import saturation
 from mustherd.load.generator.options import DIGITS, MAX_UNITS, UNITS_PER_SECOND, Counted
-from mustherd.terms import LoadReport
-
-PERCENTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
+from mustherd.terms import PERCENTILES, LoadReport
 
 
 def merge(parts: Sequence[Counted], t0_s: float, t1_s: float) -> LoadReport:
@@ -74,4 +72,4 @@ def _latencies(histogram: HdrHistogram, sum_us: float) -> dict[str, float]:
     count = histogram.get_total_count()
     if not count:
         return {}
-    return {"avg": sum_us / count, **{name: _us(histogram, p) for name, p in PERCENTILES.items()}}
+    return {"avg": sum_us / count, **{name: _us(histogram, 100 * share) for name, share in PERCENTILES.items()}}

@@ -366,9 +366,19 @@ def main() -> int:
         if counted is not None:
             _say(counted)
     except LoadError as error:
-        _say(Failed(error.reason, error.message))
+        return _failed(error.reason, error.message)
     except (ProtocolError, ValueError, OSError) as error:
-        _say(Failed(Reason.LOAD_FAILED, f"{type(error).__name__}: {error}"))
+        return _failed(Reason.LOAD_FAILED, f"{type(error).__name__}: {error}")
+    return 0
+
+
+def _failed(reason: Reason, why: str) -> int:
+    """Say it, to whoever is still there: one that was killed took the server with it, and hears nothing."""
+    try:
+        _say(Failed(reason, why))
+    except BrokenPipeError:
+        # What is still in the buffer would be tried once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

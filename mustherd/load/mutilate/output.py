@@ -14,6 +14,7 @@ import msgspec
 from mustherd.load.error import LoadError
 from mustherd.programs import last_words
 from mustherd.reasons import Reason
+from mustherd.terms import PERCENTILES
 
 NUMBER = r"(-?\d+(?:\.\d+)?)"
 TOTAL = re.compile(rf"^Total QPS = {NUMBER} \((-?\d+) / {NUMBER}s\)", re.M)
@@ -116,7 +117,7 @@ def exact(lines: Iterable[str]) -> dict[str, float]:
     if not values:
         raise LoadError(Reason.NO_SAMPLES, "mutilate saved no samples of reads")
     values.sort()
-    ranks = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
+    ranks = {name: 100 * share for name, share in PERCENTILES.items()}
     latencies = {name: values[max(0, math.ceil(len(values) * p / 100) - 1)] for name, p in ranks.items()}
     return {"avg": math.fsum(values) / len(values), **latencies, "count": float(len(values))}
 

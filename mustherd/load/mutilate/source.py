@@ -12,12 +12,12 @@ import msgspec
 from mustherd.load import saturation
 from mustherd.load.base import LoadTraits, Site
 from mustherd.load.error import LoadError
-from mustherd.load.host import AS_ROOT, BUILD_DIGITS, Host, Job
+from mustherd.load.host import AS_ROOT, Host, Job
 from mustherd.load.memcached.counters import Counters, build, read, total, unreachable
 from mustherd.load.mutilate import command, output
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.mutilate.output import Output
-from mustherd.programs import last_words
+from mustherd.programs import BUILD_DIGITS, last_words
 from mustherd.reasons import Reason
 from mustherd.terms import Load, LoadReport
 
@@ -89,11 +89,7 @@ class MutilateSource:
         if not self._start_agents:
             # After a bad end each of them waits for a leader that is no more; without one, some may have died.
             for host in [h for h in self._agents if self._spoilt or not self._reached(h)]:
-                job = host.start(RESTART_AGENT)
-                try:
-                    _wait(job, AGENT_START_TIMEOUT_S, f"restarting the agent on {host.name}")
-                finally:
-                    job.end()
+                _restart(host)
         self._spoilt = False
         if self._start_agents:
             self._jobs = [host.start(command.agent(self._options)) for host in self._agents]
@@ -344,6 +340,20 @@ def report(
         },
     )
     return msgspec.structs.replace(made, saturated=bool(saturation.why(made)))
+
+
+def _restart(host: Host) -> None:
+    """Have a machine start its agent's unit anew. LoadError."""
+    job = host.start(RESTART_AGENT)
+    try:
+        _wait(job, AGENT_START_TIMEOUT_S, f"restarting the agent on {host.name}")
+    except LoadError as error:
+        if error.reason == Reason.LOAD_TIMEOUT:
+            raise
+        words = f"the agent on {host.name} can't be started: {last_words(job.output())}"
+        raise LoadError(Reason.AGENT_DEAD, words) from None
+    finally:
+        job.end()
 
 
 def _wait(job: Job, seconds: float, what: str, dead_agents: Callable[[], list[str]] = list) -> str:

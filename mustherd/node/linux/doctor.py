@@ -11,9 +11,10 @@ from mustherd.node.kinds import DVFS, ITR_DELAY
 from mustherd.node.knob import KnobError
 from mustherd.node.linux import dvfs, interfaces, meters, nominal, state, topology
 from mustherd.node.linux import msr as m
-from mustherd.node.linux.ethtool import Ethtool, EthtoolError, ethtool_of
+from mustherd.node.linux.ethtool import Ethtool, ethtool_of
 from mustherd.node.linux.interfaces import Interface, InterfaceError
 from mustherd.node.linux.msr import Msr
+from mustherd.node.linux.netlink import EthtoolError
 from mustherd.node.linux.options import LinuxOptions
 from mustherd.node.linux.tree import Tree, TreeError, cpu_list, parse_cpus
 
@@ -36,7 +37,15 @@ SETTERS = {
 }
 """Services by the name of their process, which the kernel cuts after 15 letters, and what they set."""
 
+ONE_SHOTS = {
+    "cpupower": "cpupower.service sets governor and clock at each boot",
+    "cpufrequtils": "cpufrequtils sets governor and clock at each boot",
+    "ondemand": "ondemand.service sets the governor at each boot",
+}
+"""Services that set and end, so that no process tells of them: by the name of their unit or init script."""
+
 UNITS = ("etc/systemd/system", "run/systemd/system")
+WANTS = ("etc/systemd/system/multi-user.target.wants", "etc/systemd/system/sysinit.target.wants")
 
 
 class Status(StrEnum):
@@ -237,10 +246,17 @@ class _Doctor:
                 if ("mustherd.muster" in words or "muster" in words) and "--config" in words:
                     found.append(f"muster {words[words.index('--config') + 1] if words[-1] != '--config' else pid}")
         musters = sorted({text for text in found if text.startswith("muster ")})
+        found += [said for name, said in ONE_SHOTS.items() if self._at_boot(name)]
         others = sorted(text for text in found if not text.startswith("muster "))
         if len(musters) > 1:
             others += musters
         return ", ".join(others) or NOBODY
+
+    def _at_boot(self, name: str) -> bool:
+        """Whether a unit is wanted at each boot, or an init script is started."""
+        return any(self._tree.has(f"{folder}/{name}.service") for folder in WANTS) or any(
+            link.startswith("S") and link[3:] == name for link in self._tree.listed("etc/rc2.d")
+        )
 
     def _turbo(self) -> str:
         found = state.read(self._tree).turbo

@@ -29,7 +29,7 @@ SLACK_MHZ = 50
 """Half a ratio: the bus clock is not quite 100 MHz, and an average is never exact."""
 
 RECORD = "var/lib/mustherd-node/found.json"
-"""What the roles found before they changed it: setting to file to text. (roles/common/files/mustherd_node.py)"""
+"""What the roles found before they changed it: setting to file to text. (roles/common/files/mustherd_node)"""
 
 AMD_PSTATE = "amd-pstate"
 """How the drivers are called that start with a lower bound of their own: the lowest clock that is worth its voltage,

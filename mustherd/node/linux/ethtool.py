@@ -6,19 +6,17 @@ from typing import Protocol
 import msgspec
 
 from mustherd.node.linux import ioctl, netlink
+from mustherd.node.linux.netdev import KernelNetdev, Netdev, NoNetdev
+from mustherd.node.linux.netlink import EthtoolError
 from mustherd.node.linux.tree import Tree
 
-# linux/genetlink.h and linux/ethtool_netlink.h
-GENL_ID_CTRL, CTRL_CMD_GETFAMILY, CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME = 0x10, 3, 1, 2
+# linux/ethtool_netlink.h
 RINGS_GET, RINGS_SET, COALESCE_GET, COALESCE_SET = 15, 16, 19, 20
 HEADER_DEV_NAME = 2
 COALESCE_HEADER, COALESCE_RX_USECS, COALESCE_TX_USECS, COALESCE_ADAPTIVE_RX = 1, 2, 6, 11
-COALESCE_RX_FRAMES, COALESCE_CQE_TX, COALESCE_CQE_RX = 3, 24, 25
+COALESCE_RX_FRAMES, COALESCE_TX_FRAMES, COALESCE_CQE_TX, COALESCE_CQE_RX = 3, 7, 24, 25
 CHANNELS_GET, CHANNELS_SET = 17, 18
 CHANNELS_HEADER, CHANNELS_COMBINED_MAX, CHANNELS_COMBINED = 1, 5, 9
-# linux/netdev.h
-NAPI_GET, NAPI_SET = 11, 14
-NAPI_IFINDEX, NAPI_ID, NAPI_IRQ_SUSPEND = 1, 2, 7
 RINGS_HEADER, RINGS_RX_MAX, RINGS_TX_MAX, RINGS_RX, RINGS_TX = 1, 2, 5, 6, 9
 # linux/rtnetlink.h
 RTM_GETADDR = 22
@@ -34,10 +32,6 @@ SPARE_STATISTICS = 1024
 """Room beyond what was counted: the kernel writes as many as there are, which may have become more."""
 
 
-class EthtoolError(Exception):
-    """The kernel would not tell or take it; the message names the interface, what was wanted and the cause."""
-
-
 class Coalesce(msgspec.Struct, frozen=True, kw_only=True):
     """Interrupt moderation; None: the driver has no such setting."""
 
@@ -45,6 +39,7 @@ class Coalesce(msgspec.Struct, frozen=True, kw_only=True):
     tx_usecs: int | None = None
     adaptive_rx: bool | None = None
     rx_frames: int | None = None
+    tx_frames: int | None = None
     cqe: bool | None = None
     """The delay begins with a packet's completion, not with the interrupt before (mlx5)."""
 
@@ -65,13 +60,6 @@ class Channels(msgspec.Struct, frozen=True, kw_only=True):
     combined_max: int | None = None
 
 
-class Napi(msgspec.Struct, frozen=True, kw_only=True):
-    """One context of polling, as a rule that of one queue; None: the kernel knows no such setting."""
-
-    id: int
-    irq_suspend_ns: int | None = None
-
-
 class Driver(msgspec.Struct, frozen=True, kw_only=True):
     """What drives an interface."""
 
@@ -81,7 +69,7 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     bus: str = ""
 
 
-class Ethtool(Protocol):
+class Ethtool(Netdev, Protocol):
     """A machine's NICs. Every method raises EthtoolError."""
 
     def coalesce(self, interface: str) -> Coalesce: ...
@@ -94,6 +82,7 @@ class Ethtool(Protocol):
         *,
         tx_usecs: int | None = None,
         rx_frames: int | None = None,
+        tx_frames: int | None = None,
         cqe: bool | None = None,
     ) -> None:
         """Change what isn't None."""
@@ -119,14 +108,6 @@ class Ethtool(Protocol):
 
     def set_feature(self, interface: str, name: str, on: bool) -> None: ...
 
-    def napis(self, index: int) -> tuple[Napi, ...]:
-        """Those of the interface of that index that are up."""
-        ...
-
-    def set_irq_suspend(self, napi: int, nanoseconds: int) -> None:
-        """For one of them, by its number."""
-        ...
-
     def rings(self, interface: str) -> Rings: ...
 
     def set_rings(self, interface: str, rx: int | None, tx: int | None) -> None:
@@ -144,7 +125,7 @@ class Ethtool(Protocol):
         ...
 
 
-class KernelEthtool:
+class KernelEthtool(KernelNetdev):
     """The kernel that this process runs on."""
 
     def __init__(self) -> None:
@@ -162,11 +143,12 @@ class KernelEthtool:
         *,
         tx_usecs: int | None = None,
         rx_frames: int | None = None,
+        tx_frames: int | None = None,
         cqe: bool | None = None,
     ) -> None:
         asked = {
             "rx-usecs": (COALESCE_RX_USECS, "=I", rx_usecs), "tx-usecs": (COALESCE_TX_USECS, "=I", tx_usecs),
-            "rx-frames": (COALESCE_RX_FRAMES, "=I", rx_frames),
+            "rx-frames": (COALESCE_RX_FRAMES, "=I", rx_frames), "tx-frames": (COALESCE_TX_FRAMES, "=I", tx_frames),
             "adaptive-rx": (COALESCE_ADAPTIVE_RX, "=B", adaptive_rx),
             "cqe-mode-rx": (COALESCE_CQE_RX, "=B", cqe), "cqe-mode-tx": (COALESCE_CQE_TX, "=B", cqe),
         }  # fmt: skip
@@ -191,7 +173,7 @@ class KernelEthtool:
         return ioctl.parse_moderation(answer)
 
     def channels(self, interface: str) -> Channels:
-        found = _attributes(self._get(interface, CHANNELS_GET, CHANNELS_HEADER, "channels"))
+        found = netlink.generic_attributes(self._get(interface, CHANNELS_GET, CHANNELS_HEADER, "channels"))
         return Channels(
             combined=netlink.number(found.get(CHANNELS_COMBINED)),
             combined_max=netlink.number(found.get(CHANNELS_COMBINED_MAX)),
@@ -210,23 +192,6 @@ class KernelEthtool:
         get, put, bit = FEATURES[name]
         _, flags = struct.unpack("=II", self._ioctl(interface, struct.pack("=II", get, 0), name))
         self._ioctl(interface, struct.pack("=II", put, flags | bit if on else flags & ~bit), f"{name} {int(on)}")
-
-    def napis(self, index: int) -> tuple[Napi, ...]:
-        body = netlink.attribute(NAPI_IFINDEX, struct.pack("=I", index))
-        answers = self._netdev(NAPI_GET, body, f"interface {index}: NAPI", netlink.NLM_F_DUMP)
-        return tuple(napi for napi in map(parse_napi, answers) if napi is not None)
-
-    def set_irq_suspend(self, napi: int, nanoseconds: int) -> None:
-        body = netlink.attribute(NAPI_ID, struct.pack("=I", napi))
-        body += netlink.attribute(NAPI_IRQ_SUSPEND, struct.pack("=I", nanoseconds))
-        self._netdev(NAPI_SET, body, f"NAPI {napi}: irq-suspend-timeout {nanoseconds}")
-
-    def _netdev(self, command: int, body: bytes, what: str, flags: int = 0) -> list[bytes]:
-        try:
-            with netlink.Socket(netlink.GENERIC) as generic:
-                return generic.ask(_family(generic, b"netdev"), struct.pack("=BBH", command, 1, 0) + body, flags)
-        except netlink.NetlinkError as error:
-            raise EthtoolError(f"{what}: {error}") from None
 
     def rings(self, interface: str) -> Rings:
         return parse_rings(self._get(interface, RINGS_GET, RINGS_HEADER, "ring sizes"))
@@ -293,12 +258,12 @@ class KernelEthtool:
         content = struct.pack("=BBH", command, 1, 0) + netlink.attribute(header | netlink.NLA_F_NESTED, name) + body
         try:
             with netlink.Socket(netlink.GENERIC) as generic:
-                return generic.ask(_family(generic), content)
+                return generic.ask(netlink.family(generic, b"ethtool"), content)
         except netlink.NetlinkError as error:
             raise EthtoolError(f"{interface}: {what}: {error}") from None
 
 
-class NoEthtool:
+class NoEthtool(NoNetdev):
     """Recorded files, which have no driver to ask: nothing that is meant for them may reach this machine's NICs."""
 
     def coalesce(self, interface: str) -> Coalesce:
@@ -312,6 +277,7 @@ class NoEthtool:
         *,
         tx_usecs: int | None = None,  # noqa: ARG002
         rx_frames: int | None = None,  # noqa: ARG002
+        tx_frames: int | None = None,  # noqa: ARG002
         cqe: bool | None = None,  # noqa: ARG002
     ) -> None:
         raise self._error(interface)
@@ -333,12 +299,6 @@ class NoEthtool:
 
     def set_feature(self, interface: str, name: str, on: bool) -> None:  # noqa: ARG002
         raise self._error(interface)
-
-    def napis(self, index: int) -> tuple[Napi, ...]:
-        raise self._error(f"interface {index}")
-
-    def set_irq_suspend(self, napi: int, nanoseconds: int) -> None:  # noqa: ARG002
-        raise self._error(f"NAPI {napi}")
 
     def rings(self, interface: str) -> Rings:
         raise self._error(interface)
@@ -368,21 +328,9 @@ def _drvinfo_request() -> bytes:
     return _DRVINFO.pack(ETHTOOL_GDRVINFO, b"", b"", b"", b"", b"", b"", 0, 0, 0, 0, 0)
 
 
-def _family(generic: netlink.Socket, name: bytes = b"ethtool") -> int:
-    body = struct.pack("=BBH", CTRL_CMD_GETFAMILY, 1, 0) + netlink.attribute(CTRL_ATTR_FAMILY_NAME, name + b"\0")
-    try:
-        answers = generic.ask(GENL_ID_CTRL, body)
-    except netlink.NetlinkError as error:
-        raise netlink.NetlinkError(error.errno, f"this kernel has no {name.decode()} netlink ({error})") from None
-    found = netlink.number(netlink.attributes(answers[0][4:]).get(CTRL_ATTR_FAMILY_ID)) if answers else None
-    if found is None:
-        raise netlink.NetlinkError(0, f"the kernel did not number its {name.decode()} family")
-    return found
-
-
 def parse_coalesce(body: bytes) -> Coalesce:
     """A COALESCE_GET_REPLY with its generic netlink header. Raises EthtoolError."""
-    found = _attributes(body)
+    found = netlink.generic_attributes(body)
     adaptive = netlink.number(found.get(COALESCE_ADAPTIVE_RX))
     cqe = netlink.number(found.get(COALESCE_CQE_RX))
     return Coalesce(
@@ -390,20 +338,14 @@ def parse_coalesce(body: bytes) -> Coalesce:
         tx_usecs=netlink.number(found.get(COALESCE_TX_USECS)),
         adaptive_rx=None if adaptive is None else adaptive != 0,
         rx_frames=netlink.number(found.get(COALESCE_RX_FRAMES)),
+        tx_frames=netlink.number(found.get(COALESCE_TX_FRAMES)),
         cqe=None if cqe is None else bool(cqe),
     )
 
 
-def parse_napi(body: bytes) -> Napi | None:
-    """A NAPI_GET reply with its generic netlink header; None for one without a number. Raises EthtoolError."""
-    found = _attributes(body)
-    number = netlink.number(found.get(NAPI_ID))
-    return None if number is None else Napi(id=number, irq_suspend_ns=netlink.number(found.get(NAPI_IRQ_SUSPEND)))
-
-
 def parse_rings(body: bytes) -> Rings:
     """A RINGS_GET_REPLY with its generic netlink header. Raises EthtoolError."""
-    found = _attributes(body)
+    found = netlink.generic_attributes(body)
     return Rings(
         rx=netlink.number(found.get(RINGS_RX)),
         tx=netlink.number(found.get(RINGS_TX)),
@@ -434,13 +376,6 @@ def parse_values(stats: bytes) -> tuple[int, ...]:
     if len(stats) < 8 + count * 8:
         raise EthtoolError(f"statistics: {count} values in {len(stats)} bytes")
     return struct.unpack_from(f"={count}Q", stats, 8)
-
-
-def _attributes(body: bytes) -> dict[int, bytes]:
-    try:
-        return netlink.attributes(body[4:])
-    except netlink.NetlinkError as error:
-        raise EthtoolError(f"the kernel's answer: {error}") from None
 
 
 def _string(raw: bytes) -> str:

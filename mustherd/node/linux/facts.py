@@ -4,8 +4,9 @@ import platform
 from collections.abc import Mapping
 
 from mustherd.node.linux import interfaces, nominal, state, topology, tsc
-from mustherd.node.linux.ethtool import Ethtool, EthtoolError
+from mustherd.node.linux.ethtool import Ethtool
 from mustherd.node.linux.interfaces import Interface
+from mustherd.node.linux.netlink import EthtoolError
 from mustherd.node.linux.options import LinuxOptions
 from mustherd.node.linux.power import Power
 from mustherd.node.linux.tree import Tree, TreeError, cpu_list
@@ -22,6 +23,7 @@ def collect(
     options: LinuxOptions,
     *,
     power: Power,
+    unmetered: bool,
     told: Mapping[str, str],
 ) -> Facts:
     """What the machine tells, and with it what its node has `told` about itself. Never raises."""
@@ -51,6 +53,7 @@ def collect(
         interface=interface.name[:MAX_TEXT] if interface is not None else "",
         nic_driver=interface.driver[:MAX_TEXT] if interface is not None else "",
         tsc_khz=tsc.khz(tree) or None,
+        unmetered=unmetered,
         plausible_watts=(min(low, MAX_WATTS), high if high <= MAX_WATTS else None),
         text={name: text[:MAX_TEXT] for name, text in found.items() if text},
     )

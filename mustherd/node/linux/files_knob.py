@@ -4,7 +4,7 @@ from abc import abstractmethod
 
 from mustherd.node.knob import KnobError
 from mustherd.node.linux.knob import PlacedKnob, UnfitError, agreed
-from mustherd.node.linux.tree import Tree, TreeError
+from mustherd.node.linux.tree import Cause, Tree, TreeError
 from mustherd.terms import KnobInfo
 
 
@@ -56,13 +56,20 @@ class FilesKnob(PlacedKnob):
         self._tree.write(self._files()[place], text)
 
 
+SYSCTLS = "proc/sys/"
+"""Below it the kernel asks for root itself, whatever a process is capable of; but for net/, where capabilities do."""
+
+
 def existing(tree: Tree, files: dict[str, str], what: str) -> dict[str, str]:
-    """The files, all of which must be there. KnobError says which is not."""
+    """The files, all of which must be there, and sysctls be writable. KnobError says which is not."""
     if not files:
         raise KnobError(f"{what}: there is no place for it")
     for path in files.values():
         try:
             tree.text(path)
+            if path.startswith(SYSCTLS):
+                tree.check_writable(path)
         except TreeError as error:
-            raise KnobError(f"{what}: {error}") from None
+            root = ": writing it takes root" if error.cause is Cause.DENIED else ""
+            raise KnobError(f"{what}: {error}{root}") from None
     return files

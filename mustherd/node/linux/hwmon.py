@@ -13,6 +13,8 @@ from mustherd.terms import Zone
 HWMON = "sys/class/hwmon"
 SOCKET = re.compile(r"Esocket([0-9]{1,3})")
 COUNTER = 2**64
+POWER = re.compile(r"power[0-9]+_(average|input)")
+"""Of now or of some seconds: what was used between two readings it doesn't tell."""
 
 
 class HwmonMeter:
@@ -41,7 +43,7 @@ class HwmonMeter:
                         )
                     )
         if not zones:
-            raise LookupError("hwmon has no energy counter of a socket")
+            raise LookupError(f"hwmon has no energy counter of a socket{_power_alone(tree)}")
         self.zones: Sequence[Zone] = tuple(zones)
         self.read()
 
@@ -50,3 +52,12 @@ class HwmonMeter:
             return tuple(self._tree.number(file) for file in self._files)
         except TreeError as error:
             raise MeterError(f"energy counter: {error}") from None
+
+
+def _power_alone(tree: Tree) -> str:
+    """A sensor of power that there is instead, in words."""
+    for device in tree.listed(HWMON):
+        for name in tree.listed(f"{HWMON}/{device}"):
+            if POWER.fullmatch(name):
+                return f"; it has a sensor of power, {device}/{name}, which can be one of `meters`"
+    return ""

@@ -1,11 +1,13 @@
 """NICs: which one is measured, and which CPU each of its queues interrupts."""
 
+import contextlib
 import ipaddress
 
 import msgspec
 
 from mustherd.node.linux import vectors
-from mustherd.node.linux.ethtool import Coalesce, Ethtool, EthtoolError
+from mustherd.node.linux.ethtool import Coalesce, Ethtool
+from mustherd.node.linux.netlink import EthtoolError
 from mustherd.node.linux.tree import INTERRUPTS, Tree, TreeError
 
 NET = "sys/class/net"
@@ -34,6 +36,19 @@ class Interface(msgspec.Struct, frozen=True, kw_only=True):
     mac: str
     addresses: tuple[str, ...]
     numa_node: str
+
+
+COUNTS = ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes")
+"""Of a NIC's statistics; a window has them as `nic_rx_packets` and so on (mustherd.metrics.NIC_COUNTS)."""
+
+
+def traffic(tree: Tree, name: str) -> dict[str, float]:
+    """What an interface has received and sent, by metric; what can't be read is left out."""
+    found = {}
+    for count in COUNTS:
+        with contextlib.suppress(TreeError):
+            found[f"nic_{count}"] = float(tree.number(f"{NET}/{name}/statistics/{count}"))
+    return found
 
 
 def physical(tree: Tree, ethtool: Ethtool) -> tuple[Interface, ...]:

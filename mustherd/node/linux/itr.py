@@ -11,8 +11,9 @@ import msgspec
 from mustherd.node.kinds import ADAPTIVE, ITR_DELAY, OFF
 from mustherd.node.knob import KnobError
 from mustherd.node.linux import interfaces
-from mustherd.node.linux.ethtool import Coalesce, Ethtool, EthtoolError
+from mustherd.node.linux.ethtool import Coalesce, Ethtool
 from mustherd.node.linux.knob import LinuxKnob, Machine, UnfitError
+from mustherd.node.linux.netlink import EthtoolError
 from mustherd.terms import KnobInfo
 
 RESET_S = 3.0

@@ -1,14 +1,16 @@
 """What all knobs of a Linux machine have in common: their errors and their refusal of what isn't allowed."""
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
 from mustherd.node.knob import BaseKnob, KnobError, OddError
-from mustherd.node.linux.ethtool import Ethtool, EthtoolError
+from mustherd.node.linux.ethtool import Ethtool
 from mustherd.node.linux.interfaces import Interface
 from mustherd.node.linux.msr import Msr
+from mustherd.node.linux.netlink import EthtoolError
 from mustherd.node.linux.options import LinuxOptions
 from mustherd.node.linux.tree import Tree, TreeError
 from mustherd.terms import KnobKind
@@ -104,7 +106,11 @@ class PlacedKnob(LinuxKnob):
             raise self._error(error) from None
 
     def put_back(self, places: Mapping[str, str]) -> None:
-        here = self.places()
+        found: Mapping[str, str] = {}
+        here: Iterable[str] = places
+        # One that can't be read keeps no other from going back: all are written, those that are gone told with it.
+        with contextlib.suppress(KnobError):
+            here = found = self.places()
         problems = []
         for place, text in places.items():
             if place not in here:
@@ -112,6 +118,8 @@ class PlacedKnob(LinuxKnob):
             try:
                 self._put(place, text)
             except (TreeError, EthtoolError, UnfitError, ValueError) as error:
+                if found.get(place) == text:
+                    continue  # it lies there already
                 problems.append(f"{place} to {text[:60]!r}: {error}")
         if problems:
             raise self._error("; ".join(problems))

@@ -49,7 +49,8 @@ class MsrMeter:
         amd = nominal.is_amd(tree)
         if reason := _too_old(tree) if amd else nominal.no_ratios(tree):
             raise NoMeterError(f"no RAPL registers: {reason}")
-        if not tree.has("dev/cpu/0/msr") and not tree.listed("dev/cpu"):
+        # The folder may be there for another module's sake, microcode's or cpuid's.
+        if not any(tree.has(f"dev/cpu/{cpu}/msr") for cpu in tree.listed("dev/cpu")):
             raise NoMeterError("no /dev/cpu/N/msr: the module msr isn't loaded")
         try:
             found = topology.read(tree)

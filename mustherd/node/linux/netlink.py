@@ -11,6 +11,8 @@ import struct
 from collections.abc import Iterator
 
 ROUTE, GENERIC = 0, 16
+# linux/genetlink.h
+GENL_ID_CTRL, CTRL_CMD_GETFAMILY, CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME = 0x10, 3, 1, 2
 IFA_ADDRESS, IFA_LOCAL = 1, 2
 """linux/if_addr.h"""
 NLMSG_ERROR, NLMSG_DONE = 2, 3
@@ -35,6 +37,10 @@ class NetlinkError(Exception):
     def __init__(self, errno: int, detail: str) -> None:
         super().__init__(detail)
         self.errno = errno
+
+
+class EthtoolError(Exception):
+    """The kernel would not tell or take it; the message names the interface, what was wanted and the cause."""
 
 
 def attribute(kind: int, payload: bytes) -> bytes:
@@ -150,3 +156,24 @@ def parse_address(body: bytes) -> tuple[int, str]:
         return index, f"{ipaddress.ip_address(raw)}/{prefix}"
     except ValueError:
         raise NetlinkError(0, f"an address of {len(raw)} bytes") from None
+
+
+def family(generic: Socket, name: bytes) -> int:
+    """The number of a family of generic netlink. Raises NetlinkError where this kernel hasn't it."""
+    body = struct.pack("=BBH", CTRL_CMD_GETFAMILY, 1, 0) + attribute(CTRL_ATTR_FAMILY_NAME, name + b"\0")
+    try:
+        answers = generic.ask(GENL_ID_CTRL, body)
+    except NetlinkError as error:
+        raise NetlinkError(error.errno, f"this kernel has no {name.decode()} netlink ({error})") from None
+    found = number(attributes(answers[0][4:]).get(CTRL_ATTR_FAMILY_ID)) if answers else None
+    if found is None:
+        raise NetlinkError(0, f"the kernel did not number its {name.decode()} family")
+    return found
+
+
+def generic_attributes(body: bytes) -> dict[int, bytes]:
+    """Those of an answer of generic netlink, with its header. Raises EthtoolError."""
+    try:
+        return attributes(body[4:])
+    except NetlinkError as error:
+        raise EthtoolError(f"the kernel's answer: {error}") from None

@@ -18,7 +18,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from functools import lru_cache
 
 from mustherd.node.energy import EnergyMeter, MeterError, Tally
-from mustherd.node.linux.ethtool import EthtoolError
+from mustherd.node.linux.netlink import EthtoolError
 from mustherd.node.linux.perf import EVENTS, Counters
 from mustherd.node.linux.tree import INTERRUPTS, OpenFile, Tree
 from mustherd.node.logger import Rows

@@ -5,17 +5,19 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mustherd.errors import text_of
 from mustherd.node.clock import Clock, MonotonicClock
 from mustherd.node.energy import EnergyMeter
 from mustherd.node.knob import Knob, KnobError, Site
-from mustherd.node.linux import dvfs, facts, interfaces, intlog, limit, meters, niclog, own, power
-from mustherd.node.linux.ethtool import Ethtool, EthtoolError, ethtool_of
+from mustherd.node.linux import dvfs, facts, interfaces, intlog, limit, meters, niclog, own, perf, power
+from mustherd.node.linux.ethtool import Ethtool, ethtool_of
 from mustherd.node.linux.interfaces import Interface, InterfaceError
 from mustherd.node.linux.itr import ItrDelay
 from mustherd.node.linux.knob import LinuxKnob, Machine, UnfitError
 from mustherd.node.linux.knobs import boost, card, group, idle, napi, preference, sysctls, uncore
 from mustherd.node.linux.msr import Msr
-from mustherd.node.linux.options import LinuxOptions
+from mustherd.node.linux.netlink import EthtoolError
+from mustherd.node.linux.options import LinuxOptions, Own
 from mustherd.node.linux.rings import RxRing, TxRing
 from mustherd.node.linux.tree import Tree, TreeError
 from mustherd.node.logger import NativeLogger, TextLogger
@@ -32,7 +34,7 @@ OURS: tuple[type[LinuxKnob], ...] = (
     ItrDelay, RxRing, TxRing, dvfs.Dvfs, limit.RaplLimit,
     preference.Epp, preference.Epb, uncore.UncoreMin, uncore.UncoreMax, boost.Boost, idle.IdleLatency, idle.IdleState,
     napi.GroFlushTimeout, napi.NapiDefer, napi.IrqSuspend, sysctls.BusyPoll, sysctls.BusyRead,
-    card.RxFrames, card.TxUsecs, card.CqeMode, card.QueueCount, card.Gro, card.Lro, card.Rps, card.Xps,
+    card.RxFrames, card.TxFrames, card.TxUsecs, card.CqeMode, card.QueueCount, card.Gro, card.Lro, card.Rps, card.Xps,
     group.Cpuset, group.CpuQuota, sysctls.NumaBalancing, sysctls.Thp,
 )  # fmt: skip
 
@@ -49,7 +51,7 @@ class LinuxNode:
     @classmethod
     def open(cls, options: LinuxOptions, home: Path) -> "LinuxNode":  # noqa: ARG003
         """This machine. NodeError when an interface or a means was named that isn't there."""
-        return cls(options, packages=_packages_knobs(options.knobs) if options.knobs else ())
+        return cls(options, packages=_classes(options.knobs, "linux") if options.knobs else ())
 
     def __init__(
         self,
@@ -75,6 +77,8 @@ class LinuxNode:
         if missing:
             self._missing["no_intlog"] = missing
         self._nic_log = self._find_nic_log()
+        # intlog has set the CPUs' counters up for itself.
+        self._cycles = perf.Cycles(online(tree) if tree.is_this_machine and not self._text_loggers else ())
         self._facts = Facts(kind="linux")
         self._facts_until = -1.0
 
@@ -82,10 +86,11 @@ class LinuxNode:
     def facts(self) -> Facts:
         if self._clock.now() >= self._facts_until:
             self._facts_until = self._clock.now() + FACTS_S
-            told = {**self._missing, "energy": self._meter_from}
+            told = {**self._missing, "energy": self._meter_from, "cycles": self._cycles_from()}
             self._facts = facts.collect(
-                self._tree, self._ethtool, self._interface, self._options, power=self._power, told=told
-            )
+                self._tree, self._ethtool, self._interface, self._options,
+                power=self._power, unmetered=self._meter is None, told=told,
+            )  # fmt: skip
         return self._facts
 
     @property
@@ -119,9 +124,15 @@ class LinuxNode:
         return self._power
 
     def counts(self) -> dict[str, float]:
-        """`machine_cpu_seconds`, of all CPUs since boot: the one measure of effort that every machine has."""
-        busy = power.busy_seconds(self._tree)
-        return {} if busy is None else {"machine_cpu_seconds": busy}
+        """`machine_cpu_seconds`, of all CPUs since boot: the one measure of effort that every machine has.
+
+        `machine_cycles` where the machine has counters for them, and lends them; traffic of the interface where it has
+        one.
+        """
+        found = {"machine_cpu_seconds": power.busy_seconds(self._tree), "machine_cycles": self._cycles.read()}
+        if self._interface is not None:
+            found |= interfaces.traffic(self._tree, self._interface.name)
+        return {name: value for name, value in found.items() if value is not None}
 
     def start_load(self, load: Load, seed: int) -> None:
         """None: the load comes from elsewhere."""
@@ -129,7 +140,15 @@ class LinuxNode:
     def stop_load(self) -> None:
         """Nothing to stop."""
 
+    def _cycles_from(self) -> str:
+        if not self._tree.is_this_machine:
+            return "not counted: recorded files have no counters"
+        if self._text_loggers:
+            return "not counted: the intlog driver has the CPUs' counters"
+        return f"not counted: {self._cycles.missing}" if self._cycles.missing else "counted on every CPU"
+
     def close(self) -> None:
+        self._cycles.close()
         if self._nic_log is not None:
             self._nic_log.close()
 
@@ -151,49 +170,76 @@ class LinuxNode:
                 raise NodeError(f"[linux] nic_log = 'on': {self._missing.get('no_interface', 'there is no interface')}")
             return None
         queues = [q.irq for q in interfaces.queues(self._tree, interface.name) if interfaces.is_queue(q)]
-        try:
-            cpus = self._tree.cpus("sys/devices/system/cpu/online")
-        except TreeError:
-            cpus = ()
         return niclog.NicLog(
             self._tree,
             interface.name,
             queues,
             self._meter,
-            cpus,
+            online(self._tree),
             statistics=lambda: self._ethtool.statistics(interface.name),
         )
 
     def _find_knobs(self, machine: Machine, packages: Sequence[type[LinuxKnob]]) -> tuple[Knob, ...]:
-        found: list[Knob] = []
         declared = own.declared(self._options.own)
         taken = {kind.kind.name for kind in (*OURS, *packages)} & self._options.own.keys()
         if taken:
             raise NodeError(f"[linux.own.{min(taken)}]: there is a knob of that name already")
-        for kind in (*OURS, *packages, *declared):
-            name = kind.kind.name
-            try:
-                knobs = kind.find(machine)
-                if strange := [knob.info.name for knob in knobs if knob.info.name != name]:
-                    raise KnobError(f"what its package found calls itself {strange[0]!r}")
-                for knob in knobs:
-                    where = f".{self._interface.name}" if kind.of_interface and self._interface is not None else ""
-                    knob.site = Site(machine.tree.root, f"{knob.info.sheep}.{name}{where}", f"{name}{where}")
-                found += knobs
-            except (KnobError, EthtoolError, TreeError, UnfitError) as error:
-                self._missing[f"no_{name}"] = str(error)
-            except Exception as error:
-                if kind in OURS:
-                    raise
-                # Another package's fault is its knob's, not the node's.
-                log.exception("knob %s could not be found", name)
-                self._missing[f"no_{name}"] = f"{type(error).__name__}: {error}"
+        found, missing = _find(machine, (*OURS, *packages, *declared))
+        self._missing |= missing
         if self._options.dvfs in ("msr", "cpufreq") and (why := self._missing.get(f"no_{dvfs.NAME}")):
             raise NodeError(f"[linux] dvfs = {self._options.dvfs!r}: {why}")
         return tuple(found)
 
 
-def _packages_knobs(names: Sequence[str]) -> list[type[LinuxKnob]]:
+def knobs_here(names: Sequence[str], declarations: Own, table: str) -> tuple[list[Knob], dict[str, str]]:
+    """Knobs of this machine that other packages add or that are declared, and why it lacks others, as `no_NAME`.
+
+    `names` are those of packages; `table` is the one of a muster's configuration that names them. Raises NodeError.
+    """
+    tree = Tree(Path("/"))
+    ethtool = ethtool_of(tree)
+    try:
+        interface = interfaces.choose(tree, ethtool, "")
+    except InterfaceError:
+        interface = None
+    kinds = (*(_classes(names, table) if names else ()), *own.declared(declarations))
+    return _find(Machine(tree, ethtool, Msr(tree), interface, LinuxOptions(own=declarations)), kinds)
+
+
+def _find(machine: Machine, kinds: Sequence[type[LinuxKnob]]) -> tuple[list[Knob], dict[str, str]]:
+    """The knobs of these kinds that a machine has, and why it lacks others, as `no_NAME`."""
+    found: list[Knob] = []
+    missing: dict[str, str] = {}
+    for kind in kinds:
+        name = kind.kind.name
+        try:
+            knobs = kind.find(machine)
+            if strange := [knob.info.name for knob in knobs if knob.info.name != name]:
+                raise KnobError(f"what its package found calls itself {strange[0]!r}")
+            for knob in knobs:
+                where = f".{machine.interface.name}" if kind.of_interface and machine.interface is not None else ""
+                knob.site = Site(machine.tree.root, f"{knob.info.sheep}.{name}{where}", f"{name}{where}")
+            found += knobs
+        except (KnobError, EthtoolError, TreeError, UnfitError) as error:
+            missing[f"no_{name}"] = str(error)
+        except Exception as error:
+            if kind in OURS:
+                raise
+            # Another package's fault is its knob's, not the node's.
+            log.exception("knob %s could not be found", name)
+            missing[f"no_{name}"] = f"{type(error).__name__}: {text_of(error)}"
+    return found, missing
+
+
+def online(tree: Tree) -> tuple[int, ...]:
+    """CPUs that are; none where the kernel doesn't tell."""
+    try:
+        return tree.cpus("sys/devices/system/cpu/online")
+    except TreeError:
+        return ()
+
+
+def _classes(names: Sequence[str], table: str) -> list[type[LinuxKnob]]:
     """Classes of knobs that other packages add. Raises NodeError."""
     from mustherd.node.catalog import knob_class  # noqa: PLC0415
     from mustherd.plugins import PluginError  # noqa: PLC0415
@@ -203,9 +249,9 @@ def _packages_knobs(names: Sequence[str]) -> list[type[LinuxKnob]]:
         try:
             made = knob_class(name)
         except PluginError as error:
-            raise NodeError(f"[linux] knobs: {error}") from None
+            raise NodeError(f"[{table}] knobs: {error}") from None
         if not (isinstance(made, type) and issubclass(made, LinuxKnob)):
-            raise NodeError(f"[linux] knobs: {name} is no knob of a Linux machine")
+            raise NodeError(f"[{table}] knobs: {name} is no knob of a Linux machine")
         if made not in OURS:
             found.append(made)
     return found

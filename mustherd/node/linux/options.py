@@ -1,12 +1,23 @@
 """What a muster's configuration may say about its machine."""
 
+from collections.abc import Collection
 from typing import Annotated, Literal
 
 import msgspec
 
 from mustherd.node.linux.declaration import OwnKnob
 
+Own = dict[Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,62}$")], OwnKnob]
 Cpu = Annotated[int, msgspec.Meta(ge=0, lt=8192)]
+
+
+def taken(own: Collection[str]) -> set[str]:
+    """Names of declared knobs that are names of other knobs, of ours or of an installed package."""
+    if not own:
+        return set()
+    from mustherd.node.catalog import knob_names  # noqa: PLC0415 - to read what is installed takes 1.4 MB of memory
+
+    return {*own} & {*knob_names()}
 
 
 class Declared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,6 +42,13 @@ class LinuxOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Whose the clock is: the node's, or each core's (`dvfs@core-3`, `dvfs@socket-1`, `dvfs` for all of them)."""
     itr_sheep: Literal["node", "queue"] = "node"
     """Whose the interrupt delay is: the node's, or each queue's (`itr-delay@queue-2`), where the driver has it."""
+    napi_sheep: Literal["node", "queue"] = "node"
+    """Whose gro-flush-timeout, napi-defer and irq-suspend are: the node's, or each queue's (`napi-defer@queue-2`),
+    where kernel (Linux 6.13) and driver tell whose NAPI is whose."""
+    idle_latency: Literal["auto", "cpus", "system"] = "auto"
+    """What bounds idle states: each CPU's own file, or /dev/cpu_dma_latency held open for all of them."""
+    idle_sheep: Literal["node", "core"] = "node"
+    """Whose the bound is: the node's, or each core's (`idle-latency@core-3`, `idle-latency@socket-1`)."""
     meter: Literal["auto", "powercap", "msr", "perf", "hwmon", "none"] = "auto"
     nic_log: Literal["auto", "on", "off"] = "auto"
     """Sample the NIC's traffic, interrupts and counters in every window; auto: where there is no intlog driver."""
@@ -38,7 +56,7 @@ class LinuxOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Knobs of other packages, by name: code of theirs is loaded for these alone. Each needs a range, as any knob."""
     cgroup: Annotated[str, msgspec.Meta(pattern=r"^$|^(?!\.)[A-Za-z0-9_@:.-]+(/(?!\.)[A-Za-z0-9_@:.-]+)*$")] = ""
     """A control group, as in system.slice/memcached.service, whose CPUs and time on them are knobs."""
-    own: dict[Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,62}$")], OwnKnob] = {}
+    own: Own = {}
     """Knobs that are declared here, by name. Each needs a range, as any knob."""
     reserved: tuple[Cpu, ...] = ()
     """CPUs that are left alone for the system; the muster itself keeps to them."""

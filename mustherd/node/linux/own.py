@@ -8,7 +8,7 @@ from pathlib import Path
 from mustherd.node.knob import KnobError
 from mustherd.node.linux.declaration import Command, OwnKnob
 from mustherd.node.linux.files_knob import FilesKnob, existing
-from mustherd.node.linux.knob import LinuxKnob, Machine, PlacedKnob, UnfitError, agreed
+from mustherd.node.linux.knob import LinuxKnob, Machine, PlacedKnob, UnfitError
 from mustherd.node.linux.tree import Tree
 from mustherd.programs import ProgramError, printed
 from mustherd.terms import KnobKind
@@ -86,11 +86,7 @@ class CommandKnob(PlacedKnob):
         self._own = own
 
     def _read(self) -> int:
-        text = self._run(self._own.read)
-        try:
-            return agreed([(self.PLACE, self._own.value_of(text))], self.info.unit)
-        except ValueError as error:
-            raise UnfitError(str(error)) from None
+        return self._value()[1]
 
     def _running(self) -> int | None:
         return self._read()
@@ -99,7 +95,15 @@ class CommandKnob(PlacedKnob):
         self._put(self.PLACE, self._own.text_of(value))
 
     def _places(self) -> dict[str, str]:
-        return {self.PLACE: self._own.kept(self._run(self._own.read))}
+        """UnfitError for what is no value: a program that prints its trouble would have that written back."""
+        return {self.PLACE: self._own.kept(self._value()[0])}
+
+    def _value(self) -> tuple[str, int]:
+        text = self._run(self._own.read)
+        try:
+            return text, self._own.value_of(text)
+        except ValueError as error:
+            raise UnfitError(str(error)) from None
 
     def _put(self, place: str, text: str) -> None:  # noqa: ARG002
         self._run(tuple(argument.replace("{value}", text) for argument in self._own.write))

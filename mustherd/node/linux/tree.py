@@ -91,11 +91,36 @@ class OpenFile:
             os.close(descriptor)
 
 
+class HeldFile:
+    """A device whose setting lasts as long as it is open: a process that is forked holds it, too."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError."""
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self.asked = b""
+        """What was written last, by this process."""
+
+    def write(self, content: bytes) -> None:
+        """Ask for something else. Raises OSError."""
+        os.pwrite(self._descriptor, content, 0)
+        self.asked = content
+
+    def close(self) -> None:
+        """Ask for nothing any more, once every process that holds it has closed it."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            self.close()
+
+
 class Tree:
     """The file system below `root`; paths are given without a leading slash.
 
-    `read_bytes`, `opened`, `write_bytes`, `pread`, `pwrite`, `entries` and `target` are the only ways to the machine,
-    and raise OSError; all the rest is built on them and raises TreeError.
+    `read_bytes`, `opened`, `held`, `write_bytes`, `open_to_write`, `pread`, `pwrite`, `entries` and `target` are
+    the only ways to the machine, and raise OSError; all the rest is built on them and raises TreeError.
     """
 
     def __init__(self, root: Path = Path("/")) -> None:
@@ -122,6 +147,10 @@ class Tree:
         """A file to be read again and again."""
         return OpenFile(self.root / path)
 
+    def held(self, path: str) -> HeldFile:
+        """A device, opened now."""
+        return HeldFile(self.root / path)
+
     def write_bytes(self, path: str, content: bytes) -> None:
         """Give `content` to an existing file in one write; never creates one."""
         descriptor = os.open(self.root / path, os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC)
@@ -129,6 +158,10 @@ class Tree:
             os.write(descriptor, content)
         finally:
             os.close(descriptor)
+
+    def open_to_write(self, path: str) -> None:
+        """Open a file as `write_bytes` does, but change nothing."""
+        os.close(os.open(self.root / path, os.O_WRONLY | os.O_CLOEXEC))
 
     def pread(self, path: str, size: int, offset: int) -> bytes:
         """`size` bytes at `offset` of a device."""
@@ -202,6 +235,13 @@ class Tree:
         """Give `text` to an existing file."""
         try:
             self.write_bytes(path, text.encode("ascii"))
+        except OSError as error:
+            raise wrapped(path, error) from None
+
+    def check_writable(self, path: str) -> None:
+        """TreeError where the file can't be written by whoever asks."""
+        try:
+            self.open_to_write(path)
         except OSError as error:
             raise wrapped(path, error) from None
 

@@ -24,6 +24,7 @@ class ServerCores(BaseKnob):
     """`server-cores`: how many cores all threads of the server may run on, the first ones of a list."""
 
     kind = KnobKind(name="server-cores", unit="cores")
+    gone_with_muster = True
 
     @classmethod
     def offer(cls, cores: int) -> KnobInfo:
@@ -70,6 +71,7 @@ class ServerThreads(BaseKnob):
     """`memcached-threads`: worker threads of the server, which is started again to change them."""
 
     kind = KnobKind(name="memcached-threads", unit="threads")
+    gone_with_muster = True
 
     @classmethod
     def offer(cls, cores: int) -> KnobInfo:

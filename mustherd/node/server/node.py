@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -16,12 +16,11 @@ from mustherd.node.server import tree
 from mustherd.node.server.group import CpuGroup, GroupError
 from mustherd.node.server.knobs import BusyPoll, BusyRead, CpuQuota, ServerCores, ServerThreads
 from mustherd.node.server.process import Server, ServerError, WorkerServer
-from mustherd.terms import Facts, Load
+from mustherd.programs import BUILD_DIGITS
+from mustherd.terms import LACKS, Facts, Load
 
 CPU_INFO = Path("/proc/cpuinfo")
 GROUP = "mustherd"
-BUILD_DIGITS = 16
-"""Of a program's digest: enough to tell builds apart."""
 
 NO_METER = "none found: the objective is the server's CPU time (server_cpu_seconds)"
 
@@ -52,10 +51,14 @@ class ProcessNode:
         cores: Sequence[int] = (),
         meter: EnergyMeter | None = None,
         address: tuple[str, int] | None = None,
+        *,
+        packages: Sequence[Knob] = (),
+        missing: Mapping[str, str] = {},
     ) -> None:
         """`cores` are those that the server may be given; none: all that it may use now. Raises ServerError.
 
-        `address` is told among the facts, for who loads it from elsewhere.
+        `address` is told among the facts, for who loads it from elsewhere. `packages` are knobs of this machine that
+        other packages add; `missing` are facts that say why it lacks others.
         """
         self._server = server
         self._loader = loader
@@ -74,22 +77,24 @@ class ProcessNode:
                 self._group.prefer()
             self._adopt()
             knobs.append(CpuQuota(self._group, len(cores)))
-            quota = str(self._group.path)
+            quota = {CpuQuota.kind.name: str(self._group.path)}
         except GroupError as error:
             self._leave_group()
-            quota = f"not offered: {error}"
+            quota = {f"{LACKS}{CpuQuota.kind.name}": f"it takes root, or a control group that is yours: {error}"}
         knobs += [knob() for knob in (BusyPoll, BusyRead) if knob.is_there()]
-        self._knobs = tuple(knobs)
+        self._knobs = (*knobs, *packages)
         self._facts = Facts(
             kind="process",
             cpu=_cpu(),
             cores=len(cores),
             kernel=platform.release(),
+            unmetered=meter is None,
             address=address,
             text={
                 "server": server.version,
                 "server_build": _build(server.pid),
-                "cpu-quota": quota,
+                **quota,
+                **missing,
                 "energy": NO_METER if meter is None else ", ".join(zone.name for zone in meter.zones),
             },
         )

@@ -24,6 +24,15 @@ def members(pid: int, proc: Path = PROC) -> tuple[int, ...]:
     return tuple(tree)
 
 
+def handles(pids: Iterable[int]) -> list[int]:
+    """A descriptor for each of these processes that lives, which stands for no other one later."""
+    found = []
+    for pid in pids:
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            found.append(os.pidfd_open(pid))
+    return found
+
+
 def _listed(folder: Path) -> list[int]:
     found: list[int] = []
     with contextlib.suppress(OSError):

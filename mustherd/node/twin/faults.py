@@ -1,18 +1,17 @@
 """What can be wrong with a twin, and the options that make one."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from mustherd.node.kinds import DVFS, ITR_DELAY
-from mustherd.node.twin.profiles import DEFAULT, FILE, PROFILES, profile
+from mustherd.node.twin.profiles import DEFAULT, FILE, PLAYGROUND, PROFILES, profile
 from mustherd.plugins import OptionError, nearest
 
-KNOBS = (ITR_DELAY.name, DVFS.name)
-"""The names of a twin's knobs."""
+KNOBS = tuple(info.name for info in PLAYGROUND.knobs)
+"""The names of the knobs that a twin may have; which, its profile says."""
 
 MAX_SEED = 2**32 - 1
 
@@ -118,6 +117,10 @@ class TwinFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def __post_init__(self) -> None:
         """OptionError for a fault that can't be."""
         _require_limits(self)
+        self.require(KNOBS)
+
+    def require(self, knobs: Sequence[str], at: tuple[str, ...] = ()) -> None:
+        """OptionError for a fault of a knob that isn't among these."""
         named: list[tuple[str, int | str, str]] = [
             *(("knob_ignored", index, name) for index, name in enumerate(self.knob_ignored)),
             *(("knob_without_effect", index, name) for index, name in enumerate(self.knob_without_effect)),
@@ -125,12 +128,12 @@ class TwinFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             *(("write_error", index, name) for index, name in enumerate(self.write_error)),
         ]
         for field, place, name in named:
-            if name not in KNOBS:
+            if name not in knobs:
                 raise OptionError(
                     f"unknown knob {name!r}",
-                    (field, place),
-                    allowed=", ".join(KNOBS),
-                    suggestion=nearest(name, KNOBS),
+                    (*at, field, place),
+                    allowed=", ".join(knobs),
+                    suggestion=nearest(name, knobs),
                     unknown=place == name,
                 )
 
@@ -171,6 +174,10 @@ class TwinOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             ge=0, le=MAX_SEED, description="Which of its campaigns this is: with `drift` each has latencies of its own."
         ),
     ] = 0
+    unlike: Annotated[
+        float,
+        Meta(ge=0, le=10, description="How much nodes differ from one another in power and latencies, 1 being 3 %."),
+    ] = 0.0
     tails: Annotated[
         float,
         Meta(
@@ -190,15 +197,15 @@ class TwinOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def __post_init__(self) -> None:
         """OptionError for a number that can't be, or a profile that isn't there."""
         _require_limits(self)
-        if self.profile not in PROFILES:
-            if not self.profile.endswith(FILE):
-                raise OptionError(
-                    f"unknown profile {self.profile!r}",
-                    ("profile",),
-                    allowed=f"{', '.join(PROFILES)}, or a file, as in my-profile{FILE}",
-                    suggestion=nearest(self.profile, PROFILES),
-                )
-            try:
-                profile(self.profile)
-            except ValueError as error:
-                raise OptionError(str(error), ("profile",)) from None
+        if self.profile not in PROFILES and not self.profile.endswith(FILE):
+            raise OptionError(
+                f"unknown profile {self.profile!r}",
+                ("profile",),
+                allowed=f"{', '.join(PROFILES)}, or a file, as in my-profile{FILE}",
+                suggestion=nearest(self.profile, PROFILES),
+            )
+        try:
+            found = profile(self.profile)
+        except ValueError as error:
+            raise OptionError(str(error), ("profile",)) from None
+        self.faults.require([info.name for info in found.knobs], ("faults",))

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from mustherd.node.twin.mixes import frames
 from mustherd.node.twin.profiles import Profile
 
 STRETCHES_KEPT = 4096
@@ -29,6 +30,7 @@ class Stretch(msgspec.Struct, kw_only=True):
     """Of one core, as is the next one."""
     qps: float
     update_ratio: float
+    preset: str
 
     def continues(self, other: "Stretch") -> bool:
         """Whether nothing has changed since `other`."""
@@ -43,13 +45,13 @@ class Stretch(msgspec.Struct, kw_only=True):
 
     def received(self, profile: Profile) -> float:
         """Bytes per request that a core's queue receives, on average."""
-        traffic = profile.traffic
-        return traffic.rx_read + self.update_ratio * (traffic.rx_update - traffic.rx_read)
+        found = frames(profile, self.preset)
+        return found.rx_read + self.update_ratio * (found.rx_update - found.rx_read)
 
     def sent(self, profile: Profile) -> float:
         """Bytes per request that it sends."""
-        traffic = profile.traffic
-        return traffic.tx_read + self.update_ratio * (traffic.tx_update - traffic.tx_read)
+        found = frames(profile, self.preset)
+        return found.tx_read + self.update_ratio * (found.tx_update - found.tx_read)
 
 
 class Reader(Protocol):

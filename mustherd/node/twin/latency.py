@@ -4,6 +4,8 @@ import math
 
 import msgspec
 
+from mustherd.terms import PERCENTILES
+
 POINTS = ((-2.8569700138728056, 0.011257411327720691), (-1.355626179974266, 0.2220759220056126),
           (0.0, 0.5333333333333333), (1.355626179974266, 0.2220759220056126),
           (2.8569700138728056, 0.011257411327720691))  # fmt: skip
@@ -11,8 +13,6 @@ POINTS = ((-2.8569700138728056, 0.011257411327720691), (-1.355626179974266, 0.22
 
 BIN = 1.1
 """mutilate counts latencies in bins whose edges are the powers of 1.1 us."""
-
-PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 
 
 class Latency(msgspec.Struct, frozen=True, kw_only=True):

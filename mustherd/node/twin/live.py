@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from mustherd.goal import GUARD_LIMIT
 from mustherd.node.kinds import ITR_DELAY
 from mustherd.node.twin.load import SAMPLES_PER_SECOND
 from mustherd.node.twin.machine import ENERGY_SPREAD, LATENCY_SPREAD
@@ -139,7 +140,7 @@ class LiveTwin:
             load += served / count
             power += watts / count
             worst = max(worst, p99)
-            if p99 > self._limit or served < 0.98 * qps:
+            if p99 > self._limit or served < GUARD_LIMIT * qps:
                 over += slice_s
         noisy = self._noise
         for index, spread in ((0, ENERGY_SPREAD), (1, LATENCY_SPREAD)):

@@ -13,6 +13,7 @@ from mustherd.node.twin import model, more
 from mustherd.node.twin.clock import TwinClock
 from mustherd.node.twin.faults import TwinOptions
 from mustherd.node.twin.history import History, Stretch
+from mustherd.node.twin.mixes import FITTED
 from mustherd.node.twin.profiles import Profile
 from mustherd.node.twin.registers import Registers
 from mustherd.terms import Load
@@ -32,6 +33,10 @@ to the limit."""
 
 DRIFT = (0.06, 0.08)
 """Mean and standard deviation of p99's change from one campaign to another, as measured."""
+
+UNLIKE = 0.03
+"""Standard deviation of the power, and of the latencies, from one node of a type to the next: a round
+figure, as surveys of installed processors report some per cent; the record is of one node."""
 
 CURVE_STEP_S = 1.0
 """A load that rises or falls does it in steps of this length at most."""
@@ -114,6 +119,10 @@ class Machine:
         """Present: what happens is kept for logs of interrupts."""
         campaign = f"campaign {options.seed}" + (f" day {options.day}" if options.day else "")
         self._drift = 1 + options.drift * random.Random(campaign).gauss(*DRIFT)
+        own = random.Random(f"node {options.seed}")
+        self._thirst, slowness = (math.exp(options.unlike * own.gauss(0, UNLIKE)) for _ in range(2))
+        """What this node draws, and takes, as a multiple of what its type does."""
+        self._drift *= slowness
         self._now = clock.now()
         self._row = 0
         self._link_up_at = -math.inf
@@ -221,14 +230,14 @@ class Machine:
         qps = self.work.qps(self._now) if self.work is not None else 0.0
         if self.work is None or qps <= 0 or self._now < self._link_up_at:
             mhz = self._clock_mhz(None)
-            idle = model.idle_watts(self._likeness(), mhz)
+            idle = self._thirst * model.idle_watts(self._likeness(), mhz)
             return TwinState(power_watts=idle, busy_fraction=0.0, achieved_qps=0.0, mhz=mhz, prediction=None)
         qps *= self.options.faults.sent_share
         load = msgspec.structs.replace(self.work.load, qps=qps)
         mhz = self._clock_mhz(load)
         found = model.predict(self._likeness(), self._in_effect(ITR_DELAY.name), mhz, load)
         return TwinState(
-            power_watts=found.power_watts * self.work.energy_factor,
+            power_watts=self._thirst * found.power_watts * self.work.energy_factor,
             busy_fraction=found.busy_fraction,
             achieved_qps=found.achieved_qps,
             mhz=mhz,
@@ -278,6 +287,7 @@ class Machine:
                 interrupts_per_s=found.interrupts_per_s if found is not None else 0.0,
                 qps=state.achieved_qps / self.profile.cores,
                 update_ratio=self.work.load.update_ratio if self.work is not None else 0.0,
+                preset=self.work.load.preset if self.work is not None else FITTED,
             )
         )
 

@@ -16,13 +16,10 @@ import msgspec
 
 from mustherd.goal import GUARD_LIMIT
 from mustherd.node.kinds import ADAPTIVE, DVFS, GOVERNORS, ITR_DELAY, ONDEMAND, PERFORMANCE, POWERSAVE
-from mustherd.node.twin import more
+from mustherd.node.twin import mixes, more
 from mustherd.node.twin.latency import Latency
 from mustherd.node.twin.profiles import Profile
 from mustherd.terms import Load
-
-PRESETS = ("etc",)
-"""Workloads that the constants were fitted to."""
 
 ENOUGH_BUSY = 0.8
 """The busy share that schedutil (its 1.25 times the use) and conservative (its up_threshold) keep a CPU below."""
@@ -196,10 +193,11 @@ def governed_mhz(profile: Profile, dvfs: int, itr_us: int, load: Load | None) ->
 def predict(profile: Profile, itr_us: int, mhz: int, load: Load) -> Prediction:
     """What the node does with these knobs under `load`.
 
-    ValueError for a load that the profile says nothing about: another preset, no requests, none outstanding. The update
-    ratio makes no difference: in the record updates take a few us longer than reads and no other ratio was run.
+    ValueError for a load that the profile says nothing about: another preset, no requests, none outstanding. What mixes
+    other than the one of the record come to is mustherd.node.twin.mixes' guess.
     """
     check_load(load)
+    profile = mixes.under(profile, load)
     ghz = profile.ghz(mhz)
     interval = interval_us(profile, itr_us)
     achieved = achieved_qps(profile, interval, ghz, load)
@@ -228,8 +226,8 @@ LEAST_QPS, MOST_QPS = 1e-3, 1e9
 
 def check_load(load: Load) -> None:
     """ValueError for a load that no profile says anything about."""
-    if load.preset not in PRESETS:
-        raise ValueError(f"a twin knows the load preset {', '.join(PRESETS)}, not {load.preset!r}")
+    if load.preset not in mixes.MIXES:
+        raise ValueError(f"a twin knows the load presets {', '.join(mixes.MIXES)}, not {load.preset!r}")
     if not (math.isfinite(load.qps) and load.qps > 0):
         raise ValueError(f"a load needs a finite qps above 0, not {load.qps}")
     for qps in (load.qps, *(value for piece in load.curve for value in piece[1:] if value)):

@@ -73,6 +73,7 @@ class TwinNode:
                 "noise": f"{options.noise:g}",
                 "drift": f"{options.drift:g}",
                 "day": str(options.day),
+                "unlike": f"{options.unlike:g}",
                 "turbo": "on" if options.turbo else "off",
             },
         )

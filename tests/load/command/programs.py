@@ -15,9 +15,15 @@ HERE = (sys.executable, "-I", str(Path(__file__).resolve()))
 
 
 def serve(port: str, *more: str) -> None:
-    """Take connections and close them; `busy` for how many milliseconds each takes, `children` for how many it has."""
+    """Take connections and close them.
+
+    `busy` for how many milliseconds each takes, `children` for how many it has, `apart` for how many in sessions of
+    their own.
+    """
     options = dict(word.partition("=")[::2] for word in more)
     children = [subprocess.Popen([*HERE, "sleep"]) for _ in range(int(options.get("children", 0)))]
+    for _ in range(int(options.get("apart", 0))):
+        subprocess.Popen([*HERE, "sleep"], start_new_session=True)
 
     def leave(number: int, frame: FrameType | None) -> None:
         for child in children:

@@ -78,12 +78,19 @@ def test_what_it_needs_is_there_before_it_and_what_it_holds_after(started: list[
     ("options", "reason", "said"),
     [
         ({"command": ["no-such-program"]}, Reason.TOOL_MISSING, "no-such-program is not installed"),
-        ({"command": ["sh", "-c", "echo no licence; exit 7"]}, Reason.SERVER_FAILED, "ended at its start: no licence"),
+        ({"command": ["sh", "-c", "echo no licence; exit 7"]}, Reason.SERVER_FAILED,
+         "ended with 7 at its start: no licence"),
         ({"prepare": [["sh", "-c", "echo full; exit 2"]]}, Reason.SERVER_FAILED, "prepare: sh ended with 2: full"),
         ({"populate": [["false"]]}, Reason.SERVER_FAILED, "populate: false ended with 1"),
-        ({"prepare": [["no-such-tool"]]}, Reason.TOOL_MISSING, "no-such-tool is not installed"),
-        ({"ready": {"text": "never", "seconds": 0.5}}, Reason.SERVER_FAILED, "is not ready after 0.5 s: ready, told"),
-        ({"ready": {"command": ["false"], "seconds": 0.5}}, Reason.SERVER_FAILED, "is not ready after 0.5 s"),
+        ({"prepare": [["no-such-tool"]]}, Reason.TOOL_MISSING, "prepare: no-such-tool is not installed"),
+        ({"ready": {"text": "never", "seconds": 0.5}}, Reason.SERVER_FAILED,
+         "is not ready after 0.5 s: ready.text 'never' is not in what it printed: ready, told"),
+        ({"ready": {"command": ["sh", "-c", "echo no table; exit 4"], "seconds": 0.5}}, Reason.SERVER_FAILED,
+         "is not ready after 0.5 s: ready.command: sh ended with 4: no table"),
+        ({"ready": {"command": ["no-such-tool"]}}, Reason.TOOL_MISSING,
+         "ready.command: no-such-tool is not installed"),
+        ({"command": ["sleep", "60"], "ready": {"seconds": 0.3}}, Reason.SERVER_FAILED,
+         "nothing listens at 127.0.0.1:"),
         ({"host": "192.0.2.1"}, Reason.SERVER_FAILED, "can't listen on 192.0.2.1"),
     ],
 )  # fmt: skip
@@ -115,6 +122,16 @@ def test_it_ends_with_its_children_in_order_or_by_force(
     assert (tmp_path / "left").exists() == (not more)
 
 
+def test_what_it_put_into_a_session_of_its_own_ends_as_well(started: list[CommandServer]) -> None:
+    server = made("apart=1")
+    started.append(server)
+    server.start()
+    apart = psutil.Process(server.pid).children()[0]
+    assert os.getpgid(apart.pid) != server.pid
+    server.stop()
+    until(lambda: not lives(apart))
+
+
 def lives(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
@@ -132,7 +149,9 @@ def test_it_ends_with_whoever_started_it_however_that_ends(tmp_path: Path) -> No
         "print(server.pid, flush=True)\n"
         "time.sleep(600)\n"
     )
-    owner = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
+    # Nobody is left to remove the server's folder.
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    owner = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment)
     assert owner.stdout is not None
     with owner.stdout as said:
         pid = int(said.readline())
@@ -165,6 +184,7 @@ def test_its_node_counts_the_time_of_all_its_processes() -> None:
             {"command": ["x", "{prot}"]},
             "command: {prot} means nothing here: there are {host}, {port}, {folder}, {threads}",
         ),
+        ({"command": ["x", "{host:{port}"]}, "command: '{host:{port}' opens {host and doesn't close it"),
         ({"command": ["x"], "prepare": [["y"], ["z", "{seconds}"]]}, "prepare[1]: {seconds} means nothing here"),
         ({"command": ["x"], "files": {"../x": ""}}, "is no name of a file"),
         ({"command": ["x"], "files": {"conf": "{ports}"}}, "did you mean {port}?"),

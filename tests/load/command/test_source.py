@@ -117,7 +117,7 @@ def test_commands_run_once_before_the_first_window(site: Site, tmp_path: Path) -
         ({"prepare": [["sleep", "60"]], "prepare_seconds": 0.2}, Reason.LOAD_TIMEOUT, "prepare: sleep takes longer"),
         ({"command": ["sleep", "60{seconds}", "{qps}"], "begins": "", "slack_seconds": 0.1}, Reason.LOAD_TIMEOUT,
          "sleep takes longer than 1 s"),
-        ({"begins": "^never", "slack_seconds": 0.3}, Reason.LOAD_TIMEOUT, "does not say that it begins"),
+        ({"begins": "^never", "slack_seconds": 0.3}, Reason.LOAD_TIMEOUT, "does not print '^never', by which"),
         ({"metrics": {"requests": {"at": "answers"}}}, Reason.OUTPUT_UNREADABLE, "no requests in the load's output"),
         ({"results": "csv", "metrics": {"requests": {"at": "n"}}}, Reason.OUTPUT_UNREADABLE, "no requests"),
     ],
@@ -128,6 +128,20 @@ def test_what_goes_wrong_has_its_reason(site: Site, given: dict[str, Any], reaso
         window(source)
     source.stop()
     assert (caught.value.reason, said in caught.value.message) == (reason, True), caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"warm_up": ["sh", "-c", "echo cold; exit 5"]}, "warm_up: sh ended with 5: cold"),
+        ({"command": ["sh", "-c", "exit 6", "{seconds}", "{qps}"]}, "ramp: sh ended with 6"),
+    ],
+)
+def test_what_fails_in_the_ramp_is_called_by_its_key(site: Site, given: dict[str, Any], said: str) -> None:
+    source = CommandSource(msgspec.structs.replace(site, ramp_s=0.2), options(**given))
+    with pytest.raises(LoadError, match=said):
+        window(source)
+    source.stop()
 
 
 def test_a_curve_is_refused(site: Site) -> None:
@@ -166,6 +180,13 @@ def test_a_report_is_in_the_loop_s_own_terms() -> None:
         report({**told, "window_seconds": 0.0}, given, Load(qps=100), t0_s=10.0, t1_s=12.5)
 
 
+def test_a_latency_that_outlasts_the_run_is_in_another_unit() -> None:
+    found = {"requests": 100.0, "read_p99_us": 4.1e6}
+    with pytest.raises(LoadError, match=r"read_p99_us of 4\.1 s is longer than the whole run of 2 s: .*another unit"):
+        report(found, options(), LOAD, t0_s=5.0, t1_s=7.0)
+    assert report(found | {"read_p99_us": 3.9e6}, options(), LOAD, t0_s=5.0, t1_s=7.0).read_us == {"p99": 3.9e6}
+
+
 def test_what_is_the_same_of_all_its_loads_follows_its_options() -> None:
     raw = json.loads(msgspec.json.encode(options()))
     assert registry.traits_of("command", raw).open_loop
@@ -188,7 +209,10 @@ def test_what_is_the_same_of_all_its_loads_follows_its_options() -> None:
             "metrics: how much was answered is needed; allowed: requests or ach",
         ),
         ({"metrics": {"requests": {"at": "x", "unit": "ms"}}}, "metrics.requests: requests: unit 'ms' is none of"),
-        ({"metrics": {"requests": {"column": "x"}}}, "metrics: object contains unknown field `column`"),
+        (
+            {"metrics": {"requests": {"column": "x"}}},
+            "metrics.requests: object contains unknown field `column`; allowed: at, row",
+        ),
         ({"metrics": {"Requests": {"at": "x"}}}, "metrics"),
         ({"results": "xml"}, "results"),
         ({"begins": "("}, "begins: '(' is no pattern"),

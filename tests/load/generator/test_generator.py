@@ -3,6 +3,8 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -189,6 +191,22 @@ def test_a_worker_that_was_killed_is_missed_and_none_outlives_the_load() -> None
             generator.close_window()
     assert caught.value.reason == Reason.LOAD_FAILED
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_a_worker_that_can_not_say_what_is_wrong_to_anybody_ends_without_a_word() -> None:
+    """Whoever made the load was killed, and the server went with it."""
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "mustherd.load.generator.worker"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    some(worker.stdout).close()
+    nobody = Address("127.0.0.1", 1)
+    [plan] = plans(msgspec.structs.replace(SMALL, workers=1), [nobody], load("etc", 10), 1, curve.constant(10))
+    with some(worker.stdin) as to:
+        to.write(frame(plan))
+    with some(worker.stderr) as said:
+        assert said.read() == b""
+    assert worker.wait() == 0
 
 
 def test_a_window_closes_only_once_it_was_opened() -> None:

@@ -202,12 +202,16 @@ class UnitHost(LocalHost):
         self.agent: list[str] = []
         self.unit: LocalJob | None = None
         self.restarts = 0
+        self.refuses = ""
+        """What its manager says instead of starting it."""
 
     def start(self, argv: Sequence[str]) -> LocalJob:
         if tuple(argv) != source.RESTART_AGENT:
             return super().start(argv)
         self.restarts += 1
         self.stop()
+        if self.refuses:
+            return super().start(["sh", "-c", f"printf '{self.refuses}'; exit 5"])
         self.unit = super().start(self.agent)
         return super().start(["true"])
 
@@ -249,6 +253,17 @@ def test_a_unit_that_died_is_started_again_and_one_that_answers_is_left_alone(
     again.prepare()
     assert host.restarts == 2
     assert again.dead_agents() == []
+
+
+def test_a_unit_that_cant_be_started_says_so_in_its_managers_own_words(unit: Unit) -> None:
+    host, make = unit
+    host.refuses = r"\033[0;1;31mFailed to restart x.service: Unit x.service not found.\033[0m"
+    with pytest.raises(LoadError) as caught:
+        make().prepare()
+    assert caught.value.reason == Reason.AGENT_DEAD
+    assert caught.value.message == (
+        "the agent on 127.0.0.1 can't be started: Failed to restart x.service: Unit x.service not found."
+    )
 
 
 def test_after_a_run_that_ended_badly_every_unit_is_started_again(

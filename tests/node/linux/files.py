@@ -67,6 +67,8 @@ def _settings(tree: "FakeTree", kind: Kind, online: list[int]) -> None:
         f(f"{CPU}/intel_pstate/no_turbo", "0")
     if kind.boost == "boost":
         f(f"{CPU}/cpufreq/boost", "1")
+    if kind.idle:
+        f("dev/cpu_dma_latency", "")
     for package in kind.packages if kind.uncore[0] else ():
         low, high = kind.uncore
         for file, mhz in (("initial_min", low), ("min", low), ("initial_max", high), ("max", high), ("current", high)):

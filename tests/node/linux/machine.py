@@ -6,16 +6,17 @@ All that a machine holds can lie in a file, so that another process, or the next
 import errno
 import os
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from mustherd.node.linux import interfaces
 from mustherd.node.linux import msr as m
-from mustherd.node.linux.ethtool import Channels, Coalesce, Driver, EthtoolError, Napi, Rings
+from mustherd.node.linux.knobs.idle import NO_BOUND_US, SYSTEM
 from mustherd.node.linux.perf import Event
-from mustherd.node.linux.tree import OpenFile, Tree
+from mustherd.node.linux.tree import HeldFile, OpenFile, Tree
+from tests.node.linux.card import FIRST_NAPI, NAPI_FILES, FakeEthtool
 from tests.node.linux.files import COUNTER, build
 from tests.node.linux.kinds import CPU, LAB, Kind
 
@@ -39,6 +40,8 @@ class FakeTree(Tree):
         self.read_faults: dict[str, int] = {}
         self.write_faults: dict[str, int] = {}
         self.writes: list[tuple[str, str]] = []
+        self.bounds: dict[int, int] = {}
+        """us that each open file asks of /dev/cpu_dma_latency."""
 
     def read_bytes(self, path: str) -> bytes:
         self._fail(self.read_faults, path)
@@ -63,6 +66,11 @@ class FakeTree(Tree):
     def has(self, path: str) -> bool:
         return path in self.files or any(p.startswith(f"{path}/") for p in (*self.files, *self.links))
 
+    def held(self, path: str) -> "FakeHeld":
+        self._fail(self.write_faults, path)
+        self._file(path)
+        return FakeHeld(self)
+
     def write_bytes(self, path: str, content: bytes) -> None:
         self._fail(self.write_faults, path)
         self._file(path)
@@ -71,8 +79,15 @@ class FakeTree(Tree):
         self._react(path, text)
         self.save()
 
+    def open_to_write(self, path: str) -> None:
+        self._fail(self.write_faults, path)
+        self._file(path)
+
     def pread(self, path: str, size: int, offset: int) -> bytes:
         self._fail(self.read_faults, f"{path}:{offset:#x}")
+        if path == SYSTEM:
+            self._file(path)
+            return struct.pack("=i", min((NO_BOUND_US, *self.bounds.values())))
         return int(self._file(self._register(path, offset)), 16).to_bytes(8, "little")
 
     def pwrite(self, path: str, content: bytes, offset: int) -> None:
@@ -168,6 +183,14 @@ class FakeTree(Tree):
             if text not in words:
                 raise refused
             self.file(path, " ".join(f"[{word}]" if word == text else word for word in words))
+        elif name in NAPI_FILES:
+            self.file(path, text)
+            # What is said to the interface is said to each of its NAPIs.
+            nic = f"nic/{self.kind.interface}"
+            found = msgspec.json.decode(self.files[nic], type=dict[str, Any])
+            for own in found.get("napis", {}).values():
+                own[NAPI_FILES[name]] = int(text)
+            self.file(nic, msgspec.json.encode(found).decode())
         elif name == "cpuset.cpus":
             self.file(path, text.strip())
         else:
@@ -193,147 +216,22 @@ class FakeFile(OpenFile):
         pass
 
 
-class FakeEthtool:
-    """NICs as their drivers keep them; the settings lie in a file below the tree's root."""
+class FakeHeld(HeldFile):
+    """/dev/cpu_dma_latency, opened."""
 
     def __init__(self, tree: FakeTree) -> None:
-        self.tree = tree
-        self.calls: list[tuple[str, int | None, bool | None]] = []
+        self._tree = tree
+        self.asked = b""
+        self._number = len(tree.bounds)
+        tree.bounds[self._number] = NO_BOUND_US
 
-    def coalesce(self, interface: str) -> Coalesce:
-        found = self._load(interface)
-        if "rx_usecs" not in found:
-            raise EthtoolError(f"{interface}: interrupt moderation: Operation not supported")
-        flag = found.get("adaptive_rx")
-        return Coalesce(
-            rx_usecs=found["rx_usecs"],
-            tx_usecs=found.get("tx_usecs"),
-            adaptive_rx=None if flag is None else bool(flag),
-            rx_frames=found.get("rx_frames"),
-            cqe=None if "cqe" not in found else bool(found["cqe"]),
-        )
+    def write(self, content: bytes) -> None:
+        self._tree._fail(self._tree.write_faults, SYSTEM)
+        self._tree.bounds[self._number] = struct.unpack("=i", content)[0]
+        self.asked = content
 
-    def set_coalesce(
-        self,
-        interface: str,
-        rx_usecs: int | None = None,
-        adaptive_rx: bool | None = None,
-        *,
-        tx_usecs: int | None = None,
-        rx_frames: int | None = None,
-        cqe: bool | None = None,
-    ) -> None:
-        found = self._load(interface)
-        for name, value in (("tx_usecs", tx_usecs), ("rx_frames", rx_frames), ("cqe", cqe)):
-            if value is not None:
-                if name not in found:
-                    raise EthtoolError(f"{interface}: {name}: Operation not supported")
-                found[name] = int(value)
-        self.calls.append((interface, rx_usecs, adaptive_rx))
-        if rx_usecs is not None:
-            found["rx_usecs"] = self._kept(found["driver"], rx_usecs)
-        if adaptive_rx is not None:
-            if "adaptive_rx" not in found:
-                raise EthtoolError(f"{interface}: rx-usecs: Operation not supported")
-            found["adaptive_rx"] = int(adaptive_rx)
-        # What is said to the whole card is said to each of its queues.
-        found.pop("queues", None)
-        self.save(interface, found)
-
-    def queue_coalesce(self, interface: str, queue: int) -> Coalesce:
-        found = self._of_queue(interface, self._load(interface), queue)
-        return Coalesce(rx_usecs=found["rx_usecs"], adaptive_rx=bool(found["adaptive_rx"]))
-
-    def set_queue_coalesce(
-        self, interface: str, queue: int, rx_usecs: int | None = None, adaptive_rx: bool | None = None
-    ) -> None:
-        found = self._load(interface)
-        own = self._of_queue(interface, found, queue)
-        own |= {} if rx_usecs is None else {"rx_usecs": self._kept(found["driver"], rx_usecs)}
-        own |= {} if adaptive_rx is None else {"adaptive_rx": int(adaptive_rx)}
-        found.setdefault("queues", {})[str(queue)] = own
-        self.save(interface, found)
-
-    def _of_queue(self, interface: str, found: dict[str, Any], queue: int) -> dict[str, int]:
-        if found["driver"] not in ("i40e", "ice", "mlx5_core"):
-            raise EthtoolError(f"{interface}: queue {queue}: interrupt moderation: Operation not supported")
-        if queue not in interfaces.receiving(self.tree, interface):
-            raise EthtoolError(f"{interface}: queue {queue}: interrupt moderation: Invalid argument")
-        whole = {"rx_usecs": found["rx_usecs"], "adaptive_rx": found.get("adaptive_rx", 0)}
-        return dict(found.get("queues", {}).get(str(queue), whole))
-
-    def channels(self, interface: str) -> Channels:
-        found = self._load(interface)
-        if "channels" not in found:
-            raise EthtoolError(f"{interface}: channels: Operation not supported")
-        return Channels(combined=found["channels"], combined_max=found["channels_max"])
-
-    def set_channels(self, interface: str, combined: int) -> None:
-        self.save(interface, self._load(interface) | {"channels": combined})
-
-    def feature(self, interface: str, name: str) -> bool:
-        return bool(self._load(interface).get(name, 0))
-
-    def set_feature(self, interface: str, name: str, on: bool) -> None:
-        found = self._load(interface)
-        if name == "lro" and found["driver"] not in ("ixgbe", "mlx5_core", "virtio_net"):
-            raise EthtoolError(f"{interface}: {name} {int(on)}: Invalid argument")
-        self.save(interface, found | {name: int(on)})
-
-    def napis(self, index: int) -> tuple[Napi, ...]:
-        found = self._load(self.tree.kind.interface).get("napis")
-        if found is None:
-            raise EthtoolError(f"interface {index}: NAPI: this kernel has no netdev netlink")
-        return tuple(Napi(id=int(number), irq_suspend_ns=ns) for number, ns in found.items())
-
-    def set_irq_suspend(self, napi: int, nanoseconds: int) -> None:
-        name = self.tree.kind.interface
-        found = self._load(name)
-        found["napis"][str(napi)] = nanoseconds
-        self.save(name, found)
-
-    def rings(self, interface: str) -> Rings:
-        found = self._load(interface)
-        return Rings(rx=found["rx"], tx=found["tx"], rx_max=found["most"], tx_max=found["most"])
-
-    def set_rings(self, interface: str, rx: int | None, tx: int | None) -> None:
-        found = self._load(interface)
-        found |= {k: v for k, v in (("rx", rx), ("tx", tx)) if v is not None}
-        self.save(interface, found)
-
-    def driver(self, interface: str) -> Driver:
-        return Driver(
-            name=str(self._load(interface)["driver"]), version="5.1.0-k", firmware="0x800003df", bus="0000:03:00.0"
-        )
-
-    def statistics(self, interface: str) -> dict[str, int]:
-        return dict(self._load(interface).get("statistics", {}))
-
-    def addresses(self) -> dict[int, tuple[str, ...]]:
-        return {1: ("127.0.0.1/8",), 2: ("10.10.1.2/24", "fe80::1/64")}
-
-    def save(self, interface: str, found: dict[str, Any]) -> None:
-        self.tree.file(f"nic/{interface}", msgspec.json.encode(found).decode())
-        self.tree.save()
-
-    def _load(self, interface: str) -> dict[str, Any]:
-        if f"nic/{interface}" not in self.tree.files:
-            raise EthtoolError(f"{interface}: No such device")
-        return msgspec.json.decode(self.tree.files[f"nic/{interface}"], type=dict[str, Any])
-
-    def _kept(self, driver: str, usecs: int) -> int:
-        refused = EthtoolError(f"rx-usecs {usecs}: Invalid argument")
-        if driver == "ixgbe":
-            if usecs > 1022:
-                raise refused
-            return usecs if usecs < 2 else usecs & ~1
-        if driver in ("e1000e", "igb"):
-            if usecs > 10000 or 4 < usecs < 10 or usecs == 2:
-                raise refused
-            return usecs if usecs <= 4 or driver == "igb" else 1_000_000 // (1_000_000 // usecs & ~3)
-        if driver == "virtio_net":
-            raise EthtoolError("rx-usecs: Operation not supported")
-        return usecs
+    def close(self) -> None:
+        self._tree.bounds[self._number] = NO_BOUND_US
 
 
 class FakeEvent(Event):
@@ -371,10 +269,19 @@ class Machine:
             {"driver": kind.nic, "rx": 512, "tx": 512, "most": 4096}
             | ({} if kind.nic == "virtio_net" else {"rx_usecs": 1 if kind.nic in ("ixgbe", "igb") else 8})
             | ({"adaptive_rx": 1, "cqe": 1} if kind.nic == "mlx5_core" else {})
-            | ({"tx_usecs": 8, "rx_frames": 128} if kind.nic in ("mlx5_core", "bnxt_en") else {})
+            | ({"tx_usecs": 8, "rx_frames": 128, "tx_frames": 64} if kind.nic in ("mlx5_core", "bnxt_en") else {})
             | ({} if kind.nic in ("veth", "igb") else {"channels": 4, "channels_max": 8})
             | ({"gro": 1, "lro": 0})
-            | ({"napis": {"257": 0, "258": 0}} if kind.napi else {}),
+            | (
+                {
+                    "napis": {
+                        str(FIRST_NAPI + n): dict.fromkeys(NAPI_FILES.values(), 0) | {"irq_suspend_ns": 0}
+                        for n in range(2)
+                    }
+                }
+                if kind.napi
+                else {}
+            ),
         )
         self.live(1.0)
 

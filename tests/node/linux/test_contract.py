@@ -20,7 +20,7 @@ from mustherd.testing.clock import ClockContract
 from mustherd.testing.knob import KnobContract
 from mustherd.testing.meter import MeterContract
 from mustherd.testing.node import NodeContract
-from tests.node.linux.kinds import ACPI, AMD, BARE, EPP, EPYC, KINDS, LAB, PSTATE, Kind
+from tests.node.linux.kinds import ACPI, AMD, BARE, CPU, EPP, EPYC, ICELAKE, KINDS, LAB, PSTATE, Kind
 from tests.node.linux.machine import Machine
 from tests.typed import some
 
@@ -100,6 +100,74 @@ class TestItrDelayOfAQueue(OfKnob):
         return lambda value: machine.ethtool.set_queue_coalesce(
             machine.kind.interface, 1, value, value == 1 if flag else None
         )
+
+
+@pytest.mark.parametrize("name", ["gro-flush-timeout", "napi-defer", "irq-suspend"])
+class TestNapiOfAQueue(OfKnob):
+    """The second one's; the first one's stays as it is, whatever is done to it."""
+
+    @pytest.fixture
+    def machine(self, make: type[Machine]) -> Iterator[Machine]:
+        machine = make(ICELAKE)
+        before = machine.ethtool.napis(2)[0]
+        yield machine
+        assert machine.ethtool.napis(2)[0] == before
+
+    @pytest.fixture
+    def knob(self, machine: Machine, name: str) -> Knob:
+        knobs = node_of(machine, napi_sheep="queue").knobs
+        return next(k for k in knobs if (k.info.name, k.info.sheep) == (name, "queue-1"))
+
+    @pytest.fixture
+    def same_knob(self, machine: Machine, knob: Knob) -> Knob:
+        knobs = node_of(machine, napi_sheep="queue").knobs
+        return next(k for k in knobs if (k.info.name, k.info.sheep) == (knob.info.name, knob.info.sheep))
+
+    @pytest.fixture
+    def overwrite(self, same_knob: Knob) -> Callable[[int], None]:
+        return same_knob.write
+
+
+class TestIdleLatencyOfTheSystem(OfKnob):
+    name = "idle-latency"
+
+    @pytest.fixture
+    def knob(self, machine: Machine) -> Knob:
+        return next(k for k in node_of(machine, idle_latency="system").knobs if k.info.name == self.name)
+
+    @pytest.fixture
+    def same_knob(self, machine: Machine, knob: Knob) -> Knob:
+        return next(k for k in node_of(machine, idle_latency="system").knobs if k.info.name == knob.info.name)
+
+    @pytest.fixture
+    def overwrite(self, same_knob: Knob) -> Callable[[int], None]:
+        return same_knob.write
+
+
+class TestIdleLatencyOfACore(OfKnob):
+    """That of CPU 3; the others' stay as they are."""
+
+    @pytest.fixture
+    def machine(self, make: type[Machine]) -> Iterator[Machine]:
+        machine = make(LAB)
+        files = [f"{CPU}/cpu{c}/power/pm_qos_resume_latency_us" for c in range(3)]
+        before = [machine.tree.text(file) for file in files]
+        yield machine
+        assert [machine.tree.text(file) for file in files] == before
+
+    @pytest.fixture
+    def knob(self, machine: Machine) -> Knob:
+        knobs = node_of(machine, idle_sheep="core").knobs
+        return next(k for k in knobs if (k.info.name, k.info.sheep) == ("idle-latency", "core-3"))
+
+    @pytest.fixture
+    def same_knob(self, machine: Machine, knob: Knob) -> Knob:
+        knobs = node_of(machine, idle_sheep="core").knobs
+        return next(k for k in knobs if (k.info.name, k.info.sheep) == (knob.info.name, knob.info.sheep))
+
+    @pytest.fixture
+    def overwrite(self, same_knob: Knob) -> Callable[[int], None]:
+        return same_knob.write
 
 
 class TestMsrDvfs(OfKnob):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from mustherd.muster.config import Range
 from mustherd.muster.journal import Journal
 from mustherd.muster.pasture import Pasture
 from mustherd.node.kinds import FREE, ONDEMAND, PERFORMANCE, POWERSAVE, SCHEDUTIL
@@ -16,6 +15,7 @@ from mustherd.node.linux import msr as m
 from mustherd.node.linux.dvfs import RECORD
 from mustherd.node.linux.node import LinuxNode
 from mustherd.node.linux.options import LinuxOptions
+from mustherd.node.ranges import Range
 from mustherd.terms import NODE, Setting, defaults_of
 from tests.node.linux.kinds import ACPI, CPU, LAB, PSTATE, Kind
 from tests.node.linux.machine import Machine
@@ -111,6 +111,24 @@ def test_a_place_that_cannot_be_put_back_stays_in_the_journal_and_is_named(tmp_p
     assert held(machine)[f"{CPU}/cpu3/cpufreq/scaling_setspeed"] == b"2100000", "the others are back"
     machine.tree.write_faults.clear()
     assert [r.error for r in pasture.restore()] == [""]
+
+
+def test_a_place_that_cannot_be_read_keeps_no_other_from_going_back(tmp_path: Path) -> None:
+    machine = apart(ACPI)
+    before = held(machine)
+    odd, other = (f"{CPU}/cpu{cpu}/cpufreq/scaling_setspeed" for cpu in (2, 3))
+    pasture = Pasture(node_of(machine).knobs, RANGES, Journal(tmp_path))
+    pasture.apply([Setting(NODE, "dvfs", 2000)])
+    machine.tree.read_faults["cpu2/cpufreq/scaling_setspeed"] = 5
+    [reading] = pasture.restore()
+    assert "cpu2/cpufreq/scaling_setspeed" in reading.error
+    assert held(machine)[other] == before[other]
+    # Nobody can say what it is at; it has been written all the same, and is looked at again.
+    assert held(machine)[odd] == before[odd]
+    assert pasture.unrestored == 1
+    machine.tree.read_faults.clear()
+    assert [r.error for r in pasture.restore()] == [""]
+    assert held(machine) == before
 
 
 def test_a_cpu_that_is_gone_is_no_reason_to_fail(tmp_path: Path) -> None:

@@ -180,6 +180,24 @@ def test_who_else_sets_the_same_knobs(processes: dict[str, str], found: str) -> 
     assert code == (1 if found else 0)
 
 
+@pytest.mark.parametrize(
+    ("file", "found"),
+    [
+        ("etc/systemd/system/multi-user.target.wants/cpupower.service", "cpupower.service sets governor and clock"),
+        ("etc/systemd/system/multi-user.target.wants/ondemand.service", "ondemand.service sets the governor"),
+        ("etc/rc2.d/S01cpufrequtils", "cpufrequtils sets governor and clock"),
+        ("etc/rc2.d/K01cpufrequtils", "nobody else"),
+        ("etc/systemd/system/multi-user.target.wants/cpupower-exporter.service", "nobody else"),
+    ],
+)
+def test_who_sets_them_at_each_boot_and_runs_no_longer(file: str, found: str) -> None:
+    machine = prepared()
+    machine.tree.file(file, "")
+    checks, code = look(machine)
+    assert checks["set by others"].found.startswith(found)
+    assert code == (0 if found == "nobody else" else 1)
+
+
 def test_a_driver_without_userspace_is_held_to_its_bounds() -> None:
     machine = Machine(KINDS["pstate"])
     checks, _ = look(machine, governor="userspace")

@@ -339,6 +339,16 @@ class TestHwmon:
         tally.add(meter.read())
         assert tally.energies()[0].joules == pytest.approx(50)
 
+    @pytest.mark.parametrize("name", ["power1_average", "power2_input"])
+    def test_a_sensor_of_power_is_no_counter_and_named_as_what_can_be_a_meter(
+        self, make: type[Machine], name: str
+    ) -> None:
+        machine = self.machine(make)
+        machine.tree.file(f"sys/class/hwmon/hwmon3/{name}", "183000000")
+        meter, source = find(machine, "hwmon")
+        assert meter is None
+        assert f"it has a sensor of power, hwmon3/{name}, which can be one of `meters`" in source
+
     def test_a_socket_without_a_counter_is_an_error_and_not_the_whole(self, make: type[Machine]) -> None:
         meter, source = find(self.machine(make, 1))
         assert "no energy counter for package 0" in source
@@ -363,3 +373,27 @@ def test_without_a_meter_cpu_seconds_are_counted_and_it_is_said(make: type[Machi
     assert node.counts()["machine_cpu_seconds"] - before == pytest.approx(3.0)
     machine.tree.read_faults = {"proc/stat": errno.EACCES}
     assert node.counts() == {}
+
+
+def test_traffic_of_the_interface_is_counted(make: type[Machine]) -> None:
+    machine = make(C6220)
+    node = LinuxNode(LinuxOptions(idle_seconds=0), machine.tree, machine.ethtool)
+    assert not [name for name in node.counts() if name.startswith("nic")]
+    assert node.interface is not None
+    for number, count in enumerate(("rx_packets", "rx_bytes", "tx_packets"), 1):
+        machine.tree.file(f"sys/class/net/{node.interface.name}/statistics/{count}", str(number))
+    machine.tree.file(f"sys/class/net/{node.interface.name}/statistics/tx_bytes", "many")
+    counted = {name: value for name, value in node.counts().items() if name.startswith("nic")}
+    assert counted == {"nic_rx_packets": 1, "nic_rx_bytes": 2, "nic_tx_packets": 3}
+
+
+def test_a_folder_of_cpus_without_registers_is_no_meter(make: type[Machine]) -> None:
+    """As in a virtual machine: each window failed there, whatever the goal, over a counter that nobody has."""
+    machine = make(EPP)
+    for path in [p for p in machine.tree.files if p.startswith(("dev/cpu/", "sys/class/powercap/", "sys/bus/event"))]:
+        del machine.tree.files[path]
+    machine.tree.file("dev/cpu/microcode", "")
+    machine.tree.file("dev/cpu/0/cpuid", "")
+    node = LinuxNode(LinuxOptions(idle_seconds=0), machine.tree, machine.ethtool)
+    assert node.meter is None
+    assert "the module msr isn't loaded" in node.facts.text["energy"]

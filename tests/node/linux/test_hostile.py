@@ -13,7 +13,6 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from mustherd.muster.config import Range
 from mustherd.muster.journal import Journal
 from mustherd.muster.pasture import Pasture
 from mustherd.node.energy import MeterError
@@ -23,6 +22,7 @@ from mustherd.node.linux.node import LinuxNode
 from mustherd.node.linux.options import LinuxOptions
 from mustherd.node.linux.tree import Tree, TreeError, cpu_list, parse_cpus
 from mustherd.node.node import NodeError
+from mustherd.node.ranges import Range
 from mustherd.terms import Facts, Setting
 from tests.node.linux.kinds import ACPI, AMD, BARE, KINDS, LAB, PSTATE, Kind
 from tests.node.linux.machine import Machine
@@ -166,7 +166,7 @@ class TestReaders:
         of_ethtool = (ethtool.parse_coalesce, ethtool.parse_rings, ethtool.parse_driver)
         parsers: tuple[tuple[Iterable[Callable[[bytes], object]], type[Exception]], ...] = (
             (of_netlink, netlink.NetlinkError),
-            (of_ethtool, ethtool.EthtoolError),
+            (of_ethtool, netlink.EthtoolError),
         )
         for several, error_of in parsers:
             for parse in several:

@@ -7,14 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from mustherd.muster.config import Range
 from mustherd.muster.journal import Journal
 from mustherd.muster.pasture import Pasture
 from mustherd.node.knob import KnobError, OddError, check
 from mustherd.node.linux.node import LinuxNode
 from mustherd.node.linux.options import LinuxOptions
+from mustherd.node.ranges import Range
 from mustherd.terms import Setting
-from tests.node.linux.kinds import BARE, CONTAINER, CPU, EPP, EPYC, ICELAKE, LAB, PSTATE, Kind
+from tests.node.linux.kinds import AMD, BARE, CONTAINER, CPU, EPP, EPYC, ICELAKE, LAB, PSTATE, Kind
 from tests.node.linux.machine import Machine
 
 UNCORE = f"{CPU}/intel_uncore_frequency/package_00_die_00"
@@ -67,6 +67,7 @@ def test_values_come_from_the_machine(make: type[Machine], kind: Kind, name: str
         (LAB, "cqe-mode", "no such setting"),
         (EPYC, "lro", "ice is not known to put packets together"),
         (EPYC, "rx-frames", "no such setting"),
+        (EPYC, "tx-frames", "no such setting"),
     ],
 )
 def test_what_a_machine_lacks_is_said_with_its_reason(make: type[Machine], kind: Kind, name: str, why: str) -> None:
@@ -159,6 +160,37 @@ def test_a_driver_that_holds_the_preference_fixed_is_heard(make: type[Machine]) 
     machine.tree.write_faults = {"energy_performance_preference": errno.EBUSY}
     with pytest.raises(KnobError, match=r"epp of node-0: .*energy_performance_preference: busy"):
         knob_of(machine, "epp").write(255)
+
+
+@pytest.mark.parametrize(("name", "setting"), [("gro-flush-timeout", "gro_flush_ns"), ("napi-defer", "defer")])
+def test_a_napi_s_own_setting_comes_back_though_the_interface_s_overwrote_it(
+    tmp_path: Path, name: str, setting: str
+) -> None:
+    machine = Machine(LAB)
+    machine.ethtool.set_napi(258, setting, 7000)
+    before = dict(machine.tree.files)
+    with pytest.raises(OddError, match=rf"{name} of node-0: its places differ \(enp3s0f0 has 0 .*, napi258 has 7"):
+        knob_of(machine, name).read()
+    pasture = Pasture([knob_of(machine, name)], {name: Range(low=0, high=2**31)}, Journal(tmp_path))
+    assert pasture.apply([Setting("node-0", name, 20)]).word == "applied"
+    assert len({getattr(napi, setting) for napi in machine.ethtool.napis(2)}) == 1
+    assert all(reading.held for reading in pasture.readings())
+    machine.ethtool.set_napi(257, setting, 0)
+    assert not all(reading.held for reading in pasture.readings())
+    assert not [reading for reading in pasture.restore() if reading.error]
+    assert machine.tree.files == before
+    pasture.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [(AMD, "driver igb doesn't tell which NAPI is which queue's"), (CONTAINER, "no netdev netlink")],
+    ids=["igb", "veth"],
+)
+def test_why_queues_have_no_napi_settings_of_their_own_is_said(make: type[Machine], kind: Kind, why: str) -> None:
+    node = node_of(make(kind), napi_sheep="queue")
+    assert "napi-defer" not in [k.info.name for k in node.knobs]
+    assert why in node.facts.text["no_napi-defer"]
 
 
 @pytest.mark.parametrize("group", ["../etc", "/a", "a//b", "a/"])

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from mustherd.node.energy import EnergyMeter
-from mustherd.node.linux.ethtool import EthtoolError, KernelEthtool, parse_names, parse_values
+from mustherd.node.linux.ethtool import KernelEthtool, parse_names, parse_values
+from mustherd.node.linux.netlink import EthtoolError
 from mustherd.node.linux.niclog import (
     ASKING_S,
     CORES_SHOWN,

@@ -1,5 +1,8 @@
 """Knobs that a configuration declares, by files alone."""
 
+import os
+import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +20,7 @@ from mustherd.testing.knob import KnobContract
 from tests.node.linux.kinds import LAB
 from tests.node.linux.machine import Machine
 
+ROOT = Path(__file__).resolve().parents[3]
 CONFIG = """\
 muster = "muster-1"
 state = "{state}"
@@ -29,8 +33,8 @@ idle_seconds = 0
 
 [ranges]
 swappiness = {{low = 0, high = 100}}
-scheduler = {{low = 0, high = 9}}
-fan = {{low = 0, high = 5000}}
+scheduler = {{low = 0, high = 2}}
+fan = {{low = 0, high = 4000}}
 """
 SWAPPINESS = """\
 [linux.own.swappiness]
@@ -156,7 +160,7 @@ def test_nothing_beyond_the_ranges_is_set(tmp_path: Path) -> None:
 
 @pytest.mark.process
 def test_a_value_never_reaches_a_shell_and_a_failure_is_told(tmp_path: Path) -> None:
-    own = "[linux.own.fan]\nread = ['cat', '/nowhere/fan']\nwrite = ['sh', '-c', 'exit 3', '{value}']\nhigh = 9\n"
+    own = "[linux.own.fan]\nread = ['cat', '/nowhere/fan']\nwrite = ['sh', '-c', 'exit 3', '{value}']\nhigh = 4000\n"
     knob = knob_of(config(tmp_path, own, Path("/")), "fan")
     with pytest.raises(KnobError, match=r"fan of node-0: cat ended with 1: .*No such file"):
         knob.read()
@@ -165,6 +169,33 @@ def test_a_value_never_reaches_a_shell_and_a_failure_is_told(tmp_path: Path) -> 
     slow = own.replace("'cat', '/nowhere/fan'", "'sleep', '60'") + "timeout_seconds = 0.1\n"
     with pytest.raises(KnobError, match=r"sleep takes longer than 0\.1 s"):
         knob_of(config(tmp_path, slow, Path("/")), "fan").read()
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("write", "word", "said"),
+    [
+        ("sed -i s/on/off/ $1", "failed", "nothing was touched: .*it holds 'Error: busy', no whole number"),
+        ("rm $1; exit 3", "failed", "sh ended with 3: .*; the node is put back$"),
+    ],
+)
+def test_what_can_not_be_put_back_is_not_touched_and_what_was_not_touched_is_back(
+    tmp_path: Path, write: str, word: str, said: str
+) -> None:
+    """A `read` that printed its trouble and ended with 0 had that written to the knob when it was put back."""
+    value = tmp_path / "value"
+    value.write_text("Error: busy" if "busy" in said else "70")
+    mark = tmp_path / "mark"
+    mark.write_text("on")
+    argv = ["sh", "-c", write, "-", str(mark), "{value}"]
+    own = f"[linux.own.fan]\nread = ['cat', {str(value)!r}]\nwrite = {argv!r}\nhigh = 4000\n"
+    file = config(tmp_path, own, Path("/"))
+    pasture = Pasture([knob_of(file, "fan")], load(file).ranges, Journal(tmp_path / "state"))
+    result = pasture.apply([Setting("node-0", "fan", 5)])
+    assert result.word == word
+    assert re.search(said, result.detail), result.detail
+    assert "busy" not in said or mark.read_text() == "on"
+    pasture.close()
 
 
 @pytest.mark.parametrize(
@@ -180,9 +211,16 @@ def test_a_value_never_reaches_a_shell_and_a_failure_is_told(tmp_path: Path) -> 
         ("[linux.own.x]\nsysctl = 'a.b'\n", "it needs values"),
         ("[linux.own.x]\nsysctl = 'a.b'\ntexts = ['p', 'p']\n", "a text is there twice"),
         ("[linux.own.x]\nsysctl = 'a.b'\ntexts = ['p']\nhigh = 3\n", "texts are the values"),
-        ("[linux.own.x]\nsysctls = 'a.b'\n", "sysctls"),
+        (
+            "[linux.own.x]\nsysctls = 'a.b'\n",
+            "linux.own.x: object contains unknown field `sysctls`; allowed: file, sysctl",
+        ),
+        (
+            "[linux.own.y]\nsysctl = 'a.b'\nhigh = 2\n[linux.own.x]\nsysctl = 'a.b'\nhigh = '2'\n",
+            "linux.own.x.high: should",
+        ),
         ("[linux.own.dvfs]\nsysctl = 'a.b'\nhigh = 3\n", "there is a knob of that name already"),
-        ("[linux.own.'X y']\nsysctl = 'a.b'\nhigh = 3\n", "linux"),
+        ("[linux.own.'X y']\nsysctl = 'a.b'\nhigh = 3\n", "linux.own.X y: its name should be text matching"),
     ],
 )
 def test_what_can_be_no_knob_is_refused_with_file_and_key(tmp_path: Path, own: str, said: str) -> None:
@@ -204,6 +242,34 @@ def test_what_can_be_no_knob_is_refused_with_file_and_key(tmp_path: Path, own: s
 def test_what_the_machine_lacks_is_a_fact(tmp_path: Path, own: str, why: str) -> None:
     file = config(tmp_path, own)
     assert why in open_node(load(file), file).facts.text["no_x"]
+
+
+AS_NOBODY = """\
+import os
+from mustherd.node.knob import KnobError
+from mustherd.node.linux.declaration import OwnKnob
+from mustherd.node.linux.own import declared
+from mustherd.node.linux.tree import Tree
+
+own = OwnKnob(sysctl="vm.swappiness", high=200)
+[knob] = declared({"swappiness": own})
+knob(own, Tree())
+os.seteuid(65534)
+try:
+    knob(own, Tree())
+except KnobError as error:
+    print(error)
+"""
+
+
+@pytest.mark.root
+@pytest.mark.process
+@pytest.mark.skipif(not os.access("/proc/sys/vm/swappiness", os.W_OK), reason="/proc/sys is read-only here")
+def test_a_sysctl_that_takes_root_is_missing_for_who_is_not() -> None:
+    """A provisioned muster has capabilities and another account: it offered the knob once and could never set it."""
+    done = subprocess.run([sys.executable, "-c", AS_NOBODY], cwd=ROOT, capture_output=True, text=True, check=False)
+    said = "swappiness: /proc/sys/vm/swappiness: permission denied (Permission denied): writing it takes root\n"
+    assert done.stdout == said, done.stderr
 
 
 @pytest.mark.root

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from mustherd.definition import DefinitionError, check_knobs, loads
-from mustherd.muster.config import Range
 from mustherd.muster.journal import Journal
 from mustherd.muster.pasture import Pasture
 from mustherd.node.linux import ioctl
 from mustherd.node.linux import msr as m
 from mustherd.node.linux.node import LinuxNode
 from mustherd.node.linux.options import LinuxOptions
+from mustherd.node.ranges import Range
 from mustherd.terms import settings_of
 from tests.node.linux.kinds import ACPI, CPU, EPYC, LAB, PSTATE, Kind
 from tests.node.linux.machine import Machine

@@ -7,7 +7,7 @@ import pytest
 from mustherd.node.linux import vectors
 from tests.roles.scripts import load
 
-tool = load("common/files/mustherd_node.py")
+tool = load("common/files/mustherd_node")
 SAMPLES = Path(__file__).parent / "vectors"
 
 

@@ -56,6 +56,30 @@ class TestDays:
         assert statistics.stdev(changes) == pytest.approx(0.08, abs=0.025)
 
 
+class TestUnlike:
+    def herd(self, unlike: float, count: int = 60) -> tuple[list[float], list[float]]:
+        nodes = [measured(TwinOptions(unlike=unlike, noise=0, seed=1000 + n)) for n in range(count)]
+        return [joules for joules, _ in nodes], [report.read_us["p99"] for _, report in nodes]
+
+    def test_nodes_of_a_herd_draw_and_take_as_much_as_they_are_said_to_differ(self) -> None:
+        (joules,), (p99,) = self.herd(0.0, 1)
+        for values, usual in zip(self.herd(1.0), (joules, p99), strict=True):
+            assert statistics.fmean(values) == pytest.approx(usual, rel=0.02)
+            assert statistics.stdev(values) / usual == pytest.approx(0.03, rel=0.35)
+
+    def test_a_node_stays_the_same_on_every_day_and_under_every_load(self) -> None:
+        def factor(day: int, qps: float) -> float:
+            own, usual = TwinOptions(unlike=2.0, noise=0, day=day), TwinOptions(noise=0)
+            return round(measured(own, qps=qps)[0] / measured(usual, qps=qps)[0], 6)
+
+        factors = {factor(day, qps) for day in range(3) for qps in (100_000, QPS)}
+        assert len(factors) == 1
+        assert factors != {1.0}
+
+    def test_alike_nodes_are_alike(self) -> None:
+        assert len(set(self.herd(0.0, 5)[0])) == 1
+
+
 class TestTails:
     def spread(self, tails: float, qps: float, itr_us: int = 2) -> float:
         found = [

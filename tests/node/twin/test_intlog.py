@@ -144,7 +144,7 @@ def test_missing_rows_are_gaps() -> None:
 def stretch(k: int, qps: float = 20_000.0) -> Stretch:
     return Stretch(
         began=float(k), until=k + 1.0, package_joules=100.0 * k, power_watts=100.0, ghz=1.2 + k, busy_fraction=0.5,
-        interrupts_per_s=9_500.0, qps=qps, update_ratio=0.25,
+        interrupts_per_s=9_500.0, qps=qps, update_ratio=0.25, preset="etc",
     )  # fmt: skip
 
 

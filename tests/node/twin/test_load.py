@@ -137,7 +137,7 @@ def test_a_load_that_no_profile_knows_is_refused_and_the_old_one_goes_on() -> No
     stand = Stand()
     running = stand.node.start_load(LOAD, seed=1)
     with pytest.raises(ValueError, match="preset"):
-        stand.node.start_load(Load(qps=1000, preset="usr"), seed=1)
+        stand.node.start_load(Load(qps=1000, preset="web"), seed=1)
     running.open_window()
 
 

@@ -101,7 +101,7 @@ def test_an_idle_machine_takes_less_than_a_loaded_one_and_more_at_a_higher_clock
 @pytest.mark.parametrize(
     ("load", "complaint"),
     [
-        (Load(qps=1000, preset="usr"), "preset"),
+        (Load(qps=1000, preset="web"), "preset"),
         (Load(qps=0), "above 0"),
         (Load(qps=float("nan")), "finite"),
         (Load(qps=float("inf")), "finite"),

@@ -7,12 +7,13 @@ import pytest
 
 from mustherd.node.knob import Knob
 from mustherd.node.twin.clock import TwinClock
-from mustherd.node.twin.faults import TwinOptions
+from mustherd.node.twin.faults import TwinFaults, TwinOptions
 from mustherd.node.twin.knobs import MORE, more_knobs
 from mustherd.node.twin.machine import Machine
 from mustherd.node.twin.model import Prediction, idle_watts, predict_at
 from mustherd.node.twin.more import under
-from mustherd.node.twin.profiles import C6220
+from mustherd.node.twin.profiles import C6220, PLAYGROUND
+from mustherd.plugins import OptionError
 from mustherd.terms import Load
 from mustherd.testing.knob import KnobContract
 
@@ -30,6 +31,20 @@ def test_what_was_found_is_the_machine_as_it_was_fitted() -> None:
     assert under(C6220, {"uncore-max": 800, "idle-latency": 1}) == C6220, "which has none of them"
     assert [info.name for info in C6220.knobs] == ["itr-delay", "dvfs"]
     assert {info.name for info in MINE.more_knobs} == set(MORE)
+
+
+def test_the_playground_is_a_c6220_with_all_of_them() -> None:
+    assert [info.name for info in PLAYGROUND.knobs] == [info.name for info in MINE.knobs]
+    assert predict_at(PLAYGROUND, {}, LOAD) == predict_at(C6220, {}, LOAD)
+    slow = predict_at(PLAYGROUND, HERE | {"uncore-max": 1200}, LOAD)
+    assert slow.power_watts < predict_at(PLAYGROUND, HERE, LOAD).power_watts
+
+
+def test_a_fault_is_of_a_knob_that_the_profile_has() -> None:
+    faults = TwinFaults(write_error=("uncore-max",))
+    assert TwinOptions(profile="playground", faults=faults).faults is faults
+    with pytest.raises(OptionError, match="unknown knob 'uncore-max'"):
+        TwinOptions(profile="c6220", faults=faults)
 
 
 def test_a_slower_uncore_saves_and_costs_time() -> None:

@@ -59,6 +59,24 @@ class RxFrames(CardKnob):
         self._ethtool.set_coalesce(self._interface, rx_frames=value)
 
 
+class TxFrames(CardKnob):
+    """`tx-frames`: packets sent after which the card interrupts even if its delay isn't over."""
+
+    kind = KnobKind(name="tx-frames", unit="packets", names={0: "off"}, scale="log")
+
+    def __init__(self, ethtool: Ethtool, interface: str) -> None:
+        super().__init__(ethtool, interface)
+        if ethtool.coalesce(interface).tx_frames is None:
+            raise self._lacking()
+        LinuxKnob.__init__(self, self.kind.offer(low=0, high=MOST_FRAMES))
+
+    def _read(self) -> int:
+        return _there(self._ethtool.coalesce(self._interface), "tx_frames")
+
+    def _write(self, value: int) -> None:
+        self._ethtool.set_coalesce(self._interface, tx_frames=value)
+
+
 class TxUsecs(CardKnob):
     """`tx-usecs`: how long the card gathers packets that it has sent before it interrupts."""
 
