@@ -29,6 +29,8 @@ class RowAccounting(msgspec.Struct, kw_only=True):
     """How often the source was read to its end and so emptied."""
     clears: int = 0
     """How often its numbers began anew."""
+    rotated: int = 0
+    """Rows of those written whose files went again, so that the log stays within what it may take of the disk."""
 
     @property
     def rows_lost(self) -> int:
@@ -41,7 +43,7 @@ class RowAccounting(msgspec.Struct, kw_only=True):
 
     def add(self, other: "RowAccounting") -> None:
         """Count another stream's rows too."""
-        for name in ("produced", "received", "written", "repeated", "passes", "clears"):
+        for name in ("produced", "received", "written", "repeated", "passes", "clears", "rotated"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for own, more in ((self.malformed, other.malformed), (self.lost, other.lost)):
             for reason, count in more.items():

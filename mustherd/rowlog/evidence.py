@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 import pyarrow.parquet as pq
 
+from mustherd.rowlog.counters import COUNTER_BITS, unwrapped
 from mustherd.rowlog.parquet import METADATA, safe_name
-from mustherd.rowlog.reader import unwrapped
 
 TICKS = "timestamp"
 """Counts at `tsc_khz`."""
@@ -17,7 +17,6 @@ SECONDS = ("time_seconds", "node_seconds")
 """Columns that are seconds already."""
 COUNTS, JOULES = "joules", "energy_joules"
 CYCLES, REFERENCE = "cycles", "ref_cycles"
-COUNTER_BITS = 48
 
 WANTED = (TICKS, *SECONDS, COUNTS, JOULES, CYCLES, REFERENCE)
 

@@ -14,8 +14,9 @@ from typing import Self
 
 import msgspec
 
+from mustherd import files
 from mustherd.rowlog.accounting import RowAccounting, StreamPosition
-from mustherd.store.database import BUSY_MILLISECONDS, connect_to_read
+from mustherd.store.database import BUSY_MILLISECONDS, connect_to_read, only_ours
 from mustherd.store.errors import StoreError
 from mustherd.terms import MAX_VALUE
 
@@ -24,6 +25,9 @@ DRAFT = ".part"
 """What a file's name ends with until it is committed."""
 
 VERSION = 1
+
+MOST_EMPTY = 10_000
+"""Accounts that are kept of streams whose files have all gone."""
 
 _TABLES = """
 CREATE TABLE log (number INTEGER NOT NULL, version INTEGER NOT NULL);
@@ -86,7 +90,7 @@ class Ledger:
             raise NoLogError(f"{folder} holds no log")
         try:
             if write:
-                folder.mkdir(parents=True, exist_ok=True)
+                files.folder(folder)
             self._database = (
                 sqlite3.connect(file, check_same_thread=False, timeout=BUSY_MILLISECONDS / 1000)
                 if write
@@ -101,6 +105,7 @@ class Ledger:
         with contextlib.ExitStack() as on_error:
             on_error.callback(self._database.close)
             if write:
+                only_ours(self._database)
                 self._database.execute("PRAGMA journal_mode = WAL")
                 self._database.execute("PRAGMA synchronous = FULL")
                 self._make()
@@ -153,10 +158,7 @@ class Ledger:
             )
             database.executemany(
                 "INSERT OR REPLACE INTO stream VALUES (?, ?, ?, ?, ?)",
-                [
-                    (label, muster, stream, json.dumps(msgspec.to_builtins(p.account)), msgspec.msgpack.encode(p))
-                    for (label, stream), p in places.items()
-                ],
+                [(label, muster, stream, *_stored(p)) for (label, stream), p in places.items()],
             )
             database.execute("INSERT OR REPLACE INTO spool VALUES (?, ?, ?)", (muster, spool, seq))
 
@@ -188,6 +190,50 @@ class Ledger:
                 )
                 for r in rows
             ]
+
+    def size(self) -> int:
+        """Bytes of all files."""
+        return int(self._database.execute("SELECT coalesce(sum(bytes), 0) FROM part").fetchone()[0])
+
+    def _count(self) -> int:
+        return int(self._database.execute("SELECT count(*) FROM part").fetchone()[0])
+
+    def rotate(self, most_bytes: int) -> list[PartFile]:
+        """Let go of the oldest files, in the order in which they were committed, until the others are small enough.
+
+        The newest stays, however large. Gives what no longer counts: the files are the caller's to remove. Raises
+        sqlite3.Error.
+        """
+        left, gone = self.size(), list[PartFile]()
+        if left <= most_bytes:
+            return gone
+        names = "path, label, muster, stream, first_row, rows, bytes"
+        for row in self._database.execute(f"SELECT {names} FROM part ORDER BY rowid LIMIT {self._count() - 1}"):  # noqa: S608
+            part = msgspec.convert(dict(zip(PartFile.__struct_fields__, row, strict=True)), PartFile)
+            gone.append(part)
+            left -= part.size
+            if left <= most_bytes:
+                break
+        rows: dict[tuple[str, str, str], int] = {}
+        for part in gone:
+            of = (part.label, part.muster, part.stream)
+            rows[of] = rows.get(of, 0) + part.rows
+        with self._database as database:
+            database.executemany("DELETE FROM part WHERE path = ?", [(part.path,) for part in gone])
+            for (label, muster, stream), count in rows.items():
+                place = self.place(label, muster, stream)
+                place.account.rotated += count
+                database.execute(
+                    "UPDATE stream SET account = ?, place = ? WHERE (label, muster, stream) = (?, ?, ?)",
+                    (*_stored(place), label, muster, stream),
+                )
+            # A stream that is still written to is among the newest.
+            database.execute(
+                "DELETE FROM stream WHERE rowid <= (SELECT max(rowid) FROM stream) - ? AND NOT EXISTS (SELECT 1 FROM"
+                " part WHERE (part.label, part.muster, part.stream) = (stream.label, stream.muster, stream.stream))",
+                (MOST_EMPTY,),
+            )
+        return gone
 
     def file(self, part: PartFile) -> Path:
         """Where a committed file lies: under its own name, or still its draft's; its own where it is gone."""
@@ -223,6 +269,11 @@ def accounts_by_label(folder: Path) -> dict[str, RowAccounting]:
             return found
     except NoLogError:
         return {}
+
+
+def _stored(place: StreamPosition) -> tuple[str, bytes]:
+    """A stream's account and place as the table has them."""
+    return json.dumps(msgspec.to_builtins(place.account)), msgspec.msgpack.encode(place)
 
 
 def _where(**wanted: str | None) -> tuple[str, list[str]]:

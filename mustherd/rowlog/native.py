@@ -1,8 +1,8 @@
-"""The row parser in C, where it was built: see rows.c and hatch_build.py."""
+"""Reading and packing rows in C, where that was built: see rows.c and hatch_build.py."""
 
 import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +16,10 @@ Parser = Callable[["npt.NDArray[np.uint8]", int], "Columns | None"]
 """Text and how many columns its rows have, to the columns (shape: columns, rows); None unless every line is a row."""
 
 
+Packer = Callable[["Sequence[npt.NDArray[np.uint64]]"], memoryview]
+"""Numbers in pieces, one at least, to what Parquet calls DELTA_BINARY_PACKED."""
+
+
 @cache
 def parser() -> Parser | None:
     """What `load` gives; None with MUSTHERD_ROW_PARSER=arrow, to compare with it."""
@@ -25,14 +29,17 @@ def parser() -> Parser | None:
 def load() -> Parser | None:
     """The parser; None where it was not built or is for another kind of processor."""
     try:
-        function = ctypes.CDLL(str(LIBRARY)).mustherd_rows
+        library = ctypes.CDLL(str(LIBRARY))
+        function, count = library.mustherd_rows, library.mustherd_lines
     except (OSError, AttributeError):
         return None
     function.restype = ctypes.c_int64
     function.argtypes = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
+    count.restype = ctypes.c_int64
+    count.argtypes = [ctypes.c_void_p, ctypes.c_int64]
 
     def parse(text: "npt.NDArray[np.uint8]", columns: int) -> Columns | None:
-        lines = int(np.count_nonzero(text == ord("\n")))
+        lines = count(text.ctypes.data, len(text))
         # A line of that many columns has at least two bytes for each: what is odd is told before there is room for it.
         if lines * 2 * columns > len(text):
             return None
@@ -42,6 +49,28 @@ def load() -> Parser | None:
         return found if read == lines else None
 
     return parse
+
+
+@cache
+def packer() -> Packer | None:
+    """What packs columns; None where it was not built, and with MUSTHERD_ROW_PARSER=arrow."""
+    if os.environ.get("MUSTHERD_ROW_PARSER") == "arrow":
+        return None
+    try:
+        function = ctypes.CDLL(str(LIBRARY)).mustherd_pack
+    except (OSError, AttributeError):
+        return None
+    function.restype = ctypes.c_int64
+    function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p]
+
+    def pack(pieces: "Sequence[npt.NDArray[np.uint64]]") -> memoryview:
+        total = sum(map(len, pieces))
+        out = np.empty(10 * total + 400, np.uint8)
+        places = (ctypes.c_void_p * len(pieces))(*(piece.ctypes.data for piece in pieces))
+        counts = (ctypes.c_int64 * len(pieces))(*map(len, pieces))
+        return out.data[: function(places, counts, total, out.ctypes.data)]
+
+    return pack
 
 
 def which() -> str:

@@ -22,11 +22,10 @@ from urllib.parse import quote
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mustherd import files
 from mustherd.node.intlog import core_of
-from mustherd.rowlog import parse
+from mustherd.rowlog import packed, parse
 from mustherd.rowlog.accounting import GAP, StreamPosition
 from mustherd.rowlog.ledger import DRAFT, PartFile
 from mustherd.rowlog.numbering import GAP_MOST, number_rows
@@ -35,9 +34,6 @@ from mustherd.wire.messages import Block
 
 CHUNK_BYTES = 1024 * 1024
 """Text that is parsed in one go, small enough for a core's cache; chunks of one stream are parsed side by side."""
-
-IDLE_COLUMNS = ("c0", "c1", "c1e", "c3", "c6", "c7")
-"""Nearly always the same number: a dictionary takes less than differences."""
 
 MAX_NAME = 200
 """Longest file name made of a muster's or stream's name; most file systems end at 255 bytes."""
@@ -64,6 +60,8 @@ class Written:
 
     parts: list[PartFile]
     place: StreamPosition
+    unsafe: list[Path]
+    """Files and their folder, which may not be on disk yet: the caller syncs those of all streams at once."""
 
 
 @dataclass
@@ -119,7 +117,7 @@ def write(
     else:
         for run in _runs(blocks, place, writer):
             _take_text(run, place, writer, pool)
-    return Written(writer.finish(), place)
+    return Written(writer.finish(), place, writer.unsafe)
 
 
 def set_aside(logs: Path, muster: str, blocks: Sequence[ReceivedBlock], place: StreamPosition) -> Written:
@@ -141,7 +139,7 @@ def set_aside(logs: Path, muster: str, blocks: Sequence[ReceivedBlock], place: S
         place.account.received += lines
         place.account.malformed[parse.ODD] = place.account.malformed.get(parse.ODD, 0) + lines
         writer.aside([bytes(arrived.rows)])
-    return Written(writer.finish(), place)
+    return Written(writer.finish(), place, writer.unsafe)
 
 
 def _check_columns(names: Sequence[str]) -> None:
@@ -168,35 +166,20 @@ class _Writer:
         self._parts: list[PartFile] = []
         self._aside: list[bytes] = []
         self._made = False
+        self.unsafe: list[Path] = []
+        """What was written and isn't synced."""
 
     def table(self, table: pa.Table, rows: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> None:
         """Rows with their numbers."""
         if not len(table):
             return
-        table = table.add_column(0, "row", pa.array(rows))
+        table = table.add_column(0, "row", parse.array_of(rows, pa.int64()))
         core = core_of(self._first.stream)
         told = {**self._units, "muster": self._muster, "stream": self._first.stream}
         if core is not None:
             told["core"] = core
-        table = table.replace_schema_metadata({METADATA: json.dumps(told).encode()})
-        constant = [name for name in table.column_names if name in IDLE_COLUMNS]
-        whole = [f.name for f in table.schema if pa.types.is_integer(f.type) and f.name not in (*constant, "row")]
-        encodings = dict.fromkeys(["row", *whole], "DELTA_BINARY_PACKED")
         file = self._file(f"{f'-{len(self._parts)}' if self._parts else ''}.parquet")
-        pq.write_table(
-            table,
-            file,
-            # Once differences are packed a compressor finds nothing more: 18.5 bytes a row either way.
-            compression="none" if whole else "zstd",
-            use_dictionary=constant or False,
-            # Counters and clocks: the differences are what they are about.
-            column_encoding=encodings,
-            # A bit that turns on the disk is told when it is read, and is no row of somebody's figures.
-            write_page_checksum=True,
-            write_statistics=[name for name in ("row", "timestamp") if name in table.column_names],
-        )
-        with file.open("rb") as written:
-            files.sync(written)
+        packed.keep(file, table, {METADATA: json.dumps(told).encode()})
         self._add(file, int(rows[0]), len(rows))
 
     def forget_drafts(self) -> None:
@@ -209,15 +192,14 @@ class _Writer:
         self._aside.extend(lines)
 
     def finish(self) -> list[PartFile]:
-        """Everything is on disk, under draft names."""
+        """Everything is written, under draft names, and `unsafe` is what to sync."""
         if self._aside:
             file = self._file(MALFORMED)
             with file.open("wb") as out:
                 out.writelines(self._aside)
-                files.sync(out)
             self._add(file, -1, 0)
         if self._made:
-            files.sync_folder(self._logs / self._folder)
+            self.unsafe.append(self._logs / self._folder)
         return self._parts
 
     def _file(self, end: str) -> Path:
@@ -235,6 +217,7 @@ class _Writer:
         return folder / f"{name}{DRAFT}"
 
     def _add(self, file: Path, first_row: int, rows: int) -> None:
+        self.unsafe.append(file)
         self._parts.append(
             PartFile(
                 path=f"{self._folder}/{file.name.removesuffix(DRAFT)}",

@@ -93,8 +93,19 @@ def in_order(found: Lines, after: int) -> Lines:
 
 def column(table: pa.Table, name: str) -> Integers:
     """A column as numpy, without a copy where it is in one piece."""
-    values: Integers = table.column(name).to_numpy()
-    return values
+    pieces = [numbers(piece) for piece in table.column(name).chunks]
+    return pieces[0] if len(pieces) == 1 else np.concatenate([np.empty(0, np.uint64), *pieces])
+
+
+def numbers(array: pa.Array) -> Integers:
+    """Numbers of 64 bits, none of them null, as numpy and as they lie. Arrow's own way there imports pandas first."""
+    whole: Integers = np.frombuffer(array.buffers()[1], np.uint64)
+    return whole[array.offset : array.offset + len(array)]
+
+
+def array_of(numbers: npt.NDArray[np.generic], kind: pa.DataType) -> pa.Array:
+    """And back, numbers of 64 bits again."""
+    return pa.Array.from_buffers(kind, len(numbers), [None, pa.py_buffer(numbers)])
 
 
 def _read_fast(text: memoryview | bytes, names: tuple[str, ...]) -> Lines | None:
@@ -112,8 +123,7 @@ def _read_fast(text: memoryview | bytes, names: tuple[str, ...]) -> Lines | None
 
 def _table(columns: Integers, names: tuple[str, ...]) -> pa.Table:
     """Columns (shape: columns, rows) as they lie in memory, which the table keeps."""
-    rows = columns.shape[1]
-    arrays = [pa.Array.from_buffers(pa.uint64(), rows, [None, pa.py_buffer(column)]) for column in columns]
+    arrays = [array_of(column, pa.uint64()) for column in columns]
     return pa.Table.from_arrays(arrays, names=list(names))
 
 
@@ -176,7 +186,7 @@ def _reason(line: bytes, columns: int) -> str:
 
 
 def _empty(names: tuple[str, ...]) -> pa.Table:
-    return pa.table({name: pa.array([], pa.uint64()) for name in names})
+    return _table(np.empty((len(names), 0), np.uint64), names)
 
 
 def _increasing(times: Integers, after: int) -> "npt.NDArray[np.bool_]":

@@ -1,5 +1,6 @@
 """The writer of logs: takes blocks from the shepherd's thread, makes them durable in threads of its own, says so."""
 
+import contextlib
 import copy
 import errno
 import logging
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from mustherd.files import sync_path
 from mustherd.node.intlog import packages
 from mustherd.rowlog import parquet
 from mustherd.rowlog.accounting import RowAccounting, StreamPosition
@@ -23,8 +25,8 @@ from mustherd.wire import messages as m
 
 log = logging.getLogger(__name__)
 
-COMMIT_BYTES = 24 * 1024 * 1024
-"""Rows of a muster that are written as soon as they are there: 160,000 of intlog's."""
+COMMIT_BYTES = 32 * 1024 * 1024
+"""Rows of a muster that are written as soon as they are there: 220,000 of intlog's, half of what may be under way."""
 
 IDLE_S = 0.5
 """A muster that has sent nothing for so long may be waiting for its window: what is there is written."""
@@ -37,6 +39,12 @@ NAME_ERRORS = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
 
 ODD_TOLD = 100
 """Streams of which the log says that they are set aside."""
+
+SYNCS_AT_ONCE = 16
+"""Files that are put on disk side by side: a file system that is asked by many at once needs its journal once."""
+
+MOST_PATIENCE = 4
+"""How many times as long as it may stand still a flush is waited for at most, while rows are written."""
 
 RETRY_S = 2.0
 """Between two attempts to write to a disk that is full or broken."""
@@ -72,17 +80,22 @@ class LogWriter:
         now: Callable[[], float] = time.monotonic,
         *,
         broken: Callable[[str], None] = lambda _: None,
+        most_bytes: int | None = None,
     ) -> None:
         """`folder` is an experiment's. StoreError when its log can't be used.
 
+        The oldest files go when all together have more than `most_bytes`; None: all are kept.
         `broken` is called, from any thread, when nothing is written any more, and gets the reason.
         """
         self._logs = folder / LOGS
         self._ledger = Ledger(self._logs, write=True)
         self._now = now
+        self.most_bytes = most_bytes
         self._durable: Callable[[str, int, int], None] = lambda _m, _s, _n: None
         self._changed = threading.Condition()
         self._safe = self._ledger.spools()
+        self._moved = 0
+        """How often blocks became durable."""
         self._inboxes: dict[tuple[str, int], _Inbox] = {}
         self._units: dict[str, dict[str, float]] = {}
         self._over = False
@@ -95,6 +108,7 @@ class LogWriter:
         count = min(4, os.cpu_count() or 1)
         self._streams = ThreadPoolExecutor(count, thread_name_prefix="log-stream")
         self._texts = ThreadPoolExecutor(count, thread_name_prefix="log-text")
+        self._syncs = ThreadPoolExecutor(SYNCS_AT_ONCE, thread_name_prefix="log-sync")
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
@@ -142,17 +156,25 @@ class LogWriter:
         return self._logs
 
     def flush(self, muster: str, spool: int, number: int, timeout_s: float) -> bool:
-        """Wait until a spool's blocks up to `number` are durable; False when the time is over before."""
+        """Wait until a spool's blocks up to `number` are durable; False when for so long none of anybody became that.
+
+        A herd that is large, or on a busy machine, is waited for while rows are written, MOST_PATIENCE times as long at
+        most: whose blocks are lost must not hold up its trial for ever.
+        """
         if not spool or not number:
             return True
         with self._changed:
-            deadline = self._now() + timeout_s
+            begun = moved_at = self._now()
+            moved = self._moved
             while self._safe.get((muster, spool), 0) < number:
                 inbox = self._inboxes.get((muster, spool))
                 if inbox is not None:
                     inbox.wanted = max(inbox.wanted, number)
                     self._changed.notify_all()
-                left = deadline - self._now()
+                now = self._now()
+                if self._moved != moved:
+                    moved, moved_at = self._moved, now
+                left = min(moved_at + timeout_s, begun + MOST_PATIENCE * timeout_s) - now
                 if left <= 0 or self.broken:
                     return False
                 self._changed.wait(min(left, 0.1))
@@ -169,8 +191,8 @@ class LogWriter:
             self._over = True
             self._changed.notify_all()
         self._thread.join()
-        self._streams.shutdown()
-        self._texts.shutdown()
+        for pool in (self._streams, self._texts, self._syncs):
+            pool.shutdown()
         self._ledger.close()
 
     def __enter__(self) -> Self:
@@ -243,6 +265,7 @@ class LogWriter:
         number = blocks[-1].block.seq
         with self._changed:
             self._safe[key] = self._inboxes[key].durable = number
+            self._moved += 1
             self._changed.notify_all()
         self._durable(muster, spool, number)
 
@@ -262,10 +285,13 @@ class LogWriter:
         written = dict(zip(streams, (job.result() for job in jobs), strict=True))
         files = [part for outcome in written.values() for part in outcome.parts]
         ends = {key: outcome.place for key, outcome in written.items()}
+        list(self._syncs.map(sync_path, [path for outcome in written.values() for path in outcome.unsafe]))
         self._ledger.commit(muster, spool, blocks[-1].block.seq, files, ends)
         for part in files:
             path = self._logs / part.path
             path.with_name(path.name + DRAFT).rename(path)
+        if (most_bytes := self.most_bytes) is not None:
+            _rotate(self._logs, self._ledger, most_bytes)
 
     def _write_stream(
         self, muster: str, blocks: list[ReceivedBlock], place: StreamPosition, units: dict[str, float]
@@ -287,6 +313,20 @@ class LogWriter:
         self, muster: str, blocks: list[ReceivedBlock], place: StreamPosition, _units: dict[str, float] | None = None
     ) -> parquet.Written:
         return parquet.set_aside(self._logs, muster, blocks, place)
+
+
+def _rotate(logs: Path, ledger: Ledger, most_bytes: int) -> None:
+    """Remove the oldest files; one that a crash leaves behind isn't in the ledger, and goes at the next opening."""
+    try:
+        for part in ledger.rotate(most_bytes):
+            path = logs / part.path
+            path.unlink(missing_ok=True)
+            for folder in (path.parent, path.parent.parent, path.parent.parent.parent):
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+    except (OSError, sqlite3.Error) as error:
+        # What was to be written is: the next batch tries again.
+        log.warning("the log's oldest files can't be removed: %s", error)
 
 
 def _put_right(logs: Path, ledger: Ledger) -> None:

@@ -67,7 +67,8 @@ def test_kills_and_pauses_lose_repeat_and_reorder_nothing(herd: LogHerd, kills: 
     chaos(herd, kills, seed=random.randrange(10**6), count=ROWS)
 
 
-@pytest.mark.parametrize("what", ["a paused shepherd", pytest.param("a network that is cut", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("what", ["a paused shepherd", "a network that is cut"])
 def test_rows_that_come_while_the_other_side_is_away_are_kept(herd: LogHerd, what: str) -> None:
     away(herd, what, seconds=4.0, count=ROWS)
 

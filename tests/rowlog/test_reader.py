@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 
 import mustherd.data
 from mustherd.cli.app import app
-from mustherd.data import DataError, differences, merged, windows
+from mustherd.data import DataError, differences, differences_of, merged, merged_frames, windows
 from mustherd.goal import Goal
 from mustherd.node.intlog import COLUMNS
-from mustherd.rowlog.reader import unwrapped
+from mustherd.rowlog.counters import unwrapped
 from mustherd.rowlog.writer import LogWriter
 from mustherd.store.store import Store
 from mustherd.terms import Facts, Zone
@@ -37,7 +37,13 @@ def hello(**more: object) -> m.Hello:
 
 
 def write(
-    folder: Path, texts: dict[int, bytes], columns: tuple[str, ...] = COLUMNS, *, units: bool = True, label: str = LABEL
+    folder: Path,
+    texts: dict[int, bytes],
+    columns: tuple[str, ...] = COLUMNS,
+    *,
+    units: bool = True,
+    label: str = LABEL,
+    spool: int = 99,
 ) -> None:
     zone = Zone(name="package-0", kind="package", package=0, joules_per_count=JOULES_PER_COUNT, counts_per_wrap=2**32)
     with LogWriter(folder) as writer:
@@ -46,7 +52,7 @@ def write(
             block = m.Block(
                 muster_epoch=1,
                 shepherd_epoch=1,
-                spool=99,
+                spool=spool,
                 seq=number,
                 label=label,
                 stream=f"ixgbe-log-core-{core}",
@@ -54,7 +60,7 @@ def write(
                 columns=columns,
             )
             writer.put("m0", block, memoryview(text))
-        assert writer.flush("m0", 99, len(texts), 20.0)
+        assert writer.flush("m0", spool, len(texts), 20.0)
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +91,21 @@ def test_trials_are_a_frame_with_units_in_its_names(folder: Path) -> None:
     assert row["trial"] == 7
     assert (row["itr_delay_us"], row["dvfs_mhz"], row["energy_joules"]) == (100, 1900, 12.5)
     assert str(trials["started_at"].dtype).endswith("UTC]")
+
+
+def test_logs_of_a_trial_are_those_of_its_attempt_that_counts(tmp_path: Path, texts: dict[int, bytes]) -> None:
+    """A window that is measured again leaves rows of both; merged as one, they would be twice the load."""
+    for spool, label in enumerate(("0007-1", "0007-2", "0008-1"), start=1):
+        write(tmp_path, texts, label=label, spool=spool)
+    opened = mustherd.data.open(tmp_path)
+    assert {log.label for log in opened.logs(trial=7)} == {"0007-2"}
+    assert {log.label for log in opened.logs(trial=7, attempt=1)} == {"0007-1"}
+    assert {log.label for log in opened.logs(trial=7, label="0007-1")} == {"0007-1"}
+    assert len(merged(opened.logs(trial=7))) == len(CORES) * COUNT
+    assert {log.label for log in opened.logs()} == {"0007-1", "0007-2", "0008-1"}
+    code, printed, _ = command("log", "list", tmp_path, "--trial", 7, "--json")
+    assert code == 0
+    assert {row["label"] for row in json.loads(printed)} == {"0007-1", "0007-2"}
 
 
 def test_logs_are_found_by_trial_muster_and_core(folder: Path) -> None:
@@ -267,3 +288,61 @@ def test_bad_input_gets_one_line(folder: Path, tmp_path: Path, words: list[str],
     assert done.returncode == 2
     assert says in done.stderr.replace("\n", " ")
     assert "Traceback" not in done.stderr
+
+
+def test_parts_are_what_the_whole_is(folder: Path) -> None:
+    logs = mustherd.data.open(folder).logs()
+    for log in logs:
+        pd.testing.assert_frame_equal(pd.concat(log.frames(rows=700), ignore_index=True), log.frame())
+    whole, parts = merged(logs), list(merged_frames(logs, rows=900))
+    # As many at a time as are asked for, of two streams that keep pace.
+    assert len(parts) > 2 * COUNT / 1000
+    assert max(map(len, parts)) < 1000
+    pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True), whole)
+    counted = pd.concat(differences_of(parts), ignore_index=True)
+    pd.testing.assert_frame_equal(counted, differences(whole))
+    assert counted["cycles"].isna().sum() == len(CORES)
+
+
+def test_parts_end_in_the_middle_of_a_wrap(tmp_path: Path) -> None:
+    table = rows(6, 0)
+    table[:, 6] = [2**48 - 30, 2**48 - 10, 5, 0, 40, 41]
+    table[:, 15] = [2**32 - 100, 2**32 - 50, 10, 0, 20, 30]
+    lines = b"".join(b" ".join(b"%d" % n for n in row) + b"\n" for row in table.tolist())
+    write(tmp_path, {0: lines})
+    [log] = mustherd.data.open(tmp_path).logs()
+    for size in (1, 2, 3, 4, 6):
+        counted = pd.concat(differences_of(log.frames(rows=size)), ignore_index=True)
+        np.testing.assert_array_equal(counted["cycles"], [np.nan, 20, 15, np.nan, 35, 1])
+        np.testing.assert_array_equal(counted["energy_joules"] / JOULES_PER_COUNT, [np.nan, 50, 60, np.nan, 10, 10])
+
+
+IN_BOUNDS = """
+import sys, threading, psutil
+import mustherd.data
+logs = mustherd.data.open(sys.argv[1]).logs()
+own, most, over = psutil.Process(), [0], threading.Event()
+def watch():
+    while not over.wait(0.002):
+        most[0] = max(most[0], own.memory_info().rss)
+for _ in zip(range(3), mustherd.data.differences_of(mustherd.data.merged_frames(logs))):
+    pass
+before = own.memory_info().rss
+threading.Thread(target=watch).start()
+rows = sum(map(len, mustherd.data.differences_of(mustherd.data.merged_frames(logs))))
+over.set()
+print(rows, (most[0] - before) // 2**20)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.process
+def test_rows_beyond_memory_are_read_within_bounds(tmp_path: Path) -> None:
+    for number in range(10):
+        write(tmp_path, {core: render(rows(60_000, core, start=number * 60_000)) for core in CORES}, spool=number + 1)
+    asked = [sys.executable, "-c", IN_BOUNDS, str(tmp_path)]
+    told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
+    count, grown_mb = map(int, told)
+    assert count == 2 * 10 * 60_000
+    # As a whole these rows are 180 MB before anything is done with them.
+    assert grown_mb < 90

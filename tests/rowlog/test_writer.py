@@ -1,9 +1,14 @@
-"""Blocks become files once each, whatever ends when; and every stream's account says where its rows went."""
+"""Blocks become files once each, whatever ends when; and every stream's account says where its rows went.
+
+Everything is seen with both writers of files: ours in C, which `make setup` builds where a compiler is, and Arrow's.
+"""
 
 import errno
 import json
 import os
 import random
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +18,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from mustherd.rowlog import parquet
+from mustherd.rowlog import native, parquet
 from mustherd.rowlog import writer as lw
 from mustherd.rowlog.accounting import BUFFER_FULL, GAP, OTHER_READER, RowAccounting
 from mustherd.rowlog.ledger import DRAFT, Ledger
@@ -30,12 +35,45 @@ NAMES = ("i", "rx_bytes", "timestamp")
 PATIENCE_S = 20.0
 
 
+@pytest.fixture(params=["c", "arrow"], autouse=True)
+def _files_by(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "arrow":
+            patch.setattr(native, "parser", lambda: None)
+            patch.setattr(native, "packer", lambda: None)
+        assert (native.packer() is None) == (request.param == "arrow"), "make setup builds it where a compiler is"
+        yield
+
+
 def row(i: int, at: int | None = None) -> bytes:
     return b"%d %d %d\n" % (i, 60 + i, 1000 + 10 * (i if at is None else at))
 
 
 def rows(first: int, count: int, at: int | None = None) -> bytes:
     return b"".join(row(k, None if at is None else at + k - first) for k in range(first, first + count))
+
+
+WITHOUT_PANDAS = """
+import sys
+from pathlib import Path
+from mustherd.rowlog.writer import LogWriter
+from mustherd.wire import messages as m
+with LogWriter(Path(sys.argv[1])) as writer:
+    told = {"muster_epoch": 1, "shepherd_epoch": 1, "spool": 9, "label": "x", "stream": "s", "form": "text"}
+    for seq in (1, 2):
+        rows = b"".join(b"%d %d\\n" % (i, i) for i in range(40_000 * seq, 40_000 * (seq + 1)))
+        writer.put("m", m.Block(**told, seq=seq, columns=("i", "timestamp")), memoryview(rows))
+    assert writer.flush("m", 9, 2, 60)
+    assert writer.accounts("x", "m")["s"].written == 80_000
+sys.exit("pandas was imported" if "pandas" in sys.modules else 0)
+"""
+
+
+@pytest.mark.process
+def test_rows_are_written_without_the_time_that_pandas_takes_to_import(tmp_path: Path) -> None:
+    """Arrow imports it, 0.2 CPU s, for whoever first asks it for a numpy array."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_PANDAS, str(tmp_path)], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 class Blocks:
