@@ -13,13 +13,15 @@ GIVEN = "--set"
 """What errors call a change."""
 
 
-def changed(definition: FilePath | None, changes: Sequence[str]) -> Experiment:
-    """The experiment of a file, or the quickstart, with each `KEY=VALUE` in its place.
+def changed(definition: FilePath | str | None, changes: Sequence[str]) -> Experiment:
+    """The experiment of a file, of a text of several lines, or the quickstart, with each `KEY=VALUE` in its place.
 
     KEY is from the top, with dots (`search.seed`); VALUE is read as the file's are, so a list or `600k` is one too.
     Raises DefinitionError: for the file as it is first, with its lines, then for what the changes make of it.
     """
     file = "quickstart.yml" if definition is None else str(definition)
+    if "\n" in file:
+        file = "the definition"
     text, _ = read(definition, file)
     plain: dict[str, Any] = dict(parse(text, file).plain())  # type: ignore[arg-type]  # read refuses all but a mapping
     for change in changes:

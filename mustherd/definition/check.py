@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mustherd import metrics
 from mustherd.definition import within
 from mustherd.definition.errors import Finding, Path, listed, nearest
 from mustherd.definition.knobs import KnobValues, disallowed, names_a_knob, value_text
 from mustherd.definition.limits import limit_text
-from mustherd.definition.workload import MEMCACHED, MUTILATE
+from mustherd.definition.workload import MUTILATE
 from mustherd.goal import GUARD
 from mustherd.load.application import WINDOW_PER_RESOLUTION
 from mustherd.load.curve import CurveError
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.registry import server_kind
-from mustherd.load.server import WorkerKind
+from mustherd.load.server import MEMCACHED, WorkerKind
 from mustherd.meters.registry import options
 from mustherd.meters.series import WINDOW_PER_PERIOD
+from mustherd.node.catalog import packages_knobs
 from mustherd.node.server import knobs as server
-from mustherd.node.twin.faults import KNOBS
-from mustherd.node.twin.model import PRESETS
-from mustherd.node.twin.profiles import profile
+from mustherd.node.twin.mixes import MIXES
+from mustherd.node.twin.profiles import DEFAULT, profile
 from mustherd.plugins import SERVERS, lacking, plugin
-from mustherd.terms import KnobInfo
+from mustherd.terms import MAX_VALUE, NODE, KnobInfo, KnobKind
 
 if TYPE_CHECKING:
     from mustherd.definition.model import Experiment
@@ -42,8 +42,21 @@ UNBELIEVING = ("random", "grid", "one-shot")
 MOST_CORES = 4096
 """Cores of a machine that nothing is known of: what its own turn out to be decides when the experiment starts."""
 
-NOP = "nop"
-"""The policy that sets nothing: what it has no use for need not be there."""
+WATCHING = ("collect", "nop", "stats")
+"""Policies that set nothing: what they have no use for need not be there."""
+
+DRAWING = "latency-predictor"
+"""The policy that compares nothing, and may try a setting twice."""
+
+NOT_SIMULATED = (
+    "a simulated node has no model of what it does; `herd: {local: {}}` sets a Linux knob of a package on this machine,"
+    " `herd: {inventory: FOLDER}` any knob on real nodes"
+)
+NOT_LOCAL = (
+    "it is no knob of a Linux machine but of a kind of node that a package adds; name that in a muster's configuration,"
+    " and the herd as `herd: {inventory: FOLDER}`"
+)
+"""Why a herd doesn't offer a knob of a package, and what to do."""
 
 TWIN = "twin"
 """The word for a `search.prior` that is no folder."""
@@ -56,13 +69,52 @@ def broken(experiment: Experiment) -> list[Finding]:
         *_search(experiment), *_baseline(experiment), *_gates(experiment), *_application(experiment),
         *_meters(experiment), *within.wrong(experiment),
     ]  # fmt: skip
-    if experiment.herd.simulated is not None:
-        found += _simulated_load(experiment)
-    if experiment.herd.simulated is not None and experiment.policy.name != NOP:
-        found += offered(experiment, profile(experiment.herd.simulated.profile).knobs)
-    if experiment.herd.local is not None:
-        found += offered(experiment, _local_knobs(experiment, len(experiment.herd.local.server_cores) or MOST_CORES))
-    return found
+    if experiment.herd.simulated is not None and experiment.policy.name not in WATCHING:
+        missing = dict.fromkeys(_packages_knobs(experiment), NOT_SIMULATED)
+        found += offered(experiment, profile(experiment.herd.simulated.profile).knobs, missing)
+    return [*found, *here(experiment)]
+
+
+def here(experiment: Experiment, declared: Sequence[KnobInfo] | None = None) -> list[Finding]:
+    """What the definition asks of knobs and a node on this machine doesn't allow; nothing for other herds.
+
+    `declared` is what the file of `herd.local.own` declares; None: it has not been looked at, and any knob that isn't
+    known may be among it.
+    """
+    local = experiment.herd.local
+    if local is None:
+        return []
+    infos = _local_knobs(experiment, len(local.server_cores) or MOST_CORES)
+    unlooked, missing = _this_machines(experiment)
+    if declared is None and local.own is not None:
+        keys = (*experiment.knobs, *experiment.baseline.settings)
+        names = [name for key in keys if not names_a_knob(name := key.partition("@")[0])]
+        declared = [KnobKind(name=name, unit="").offer(low=0, high=MAX_VALUE) for name in names]
+    return offered(experiment, [*infos, *unlooked, *(declared or ())], missing)
+
+
+def _packages_knobs(experiment: Experiment) -> dict[str, Any]:
+    """Classes of the knobs that the definition names and other packages add, by name."""
+    return packages_knobs((*experiment.knobs, *experiment.baseline.settings))
+
+
+def _this_machines(experiment: Experiment) -> tuple[list[KnobInfo], dict[str, str]]:
+    """What a local herd may be asked of packages' knobs, and why not of others.
+
+    What the machine allows of them is seen when the experiment starts: here they allow anything.
+    """
+    classes = _packages_knobs(experiment)
+    if not classes:
+        return [], {}
+    from mustherd.node.linux.knob import LinuxKnob  # noqa: PLC0415
+
+    missing = {name: NOT_LOCAL for name, made in classes.items() if not issubclass(made, LinuxKnob)}
+    infos = []
+    for key in (*experiment.knobs, *experiment.baseline.settings):
+        name, _, sheep = key.partition("@")
+        if name in classes.keys() - missing.keys():
+            infos.append(classes[name].kind.offer(sheep or NODE, low=0, high=MAX_VALUE))
+    return infos, missing
 
 
 def _local_knobs(experiment: Experiment, cores: int) -> list[KnobInfo]:
@@ -72,15 +124,15 @@ def _local_knobs(experiment: Experiment, cores: int) -> list[KnobInfo]:
     return [info for info in server.offers(cores) if has_workers or info.name != server.ServerThreads.kind.name]
 
 
-def offered(experiment: Experiment, infos: Sequence[KnobInfo]) -> list[Finding]:
-    """What the definition asks of knobs and the nodes that offer `infos` don't allow."""
+def offered(experiment: Experiment, infos: Sequence[KnobInfo], missing: Mapping[str, str] = {}) -> list[Finding]:
+    """What the definition asks of knobs and the nodes that offer `infos` don't allow; `missing`: why they lack some."""
     found: list[Finding] = []
     for key, space in experiment.knobs.items():
-        found += disallowed(("knobs", key), key, _asked(("knobs", key), space), infos)
+        found += disallowed(("knobs", key), key, _asked(("knobs", key), space), infos, missing)
     for path, settings in _settings(experiment):
         for key, setting in settings.items():
             if key in experiment.knobs or (path[0] == "baseline" and names_a_knob(key)):
-                found += disallowed((*path, key), key, iter([((*path, key), setting)]), infos)
+                found += disallowed((*path, key), key, iter([((*path, key), setting)]), infos, missing)
     return found
 
 
@@ -178,13 +230,6 @@ def _meters(experiment: Experiment) -> Iterator[Finding]:
             yield Finding(path, f"{metric} takes a meter of the machine", "one under `meters`, or another metric")
 
 
-def _simulated_load(experiment: Experiment) -> Iterator[Finding]:
-    preset = experiment.workload.preset
-    if preset not in PRESETS and experiment.workload.server_name == MEMCACHED:
-        problem = f"nothing is known of '{preset}' on a simulated node"
-        yield Finding(("workload", "preset"), problem, listed(list(PRESETS)), PRESETS[0])
-
-
 def _constraints(experiment: Experiment) -> Iterator[Finding]:
     seen: dict[tuple[str, bool], float] = {}
     for index, constraint in enumerate(experiment.constraints):
@@ -272,13 +317,13 @@ def _search(experiment: Experiment) -> Iterator[Finding]:
 
 
 def _twin_prior(experiment: Experiment) -> Iterator[Finding]:
-    known = list(KNOBS)
+    known = [info.name for info in DEFAULT.knobs]
     for knob in experiment.knobs:
         if knob not in known:
             yield Finding(("search", "prior"), f"the twin knows nothing of '{knob}'", f"knobs {listed(known)}")
-    if experiment.workload.preset not in PRESETS:
+    if experiment.workload.preset not in MIXES:
         problem = f"the twin knows nothing of '{experiment.workload.preset}'"
-        yield Finding(("search", "prior"), problem, listed(list(PRESETS)))
+        yield Finding(("search", "prior"), problem, listed(list(MIXES)))
 
 
 def _known(experiment: Experiment, path: Path, settings: Mapping[str, int]) -> Iterator[Finding]:

@@ -124,8 +124,11 @@ def nearest(word: object, known: list[str]) -> str:
     """The known word that `word` was probably meant to be; empty when nothing is near."""
     if not isinstance(word, str) or len(word) > MAX_SHOWN:
         return ""
-    found = get_close_matches(word.lower().replace("_", "-"), [k.lower().replace("_", "-") for k in known], n=1)
-    return next((k for k in known if found and k.lower().replace("_", "-") == found[0]), "")
+    asked = word.lower().replace("_", "-")
+    names = {k.lower().replace("_", "-"): k for k in reversed(known)}
+    if found := get_close_matches(asked, list(names), n=1):
+        return names[found[0]]
+    return ""
 
 
 def listed(words: list[str]) -> str:

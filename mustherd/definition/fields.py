@@ -27,15 +27,14 @@ from mustherd.definition.units import QuantityError, number_text, quantity
 from mustherd.errors import kind_of, shown
 from mustherd.goal import Constraint
 from mustherd.load import application
-from mustherd.load import curve as curves
 from mustherd.load.application import ApplicationMetric
+from mustherd.load.curve import MAX_QPS
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.meters import registry as meters
-from mustherd.plugins import LOADS, SEARCHES, SERVERS, OptionError, PluginError, plugins
+from mustherd.plugins import LOADS, SEARCHES, SERVERS, OptionError, PluginError, options_of, plugins
 
 MAX_TRIALS = 10_000
 MAX_SECONDS = 86_400.0
-MAX_QPS = 1e9
 MAX_LOADS = 32
 RATE_FORM = "a number above 0, up to 1e9; 600k is 600000"
 OBJECTIVES_FORM = "two metrics, as in [energy_joules, read_p99_us]"
@@ -43,8 +42,10 @@ METRIC_FORM = "small letters, digits and '_', the unit last, as in heap_bytes"
 METER_FORM = "small letters, digits and '_', as in bmc; its energy is then bmc_joules"
 EXPERIMENT_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 PLUGIN_NAME = r"^[a-z][a-z0-9_.-]{0,63}$"
-POLICY_NAME = PLUGIN_NAME + r"|^[^:\n]{1,1000}\.py:[A-Za-z_][A-Za-z0-9_]{0,99}$"
-"""An installed policy, or a class in a file."""
+POLICY_NAME = PLUGIN_NAME + r"|^[^:\n]+\.py:[A-Za-z_][A-Za-z0-9_]{0,99}$"
+"""An installed policy, or a class in a file. How long a path may be is said beside it: counted in the pattern, it takes
+as long to build as all other checks together."""
+MAX_PATH = 1000
 
 
 def refused(check: Any) -> Any:
@@ -92,7 +93,8 @@ class _ObjectiveNames:
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         # When it is asked for: which metrics there are depends on what is installed.
         one = {"type": "string", "enum": objectives()}
-        return one if self._most == 1 else {"type": "array", "items": one, "maxItems": self._most}
+        none_or_all = [{"maxItems": 0}, {"minItems": self._most, "maxItems": self._most}]
+        return one if self._most == 1 else {"type": "array", "items": one, "anyOf": none_or_all}
 
 
 def _described(**schema: Any) -> Any:
@@ -148,7 +150,9 @@ def _objectives(raw: object) -> tuple[str, ...]:
         except QuantityError as error:
             findings.append(Finding((index,), str(error), error.allowed, error.suggestion))
     if not findings and (len(raw) not in (0, 2) or len(set(raw)) != len(raw)):
-        findings.append(Finding((), f"{len(set(raw))} different metrics", OBJECTIVES_FORM))
+        findings.append(
+            Finding((), "names one metric" if len(set(raw)) == 1 else f"names {len(set(raw))} metrics", OBJECTIVES_FORM)
+        )
     if findings:
         raise knob_values.FindingsError(findings)
     return tuple(raw)
@@ -203,15 +207,15 @@ def _application(raw: object) -> dict[str, ApplicationMetric]:
         if not isinstance(name, str) or not metrics.NAME.fullmatch(name):
             findings.append(Finding((str(name),), f"'{shown(name)}' is no name of a metric", METRIC_FORM, at_key=True))
             continue
-        if name in metrics.OURS:
+        # Backpressure is what an application tells, where nodes are not simulated.
+        if name in metrics.OURS and name != metrics.BACKPRESSURE:
             findings.append(Finding((name,), f"'{name}' is measured already", "another name", at_key=True))
         try:
-            found[name] = given if isinstance(given, ApplicationMetric) else msgspec.convert(given, ApplicationMetric)
-            application.check(name, found[name])
-        except msgspec.ValidationError as error:
-            what, _, where = str(error).partition(" - at ")
-            place = where.strip("`").removeprefix("$").removeprefix(".")
-            findings.append(Finding((name, place) if place else (name,), what[:1].lower() + what[1:]))
+            metric = given if isinstance(given, ApplicationMetric) else options_of(application.Kind, _options(given))
+            application.check(name, metric)
+            found[name] = metric
+        except OptionError as error:
+            findings.append(Finding((name, *error.path), error.problem, error.allowed, error.suggestion, error.unknown))
         except ValueError as error:
             findings.append(Finding((name,), str(error)))
     if findings:
@@ -347,9 +351,9 @@ Rates = Annotated[
 ]
 Level = Annotated[
     float,
-    Field(ge=0, le=curves.MAX_QPS),
+    Field(ge=0, le=MAX_QPS),
     BeforeValidator(refused(_level)),
-    _described(anyOf=[{"type": "number", "minimum": 0, "maximum": curves.MAX_QPS}, RATE_TEXT]),
+    _described(anyOf=[{"type": "number", "minimum": 0, "maximum": MAX_QPS}, RATE_TEXT]),
 ]
 Mutilate = Annotated[
     MutilateOptions,

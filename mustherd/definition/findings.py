@@ -5,7 +5,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from mustherd.definition.errors import FINDINGS, Finding, Path, dotted, listed, nearest
-from mustherd.definition.schema import allowed, keys, keys_of
+from mustherd.definition.schema import allowed, keys, keys_of, unit_of
+from mustherd.definition.units import QuantityError, number_text, quantity
 from mustherd.errors import kind_of, shown
 
 NAMED_BY_KEY = {"literal_error", "enum"}
@@ -50,9 +51,20 @@ def _finding(kind: str, path: Path, value: Any, message: str) -> Finding:
     wanted = {"model_type": "a mapping", "tuple_type": "a list", "int_type": "a whole number", "float_type": "a number"}
     wanted |= {"string_type": "text", "string_too_short": "text", "bool_type": "true or false"}
     if kind in wanted:
-        listed_up = f"[{shown(value)}]" if kind == "tuple_type" and isinstance(value, str) else ""
-        return Finding(path, f"should be {wanted[kind]}, found {kind_of(value)}", may_be, listed_up)
+        better = f"[{shown(value)}]" if kind == "tuple_type" and isinstance(value, str) else ""
+        if kind in ("float_type", "int_type") and isinstance(value, str):
+            better = _plain(value, unit_of(path))
+        return Finding(path, f"should be {wanted[kind]}, found {kind_of(value)}", may_be, better)
     return Finding(path, shown(message, 200), may_be)
+
+
+def _plain(written: str, unit: str) -> str:
+    """The number that an amount with a unit is in a key's own: 0.5 of `500 ms`, 0.06 of `6 %`; '' of none."""
+    try:
+        plain = number_text(float(quantity(written, unit or "ratio")))
+        return plain if plain != written.strip() else ""
+    except QuantityError:
+        return ""
 
 
 def _unknown_key(path: Path) -> Finding:

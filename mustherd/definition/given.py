@@ -25,7 +25,9 @@ def read(definition: Experiment | str | os.PathLike[str] | None, name: str) -> t
     if not isinstance(given, str | os.PathLike):
         allowed = "a file, its text of more than one line, or mustherd.Experiment(...)"
         built = "Experiment(**...)" if isinstance(given, Mapping) else ""
-        raise DefinitionError(f"a {type(given).__name__} is no definition", allowed=allowed, suggestion=built)
+        kind = type(given).__name__
+        what = f"an {kind}" if kind.startswith(tuple("aeio")) else f"a {kind}"
+        raise DefinitionError(f"{what} is no definition", allowed=allowed, suggestion=built)
     file = Path(definition)
     experiment = load(file)
     return file.read_text(encoding="utf-8"), experiment

@@ -31,6 +31,12 @@ class Local(Section):
     server_cores: Cores = key(
         (), "Cores that the server may be given; none: all.", allowed="a list of numbers of cores"
     )
+    own: str | None = key(
+        None,
+        "File that declares knobs of this machine, from the current folder; only root or you may write it.",
+        min_length=1,
+        max_length=1024,
+    )
     server_threads: int = key(4, "Worker threads that it is started with.", ge=1, le=1024)
     generator_cores: Cores = key(
         (), "Cores of the generator's processes; none: any.", allowed="a list of numbers of cores"

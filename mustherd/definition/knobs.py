@@ -1,5 +1,6 @@
 """Values of knobs as a definition writes them, turned into the knob's canonical unit."""
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from mustherd.definition.yaml import Hex
 from mustherd.errors import kind_of, shown
 from mustherd.node.catalog import knob_kind, knob_names
 from mustherd.node.kinds import DVFS, GOVERNOR, GOVERNORS
+from mustherd.plugins import PluginError
 from mustherd.terms import MAX_VALUE, KnobInfo, KnobKind
 
 MAX_VALUES = 10_000
@@ -113,6 +115,8 @@ def space(key: str, raw: object) -> KnobValues:
     """The values that a definition gives to a knob: a list of values and ranges, or one range. Raises FindingsError."""
     try:
         return _space(key, raw)
+    except PluginError as error:
+        raise FindingsError([Finding((), str(error))]) from None
     except FindingsError:
         name = key.partition("@")[0]
         known = list(knob_names())
@@ -127,8 +131,11 @@ def _space(key: str, raw: object) -> KnobValues:
         return raw
     if isinstance(raw, Mapping):
         return _range(key, raw)
+    if isinstance(raw, range):
+        # Python's own, which is a list here unless it is longer than a definition may be.
+        raise FindingsError([Finding((), f"a range of {len(raw)} values", f"{MAX_VALUES} values")])
     if not isinstance(raw, list | tuple):
-        suggestion = f"[{shown(raw)}]" if isinstance(raw, int | float | str) and not isinstance(raw, bool) else ""
+        suggestion = _as_values(key, raw) if isinstance(raw, int | float | str) and not isinstance(raw, bool) else ""
         raise FindingsError(
             [Finding((), f"should be values, found {kind_of(raw)}", "a list, or {low, high, step}", suggestion)]
         )
@@ -136,6 +143,23 @@ def _space(key: str, raw: object) -> KnobValues:
         raise FindingsError([Finding((), "an empty list leaves nothing to try", "one value or more")])
     places = _values(key, raw)
     return KnobValues(values=tuple(places), items=tuple(places.values()))
+
+
+SPAN = re.compile(r"\s*([^-.\s][^-]*?)\s*(?:-|\.\.+|to)\s*([^-.\s][^-]*?)\s*")
+"""A range as people write it beside a definition: 20-50, 20..50, 20 to 50."""
+
+
+def _as_values(key: str, raw: float | str) -> str:
+    """What is no list and no range, written as one, where it then is of the knob; else ''."""
+    span = SPAN.fullmatch(raw) if isinstance(raw, str) else None
+    with contextlib.suppress(QuantityError):
+        if span is not None:
+            value(key, span[1])
+            value(key, span[2])
+            return f"{{low: {shown(span[1])}, high: {shown(span[2])}}}"
+        value(key, raw)
+        return f"[{shown(raw)}]"
+    return ""
 
 
 def _values(key: str, raw: Sequence[object]) -> dict[int, int]:
@@ -277,14 +301,25 @@ def _bad_key(key: object, among: Mapping[str, object]) -> Finding | None:
     return None
 
 
-def disallowed(path: Path, key: str, asked: Iterator[tuple[Path, int]], infos: Sequence[KnobInfo]) -> Iterator[Finding]:
-    """What is wrong with values asked of a knob, given what nodes offer; `path` is where the knob is named."""
+def disallowed(
+    path: Path,
+    key: str,
+    asked: Iterator[tuple[Path, int]],
+    infos: Sequence[KnobInfo],
+    missing: Mapping[str, str] = {},
+) -> Iterator[Finding]:
+    """What is wrong with values asked of a knob, given what nodes offer; `path` is where the knob is named, `missing`
+    says why nodes lack knobs."""
     name, _, sheep = key.partition("@")
     offered = [info for info in infos if info.name == name and info.is_meant(sheep)]
     if not offered:
         names = sorted({info.name for info in infos})
         if name in names:
             names = sorted(f"{info.name}@{info.sheep}" for info in infos if info.name == name)
+        elif name in missing:
+            problem = f"the node doesn't offer '{key}': {missing[name]}"
+            yield Finding(path, problem, listed(names) or "none: it offers no knob", at_key=True)
+            return
         yield Finding(
             path, f"unknown knob '{key}'", listed(names) or "none: no node offers a knob", nearest(key, names), True
         )

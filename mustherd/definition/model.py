@@ -4,7 +4,6 @@ Values are what the file means, not how it wrote them: knobs in their canonical 
 """
 
 from collections.abc import Mapping
-from html import escape
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -25,6 +24,7 @@ from mustherd.definition.digest import to_yaml
 from mustherd.definition.errors import refusal
 from mustherd.definition.fields import (
     EXPERIMENT_NAME,
+    MAX_PATH,
     MAX_TRIALS,
     OBJECTIVES_FORM,
     POLICY_NAME,
@@ -225,9 +225,10 @@ class PolicyOptions(Section):
 
     name: str = key(
         "tune",
-        "A policy's name: tune, follow, nop, or one that a package adds; or a class in a file, from the current folder,"
-        " as in ./colder.py:Colder.",
+        "A policy's name: tune, follow, nop, collect, stats, latency-predictor, pipeline, or one that a package adds;"
+        " or a class in a file, from the current folder, as in ./colder.py:Colder.",
         pattern=POLICY_NAME,
+        max_length=MAX_PATH,
         allowed="the name of an installed policy, in small letters, or FILE.py:CLASS",
     )
     options: Options = key(dict, "The policy's own options.", allowed="what the policy knows")
@@ -372,6 +373,8 @@ class Experiment(Section):
         return {**self.workload.declared, **own, **_of_meters(self.meters)}
 
     def _repr_html_(self) -> str:
+        from html import escape  # noqa: PLC0415 - few definitions are shown in a notebook
+
         return f"<pre>{escape(self.to_yaml())}</pre>"
 
     def to_yaml(self) -> str:

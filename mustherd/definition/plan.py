@@ -2,13 +2,13 @@
 
 import math
 import time
-from html import escape
 from typing import Any
 
 import msgspec
 
-from mustherd.definition.check import NOP
+from mustherd.definition.check import DRAWING, WATCHING
 from mustherd.definition.model import Experiment
+from mustherd.definition.plugin_options import places_of_load, refusals
 from mustherd.definition.units import duration
 from mustherd.learn.inference import LEAST_ROUNDS, SAVINGS_ASKED, level_of, rounds_needed
 from mustherd.load.registry import traits_of
@@ -56,7 +56,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     until: str
     """The reservation's end, "" where there is none."""
     seconds_left: float | None
-    """Until then, from now."""
+    """Until a minute before it, when what runs is stopped, from now."""
     fits: bool
     """Whether it all fits the budget, as far as can be said beforehand and when the first rounds settle it."""
     noise: float | None = None
@@ -69,12 +69,21 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         """The plan as JSON types."""
         return msgspec.structs.asdict(self)
 
+    def left_text(self) -> str:
+        """How long there is until the reservation's end, as a person reads it."""
+        left = self.seconds_left or 0.0
+        if left <= 0:
+            return "which is over or less than a minute away"
+        return f"{duration(left)} from now, plus a minute to stop"
+
     def _at_once_text(self) -> str:
         if self.at_once == self.musters:
             return str(self.at_once)
         return f"{self.at_once}, as many as there are agents: the {self.musters} nodes take turns"
 
     def _repr_html_(self) -> str:
+        from html import escape  # noqa: PLC0415 - few plans are shown in a notebook
+
         rows = "".join(f"<tr><td>{escape(what)}</td><td>{escape(amount)}</td></tr>" for what, amount in self.rows())
         return f"<table><tbody>{rows}</tbody></table>"
 
@@ -102,7 +111,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         limits += [f"{self.budget_joules / 1000:,.0f} kJ"] if self.budget_joules is not None else []
         if self.seconds_left is not None:
             word = "enough" if self.wall_seconds <= self.seconds_left else "does not fit"
-            rows.append(("until", f"{self.until}, {duration(max(0.0, self.seconds_left))} from now: {word}"))
+            rows.append(("until", f"{self.until}, {self.left_text()}: {word}"))
         if limits:
             rows.append(("budget", f"{' and '.join(limits)}: {'enough' if self.fits else 'ends the experiment early'}"))
         return rows
@@ -114,7 +123,8 @@ def plan(
     """What `experiment` takes on `musters` identical nodes; without a number on the simulated ones, or on one.
 
     `teams`: how many nodes can be loaded at the same time; None: all of them. `noise`: relative standard deviation of
-    one window's objective, where that is known.
+    one window's objective, where that is known. Raises DefinitionError, with its line, for options of the definition's
+    load that this refuses: what a load takes beside its windows is the load's own.
     """
     simulated = experiment.herd.simulated
     nodes = max(1, musters if musters is not None else simulated.musters if simulated else 1)
@@ -125,7 +135,7 @@ def plan(
     search = loads if experiment.search.method == "one-shot" else min(experiment.trials, all_of_them)
     baseline = loads * math.ceil(search / loads / experiment.baseline.every)
     confirm = nodes * confirmation_trials(experiment)
-    if experiment.workload.parts or experiment.policy.name == NOP:
+    if experiment.workload.parts or experiment.policy.name in (*WATCHING, DRAWING):
         # A load that changes from window to window is followed, and nothing is compared under it; nor is what is found.
         search, baseline, confirm = experiment.trials, 0, 0
     most = max(experiment.repeats, experiment.confirmation.rounds)
@@ -177,7 +187,8 @@ def _outside_seconds(experiment: Experiment) -> float:
     outside = load.offered_by or (("mutilate", {}) if experiment.herd.inventory is not None else None)
     if outside is None:
         return 0.0
-    traits = traits_of(*outside)
+    with refusals(experiment, places_of_load(experiment)[1]):
+        traits = traits_of(*outside)
     whole = math.ceil(load.ramp_seconds) + math.ceil(load.window_seconds) if traits.whole_seconds else 0.0
     return traits.overhead_s + max(0.0, whole - load.ramp_seconds - load.window_seconds)
 

@@ -48,7 +48,7 @@ def check_load(experiment: Experiment) -> None:
             at = (*at, "options")
         if experiment.herd.local is None:
             raise source.error([Finding(at, "only a local herd runs its server", "herd: {local: {}}", at_key=True)])
-        with refusals(experiment, at):
+        with placed(experiment, ("workload", "server")), refusals(experiment, at):
             loads.check(plugin(SERVERS, load.server.name), load.server.options)
     if load.generator is not None:
         name, options = load.generator.name, load.options_of(load.generator.name)
@@ -57,9 +57,8 @@ def check_load(experiment: Experiment) -> None:
     else:
         return
     found = plugin(LOADS, name)
-    at = ("workload", "load" if source.has(("workload", "load")) else "generator")
-    own = (*at, "options") if load.generator is not None and source.has((*at, "options")) else at
-    with refusals(experiment, own):
+    at, own = places_of_load(experiment)
+    with placed(experiment, at), refusals(experiment, own):
         traits = loads.traits_of(name, options)
     if not traits.can_load(load.server_name):
         allowed = listed([each for each in plugins(LOADS) if _can_load(each, load.server_name)])
@@ -75,8 +74,15 @@ def check_load(experiment: Experiment) -> None:
     if not traits.open_loop and experiment.gates.achieved_ratio > 0:
         problem = f"{name} offers what is answered: its answered share says nothing"
         raise source.error([Finding(("gates", "achieved_ratio"), problem, "0, no guard", "0")])
-    with refusals(experiment, own):
+    with placed(experiment, at), refusals(experiment, own):
         loads.check(found, options)
+
+
+def places_of_load(experiment: Experiment) -> tuple[Path, Path]:
+    """Where a definition names its load, and where that one's options are."""
+    load, source = experiment.workload, experiment.source
+    at = ("workload", "load" if source.has(("workload", "load")) else "generator")
+    return at, (*at, "options") if load.generator is not None and source.has((*at, "options")) else at
 
 
 def _can_load(name: str, server: str) -> bool:
@@ -84,6 +90,15 @@ def _can_load(name: str, server: str) -> bool:
         return loads.load_kind(plugin(LOADS, name)).traits.can_load(server)
     except PluginError:
         return False
+
+
+@contextmanager
+def placed(experiment: Experiment, at: Path) -> Iterator[None]:
+    """Say where in the file a plug-in is named, at `at`, that can't be loaded."""
+    try:
+        yield
+    except PluginError as error:
+        raise type(error)(experiment.source.error([Finding(at, str(error))]).sentence()) from error
 
 
 @contextmanager

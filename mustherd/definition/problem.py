@@ -9,7 +9,7 @@ from mustherd.definition.knobs import kind_of_knob
 from mustherd.definition.model import Experiment
 from mustherd.goal import Goal, Objective
 from mustherd.learn.base import Dimension, Problem, SearchSpace, Settings
-from mustherd.terms import KnobInfo
+from mustherd.terms import Facts, KnobInfo
 
 CONTEXT = "qps"
 """The key by which a point of a problem with several loads says at which one it is."""
@@ -64,12 +64,13 @@ def default_settings(experiment: Experiment) -> dict[str, int]:
     return dict(experiment.baseline.settings)
 
 
-def check_knobs(experiment: Experiment, knobs: Sequence[KnobInfo]) -> None:
+def check_knobs(experiment: Experiment, knobs: Sequence[KnobInfo], facts: Facts | None = None) -> None:
     """Raise DefinitionError, with its line, for what the definition asks of knobs that nodes with `knobs` don't allow.
 
-    `knobs` are those of every node that takes part: what one refuses is refused.
+    `knobs` are those of every node that takes part: what one refuses is refused. `facts` of the node say why it lacks
+    one.
     """
-    if findings := check.offered(experiment, knobs):
+    if findings := check.offered(experiment, knobs, facts.missing if facts is not None else {}):
         raise experiment.source.error(findings)
 
 

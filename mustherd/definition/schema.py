@@ -45,6 +45,12 @@ def keys_of(path: Path) -> list[str]:
     return list(_at(path).get("properties", {}))
 
 
+def unit_of(path: Path) -> str:
+    """The unit of the value at `path`; empty where it has none."""
+    unit: str = _at(path).get("x-unit", "")
+    return unit
+
+
 def allowed(path: Path) -> str:
     """What the value at `path` may be, in words; empty where there is nothing to say."""
     return _allowed(_at(path))

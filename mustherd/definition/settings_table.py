@@ -11,6 +11,7 @@ from mustherd import files
 from mustherd.definition.digest import to_yaml
 from mustherd.definition.errors import DefinitionError, Finding
 from mustherd.definition.knobs import FindingsError, settings
+from mustherd.definition.units import QuantityError, quantity
 from mustherd.definition.yaml import MAX_BYTES, Source, decode, parse
 from mustherd.errors import shown
 from mustherd.learn.base import Settings
@@ -36,15 +37,24 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """What was measured there."""
 
 
+class Table(msgspec.Struct, frozen=True, kw_only=True):
+    """A table as a file has it."""
+
+    rows: list[Row]
+    """Loads ascending."""
+    constraints: tuple[str, ...] = ()
+    """Limits within which the settings were found, as a definition states them."""
+
+
 def write(path: Path, rows: Sequence[Row], *, experiment: str, constraints: Sequence[str], objective: str) -> Path:
-    """Write a table to `path`, replacing it whole. Raises OSError."""
+    """Write a table to `path`, a file as a whole. Raises OSError."""
     table = {
         "experiment": experiment,
         "objective": objective,
         "constraints": list(constraints),
         "table": [_plain(row) for row in sorted(rows, key=lambda row: row.qps)],
     }
-    files.replace(path, HEAD + to_yaml(table))
+    files.deliver(path, HEAD + to_yaml(table))
     return path
 
 
@@ -61,6 +71,11 @@ def _plain(row: Row) -> dict[str, Any]:
 
 def read(path: Path | str) -> list[Row]:
     """The rows of a table, loads ascending. Raises DefinitionError, with the line of what is wrong."""
+    return read_whole(path).rows
+
+
+def read_whole(path: Path | str) -> Table:
+    """A table and the limits that it was found within. Raises DefinitionError, with the line of what is wrong."""
     file = shown(path, 1024)
     try:
         with Path(path).open("rb") as stream:
@@ -77,16 +92,29 @@ def read(path: Path | str) -> list[Row]:
     found: list[Row] = []
     for index, row in enumerate(rows):
         at = ("table", index)
-        qps = row.get("qps") if isinstance(row, dict) else None
-        if not isinstance(qps, int | float) or isinstance(qps, bool) or not (math.isfinite(qps) and qps > 0):
-            raise source.error([Finding(at, "a row needs 'qps', requests per second", "a number above 0")])
+        qps = _load(row.get("qps")) if isinstance(row, dict) else None
+        if qps is None:
+            raise source.error([Finding(at, "a row needs 'qps', requests per second", "a number above 0, as in 400k")])
         try:
             point = settings(row.get("settings"))
         except FindingsError as error:
             findings = [f._replace(path=(*at, "settings", *f.path)) for f in error.findings]
             raise source.error(findings) from None
-        found.append(Row(qps=float(qps), settings=point, verdict=str(row.get("verdict") or ""), metrics=_metrics(row)))
-    return sorted(found, key=lambda row: row.qps)
+        found.append(Row(qps=qps, settings=point, verdict=str(row.get("verdict") or ""), metrics=_metrics(row)))
+    limits = whole.get("constraints")
+    return Table(
+        rows=sorted(found, key=lambda row: row.qps),
+        constraints=tuple(map(str, limits)) if isinstance(limits, tuple) else (),
+    )
+
+
+def _load(raw: object) -> float | None:
+    """Requests per second; None for what is no load."""
+    try:
+        qps = float(quantity(raw, "qps"))
+    except (QuantityError, OverflowError):
+        return None
+    return qps if math.isfinite(qps) and qps > 0 else None
 
 
 def _metrics(row: Mapping[str, Any]) -> dict[str, float]:

@@ -49,16 +49,13 @@ def quantity(raw: object, unit: str) -> Fraction:
     Raises QuantityError.
     """
     if isinstance(raw, bool) or not isinstance(raw, int | float | str):
-        raise QuantityError(f"should be an amount in {unit or 'plain numbers'}, found {kind_of(raw)}")
+        raise QuantityError(f"should be an amount in {unit or 'plain numbers'}, found {kind_of(raw)}", _form(unit))
     if isinstance(raw, int):
         return Fraction(raw)
     text = repr(raw) if isinstance(raw, float) else raw.strip()
     match = AMOUNT.fullmatch(text)
     if match is None:
-        units = ", ".join(scale_of(unit))
-        raise QuantityError(
-            f"'{shown(text)}' is no amount", f"a number, with a unit if you like ({units})" if units else "a number"
-        )
+        raise QuantityError(f"'{shown(text)}' is no amount", _form(unit))
     written = ALIASES.get(match[2], match[2])
     number = Fraction(match[1].replace("_", ""))
     if not written:
@@ -72,6 +69,11 @@ def quantity(raw: object, unit: str) -> Fraction:
             f"{match[1]} {better}" if better else "",
         )
     return number * factors[written]
+
+
+def _form(unit: str) -> str:
+    units = ", ".join(scale_of(unit))
+    return f"a number, with a unit if you like ({units})" if units else "a number"
 
 
 def number_text(value: float) -> str:

@@ -41,12 +41,10 @@ from mustherd.load import curve as curves
 from mustherd.load import registry
 from mustherd.load.curve import Curve, CurveError
 from mustherd.load.mutilate.command import MutilateOptions
-from mustherd.load.server import Preset
+from mustherd.load.server import MEMCACHED, Preset
 from mustherd.plugins import LOADS, SERVERS, PluginError, plugin, plugins
 from mustherd.terms import Load
 
-MEMCACHED = "memcached"
-"""The server where a definition names none."""
 MUTILATE = "mutilate"
 """The load whose options have a key of their own."""
 COMMAND = "command"
@@ -125,6 +123,16 @@ COMMAND_SCHEMA = {
 ByCommand = Annotated[dict[str, Any], WithJsonSchema(COMMAND_SCHEMA)]
 
 
+def _installed(group: str, raw: object, usual: str) -> tuple[str, Mapping[str, object]]:
+    """The server or load that is chosen, as written, and its options; "" and none where that names no installed one."""
+    chosen = _named(raw)
+    name = chosen.get("name", usual) if isinstance(chosen, Mapping) else None
+    if not isinstance(chosen, Mapping) or not isinstance(name, str) or name not in plugins(group):
+        return "", {}
+    options = chosen.get("options")
+    return name, options if isinstance(options, Mapping) else {}
+
+
 def _short(chosen: Generator | Server) -> Any:
     """A choice as people write it: a name alone where there are no options, a command's options alone."""
     if chosen.name == COMMAND:
@@ -144,19 +152,13 @@ def declared_by(raw: object) -> dict[str, Literal["less", "more"]]:
     """The metrics that the load of a workload, as written, declares; nothing where it is wrong."""
     if not isinstance(raw, Mapping):
         return {}
-    load = _named(raw.get("load", raw.get("generator")))
+    load = raw.get("load", raw.get("generator"))
     if load is None:
-        server = _named(raw.get("server"))
-        name = server.get("name") if isinstance(server, Mapping) else None
-        if not isinstance(name, str) or name not in plugins(SERVERS):
-            return {}
+        server, _ = _installed(SERVERS, raw.get("server"), MEMCACHED)
         with contextlib.suppress(PluginError):
-            load = {"name": registry.server_kind(plugin(SERVERS, name)).load}
-    kind = load.get("name") if isinstance(load, Mapping) else None
-    if not isinstance(load, Mapping) or not isinstance(kind, str) or kind not in plugins(LOADS):
-        return {}
-    options = load.get("options", {})
-    return registry.declares(kind, options if isinstance(options, Mapping) else {})
+            load = registry.server_kind(plugin(SERVERS, server)).load if server else None
+    name, options = _installed(LOADS, load, MUTILATE)
+    return registry.declares(name, options) if name else {}
 
 
 class PresetName:
@@ -260,14 +262,12 @@ class Workload(Section):
     def _mix(cls, raw: Any) -> Any:
         if not isinstance(raw, Mapping):
             return raw
-        server = _named(raw.get("server", MEMCACHED))
-        name = server.get("name", MEMCACHED) if isinstance(server, Mapping) else None
-        presets = presets_of(name) if isinstance(name, str) else {}
+        server, _ = _installed(SERVERS, raw.get("server", MEMCACHED), MEMCACHED)
+        presets = presets_of(server)
         # A preset that doesn't exist is left for its own check to name.
         preset = raw.get("preset", next(iter(presets), ""))
         usual = presets[preset].update_ratio if isinstance(preset, str) and preset in presets else 0.0
-        known = isinstance(name, str) and name in plugins(SERVERS)
-        filled = {"preset": preset} if known else {}
+        filled = {"preset": preset} if server else {}
         return {"update_ratio": usual, **filled, **raw}
 
     @model_validator(mode="before")

@@ -31,6 +31,9 @@ WORDS: dict[str, bool | None] = {
 }
 
 
+ODD_SPACE = re.compile("[\u00a0\u2000-\u200b\u202f\u205f\u3000]")
+"""Spaces that are none to YAML."""
+
 UNCLOSED = {
     "while scanning a quoted scalar": "the quote that begins here has no end",
     "while parsing a flow sequence": "the list that begins here with '[' has no ']' where it must end",
@@ -325,6 +328,10 @@ def parse(text: str, file: str) -> YamlNode:
         unclosed = error.context in UNCLOSED and error.context_mark is not None
         mark = (error.context_mark if unclosed else error.problem_mark) or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else composer.spot
+        if (odd := _odd_space(text)) and not unclosed:
+            (line, column), sign = odd
+            said = f"this is no YAML: a space here is U+{ord(sign):04X}, which only looks like one; write a plain space"
+            raise DefinitionError(said, file=file, line=line, column=column, excerpt=line_of(text, line)) from None
         said = f"this is no YAML: {UNCLOSED[error.context] if unclosed and error.context else _said(error)}"
         raise DefinitionError(said, file=file, line=line, column=column, excerpt=line_of(text, line)) from None
     except yaml.reader.ReaderError as error:
@@ -333,6 +340,10 @@ def parse(text: str, file: str) -> YamlNode:
         code = error.character if isinstance(error.character, int) else ord(error.character)
         problem = f"the character U+{code:04X} can't stand in a YAML file"
         raise DefinitionError(problem, file=file, line=line, column=column) from None
+    except DefinitionError as error:
+        # The composer knows places alone.
+        error.excerpt = error.excerpt or line_of(text, error.line)
+        raise
     except (yaml.YAMLError, ValueError, OverflowError):
         # PyYAML lets ValueError through for escapes beyond Unicode and for a version number of thousands of digits.
         line, column = composer.spot
@@ -340,6 +351,14 @@ def parse(text: str, file: str) -> YamlNode:
     if composer.root is None:
         raise DefinitionError("the file is empty", file=file, line=1, column=1, allowed="an experiment's keys")
     return composer.root
+
+
+def _odd_space(text: str) -> tuple[Spot, str] | None:
+    """The first space of a text that YAML doesn't take for one, as web pages and word processors write them."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if found := ODD_SPACE.search(line):
+            return Spot(number, found.start() + 1), found[0]
+    return None
 
 
 def _said(error: yaml.MarkedYAMLError) -> str:

@@ -156,7 +156,7 @@ class Agenda:
             return []
         pending = [observation(t, self._loads).point for t in busy if t.kind is TrialKind.SEARCH]
         load = self._load_of(TrialKind.SEARCH, self._turn()) or self._experiment.workload.load()
-        return [*self._enter("search"), Propose(pending, load)]
+        return [*self._enter("search" if self._compares else "measuring"), Propose(pending, load)]
 
     def _turn(self) -> float:
         return self._loads[self._tally.numbers[TrialKind.SEARCH] % len(self._loads)]
@@ -171,7 +171,9 @@ class Agenda:
 
     def _end_search(self, why: str, text: str) -> Note:
         self._over = True
-        return Note(SEARCH_OVER, f"the search is over: {text}", {"why": why, "text": text})
+        # A policy that compares nothing searches nothing either.
+        what = "the search" if self._compares else "measuring"
+        return Note(SEARCH_OVER, f"{what} is over: {text}", {"why": why, "text": text})
 
     # --- the confirmation ---
 

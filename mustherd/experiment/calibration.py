@@ -19,6 +19,7 @@ from mustherd.experiment.verdict import Verdict
 from mustherd.goal import GUARD, Constraint, Goal, keeps
 from mustherd.learn import growing_noise
 from mustherd.learn.base import Settings
+from mustherd.learn.cluster import Each, here
 from mustherd.learn.inference import reach
 from mustherd.learn.replay import Table
 from mustherd.trial import TrialKind
@@ -211,16 +212,21 @@ def calibrate(
     *,
     seeds: int,
     tell: Callable[[int], object] = lambda _done: None,
+    each: Each = here,
 ) -> Calibration:
-    """`seeds` experiments, which take the tables in turns. `tell` gets how many are done."""
-    # More threads than one make small matrices slower.
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415
+    """`seeds` experiments, which take the tables in turns. `tell` gets how many are done.
+
+    `each` says where they run, see mustherd.learn.cluster.workers.
+    """
+
+    def one(asked: tuple[int, tuple[Table, Experiment]]) -> Whole:
+        seed, (table, defined) = asked
+        return experiment(table, defined, scatter, seed)
 
     runs = []
-    with threadpool_limits(1):
-        for seed, (table, defined) in zip(range(seeds), itertools.cycle(tables), strict=False):
-            runs.append(experiment(table, defined, scatter, seed))
-            tell(len(runs))
+    for run in each(one, zip(range(seeds), itertools.cycle(tables), strict=False)):
+        runs.append(run)
+        tell(len(runs))
     return summary(runs, least_saving=tables[0][1].confirmation.least_saving)
 
 

@@ -36,7 +36,7 @@ def start(folder: Path, words: Sequence[str]) -> Path:
         parent.mkdir(parents=True, exist_ok=True)
         number, name = tempfile.mkstemp(prefix=f".{folder.name}-", suffix=".log", dir=parent)
     except OSError as error:
-        raise StoreError(f"{folder} can't be made: {error}") from error
+        raise StoreError(f"{folder} can't be made: {error.strerror or error}") from error
     log = Path(name)
     command = [sys.executable, "-m", "mustherd", "experiment", "start", *words, "--into", str(folder)]
     try:

@@ -15,16 +15,13 @@ def note(store: Store, musters: Mapping[str, MusterView], event: HerdEvent) -> N
     """Store an event of the herd; `musters` are its members as they are now."""
     match event:
         case PresenceChanged(change):
-            _note_presence(store, musters.get(change.muster), change)
+            _note_presence(store, musters.get(change.muster), change, str(event))
         case PutBack(muster, reason, readings) if left := not_as_found(readings):
             note_left(store, muster, f"{left}: {reason}")
-        case PutBack(muster, reason, readings):
-            back = ", ".join(f"{r.knob} {r.applied}" for r in readings) or "nothing to do"
-            data = {"muster": muster, "reason": reason}
-            store.event("knobs-restored", f"muster {muster} put its node back ({back}): {reason}", data)
+        case PutBack(muster, reason):
+            store.event("knobs-restored", str(event), {"muster": muster, "reason": reason})
         case DecisionLost(muster, seq):
-            text = f"decision {seq} is not in force on muster {muster} any more"
-            store.event("decision-lost", text, {"muster": muster, "decision": seq})
+            store.event("decision-lost", str(event), {"muster": muster, "decision": seq})
         case StopAsked():
             pass
 
@@ -40,16 +37,15 @@ def note_left(store: Store, muster: str, left: str) -> None:
     store.event(Reason.NOT_AS_FOUND, f"the node of muster {muster} is NOT as it was found: {left}", {"muster": muster})
 
 
-def _note_presence(store: Store, view: MusterView | None, change: Change) -> None:
+def _note_presence(store: Store, view: MusterView | None, change: Change, text: str) -> None:
     muster, data = change.muster, {"muster": change.muster}
     store.set_muster(muster, state=change.after, facts=view.facts if view else None, knobs=view.knobs if view else None)
     if view is not None and change.new_life:
         # What it was at the start is kept once all are there; one that comes back may have been changed meanwhile.
         keep(store, {muster: of_node(view.facts)})
     if change.before is None:
-        store.event("muster-joined", f"muster {muster} joined", data)
+        store.event("muster-joined", text, data)
     elif change.new_life:
-        store.event("muster-restarted", f"muster {muster} started again", data)
+        store.event("muster-restarted", text, data)
     else:
-        text = f"muster {muster} is {change.after} after {change.silent_s:.1f} s of silence"
         store.event(f"muster-{change.after}", text, {**data, "silent_s": change.silent_s})

@@ -1,18 +1,21 @@
 """Every link that an experiment on real nodes rests on, tried without load: keys, ports, logins, programs, servers,
-musters, knobs, meters. Nothing changes but for knobs, which are written back to the values that they have.
+musters, knobs, meters. Nothing changes but for knobs, which are written back to the values that they have, and for
+agents that don't answer, whose units are started anew.
 """
 
 import contextlib
+import errno
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from mustherd.definition import DefinitionError, Experiment, check_knobs
-from mustherd.definition.check import NOP
+from mustherd import metrics
+from mustherd.definition import DefinitionError, Experiment, check_knobs, goal
+from mustherd.definition.check import WATCHING
 from mustherd.errors import UserError
 from mustherd.experiment import wall
 from mustherd.experiment.external_load import OutsideLoad
@@ -21,9 +24,11 @@ from mustherd.experiment.owners import owner_of, owners
 from mustherd.experiment.way import at
 from mustherd.extras import PROVISION, need
 from mustherd.herd.membership import Presence
+from mustherd.load.application import value_now
 from mustherd.load.error import LoadError
 from mustherd.load.placement import Layout, Place
 from mustherd.meters.base import UnreadableError
+from mustherd.metrics import OF_ENERGY
 from mustherd.reasons import Reason
 from mustherd.shepherd import operate
 from mustherd.shepherd.events import HerdError
@@ -44,6 +49,9 @@ ANSWER_S = 20.0
 """For a decision: a card may reset."""
 
 LOOK_S = 0.05
+
+LOADED_BY = "mustherd herd start -i INVENTORY starts servers and agents; provision it where they aren't there"
+"""What to do about a server or an agent that doesn't answer."""
 
 State = Literal["ok", "wrong", "not tried"]
 
@@ -80,6 +88,11 @@ def try_all(experiment: Experiment, herd: "InventoryHerd", operator: Operator) -
     Musters are asked through a shepherd of this process's own, which is gone again when the last of them was given.
     What makes the load is left alone where all of them load themselves.
     """
+    if _is_elsewhere(operator):
+        fix = "run this on the inventory's shepherd, which has that address, or give --listen"
+        yield Link(name=f"address {operator.listen}", state="wrong", found="not one of this machine's", fix=fix)
+        yield Link(name="keys, musters, load", state="not tried", found="all of them are reached from that machine")
+        return
     listening = list(_listening(operator))
     yield from listening
     loaded = True
@@ -89,14 +102,30 @@ def try_all(experiment: Experiment, herd: "InventoryHerd", operator: Operator) -
         keys = for_shepherd(operator.keys) if operator.keys is not None else None
         with _asking(operator, keys) as shepherd:
             here = _joined(shepherd, herd.musters)
-            yield from _musters(experiment, shepherd, herd.musters, here)
+            yield from _musters(experiment, shepherd, herd.musters, here, keys=keys is not None)
             for host, who in owners(here.values()).items():
                 yield Link(name=f"knobs of {host}", state="ok", found=who)
             loaded = not here or not all(view.facts.loads_itself for view in here.values())
     if herd.layout is not None and loaded:
         yield from _load(experiment, herd.layout)
-    for muster in herd.musters:
-        yield from _meters(experiment, muster, alone=len(herd.musters) == 1)
+    yield from try_metrics_and_meters(experiment, herd.musters)
+
+
+def try_metrics_and_meters(experiment: Experiment, musters: Sequence[str]) -> Iterator[Link]:
+    """Read once each meter of each muster's machine, and each metric of the application: all that this machine asks."""
+    for muster in musters:
+        yield from _meters(experiment, muster, alone=len(musters) == 1)
+    for name, metric in experiment.metrics.items():
+        called = f"metric {name}"
+        try:
+            value = value_now(name, metric)
+        except UnreadableError as error:
+            # An application that is the experiment's own server isn't there yet.
+            later = experiment.herd.local is not None
+            found = f"{error}; its server may start with the experiment" if later else str(error)
+            yield Link(name=called, state="not tried" if later else "wrong", found=found, stops=False)
+        else:
+            yield Link(name=called, state="ok", found=f"{value:g} {metrics.of(name).unit}".rstrip(), stops=False)
 
 
 def _meters(experiment: Experiment, muster: str, *, alone: bool) -> Iterator[Link]:
@@ -115,6 +144,17 @@ def _meters(experiment: Experiment, muster: str, *, alone: bool) -> Iterator[Lin
             yield Link(name=called, state="ok", found=f"{value:.1f} {unit}")
 
 
+def _is_elsewhere(operator: Operator) -> bool:
+    """Whether the shepherd's address is another machine's, so that nothing tried from here would say anything."""
+    try:
+        family, kind, _, _, place = socket.getaddrinfo(operator.listen, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.bind(place)
+    except OSError as error:
+        return error.errno == errno.EADDRNOTAVAIL
+    return False
+
+
 def _listening(operator: Operator) -> Iterator[Link]:
     """The keys, and the address with its ports."""
     name = "keys"
@@ -123,6 +163,8 @@ def _listening(operator: Operator) -> Iterator[Link]:
         require_for(operator.listen, keys)
     except UserError as error:
         found, _, fix = str(error).partition("; ")
+        if operator.keys is None:
+            fix = "mustherd herd provision -i INVENTORY brings them; or give the folder that has them: --keys"
         yield Link(name=name, state="wrong", found=found, fix=fix or "give the folder with the shepherd's: --keys")
     else:
         accepted = (keys.accepted or {}).values() if keys is not None else ()
@@ -138,9 +180,7 @@ def _listening(operator: Operator) -> Iterator[Link]:
                 probe.bind((operator.listen, port))
         except OSError as error:
             taken = "already in use" in (error.strerror or "").lower()
-            fix = _who_listens(operator) if taken else (
-                "run this on the inventory's shepherd, which has that address, or give --listen"
-            )  # fmt: skip
+            fix = _who_listens(operator) if taken else "give another address to listen on: --listen"
             yield Link(name=place, state="wrong", found=error.strerror or str(error), fix=fix)
             return
     yield Link(name=f"{operator.listen}, ports {operator.ports}", state="ok", found="free")
@@ -153,7 +193,8 @@ def _who_listens(operator: Operator) -> str:
     except UserError:
         return "see who has it (ss -ltnp), and end that"
     if status.experiment:
-        return f"experiment {status.experiment} runs there: mustherd experiment stop {status.folder}"
+        ends = f"end it, which takes some seconds: mustherd experiment stop {status.folder}"
+        return f"experiment {status.experiment} runs there; wait for its end, or {ends}"
     return "a shepherd without an experiment has it and did not give way: sudo systemctl stop mustherd-shepherd"
 
 
@@ -187,7 +228,7 @@ def _load(experiment: Experiment, layout: Layout) -> Iterator[Link]:
                 problems = [error.message]
             for problem in problems:
                 found, _, fix = problem.partition("; fix: ")
-                yield Link(name=f"load of {muster}", state="wrong", found=found, fix=fix)
+                yield Link(name=f"load of {muster}", state="wrong", found=found, fix=fix or LOADED_BY)
             if not problems:
                 yield Link(name=f"load of {muster}", state="ok", found=_who_loads(outside, layout.leader))
     finally:
@@ -198,7 +239,8 @@ def _who_loads(outside: OutsideLoad, leader: Place) -> str:
     teams = outside.teams
     agents = max((len(team.agents) for team in teams), default=0)
     side = f", {len(teams)} at the same time" if len(teams) > 1 else ""
-    return f"{leader.address} leads, {agents} agents load{side}; programs are the same builds, servers answer"
+    loading = "1 agent loads" if agents == 1 else f"{agents} agents load"
+    return f"{leader.address} leads, {loading}{side}; programs are the same builds, servers answer"
 
 
 @contextlib.contextmanager
@@ -213,15 +255,27 @@ def _asking(operator: Operator, keys: Keys | None) -> Iterator[Shepherd]:
 
 
 def _musters(
-    experiment: Experiment, shepherd: Shepherd, names: Sequence[str], here: Mapping[str, MusterView]
+    experiment: Experiment, shepherd: Shepherd, names: Sequence[str], here: Mapping[str, MusterView], *, keys: bool
 ) -> Iterator[Link]:
     for name in names:
         if name in here:
             yield from _muster(experiment, shepherd, here[name], here)
+            yield from _energy(experiment, here[name])
             continue
         fix = "start it: mustherd herd start -i INVENTORY; its log: journalctl -u mustherd-muster"
+        if not keys:
+            fix += "; a real machine's joins a shepherd whose key it knows: --keys FOLDER"
         found = f"has not joined within {JOIN_S:g} s"
         yield Link(name=name, state="wrong", found=found, fix=fix, stops=not here)
+
+
+def _energy(experiment: Experiment, view: MusterView) -> Iterator[Link]:
+    """That energy can be measured where it is wanted: without a meter every window would be measured in vain."""
+    wanted = [metric for metric in goal(experiment).metrics if metric in OF_ENERGY]
+    if wanted and view.facts.unmetered:
+        why = view.facts.text.get("energy", "it does not say why").removeprefix("none: ")
+        fix = "objective: machine_cpu_seconds or server_cpu_seconds, or leave it out of this herd"
+        yield Link(name=f"{view.name} energy", state="wrong", found=f"{wanted[0]} has no meter: {why}", fix=fix)
 
 
 def _joined(shepherd: Shepherd, names: Sequence[str]) -> dict[str, MusterView]:
@@ -238,17 +292,19 @@ def _muster(
     experiment: Experiment, shepherd: Shepherd, view: MusterView, here: Mapping[str, MusterView]
 ) -> Iterator[Link]:
     """Its knobs: that they are there, allow what is asked, can be read, and written back to what they hold."""
-    if experiment.policy.name == NOP:
+    if experiment.policy.name in WATCHING:
         yield Link(name=view.name, state="ok", found="joined; nothing is set on it")
         return
     asked = dict.fromkeys((*experiment.knobs, *experiment.baseline.settings), 0)
     try:
-        check_knobs(experiment, view.knobs)
+        check_knobs(experiment, view.knobs, view.facts)
         wanted = {(s.sheep, s.knob) for s in settings_of(asked, view.knobs)}
     except (DefinitionError, KeyError) as error:
         others = {knob: owner_of(knob.partition("@")[0], view, here.values()) for knob in asked}
         held = ", ".join(f"{knob} is {other}'s" for knob, other in others.items() if other not in ("", view.name))
         fix = f"{held}, on the same machine: one muster sets a knob, leave the other out of this herd" if held else ""
+        if not held and (own := _sheep_options(asked, view)):
+            fix = f"for places of their own: mustherd_linux: {{{own}}} in the inventory, and provision --tags config"
         yield Link(name=view.name, state="wrong", found=f"joined, but {error}", fix=fix)
         return
     try:
@@ -271,6 +327,21 @@ def _muster(
     if not bad:
         knobs = ", ".join(sorted({knob for _, knob in wanted})) or "no knob"
         yield Link(name=view.name, state="ok", found=f"joined; {knobs} read, and written back to the same value")
+
+
+SHEEP_OPTIONS = {"dvfs": "dvfs_sheep", "idle-latency": "idle_sheep", "itr-delay": "itr_sheep"}
+"""By which option of [linux] each core or queue has a knob of its own; the NAPIs' knobs have one together."""
+
+
+def _sheep_options(asked: Iterable[str], view: MusterView) -> str:
+    """The options by which a muster would have the cores' or queues' knobs that are asked of it and that it has not."""
+    wanted = {}
+    for key in asked:
+        knob, _, place = key.partition("@")
+        kind = place.rpartition("-")[0]
+        if kind in ("core", "socket", "queue") and {i.sheep for i in view.knobs if i.name == knob} == {"node-0"}:
+            wanted[SHEEP_OPTIONS.get(knob, "napi_sheep")] = "queue" if kind == "queue" else "core"
+    return ", ".join(f"{option}: {kind}" for option, kind in wanted.items())
 
 
 def _decided(shepherd: Shepherd, view: MusterView, settings: tuple[Setting, ...]) -> tuple[Reading, ...]:

@@ -8,10 +8,11 @@ from types import TracebackType
 from typing import Self
 
 from mustherd.definition.units import QuantityError, quantity
-from mustherd.errors import UserError
+from mustherd.errors import UserError, kind_of
 from mustherd.load import address
 from mustherd.load.address import Address
 from mustherd.load.base import ANY, Site
+from mustherd.load.curve import MAX_QPS
 from mustherd.load.error import LoadError
 from mustherd.load.host import LocalHost
 from mustherd.load.memcached.server import Memcached, MemcachedOptions
@@ -21,7 +22,6 @@ from mustherd.plugins import LOADS, SERVERS, plugin, plugins
 from mustherd.terms import Load, LoadReport
 
 LIMIT = re.compile(r"\s*(read|update)_(avg|p50|p90|p95|p99|p999)_us\s*<=\s*(.+)")
-MOST_QPS = 1e8
 MOST_US = 1e9
 
 Rate = float | str
@@ -59,6 +59,9 @@ class LoadByHand:
         """
         if generator not in plugins(LOADS):
             raise ByHandError(f"generator {generator}: allowed: {', '.join(plugins(LOADS))}")
+        if isinstance(servers, str) or not servers:
+            found = kind_of(servers) if servers else "none"
+            raise ByHandError(f"servers: {found}; allowed: a list of one or more, each {address.FORM}")
         self._window_s = window_s
         self._preset, self._update_ratio = _mix(generator, preset)
         site = Site(
@@ -132,7 +135,7 @@ def own_server() -> Iterator[str]:
 
 def rate(given: Rate) -> float:
     """Requests a second. ByHandError."""
-    return _amount(given, "qps", MOST_QPS)
+    return _amount(given, "qps", MAX_QPS)
 
 
 def bounds(low: Rate, high: Rate) -> tuple[float, float]:

@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import tomli_w
 
+from mustherd import files
 from mustherd.errors import UserError
 from mustherd.experiment.left_behind import CONFIG, HERD
 from mustherd.experiment.running import ADDRESS
 from mustherd.load.registry import server_kind
 from mustherd.load.server import local_options
+from mustherd.node.catalog import packages_knobs
+from mustherd.node.linux import own_file
 from mustherd.node.twin.faults import MAX_SEED
 from mustherd.plugins import SERVERS, plugin
 from mustherd.wire.ports import Ports
@@ -39,6 +42,8 @@ RESTARTS = 5
 REFUSALS = (2, 3)
 """Exit codes of a muster that won't begin, and says why in the last line of its log."""
 SAYS = "mustherd: "
+LAST_BYTES = 65_536
+"""Of a process's log, to find its last line in."""
 
 RESTART_S = 2.0
 """Pause before a muster that died is started again."""
@@ -215,8 +220,7 @@ class LocalHerd:
         return self._last_line("shepherd").removeprefix(SAYS)
 
     def _last_line(self, name: str) -> str:
-        lines = (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return lines[-1] if lines else ""
+        return last_line(self.folder / f"{name}.log")
 
     def __enter__(self) -> "LocalHerd":
         return self
@@ -279,23 +283,30 @@ def end(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
             process.wait()
 
 
+def last_line(log: Path) -> str:
+    """The last line of a process's log, of which the end alone is read; "" where it is empty. Raises OSError."""
+    with log.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_BYTES))
+        lines = file.read().decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else ""
+
+
 def configure(home: Path, where: Mapping[str, int | str], experiment: "Experiment", number: int) -> None:
     """Write the configuration of the `number`-th muster of a herd on this machine, named as its folder `home` is.
 
     `where` is the shepherd's address: its `host` and the port of each channel.
     """
     herd = experiment.herd
+    named = (*experiment.knobs, *experiment.baseline.settings)
     table: dict[str, Any] = {
         "muster": home.name,
         "shepherd": where["host"],
         "keys": str(home.parent / KEYS),
         "state": str(home / "state"),
         "ports": {channel: where[channel] for channel in Ports.__struct_fields__},
-        # Nothing on this machine but what the experiment itself started is at stake: whatever is offered may be set.
-        "ranges": {
-            key.partition("@")[0]: {"low": 0, "high": 2**31}
-            for key in (*experiment.knobs, *experiment.baseline.settings)
-        },
+        # Nothing on this machine but what the experiment itself started is at stake, and knobs of packages that its
+        # definition names: whatever is offered of these may be set.
+        "ranges": {key.partition("@")[0]: {"low": 0, "high": 2**31} for key in named},
     }
     if herd.simulated is not None:
         options = msgspec.to_builtins(herd.simulated)
@@ -320,5 +331,11 @@ def configure(home: Path, where: Mapping[str, int | str], experiment: "Experimen
                 "blocking": local.blocking,
             },
         }
-    home.mkdir(parents=True, exist_ok=True)
-    (home / CONFIG).write_text(tomli_w.dumps(table), encoding="utf-8")
+        if packages := packages_knobs(named):
+            table["process"]["knobs"] = list(packages)
+        if local.own is not None:
+            names = {key.partition("@")[0] for key in named}
+            table["process"]["own"], ranges = own_file.table(own_file.read(Path(local.own)), names)
+            table["ranges"] |= ranges
+    files.folder(home)
+    files.replace(home / CONFIG, tomli_w.dumps(table), mode=0o644)

@@ -14,8 +14,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from mustherd.daemon import Stop
 from mustherd.definition import Experiment, check_knobs, plan, problem
-from mustherd.definition.check import NOP
+from mustherd.definition.check import WATCHING
 from mustherd.definition.plan import LEAVE_SECONDS
+from mustherd.errors import UserError, text_of
 from mustherd.experiment import provenance, wording
 from mustherd.experiment.actions import (
     Action,
@@ -36,6 +37,7 @@ from mustherd.experiment.actions import (
 )
 from mustherd.experiment.conclusion import conclude
 from mustherd.experiment.external_load import OutsideLoad
+from mustherd.experiment.group_runner import GroupRunner
 from mustherd.experiment.herd_notes import left_of, note, note_left
 from mustherd.experiment.owners import OWNERS, owners
 from mustherd.experiment.prior import prior_of
@@ -44,7 +46,7 @@ from mustherd.experiment.trial_runner import TrialRunner
 from mustherd.experiment.verdict import SEARCH_OVER, order_of
 from mustherd.herd.membership import Presence
 from mustherd.load.error import LoadError
-from mustherd.policy.base import BaselinePolicy, CalibratedPolicy, Follower, Policy, Ranking
+from mustherd.policy.base import BaselinePolicy, CalibratedPolicy, Follower, Grouping, Policy, Ranking
 from mustherd.policy.base import make as make_policy
 from mustherd.rowlog.writer import LogWriter
 from mustherd.shepherd.events import HerdError, StopAsked
@@ -113,6 +115,8 @@ class TrialLoop:
         self._shepherd = shepherd
         self._outside = outside
         self._runner = TrialRunner(experiment, shepherd, logs, outside)
+        self._groups: GroupRunner | None = None
+        """Where trials are of several nodes at a time."""
         self._goal = store.experiment().goal
         self._expected = expected
         self._stop = stop
@@ -136,7 +140,7 @@ class TrialLoop:
                 error.exit_code = Result.HERD_FAILED
             with contextlib.suppress(StoreError):
                 self._do(self._scheduler.abandon())
-                self._store.set_status("failed", f"{type(error).__name__}: {error}")
+                self._store.set_status("failed", _told(error))
             raise
         finally:
             if self._policy is not None:
@@ -166,9 +170,13 @@ class TrialLoop:
             self._do(self._scheduler.stop(ended, why=f"the reservation ends at {until.isoformat(' ', 'minutes')}"))
             return
         self._do(self._scheduler.ended(ended, self._now()))
+        self._do(self._scheduler.herd(self._here(), self._now()))
+
+    def _here(self) -> dict[str, float]:
+        """Musters that are there, or groups by the muster that stands for each: what their slowest knobs take, in s."""
         musters = self._shepherd.musters().values()
         here = {m.name: max((k.settle_seconds for k in m.knobs), default=0.0) for m in musters if _is_here(m.presence)}
-        self._do(self._scheduler.herd(here, self._now()))
+        return here if self._groups is None else self._groups.whole(here)
 
     def _stop_asked(self) -> str:
         """Take note of the herd's events, waiting for the first one if no trial runs; who wants the end, '': nobody."""
@@ -196,7 +204,7 @@ class TrialLoop:
             _say(action)
             match action:
                 case Start(_, muster) if stored is not None:
-                    self._running.add(self._threads.submit(self._runner.run, stored, muster))
+                    self._running.add(self._threads.submit((self._groups or self._runner).run, stored, muster))
                 case Prepare():
                     todo += self._prepare()
                 case Conclude():
@@ -232,9 +240,14 @@ class TrialLoop:
         task = problem(self._experiment, self._default_point())
         prior = prior_of(store, self._experiment, task)
         self._policy = make_policy(self._experiment, task.over(prior=prior))
+        groups = self._policy.groups([view.name for view in musters]) if isinstance(self._policy, Grouping) else ()
+        if groups:
+            self._groups = GroupRunner(self._runner, groups)
+            self._scheduler.herd(self._here(), self._now())
         # What nothing is set on need not be there.
-        for view in musters if self._experiment.policy.name != NOP else ():
-            check_knobs(self._experiment, view.knobs)
+        for view in musters if self._experiment.policy.name not in WATCHING else ():
+            if self._groups is None or view.name in self._groups.workers:
+                check_knobs(self._experiment, view.knobs, view.facts)
         self._keep_provenance(musters)
         log.info("the herd offers %s", ", ".join(sorted({k.name for view in musters for k in view.knobs})))
         planned, compares = plan(self._experiment, self._expected), self._policy.compares
@@ -312,6 +325,11 @@ def _say(action: Action) -> None:
             log.debug("trial %d is %s%s", trial.number, trial.state.value, why)
         case Note(_, text, _):
             log.debug("%s", text)
+
+
+def _told(error: BaseException) -> str:
+    """An error that is the whole story by itself; of any other one its class, too."""
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {text_of(error)}"
 
 
 def _is_here(presence: str) -> bool:

@@ -4,12 +4,7 @@ from pathlib import Path
 
 from mustherd import metrics
 from mustherd.definition import Experiment
-from mustherd.learn.noise import PooledNoise
-from mustherd.learn.windows import key_of
 from mustherd.node.twin.machine import ENERGY_SPREAD
-from mustherd.store.errors import StoreError
-from mustherd.store.store import Store
-from mustherd.trial import TrialState
 
 RECORDED = {metrics.ENERGY: 0.0025}
 """Objective to the relative standard deviation of one window, of repeats recorded on real nodes."""
@@ -25,6 +20,13 @@ def noise_of(experiment: Experiment, like: Path | None = None) -> float | None:
         simulated = experiment.herd.simulated
         known = {metrics.ENERGY: ENERGY_SPREAD * simulated.noise} if simulated is not None else RECORDED
         return known.get(experiment.objective)
+    # Imported late: most plans are made without an experiment of before.
+    from mustherd.learn.noise import PooledNoise  # noqa: PLC0415
+    from mustherd.learn.windows import key_of  # noqa: PLC0415
+    from mustherd.store.errors import StoreError  # noqa: PLC0415
+    from mustherd.store.store import Store  # noqa: PLC0415
+    from mustherd.trial import TrialState  # noqa: PLC0415
+
     pooled = PooledNoise([experiment.objective])
     with Store.open(like, read_only=True) as store:
         for trial in store.trials(state=TrialState.FINISHED):

@@ -20,9 +20,9 @@ def watched(trials: Sequence[Trial], goal: Goal) -> Verdict:
     reason = f"{'met' if met else 'not met'}: {kept} of {len(measured)} windows kept {limits}"
     values = [t.metrics[goal.objective] for t in measured if math.isfinite(t.metrics.get(goal.objective, math.nan))]
     if values and metrics.of(goal.objective).over_windows == "sum":
-        reason += f"; {goal.objective} {wording.number(math.fsum(values), 5)} in all"
+        reason += f"; {_said(goal.objective, math.fsum(values), 5)} in all"
     elif values:
-        reason += f"; {goal.objective} {wording.number(statistics.fmean(values))} on average"
+        reason += f"; {_said(goal.objective, statistics.fmean(values))} on average"
     return Verdict(
         verdict="met" if met else "not met",
         reason=reason,
@@ -30,3 +30,10 @@ def watched(trials: Sequence[Trial], goal: Goal) -> Verdict:
         constraints=tuple(wording.limit(c) for c in goal.constraints),
         trials={state.value: sum(t.state is state for t in trials) for state in TrialState},
     )
+
+
+def _said(name: str, value: float, digits: int = 4) -> str:
+    """A metric by the name that people call it, with its unit: `energy 37704 J`."""
+    metric = metrics.of(name)
+    shown = 100 * value if metric.shown_unit == "%" else value
+    return f"{metric.label} {wording.number(shown, digits)} {metric.shown_unit}".rstrip()

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
-from mustherd.terms import Load, LoadReport
+from mustherd.terms import PERCENTILES, Load, LoadReport
 from mustherd.wire.messages import Measured
 
 MOST = 1e15
@@ -30,8 +30,6 @@ ORDER_TOLERANCE = 0.02
 
 LATENCY_MOST_US = 1e9
 """A thousand seconds: beyond any time-out."""
-
-ORDER = ("p50", "p90", "p95", "p99", "p999")
 
 
 def objection(measured: Measured, load: Load | None) -> str:
@@ -76,7 +74,7 @@ def _latencies(kind: str, found: Mapping[str, float]) -> str:
     for name, value in found.items():
         if not 0 < value <= LATENCY_MOST_US:
             return f"{name} of {kind} latency is {value:g} us"
-    ranks = [(name, found[name]) for name in ORDER if name in found]
+    ranks = [(name, found[name]) for name in PERCENTILES if name in found]
     for (lower, low), (higher, high) in pairwise(ranks):
         if high < low * (1 - ORDER_TOLERANCE):
             return f"{higher} of {kind} latency is {high:g} us, below its {lower} of {low:g} us"

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mustherd.definition import Experiment, Plan, given_points, plan
+from mustherd.definition.check import here
+from mustherd.definition.errors import Finding
 from mustherd.definition.units import duration
 from mustherd.errors import UserError
 from mustherd.experiment.plug_ins import check_plugins
-from mustherd.experiment.prior import read_prior
 from mustherd.load.placement import LAYOUT, Layout, teams, write
 from mustherd.wire.members import MAX_MUSTERS
 
@@ -18,14 +19,35 @@ if TYPE_CHECKING:
 def check(experiment: Experiment) -> None:
     """Raise what is wrong with a definition's plug-ins, or with what it reads from elsewhere.
 
-    DefinitionError, with its line, for a plug-in that isn't installed, options that it refuses, and a table of settings
-    that can't be used; PluginError for one that can't be loaded; StoreError for a prior that says nothing.
+    DefinitionError, with its line, for a plug-in that isn't installed, options that it refuses, a table of settings
+    that can't be used, and knobs that the file of `herd.local.own` doesn't declare so; PluginError for a plug-in that
+    can't be loaded; StoreError for a prior that says nothing.
     """
     check_plugins(experiment)
+    if experiment.herd.local is not None and experiment.herd.local.own is not None:
+        check_own(experiment, Path(experiment.herd.local.own))
     if experiment.search.method == "one-shot":
         given_points(experiment)
     if experiment.search.prior is not None:
+        # Imported late, with the store that it may read: most experiments begin without one.
+        from mustherd.experiment.prior import read_prior  # noqa: PLC0415
+
         read_prior(experiment)
+
+
+def check_own(experiment: Experiment, file: Path) -> None:
+    """Raise DefinitionError, with its line, for a file that declares no knobs, or not those that the definition names.
+
+    They are read where they are to be set, and never from the experiment's folder: who may write that is another one.
+    """
+    from mustherd.node.linux import own_file  # noqa: PLC0415 (most experiments have none)
+
+    try:
+        found = own_file.read(file)
+    except UserError as error:
+        raise experiment.source.error([Finding(("herd", "local", "own"), str(error))]) from None
+    if findings := here(experiment, list(found.infos())):
+        raise experiment.source.error(findings)
 
 
 def check_musters(experiment: Experiment, musters: int | None) -> None:
@@ -73,7 +95,7 @@ def check_until(experiment: Experiment, herd: "InventoryHerd | None") -> None:
     found = planned(experiment, herd=herd)
     if found.seconds_left is not None and found.wall_seconds > found.seconds_left:
         raise UserError(
-            f"budget.until: the reservation ends at {found.until}, in {duration(max(0.0, found.seconds_left))}, and the"
+            f"budget.until: the reservation ends at {found.until}, {found.left_text()}, and the"
             f" experiment takes about {duration(found.wall_seconds)}; fix: fewer trials or repeats, shorter windows, or"
             " another day"
         )

@@ -1,42 +1,71 @@
 """What who starts an experiment doesn't have to say, since the inventory does; and whether the herd is ready."""
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mustherd.definition import Experiment
-from mustherd.experiment.links import Link, LinksError, try_all
+from mustherd.errors import UserError
+from mustherd.experiment.links import Link, LinksError, try_all, try_metrics_and_meters
 from mustherd.experiment.local_herd import Operator
 from mustherd.experiment.preflight import check_until, herd_of
 from mustherd.experiment.way import make_way
 from mustherd.shepherd.operate import LOCAL
+from mustherd.store.beginning import begin, unheard
 
 if TYPE_CHECKING:
     from mustherd.provision.placement import InventoryHerd
 
+LOCAL_MUSTER = "muster-1"
+"""The muster of a herd on this machine."""
 SHEPHERDS_KEY = "shepherd.key_secret"
 
 
 def ready(
-    experiment: Experiment, *, musters: int | None, listen: str | None, keys: str | os.PathLike[str] | None
+    experiment: Experiment,
+    folder: Path,
+    *,
+    musters: int | None,
+    listen: str | None,
+    keys: str | os.PathLike[str] | None,
 ) -> "tuple[InventoryHerd | None, Operator]":
     """The herd of an experiment's inventory and how it is run, once every link of it holds.
 
-    What isn't given is the inventory's. A shepherd without an experiment that has the ports gives way. Raises
-    LinksError, which names what doesn't hold; InventoryError.
+    What isn't given is the inventory's. A shepherd without an experiment that has the ports gives way. Meanwhile
+    `mustherd experiment status` of `folder`, which the experiment is to be in, says what is going on. Raises
+    LinksError, which names what doesn't hold; InventoryError; OwnedError where another process begins it.
     """
-    herd = herd_of(experiment)
-    operator = resolved(herd, musters=musters, listen=listen, keys=keys)
-    if experiment.budget.until is not None:
-        check_until(experiment, herd)
-    if herd is None:
-        return None, operator
-    make_way(operator.listen, operator.ports, operator.keys)
-    wrong = [link for link in try_all(experiment, herd, operator) if link.state == "wrong" and link.stops]
+    # A herd that is made for the experiment is there as soon as it is needed.
+    with begin(folder) if experiment.herd.inventory is not None else contextlib.nullcontext(unheard) as tell:
+        tell("its inventory is read")
+        herd = herd_of(experiment)
+        operator = resolved(herd, musters=musters, listen=listen, keys=keys)
+        if experiment.budget.until is not None:
+            check_until(experiment, herd)
+        if herd is None:
+            _stop_at([link for link in _here(experiment) if link.state == "wrong" and link.stops])
+            return None, operator
+        tell("the links of its herd are tried")
+        make_way(operator.listen, operator.ports, operator.keys)
+        wrong = []
+        for number, link in enumerate(try_all(experiment, herd, operator), 1):
+            tell(f"the links of its herd are tried, {number} so far, the last one {link.name}: {link.state}")
+            if link.state == "wrong" and link.stops:
+                wrong.append(link)
+    _stop_at(wrong)
+    return herd, operator
+
+
+def _stop_at(wrong: Sequence[Link]) -> None:
     if wrong:
         raise LinksError(wrong)
-    return herd, operator
+
+
+def _here(experiment: Experiment) -> Iterable[Link]:
+    """What an experiment without an inventory rests on."""
+    return try_metrics_and_meters(experiment, [LOCAL_MUSTER]) if experiment.herd.local is not None else ()
 
 
 def try_links(
@@ -47,17 +76,35 @@ def try_links(
     keys: str | os.PathLike[str] | None,
     tell: Callable[[Link], object],
 ) -> list[Link]:
-    """Every link of the herd of an experiment's inventory; `tell` gets each as it was tried. InventoryError."""
+    """Every link of an experiment's herd; `tell` gets each as it was tried. InventoryError."""
     herd = herd_of(experiment)
-    if herd is None:
-        return []
-    operator = resolved(herd, musters=musters, listen=listen, keys=keys)
-    make_way(operator.listen, operator.ports, operator.keys)
-    tried = []
-    for link in try_all(experiment, herd, operator):
+    tried: list[Link] = []
+
+    def note(link: Link) -> None:
         tell(link)
         tried.append(link)
+
+    if herd is None:
+        for link in _here(experiment):
+            note(link)
+        return tried
+    if experiment.budget.until is not None:
+        note(_until(experiment, herd))
+    operator = resolved(herd, musters=musters, listen=listen, keys=keys)
+    make_way(operator.listen, operator.ports, operator.keys)
+    for link in try_all(experiment, herd, operator):
+        note(link)
     return tried
+
+
+def _until(experiment: Experiment, herd: "InventoryHerd") -> Link:
+    """Whether the experiment fits into what is left of the reservation."""
+    try:
+        check_until(experiment, herd)
+    except UserError as error:
+        found, _, fix = str(error).removeprefix("budget.until: ").partition("; fix: ")
+        return Link(name="budget.until", state="wrong", found=found, fix=fix)
+    return Link(name="budget.until", state="ok", found="the experiment ends before it")
 
 
 def resolved(

@@ -17,6 +17,7 @@ from mustherd.experiment.calibration import Calibration, Scatter, definition
 from mustherd.experiment.calibration import calibrate as calibrated
 from mustherd.goal import Constraint
 from mustherd.learn.base import Observation, Settings
+from mustherd.learn.cluster import workers
 from mustherd.learn.registry import SearchError, check, make
 from mustherd.learn.replay import Run, Summary, Table, read_csv, summarize
 from mustherd.learn.replay import replay as replayed
@@ -64,6 +65,7 @@ def replay(
     trials: int = 30,
     seeds: int = 10,
     tell: Callable[[str], object] = lambda _search: None,
+    cluster: str | None = None,
 ) -> Replay:
     """Replay searches on measurements that were made once, over many seeds: how soon each comes near to the optimum.
 
@@ -72,12 +74,10 @@ def replay(
     `COLUMN/COLUMN`; `where` says which rows. Settings that were not measured are holes, which no search asks for.
     `default` are the baseline's settings, `noise` is relative, by metric. `load` is how many requests were in flight at
     most and how many offered per second, so that a search knows which delays leave load unsent; a folder tells it.
-    `tell` gets each search's name before its turn. Raises ReplayError, StoreError.
+    `tell` gets each search's name before its turn. `cluster` is the address of a Dask scheduler, on whose workers seeds
+    run side by side. Raises ReplayError, StoreError.
     """
     source = Path(source)
-    # More threads than one make small matrices slower.
-    from threadpoolctl import threadpool_limits  # noqa: PLC0415
-
     with _said_of(source):
         source.stat()  # what isn't there is said first, whatever else is missing
         kept = tuple(map(_limit, limits))
@@ -92,13 +92,13 @@ def replay(
             raise ValueError(f"noise of {metric}: it was not measured; there is {', '.join(sorted(measured))}")
         optimum = table.optimum(problem)
         runs: dict[str, list[Run]] = {}
-        for method in searches:
-            check(method, problem, {}, peers=True)
-            tell(method)
-            with threadpool_limits(1):
+        with workers(cluster) as each:
+            for method in searches:
+                check(method, problem, {}, peers=True)
+                tell(method)
                 runs[method] = replayed(
                     lambda seed, method=method: make(method, problem, seed=seed, peers=True),  # type: ignore[misc]
-                    table, problem, seeds=range(seeds), trials=trials, noise=noise or {},
+                    table, problem, seeds=range(seeds), trials=trials, noise=noise or {}, each=each,
                 )  # fmt: skip
     found = {method: summarize(of, optimum.metrics[objective]) for method, of in runs.items()}
     return Replay(settings=len(table), objective=objective, optimum=optimum, searches=found, runs=runs)
@@ -120,12 +120,14 @@ def calibrate(
     trials: int = 30,
     seeds: int = 200,
     tell: Callable[[int], object] = lambda _done: None,
+    cluster: str | None = None,
 ) -> Calibration:
     """Run whole experiments on measurements that were made once, and count how often their verdicts are right.
 
     `source` and most of the others are as for `replay`; or `source` is `surfaces`, or `surfaces:FAMILY` for one kind of
     them, which are made up. `noise_at_limit` is what limited metrics have beyond `noise` at their limits,
-    `confirmation` has a definition's keys and `repeats`. `tell` gets how many are done. Raises ReplayError, StoreError.
+    `confirmation` has a definition's keys and `repeats`. `tell` gets how many are done. `cluster` is as for `replay`.
+    Raises ReplayError, StoreError.
     """
     source = Path(source)
     kept = tuple(map(_limit, limits))
@@ -150,7 +152,9 @@ def calibrate(
                 raise ValueError(f"an experiment needs a default to compare with: say what {missing[0]} is there")
             table.at(first)
             tables = [defined(table, first, kept)]
-        return calibrated(tables, Scatter(noise=noise or {}, at_limit=noise_at_limit or {}), seeds=seeds, tell=tell)
+        scatter = Scatter(noise=noise or {}, at_limit=noise_at_limit or {})
+        with workers(cluster) as each:
+            return calibrated(tables, scatter, seeds=seeds, tell=tell, each=each)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,8 @@ from mustherd import reasons
 from mustherd.experiment.window_errors import errors
 from mustherd.goal import Goal, keeps
 from mustherd.learn.base import Settings
-from mustherd.learn.confirmation import Confirmation, Wanted
+from mustherd.learn.confirmation import Confirmation
+from mustherd.learn.questions import Wanted
 from mustherd.learn.windows import Key, Repeat, key_of
 from mustherd.trial import Trial, TrialKind, TrialState
 
@@ -66,8 +67,9 @@ def candidates(trials: Sequence[Trial], goal: Goal) -> list[Settings]:
 class Rounds:
     """The confirmation at one load, step by step: a round, or windows that are measured again. Pure.
 
-    Every muster that is there measures the settings of a round in their order. A step is over when each muster that
-    takes part has measured them all or given them up; what was measured then says what the next one holds.
+    Every muster that is there measures the settings of a round, in an order that its number decides: musters are
+    numbered as they first begin a repeat, so a run that resumes numbers them alike. A step is over when each muster
+    that takes part has measured them all or given them up; what was measured then says what the next one holds.
     """
 
     def __init__(self, goal: Goal, order: Sequence[Settings], *, default: Settings | None, past: Sequence[Trial] = ()):
@@ -88,6 +90,10 @@ class Rounds:
         self._after: dict[Key, set[int]] = {}
         self._step = 0
         self._wanted: list[Wanted] = []
+        self._numbers: dict[str, int] = {}
+        """Muster to its number."""
+        self._turns: dict[int, list[int]] = {}
+        """A muster's number to the places among what is wanted, in its order."""
         self._measured: dict[str, dict[int, Trial]] = {}
         """Muster to the place among what is wanted to the repeat there, once it has begun."""
         self._begin()
@@ -101,11 +107,20 @@ class Rounds:
         for muster in musters:
             mine = self._measured.get(muster, {})
             found += [
-                (wanted.point, muster)
-                for place, wanted in enumerate(self._wanted)
-                if place not in mine and wanted.where in ("", muster)
+                (self._wanted[place].point, muster)
+                for place in self._turn(muster)
+                if place not in mine and self._wanted[place].where in ("", muster)
             ]
         return found
+
+    def _turn(self, muster: str) -> list[int]:
+        """The places of what is wanted in the order of a muster; of a new one, as if it were the next to begin."""
+        if any(wanted.where for wanted in self._wanted):
+            return list(range(len(self._wanted)))
+        number = self._numbers.get(muster, len(self._numbers))
+        if number not in self._turns:
+            self._turns[number] = [self._wanted.index(one) for one in self.confirmation.round(number)]
+        return self._turns[number]
 
     @property
     def step(self) -> int:
@@ -180,6 +195,7 @@ class Rounds:
     def _begin(self) -> None:
         self._step += 1
         self._wanted = self.confirmation.round()
+        self._turns = {}
         self._measured = {}
         spare, self._spare = self._spare, []
         for trial in spare:
@@ -195,6 +211,7 @@ class Rounds:
         for place, wanted in enumerate(self._wanted):
             if place not in mine and wanted.where in ("", muster) and key_of(wanted.point) == key_of(trial.settings):
                 mine[place] = trial
+                self._numbers.setdefault(muster, len(self._numbers))
                 return True
         if not mine:
             del self._measured[muster]

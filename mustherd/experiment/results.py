@@ -12,8 +12,11 @@ from mustherd.experiment.verdict import Verdict
 from mustherd.goal import Constraint, Goal, Objective
 from mustherd.learn.base import Observation
 from mustherd.learn.pareto import front, hypervolumes, pick
-from mustherd.metrics import USUAL, Direction
+from mustherd.metrics import NIC_COUNTS, USUAL, Direction
 from mustherd.trial import Trial, TrialKind, TrialState
+
+PER_SECOND = ("power_watts", "window_seconds", *NIC_COUNTS)
+"""Rates, and what makes them of sums over a window: a keeper holds its own measurements against them."""
 
 
 def announced(stored: Mapping[str, Any] | None) -> Verdict | None:
@@ -27,7 +30,7 @@ def announced(stored: Mapping[str, Any] | None) -> Verdict | None:
 def table_rows(verdict: Verdict) -> list[Row]:
     """The settings for each load that has some, with what was said of them."""
     limited = [text.split(" ", 1)[0] for text in verdict.constraints]
-    names = dict.fromkeys((verdict.objective, *limited, *USUAL))
+    names = dict.fromkeys((verdict.objective, *limited, *USUAL, *PER_SECOND))
     return [
         Row(
             qps=row.qps,

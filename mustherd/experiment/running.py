@@ -16,6 +16,8 @@ from mustherd.wire.ports import Ports
 
 ADDRESS = "shepherd.json"
 """In an experiment's folder, while its shepherd runs: where it listens and its pid."""
+MOST_BYTES = 65_536
+"""Of that file."""
 
 
 def announce(folder: Path, host: str, ports: Ports, keys: Path | None) -> Path:
@@ -55,7 +57,7 @@ def is_running(folder: Path) -> bool:
 
 def _ask(folder: Path, body: StatusAsk | StopAsk, keys: Path | None) -> object:
     try:
-        where: dict[str, Any] = json.loads((folder / ADDRESS).read_text())
+        where: dict[str, Any] = json.loads(files.content(folder / ADDRESS, MOST_BYTES))
     except (OSError, ValueError):
         raise StoreError(f"{folder} doesn't say where its shepherd listens: it isn't running") from None
     if keys is None and where.get("keys"):

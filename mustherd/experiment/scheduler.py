@@ -29,7 +29,7 @@ from mustherd.experiment.actions import (
 )
 from mustherd.experiment.agenda import Agenda, Order
 from mustherd.experiment.budget import Budget
-from mustherd.experiment.streaks import Streaks
+from mustherd.experiment.streaks import Hopeless, Streaks
 from mustherd.experiment.tally import Tally
 from mustherd.experiment.waiting import Waiting
 from mustherd.goal import GUARD, Goal
@@ -168,13 +168,7 @@ class Scheduler:
         self._over = True
         actions: list[Action] = []
         for trial in list(self._under_way.values()):
-            lost = msgspec.structs.replace(
-                trial,
-                state=TrialState.INVALID,
-                reason=Reason.RUN_ENDED,
-                detail="the experiment ended before the trial did",
-            )
-            actions += self._finish(lost, retry=True)
+            actions += self._finish(_lost(trial), retry=True)
         self._under_way.clear()
         return actions
 
@@ -183,6 +177,7 @@ class Scheduler:
     def _account(self, trials: Iterable[Trial]) -> list[Action]:
         """Take in how attempts ended."""
         actions: list[Action] = []
+        hopeless: Hopeless | None = None
         for trial in trials:
             begun = self._under_way.get(trial.muster)
             if begun is None or (begun.number, begun.attempt) != (trial.number, trial.attempt) or self._agenda is None:
@@ -196,9 +191,11 @@ class Scheduler:
                 actions.append(_ended_badly(judged))
             if not retry:
                 actions += self._agenda.ended(judged)
-            if hopeless := self._streaks.ended(judged):
-                return [*actions, *self._fail(hopeless.text, reason=hopeless.reason, count=hopeless.count)]
-        return actions
+            hopeless = hopeless or self._streaks.ended(judged)
+        if hopeless is None:
+            return actions
+        # Only now: what ended at the same time was measured, and is kept.
+        return [*actions, *self._fail(hopeless.text, reason=hopeless.reason, count=hopeless.count)]
 
     def _gather(self, now: float) -> list[Action]:
         here = len(self._alive)
@@ -299,6 +296,8 @@ class Scheduler:
             return []
         if self._alone_since is None:
             self._alone_since = now
+            if self._agenda is None:
+                return []  # nobody has come yet, which is no news
             return [Note("herd-gone", "no muster is left; waiting for one to come back")]
         if now - self._alone_since > LONELY_S:
             return self._fail(f"no muster has been there for {LONELY_S:g} s; resume when the herd is back")
@@ -317,6 +316,12 @@ class Scheduler:
 
     def _fail(self, text: str, **data: object) -> list[Action]:
         return [*self.abandon(), Note("failed", text, data), End(Result.HERD_FAILED, text)]
+
+
+def _lost(trial: Trial) -> Trial:
+    """An attempt that its run didn't outlast."""
+    why = "the experiment ended before the trial did"
+    return msgspec.structs.replace(trial, state=TrialState.INVALID, reason=Reason.RUN_ENDED, detail=why)
 
 
 def _ended_badly(trial: Trial) -> Note:

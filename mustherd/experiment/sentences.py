@@ -53,11 +53,18 @@ def of_winner(goal: Goal, outcome: RankingResult, winner: Judged, word: Word, kn
             f"{uses} in {outcome.fresh} rounds made after it was chosen, and keeps"
             f" {wording.together(kept) or 'the limits'}{_free(goal)}{where}{_alike(outcome.memory)}"
         )
-    if outcome.fresh >= goal.repeats and outcome.memory.seen:
+    if winner.missing:
+        where = wording.together(winner.missing)
+        return f"{uses}, but no window of it was valid on {where}, where the default was measured"
+    if outcome.asked:
+        return (
+            f"{uses}, but windows of it that were to be measured again, as one broke a limit or lay far off, were not"
+        )
+    if outcome.fresh >= goal.repeats and (outcome.memory.seen or outcome.jumps):
         improvement = goal.objectives[0].direction.improvement
         return (
             f"{uses}, but the {outcome.fresh} rounds made after it was chosen leave open whether there is a"
-            f" {improvement}{_alike(outcome.memory)}"
+            f" {improvement}{_jumping(outcome.jumps)}{_alike(outcome.memory)}"
         )
     if outcome.fresh:
         return f"{uses}, but only {outcome.fresh} of the rounds that were to confirm it were made"
@@ -78,6 +85,17 @@ def of_winner(goal: Goal, outcome: RankingResult, winner: Judged, word: Word, kn
     )
     text += f"; {_needs(outcome.needed, improvement)}" if saving.low <= 0 and outcome.needed else ""
     return text + _alike(outcome.memory)
+
+
+def _jumping(jumps: float) -> str:
+    """That rounds go up and down together, where that was seen, and what helps."""
+    if not jumps:
+        return ""
+    return (
+        f"; rounds go up and down together by about {wording.number(100 * jumps)} %, more than settings differ within"
+        " them, and a wave of a few windows may look like that: another workload.window_seconds or a second node tells"
+        " more"
+    )
 
 
 def _alike(memory: Memory) -> str:

@@ -2,17 +2,15 @@
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from mustherd.daemon import Stop
-from mustherd.definition import loads
 from mustherd.errors import UserError
-from mustherd.experiment.external_load import outside_load
-from mustherd.experiment.loop import TrialLoop
 from mustherd.experiment.running import announce
 from mustherd.experiment.way import make_way, stay_away
-from mustherd.load import placement
+from mustherd.learn.registry import SearchError
+from mustherd.learn.worker import end_unused, start_early
 from mustherd.rowlog.allocator import keep_pages
 from mustherd.rowlog.writer import LogWriter
 from mustherd.shepherd.events import StopAsked
@@ -25,6 +23,9 @@ from mustherd.wire.sockets import WireError
 
 log = logging.getLogger(__name__)
 
+TUNE = "tune"
+"""The policy whose search runs in a process of its own."""
+
 
 class BrokenError(UserError):
     """A thread that everybody depends on has ended unasked; the message says which and why."""
@@ -36,6 +37,7 @@ def serve(
     folder: Path | None,
     *,
     logs_folder: Path | None = None,
+    logs_bytes: int | None = None,
     listen: str,
     ports: Ports,
     keys_folder: Path | None,
@@ -45,7 +47,8 @@ def serve(
 ) -> int:
     """Run a shepherd until it is stopped or its experiment has ended; gives the exit code of the process.
 
-    Rows of logs go to the experiment's folder, or without one to `logs_folder`, or are not asked for. `ready` gets the
+    Rows of logs go to the experiment's folder, or without one to `logs_folder`, of which the newest `logs_bytes`
+    are kept (None: all), or are not asked for. `ready` gets the
     shepherd once it listens.
     Raises KeysError, WireError, BrokenError, and with an experiment StoreError, DefinitionError, PolicyError.
     """
@@ -60,6 +63,7 @@ def serve(
         code = _serve(
             folder,
             logs_folder=logs_folder,
+            logs_bytes=logs_bytes,
             listen=listen,
             ports=ports,
             keys_folder=keys_folder,
@@ -81,6 +85,7 @@ def _serve(
     folder: Path | None,
     *,
     logs_folder: Path | None,
+    logs_bytes: int | None,
     listen: str,
     ports: Ports,
     keys_folder: Path | None,
@@ -98,9 +103,11 @@ def _serve(
             store = stack.enter_context(Store.open(folder))
             stack.enter_context(store.own())
             store.may_wait = lambda seconds: not stop.wait(seconds)
+            stack.callback(end_unused)
+            _start_search(store)
             logs = stack.enter_context(LogWriter(store.folder, broken=broken))
         elif logs_folder is not None:
-            logs = stack.enter_context(LogWriter(logs_folder, broken=broken))
+            logs = stack.enter_context(LogWriter(logs_folder, broken=broken, most_bytes=logs_bytes))
         end = _listen(listen, ports, keys, keys_folder) if folder else ShepherdEndpoint(listen, ports, keys)
         shepherd = Shepherd(
             end,
@@ -124,12 +131,32 @@ def _serve(
                     log.info("%s", event)
             return 0
         stack.callback(announce(store.folder, listen, bound, keys_folder).unlink, missing_ok=True)
+        # Half of what this process imports: musters, who wait for the address alone, start and say hello meanwhile.
+        from mustherd.definition import loads  # noqa: PLC0415
+        from mustherd.experiment.external_load import outside_load  # noqa: PLC0415
+        from mustherd.experiment.loop import TrialLoop  # noqa: PLC0415
+        from mustherd.load import placement  # noqa: PLC0415
+        from mustherd.policy.base import log_bytes  # noqa: PLC0415
+
         experiment = loads(store.experiment().definition, str(store.folder / DEFINITION))
+        logs.most_bytes = log_bytes(experiment)
         outside = outside_load(experiment.workload, placement.read(store.folder), store.folder, expected)
         if outside is not None:
             stack.callback(outside.leave)
         loop = TrialLoop(store, experiment, shepherd, logs, expected=expected, stop=stop, outside=outside)
         return int(loop.run())
+
+
+def _start_search(store: Store) -> None:
+    """Let the search's process import while the herd comes together; it is asked after the first window."""
+    row = store.experiment()
+    policy = row.resolved.get("policy")
+    method = (row.resolved.get("search") or {}).get("method")
+    if (policy.get("name") if isinstance(policy, Mapping) else policy) != TUNE or not isinstance(method, str):
+        return
+    # What is wrong is told when it is asked to search.
+    with contextlib.suppress(SearchError):
+        start_early(method)
 
 
 def _listen(listen: str, ports: Ports, keys: Keys | None, keys_folder: Path | None) -> ShepherdEndpoint:

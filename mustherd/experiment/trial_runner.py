@@ -42,7 +42,7 @@ LOG_WAIT_S = 15.0
 NOT_GIVEN = "the node or the load doesn't give it"
 NO_METER = (
     "the node has no energy meter (its facts say why); without one the objective is CPU time: server_cpu_seconds,"
-    " or machine_cpu_seconds on a Linux node"
+    " or machine_cpu_seconds on a Linux node, machine_cycles where its fact `cycles` says that they are counted"
 )
 
 
@@ -67,12 +67,21 @@ class TrialRunner:
         self._rested_at: dict[str, float] = {}
         """Of each muster that ran a trial: when it will have rested from it, on time.monotonic."""
 
-    def run(self, trial: Trial, muster: str) -> Trial:
-        """Run a started trial to its end. Never raises for what a herd can do wrong: the trial says it."""
+    @property
+    def load(self) -> Load:
+        """What is offered where a trial has no load of its own."""
+        return self._experiment.workload.load()
+
+    def run(self, trial: Trial, muster: str, *, of_group: bool = False) -> Trial:
+        """Run a started trial to its end. Never raises for what a herd can do wrong: the trial says it.
+
+        Where it is one node's part of a group's, no load comes from us but a node's own, and what the goal needs and
+        the definition checks is for `judged` to say of the whole.
+        """
         try:
             self._rest(muster)
             try:
-                return self._run(trial, self._shepherd.musters()[muster])
+                return self._run(trial, self._shepherd.musters()[muster], of_group=of_group)
             finally:
                 cool_down_s = self._experiment.workload.cool_down_seconds / self._speed
                 self._rested_at[muster] = time.monotonic() + cool_down_s
@@ -87,6 +96,11 @@ class TrialRunner:
         except _StoppedError:
             return _broken(trial, Reason.RUN_ENDED, "the experiment was stopped")
 
+    def judged(self, trial: Trial) -> Trial:
+        """A finished trial of a group, held against what the goal needs and the definition checks."""
+        fired = self._missing(trial, {}) or self._unchecked(trial)
+        return trial if fired is None else _broken(trial, fired.reason, fired.detail)
+
     def stop(self) -> None:
         """Begin nothing more: a trial that has not opened its window ends at its next step."""
         self._over.set()
@@ -96,7 +110,7 @@ class TrialRunner:
         self._over.wait(max(0.0, self._rested_at.get(muster, 0.0) - time.monotonic()))
         self._check()
 
-    def _run(self, trial: Trial, view: MusterView) -> Trial:
+    def _run(self, trial: Trial, view: MusterView, *, of_group: bool) -> Trial:
         self._check()
         settings = settings_of(_asked(trial, view), view.knobs)
         load = self._experiment.workload
@@ -112,7 +126,7 @@ class TrialRunner:
         self._check()
         meters = wall.meters_of(self._experiment.meters, view.name, alone=len(self._shepherd.musters()) == 1)
         with Watch(self._experiment.metrics) as watch, MeterWatch(meters) as metered:
-            measured, later = self._measure_changing(trial, view, offered, settle_s)
+            measured, later = self._measure_changing(trial, view, offered, settle_s, of_group=of_group)
         # A closed loop offers what is answered, whatever the definition says.
         if odd := plausible.objection(measured, None if load.closed_loop else offered):
             return _broken(trial, Reason.REPORT_IMPLAUSIBLE, f"muster {view.name}: {odd}")
@@ -166,20 +180,19 @@ class TrialRunner:
             fired
             or self._audit(trial, view, measured, () if later else settings)
             or wall.disagreement(walls, measured.energies, seconds)
-            or self._missing(trial, untold)
-            or self._unchecked(trial)
+            or (None if of_group else self._missing(trial, untold) or self._unchecked(trial))
         )
         if fired is not None:
             return _broken(trial, fired.reason, fired.detail)
         return msgspec.structs.replace(trial, state=TrialState.FINISHED, ended_at=unix_time.now())
 
     def _measure_changing(
-        self, trial: Trial, view: MusterView, offered: Load, settle_s: float
+        self, trial: Trial, view: MusterView, offered: Load, settle_s: float, *, of_group: bool
     ) -> tuple[Measured, tuple[Sequence[Setting], int] | None]:
         """The window, and where knobs were set again within it, what was set last and that decision's number."""
         changes = self._experiment.changes if trial.kind is TrialKind.SEARCH else ()
         if not changes:
-            return self._measure(trial, view, offered, settle_s), None
+            return self._measure(trial, view, offered, settle_s, of_group=of_group), None
         changing = Changing(self._shepherd, view, trial.settings, changes, speed=self._speed, over=self._over)
         try:
             return self._measure(trial, view, offered, settle_s, changing.opened), changing.end()
@@ -193,10 +206,12 @@ class TrialRunner:
         offered: Load,
         settle_s: float,
         opened: Callable[[float], object] | None = None,
+        *,
+        of_group: bool = False,
     ) -> Measured:
         """Where knobs are set within it, `opened` is told in how many seconds of the node's clock the window opens."""
         load, label = self._experiment.workload, label_of(trial.number, trial.attempt)
-        if self._outside is not None and not view.facts.loads_itself:
+        if self._outside is not None and not view.facts.loads_itself and not of_group:
             return self._outside.measure(
                 self._shepherd,
                 view,
@@ -212,8 +227,8 @@ class TrialRunner:
             settle_s=settle_s,
             ramp_s=load.ramp_seconds,
             window_s=load.window_seconds,
-            load=offered,
-            seed=self._seed(trial),
+            load=offered if view.facts.loads_itself or not of_group else None,
+            seed=self._seed(trial, view.name if of_group else ""),
             label=label,
             changing=opened is not None,
         )
@@ -263,9 +278,9 @@ class TrialRunner:
                 return gates.Fired(Reason.CHECK_FAILED, f"{check.metric} {found}, checked for {limit_text(check)}")
         return None
 
-    def _seed(self, trial: Trial) -> int:
+    def _seed(self, trial: Trial, member: str = "") -> int:
         # A twin's noise is decided by this: the same attempt of the same experiment sees the same noise.
-        return zlib.crc32(f"{self._experiment.search.seed}/{trial.number}/{trial.attempt}".encode())
+        return zlib.crc32(f"{self._experiment.search.seed}/{trial.number}/{trial.attempt}{member}".encode())
 
 
 def _asked(trial: Trial, view: MusterView) -> dict[str, int]:

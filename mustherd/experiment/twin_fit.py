@@ -30,7 +30,8 @@ from mustherd.node.kinds import (
     UNCORE_MAX,
 )
 from mustherd.node.twin.knobs import MORE
-from mustherd.node.twin.model import PRESETS, predict
+from mustherd.node.twin.mixes import FITTED as MIX
+from mustherd.node.twin.model import predict
 from mustherd.node.twin.more import under
 from mustherd.node.twin.profiles import C6220, Profile
 from mustherd.store.records import MusterRecord
@@ -131,7 +132,7 @@ def window_of(trial: Trial, load: Load) -> Window | str:
         return "without a power (no energy meter)"
     if report is None or report.achieved_qps <= 0 or not report.read_us.get("p99"):
         return "without throughput and latencies"
-    if load.preset not in PRESETS or load.curve:
+    if load.preset != MIX or load.curve:
         return "under another load than memcached's etc at one rate"
     read_us = {part: report.read_us[part] for part in LATENCIES if report.read_us.get(part, 0.0) > 0}
     others = {name: value for name, value in applied.items() if name in MORE and value is not None}

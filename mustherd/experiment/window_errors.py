@@ -10,11 +10,10 @@ import math
 from collections.abc import Mapping
 
 from mustherd.load.mutilate.output import BIN_WIDTH
-from mustherd.terms import LoadReport
+from mustherd.terms import PERCENTILES, LoadReport
 
 BIN_WIDTHS = {"mutilate": BIN_WIDTH}
 """Load generator to the relative width of its histogram's bins, where they are wide enough to matter."""
-PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 
 
 def errors(report: LoadReport | None) -> dict[str, float]:

@@ -8,6 +8,8 @@ from typing import Any, get_args
 
 import msgspec
 
+from mustherd import files
+from mustherd.store.beginning import beginning_in
 from mustherd.store.errors import StoreError
 from mustherd.store.experiment_row import CREATED, Status
 from mustherd.store.store import DATABASE, DEFINITION, Store
@@ -75,11 +77,12 @@ def new_folder(parent: Path, name: str) -> Path:
     """Make an empty folder below `parent` for a new experiment: its name and the time. StoreError when it can't."""
     for folder in _folders(parent, name):
         try:
-            folder.mkdir(parents=True)
+            files.folder(parent)
+            folder.mkdir(mode=0o755)
         except FileExistsError:
             continue  # another experiment began in the same second
         except OSError as error:
-            raise StoreError(f"{folder} can't be made: {error}") from error
+            raise StoreError(f"{folder} can't be made: {error.strerror or error}") from error
         return folder
     raise AssertionError
 
@@ -101,7 +104,12 @@ def newest(parent: Path) -> Path:
     """The newest experiment's folder below `parent`. StoreError when there is none."""
     found = list_experiments(parent)
     if not found:
-        raise StoreError(f"there is no experiment in ./{parent}: name a folder, or start one")
+        if soon := beginning_in(parent):
+            raise StoreError(f"there is no experiment in ./{parent} yet: {'; '.join(soon)}")
+        raise StoreError(
+            f"there is no experiment in ./{parent}: name a folder, or start one; the folder of one that runs on a herd"
+            " is told by mustherd herd status"
+        )
     return Path(found[0].folder)
 
 
@@ -116,7 +124,7 @@ def list_experiments(parent: Path | str) -> list[Summary]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise StoreError(f"{parent} can't be listed: {error}") from error
+        raise StoreError(f"{parent} can't be listed: {error.strerror or error}") from error
     for folder in folders:
         try:
             if not (folder / DATABASE).exists() and not (folder / DEFINITION).exists():

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import platform
+import re
 import sqlite3
 import time
 from importlib import metadata
@@ -18,6 +19,15 @@ DATABASE = "store.sqlite"
 
 BUSY_MILLISECONDS = 10_000
 """How long a call waits for another process's write before it gives up."""
+
+VALUE_BYTES = 64 * 2**20
+"""The longest value that is read: far more than any of ours, and too little for one that fills a machine's memory."""
+
+VIEWS = re.findall(r"CREATE VIEW \w+ AS[^;]*", schema.SQL)
+"""Of what our schemas have beside tables and their indexes: views, each as it was made."""
+
+_INDEX = re.compile(r"CREATE (UNIQUE )?INDEX |$")
+"""How an index's text begins; one that a table needs by itself has none."""
 
 _PACKAGES = ("msgspec", "numpy", "pyzmq", "scikit-learn", "scikit-optimize", "scipy")
 """Packages whose versions may change what is measured or proposed."""
@@ -38,11 +48,28 @@ def _connect(path: Path, query: str) -> sqlite3.Connection:
     )
     try:
         made.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
-        made.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        only_ours(made)
     except BaseException:
         made.close()
         raise
     return made
+
+
+def only_ours(database: sqlite3.Connection) -> None:
+    """sqlite3.DatabaseError where a database does more than hold tables: somebody may have made it to be opened.
+
+    A view in a table's place may go on without end, a trigger change what is written, one value take all memory.
+    """
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, VALUE_BYTES)
+    # As bytes: what is damaged may be no text.
+    query = "SELECT CAST(type AS BLOB), CAST(name AS BLOB), CAST(sql AS BLOB) FROM sqlite_master"
+    for row in database.execute(query).fetchall():
+        kind, name, sql = ((word or b"").decode(errors="replace") for word in row)
+        # SQLite obeys what the text says, whatever kind the row has, and writes its first words in one way itself.
+        plain = sql.startswith("CREATE TABLE ") if kind == "table" else kind == "index" and _INDEX.match(sql)
+        if not plain and not (kind == "view" and sql in VIEWS):
+            odd = f"{kind} {name!r}" if kind in ("view", "trigger") else f"virtual table {name!r}"
+            raise sqlite3.DatabaseError(f"it has a {odd}, which none of ours has")
 
 
 def make_database(path: Path) -> sqlite3.Connection:

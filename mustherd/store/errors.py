@@ -14,8 +14,25 @@ class StoreError(UserError):
     """The folder, or what was asked of it, is not in order; the message says what and how to fix it."""
 
 
-class NoRoomError(StoreError):
+class PassingError(StoreError):
+    """What passes when somebody else does something: whoever runs the experiment waits for that."""
+
+    waits_for = ""
+    passed = ""
+
+
+class NoRoomError(PassingError):
     """The disk under the folder is full."""
+
+    waits_for = "room"
+    passed = "there is room again"
+
+
+class LockedError(PassingError):
+    """Another program has the database locked, as one that copies or looks at it may for minutes."""
+
+    waits_for = "whoever has it locked"
+    passed = "it can be written again"
 
 
 class OwnedError(StoreError):

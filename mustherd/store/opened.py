@@ -12,12 +12,12 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from mustherd.store import lock, records
 from mustherd.store.database import DATABASE
-from mustherd.store.errors import NoRoomError, StoreError
+from mustherd.store.errors import LockedError, NoRoomError, PassingError, StoreError
 
 log = logging.getLogger(__name__)
 
 RETRY_S = 1.0
-"""Between two attempts to write to a disk that is full."""
+"""Between two attempts to write where the disk is full, or another program has the database locked."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,23 +25,23 @@ D = TypeVar("D", bound="OpenDatabase")
 
 
 def one_change(method: "Callable[Concatenate[D, P], R]") -> "Callable[Concatenate[D, P], R]":
-    """A method that is one transaction: where the disk is full it is done again once there is room, if we may wait."""
+    """A method that is one transaction: where nothing can be written for now it is done again later, if we may wait."""
 
     @functools.wraps(method)
     def change(self: D, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        waited = False
+        passed = ""
         while True:
             try:
                 done = method(self, *args, **kwargs)
-            except NoRoomError as error:
-                if not waited:
-                    log.error("%s; the experiment waits for room", error)  # noqa: TRY400 (the message says all)
-                waited = True
+            except PassingError as error:
+                if error.passed != passed:
+                    log.error("%s; the experiment waits for %s", error, error.waits_for)  # noqa: TRY400 (that says all)
+                passed = error.passed
                 if not self.may_wait(RETRY_S):
                     raise
             else:
-                if waited:
-                    log.warning("%s: there is room again", self.folder)
+                if passed:
+                    log.warning("%s: %s", self.folder, passed)
                 return done
 
     return change
@@ -61,8 +61,8 @@ class OpenDatabase:
         self._which = self._file()
         """Which file it is: SQLite goes on writing to one that has lost its name, where nobody will find it."""
         self.may_wait: Callable[[float], bool] = lambda _: False
-        """Called where the disk is full: sleeps so many seconds and says whether to try again. Whoever runs an
-        experiment sets it; anybody else is told at once."""
+        """Called where nothing can be written for now: sleeps so many seconds and says whether to try again. Whoever
+        runs an experiment sets it; anybody else is told at once."""
 
     def close(self) -> None:
         """Close the database; harmless when it's closed already."""
@@ -144,8 +144,9 @@ class OpenDatabase:
         return found.st_dev, found.st_ino
 
     def _told(self, error: sqlite3.Error) -> StoreError:
-        full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
-        return (NoRoomError if full else StoreError)(f"{self.folder} can't be written: {error}")
+        kinds = {sqlite3.SQLITE_FULL: NoRoomError, sqlite3.SQLITE_BUSY: LockedError}
+        kind = kinds.get(getattr(error, "sqlite_errorcode", 0) & 0xFF, StoreError)
+        return kind(f"{self.folder} can't be written: {error}")
 
     def _read(self, sql: str, values: Sequence[object] | Mapping[str, object] = ()) -> list[tuple[Any, ...]]:
         with self._lock:

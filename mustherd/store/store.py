@@ -6,6 +6,7 @@ A change of a trial's state is on disk when the call returns, and no call leaves
 """
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any, Self
 
 from mustherd import files, unix_time
 from mustherd.goal import Goal
-from mustherd.store import records
+from mustherd.store import DEFINITION, records
+from mustherd.store.beginning import begins
 from mustherd.store.database import DATABASE, make_database, open_database, versions
 from mustherd.store.errors import OwnedError, StoreError
 from mustherd.store.experiment_row import ExperimentRow, Status
@@ -22,8 +24,28 @@ from mustherd.store.trial_table import TrialTable
 
 __all__ = ["DATABASE", "DEFINITION", "LOGS", "OwnedError", "Status", "Store", "StoreError"]
 
-DEFINITION = "experiment.yml"
 LOGS = "logs"
+
+
+def _require_text(folder: Path) -> None:
+    """StoreError for a path that is no text: configurations, the store and reports couldn't say it."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise StoreError(f"{str(folder)!r} is no text in UTF-8, as a folder of experiments has to be") from None
+
+
+def vacant(folder: str | os.PathLike[str]) -> Path:
+    """The folder as it was given, where a new experiment can be made in it; an empty one is taken. StoreError."""
+    _require_text(Path(folder).absolute())
+    if (Path(folder) / DATABASE).exists():
+        raise StoreError(
+            f"{folder} already holds an experiment: go on with it, mustherd experiment resume {folder}, or choose"
+            " another folder"
+        )
+    if Path(folder).exists() and (not Path(folder).is_dir() or any(Path(folder).iterdir())):
+        raise StoreError(f"{folder} is not an empty folder: choose another one")
+    return Path(folder)
 
 
 class Store(TrialTable, ExperimentRow, Journal):
@@ -49,15 +71,11 @@ class Store(TrialTable, ExperimentRow, Journal):
         `definition` is the experiment file's text, `resolved` its meaning as JSON types, `digest` what `resume`
         compares, `goal` what it is after. Raises StoreError when something is there already (an empty folder is taken).
         """
-        folder = Path(folder).absolute()
-        if (folder / DATABASE).exists():
-            raise StoreError(f"{folder} already holds an experiment: resume it, or choose another folder")
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise StoreError(f"{folder} is not an empty folder: choose another one")
+        folder = vacant(folder).absolute()
         try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
+            files.folder(folder.parent)
             with files.draft(folder) as made:
-                (made / LOGS).mkdir(parents=True)
+                files.folder(made / LOGS)
                 files.write(made / DEFINITION, definition, durable=True)
                 row = (name, definition, digest, records.text(resolved), records.text(goal), records.text(versions()))
                 with contextlib.closing(make_database(made / DATABASE)) as database:
@@ -69,7 +87,7 @@ class Store(TrialTable, ExperimentRow, Journal):
                 files.sync_folder(made)
             files.sync_folder(folder.parent)
         except (OSError, sqlite3.Error) as error:
-            raise StoreError(f"{folder} can't be made: {error}") from error
+            raise StoreError(f"{folder} can't be made: {getattr(error, 'strerror', None) or error}") from error
         return cls.open(folder, now=now)
 
     @classmethod
@@ -77,7 +95,11 @@ class Store(TrialTable, ExperimentRow, Journal):
         """Open an experiment's folder; StoreError says what is wrong with it."""
         folder = Path(folder).absolute()
         path = folder / DATABASE
+        if not read_only:
+            _require_text(folder)
         if not folder.is_dir():
+            if soon := begins(folder):
+                raise StoreError(f"{folder} does not exist yet: its experiment is {soon}")
             raise StoreError(f"{folder} does not exist: no experiment has been started there")
         if not path.is_file():
             raise StoreError(f"{folder} holds no experiment: it has no {DATABASE}")

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mustherd.definition import loads, plan, quickstart
+from mustherd.definition import DefinitionError, loads, plan, quickstart
 from mustherd.definition.units import duration
 from tests.definition.make import made, refused
 
@@ -17,6 +17,14 @@ def test_the_quickstart_s_plan() -> None:
     assert found.node_seconds_at_most == (17 + 48) * 38
     assert found.node_seconds / 200 < found.wall_seconds < found.wall_seconds_at_most
     assert found.fits
+
+
+def test_options_that_its_load_refuses_are_told_with_their_line() -> None:
+    several = [{"servers": [1], "share": 4}, {"servers": [2], "share": 2, "update_ 3": None}]
+    load = {"name": "several", "options": {"loads": several}}
+    experiment = made(herd={"inventory": "x"}, workload={"qps": 600000, "load": load})
+    with pytest.raises(DefinitionError, match=r"workload\.load\.options\.loads\[1\]: .*`update_ 3`"):
+        plan(experiment)
 
 
 def test_repetitions_and_rests_are_planned() -> None:

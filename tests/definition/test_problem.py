@@ -12,7 +12,7 @@ from mustherd.goal import Constraint
 from mustherd.learn.base import Dimension
 from mustherd.learn.space import Space
 from mustherd.node.twin.node import TwinNode
-from mustherd.terms import KnobInfo
+from mustherd.terms import Facts, KnobInfo
 from tests.definition.make import made
 
 THREADS = KnobInfo(name="threads", sheep="node-0", unit="threads", low=1, high=16)
@@ -109,6 +109,18 @@ def test_what_no_node_allows_has_a_line(changes: dict[str, object], said: str) -
 def test_nodes_without_knobs_are_said_to_have_none() -> None:
     with pytest.raises(DefinitionError, match="no node offers a knob"):
         check_knobs(made(), [])
+
+
+def test_a_node_that_lacks_a_knob_is_quoted_on_why() -> None:
+    facts = Facts(kind="process", text={"no_cpu-quota": "it takes root", "server": "no_thing"})
+    experiment = made(
+        herd={"local": {}}, objective="server_cpu_seconds", constraints=[], knobs={"cpu-quota": [50, 100]}
+    )
+    with pytest.raises(DefinitionError) as caught:
+        check_knobs(experiment, [THREADS], facts)
+    assert "knobs.cpu-quota: the node doesn't offer 'cpu-quota': it takes root; allowed: threads" in str(caught.value)
+    with pytest.raises(DefinitionError, match="unknown knob 'cpu-quota'"):
+        check_knobs(experiment, [THREADS])
 
 
 def test_what_one_of_several_nodes_refuses_is_refused() -> None:

@@ -12,8 +12,9 @@ from mustherd.definition.workload import Workload
 from mustherd.load.memcached.presets import PRESETS, load
 from mustherd.load.saturation import SaturationLimits
 from mustherd.node.twin.faults import TwinFaults, TwinOptions
+from mustherd.node.twin.mixes import MIXES
 from mustherd.node.twin.node import TwinNode
-from mustherd.node.twin.profiles import PROFILES
+from mustherd.node.twin.profiles import PLAYGROUND, PROFILES
 from mustherd.terms import Load
 from tests.definition.make import made, refused
 
@@ -88,7 +89,19 @@ def test_a_preset_fills_in_the_share_of_updates() -> None:
         load("sys", 1000)
 
 
-def test_a_mix_that_no_twin_knows_is_refused() -> None:
-    error = refused(workload={"qps": 1000, "preset": "usr"})
+def test_every_mix_can_be_tried_on_a_twin_and_another_is_refused() -> None:
+    assert set(MIXES) == set(PRESETS)
+    for preset in PRESETS:
+        assert made(workload={"qps": 1000, "preset": preset}).workload.preset == preset
+    error = refused(workload={"qps": 1000, "preset": "use"})
     assert error.key == "workload.preset"
-    assert error.suggestion == "etc"
+    assert error.suggestion == "usr"
+
+
+def test_knobs_and_faults_are_those_of_the_profile() -> None:
+    knobs = {info.name: list(info.values[:2] or (info.low, info.high)) for info in PLAYGROUND.knobs}
+    assert len(made(herd={"simulated": {"profile": "playground"}}, knobs=knobs).knobs) == 6
+    assert "unknown knob 'uncore-max'" in str(refused(knobs=knobs))
+    faults = {"write_error": ["napi-defer"]}
+    assert made(herd={"simulated": {"profile": "playground", "faults": faults}}).herd.simulated is not None
+    assert "faults.write_error[0]: unknown knob 'napi-defer'" in str(refused(herd={"simulated": {"faults": faults}}))

@@ -25,7 +25,7 @@ def test_the_quickstart_asks_for_what_it_promises() -> None:
     assert [str(c.metric) for c in experiment.constraints] == ["read_p99_us"]
     assert set(experiment.knobs["dvfs"]) == {*range(1200, 2601, 200), 2800}
     assert experiment.herd.simulated is not None
-    assert (experiment.herd.simulated.musters, experiment.herd.simulated.speed, experiment.trials) == (2, 400, 30)
+    assert (experiment.herd.simulated.musters, experiment.herd.simulated.speed, experiment.trials) == (2, 1000, 30)
 
 
 def test_little_has_to_be_said() -> None:
@@ -139,6 +139,25 @@ WRONG = [
         "a search compares settings under one load",
         "window",
     ),
+    (
+        {"workload": {"qps": 5, "window_seconds": "500 ms"}},
+        "workload.window_seconds",
+        "a number, found '500 ms'",
+        "0.5",
+    ),
+    ({"workload": {"qps": 5, "window_seconds": "30s"}}, "workload.window_seconds", "a number, found '30s'", "30"),
+    ({"workload": {"qps": 5, "window_seconds": "5 W"}}, "workload.window_seconds", "a number, found '5 W'", ""),
+    ({"confirmation": {"margin": "6 %"}}, "confirmation.margin", "a number, found '6 %'", "0.06"),
+    ({"knobs": {"itr-delay": "20-50"}}, "knobs.itr-delay", "should be values, found '20-50'", "{low: 20, high: 50}"),
+    ({"knobs": {"dvfs": "1.2 .. 2 GHz"}}, "knobs.dvfs", "should be values", ""),
+    ({"knobs": {"dvfs": "1.2 GHz to 2 GHz"}}, "knobs.dvfs", "should be values", "{low: 1.2 GHz, high: 2 GHz}"),
+    ({"knobs": {"itr-delay": "yes"}}, "knobs.itr-delay", "should be values, found 'yes'", ""),
+    ({"knobs": {"itr-delay": "50 us"}}, "knobs.itr-delay", "should be values, found '50 us'", "[50 us]"),
+    ({"knobs": {"itr-delay": [[20]]}}, "knobs.itr-delay[0]", "found a list; allowed: off, adaptive, a number", ""),
+    ({"constraints": ["100 <= read_p99_us <= 500"]}, "constraints[0]", "has one side", "read_p99_us >= 100"),
+    ({"constraints": ["0.5 ms >= read_p99_us"]}, "constraints[0]", "begins with its metric", "read_p99_us <= 0.5 ms"),
+    ({"constraints": [{"read_p99_us": 500}]}, "constraints[0]", "a mapping is no limit", "read_p99_us <= 500"),
+    ({"objectives": ["energy_joules"]}, "objectives", "names one metric; allowed: two metrics", ""),
     ({"knobs": {}}, "knobs", "nothing to try", ""),
     ({"knobs": {"itr-dely": [2]}}, "knobs.itr-dely", "unknown knob 'itr-dely'", "itr-delay"),
     ({"knobs": {"itr_delay": [2]}}, "knobs.itr_delay", "is no name of a knob", "itr-delay"),
@@ -153,6 +172,8 @@ WRONG = [
     ({"objective": ["energy_joules"]}, "objective", "should be the name of a metric, found a list", ""),
     ({"constraints": "read_p99_us <= 500"}, "constraints", "should be a list", "[read_p99_us <= 500]"),
     ({"constraints": ["read_p9_us <= 500"]}, "constraints[0]", "unknown metric", "read_p99_us"),
+    ({"constraints": ["p99 <= 500"]}, "constraints[0]", "unknown metric 'p99'", "read_p99_us"),
+    ({"constraints": ["avg <= 500"]}, "constraints[0]", "unknown metric 'avg'", "read_avg_us"),
     ({"constraints": ["read_p99_us <= 5", "read_p99_us <= 6"]}, "constraints[1]", "already has", ""),
     ({"constraints": ["read_p99_us <= 5", "read_p99_us >= 6"]}, "constraints[1]", "contradicts", ""),
     ({"constraints": ["read_p99_us >= 6", "read_p99_us <= 5"]}, "constraints[1]", "contradicts", ""),
@@ -289,6 +310,19 @@ def test_what_is_not_closed_is_said_where_it_was_opened(text: str, line: int, sa
     assert (error.line, said in str(error)) == (line, True), error.picture()
 
 
+def test_a_space_that_is_none_to_yaml_is_named_with_its_place() -> None:
+    error = error_of("name: x\ntrials:\u00a05\nrepeats: 2\n")
+    assert (error.line, error.column) == (2, 8)
+    assert "U+00A0" in error.problem
+    assert error.excerpt.startswith("trials:")
+
+
+def test_a_key_that_is_there_twice_is_shown() -> None:
+    error = error_of("name: x\ntrials: 3\ntrials: 4\n")
+    assert (error.line, error.excerpt) == (3, "trials: 4")
+    assert error.picture().splitlines()[1:] == ["    trials: 4", "    ^"]
+
+
 @pytest.mark.parametrize(
     "key", ["trials", "workload", "search", "knobs", "objective", "constraints", "gates", "baseline"]
 )
@@ -317,6 +351,19 @@ def test_what_is_no_definition(definition: str, said: str) -> None:
 def test_an_option_beyond_all_numbers() -> None:
     error = error_of(text() + "policy: {options: {a: [1e999]}}\n")
     assert (error.key, error.problem) == ("policy.options", "a number is out of range")
+
+
+@pytest.mark.parametrize(
+    ("metric", "path", "said"),
+    [
+        ({"file": "/q", "take": "median"}, "take", "'median'; allowed: mean, max, min, last, increase, rate"),
+        ({"flie": "/q"}, "flie", "unknown option 'flie'; allowed: prometheus, query, endpoint"),
+    ],
+)
+def test_what_a_metric_of_an_application_may_be_is_told(metric: dict[str, str], path: str, said: str) -> None:
+    error = refused(metrics={"queue": metric}, herd={"local": {}}, knobs={"server-cores": [1]})
+    assert f"metrics.queue.{path}: " in str(error)
+    assert said in str(error)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

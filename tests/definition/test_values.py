@@ -242,7 +242,7 @@ def test_limits(text: str, constraint: Constraint) -> None:
         ("read_p99_us", ""),
         (500, ""),
         (None, ""),
-        ({"read_p99_us": 500}, ""),
+        ({"read_p99_us": 500}, "read_p99_us <= 500"),
         (Constraint("nothing", 1.0), ""),
         (Constraint("misses", float("nan")), ""),
     ],

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mustherd.definition.model import Gates
@@ -24,8 +24,8 @@ from mustherd.learn.sensitivity import must_matter
 from mustherd.node.kinds import GOVERNORS
 from mustherd.node.twin.faults import TwinFaults
 from mustherd.reasons import Reason
+from mustherd.rowlog.counters import unwrapped
 from mustherd.rowlog.evidence import evidence_of
-from mustherd.rowlog.reader import unwrapped
 from mustherd.terms import Setting
 from mustherd.trial import Trial, TrialKind, TrialState
 from mustherd.wire.messages import Measured
@@ -130,8 +130,10 @@ def test_rows_with_another_energy_than_their_meter_s_are_named(seconds: float, w
 @settings(max_examples=60)
 @given(mhz=st.sampled_from([1200, 1600, 2000, 2600, 2800]), ran=st.floats(0.8, 3.4))
 def test_rows_at_another_clock_than_was_set_are_named(mhz: int, ran: float) -> None:
-    found = judged(written(30.0, 40.0, ran), 40.0, mhz=mhz)
     asked = min(mhz, 2600) / 1000
+    # Rows count whole cycles: at the very bound either answer is right.
+    assume(min(abs(ran - asked * 0.85), abs(ran - asked * 1.15)) > 1e-6)
+    found = judged(written(30.0, 40.0, ran), 40.0, mhz=mhz)
     sound = ran >= asked * 0.85 and (mhz > 2600 or ran <= asked * 1.15)
     assert (found is None) == sound
     if found is not None:
@@ -271,8 +273,8 @@ def test_a_setting_that_loses_load_is_never_announced_and_the_load_is_named(
 @pytest.mark.parametrize(
     ("planted", "reason"),
     [
-        pytest.param("faults: {energy_factor: 4.0}", "energy-implausible", marks=pytest.mark.long),
-        ("intlog_cores: 1, faults: {tsc_factor: 1.1}", "log-span"),
+        ("faults: {energy_factor: 4.0}", "energy-implausible"),
+        pytest.param("intlog_cores: 1, faults: {tsc_factor: 1.1}", "log-span", marks=pytest.mark.long),
     ],
 )
 def test_an_experiment_whose_counters_lie_ends_without_a_verdict(tmp_path: Path, planted: str, reason: str) -> None:

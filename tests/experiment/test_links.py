@@ -16,6 +16,7 @@ from mustherd import api
 from mustherd.experiment import links
 from mustherd.experiment.links import Link, LinksError
 from mustherd.experiment.way import listens
+from mustherd.store.errors import StoreError
 from mustherd.store.store import Store
 from mustherd.trial import TrialKind, TrialState
 from tests import running
@@ -59,6 +60,27 @@ def test_an_inventory_says_all_that_a_run_needs(tmp_path: Path, one: RealHerd) -
 
 
 @pytest.mark.process
+def test_energy_that_no_meter_measures_is_said_before_a_window_is_measured_in_vain(
+    tmp_path: Path, one: RealHerd
+) -> None:
+    file = tmp_path / "real.yml"
+    file.write_text(one.definition(objective="energy_joules", policy="nop"))
+    assert wrong(api.links(file))["muster-127.0.0.2 energy"] == (
+        "energy_joules has no meter: switched off by the configuration;"
+        " objective: machine_cpu_seconds or server_cpu_seconds, or leave it out of this herd"
+    )
+
+
+@pytest.mark.process
+def test_a_clock_of_each_core_says_by_which_option(tmp_path: Path, one: RealHerd) -> None:
+    file = tmp_path / "real.yml"
+    file.write_text(one.definition(knobs={"dvfs@core-0": [1500, 1800]}))
+    found = wrong(api.links(file))["muster-127.0.0.2"]
+    assert "unknown knob 'dvfs@core-0'" in found
+    assert "mustherd_linux: {dvfs_sheep: core} in the inventory, and provision --tags config" in found
+
+
+@pytest.mark.process
 def test_what_is_missing_is_said_at_once_with_its_fix(
     tmp_path: Path, one: RealHerd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,6 +96,37 @@ def test_what_is_missing_is_said_at_once_with_its_fix(
     said = str(caught.value)
     assert "muster-127.0.0.2: has not joined within 0.1 s; fix: start it: mustherd herd start" in said
     assert f"{one.mutilate} is not installed here" in said
+    # A folder that is taken is refused before any of them is tried.
+    into.mkdir()
+    (into / "notes").touch()
+    with pytest.raises(StoreError, match="is not an empty folder"):
+        api.run(file, into=into)
+
+
+@pytest.mark.process
+@pytest.mark.long
+def test_until_it_begins_its_status_says_what_is_tried(tmp_path: Path) -> None:
+    herd = RealHerd(tmp_path, [1])
+    (tmp_path / "real.yml").write_text(herd.definition())
+    into = tmp_path / "soon"
+    begun = running.begin("experiment", "start", tmp_path / "real.yml", "--into", into, folder=tmp_path)
+    # Its muster is waited for, and doesn't come.
+    tried = f"by process {begun.process.pid}: the links of its herd are tried"
+    until(lambda: tried in running.here("experiment", "status", into)[1])
+    told = json.loads(running.here("experiment", "status", into, "--json")[1])
+    assert (told["folder"], told["status"]) == (str(into), "beginning")
+    assert tried in told["status_detail"]
+    code, out, err = running.here("experiment", "show", into)
+    assert (code, out) == (2, "")
+    assert f"{into} does not exist yet: its experiment is about to begin" in err
+    # A second one is told who begins it already.
+    assert (
+        f"{into} is being run by process {begun.process.pid}"
+        in running.run("experiment", "start", tmp_path / "real.yml", "--into", into)[2]
+    )
+    begun.process.kill()
+    assert begun.finish()[2] == "first the herd's links are tried, without load: some seconds\n"
+    assert "no experiment has been started there" in running.here("experiment", "status", into)[2]
 
 
 @pytest.mark.herd
@@ -123,8 +176,21 @@ class TestLogins:
 
     def test_an_address_that_is_another_machine_s(self, leader: RealHerd) -> None:
         found = self.tried(leader, herd_address="192.0.2.1")
-        assert "make them: mustherd keys create" in found["keys"]
-        assert "run this on the inventory's shepherd" in found[f"192.0.2.1, port {leader.ports.pulse} (pulse)"]
+        # What would be tried from there is not complained of here.
+        assert found.keys() == {"address 192.0.2.1"}
+        assert "run this on the inventory's shepherd" in found["address 192.0.2.1"]
+
+    def test_a_reservation_that_is_over(self, leader: RealHerd) -> None:
+        leader.write()
+        file = leader.folder / "real.yml"
+        file.write_text(leader.definition(budget={"until": "2020-05-04 18:00"}))
+        assert "which is over" in wrong(api.links(file))["budget.until"]
+        file.write_text(leader.definition(budget={"until": "2090-05-04 18:00"}))
+        assert "budget.until" not in wrong(api.links(file))
+
+    def test_keys_that_the_roles_would_have_brought(self, leader: RealHerd) -> None:
+        found = self.tried(leader, herd_address="0.0.0.0")  # noqa: S104 - nobody listens: it has no keys
+        assert "mustherd herd provision -i INVENTORY brings them" in found["keys"]
 
 
 @pytest.mark.long

@@ -54,6 +54,7 @@ def answer(itr: int, mhz: int) -> dict[str, float]:
         counters={
             "server_cpu_seconds": here.busy_fraction * 16 * SECONDS,
             "machine_cpu_seconds": (here.busy_fraction * 16 + 0.5) * SECONDS,
+            "machine_cycles": (here.busy_fraction * 16 + 0.5) * SECONDS * mhz * 1e6,
         },
     )  # fmt: skip
     joules = {"package": here.power_watts * SECONDS, "dram": (here.power_watts / 8 + itr / 1e3) * SECONDS}
@@ -61,7 +62,16 @@ def answer(itr: int, mhz: int) -> dict[str, float]:
     energies = tuple(Energy(zone=f"{kind}-0", kind=kind, joules=j) for kind, j in joules.items())
     # The window's length and the offered load are the same everywhere but for the clock's and the arrivals' chance.
     window = WindowMeasurement(seconds=SECONDS, energies=energies, load=report)
-    return metrics.measured(window) | {"window_seconds": SECONDS + itr / 1e6, "offered_qps": 6e5 + mhz}
+    return (
+        metrics.measured(window)
+        | {"window_seconds": SECONDS + itr / 1e6, "offered_qps": 6e5 + mhz}
+        | held_back(itr, mhz)
+    )
+
+
+def held_back(itr: int, mhz: int) -> dict[str, float]:
+    """What a pipeline's workers hold back, which another node tells: more with a long delay, and with a low clock."""
+    return {metrics.BACKPRESSURE: itr / 1e3 + 100 / mhz}
 
 
 GRID = {(itr, mhz): answer(itr, mhz) for itr, mhz in itertools.product(DELAYS, CLOCKS)}

@@ -18,11 +18,11 @@ def trial(number: int, p99: float, state: TrialState = TrialState.FINISHED, **me
     ("trials", "objective", "says"),
     [
         ([trial(1, 400), trial(2, 499)], "energy_joules", "met: 2 of 2 windows kept"),
-        ([trial(1, 400), trial(2, 499)], "energy_joules", "; energy_joules 2003 in all"),
+        ([trial(1, 400), trial(2, 499)], "energy_joules", "; energy 2003 J in all"),
         ([trial(1, 400), trial(2, 600)], "energy_joules", "not met: 1 of 2 windows kept"),
         ([trial(1, 400), trial(2, 600, TrialState.INVALID)], "energy_joules", "met: 1 of 1 windows kept"),
         ([trial(1, 400, achieved_ratio=0.9)], "energy_joules", "not met: 0 of 1"),
-        ([trial(1, 400), trial(2, 450)], "read_p99_us", "; read_p99_us 425 on average"),
+        ([trial(1, 400), trial(2, 450)], "read_p99_us", "; read p99 425 us on average"),
         ([], "energy_joules", "not met: 0 of 0 windows kept read_p99_us <= 500 and achieved_ratio >= 0.98"),
     ],
 )

@@ -35,6 +35,7 @@ class Steps:
 
     def __init__(self, p99: P99 = steady, goal: Goal = GOAL, order: Sequence[Settings] = (BEST,)) -> None:
         self.p99 = p99
+        self.order = order
         self.rounds = Rounds(goal, order, default={})
         self.trials: list[Trial] = []
 
@@ -66,7 +67,7 @@ class Steps:
 
     def again(self) -> Rounds:
         """The confirmation as a run that resumes this one makes it."""
-        return rounds_of([BASELINE, *self.trials], GOAL, [BEST], default={})
+        return rounds_of([BASELINE, *self.trials], GOAL, self.order, default={})
 
 
 def test_before_anything_is_measured_nothing_is_a_round() -> None:
@@ -126,6 +127,21 @@ def test_what_a_step_has_begun_with_is_known_to_a_run_that_resumes() -> None:
     live, new = steps.rounds.due(BOTH), steps.again()
     assert (new.due(BOTH), new.step) == (live, 3)
     assert new.turn == steps.rounds.turn
+
+
+def test_musters_measure_in_orders_of_their_own_whichever_begins_and_however_often_a_run_resumes() -> None:
+    steps = Steps(order=(BEST, {"itr-delay": 100}))
+    for step in range(1, 4):
+        one = steps.begin(BOTH, "m1")
+        assert steps.rounds.step == step
+        assert steps.again().due(BOTH) == steps.rounds.due(BOTH), "a run that resumes goes on in the same orders"
+        other = steps.begin(BOTH, "m0")
+        assert [trial.settings for trial in one] == [trial.settings for trial in other][::-1]
+        steps.end([*one, *other])
+    # Who comes later is numbered as it begins, and so are the next.
+    steps.begin(["m3"], "m3")
+    assert steps.rounds.due(["m2", "m3"]) == steps.again().due(["m2", "m3"])
+    assert {muster for _, muster in steps.rounds.due(["m2", "m3"])} == {"m2"}
 
 
 def test_a_repeat_of_another_step_takes_no_place_in_this_one() -> None:

@@ -37,11 +37,11 @@ def test_the_confirmation_waits_for_the_search_and_runs_in_rounds() -> None:
     # The second muster waits: what the last search trial finds may be the best.
     assert kinds(driven.done)[3:] == []
     driven.end()
-    # Each muster measures both settings, in the same order.
+    # Each muster measures both settings, in an order of its own.
     first, second = [a.trial for a in driven.done if isinstance(a, Queue)][3:]
     assert (first.kind, first.place, first.round) == (TrialKind.CONFIRM, "m0", 1)
     assert (second.kind, second.place, second.round) == (TrialKind.CONFIRM, "m1", 1)
-    assert first.settings == second.settings
+    assert first.settings != second.settings
     driven.end()
     third = [a.trial for a in driven.done if isinstance(a, Queue)][5]
     assert (third.place, third.round) == (first.place, 1)
@@ -252,3 +252,19 @@ def test_what_settled_slowly_once_is_reckoned_with_from_then_on() -> None:
     while driven.running():
         driven.end()
     assert len([a for a in driven.done if isinstance(a, Start)]) == 3
+
+
+def test_what_ended_beside_the_failure_that_ends_it_is_kept() -> None:
+    driven = Driven(gates='{"same_failure":1}', expected=2, musters=2, compares=False)
+    driven.begin()
+    first, second = driven.running()
+    replace = msgspec.structs.replace
+    failed = replace(first, state=TrialState.FAILED, reason=Reason.DECISION_FAILED, detail="so it is", ended_at=1.0)
+    measured = replace(second, state=TrialState.FINISHED, metrics={"energy_joules": 1.0}, ended_at=1.0)
+    done = driven.do(driven.scheduler.ended([failed, measured], 0.0))
+    assert [(a.trial.number, a.trial.state, a.retry) for a in done if isinstance(a, Finish)] == [
+        (first.number, TrialState.FAILED, False),
+        (second.number, TrialState.FINISHED, False),
+    ]
+    assert isinstance(done[-1], End)
+    assert only(done, End).reason == "1 trials in a row failed with decision-failed: so it is"

@@ -74,6 +74,13 @@ def test_without_any_muster_it_fails() -> None:
     assert driven.do(driven.scheduler.tick(GATHER_S + 100)) == []
 
 
+def test_a_herd_that_has_not_come_yet_is_not_said_to_be_gone() -> None:
+    driven = Driven(trials=3, repeats=0)
+    driven.begin()
+    assert notes(driven.do(driven.scheduler.ended([], 0.1)), "herd-gone") == []
+    assert notes(driven.do(driven.scheduler.herd({}, 0.2)), "herd-gone") == []
+
+
 def test_a_herd_that_is_gone_is_waited_for_and_then_given_up() -> None:
     driven = Driven(trials=3, repeats=0)
     driven.begin()
@@ -281,10 +288,11 @@ def test_why_the_search_ended_is_data() -> None:
     watching = Driven(trials=5, compares=False, budget='{"joules":1500}')
     watching.begin()
     watching.end()
-    assert notes(watching.done, SEARCH_OVER)[0].data == {
-        "why": "budget-joules",
-        "text": "the budget of 1500 J is used up",
-    }
+    over = notes(watching.done, SEARCH_OVER)[0]
+    assert over.data == {"why": "budget-joules", "text": "the budget of 1500 J is used up"}
+    # It searched nothing, and nobody is told that it did.
+    assert over.text == "measuring is over: the budget of 1500 J is used up"
+    assert [a.name for a in watching.done if isinstance(a, Phase)] == ["gathering", "measuring"]
 
 
 def test_a_search_that_is_over_is_not_begun_again_by_a_resumed_run() -> None:

@@ -18,11 +18,23 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         "name: late\nherd: {simulated: {speed: 1}}\nworkload: {qps: 600k}\nknobs: {itr-delay: [50, 100]}\n"
         f"trials: 2\nbudget: {{until: '{until}'}}\n"
     )
-    with pytest.raises(UserError, match=r"the reservation ends at .*, in (3 min|4 min).*, and the experiment takes"):
+    with pytest.raises(
+        UserError, match=r"the reservation ends at .*, (3|4) min.* from now, plus a minute to stop, and"
+    ):
         api.run(text, into=tmp_path / "never")
     assert not (tmp_path / "never").exists()
     assert not api.plan(text).fits
     assert api.plan(text.replace("speed: 1", "speed: 200")).fits
+
+
+def test_one_that_is_over_is_said_to_be() -> None:
+    text = (
+        "name: past\nherd: {simulated: {speed: 1}}\nworkload: {qps: 600k}\nknobs: {itr-delay: [50, 100]}\n"
+        "trials: 2\nbudget: {until: '2020-05-04 18:00'}\n"
+    )
+    said = dict(api.plan(text).rows())["until"]
+    assert said.startswith("2020-05-04 18:00")
+    assert said.endswith(", which is over or less than a minute away: does not fit")
 
 
 def test_the_end_says_that_it_was_the_time() -> None:

@@ -330,7 +330,8 @@ def test_the_saving_s_interval_covers_the_truth() -> None:
         assert interval
         announced += found.verdict == "met"
         hits += interval[0] <= 40 <= interval[1]
-    assert announced == runs
+    # Rounds that drift by 5 % at random can jump like a wave.
+    assert announced >= runs - 2
     assert hits / runs >= 0.95
 
 
@@ -367,6 +368,21 @@ def test_rounds_that_resemble_one_another_are_told_in_the_sentence() -> None:
     assert any("leave open whether there is a saving" in found.reason for found in told)
     plain = decide(confirmed(), GOAL, order=ONLY)
     assert (plain.memory, "resemble" in plain.reason) == (None, False)
+
+
+@pytest.mark.parametrize(("joules", "word"), [(970.0, "not certain"), (600.0, "met")])
+def test_a_saving_has_to_lie_beyond_what_rounds_jump_by(joules: float, word: str) -> None:
+    draw = random.Random(1)
+    trials = [trial(1, TrialKind.BASELINE, None, 1000.0), trial(2, TrialKind.SEARCH, 300, joules)]
+    for round_ in range(8):
+        common = math.exp(0.06 * (-1) ** round_)
+        for itr, true in ((300, joules), (None, 1000.0)):
+            energy, p99 = true * common * draw.gauss(1, 0.001), 300 * draw.gauss(1, 0.01)
+            trials.append(trial(len(trials) + 1, TrialKind.CONFIRM, itr, energy, p99=p99))
+    found = decide(trials, GOAL)
+    assert found.verdict == word
+    said = "leave open whether there is a saving; rounds go up and down together by about 12"
+    assert (said in found.reason) == (word == "not certain")
 
 
 def test_the_summary_is_the_object_of_the_command_line(tmp_path: Path) -> None:

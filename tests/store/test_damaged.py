@@ -1,5 +1,6 @@
 """A folder that is damaged, copied while it runs, of another version or read-only: a line each, the rest is shown."""
 
+import contextlib
 import json
 import random
 import shutil
@@ -214,6 +215,69 @@ def test_a_name_in_a_schema_that_is_no_text_any_more_is_a_line(broken: Path, fil
     found = shown(broken, wholly=True)
     assert len(found.lines) == 1
     assert len(said("log", "list", broken).lines) <= 1
+
+
+ENDLESS = "AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT x AS number, * FROM n JOIN was"
+
+
+@pytest.mark.parametrize("table", ["experiment", "trial", "event", "muster"])
+def test_a_view_in_a_table_s_place_is_not_asked(broken: Path, table: str) -> None:
+    """It can be made to go on for ever, for whoever lists the folder that it lies in."""
+    change(broken, "DROP VIEW result")  # which would be changed by what follows, and named instead
+    change(broken, f"ALTER TABLE {table} RENAME TO was")
+    change(broken, f"CREATE VIEW {table} {ENDLESS}")
+    found = shown(broken, wholly=True)
+    [line] = found.lines
+    assert line.endswith(f"can't be read: it has a view '{table}', which none of ours has")
+
+
+def test_a_view_of_our_name_with_other_contents_is_not_asked(broken: Path) -> None:
+    """Whatever was called `result` passed."""
+    change(broken, "DROP VIEW result")
+    change(broken, f"CREATE VIEW result {ENDLESS.replace(' JOIN was', '')}")
+    [line] = shown(broken, wholly=True).lines
+    assert line.endswith("can't be read: it has a view 'result', which none of ours has")
+
+
+def test_a_virtual_table_in_whatever_spelling_is_refused(broken: Path) -> None:
+    with contextlib.closing(sqlite3.connect(broken / DATABASE, isolation_level=None)) as database:
+        database.execute("PRAGMA writable_schema = 1")
+        row = ("table", "odd", "odd", 0, "CREATE/**/VIRTUAL TABLE odd USING fts5(x)")
+        database.execute("INSERT INTO sqlite_master (type, name, tbl_name, rootpage, sql) VALUES (?, ?, ?, ?, ?)", row)
+    with pytest.raises(StoreError, match="it has a virtual table 'odd'"):
+        Store.open(broken)
+
+
+def test_a_view_in_the_ledger_is_not_asked(broken: Path) -> None:
+    change(broken, "ALTER TABLE part RENAME TO was", file=f"{LOGS}/{FILE}")
+    change(broken, f"CREATE VIEW part {ENDLESS}", file=f"{LOGS}/{FILE}")
+    for words in (["log", "list", broken], ["log", "export", broken, "--into", broken / "out", "--format", "csv"]):
+        [line] = said(*words).lines
+        assert "it has a view 'part', which none of ours has" in line
+    assert shown(broken).code == 0
+    with pytest.raises(StoreError, match="a view 'part'"):
+        Ledger(broken / LOGS, write=True)
+
+
+def test_a_trigger_that_would_change_what_is_written_is_refused(broken: Path) -> None:
+    change(broken, "CREATE TRIGGER t AFTER INSERT ON event BEGIN DELETE FROM trial; END")
+    with pytest.raises(StoreError, match="it has a trigger 't'"):
+        Store.open(broken)
+
+
+@pytest.mark.parametrize("column", ["metrics", "settings"])
+def test_a_value_that_would_take_a_gigabyte_is_not_read(broken: Path, column: str) -> None:
+    """A few bytes of file make it: a column that is worked out when it is read."""
+    change(broken, "DROP VIEW result")
+    change(broken, "ALTER TABLE trial RENAME TO was")
+    names = [row[1] for row in sqlite3.connect(broken / DATABASE).execute("PRAGMA table_info(was)")]
+    told = ", ".join(f"{n} GENERATED ALWAYS AS (hex(zeroblob(499999999)))" if n == column else n for n in names)
+    change(broken, f"CREATE TABLE trial ({told})")
+    rest = ", ".join(n for n in names if n != column)
+    change(broken, f"INSERT INTO trial ({rest}) SELECT {rest} FROM was")  # noqa: S608 (names are ours)
+    found = shown(broken)
+    assert len(found.lines) == 1
+    assert "too big" in found.lines[0]
 
 
 def test_what_is_missing_is_named(broken: Path) -> None:

@@ -1,8 +1,10 @@
 """A folder that the version before wrote: read as it is, gone on with as one of today, or refused with what to do."""
 
+import contextlib
 import hashlib
 import json
 import sqlite3
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -260,9 +262,16 @@ def test_an_experiment_that_the_version_before_began_is_finished(tmp_path: Path)
 def test_a_definition_that_means_something_else_today_is_not_gone_on_with(tmp_path: Path) -> None:
     change = "UPDATE experiment SET resolved = json_set(resolved, '$.gates.miss_ratio', 0.5)"
     folder = folder_of_2(tmp_path / "old", change)
+    with contextlib.closing(sqlite3.connect(folder / DATABASE)) as made:
+        (was,) = made.execute("SELECT versions ->> 'mustherd' FROM experiment").fetchone()
     code, _, err = running.run("experiment", "resume", folder)
     assert code == 2
-    assert "read its definition otherwise (gates.miss_ratio: 0.5 -> 0.001): resume with it" in err
+    assert "read its definition otherwise (gates.miss_ratio: 0.5 -> 0.001): resume with the one that began it" in err
+    # Two builds of one version are not told apart by its number alone.
+    assert ("another build of mustherd" in err) == (was == metadata.version("mustherd"))
+    with contextlib.closing(sqlite3.connect(folder / DATABASE)) as made:
+        # The version that began it must still be able to.
+        assert made.execute("PRAGMA user_version").fetchone() == (2,)
 
 
 @pytest.mark.parametrize(

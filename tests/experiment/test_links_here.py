@@ -1,0 +1,73 @@
+"""What an experiment on one machine rests on beside it: meters and metrics, each read once before anything runs."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mustherd.experiment.links import LinksError, try_metrics_and_meters
+from mustherd.experiment.ready import ready, try_links
+from tests.definition.make import made
+
+pytestmark = pytest.mark.process
+
+PDU = {"kind": "command", "command": ["echo", "183.5"], "period_seconds": 0.2}
+WORKLOAD = {"qps": 500, "window_seconds": 2}
+
+
+def on(**changes: Any) -> Any:
+    given = {"herd": {"local": {}}, "workload": WORKLOAD, "knobs": {"server-cores": [1]}, "objective": "wall_joules"}
+    return made(**{**given, "constraints": [], **changes})
+
+
+@pytest.mark.parametrize(
+    ("meter", "state", "found"),
+    [
+        (PDU, "ok", "183.5 W"),
+        ({**PDU, "command": ["echo", "many"]}, "wrong", "echo: 'many' is no amount in W"),
+        ({**PDU, "command": ["sh", "-c", "echo no route >&2; exit 2"]}, "wrong", "sh ended with 2: no route"),
+        ({**PDU, "command": ["no-such-meter"]}, "wrong", "no-such-meter: No such file or directory"),
+        ({"kind": "url", "url": "http://127.0.0.1:1/w", "period_seconds": 0.2}, "wrong", "Connection refused"),
+    ],
+)
+def test_each_meter_is_read_once_and_an_experiment_begins_with_none_that_tells_nothing(
+    tmp_path: Path, meter: dict[str, Any], state: str, found: str
+) -> None:
+    experiment = on(meters={"pdu": meter})
+    told: list[Any] = []
+    [link] = try_links(experiment, musters=None, listen=None, keys=None, tell=told.append)
+    assert (link.name, link.state) == ("meter pdu of muster-1", state)
+    assert found in link.found
+    assert told == [link]
+    if state == "ok":
+        ready(experiment, tmp_path / "soon", musters=None, listen=None, keys=None)
+        return
+    with pytest.raises(LinksError, match="meter pdu of muster-1: "):
+        ready(experiment, tmp_path / "soon", musters=None, listen=None, keys=None)
+
+
+@pytest.mark.parametrize(
+    ("herd", "text", "state", "found"),
+    [
+        ({"local": {}}, "7", "ok", "7"),
+        ({"local": {}}, "seven", "not tried", "'seven' is no number; its server may start with the experiment"),
+        ({"local": {}}, None, "not tried", "No such file or directory; its server may start with the experiment"),
+        ({"inventory": "x"}, "seven", "wrong", "'seven' is no number"),
+    ],
+)
+def test_each_metric_of_the_application_is_read_once(
+    tmp_path: Path, herd: dict[str, Any], text: str | None, state: str, found: str
+) -> None:
+    file = tmp_path / "queue"
+    if text is not None:
+        file.write_text(text)
+    metric = {"file": str(file), "every_seconds": 0.2}
+    experiment = on(herd=herd, metrics={"queue_length": metric}, objective="queue_length")
+    [link] = try_metrics_and_meters(experiment, ["muster-1"])
+    assert (link.name, link.state, link.stops) == ("metric queue_length", state, False)
+    assert found in link.found
+
+
+def test_a_simulated_herd_rests_on_nothing() -> None:
+    experiment = made()
+    assert try_links(experiment, musters=None, listen=None, keys=None, tell=print) == []

@@ -1,0 +1,101 @@
+"""A knob declared in a file, on a herd of this machine: named by a definition, searched, and put back."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mustherd.store.store import Store
+from mustherd.trial import TrialState
+from tests import running
+from tests.load.command.programs import HERE
+
+pytestmark = [pytest.mark.process, pytest.mark.long]
+
+DEPTH = """\
+import pathlib, sys
+file = pathlib.Path(sys.argv[1])
+print(file.read_text() if len(sys.argv) == 2 else file.write_text(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def depth(tmp_path: Path) -> Path:
+    """What the knob sets."""
+    file = tmp_path / "depth"
+    file.write_text("7")
+    return file
+
+
+@pytest.fixture
+def declared(tmp_path: Path, depth: Path) -> Path:
+    argv = [sys.executable, "-c", DEPTH, str(depth)]
+    file = tmp_path / "knobs.toml"
+    file.write_text(
+        f"[linux.own.depth]\nread = {json.dumps(argv)}\nwrite = {json.dumps([*argv, '{value}'])}\n"
+        "unit = 'levels'\nlow = 1\nhigh = 20\n"
+        "[ranges]\ndepth = {low = 2, high = 12}\n"
+    )
+    file.chmod(0o600)
+    return file
+
+
+def definition(own: Path, **knobs: list[int]) -> dict[str, Any]:
+    load = [*HERE, "knock", "{host}", "{port}", "{seconds}", "{qps}"]
+    return {
+        "name": "own",
+        "herd": {"local": {"own": str(own)}},
+        "workload": {
+            "server": {"command": [*HERE, "serve", "{port}"], "stop": "INT"},
+            "load": {
+                "command": load, "results": "json", "loop": "open", "begins": "^begins",
+                "metrics": {"requests": {"at": "count"}, "read_p99_us": {"at": "latency.p99"}},
+            },
+            "qps": 50, "settle_seconds": 0.1, "ramp_seconds": 0, "window_seconds": 1,
+        },
+        "knobs": knobs,
+        "objective": "read_p99_us",
+        "search": {"method": "grid"},
+        "trials": 2,
+        "repeats": 0,
+        "gates": {"window_tolerance": 1, "attempts": 6, "achieved_ratio": 0.2},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("knobs", "said"),
+    [
+        ({"depth": [1, 9]}, "knobs.depth[0]: node-0 does not allow 1; allowed: 2..12 levels"),
+        ({"depht": [3]}, "unknown knob 'depht'; allowed: "),
+    ],
+)
+def test_what_the_file_does_not_allow_is_refused_with_its_line(
+    tmp_path: Path, declared: Path, knobs: dict[str, list[int]], said: str
+) -> None:
+    file = tmp_path / "own.yml"
+    file.write_text(yaml.safe_dump(definition(declared, **knobs)))
+    code, _, err = running.run("experiment", "start", file)
+    assert (code, said in " ".join(err.split())) == (2, True), err
+
+
+def test_a_file_that_others_may_write_is_refused(tmp_path: Path, declared: Path) -> None:
+    declared.chmod(0o666)
+    file = tmp_path / "own.yml"
+    file.write_text(yaml.safe_dump(definition(declared, depth=[3])))
+    code, _, err = running.run("experiment", "start", file)
+    assert code == 2
+    assert "herd.local.own" in err
+    assert "only root or who runs this can change" in " ".join(err.split())
+
+
+def test_it_is_set_in_each_trial_and_put_back(tmp_path: Path, declared: Path, depth: Path) -> None:
+    text = yaml.safe_dump(definition(declared, depth=[3, 9]), sort_keys=False)
+    code, result, err = running.complete(tmp_path, text, name="run", timeout_s=120)
+    assert code in (0, 1), err
+    with Store.open(Path(result["folder"]), read_only=True) as store:
+        finished = [t for t in store.trials() if t.state is TrialState.FINISHED]
+    assert {t.settings.get("depth", 7) for t in finished} == {3, 7, 9}
+    assert depth.read_text() == "7"
