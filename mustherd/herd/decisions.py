@@ -64,13 +64,15 @@ class Decisions:
         """`story` gets what happens to each muster, beside what others tell of it."""
         self._last = 0
         self._wanted: dict[str, _Wanted] = {}
+        self._unanswered: dict[str, _Wanted] = {}
+        """Those of them that somebody waits for: few, however many hold."""
         self._story = Story() if story is None else story
 
     def decide(self, muster: str, settings: tuple[Setting, ...], now: float) -> Publish:
         """Want `settings` of a muster from now on."""
         self._last += 1
         wanted = _Wanted(self._last, settings, give_up=now + DECISION_GIVE_UP_S)
-        self._wanted[muster] = wanted
+        self._wanted[muster] = self._unanswered[muster] = wanted
         return self._publish(muster, wanted, now)
 
     def answered(self, muster: str, seq: int, *, holds: bool) -> None:
@@ -79,6 +81,7 @@ class Decisions:
         if wanted is None or wanted.seq != seq:
             return
         wanted.answered = True
+        self._unanswered.pop(muster, None)
         self._story.add(muster, "answered: it holds" if holds else "answered: it doesn't hold", seq)
         if not holds or not wanted.settings:
             del self._wanted[muster]
@@ -97,6 +100,7 @@ class Decisions:
 
     def forget(self, muster: str) -> None:
         """Want nothing of a muster any more, without telling it: it has died or was given up."""
+        self._unanswered.pop(muster, None)
         forgotten = self._wanted.pop(muster, None)
         if forgotten is not None:
             self._story.add(muster, "forgotten", forgotten.seq)
@@ -105,11 +109,9 @@ class Decisions:
         """Time passed: what is to be published again or given up."""
         self._story.passed(now)
         actions: list[Action] = []
-        for muster, wanted in list(self._wanted.items()):
-            if wanted.answered:
-                continue
+        for muster, wanted in list(self._unanswered.items()):
             if now >= wanted.give_up:
-                del self._wanted[muster]
+                del self._wanted[muster], self._unanswered[muster]
                 self._story.add(muster, "given up", wanted.seq)
                 actions.append(GaveUp(muster, wanted.seq, wanted.tries))
             elif now >= wanted.next_try:
@@ -129,9 +131,14 @@ class Decisions:
         wanted = self._wanted.get(muster)
         return wanted.settings if wanted is not None else ()
 
+    @property
+    def unanswered(self) -> int:
+        """How many decisions wait for an answer."""
+        return len(self._unanswered)
+
     def next_tick(self) -> float:
         """When `tick` will next have something."""
-        return min((min(w.next_try, w.give_up) for w in self._wanted.values() if not w.answered), default=float("inf"))
+        return min((min(w.next_try, w.give_up) for w in self._unanswered.values()), default=float("inf"))
 
     def story(self, muster: str) -> list[Step]:
         """What happened to a muster of late."""
@@ -142,6 +149,8 @@ class Decisions:
         numbers = [wanted.seq for wanted in self._wanted.values()]
         holds(len(set(numbers)) == len(numbers), "a number is used twice")
         holds(all(0 < number <= self._last for number in numbers), "a number that was never given")
+        unanswered = {muster: wanted for muster, wanted in self._wanted.items() if not wanted.answered}
+        holds(self._unanswered == unanswered, "who waits for an answer is not known")
         for muster, wanted in self._wanted.items():
             holds(wanted.tries > 0, f"{muster}: decided and never published")
             holds(wanted.settings or not wanted.answered, f"{muster}: a node that was given back is still wanted")

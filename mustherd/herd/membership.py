@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from mustherd.herd.alarms import NEVER, Alarms
 from mustherd.herd.promises import holds
 from mustherd.herd.story import Step, Story
 from mustherd.herd.timing import DEAD_AFTER_S, LATE_AFTER_S, MISSING_AFTER_S
@@ -48,6 +49,8 @@ class Membership:
     def __init__(self, story: Story | None = None) -> None:
         """`story` gets what happens to each muster, beside what others tell of it."""
         self._members: dict[str, _Member] = {}
+        self._alarms = Alarms()
+        """When a muster would be late, missing or dead by what was last known; that it was heard since is seen then."""
         self._story = Story() if story is None else story
 
     def hello(self, muster: str, muster_epoch: int, now: float) -> list[Change]:
@@ -60,12 +63,14 @@ class Membership:
         member = self._members.get(muster)
         if member is None:
             self._members[muster] = _Member(muster_epoch, Presence.ALIVE, now)
+            self._alarms.set(muster, now + LATE_AFTER_S)
             return self._told(Change(muster, None, Presence.ALIVE, new_life=True), now)
         if member.muster_epoch == muster_epoch:
             return self.heard(muster, muster_epoch, now)
         before = member.presence
         member.past.append(member.muster_epoch)
         member.muster_epoch, member.presence, member.heard = muster_epoch, Presence.ALIVE, now
+        self._alarms.set(muster, now + LATE_AFTER_S)
         return self._told(Change(muster, before, Presence.ALIVE, new_life=True), now)
 
     def heard(self, muster: str, muster_epoch: int, now: float) -> list[Change]:
@@ -78,6 +83,7 @@ class Membership:
         if member.presence is Presence.ALIVE:
             return []
         before, member.presence = member.presence, Presence.ALIVE
+        self._alarms.set(muster, member.heard + LATE_AFTER_S)
         return self._told(Change(muster, before, Presence.ALIVE, silent_s=silent), now)
 
     def left(self, muster: str, muster_epoch: int, now: float) -> list[Change]:
@@ -92,11 +98,13 @@ class Membership:
     def tick(self, now: float) -> list[Change]:
         """Time passed: who has fallen silent."""
         changes: list[Change] = []
-        for name, member in self._members.items():
+        for name in self._alarms.due(now):
+            member = self._members[name]
             if member.presence is Presence.LEFT:
                 continue
             silent = now - member.heard
-            after = _judge(silent)
+            after, more = _judge(silent)
+            self._alarms.set(name, member.heard + more)
             if after is not member.presence:
                 changes += self._told(Change(name, member.presence, after, silent_s=silent), now)
                 member.presence = after
@@ -132,6 +140,8 @@ class Membership:
         for name, member in self._members.items():
             holds(member.muster_epoch not in member.past, f"{name}: its present life is over")
             holds(len(set(member.past)) == len(member.past), f"{name}: a life that ended twice")
+            silent = member.presence in {Presence.DEAD, Presence.LEFT}
+            holds(silent or self._alarms.at(name) <= member.heard + DEAD_AFTER_S, f"{name}: nobody would miss it")
             holds(self.knows(name, member.muster_epoch) != self.ended(name, member.muster_epoch), f"{name}: both")
 
     def _told(self, change: Change, now: float) -> list[Change]:
@@ -145,11 +155,12 @@ class Membership:
         return iter(self._members)
 
 
-def _judge(silent_s: float) -> Presence:
+def _judge(silent_s: float) -> tuple[Presence, float]:
+    """How a muster stands after a silence, and after which one it will stand otherwise."""
     if silent_s >= DEAD_AFTER_S:
-        return Presence.DEAD
+        return Presence.DEAD, NEVER
     if silent_s >= MISSING_AFTER_S:
-        return Presence.MISSING
+        return Presence.MISSING, DEAD_AFTER_S
     if silent_s >= LATE_AFTER_S:
-        return Presence.LATE
-    return Presence.ALIVE
+        return Presence.LATE, MISSING_AFTER_S
+    return Presence.ALIVE, LATE_AFTER_S

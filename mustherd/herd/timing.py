@@ -3,6 +3,9 @@
 BEAT_PERIOD_S = 0.4
 """Between two heartbeats, both ways."""
 
+BEAT_WAIT_S = 0.44
+"""How long a muster's next beat waits for the shepherd's: as its answer, it costs the node no wake-up of its own."""
+
 LATE_AFTER_S = 0.8
 """Silence after which a muster is late: worth a mark, nothing is given up."""
 

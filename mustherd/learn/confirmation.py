@@ -3,8 +3,9 @@
 The trial that made a setting look best was chosen for being low, so it is likely too low; and a limit that one trial
 kept narrowly, another will miss. So nothing of the search counts here, and this is done instead:
 
-1. *Rounds.* Every node measures the default and each candidate once a round, every other round backwards. A setting
-   is compared with the default within such a block only: on the same node, in the same round.
+1. *Rounds.* Every node measures the default and each candidate once a round, each in an order of its own
+   (mustherd.learn.turns). A setting is compared with the default within such a block only: on the same node, in the
+   same round.
 2. *Looks.* After a few numbers of rounds that are fixed beforehand a candidate may be found to *hold*: its saving is
    certainly above nothing and its mean certainly keeps every limit on every node, at a level that is shared out over
    candidates and looks (mustherd.learn.inference); the estimated saving is worth announcing; and the next window will
@@ -13,17 +14,16 @@ kept narrowly, another will miss. So nothing of the search counts here, and this
 4. *Rounds after it was chosen*, of the winner and the default alone. Their numbers are the ones that are announced:
    what made it the winner, luck included, is not in them (Cox, Biometrika 1975). If they contradict, there is another
    winner, or none.
+5. *A window that broke a limit*, of whichever setting, and was contradicted when it was measured again, may be one of
+   many: its node goes on measuring the winner until it has twenty windows. Two that break the limit contradict as well.
 
 A candidate that certainly misses a limit, saves nothing worth having or is certainly dearer than one that holds is
 dropped, and the next takes its place; one that will hardly be settled in the rounds that are left steps back for it.
 Dropping can't make a wrong announcement likelier.
 """
 
-import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
-
-import msgspec
 
 from mustherd.goal import Goal
 from mustherd.learn.base import Settings
@@ -41,20 +41,14 @@ from mustherd.learn.inference import (
     spread,
 )
 from mustherd.learn.judging import Found, Judge, Judged, RankingResult, Word, text_of
+from mustherd.learn.questions import AGAIN, Question, Questions, Wanted
 from mustherd.learn.rivals import INDIFFERENCE, Rivals
-from mustherd.learn.windows import Cell, Key, Repeat, Windows, key_of, questioned
+from mustherd.learn.turns import turn
+from mustherd.learn.windows import Key, Repeat, Windows, key_of, questioned
 
 LATER = 0.5
 """The weight of the candidates that come after the first few, of those after these, and so on: rarely will it be their
 turn."""
-
-
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """A window of the present round."""
-
-    point: Settings
-    where: str = ""
-    """The node that must measure it; '': every node, once."""
 
 
 class Confirmation:
@@ -100,7 +94,7 @@ class Confirmation:
         """By winner, the numbers of those after it was chosen."""
         self._wanted_after = 0
         self._winner: Settings | None = None
-        self._questions: list[tuple[Settings, Cell]] = []
+        self._questions = Questions()
         self._asked: set[tuple[Key, str, int]] = set()
         self._missed: set[Key] = set()
         self._holds: set[Key] = set()
@@ -110,43 +104,41 @@ class Confirmation:
 
     # --- what to measure ---
 
-    def round(self) -> list[Wanted]:
-        """The windows of the next round in the order to measure them; empty when it is decided.
+    def round(self, node: int = 0) -> list[Wanted]:
+        """The windows of the next round in the order in which the node of that number measures them; empty when it is
+        decided.
 
-        A setting without a node is for every node, which measures all of these in this order; one with a node is a
-        window that is measured again.
+        Nodes are numbered from 0 on as they first take part. A setting without a node is for every node, which measures
+        all of these; one with a node is a window that is measured again.
         """
         if self._questions:
-            return [Wanted(point=p, where=cell.node) for p, cell in self._questions for _ in range(2)]
+            return self._questions.wanted()
         points = self._live() if self._winner is None else [self._winner] if self._lacks() else []
         if not points:
             return []
         points += [self._default] if self._default is not None else []
-        # Every other round goes backwards: a drift in time then falls on all settings alike, whatever their number.
-        random.Random(f"{self._seed}/{self._count // 2}").shuffle(points)
-        return [Wanted(point=p) for p in (points[::-1] if self._count % 2 else points)]
+        order = turn(len(points), seed=self._seed, number=self._count, node=node)
+        return [Wanted(point=points[place]) for place in order]
 
     def add(self, measured: Sequence[Repeat]) -> None:
         """Take a round in; windows that were invalid are left out of it."""
         self._known = None
         if self._questions:
-            for point, cell in self._questions:
-                for one in measured:
-                    if one.point == point and one.where == cell.node:
-                        cell.add(one)
-            self._questions = []
+            self._questions.answered(measured)
         else:
             self._windows.add(self._count, measured)
             (self._before if self._winner is None else self._after[key_of(self._winner)]).append(self._count)
             self._count += 1
-            self._questions = list(self._far_off())
+            self._questions.ask(self._far_off())
         if self._questions:
             return
         self._judge.look()
         if self._winner is None:
             self._look()
         elif not self._lacks():
-            self._check(self._winner)
+            self._questions.ask_more(self._winner, self._judge.too_few(self._winner))
+            if not self._questions:
+                self._check(self._winner)
 
     @property
     def chosen(self) -> Settings | None:
@@ -178,7 +170,7 @@ class Confirmation:
     def _lacks(self) -> bool:
         return self._winner is not None and len(self._after[key_of(self._winner)]) < self._wanted_after
 
-    def _far_off(self) -> Iterable[tuple[Settings, Cell]]:
+    def _far_off(self) -> Iterable[Question]:
         """The windows that are to be measured again, of settings that the last round measured."""
         for point in self._candidates:
             cells = self._windows.of(point)
@@ -191,7 +183,7 @@ class Confirmation:
                     place = (key_of(point), cell.node, cell.round)
                     if place not in self._asked:
                         self._asked.add(place)
-                        yield point, cell
+                        yield Question(point, cell, AGAIN)
 
     # --- what the rounds say ---
 
@@ -262,7 +254,7 @@ class Confirmation:
 
     def _check(self, winner: Settings) -> None:
         """After the winner's own rounds: if they contradict it, what is left goes on, or the next best is chosen."""
-        if not self._judge.contradicted(winner, self._after[key_of(winner)]):
+        if not (self._judge.too_few(winner) or self._judge.contradicted(winner, self._after[key_of(winner)])):
             return
         self._refuted.add(key_of(winner))
         self._winner = None
@@ -286,6 +278,8 @@ class Confirmation:
             with_default=self._default is not None,
             fresh=len(self._after[key_of(chosen.point)]) if chosen else 0,
             memory=self._judge.memory,
+            jumps=self._judge.jumps(chosen.point, range(self._count)) if chosen else 0.0,
+            asked=bool(chosen and self._questions),
             needed=_needed(
                 [self._judge.differences(p, self._before) for p in self._candidates],
                 len(self._before),
@@ -302,7 +296,7 @@ class Confirmation:
     def judge(self, point: Settings) -> Judged:
         """What the rounds say of `point`, which must have been measured."""
         chosen = point == self._winner
-        done = chosen and not self._lacks()
+        done = chosen and not self._lacks() and not self._questions
         word: Word = "met" if done else "not met" if key_of(point) in self._missed else "not certain"
         after = self._after[key_of(point)] if chosen else ()
         return self._judge.judged(point, word, before=self._before, after=after)

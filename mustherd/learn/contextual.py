@@ -274,8 +274,7 @@ class ContextSearch:
     def _some(self, load: int) -> list[Observation]:
         """A load's share of the subset that the model is made of."""
         told = self._told(load)
-        chosen = subset(self._problem.goal, told, self._at(load, list(told)), MOST // len(self._loads))
-        return [observation for of in chosen.values() for observation in of]
+        return subset(self._problem.goal, told, self._at(load, list(told)), MOST // len(self._loads))
 
     def _encoded(self, rows: Iterable[Observation]) -> Array:
         """Coordinates of observations, whose points need not lie in the space."""

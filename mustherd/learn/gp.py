@@ -155,8 +155,7 @@ class GaussianProcessSearch:
         history = self._history
         if len(history.observations) <= MOST:
             return history.observations
-        chosen = subset(history.problem.goal, history.told, self._encoded(list(history.told)))
-        return [observation for of in chosen.values() for observation in of]
+        return subset(history.problem.goal, history.told, self._encoded(list(history.told)))
 
     def _known(self) -> list[int]:
         """The points that the model has seen."""

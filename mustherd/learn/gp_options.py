@@ -24,6 +24,12 @@ class GaussianProcesses:
     Options = GpOptions
     believes_prior = True
 
+    @staticmethod
+    def warm() -> None:
+        """Import what it is carried out with, before there is anything to search."""
+        import mustherd.learn.contextual  # noqa: PLC0415
+        import mustherd.learn.gp  # noqa: PLC0415, F401
+
     def __call__(self, problem: Problem, *, seed: int, options: GpOptions) -> Search:
         from mustherd.learn.contextual import ContextSearch  # noqa: PLC0415
         from mustherd.learn.gp import GaussianProcessSearch  # noqa: PLC0415

@@ -77,11 +77,40 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
 @functools.cache
 def quantile(level: float, freedom: int) -> float:
-    """Student's quantile: what a t with `freedom` degrees of freedom stays below with probability `level`."""
-    # Imported late: it takes a quarter of a second, and only a confirmation needs it.
-    from scipy.special import stdtrit  # noqa: PLC0415
+    """Student's quantile: what a t with `freedom` degrees of freedom stays below with probability `level`.
 
-    return float(stdtrit(freedom, level)) if freedom > 0 else math.inf
+    Not SciPy's, which is the same: a plan needs no other number of a numeric library, and importing one takes longer
+    than all the rest of it.
+    """
+    if freedom < 1:
+        return math.inf
+    if level < 0.5:
+        return -quantile(1 - level, freedom)
+    # The normal quantile lies below, and the chance is concave from there on: Newton's steps all lead upwards.
+    t = _normal(level)
+    log_peak = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2) - math.log(freedom * math.pi) / 2
+    while True:
+        density = math.exp(log_peak - (freedom + 1) / 2 * math.log1p(t * t / freedom))
+        step = (level - 0.5 - _within(t, freedom) / 2) / density
+        t += step
+        if step <= 1e-12 * t:
+            return t
+
+
+def _within(t: float, freedom: int) -> float:
+    """The chance that Student's t is nearer to 0 than `t`: a sum of `freedom` / 2 terms, as that is a whole number.
+
+    (Abramowitz and Stegun, Handbook of Mathematical Functions, 1964, 26.7.3 and 26.7.4.)
+    """
+    odd = freedom % 2
+    angle = math.atan(t / math.sqrt(freedom))
+    term = math.cos(angle) if odd else 1.0
+    total = term if freedom > 1 else 0.0
+    square = freedom / (freedom + t * t)
+    for k in range(2 + odd, freedom, 2):
+        term *= square * (k - 1) / k
+        total += term
+    return 2 / math.pi * (angle + math.sin(angle) * total) if odd else math.sin(angle) * total
 
 
 def exceeds(t: float, freedom: int) -> float:
@@ -127,15 +156,16 @@ def interval(
     return Estimate(mean=mean, low=mean - half, high=mean + half)
 
 
-def above(values: Sequence[float], bound: float, wider: float = 1.0) -> float:
+def above(values: Sequence[float], bound: float, wider: float = 1.0, freedom: int | None = None) -> float:
     """The p-value of the claim that the mean of `values` is above `bound`, by their own spread.
 
-    `wider`: by how much the mean's error is greater than the spread lets one think.
+    `wider`: by how much the mean's error is greater than the spread lets one think; `freedom`: the spread's degrees of
+    freedom, where they are not one less than the values.
     """
     if len(values) < 2:
         return 1.0
     error = wider * max(spread(values), LEAST_SPREAD) / math.sqrt(len(values))
-    return exceeds((average(values) - bound) / error, len(values) - 1)
+    return exceeds((average(values) - bound) / error, len(values) - 1 if freedom is None else freedom)
 
 
 def next_window(count: int, deviation: float, freedom: int, own_error: float = 0.0, chance: float = NEXT) -> float:
@@ -248,10 +278,13 @@ def rounds_needed(
     stage = math.sqrt(POWER)
     rounds = LEAST_ROUNDS
     while effect > least and rounds <= MOST_ROUNDS:
-        count = rounds * nodes
-        found = quantile(1 - level(rounds), count - 1) + quantile(stage, count - 1)
+        count, chance = rounds * nodes, 1 - level(rounds)
+        found = math.sqrt(count) * effect / deviation
         worth = _normal(stage) * effect / (effect - least) if least else 0.0
-        if math.sqrt(count) * effect >= max(found, worth) * deviation:
+        # What isn't enough for a known spread isn't either for one that has to be estimated, which takes longer to say.
+        if found >= max(worth, _normal(chance) + _normal(stage)) and found >= (
+            quantile(chance, count - 1) + quantile(stage, count - 1)
+        ):
             return rounds
         rounds += max(1, rounds // 50)
     return None

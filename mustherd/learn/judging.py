@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from mustherd.goal import GUARD, Constraint, Goal
+from mustherd.learn.agreement import Agreement, agreement
 from mustherd.learn.base import Settings
 from mustherd.learn.inference import (
     ALPHA,
@@ -25,7 +26,8 @@ from mustherd.learn.inference import (
     spread,
 )
 from mustherd.learn.memory import Memory, mean_variance, memory, of_mean, of_next, spread_left
-from mustherd.learn.windows import Cell, Held, Windows, held
+from mustherd.learn.waves import jumps
+from mustherd.learn.windows import ENOUGH, Block, Cell, Held, Windows, held, refuted
 from mustherd.metrics import Direction
 
 Word = Literal["met", "not met", "not certain"]
@@ -51,6 +53,8 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """How many differences that rests on."""
     cost: float
     """Geometric mean of the objective's cost."""
+    missing: tuple[str, ...] = ()
+    """Nodes that measured the default and never this, so that nobody knows what it does there."""
 
 
 class RankingResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +72,10 @@ class RankingResult(msgspec.Struct, frozen=True, kw_only=True):
     """How many of the rounds the winner's numbers come from, those after it was chosen; 0: there were none."""
     memory: Memory
     """Whether settings' rounds resemble those before."""
+    jumps: float
+    """By which share the winner's rounds and the default's go up and down together; 0 where that isn't seen."""
+    asked: bool
+    """Whether windows of the winner are still to be measured again."""
     needed: dict[float, int | None]
     """Saving in per cent to the rounds in which it is announced with probability mustherd.learn.inference.POWER, at the
     noise that was measured; None: in no more than mustherd.learn.inference.MOST_ROUNDS. Empty before it is known."""
@@ -83,6 +91,10 @@ class Found(msgspec.Struct, frozen=True):
     """Each limited metric on each node, the node with the least room first."""
     rounds: int
     """How many of the rounds measured it."""
+    agreement: Agreement
+    """Of a round's nodes on what it saves."""
+    missing: frozenset[str]
+    """Nodes that measured the default in some round, and this in none."""
 
     def all_limits(self) -> list[Held]:
         """Every limit on every node."""
@@ -109,20 +121,37 @@ class Judge:
 
     def find(self, point: Settings, rounds: Container[int]) -> Found:
         """What `rounds` measured of `point`, one window at least."""
-        cells = self._windows.of(point, rounds)
+        cells, blocks = self._windows.of(point, rounds), self._blocks(point, rounds)
         return Found(
-            differences=self.differences(point, rounds),
+            differences=self._costs(blocks),
             limits={c.metric: self.held(c, cells) for c in self._goal.constraints},
             rounds=len({cell.round for cell in cells}),
+            agreement=agreement(blocks),
+            missing=self.missing(point),
         )
+
+    def missing(self, point: Settings) -> frozenset[str]:
+        """Nodes that measured the default in some round and `point` in none: what a limit does there, nobody knows."""
+        there = {cell.node for cell in self._windows.of(self._default)} if self._default is not None else set()
+        return frozenset(there - {cell.node for cell in self._windows.of(point)})
 
     def differences(self, point: Settings, rounds: Container[int], other: Settings | None = None) -> list[float]:
         """Logarithms of the objective's cost at `point` over that at `other`, or the default, block by block."""
+        return self._costs(self._blocks(point, rounds, other))
+
+    def _costs(self, blocks: Sequence[Block]) -> list[float]:
+        return [self._sign * (block.here - block.there) for block in blocks]
+
+    def _blocks(self, point: Settings, rounds: Container[int], other: Settings | None = None) -> list[Block]:
         other = self._default if other is None else other
         objective = self._goal.objective
         if other is None or not self._windows.positive(objective):
             return []
-        return [self._sign * d for d in self._windows.differences(point, other, objective, rounds)]
+        return self._windows.blocks(point, other, objective, rounds)
+
+    def jumps(self, point: Settings, rounds: Container[int]) -> float:
+        """By how much `rounds` jump together (mustherd.learn.waves), of `point` and the default; 0 where unseen."""
+        return jumps(self._blocks(point, rounds))
 
     def held(
         self, constraint: Constraint, cells: Sequence[Cell], looks: int | None = None, chance: float = NEXT
@@ -141,13 +170,13 @@ class Judge:
         """Of the claim that a candidate saves something and keeps every limit on every node: the worst of its parts."""
         parts = [one.p_value for one in found.all_limits()]
         if self._default is not None:
-            wider = of_mean(found.rounds, len(found.differences), self.memory.allowed)
-            parts.append(above([-d for d in found.differences], 0.0, wider))
+            wider = found.agreement.wider * of_mean(found.rounds, len(found.differences), self.memory.allowed)
+            parts.append(above([-d for d in found.differences], 0.0, wider, found.agreement.freedom))
         return max(parts, default=1.0)
 
     def stands(self, found: Found) -> bool:
         """Whether it may be announced as far as its estimated saving and the next window's bounds go."""
-        return self._worth(found.differences) and all(one.within for one in found.all_limits())
+        return not found.missing and self._worth(found.differences) and all(one.within for one in found.all_limits())
 
     def hopeless(self, found: Found) -> bool:
         """Whether it certainly misses a limit, or certainly saves nothing worth announcing."""
@@ -167,7 +196,27 @@ class Judge:
         if self._default is not None and (len(differences) < 2 or not self._worth(differences)):
             return True
         cells = self._windows.of(point)
-        return not all(one.within for c in self._goal.constraints for one in self.held(c, cells, chance=PROMISED))
+        held_ = [one for c in self._goal.constraints for one in self.held(c, cells, chance=PROMISED)]
+        return not all(one.within and one.few for one in held_)
+
+    def too_few(self, point: Settings) -> dict[Cell, int]:
+        """Where windows break a limit at times, and how many more `point` needs there.
+
+        That is on nodes where a window of whichever setting broke it and was contradicted: of one in six, a setting's
+        few windows often show none. Nothing once a bound or a second window has settled it.
+        """
+        cells = self._windows.of(point)
+        found = {}
+        for constraint in self._goal.constraints:
+            at_times = {c.node for _, of in self._windows.all() for c in of if refuted(c, constraint)}
+            for one in self.held(constraint, cells, chance=PROMISED):
+                if not one.within:
+                    return {}
+                if one.windows < ENOUGH and one.node in at_times:
+                    mine = [c for c in cells if c.node == one.node]
+                    broke = [c for c in mine if refuted(c, constraint)]
+                    found[(broke or mine)[-1]] = ENOUGH - one.windows
+        return found
 
     def lacking(self, found: Found, left: int, least: int) -> dict[str, tuple[float, float]]:
         """The limits that `left` rounds more will hardly bring the next window's bound within.
@@ -193,9 +242,10 @@ class Judge:
         """Differences, one at least, as a saving in per cent of the default's objective, or a gain."""
         return self._as_percent(interval(differences, max(spread(differences), LEAST_SPREAD), looks=looks))
 
-    def announced(self, point: Settings, before: Container[int], after: Container[int]) -> Estimate | None:
-        """The winner's saving by the rounds `after` it was chosen, and by the spread of those and the ones `before`;
-        as if its rounds had a memory of FORGETS, or more where more was seen. None without a block after."""
+    def announced(self, point: Settings, before: Sequence[int], after: Sequence[int]) -> Estimate | None:
+        """The winner's saving by the rounds `after` it was chosen, and by the spread of those and the ones `before`, or
+        by how rounds jump where that is seen; as if its rounds had a memory of FORGETS, or more where more was seen.
+        None without a block after."""
         late = self.differences(point, after)
         every = [*self.differences(point, before), *late]
         if not late or len(every) < 2:
@@ -203,8 +253,10 @@ class Judge:
         here, earlier = (len({cell.round for cell in self._windows.of(point, rounds)}) for rounds in (after, before))
         here, share = min(here, len(late)), max(FORGETS, self.memory.allowed)
         wide = mean_variance(here, share) * here / spread_left(here + earlier, len(every), share)
-        deviation = max(spread(every), LEAST_SPREAD) * math.sqrt(wide)
-        return self._as_percent(interval(late, deviation, len(every) - 1, confidence=ANNOUNCED))
+        blocks = self._blocks(point, {*before, *after})
+        jumping, nodes = jumps(blocks), agreement(blocks)
+        deviation = max(spread(every) * nodes.wider, jumping, LEAST_SPREAD) * math.sqrt(wide)
+        return self._as_percent(interval(late, deviation, nodes.freedom, confidence=ANNOUNCED))
 
     def _as_percent(self, found: Estimate) -> Estimate:
         return Estimate(mean=self._percent(found.mean), low=self._percent(found.high), high=self._percent(found.low))
@@ -218,7 +270,7 @@ class Judge:
         found = interval(logs, max(spread(logs), LEAST_SPREAD), looks=self._looks)
         return Estimate(mean=_exp(found.mean), low=_exp(found.low), high=_exp(found.high))
 
-    def judged(self, point: Settings, word: Word, *, before: Container[int], after: Sequence[int]) -> Judged:
+    def judged(self, point: Settings, word: Word, *, before: Sequence[int], after: Sequence[int]) -> Judged:
         """What all windows say of a candidate, `word` being what becomes of it.
 
         Args:
@@ -239,7 +291,8 @@ class Judge:
         saving = self.saving(differences, self._looks) if differences else None
         if after:
             saving = self.announced(point, before, after)
-            if word == "met" and self.memory.seen and saving is not None and saving.low <= 0:
+            doubted = self.memory.seen or self.jumps(point, {*before, *after}) > 0
+            if word == "met" and doubted and saving is not None and saving.low <= 0:
                 word = "not certain"
         objective = self._goal.objective
         values = [c.value(objective) for c in cells]
@@ -254,6 +307,7 @@ class Judge:
             saving_percent=saving,
             blocks=len(differences),
             cost=self._goal.objectives[0].direction.as_cost(mean),
+            missing=tuple(sorted(self.missing(point))),
         )
 
     def _worth(self, differences: Sequence[float]) -> bool:

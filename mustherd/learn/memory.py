@@ -7,7 +7,8 @@ measured at once, every setting on every node, and it is allowed for.
 - *The test* is Moran's (Biometrika 37, 1950) on what is left of the logarithms once each setting on each node has its
   mean and each block has its own (so what a round has in common counts for nothing): the share of it that neighbours
   in time have in common, against what that share is for windows that know nothing of one another (Cliff and Ord,
-  Spatial Processes, 1981, chapter 8). Metrics count together, less where they say the same.
+  Spatial Processes, 1981, chapter 8). Settings that are noisier than others have variances of their own in that, as far
+  as they differ by more than chance. Metrics count together, less where they say the same.
 - *The estimate* is the share at which a memory that fades from round to round, AR(1), would leave that much in common:
   so the lean of short series towards less is taken out.
 - *What a mean is worth* follows: of consecutive windows its variance is greater than their spread lets one think.
@@ -62,16 +63,16 @@ def memory(windows: Windows, metrics: Sequence[str]) -> Memory:
     left = [each for each in left if sum(float(e @ e) for e in each) > len(each) * 1e-12]
     if freedom < LEAST_FREEDOM or not left:
         return Memory()
-    trace = sum(part.trace for part in parts)
-    squared = sum(part.squared for part in parts)
-    variance = 2 * (freedom * squared - trace**2) / (freedom**2 * (freedom + 2))
-    if variance <= 0:
-        return Memory()
     common = [
         sum(float(e @ part.beside @ e) for part, e in zip(parts, each, strict=True)) / sum(float(e @ e) for e in each)
         for each in left
     ]
-    deviations = [(one - trace / freedom) / math.sqrt(variance) for one in common]
+    deviations = []
+    for one, each in zip(common, left, strict=True):
+        expected, variance = _by_chance(parts, _variances(parts, each))
+        if variance <= 0:
+            return Memory()
+        deviations.append((one - expected) / math.sqrt(variance))
     return Memory(
         deviations=math.fsum(deviations) / math.sqrt(len(deviations) + 2 * _same(left, freedom)),
         share=_share_of(parts, math.fsum(common) / len(common)),
@@ -81,15 +82,15 @@ def memory(windows: Windows, metrics: Sequence[str]) -> Memory:
 class _Part:
     """One node's windows: which are neighbours, and what is left once settings and blocks have their means."""
 
-    def __init__(self, cells: Sequence[Cell], lags: Any, projection: Any, freedom: int) -> None:
+    def __init__(self, cells: Sequence[Cell], of_setting: Any, lags: Any, projection: Any, freedom: int) -> None:
         self.cells = cells
+        self.of_setting = of_setting
+        """Settings by windows, 1 where the window is of the setting."""
         self.projection = projection
         self.freedom = freedom
         self.lags = lags
         self.beside = (lags == 1) / 2.0
-        self._seen = projection @ self.beside @ projection
-        self.trace = float(self._seen.trace())
-        self.squared = float((self._seen * self._seen.T).sum())
+        self.seen = projection @ self.beside @ projection
 
     @classmethod
     def of(cls, series: Mapping[Any, Sequence[Cell]]) -> "_Part | None":
@@ -113,12 +114,13 @@ class _Part:
         base, sizes, _ = np.linalg.svd(design, full_matrices=False)
         base = base[:, sizes > 1e-9]
         freedom = len(cells) - base.shape[1]
-        return cls(cells, lags, np.eye(len(cells)) - base @ base.T, freedom) if freedom > 0 else None
+        of_setting = design[:, : len(series)].T.copy()
+        return cls(cells, of_setting, lags, np.eye(len(cells)) - base @ base.T, freedom) if freedom > 0 else None
 
     def in_common(self, share: float) -> tuple[float, float]:
         """What is expected of neighbours' products and of squares at a memory of `share`."""
         covariance = share**self.lags
-        return float((self._seen * covariance).sum()), float((self.projection * covariance).sum())
+        return float((self.seen * covariance).sum()), float((self.projection * covariance).sum())
 
 
 def _left(parts: Sequence[_Part], metric: str) -> list[Any]:
@@ -129,6 +131,43 @@ def _left(parts: Sequence[_Part], metric: str) -> list[Any]:
         logs = np.array([math.log(cell.value(metric)) for cell in part.cells])
         found.append(part.projection @ (logs - logs.mean()))
     return found
+
+
+def _variances(parts: Sequence[_Part], left: Sequence[Any]) -> list[Any]:
+    """The variance of each window, by what is left of its setting on its node; all alike where they differ no more than
+    by chance.
+
+    One setting that is much noisier than the others has nearly all of what is left, and then there is that much less
+    to tell a memory by.
+    """
+    import numpy as np  # noqa: PLC0415
+
+    found, chance = [], []
+    for part, e in zip(parts, left, strict=True):
+        # What is left of a setting has a share of the others' noise in it, which the blocks' means bring.
+        mixed = part.of_setting @ part.projection**2 @ part.of_setting.T
+        found.append(np.clip(np.linalg.pinv(mixed) @ (part.of_setting @ e**2), 0.0, None))
+        chance += [2 / own for own in part.of_setting @ part.projection.diagonal() if own > 0]
+    every = np.concatenate(found)
+    mean = float(every.mean())
+    differ = float(every.var()) / mean**2 if mean > 0 else 0.0
+    trusted = max(0.0, 1 - float(np.mean(chance)) / differ) if differ > 0 else 0.0
+    return [(mean + trusted * (of - mean)) @ part.of_setting for part, of in zip(parts, found, strict=True)]
+
+
+def _by_chance(parts: Sequence[_Part], variances: Sequence[Any]) -> tuple[float, float]:
+    """The mean and the variance of what neighbours have in common by chance, where windows have these variances."""
+    total = sum(float(part.projection.diagonal() @ of) for part, of in zip(parts, variances, strict=True))
+    if total <= 0:
+        return 0.0, 0.0
+    mean = sum(float(part.seen.diagonal() @ of) for part, of in zip(parts, variances, strict=True)) / total
+    squared = alike = 0.0
+    for part, of in zip(parts, variances, strict=True):
+        both = of[:, None] * of
+        squared += float(((part.seen - mean * part.projection) ** 2 * both).sum())
+        alike += float((part.projection**2 * both).sum())
+    freedom = total**2 / alike
+    return mean, 2 * squared / total**2 * freedom / (freedom + 2)
 
 
 def _same(left: Sequence[Sequence[Any]], freedom: int) -> float:

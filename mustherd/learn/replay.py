@@ -15,6 +15,7 @@ import msgspec
 
 from mustherd.goal import Constraint, Goal, Objective
 from mustherd.learn.base import Dimension, Observation, Problem, Search, SearchSpace, Settings
+from mustherd.learn.cluster import Each
 from mustherd.terms import KnobKind
 
 WITHIN = (0.01, 0.05, 0.10)
@@ -203,6 +204,7 @@ def replay(
     trials: int = 30,
     noise: Mapping[str, float] | None = None,
     until: float = -1.0,
+    each: Each = map,
 ) -> list[Run]:
     """Run a search on a table once per seed.
 
@@ -214,11 +216,13 @@ def replay(
         trials: at most so many per seed.
         noise: see `Table.measure`.
         until: end a run once a trial was truly this near to the optimum, as a share of it; below 0: never.
+        each: where seeds are tried, see `mustherd.learn.cluster.workers`.
     """
-    return [
-        _replay_one(search(seed), table, problem, seed=seed, trials=trials, noise=noise or {}, until=until)
-        for seed in seeds
-    ]
+
+    def one(seed: int) -> Run:
+        return _replay_one(search(seed), table, problem, seed=seed, trials=trials, noise=noise or {}, until=until)
+
+    return list(each(one, seeds))
 
 
 def _replay_one(

@@ -8,6 +8,7 @@ approximation, 2015.)
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from statistics import median
 
 import numpy as np
@@ -25,18 +26,15 @@ CENTRES = 5
 """The best points, around which half of the subset lies: the best alone may be so by chance."""
 
 
-def subset(
-    goal: Goal, told: Mapping[int, Sequence[Observation]], x: Array, most: int = MOST
-) -> dict[int, Sequence[Observation]]:
-    """Of the points in `told`, each with its observations and at its row of `x`, those that a model is made of.
+def subset(goal: Goal, told: Mapping[int, Sequence[Observation]], x: Array, most: int = MOST) -> list[Observation]:
+    """Of the observations of each point, which is at its row of `x`, those that a model is made of.
 
-    All of them, as long as they are no more than `most` observations. The points keep their order.
+    All of them, as long as they are no more than `most`. The points keep their order.
     """
     if sum(map(len, told.values())) <= most:
-        return dict(told)
-    points = list(told)
-    newest = [told[point][-WINDOWS:] for point in points]
-    order = sorted(range(len(points)), key=lambda place: _rank(goal, newest[place]))
+        return list(chain.from_iterable(told.values()))
+    newest = [of[-WINDOWS:] for of in told.values()]
+    order = sorted(range(len(newest)), key=lambda place: _rank(goal, newest[place]))
     centres = x[order[:CENTRES]]
     taken: list[int] = []
     room = most
@@ -55,7 +53,7 @@ def subset(
         if len(newest[place]) <= room:
             taken.append(place)
             room -= len(newest[place])
-    return {points[place]: newest[place] for place in sorted(taken)}
+    return [observation for place in sorted(taken) for observation in newest[place]]
 
 
 def _rank(goal: Goal, observations: Sequence[Observation]) -> tuple[float, float]:

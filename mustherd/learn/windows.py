@@ -10,6 +10,7 @@ lean to one side.
 import math
 from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from statistics import median
+from typing import NamedTuple
 
 import msgspec
 
@@ -30,6 +31,8 @@ TO_SPREAD = 1.4826
 """From a median absolute deviation to a standard deviation, of normal noise."""
 ALLOWED = 0.05
 """The share of windows that may break a limit: what is promised."""
+ENOUGH = round(1 / ALLOWED)
+"""So many windows of a node it takes until one that broke a limit is no more than the promised share of them."""
 
 
 class Repeat(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +45,15 @@ class Repeat(msgspec.Struct, frozen=True, kw_only=True):
     errors: Mapping[str, float] = {}
     """Metric to the relative standard error that its window has by itself, where that is known: a percentile rests on
     few requests, and comes from a histogram's bins."""
+
+
+class Block(NamedTuple):
+    """What two settings measured of a metric on one node in one round, as logarithms."""
+
+    node: str
+    here: float
+    there: float
+    round: int
 
 
 class Cell:
@@ -94,11 +106,16 @@ class Windows:
         """The cells of every setting, in the order of rounds."""
         return ((key, cells.values()) for key, cells in self._cells.items())
 
-    def differences(self, point: Settings, other: Settings, metric: str, rounds: Container[int]) -> list[float]:
-        """log(point) - log(other) in every block, a node's part of a round, that measured both."""
+    def blocks(self, point: Settings, other: Settings, metric: str, rounds: Container[int]) -> list[Block]:
+        """Every block, a node's part of a round, that measured both settings, of a positive metric."""
         beside = self._cells.get(key_of(other), {})
         return [
-            math.log(cell.value(metric) / beside[cell.round, cell.node].value(metric))
+            Block(
+                cell.node,
+                math.log(cell.value(metric)),
+                math.log(beside[cell.round, cell.node].value(metric)),
+                cell.round,
+            )
             for cell in self.of(point, rounds)
             if (cell.round, cell.node) in beside
         ]
@@ -150,9 +167,15 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     p_value: float
     """Of the claim that the mean keeps the limit, less the margin."""
     within: bool
-    """Whether the bound keeps the limit, less the margin, and so did enough of the windows."""
+    """Whether the bound keeps the limit, less the margin, and so did enough of the windows; one window that broke it,
+    and was contradicted when it was measured again, doesn't count until there are ENOUGH."""
     broken: bool
     """Whether the mean certainly breaks the limit, less the margin."""
+
+    @property
+    def few(self) -> bool:
+        """Whether no more of the windows broke the limit than the promised share, contradicted or not."""
+        return self.windows - self.kept <= math.floor(ALLOWED * self.windows)
 
 
 def held(
@@ -222,16 +245,20 @@ def _back(value: float, sign: float, log: bool) -> float:
     return (math.exp(min(700.0, sign * value)) if log else sign * value) if math.isfinite(value) else sign * value
 
 
+def refuted(cell: Cell, constraint: Constraint) -> bool:
+    """Whether a window broke the limit, and most of those that were measured after it didn't."""
+    return constraint.met_by(cell.value(constraint.metric)) and _over(cell, constraint) > 0
+
+
+def _over(cell: Cell, constraint: Constraint) -> int:
+    return sum(not constraint.met_by(one.metrics[constraint.metric]) for one in cell.repeats)
+
+
 def _few(cells: Sequence[Cell], constraint: Constraint) -> bool:
-    """Whether few enough windows broke the limit: the promised share, or one that its repeats contradicted."""
-    over = contradicted = count = 0
-    for cell in cells:
-        bad = sum(not constraint.met_by(one.metrics[constraint.metric]) for one in cell.repeats)
-        count += len(cell.repeats)
-        over += bad
-        contradicted += bad if constraint.met_by(cell.value(constraint.metric)) else 0
-    share = math.floor(ALLOWED * count)
-    return over <= share or (over == contradicted and over <= max(1, share))
+    """Whether few enough windows broke the limit: the promised share, or for now one that its repeats contradicted."""
+    over = sum(_over(cell, constraint) for cell in cells)
+    share = math.floor(ALLOWED * sum(len(cell.repeats) for cell in cells))
+    return over <= share or (over <= 1 and any(refuted(cell, constraint) for cell in cells))
 
 
 def questioned(cells: Sequence[Cell], metric: str, usual: float) -> list[Cell]:

@@ -20,9 +20,10 @@ from typing import BinaryIO, Self
 
 import msgspec
 
+from mustherd.errors import text_of
 from mustherd.learn.base import CalibratedSearch, Observation, Problem, Search, Settings
 from mustherd.learn.noise import Noise
-from mustherd.learn.registry import SearchError, SearchGoneError, check, make
+from mustherd.learn.registry import SearchError, SearchGoneError, check, find, kind_of, make
 from mustherd.plugins import PluginError
 
 ANSWER_SECONDS = 120.0
@@ -84,10 +85,62 @@ _answers = msgspec.msgpack.Decoder(Done | Refused)
 _encoder = msgspec.msgpack.Encoder()
 
 
+class Worker:
+    """The process before it knows what to search; it imports meanwhile what the search called `name` takes."""
+
+    def __init__(self, name: str) -> None:
+        """SearchError when no process can be started."""
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "mustherd.learn.worker", name],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.errors,
+                env={**os.environ, **dict.fromkeys(ONE_THREAD, "1")},
+                # Out of the terminal's foreground group: Ctrl-C is for the parent to act on.
+                process_group=0,
+            )
+        except OSError as error:
+            self.errors.close()
+            raise SearchError(f"the search's process could not be started: {error}") from error
+
+    def close(self) -> None:
+        """End the process: its stdin is closed, and it is killed if that doesn't end it. Harmless when repeated."""
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        try:
+            self.process.wait(CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.errors.close()
+
+
+_waiting: dict[str, Worker] = {}
+"""By the name of its search: a process that was started before anybody knew what to search."""
+
+
+def start_early(name: str) -> None:
+    """Start the process of the next `SearchProcess` called `name`: imports take seconds, and herds come together
+    meanwhile. SearchError when none can be started."""
+    if name not in _waiting:
+        _waiting[name] = Worker(name)
+
+
+def end_unused() -> None:
+    """End the processes that were started early and that no search has taken."""
+    while _waiting:
+        _waiting.popitem()[1].close()
+
+
 class SearchProcess:
     """A `Search` that runs elsewhere; a context manager, or call `close`.
 
-    The process starts at once and imports while the caller goes on; the first request waits for it.
+    The process starts at once, unless one was started early, and imports while the caller goes on; the first request
+    waits for it.
     """
 
     def __init__(
@@ -103,20 +156,8 @@ class SearchProcess:
         check(name, problem, options or {})
         self._answer_seconds = answer_seconds
         self._starting = True
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "mustherd.learn.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._errors,
-                env={**os.environ, **dict.fromkeys(ONE_THREAD, "1")},
-                # Out of the terminal's foreground group: Ctrl-C is for the parent to act on.
-                process_group=0,
-            )
-        except OSError as error:
-            self._errors.close()
-            raise SearchError(f"the search's process could not be started: {error}") from error
+        worker = _waiting.pop(name, None) or Worker(name)
+        self._worker, self._process, self._errors = worker, worker.process, worker.errors
         self._send(Start(name, problem, seed, dict(options or {})))
 
     @property
@@ -138,16 +179,7 @@ class SearchProcess:
 
     def close(self) -> None:
         """End the process: its stdin is closed, and it is killed if that doesn't end it. Harmless when repeated."""
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        try:
-            self._process.wait(CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._errors.close()
+        self._worker.close()
 
     def __enter__(self) -> Self:
         return self
@@ -239,21 +271,29 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
                 case State():
                     answer = Done(state=search.state())
         except ValueError as error:
-            answer = Refused(str(error))
+            answer = Refused(text_of(error))
         except (SearchError, PluginError) as error:
             answer = Refused(str(error), broken=True)
         except Exception as error:  # whatever broke in a search, the parent has to hear of it
-            answer = Refused(f"{type(error).__name__}: {error}", broken=True)
+            answer = Refused(f"{type(error).__name__}: {text_of(error)}", broken=True)
         reply = _encoder.encode(answer)
         sink.write(LENGTH.pack(len(reply)) + reply)
         sink.flush()
 
 
+def warm(name: str) -> None:
+    """Import what a search takes that says how; what is wrong with it is told when it is made."""
+    with contextlib.suppress(Exception):
+        getattr(kind_of(find(name)), "warm", lambda: None)()
+
+
 def main() -> int:
-    """Serve on stdin and stdout; whatever else is printed goes to stderr."""
+    """Serve on stdin and stdout; whatever else is printed goes to stderr. The argument is the search's name."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with os.fdopen(os.dup(1), "wb") as sink, contextlib.suppress(BrokenPipeError):
         os.dup2(2, 1)
+        for name in sys.argv[1:2]:
+            warm(name)
         serve(sys.stdin.buffer, sink)
     return 0
 

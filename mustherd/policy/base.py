@@ -4,6 +4,7 @@ import enum
 import operator
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -113,6 +114,53 @@ class BaselinePolicy(Policy, Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Group:
+    """Nodes that a trial is about together, by the names of their musters."""
+
+    workers: tuple[str, ...]
+    """They get the trial's settings; the first stands for the group in stores and reports."""
+    source: str
+    """It is measured at the same time, as it was found."""
+    of_source: tuple[str, ...] = ()
+    """Metrics of the source's window; all others are the workers'."""
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """All of them."""
+        return (self.source, *self.workers)
+
+
+@runtime_checkable
+class Grouping(Protocol):
+    """A policy whose trials are of several nodes at a time."""
+
+    def groups(self, musters: Sequence[str]) -> Sequence[Group]:
+        """How the musters that have joined form groups, none of them in two; empty: each is by itself. Asked once,
+        before anything is proposed. PolicyError for musters that can't."""
+        ...
+
+
+@runtime_checkable
+class BoundedLog(Protocol):
+    """A policy that bounds the log of its experiment."""
+
+    @staticmethod
+    def log_bytes(experiment: Experiment) -> int:
+        """What its files may take on the disk; the oldest go when there are more."""
+        ...
+
+
+def log_bytes(experiment: Experiment) -> int | None:
+    """What an experiment's log may take on the disk; None where its policy doesn't bound it. Raises PolicyError."""
+    found = plugin(POLICIES, experiment.policy.name)
+    kind = kind_of(found)
+    if not isinstance(kind, BoundedLog):
+        return None
+    with blaming(f"{found.title} can't bound its log", PolicyError, PolicyError):
+        return int(kind.log_bytes(experiment))
+
+
 def kind_of(found: Plugin) -> Any:
     """What a policy's name stands for: its class. Raises PluginError when it can't be loaded or isn't a policy."""
     kind = found.load()
@@ -192,6 +240,12 @@ class GuardedPolicy:
         if isinstance(self._policy, BaselinePolicy):
             with self._guarded("learn from the baseline"):
                 self._policy.observe_baseline(observations)
+
+    def groups(self, musters: Sequence[str]) -> Sequence[Group]:
+        if not isinstance(self._policy, Grouping):
+            return ()
+        with self._guarded("group musters"):
+            return list(self._policy.groups(musters))
 
     def propose(self, pending: Sequence[Settings]) -> Proposal:
         with self._guarded("propose"):

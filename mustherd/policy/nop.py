@@ -11,7 +11,7 @@ from mustherd.plugins import NoOptions
 class Nop:
     """Every trial leaves the node as it was found."""
 
-    Options = NoOptions
+    Options: ClassVar[type] = NoOptions
     compares: ClassVar[bool] = False
 
     def __init__(self, _experiment: Experiment, _problem: Problem) -> None:

@@ -33,7 +33,7 @@ class RunningSearch(Search, CalibratedSearch, Protocol):
 class Tune:
     """Runs the experiment's search in a process of its own; one that is killed is begun again and told everything."""
 
-    Options = NoOptions
+    Options: ClassVar[type] = NoOptions
     compares: ClassVar[bool] = True
 
     def __init__(

@@ -13,9 +13,10 @@ from itertools import count
 
 from mustherd.herd.lease import Act, Ignore
 from mustherd.herd.timing import DECISION_TTL_S, LEASE_S, WELCOME_MAX_S
-from mustherd.muster.config import Config, Range
+from mustherd.muster.config import Config
 from mustherd.muster.muster import Muster
 from mustherd.muster.pasture import Pasture
+from mustherd.node.ranges import Range
 from mustherd.shepherd.events import DecisionLost, HerdEvent, PutBack
 from mustherd.shepherd.server import ShepherdServer
 from mustherd.terms import NODE, Setting

@@ -3,17 +3,18 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mustherd.herd.timing import DECISION_GIVE_UP_S, LEASE_S
+from mustherd.herd.timing import BEAT_PERIOD_S, BEAT_WAIT_S, DECISION_GIVE_UP_S, LATE_AFTER_S, LEASE_S
 from mustherd.shepherd.events import DecisionLost, HerdError, PresenceChanged
 from mustherd.wire import messages as m
 from mustherd.wire.shepherd_endpoint import Received
 from tests.fakes import ORIGINALS
-from tests.herd.simulated import Message, Network, World, setting
+from tests.herd.simulated import STEP_S, Message, Network, World, setting
 from tests.typed import a, some
 
 HEAL_S = DECISION_GIVE_UP_S + LEASE_S + 3.0
@@ -206,3 +207,35 @@ def test_a_hello_of_a_dead_life_that_nobody_met_keeps_the_living_one_out_for_a_m
     future = some(world.decide("m0", setting(100, 1300)))
     world.run(0.5)
     assert future.result(0).outcome == "applied"
+
+
+class Heard(World):
+    """Notes when beats leave, both ways; `deaf` musters get nothing."""
+
+    def __init__(self) -> None:
+        self.beats: dict[str, list[float]] = {"shepherd": [], "muster": []}
+        self.deaf = False
+        super().__init__(1, Network())
+
+    def transmit(self, to: str, life: int, message: Message) -> None:
+        inner = message.message if isinstance(message, Received) else message
+        if isinstance(inner, m.ShepherdBeat | m.MusterBeat):
+            self.beats["shepherd" if isinstance(inner, m.ShepherdBeat) else "muster"].append(self.now)
+        if to == "shepherd" or not self.deaf:
+            super().transmit(to, life, message)
+
+
+def test_a_muster_s_beat_answers_the_shepherd_s_and_needs_no_wake_up_of_its_own() -> None:
+    world = Heard()
+    world.run(20)
+    shepherd, muster = world.beats["shepherd"], world.beats["muster"]
+    assert len(muster) == pytest.approx(20 / BEAT_PERIOD_S, rel=0.1)
+    own = [at for at in muster[2:] if not any(0 <= at - sent <= 2 * STEP_S for sent in shepherd)]
+    assert own == []
+    # Nobody's beats to answer: it beats on by itself, as often as it takes not to be late.
+    world.deaf = True
+    before = len(muster)
+    world.run(LEASE_S - 1)
+    pauses = [after - at for at, after in pairwise(muster[before - 1 :])]
+    assert len(pauses) >= 3
+    assert max(pauses) <= BEAT_WAIT_S + 2 * STEP_S < LATE_AFTER_S

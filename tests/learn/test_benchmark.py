@@ -4,7 +4,9 @@ import random
 
 import pytest
 
-from tests.benchmarks.learning import Case, measured_again, over_problems, run, solved
+from tests.benchmarks._cases import Case, solved
+from tests.benchmarks._replays import measured_again
+from tests.benchmarks.learning import over_problems, run
 
 
 @pytest.mark.long

@@ -185,6 +185,17 @@ def test_a_round_goes_backwards_after_one_that_went_forwards() -> None:
     assert confirmation.round() == first[::-1]
 
 
+def test_nodes_measure_a_round_in_orders_of_their_own() -> None:
+    confirmation = start([CHEAP, DEAR])
+    first, second = confirmation.round(0), confirmation.round(1)
+    assert second == first[::-1]
+    assert {tuple(w.point["dvfs"] for w in confirmation.round(node)) for node in range(20)} > {
+        tuple(w.point["dvfs"] for w in of) for of in (first, second)
+    }
+    confirmation.add(exact(confirmation))
+    assert (confirmation.round(0), confirmation.round(1)) == (second, first)
+
+
 def test_a_node_that_uses_more_is_not_a_saving() -> None:
     confirmation = start([DEAR], repeats=3, rounds=3)
     for number in range(3):
@@ -248,7 +259,8 @@ def test_a_window_far_from_its_siblings_is_measured_twice_more() -> None:
     outcome = confirmed(confirmation, nodes=("node-0",))
     assert outcome.winner is not None
     held = outcome.winner.limits["read_p99_us"]
-    assert (held.windows, held.kept) == (outcome.winner.rounds + 2, outcome.winner.rounds + 1)
+    # 900 us break the limit of 300: nothing is promised before that is one window of twenty.
+    assert (held.windows, held.kept) == (20, 19)
     assert outcome.word == "met"
 
 
@@ -282,7 +294,7 @@ def test_a_saving_that_isn_t_worth_it_is_not_announced() -> None:
 
 
 def test_how_many_rounds_a_saving_needs_is_said() -> None:
-    needed = confirmed(start([CHEAP]), noise=0.02).needed
+    needed = confirmed(start([CHEAP]), noise=0.04).needed
     assert set(needed) == {1.0, 2.0, 5.0}
     # It is the least that is announced: half of such savings are not, in any number of rounds.
     assert needed[1.0] is None

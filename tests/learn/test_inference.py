@@ -32,6 +32,15 @@ def test_quantiles_and_p_values_are_student_s() -> None:
         assert quantile(level, freedom) == pytest.approx(stats.t.ppf(level, freedom))
         assert exceeds(quantile(level, freedom), freedom) == pytest.approx(1 - level)
     assert quantile(0.975, 0) == math.inf
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 7, 8, 31, 100, 999, 20_000])
+def test_quantiles_are_those_of_scipy_from_one_tail_to_the_other(freedom: int) -> None:
+    for level in (1e-5, 0.01, 0.4, 0.5, 0.6, 0.894, 0.975, 0.9995, 1 - 0.025 / 60, 0.99999):
+        assert quantile(level, freedom) == pytest.approx(stats.t.ppf(level, freedom), rel=1e-9, abs=1e-12), level
+
+
+def test_a_t_of_no_freedom_says_nothing() -> None:
     assert exceeds(5.0, 0) == 1.0
 
 
@@ -134,6 +143,37 @@ def test_the_rounds_that_a_saving_needs_find_it_four_times_of_five(
         above([draw.gauss(effect, deviation) for _ in range((rounds - 1) * nodes)], 0.0) <= 0.025 for _ in range(1500)
     ]
     assert average(fewer) < average(found)
+
+
+def test_the_rounds_that_savings_need_are_those_by_scipy_s_quantiles() -> None:
+    """One number of rounds after another by SciPy alone, over plans quiet and noisy."""
+
+    def level(rounds: int) -> float:
+        return level_of(3, rounds, 4)
+
+    def needed(percent: float, deviation: float, nodes: int, least: float) -> int | None:
+        stage, effect = math.sqrt(0.8), -math.log1p(-percent / 100)
+        spare = effect + math.log1p(-least / 100)
+        rounds = 2
+        while spare > 0 and rounds <= 10_000:
+            count = rounds * nodes
+            found = stats.t.ppf(1 - level(rounds), count - 1) + stats.t.ppf(stage, count - 1)
+            worth = stats.norm.ppf(stage) * effect / spare if least else 0.0
+            if math.sqrt(count) * effect >= max(found, worth) * deviation:
+                return rounds
+            rounds += max(1, rounds // 50)
+        return None
+
+    plans = [
+        (percent, deviation, nodes, least)
+        for percent in (1.0, 2.0, 5.0)
+        for deviation in (0.0025, 0.0035, 0.02, 0.07)
+        for nodes, least in ((1, 1.0), (2, 0.5), (4, 0.0))
+    ]
+    found = [rounds_needed(p, d, nodes=nodes, level=level, least_percent=least) for p, d, nodes, least in plans]
+    assert found == [needed(*each) for each in plans]
+    assert None in found
+    assert len(set(found)) > 10
 
 
 def test_a_saving_near_the_least_that_is_announced_takes_more_rounds() -> None:

@@ -65,6 +65,22 @@ def test_rounds_without_a_memory_are_called_alike_in_at_most_one_confirmation_of
     assert seen <= 12
 
 
+def test_nor_are_those_of_one_setting_or_node_that_is_much_noisier() -> None:
+    def louder(noise: Noise, loud: Callable[[int, str], bool]) -> Noise:
+        return lambda metric, setting, node: noise(metric, setting, node) * (10.0 if loud(setting, node) else 1.0)
+
+    def of_setting(setting: int, _node: str) -> bool:
+        return setting == 0
+
+    def of_node(_setting: int, node: str) -> bool:
+        return node == "node-0"
+
+    for loud, nodes in ((of_setting, 1), (of_node, 2)):
+        seen = sum(seen_in(louder(fading(seed, 0.0), loud), nodes=nodes).seen for seed in range(1000))
+        # One in thirty of 1,000 is 33; more than 52 come in once in a thousand times.
+        assert seen <= 52
+
+
 def test_a_memory_is_seen_and_its_share_is_about_right() -> None:
     found = [seen_in(fading(seed, 0.6), nodes=3) for seed in range(40)]
     assert sum(one.seen for one in found) >= 34

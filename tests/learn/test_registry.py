@@ -93,7 +93,7 @@ class TestProcess(SearchContract):
         ("gp", {"inital": 3}, "inital: unknown option 'inital'; allowed: initial, stop, noise"),
         ("gp", {"initial": 0}, "initial: should be a whole number >= 1, found '0'"),
         ("gp", {"stop": "never"}, "stop: should be true or false, found 'never'"),
-        ("gp", {"noise": {"read_p99_us": 2}}, "noise: should be a number < 1"),
+        ("gp", {"noise": {"read_p99_us": 2}}, "noise.read_p99_us: should be a number < 1"),
         ("one-shot", {"settings": {"itr-delay": 3, "dvfs": 1400}}, "'one-shot': itr-delay=3 is not in the space"),
         ("one-shot", {"settings": {"itr-delay": 2}}, "'one-shot': the point has no dvfs"),
     ],

@@ -1,7 +1,6 @@
 """A long search's model is made of a subset: bounded, around the best points, and spread over the rest."""
 
 import random
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -21,9 +20,14 @@ def seen(place: tuple[float, float], cost: float, p99: float = 100.0) -> Observa
     )
 
 
-def chosen(told: dict[int, list[Observation]], most: int = subset.MOST) -> dict[int, Sequence[Observation]]:
+def chosen(told: dict[int, list[Observation]], most: int = subset.MOST) -> dict[int, list[Observation]]:
+    """What is chosen of each point."""
     x = np.array([[v / 1000 for v in of[0].point.values()] for of in told.values()], dtype=float)
-    return subset.subset(GOAL, told, x, most)
+    point_of = {id(observation): point for point, of in told.items() for observation in of}
+    found: dict[int, list[Observation]] = {}
+    for observation in subset.subset(GOAL, told, x, most):
+        found.setdefault(point_of[id(observation)], []).append(observation)
+    return found
 
 
 def scattered(count: int, seed: int = 1) -> dict[int, list[Observation]]:

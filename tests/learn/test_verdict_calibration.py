@@ -22,6 +22,7 @@ def test_each_row_says_what_was_found_what_it_must_be_and_of_how_many_runs() -> 
 
 @pytest.mark.data
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_whole_experiments_find_what_can_be_promised_and_the_search_is_not_behind_chance() -> None:
     found = run(48, [name for name in ROWS if name not in QUICK])
     rows = found["rows"]
@@ -31,6 +32,7 @@ def test_whole_experiments_find_what_can_be_promised_and_the_search_is_not_behin
 
 @pytest.mark.data
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_verdicts_are_right_as_often_as_they_say() -> None:
     found = run(200, QUICK)
     rows = found["rows"]

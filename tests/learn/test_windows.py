@@ -123,6 +123,10 @@ def test_usual_noise_is_not_questioned() -> None:
     assert questioned(cells([300.0, 900.0]), "p99", 0.0) == []
 
 
+def differences(windows: Windows, point: dict[str, int], rounds: Sequence[int]) -> list[float]:
+    return [block.here - block.there for block in windows.blocks(point, {"x": 0}, "e", rounds)]
+
+
 def test_differences_are_taken_within_blocks() -> None:
     windows = Windows()
     for place, node, energies in ((0, "a", (100.0, 50.0)), (0, "b", (110.0, 55.0)), (1, "a", (200.0, 100.0))):
@@ -132,10 +136,10 @@ def test_differences_are_taken_within_blocks() -> None:
         )
     # Without the default beside it, a window compares with nothing.
     windows.add(1, [Repeat(point={"x": 1}, metrics={"e": 1.0}, where="b")])
-    found = windows.differences({"x": 1}, {"x": 0}, "e", range(5))
+    found = differences(windows, {"x": 1}, range(5))
     assert found == pytest.approx([math.log(0.5)] * 3)
-    assert windows.differences({"x": 1}, {"x": 0}, "e", [1]) == pytest.approx([math.log(0.5)])
-    assert windows.differences({"x": 2}, {"x": 0}, "e", range(5)) == []
+    assert differences(windows, {"x": 1}, [1]) == pytest.approx([math.log(0.5)])
+    assert differences(windows, {"x": 2}, range(5)) == []
     assert set(by_node(windows.of({"x": 1}))) == {"a", "b"}
 
 

@@ -4,13 +4,17 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
 
+from mustherd.definition import content, digest, goal
 from mustherd.learn.registry import SearchError
-from mustherd.learn.worker import SearchProcess
+from mustherd.learn.worker import SearchProcess, end_unused, start_early
+from mustherd.store.store import Store
 from mustherd.testing.search import PROBLEM, measured
+from tests.definition.make import made
 from tests.waiting import until
 
 pytestmark = pytest.mark.process
@@ -93,3 +97,51 @@ def test_a_killed_parent_leaves_no_worker_behind() -> None:
         assert psutil.pid_exists(worker)
         parent.kill()
     assert gone(worker)
+
+
+def children(pid: int | None = None) -> list[int]:
+    """Pids of the workers of a process, by default this one."""
+    return [c.pid for c in psutil.Process(pid).children() if "mustherd.learn.worker" in " ".join(c.cmdline())]
+
+
+def test_one_that_was_started_early_has_imported_before_it_is_asked_and_is_the_one_that_is_taken() -> None:
+    start_early("gp")
+    start_early("gp")
+    [early] = children()
+    assert until(lambda: any("scipy" in m.path for m in psutil.Process(early).memory_maps()), patience_s=60)
+    with SearchProcess("gp", PROBLEM) as search:
+        assert search.pid == early
+        assert search.ask() is not None
+        with SearchProcess("gp", PROBLEM) as second:
+            assert second.pid != early
+    assert gone(early)
+
+
+def test_one_that_nobody_takes_is_ended() -> None:
+    start_early("no-such-search")
+    [early] = children()
+    end_unused()
+    end_unused()
+    assert gone(early)
+    assert children() == []
+
+
+def test_a_shepherd_starts_it_before_there_is_a_herd_and_ends_it_with_itself(tmp_path: Path) -> None:
+    experiment = made()
+    folder = tmp_path / "early"
+    with Store.create(
+        folder, name=experiment.name, definition=experiment.to_yaml(), resolved=content(experiment),
+        digest=digest(experiment), goal=goal(experiment),
+    ):  # fmt: skip
+        pass
+    command = [sys.executable, "-m", "mustherd", "shepherd", "run", "--experiment", str(folder), "--musters", "1"]
+    with subprocess.Popen(
+        [*command, "--ports", "0,0,0,0"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as shepherd:
+        try:
+            [early] = until(lambda: children(shepherd.pid))
+        finally:
+            shepherd.terminate()
+    assert gone(early)
+    with Store.open(folder, read_only=True) as store:
+        assert store.trials() == []

@@ -34,11 +34,23 @@ def experiment(policy: str = "tune", method: str = "random") -> Experiment:
 
 
 def test_the_projects_own_policies_are_installed() -> None:
-    assert {"follow", "nop", "tune"} <= set(plugins(POLICIES))
+    assert {"collect", "follow", "latency-predictor", "nop", "pipeline", "stats", "tune"} <= set(plugins(POLICIES))
 
 
 class TestNop(PolicyContract):
     definition = DEFINITION + "policy: nop"
+
+
+class TestCollect(PolicyContract):
+    definition = DEFINITION + "policy: {name: collect, options: {keep_mib: 64}}"
+
+
+class TestStats(PolicyContract):
+    definition = DEFINITION + "policy: {name: stats, options: {percent: {read_p99_us: 1}}}"
+
+
+class TestLatencyPredictor(PolicyContract):
+    definition = DEFINITION + "policy: {name: latency-predictor, options: {seed: 3}}"
 
 
 @pytest.mark.process
@@ -87,7 +99,8 @@ def test_an_unknown_policy_has_its_line() -> None:
     with pytest.raises(DefinitionError) as caught:
         check(loads(text + "policy: tuen\n", "test.yml"))
     line = text.count("\n") + 1
-    said = "policy.name: unknown policy 'tuen'; allowed: follow, nop, tune; did you mean 'tune'?"
+    allowed = "collect, follow, latency-predictor, nop, pipeline, stats, tune"
+    said = f"policy.name: unknown policy 'tuen'; allowed: {allowed}; did you mean 'tune'?"
     assert str(caught.value) == f"test.yml:{line}: {said}"
 
 
