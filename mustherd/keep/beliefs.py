@@ -6,11 +6,13 @@ CUSUMs; when one signals, something has changed: what is believed begins anew fr
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from mustherd.keep.book import Correct
 from mustherd.keep.options import Options
+from mustherd.keep.residuals import Array, Residuals, SeenAt
 from mustherd.keep.sequential import Cusum, run_length
 from mustherd.learn.base import Settings
 from mustherd.learn.windows import Key, key_of
@@ -26,8 +28,10 @@ MOST = 6.0
 FIRST = 0.10
 """A node's first block may be so far off the book by its nature."""
 RANK = "rank"
-FIRST_AFTER = 0.25
-"""The first block of other settings after a drift, of what the drift lets expect: nobody knows what it did to them."""
+CAREFUL = 1.0
+"""After a drift so many deviations above what is expected of a latency have to be within the limit."""
+SAME_LOAD = 0.05
+"""Loads that are nearer to each other, as a logarithm, are one where settings are compared."""
 MOST_BLOCKS = 1000.0
 """Weight of what is believed: the mean never becomes too heavy to move."""
 
@@ -57,7 +61,7 @@ class Mean(msgspec.Struct):
 
 
 class Belief(msgspec.Struct, frozen=True, kw_only=True):
-    """A mean as it is stored; without settings it is a node's shift."""
+    """A mean as it is stored; without settings it says that a node has drifted."""
 
     node: str
     signal: str
@@ -65,6 +69,8 @@ class Belief(msgspec.Struct, frozen=True, kw_only=True):
     value: float
     blocks: float
     at_s: float
+    until_s: float | None = None
+    """Of a drift: for how long it makes other settings doubtful; None: for good."""
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,31 +87,80 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
 class Beliefs:
     """Of all nodes."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, values: Mapping[str, Sequence[int]] | None = None) -> None:
+        """`values` are those that the book has of each knob."""
         self._options = options
+        self._values = values or {}
+        self._residuals: dict[tuple[str, str], Residuals] = {}
+        self._guessed: dict[tuple[str, str, int], dict[Key, float]] = {}
+        """What residuals say, by node, signal and load, until more is seen."""
         self._means: dict[tuple[str, str, Key], Mean] = {}
-        self._shifts: dict[tuple[str, str], tuple[float, float]] = {}
-        """What a node as a whole is off by, and since when: it holds for settings that weren't seen since."""
+        self._drifted: dict[tuple[str, str], float] = {}
+        """Nodes and signals: what was seen of some settings before says little of them since, so residuals say it until
+        then. Of a latency it ends: where no setting is believed to hold any more, nothing new would ever be seen."""
+        self.changes = 0
+        """How often something of it has changed: it is saved then."""
         self._now = 0.0
         self._ranks: dict[tuple[str, Key], float] = {}
         """Of settings that were promoted: the logarithm by which they are better than the book says."""
         self._tests: dict[tuple[str, str], tuple[Cusum, Cusum]] = {}
 
-    def off(self, node: str, key: Key) -> tuple[float, float]:
-        """Logarithms by which power and latency of settings are off the book, where a choice is made.
+    def correct(self, node: str, load: float, keys: Sequence[Key], now: float) -> Correct:
+        """By which logarithms power and latency of settings are off the book at a load, where a choice is made.
 
-        Of power only what a promotion has proved: a node that draws more than was foretold may draw more at any
-        settings. Of latency whatever was seen.
+        Of power nothing before other settings were promoted there: a node that draws more than was foretold may draw
+        more at any settings. Then what the residuals say, and a deviation more, so that what is known well is
+        preferred. Of latency what was seen; after a drift what the residuals say, and some of their deviation more.
         """
-        return self._ranks.get((node, key), 0.0), self._off(node, "latency", key)
+        if self._residuals_of(node, "latency").forget(now):
+            self._forget_guesses(node)
+            self.changes += 1
+        if self._drifted.get((node, "latency"), math.inf) <= now:
+            del self._drifted[node, "latency"]
+            self.changes += 1
+        power = self._pessimistic(node, "power", load, keys, 1.0) if self.promoted(node) else {}
+        if self.drifted(node, "latency"):
+            late = self._pessimistic(node, "latency", load, keys, CAREFUL)
+            return lambda key: (power.get(key, 0.0), late.get(key, 0.0))
+        return lambda key: (power.get(key, 0.0), self._late(node, key, now))
+
+    def _pessimistic(
+        self, node: str, signal: str, load: float, keys: Sequence[Key], deviations: float
+    ) -> dict[Key, float]:
+        place = node, signal, round(math.log(load) / SAME_LOAD)
+        guessed = self._guessed.get(place)
+        if guessed is None:
+            means, sure = self.guess(node, signal, keys, load)
+            guessed = self._guessed[place] = dict(zip(keys, (means + deviations * sure).tolist(), strict=True))
+        return guessed
+
+    def latency(self, node: str, key: Key, foretold: float | None) -> float | None:
+        """What is believed of the latency of settings, of which the book foretells this much."""
+        return foretold * math.exp(self._mean(node, "latency", key)) if foretold else None
+
+    def drifted(self, node: str, signal: str) -> bool:
+        """Whether a signal of a node has been off what was believed, and how long ago that was isn't long enough."""
+        return (node, signal) in self._drifted
+
+    def promoted(self, node: str) -> bool:
+        """Whether other settings than the book's best were proved there."""
+        return any(name == node for name, _ in self._ranks)
+
+    def guess(
+        self, node: str, signal: str, keys: Sequence[Key], load: float, also: Sequence[tuple[Key, float]] = ()
+    ) -> tuple[Array, Array]:
+        """What settings are off the book at a load, and how sure that is; `also` is taken as seen."""
+        return self._residuals_of(node, signal).of(keys, load, also)
 
     def add(self, block: Block, *, testing: bool = True) -> list[Drift]:
         """One more block: what has drifted by it; of a canary's, which isn't for testing, nothing."""
         found = []
         self._now = block.at_s
+        self.changes += 1
         for signal, seen in (("power", block.power_off), ("latency", block.latency_off)):
             if seen is None:
                 continue
+            residuals = self._residuals_of(block.node, signal)
             if not testing:
                 place = (block.node, signal, block.key)
                 self._learn(self._means.setdefault(place, Mean(seen, 0.0, block.at_s)), seen, block.at_s)
@@ -113,23 +168,40 @@ class Beliefs:
                 drift = self._add(block, signal, seen)
                 if drift is not None:
                     found.append(drift)
+                    residuals.drifted(drift.shift)
+            if block.load > 0:
+                residuals.add(block.key, block.load, seen)
+        self._forget_guesses(block.node)
         return found
 
-    def broke(self, node: str, key: Key, latency_off: float, now: float) -> None:
-        """A limit was broken with a latency so far off the book: expect no better of any settings of this node.
+    def broke(
+        self, node: str, key: Key, load: float, latency_off: float, until_s: float, *, again: bool = False
+    ) -> None:
+        """A limit was broken with a latency so far off the book: a drift, which is believed until then.
 
-        That is forgotten at the half-life, or at once of settings that show better.
+        `again`: as it was there before, too. That isn't chance, and what was seen is as good as a block.
         """
         self._means.pop((node, "latency", key), None)
-        shift = max(latency_off, self._shift(node, "latency", now))
-        self._shifts[node, "latency"] = shift, now
-        for (name, signal, _), mean in self._means.items():
-            if (name, signal) == (node, "latency"):
-                mean.value, mean.blocks = max(mean.value, shift), 1.0
+        residuals = self._residuals_of(node, "latency")
+        if not again:
+            residuals.doubt(latency_off, until_s)
+            residuals.add_for_a_time(key, load, latency_off, until_s)
+        else:
+            residuals.drifted(latency_off)
+            residuals.add(key, load, latency_off)
+        self._doubt(node, "latency", until_s)
+        self.changes += 1
+        self._forget_guesses(node)
+
+    def doubt_until(self, node: str, until_s: float) -> None:
+        """Make other settings doubtful no longer than until then, whatever was said before."""
+        self._drifted[node, "latency"] = min(until_s, self._drifted.get((node, "latency"), until_s))
+        self.changes += 1
 
     def promote(self, node: str, key: Key, better: float) -> None:
         """Settings were proved to draw less than the book says, by this logarithm."""
         self._ranks[node, key] = better
+        self.changes += 1
 
     def adopt(self, source: str, node: str, key: Key) -> None:
         """Believe of one node what another has shown of settings."""
@@ -137,6 +209,19 @@ class Beliefs:
             mean = self._means.get((source, signal, key))
             if mean is not None:
                 self._means[node, signal, key] = Mean(mean.value, min(mean.blocks, 1.0), mean.at_s)
+            if source != node:
+                self._residuals_of(node, signal).adopt(self._residuals_of(source, signal))
+        self._guessed.clear()
+        self.changes += 1
+
+    def seen(self) -> list[SeenAt]:
+        """What residuals rest on, to be stored."""
+        return [one for (node, signal), of in self._residuals.items() for one in of.state(node, signal)]
+
+    def restore_seen(self, state: Iterable[SeenAt]) -> None:
+        """Know what was stored."""
+        for one in state:
+            self._residuals_of(one.node, one.signal).restore(key_of(one.settings), one)
 
     def state(self) -> list[Belief]:
         """What is believed, to be stored."""
@@ -144,15 +229,23 @@ class Beliefs:
             Belief(node=node, signal=signal, settings=dict(key), value=mean.value, blocks=mean.blocks, at_s=mean.at_s)
             for (node, signal, key), mean in self._means.items()
         ]
-        shifts = [
-            Belief(node=node, signal=signal, settings=None, value=value, blocks=0.0, at_s=since)
-            for (node, signal), (value, since) in self._shifts.items()
+        drifted = [
+            Belief(
+                node=node,
+                signal=signal,
+                settings=None,
+                value=0.0,
+                blocks=0.0,
+                at_s=self._now,
+                until_s=None if math.isinf(until_s) else until_s,
+            )
+            for (node, signal), until_s in sorted(self._drifted.items())
         ]
         ranks = [
             Belief(node=node, signal=RANK, settings=dict(key), value=value, blocks=0.0, at_s=self._now)
             for (node, key), value in self._ranks.items()
         ]
-        return means + shifts + ranks
+        return means + drifted + ranks
 
     def restore(self, state: Iterable[Belief]) -> None:
         """Believe what was stored."""
@@ -160,52 +253,60 @@ class Beliefs:
             if one.signal == RANK and one.settings is not None:
                 self._ranks[one.node, key_of(one.settings)] = one.value
             elif one.settings is None:
-                self._shifts[one.node, one.signal] = one.value, one.at_s
+                self._doubt(one.node, one.signal, one.until_s or self._doubted_until(one.signal, one.at_s))
             else:
                 self._means[one.node, one.signal, key_of(one.settings)] = Mean(one.value, one.blocks, one.at_s)
 
-    def _off(self, node: str, signal: str, key: Key) -> float:
-        mean = self._means.get((node, signal, key))
-        return mean.value if mean is not None else self._shift(node, signal, self._now)
+    def _doubt(self, node: str, signal: str, until_s: float) -> None:
+        self._drifted[node, signal] = max(until_s, self._drifted.get((node, signal), until_s))
 
-    def _shift(self, node: str, signal: str, now: float) -> float:
-        found = self._shifts.get((node, signal))
-        if found is None:
-            return 0.0
-        shift, since = found
-        return shift * math.exp2(-max(0.0, now - since) / self._options.half_life_s)
+    def _doubted_until(self, signal: str, now: float) -> float:
+        """How long a drift that was measured makes other settings doubtful."""
+        return now + self._options.half_life_s if signal == "latency" else math.inf
+
+    def _residuals_of(self, node: str, signal: str) -> Residuals:
+        return self._residuals.setdefault((node, signal), Residuals(self._values))
+
+    def _mean(self, node: str, signal: str, key: Key) -> float:
+        mean = self._means.get((node, signal, key))
+        return mean.value if mean is not None else 0.0
+
+    def _late(self, node: str, key: Key, now: float) -> float:
+        """What settings are off in latency; nothing once that wasn't seen for a half-life: they may be tried again."""
+        mean = self._means.get((node, "latency", key))
+        return mean.value if mean is not None and now - mean.at_s <= self._options.half_life_s else 0.0
+
+    def _forget_guesses(self, node: str) -> None:
+        self._guessed = {place: guessed for place, guessed in self._guessed.items() if place[0] != node}
 
     def _add(self, block: Block, signal: str, seen: float) -> Drift | None:
         place = (block.node, signal, block.key)
         mean = self._means.get(place)
-        expected = self._off(*place)
-        if (mean is None and abs(seen - expected) <= FIRST) or (
-            mean is not None and not mean.blocks and abs(seen - expected) <= FIRST_AFTER
-        ):
+        expected, deviation = self._mean(*place), SPREAD[signal]
+        if self.drifted(block.node, signal) and block.load > 0:
+            means, deviations = self.guess(block.node, signal, [block.key], block.load)
+            expected, deviation = float(means[0]), math.hypot(deviation, float(deviations[0]))
+        elif mean is None and abs(seen - expected) <= FIRST:
             self._means[place] = Mean(seen, 1.0, block.at_s)
             return None
         up, down = self._tests.setdefault(
             (block.node, signal), (Cusum(THRESHOLD, ALLOWANCE, MOST), Cusum(THRESHOLD, ALLOWANCE, MOST))
         )
-        deviation = (seen - expected) / SPREAD[signal]
-        signals = [test for test, value in ((up, deviation), (down, -deviation)) if test.add(value)]
+        off = (seen - expected) / deviation
+        signals = [test for test, value in ((up, off), (down, -off)) if test.add(value)]
         if not signals:
             # What may be the beginning of a drift isn't learnt from.
-            if mean is not None and not up.count and not down.count:
-                self._learn(mean, seen, block.at_s)
+            if not up.count and not down.count:
+                self._learn(self._means.setdefault(place, Mean(seen, 0.0, block.at_s)), seen, block.at_s)
             return None
         test = signals[0]
         blocks = test.count
         # The mean excess since the change: what the sum says, with what the allowance took away.
-        size = (test.since / blocks + ALLOWANCE) * SPREAD[signal] if blocks else 0.0
+        size = (test.since / blocks + ALLOWANCE) * deviation if blocks else 0.0
         shift = size if test is up else -size
         up.clear()
         down.clear()
-        self._shifts[block.node, signal] = self._shift(block.node, signal, block.at_s) + shift, block.at_s
-        for (node, what, key), other in self._means.items():
-            if (node, what) == (block.node, signal) and key != block.key:
-                # What drift did to other settings is to be seen.
-                other.value, other.blocks = other.value + shift, 0.0
+        self._doubt(block.node, signal, self._doubted_until(signal, block.at_s))
         self._means[place] = Mean(seen, 1.0, block.at_s)
         return Drift(node=block.node, signal=signal, shift=shift, blocks=blocks)
 

@@ -67,10 +67,20 @@ class Book:
         self._alone = [_pairs(row, row, i) for i, row in enumerate(self._rows)]
         self._between = [_pairs(self._rows[max(0, i - 1)], row, i) for i, row in enumerate(self._rows)]
         self._logs = [math.log(load) for load in self.loads]
+        self.keys: tuple[Key, ...] = tuple(dict.fromkeys(key for row in self._rows for key in row))
+        """Of all settings in it."""
 
     def cell(self, load: float) -> int:
         """The number of the lowest load that is at least `load`; the number of loads, when it is beyond them all."""
         return bisect_left(self.loads, load / SAME)
+
+    def values(self) -> dict[str, list[int]]:
+        """What it has of each knob."""
+        found: dict[str, set[int]] = {}
+        for key in self.keys:
+            for knob, value in key:
+                found.setdefault(knob, set()).add(value)
+        return {knob: sorted(values) for knob, values in sorted(found.items())}
 
     def place(self, load: float) -> tuple[int, int, float]:
         """Two neighbours and how far from the first to the second a load lies; beyond the ends the end."""
@@ -96,13 +106,19 @@ class Book:
         return max((load for load, row in rows if key in row and _safe(row[key], limit)), default=0.0)
 
     def choices(
-        self, load: float, limit: float, correct: Correct = as_written, also: Key | None = None
+        self,
+        load: float,
+        limit: float,
+        correct: Correct = as_written,
+        also: Key | None = None,
+        most: int | None = MOST,
     ) -> list[Choice]:
         """The cheapest settings that are safe at a load with a latency of at most `limit`, the least power first.
 
         `correct` gives the logarithms by which power and latency of settings are off what the book says. `also` is
-        among them wherever it is safe, however many are cheaper. Nothing is safe beyond the highest load: nothing was
-        learnt there.
+        among them wherever it is safe, however many are cheaper. `most` are those that are looked for, in the order
+        of the book; None: all, which a correction of power asks for. Nothing is safe beyond the highest load: nothing
+        was learnt there.
         """
         cell = self.cell(load)
         if cell == len(self.loads):
@@ -110,15 +126,22 @@ class Book:
         low, high, share = self.place(load)
         found: list[Choice] = []
         if low != high:
-            found = self._safe_of(self._between[high], share, limit, correct, also)
-        return found or self._safe_of(self._alone[high], 1.0, limit, correct, also)
+            found = self._safe_of(self._between[high], share, limit, correct, also=also, most=most)
+        return found or self._safe_of(self._alone[high], 1.0, limit, correct, also=also, most=most)
 
     def _safe_of(
-        self, pairs: Sequence["_Pair"], share: float, limit: float, correct: Correct, also: Key | None
+        self,
+        pairs: Sequence["_Pair"],
+        share: float,
+        limit: float,
+        correct: Correct,
+        *,
+        also: Key | None,
+        most: int | None,
     ) -> list[Choice]:
         found: list[Choice] = []
         for one in pairs:
-            if len(found) >= MOST and one.key != also:
+            if most is not None and len(found) >= most and one.key != also:
                 continue
             off, late = correct(one.key)
             allowed = limit * math.exp(-late)

@@ -1,6 +1,7 @@
 """Musters on this machine for a keeper: those of the definition that its settings were learnt by."""
 
 import contextlib
+import logging
 import subprocess
 import time
 from collections.abc import Iterator
@@ -8,11 +9,15 @@ from pathlib import Path
 
 import msgspec
 
+from mustherd import files
 from mustherd.definition.model import Experiment
-from mustherd.experiment.local_herd import KEYS, RESTART_S, configure, end, spawn_muster
+from mustherd.errors import printable
+from mustherd.experiment.local_herd import KEYS, RESTART_S, SAYS, configure, end, last_line, spawn_muster
 from mustherd.wire.keys import create
 from mustherd.wire.members import SHEPHERD, Role
 from mustherd.wire.ports import Ports
+
+log = logging.getLogger(__name__)
 
 MUSTERS = "herd"
 
@@ -28,11 +33,13 @@ class MustersHere:
         self.keys = self._folder / KEYS
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._again_at: dict[str, float] = {}
+        self._told: dict[str, str] = {}
+        """Why each muster has ended, as it was told."""
 
     def make_keys(self) -> None:
         """Of this run alone: other users of the machine can reach its ports, too."""
         if not self.keys.exists():
-            self._folder.mkdir(parents=True, exist_ok=True)
+            files.folder(self._folder)
             create(self.keys, [SHEPHERD, Role.OPERATOR, *self.names], durable=False)
 
     @contextlib.contextmanager
@@ -53,7 +60,15 @@ class MustersHere:
         for name, process in list(self._processes.items()):
             if process.poll() is not None and now >= self._again_at.setdefault(name, now + RESTART_S):
                 del self._again_at[name]
+                self._tell(name)
                 self._spawn(name)
+
+    def _tell(self, name: str) -> None:
+        """Why a muster has ended, once for each reason: one that can't begin ends again and again."""
+        why = last_line(self._folder / name / "muster.log").removeprefix(SAYS) or "its log is empty"
+        if self._told.get(name) != why:
+            self._told[name] = why
+            log.warning("%s has ended, and is started again: %s", name, printable(why))
 
     def _spawn(self, name: str) -> None:
         home = self._folder / name

@@ -6,10 +6,11 @@ is done at once; everything else waits until the node has settled and the herd's
 """
 
 import math
+from functools import partial
 
 from mustherd.keep import events as e
-from mustherd.keep.beliefs import Beliefs, Drift, Gathering
-from mustherd.keep.book import Book, Choice
+from mustherd.keep.beliefs import Beliefs, Drift
+from mustherd.keep.book import MOST, Book, Choice
 from mustherd.keep.controls import Controls
 from mustherd.keep.guard import Bars, Changes, LimitWatch
 from mustherd.keep.ledger import Ledger
@@ -26,8 +27,14 @@ FRESH_REVIEW_S = 2.0
 """What to set is thought over at least so often; a load that was believed a moment ago is known better soon."""
 LEAST_FRAMES = 0.5
 """Share of a block's frames that have to be at the same settled settings for it to count."""
-MOST_OFF = 0.3
-"""A limit broken by more says nothing of what other settings will do."""
+MOST_OFF = 0.7
+"""A limit broken by more counts as by so much: a queue that overflows is no measure of a latency."""
+DOUBT = 8.0
+"""After a limit was broken other settings are doubted, too: until the bar ends, or for so many times the hold."""
+PROBATION_S = 60.0
+"""For a day after a limit was broken on a node all settings are suspect for so long after each change."""
+SUSPECT_S = 3600.0
+"""Settings that broke the limit on one node are suspect on every node for so long: a drift mostly is of all."""
 REAL_BREAK = 0.05
 """A limit broken at a steady load with a latency so far above what was foretold is a drift."""
 
@@ -38,15 +45,14 @@ class Keeper:
     def __init__(self, options: Options, book: Book, ledger: Ledger | None = None) -> None:
         self.options = options
         self.book = book
-        self.beliefs = Beliefs(options)
+        self.beliefs = Beliefs(options, book.values())
         self.bars = Bars(options)
         self.ledger = ledger or Ledger(options.day_s)
         self.nodes: dict[str, NodeState] = {}
         self.retuning = Retuning(options, book, self.beliefs)
-        self._number = 0
+        self._number, self._block = 0, -1
         self._actions: list[e.Action] = []
         self._changes = Changes(options)
-        self._block = -1
         self._aim = options.limit * (1 - options.margin)
         self._safe: Settings = dict(options.safe or {})
         self._baseline: Settings = dict(options.baseline or {})
@@ -117,42 +123,45 @@ class Keeper:
         if node.mode not in ("learnt", "canary") or now < max(node.hold_until, node.settled_at) or node.choice is None:
             node.watch.clear()
             return
-        if not node.watch.add(latency):
+        options, choice = self.options, node.choice
+        foretold = self.book.foretell(choice.key, node.estimator.load)[1]
+        believed = self.beliefs.latency(node.name, choice.key, foretold)
+        doubtful = self.beliefs.drifted(node.name, "latency")
+        probation = now - node.settled_at < PROBATION_S and now - node.broke_at < options.day_s
+        suspect = probation or self.bars.put_since(choice.key, now - SUSPECT_S)
+        if not node.watch.add(latency, doubtful=doubtful, believed=believed, suspect=suspect):
             return
         node.watch.clear()
-        options, choice = self.options, node.choice
         if now - node.load_changed_at < options.settle_s:
             node.hold(options.settle_s, "the load has changed", now)
             return
         if now - node.broke_at > options.half_life_s:
             node.breaks = 0
-        node.breaks, node.broke_at = min(node.breaks + 1, 30), now
-        hold = min(options.longest_bar_s, options.hold_s * 2.0 ** (node.breaks - 1))
+        canary = node.mode == "canary"
+        # What a canary tried is known to be doubtful, and not tried again soon.
+        node.breaks, node.broke_at = min(node.breaks + (not canary), 30), now
+        hold = min(options.longest_bar_s, options.hold_s * (1.0 if canary else 2.0 ** (node.breaks - 1)))
         barred = self.bars.put(node.name, choice.key, choice.cell, now)
-        node.hold(hold, "a limit was broken", now)
-        self._tell(
-            now,
-            node.name,
-            "guard",
-            f"latency {latency:,.0f} broke the limit of {options.limit:,.0f} at {words(choice.settings)};"
-            f" safe settings for {hold:,.0f} s, these barred at this load for {barred:,.0f} s",
-        )
-        if self.retuning.under_way is not None:
-            self.retuning.under_way.broke(node.name, choice.key)
-        foretold = self.book.foretell(choice.key, node.estimator.load)[1]
-        if foretold and node.mode != "canary" and (off := min(MOST_OFF, math.log(latency / foretold))) > REAL_BREAK:
-            self.beliefs.broke(node.name, choice.key, off, now)
-            self._drift(Drift(node=node.name, signal="latency", shift=off, blocks=0), now)
+        node.hold(hold, "a limit was broken" if latency > options.limit else "a limit was too near", now)
+        self._tell(now, node.name, "guard", f"{broken(latency, options, choice, hold)} for {barred:,.0f} s")
+        self.retuning.broke(node.name, choice.key)
+        if off := really_broken(latency, foretold):
+            again = self.bars.times(node.name, choice.key, choice.cell) > 1
+            until = now + max(barred, DOUBT * hold)
+            for_long = max(until, now + options.day_s) if again else until
+            self.beliefs.broke(node.name, choice.key, node.estimator.load, off, for_long, again=again)
+            if again and not self._choices(node, now):
+                # Where nothing is believed to hold nothing would show for a day that it does.
+                self.beliefs.doubt_until(node.name, until)
+            if not canary:
+                self._drift(Drift(node=node.name, signal="latency", shift=off, blocks=0), now)
 
     def _gather(self, node: NodeState, seen: e.Reading) -> None:
         """Add a frame to the node's block, if it is at settings that have settled."""
         if node.pending or seen.at_s < node.settled_at or not node.estimator.load:
             return
-        number = int(seen.at_s // self.options.block_s)
         key = key_of(node.in_force)
-        gathering = node.gathering
-        if gathering is None or gathering.number != number or gathering.key != key:
-            gathering = node.gathering = Gathering(number, key)
+        gathering = node.gathered(int(seen.at_s // self.options.block_s), key)
         load = seen.load if seen.load is not None else node.estimator.load
         gathering.add(load, seen.power, seen.latency, self.book.foretell(key, max(load, 1e-9)))
 
@@ -164,12 +173,7 @@ class Keeper:
         self._block = number
         least = LEAST_FRAMES * self.options.block_s / self.options.frame_s
         for node in self.nodes.values():
-            gathering, node.gathering = node.gathering, None
-            block = (
-                gathering.block(node.name, now, least)
-                if gathering is not None and gathering.number == number - 1
-                else None
-            )
+            block = node.ended(number - 1, now, least)
             if (pair := self._controls.pair(node, block, now)) is not None:
                 self.ledger.pair(pair)
                 self._actions.append(pair)
@@ -181,7 +185,8 @@ class Keeper:
                 node.dirty = True
                 self._drift(drift, now)
         self.bars.forget(now)
-        for name, kind, text in self.retuning.step(number, self.nodes, lambda node: self._choices(node, now)):
+        every = partial(self._choices, now=now, every=True)
+        for name, kind, text in self.retuning.step(number, self.nodes, every):
             self._tell(now, name, kind, text)
 
     def _drift(self, drift: Drift, now: float) -> None:
@@ -190,19 +195,21 @@ class Keeper:
         self._tell(now, drift.node, "drift", off)
         self.retuning.drifted(drift.node, self._block)
 
-    def _choices(self, node: NodeState, now: float, also: Key | None = None) -> list[Choice]:
+    def _choices(self, node: NodeState, now: float, also: Key | None = None, *, every: bool = False) -> list[Choice]:
         load = node.estimator.highest * (1 + self.options.headroom)
         if load <= 0:
             return []
         mine = node.choice.key if node.choice is not None else also
-        found = self.book.choices(load, self._aim, lambda key: self.beliefs.off(node.name, key), also or mine)
+        correct = self.beliefs.correct(node.name, load, self.book.keys, now)
+        most = None if every or self.beliefs.promoted(node.name) else MOST
+        found = self.book.choices(load, self._aim, correct, also or mine, most)
         return [c for c in found if self.bars.free(node.name, c.key, c.cell, now)]
 
     def _decide(self, node: NodeState, now: float) -> None:
         lost = node.lost_signal(now, self.options.age_s)
         if lost != node.lost:
             node.lost, node.dirty = lost, True
-            self._tell(now, node.name, "signal", f"{lost} is lost; safe settings" if lost else "signals are back")
+            self._tell(now, node.name, "signal", node.said_of(lost))
             if lost == "load":
                 node.estimator.clear()
         if lost or now < node.hold_until:
@@ -282,3 +289,18 @@ class Keeper:
     def _taken(self) -> list[e.Action]:
         actions, self._actions = self._actions, []
         return actions
+
+
+def broken(latency: float, options: Options, choice: Choice, hold_s: float) -> str:
+    """What the story says of a broken limit, up to how long the settings are barred."""
+    did = "broke" if latency > options.limit else "came too near to"
+    return (
+        f"latency {latency:,.0f} {did} the limit of {options.limit:,.0f} at {words(choice.settings)};"
+        f" safe settings for {hold_s:,.0f} s, these barred at this load"
+    )
+
+
+def really_broken(latency: float, foretold: float | None) -> float:
+    """By what logarithm a latency that broke a limit is above what was foretold; 0 where that is no drift."""
+    off = min(MOST_OFF, math.log(latency / foretold)) if foretold else 0.0
+    return off if off > REAL_BREAK else 0.0

@@ -18,7 +18,9 @@ from mustherd.keep import events as e
 from mustherd.keep.beliefs import Belief
 from mustherd.keep.guard import Barred
 from mustherd.keep.keeper import Keeper
-from mustherd.keep.source import Sample, Source
+from mustherd.keep.learnt import MACHINE_CPU, RATE, SERVER_CPU
+from mustherd.keep.residuals import SeenAt
+from mustherd.keep.source import Sample, Source, WindowSource
 from mustherd.keep.store import KeepStore
 from mustherd.shepherd import events as h
 from mustherd.shepherd.events import HerdError
@@ -30,9 +32,11 @@ log = logging.getLogger(__name__)
 
 SAVE_S = 5.0
 """Between two looks at what a kill would lose."""
-SERVER_CPU = "server_cpu_seconds"
-MACHINE_CPU = "machine_cpu_seconds"
 SEED = 2**31
+COMPLAINT_S = 600.0
+"""What a source that can't be read says is told again after so long."""
+MOST_COMPLAINTS = 5
+"""Different ones of a source in that time."""
 
 Inbox = queue.SimpleQueue[Callable[[float], None]]
 
@@ -49,25 +53,32 @@ class KeepLoop:
         *,
         stop: Stop,
         latency: str,
+        power: str = "",
         traffic: Callable[[float], float] | None = None,
         tend: Callable[[], None] = lambda: None,
         now: Callable[[], float] = unix_time.now,
     ) -> None:
-        """`latency` is the metric that is limited, as a window's load report has it; `traffic` a simulated herd's."""
+        """`latency` is the metric that is limited, as a window's load report has it; `power` the one that is saved;
+        `traffic` a simulated herd's."""
         self._keeper = keeper
         self._shepherd = shepherd
         self._store = store
         self._sources = list(sources)
         self._stop = stop
         self._percentile = latency.removeprefix("read_").removesuffix("_us")
+        self._power = power
         self._traffic = traffic
         self._tend = tend
         self._now, self._began = now, now()
         self._inbox: Inbox = queue.SimpleQueue()
         self._lines: list[e.Story | e.Decide | e.Paired] = []
         self._measuring: set[str] = set()
+        self._told: set[tuple[str, e.Signal]] = set()
+        """What sources have told of nodes: windows of one that loads itself are no second voice on it."""
         self._seeds = itertools.count(1)
         self._cpu = time.process_time()
+        self._saved = -1
+        """How often what is believed had changed when it was saved last."""
 
     def run(self) -> None:
         """Until `stop` is set. Raises KeepStoreError."""
@@ -162,34 +173,39 @@ class KeepLoop:
             return
         seen = done.result()
         seconds = max(1e-9, seen.t1_s - seen.t0_s)
-        spent = _package_joules(seen) or seen.counts.get(SERVER_CPU, 0.0)
+        spent = spent_in(seen, self._power)
+        for source in self._sources:
+            if isinstance(source, WindowSource):
+                source.seen(name, seen)
         self._keeper.handle(used_in(seen), now)
+        own: dict[e.Signal, float | None] = {"power": spent / seconds if spent > 0 else None}
+        if seen.load is not None:
+            own |= {"load": seen.load.achieved_qps, "latency": seen.load.read_us.get(self._percentile)}
         reading = e.Reading(
-            node=name,
-            at_s=now,
-            load=seen.load.achieved_qps if seen.load is not None else None,
-            latency=seen.load.read_us.get(self._percentile) if seen.load is not None else None,
-            power=spent / seconds if spent > 0 else None,
+            node=name, at_s=now, **{signal: value for signal, value in own.items() if (name, signal) not in self._told}
         )
         self._act(self._keeper.handle(reading, now))
 
     def _ask(self, source: Source) -> None:
         """A source's thread."""
-        frame_s, complained = self._keeper.options.frame_s, ""
+        frame_s = self._keeper.options.frame_s
+        complained: dict[str, float] = {}
         while not self._stop.is_set():
             began = time.monotonic()
             try:
                 samples = source.read()
                 self._inbox.put(partial(self._sampled, samples))
-                complained = ""
             except UserError as error:
-                if str(error) != complained:
-                    complained = str(error)
-                    self._inbox.put(partial(self._tell, complained))
+                # Of one that fails and works by turns, or each time otherwise, not every frame is a line.
+                complained = {text: at for text, at in complained.items() if began - at < COMPLAINT_S}
+                if str(error) not in complained and len(complained) < MOST_COMPLAINTS:
+                    complained[str(error)] = began
+                    self._inbox.put(partial(self._tell, str(error)))
             self._stop.wait(max(0.0, frame_s - (time.monotonic() - began)))
 
     def _sampled(self, samples: Sequence[Sample], now: float) -> None:
         for node, signal, value, age_s in samples:
+            self._told.add((node, signal))
             reading: dict[str, Any] = {"node": node, "at_s": now - age_s, signal: value}
             self._act(self._keeper.handle(e.Reading(**reading), now))
 
@@ -211,7 +227,10 @@ class KeepLoop:
             settings = settings_of(decision.settings, view.knobs if view is not None else ())
             asked = self._shepherd.decide(name, settings)
         except (KeyError, ValueError) as error:
-            refused = e.Answered(node=name, number=number, held=False, refused=True, why=str(error))
+            # A KeyError's text is the knob alone.
+            there = ", ".join(sorted({knob.name for knob in view.knobs})) if view is not None else ""
+            why = f"it has no knob {error}; it has {there or 'none'}" if isinstance(error, KeyError) else str(error)
+            refused = e.Answered(node=name, number=number, held=False, refused=True, why=why)
             self._inbox.put(partial(self._answered, refused))
             return
         asked.add_done_callback(partial(self._later, partial(self._answer, name, number)))
@@ -231,29 +250,45 @@ class KeepLoop:
         self._keeper.handle(e.Used(cpu_s=cpu - self._cpu), now)
         self._cpu = cpu
         keeper = self._keeper
-        state = {
-            "beliefs": keeper.beliefs.state(),
-            "bars": keeper.bars.state(),
-            "nodes": {
-                name: {
-                    "mode": node.mode,
-                    "settings": node.in_force,
-                    "load": node.estimator.load,
-                    "lost": node.lost,
-                    "hold_until": node.hold_until if node.hold_until > now else None,
-                    "why": node.hold_why if node.hold_until > now else "",
-                }
-                for name, node in keeper.nodes.items()
-            },
-            "at": now,
-        }
-        self._store.save(state, keeper.ledger.days)
+        self._store.save(state_of(keeper, now, self._saved), keeper.ledger.days)
+        self._saved = keeper.beliefs.changes
 
     def _restore(self) -> None:
         keeper = self._keeper
         keeper.ledger.days[:] = self._store.days()
         keeper.beliefs.restore(self._store.state("beliefs", list[Belief]) or ())
+        keeper.beliefs.restore_seen(self._store.state("seen", list[SeenAt]) or ())
         keeper.bars.restore(self._store.state("bars", list[Barred]) or ())
+
+
+def state_of(keeper: Keeper, now: float, saved: int) -> dict[str, Any]:
+    """What is to be saved at `now`: what is believed, which is large, where it isn't at `saved` changes still."""
+    nodes = {
+        name: {
+            "mode": node.mode,
+            "settings": node.in_force,
+            "load": node.estimator.load,
+            "lost": node.lost,
+            "hold_until": node.hold_until if node.hold_until > now else None,
+            "why": node.hold_why if node.hold_until > now else "",
+        }
+        for name, node in keeper.nodes.items()
+    }
+    beliefs = keeper.beliefs
+    believed = {"beliefs": beliefs.state(), "seen": beliefs.seen()} if beliefs.changes != saved else {}
+    return {**believed, "bars": keeper.bars.state(), "nodes": nodes, "at": now}
+
+
+def spent_in(seen: Measured, power: str) -> float:
+    """What a window says of what is saved: joules, or seconds of the CPU time that the settings were learnt by.
+
+    Without a word on it (`power` is '') whichever of them the node counts, energy first.
+    """
+    if power == RATE:
+        return _package_joules(seen)
+    if power:
+        return seen.counts.get(power, 0.0)
+    return _package_joules(seen) or seen.counts.get(SERVER_CPU, 0.0) or seen.counts.get(MACHINE_CPU, 0.0)
 
 
 def used_in(seen: Measured) -> e.Used:

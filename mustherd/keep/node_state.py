@@ -5,15 +5,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mustherd.keep.beliefs import Gathering
+from mustherd.keep.beliefs import Block, Gathering
 from mustherd.keep.book import Choice
 from mustherd.keep.events import Answered
 from mustherd.keep.guard import LimitWatch
 from mustherd.keep.load import LoadEstimator
 from mustherd.keep.options import Options
 from mustherd.learn.base import Settings
+from mustherd.learn.windows import Key
 
 Mode = Literal["safe", "learnt", "canary", "control"]
+
+MOST_FAILURES = 30
+"""Decisions in a row that did not hold are counted up to here: no time is longer than 2**30 times the first."""
 
 
 @dataclass
@@ -78,13 +82,31 @@ class NodeState:
         """A decision did not hold; `again`: the same one will be tried, each time after twice as long."""
         pause_s = options.first_settle_s * (2.0**self.failures if again else 1.0)
         self.retry_at = now + min(pause_s, options.bar_s)
-        self.failures += again
+        self.failures = min(self.failures + again, MOST_FAILURES)
 
     def lost_signal(self, now: float, age_s: float) -> str:
         """The signal without which nothing learnt may be in force, where it is older than `age_s`; '' while none is."""
         if now - self.load_at > age_s:
             return "load"
         return "latency" if now - self.latency_at > age_s else ""
+
+    def gathered(self, number: int, key: Key) -> Gathering:
+        """Where frames of that block at those settings are added."""
+        if self.gathering is None or (self.gathering.number, self.gathering.key) != (number, key):
+            self.gathering = Gathering(number, key)
+        return self.gathering
+
+    def ended(self, number: int, now: float, least: float) -> Block | None:
+        """The block of that number, which is over; None where it holds fewer than `least` frames."""
+        gathering, self.gathering = self.gathering, None
+        return gathering.block(self.name, now, least) if gathering is not None and gathering.number == number else None
+
+    def said_of(self, lost: str) -> str:
+        """What the story says of a signal that is lost now, or of none."""
+        if not lost:
+            return "signals are there"
+        at = self.load_at if lost == "load" else self.latency_at
+        return f"{lost} {'is lost' if at > -math.inf else 'was not seen yet'}; safe settings"
 
 
 def words(settings: Mapping[str, int]) -> str:

@@ -20,8 +20,15 @@ from mustherd.learn.windows import Key
 
 CANDIDATES = 3
 LEAST_PAIRS, MOST_PAIRS = 4, 12
+FEW_PAIRS = 2
+HOPELESS = 2.0
+"""Deviations of the mean of a few pairs below what is worth it, after which a candidate is given up: that promotes
+nothing, so it takes nothing from the test's level."""
+LEAST_SPREAD = 0.01
+"""Of pairs, however alike the first ones are."""
 MOST_BLOCKS = 240
-"""A trial that the load doesn't let get on is given up."""
+STALE_BLOCKS = 20
+"""A re-tuning that the load doesn't let get on is given up: after so many blocks without another pair."""
 
 Foretell = Callable[[Key, float], tuple[float | None, float | None]]
 
@@ -70,6 +77,7 @@ class Retune:
         self._blocks: dict[int, dict[str, Block]] = {}
         self._plan: dict[tuple[str, int], tuple[Trial, bool] | None] = {}
         self._done = -1
+        self._paired = start
 
     def arm(self, node: str, number: int) -> Choice | None:
         """What a canary tries in a block; None: what is in force."""
@@ -99,6 +107,9 @@ class Retune:
         bound = -math.log1p(-self._options.least_saving / 100)
         for trial in self.trials:
             count = len(trial.savings)
+            if trial.over:
+                continue
+            trial.over = self._hopeless(trial, bound)
             if trial.over or count < LEAST_PAIRS:
                 continue
             deviation = spread(trial.latencies) if len(trial.latencies) > 1 else math.inf
@@ -113,9 +124,18 @@ class Retune:
         if all(trial.over for trial in self.trials):
             why = "; ".join(f"{words(t.choice.settings)} {t.over}" for t in self.trials) or "nothing else may hold"
             return Outcome(None, why)
-        if number - self._start > MOST_BLOCKS:
+        if number - self._start > MOST_BLOCKS or number - max(self._paired, self._start) > STALE_BLOCKS:
             return Outcome(None, "the load left no pairs to compare")
         return None
+
+    def _hopeless(self, trial: Trial, bound: float) -> str:
+        """Why a candidate isn't worth another pair: it is dearer, or above the limit, by all that was seen."""
+        count = len(trial.savings)
+        if count < FEW_PAIRS:
+            return ""
+        if average(trial.savings) + HOPELESS * max(LEAST_SPREAD, spread(trial.savings)) / math.sqrt(count) < bound:
+            return "saves nothing"
+        return "may break the limit" if trial.latencies and average(trial.latencies) > 0 else ""
 
     def _planned(self, node: str, number: int) -> tuple[Trial, bool] | None:
         """The trial that a block belongs to, and whether it is its candidate's turn in it."""
@@ -152,6 +172,7 @@ class Retune:
             difference -= math.log(at_other / at_one)
         difference -= self._weather(numbers[kept]) - self._weather(numbers[tried])
         trial.savings.append(difference)
+        self._paired = max(numbers)
         if one.latency:
             trial.latencies.append(math.log(one.latency / self._options.limit))
 

@@ -1,6 +1,7 @@
 """Putting a keeper together and running it: a shepherd, its herd, its sources, its store."""
 
 import contextlib
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,11 +17,15 @@ from mustherd.keep.keeper import Keeper
 from mustherd.keep.learnt import Learnt, LearntError
 from mustherd.keep.ledger import Ledger
 from mustherd.keep.loop import KeepLoop
+from mustherd.keep.options import Options
+from mustherd.keep.source import RowSource
 from mustherd.keep.sources.registry import make
 from mustherd.keep.store import KeepStore
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.wire.keys import for_shepherd
 from mustherd.wire.shepherd_endpoint import ShepherdEndpoint
+
+log = logging.getLogger(__name__)
 
 
 class BrokenError(UserError):
@@ -47,7 +52,7 @@ def keep(
     """
     found = learnt.read(source)
     given = keep_config.read(config)
-    options = keep_config.options(given, found.limit, config)
+    options = keep_config.options(given, found.limit)
     here = None
     if where is None:
         here = MustersHere(folder, _definition(found, source, definition))
@@ -56,7 +61,7 @@ def keep(
     faults: list[str] = []
     herds: list[Shepherd] = []
     # What they can't be made of is said before anything begins.
-    sources = make(given.sources, lambda: herds[0].musters() if herds else {})
+    sources = make(given.sources, lambda: herds[0].musters() if herds else {}, found.counted)
 
     def broken(fault: str) -> None:
         faults.append(fault)
@@ -67,13 +72,19 @@ def keep(
         if here is not None:
             here.make_keys()
         end = ShepherdEndpoint(where.listen, where.ports, for_shepherd(where.keys) if where.keys is not None else None)
-        shepherd = Shepherd(end, experiment="keep", folder=str(folder.absolute()), broken=broken)
+        rows = next((source.sink for source in sources if isinstance(source, RowSource)), None)
+        shepherd = Shepherd(end, experiment="keep", folder=str(folder.absolute()), sink=rows, broken=broken)
         shepherd.start()
         stack.callback(shepherd.stop)
         herds.append(shepherd)
         ready(shepherd)
         if here is not None:
             stack.enter_context(here.running(where.listen, end.ports))
+        if found.unfinished:
+            log.warning("%s: settings that it would have found better may be missing", found.unfinished)
+        keys = f" --keys {where.keys}" if where.keys is not None else ""
+        log.info("%s; its nodes: mustherd herd status --shepherd %s:%d%s", _said(found, options), where.listen,
+                 end.ports.coordinate, keys)  # fmt: skip
         keeper = Keeper(options, found.book, Ledger(options.day_s))
         loop = KeepLoop(
             keeper,
@@ -82,12 +93,21 @@ def keep(
             sources,
             stop=stop,
             latency=found.latency,
+            power=found.power,
             traffic=traffic,
             tend=here.tend if here is not None else lambda: None,
         )
         loop.run()
     if faults:
         raise BrokenError(f"{faults[0]}; this process ends, so that nothing goes on by half")
+
+
+def _said(found: Learnt, options: Options) -> str:
+    """What is kept, in a line."""
+    loads = found.book.loads
+    span = f"{loads[0]:,.0f}" + (f" to {loads[-1]:,.0f}" if len(loads) > 1 else "")
+    what = f"{len(found.book.keys)} setting{'s' if len(found.book.keys) > 1 else ''}"
+    return f"keeps {found.latency} within {options.limit:g}, by {what} for {span} requests a second"
 
 
 def _definition(found: Learnt, source: Path, definition: Path | None) -> Experiment:

@@ -1,11 +1,14 @@
 """Where readings come from: the interface of a source of signals."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from mustherd.errors import UserError
 from mustherd.keep.events import Signal
-from mustherd.wire.messages import MusterView
+from mustherd.metrics import RX_BYTES_PER_ROW
+from mustherd.node.kinds import ITR_DELAY
+from mustherd.shepherd.sink import LogSink
+from mustherd.wire.messages import Measured, MusterView
 
 Musters: TypeAlias = Callable[[], Mapping[str, MusterView]]
 """Who is in the herd now, by name."""
@@ -48,6 +51,33 @@ class Source(Protocol):
     def close(self) -> None:
         """Let go of what it holds; from another thread, to end a `read` that hangs. Harmless when it is repeated."""
         ...
+
+
+Counted: TypeAlias = Mapping[str, Sequence[tuple[float, float]]]
+"""Pairs of a load and what was counted there a second, by metric; PER_DELAY and an interrupt delay: medians of received
+bytes per row of intlog there."""
+PER_DELAY = f"{RX_BYTES_PER_ROW}@{ITR_DELAY.name}="
+
+
+@runtime_checkable
+class WindowSource(Protocol):
+    """What a source may have beside the rest: it is told the keeper's own windows, and says at `read` what of them."""
+
+    def learn(self, counted: Counted) -> None:
+        """What the experiment's trials, or a table's rows, counted at each load. Raises ValueError where it needs some,
+        and there are none; told once, before anything is seen."""
+        ...
+
+    def seen(self, node: str, measured: Measured) -> None:
+        """A window of a node has ended. Called from another thread than `read`; must not wait."""
+        ...
+
+
+@runtime_checkable
+class RowSource(Protocol):
+    """What a source may have beside the rest: it takes the rows that musters log."""
+
+    sink: LogSink
 
 
 def gathered(asked: Iterable[Callable[[], Sample | None]]) -> list[Sample]:

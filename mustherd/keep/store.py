@@ -12,10 +12,13 @@ from typing import Any, Self
 
 import msgspec
 
+from mustherd import files
 from mustherd.errors import UserError
 from mustherd.keep.events import Decide, Paired, Story
 from mustherd.keep.ledger import Day
 from mustherd.locks import FileLock, LockedError
+from mustherd.store.database import DATABASE as EXPERIMENT
+from mustherd.store.database import only_ours
 
 DATABASE = "keep.sqlite"
 LOCK = "keep.lock"
@@ -67,12 +70,15 @@ class KeepStore:
                     raise KeepStoreError(f"{self.folder} holds no keeper: it has no {DATABASE}")
                 database = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
             else:
-                self.folder.mkdir(parents=True, exist_ok=True)
+                if (self.folder / EXPERIMENT).exists():
+                    raise KeepStoreError(f"{self.folder} holds an experiment: a keeper needs a folder of its own")
+                files.folder(self.folder)
                 self._open.callback(FileLock(self.folder / LOCK).close)
                 database = sqlite3.connect(path, isolation_level=None)
             self._open.callback(database.close)
             self._database = database
             database.execute("PRAGMA busy_timeout = 10000")
+            only_ours(database)
             [version] = database.execute("PRAGMA user_version").fetchone()
             if not version and not read_only:
                 database.execute("PRAGMA journal_mode = WAL")

@@ -5,8 +5,9 @@ import random
 import pytest
 
 from mustherd.keep.events import Paired, Used
+from mustherd.keep.learnt import MACHINE_CPU
 from mustherd.keep.ledger import DAYS_KEPT, Ledger
-from mustherd.keep.loop import MACHINE_CPU, used_in
+from mustherd.keep.loop import spent_in, used_in
 from mustherd.terms import MUSTER_CPU, Energy
 from mustherd.wire.messages import Measured
 
@@ -74,3 +75,29 @@ def seen(counts: dict[str, float], joules: float = 600.0) -> Measured:
 def test_its_own_joules_are_its_share_of_the_busy_time(counts: dict[str, float], cpu_s: float, joules: float) -> None:
     used = used_in(seen(counts))
     assert (used.cpu_s, used.joules) == pytest.approx((cpu_s, joules))
+
+
+def window(joules: float = 0.0, **counts: float) -> Measured:
+    energies = (Energy(zone="package-0", kind="package", joules=joules),) if joules else ()
+    return Measured(
+        measure=1, in_force=0, t0_s=0.0, t1_s=1.0, energies=energies, before=(), after=(), load=None, rows={},
+        rows_lost={}, last_block=0, counts=counts,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("power", "expected"),
+    [
+        ("power_watts", 50.0),
+        ("machine_cpu_seconds", 3.0),
+        ("server_cpu_seconds", 2.0),
+        ("", 50.0),
+    ],
+)
+def test_what_settings_were_learnt_by_is_what_is_held_against_it(power: str, expected: float) -> None:
+    assert spent_in(window(50.0, server_cpu_seconds=2.0, machine_cpu_seconds=3.0), power) == expected
+
+
+def test_seconds_are_never_taken_for_watts() -> None:
+    assert spent_in(window(server_cpu_seconds=2.0, machine_cpu_seconds=3.0), "power_watts") == 0.0
+    assert spent_in(window(machine_cpu_seconds=3.0), "") == 3.0

@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 import pytest
 
 from mustherd.keep.source import Musters, Sample, Source, SourceError
+from mustherd.keep.sources.nic import NicOptions, NicSource
 from mustherd.keep.sources.registry import SourceConfigError, make
 from mustherd.plugins import SOURCES, NoOptions
 from mustherd.testing.source import ONE, TWO, SourceContract, view
-from mustherd.wire.messages import MusterView
+from mustherd.wire.messages import Measured, MusterView
 from tests.plugged import found
 
 
@@ -117,6 +118,29 @@ class TestApplication(SourceContract):
         return lambda name: (tmp_path / name).unlink()
 
 
+def counted(seconds: float = 2.0, **counts: float) -> Measured:
+    return Measured(
+        measure=1, in_force=0, t0_s=0.0, t1_s=seconds, energies=(), before=(), after=(), load=None, rows={},
+        rows_lost={}, last_block=0, counts=counts,
+    )  # fmt: skip
+
+
+def test_a_card_s_counts_are_a_load_by_what_trials_counted() -> None:
+    musters = {ONE: view(ONE)}
+    learnt = {"nic_rx_bytes": [(400e3, 40e6), (100e3, 12e6)]}
+    source = NicSource(NicOptions(), lambda: musters)
+    source.learn(learnt)
+    for rate, load in ((12e6, 100e3), (40e6, 400e3), (6e6, 50e3), (80e6, 800e3), (0.0, 0.0), (21.9e6, 200e3)):
+        source.seen(ONE, counted(nic_rx_bytes=2 * rate))
+        [sample] = source.read()
+        assert sample.value == pytest.approx(load, rel=0.01)
+        assert sample.age_s < 1
+        assert not source.read(), "each window is told once"
+    source.seen(ONE, counted(nic_rx_packets=5.0))
+    with pytest.raises(SourceError, match="muster-1: its windows have no nic_rx_bytes"):
+        source.read()
+
+
 def test_one_answer_without_a_node_s_name_is_all_nodes(tmp_path: Path) -> None:
     (tmp_path / "p99").write_text("0.2\n")
     given = {"kind": "application", "signal": "latency", "file": str(tmp_path / "p99"), "unit": "ms"}
@@ -164,12 +188,19 @@ def test_what_another_package_s_source_says_can_be_used_or_is_an_error(monkeypat
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({}, "sources[0]: kind: which kind of source is it?; allowed: application, memcached, memcached-probe"),
+        ({}, "sources[0]: kind: which kind of source is it?; allowed: application, intlog, memcached, memcached-probe,"
+         " nic"),
         ({"kind": "memcache"}, "sources[0] (memcache): no source 'memcache' is installed; there are: application, "
-         "memcached, memcached-probe; did you mean 'memcached'?"),
+         "intlog, memcached, memcached-probe, nic; did you mean 'memcached'?"),
         ({"kind": "memcached", "port": 1}, "sources[0] (memcached): port: unknown option 'port'; allowed: no options"),
         ({"kind": "memcached-probe", "requests": 1}, "sources[0] (memcached-probe): requests: should be a whole number"
          " >= 10, found '1'"),
+        ({"kind": "nic"}, "sources[0] (nic): curve: no trial or row of a table has counted nic_rx_bytes: which loads"
+         " are how much of it?; allowed: pairs of requests a second and what is counted a second there, both rising:"
+         " [[400000, 41.2e6], ...]"),
+        ({"kind": "nic", "curve": [[2, 5], [1, 9]]}, "sources[0] (nic): curve: 5 a second at 2 requests a second is no"
+         " more than 9 at 1; allowed: pairs of requests a second and what is counted a second there, both rising:"
+         " [[400000, 41.2e6], ...]"),
         ({"kind": "application", "signal": "load", "file": "x"}, "sources[0] (application): file 'x' should begin"
          " with /"),
     ],

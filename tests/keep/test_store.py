@@ -1,5 +1,7 @@
 """A keeper's folder: bounded, readable while it is written, and there again after a kill."""
 
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,20 @@ def test_one_keeper_at_a_time(tmp_path: Path) -> None:
 def test_a_folder_without_one_is_said_to_have_none(tmp_path: Path) -> None:
     with pytest.raises(KeepStoreError, match="holds no keeper"):
         KeepStore(tmp_path, read_only=True)
+
+
+def test_what_only_a_stranger_s_database_has_is_refused(tmp_path: Path) -> None:
+    with KeepStore(tmp_path / "k"):
+        pass
+    with contextlib.closing(sqlite3.connect(tmp_path / "k" / store.DATABASE)) as database:
+        database.execute("CREATE TRIGGER t AFTER INSERT ON story BEGIN DELETE FROM day; END")
+    for read_only in (True, False):
+        with pytest.raises(KeepStoreError, match="it has a trigger 't', which none of ours has"):
+            KeepStore(tmp_path / "k", read_only=read_only)
+
+
+def test_an_experiment_s_folder_is_no_keeper_s(tmp_path: Path) -> None:
+    (tmp_path / "store.sqlite").touch()
+    with pytest.raises(KeepStoreError, match="holds an experiment"):
+        KeepStore(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["store.sqlite"]

@@ -6,7 +6,7 @@ from typing import Any
 
 from mustherd.errors import UserError
 from mustherd.keep.events import SIGNALS
-from mustherd.keep.source import Musters, Sample, Source, SourceError
+from mustherd.keep.source import Counted, Musters, Sample, Source, SourceError, WindowSource
 from mustherd.plugins import SOURCES, OptionError, Plugin, PluginError, blaming, keeps, options_of, plugin, plugins
 
 KIND = "kind"
@@ -25,13 +25,16 @@ def source_kind(found: Plugin) -> Any:
     return kind
 
 
-def make(given: Sequence[Mapping[str, Any]], musters: Musters) -> list[Source]:
-    """The sources that a keeper's file names. Raises SourceConfigError."""
+def make(given: Sequence[Mapping[str, Any]], musters: Musters, counted: Counted | None = None) -> list[Source]:
+    """The sources that a keeper's file names; `counted` is what one may learn from. Raises SourceConfigError."""
     made = []
     for index, one in enumerate(given):
         name = one.get(KIND)
         try:
-            made.append(_made(name, {key: value for key, value in one.items() if key != KIND}, musters))
+            source = _made(name, {key: value for key, value in one.items() if key != KIND}, musters)
+            if isinstance(source, WindowSource):
+                source.learn(counted or {})
+            made.append(source)
         except (PluginError, ValueError) as error:
             place = f"sources[{index}]" + (f" ({name})" if isinstance(name, str) else "")
             raise SourceConfigError(f"{place}: {error}") from None
