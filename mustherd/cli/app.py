@@ -12,10 +12,11 @@ import typer
 
 from mustherd import __version__
 from mustherd.cli import experiment, herd, keys, knob, load, log, muster, plugins, replay, shepherd, testbed, twin
-from mustherd.cli.printing import hush
+from mustherd.cli.printing import hush, spell_out
 from mustherd.cli.verbose import on_every_verb
-from mustherd.daemon import keep_descriptors
+from mustherd.daemon import keep_descriptors, keep_others_out
 from mustherd.errors import UNWRITTEN, UserError
+from mustherd.extras import lacking
 
 FAULT = 70
 """A fault of ours, as sysexits.h numbers it."""
@@ -81,6 +82,8 @@ def needed(words: Sequence[str]) -> typer.Typer:
 def main() -> None:
     """Run the command line; every error that a user can cause is one message and an exit code."""
     keep_descriptors()
+    keep_others_out()
+    spell_out()
     sys.exit(_code())
 
 
@@ -111,6 +114,9 @@ def _code() -> int:
         _say(f"mustherd: {error.filename or 'the output'}: {error.strerror or error}")
         return UNWRITTEN
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and (why := lacking(error)):
+            _say(f"mustherd: {why}")
+            return UserError.exit_code
         _say(f"{traceback.format_exc()}mustherd: a fault of mustherd itself: {type(error).__name__}: {error}")
         return FAULT
     return code if isinstance(code, int) else 0

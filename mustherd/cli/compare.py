@@ -21,9 +21,10 @@ def compare(
     from mustherd import api
     from mustherd.report.compare import compare as compare_views
     from mustherd.report.compare import row_of
+    from mustherd.report.frame import emit
     from mustherd.report.paired import all_paired
     from mustherd.report.provenance import differing_table
-    from mustherd.report.table import compare_table, emit
+    from mustherd.report.table import compare_table
 
     if len(folders) < 2:
         raise typer.BadParameter("name at least two experiments", param_hint="FOLDERS")

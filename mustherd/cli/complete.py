@@ -51,9 +51,9 @@ def changes(incomplete: str) -> list[str]:
 
 
 def _names(*groups: str) -> list[str]:
-    from importlib.metadata import entry_points
+    from mustherd.plugins import plugins
 
-    return sorted({entry.name for group in groups for entry in entry_points(group=group)})
+    return sorted({name for group in groups for name in plugins(group)})
 
 
 def _experiments(incomplete: str) -> Iterator[Path]:

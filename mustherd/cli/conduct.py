@@ -128,8 +128,9 @@ def _tell_the_end(
     result: "Result", failed: "ExperimentFailedError | None", terminal: "Console", json: bool, first: Path | None
 ) -> None:
     from mustherd import api
+    from mustherd.report.frame import emit
     from mustherd.report.html import REPORT
-    from mustherd.report.table import emit, verdict_panel
+    from mustherd.report.table import verdict_panel
 
     view = result.view()
     go_on = f"go on: mustherd experiment resume {result.folder}"

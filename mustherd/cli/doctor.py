@@ -17,7 +17,7 @@ def examine_herd(inventory: Path, definition: Path | None, *, json: bool) -> int
     from mustherd import api
     from mustherd.node.linux.doctor import Status
     from mustherd.provision.doctor import examine, rows
-    from mustherd.report.table import emit, new_table
+    from mustherd.report.frame import emit, new_table
 
     nodes = examine(inventory, _needs(api.check(definition)) if definition is not None else {})
     wrong = any(node.error or any(c.status is Status.WRONG for c in node.checks) for node in nodes)

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mustherd.cli import complete
-from mustherd.cli.changed import Name, Seed, Set, asked, words
+from mustherd.cli.changed import Herd, Name, Seed, Set, asked, words
 from mustherd.cli.check import Keys, Listen, Musters, check
 from mustherd.cli.compare import Json, compare
 from mustherd.cli.conduct import Notify, conduct, days, front
@@ -16,6 +16,9 @@ from mustherd.cli.printing import console, print_json, print_left, told
 from mustherd.cli.verbose import says_steps
 from mustherd.cli.web import LOOPBACK, Address, Port, Web, watch_experiment
 from mustherd.store import EXPERIMENTS
+
+if TYPE_CHECKING:
+    from mustherd.definition import Experiment
 
 app = typer.Typer(help="From a definition to a verdict.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -36,6 +39,7 @@ WithReport = Annotated[bool, typer.Option("--report/--no-report", help="Write an
 @app.command()
 def start(
     definition: Definition = None,
+    herd: Herd = None,
     into: Annotated[Path | None, typer.Option(help="The new experiment's folder.")] = None,
     listen: Listen = None,
     keys: Keys = None,
@@ -56,10 +60,11 @@ def start(
 
     changes = words(sets, seed, name)
     if detach:
-        options = {"listen": listen, "keys": keys, "musters": musters, "notify": notify}
+        options = {"listen": listen, "keys": keys, "musters": musters, "notify": notify, "herd": herd}
         _leave(definition, into, changes, json=json, report=report, **options)
         return
-    wanted = asked(definition, changes)
+    wanted = asked(definition, changes, herd)
+    _say_what_comes_first(api.check(wanted))
     conduct(
         lambda watch: api.run(wanted, into=into, listen=listen, keys=keys, musters=musters, watch=watch, report=report),
         json,
@@ -67,6 +72,12 @@ def start(
         # How many rounds savings need is not told here: what that is worked out with takes a quarter of a second.
         plan=lambda: planned(api.check(wanted), musters),
     )
+
+
+def _say_what_comes_first(experiment: "Experiment") -> None:
+    """That the links of an inventory's herd are tried: it takes seconds, in which nothing else is to be seen."""
+    if experiment.herd.inventory is not None:
+        typer.echo("first the herd's links are tried, without load: some seconds", err=True)
 
 
 @app.command()
@@ -83,6 +94,7 @@ def resume(
     """Go on with an experiment that was stopped, killed or failed: finished trials are kept, the rest runs again."""
     from mustherd import api
 
+    _say_what_comes_first(api.open(folder).definition)
     conduct(
         lambda watch: api.resume(
             folder, definition=definition, listen=listen, keys=keys, musters=musters, watch=watch, report=report
@@ -104,6 +116,7 @@ def again(
     """Measure on another day what an experiment announced, against the default, and keep the record in its folder."""
     from mustherd import api
 
+    _say_what_comes_first(api.open(folder).definition)
     conduct(
         lambda watch: api.again(folder, listen=listen, keys=keys, musters=musters, watch=watch, report=report),
         json,
@@ -118,6 +131,7 @@ app.command()(check)
 @app.command()
 def plan(
     definition: Definition = None,
+    herd: Herd = None,
     musters: Musters = None,
     like: Annotated[
         Path | None, typer.Option(help="An experiment's folder, for its noise.", autocompletion=complete.folders)
@@ -129,11 +143,12 @@ def plan(
 ) -> None:
     """Say what an experiment would take, without starting anything: trials, time, energy, budget."""
     from mustherd import api
-    from mustherd.report.table import emit, new_table
 
-    planned = api.plan(asked(definition, words(sets, seed, name)), musters=musters, like=like)
+    planned = api.plan(asked(definition, words(sets, seed, name), herd), musters=musters, like=like)
     if json:
         return print_json(planned.to_dict())
+    from mustherd.report.frame import emit, new_table
+
     terminal = console()
     table = new_table(terminal)
     table.add_column("plan")
@@ -158,10 +173,16 @@ def list_(
 ) -> None:
     """List experiments, newest first."""
     from mustherd import api
+    from mustherd.report.frame import emit
     from mustherd.report.json import list_form
-    from mustherd.report.table import emit, experiments_table
+    from mustherd.report.table import experiments_table
+    from mustherd.store.errors import StoreError
 
+    if parent != EXPERIMENTS and not parent.exists():
+        raise StoreError(f"{parent} does not exist: no experiment has been started there")
     found = api.list_experiments(parent)
+    if not found:
+        typer.echo(f"no experiment in {parent}: start one, mustherd experiment start", err=True)
     if json:
         print_json(list_form(found))
         return
@@ -175,8 +196,9 @@ def list_(
 def show(folder: NewestFolder = None, json: Json = False) -> None:
     """Show an experiment: its verdict and its trials."""
     from mustherd import api
+    from mustherd.report.frame import emit
     from mustherd.report.json import show_form
-    from mustherd.report.table import emit, trials_table, verdict_panel
+    from mustherd.report.table import trials_table, verdict_panel
 
     view = told(api.open(folder).view())
     if json:
@@ -205,8 +227,9 @@ def pick(
     """Pick the setting with the best objective within other limits, from what was measured: no new trials."""
     from mustherd import api
     from mustherd.definition.limits import limits_of
+    from mustherd.report.frame import emit
     from mustherd.report.json import pick_form
-    from mustherd.report.table import emit, picks_table
+    from mustherd.report.table import picks_table
 
     view = told(api.open(folder).view())
     form = pick_form(view, limits_of(limit or []))
@@ -228,7 +251,8 @@ def table(
     import msgspec
 
     from mustherd import api
-    from mustherd.report.table import emit, loads_table
+    from mustherd.report.frame import emit
+    from mustherd.report.table import loads_table
 
     result = api.open(folder)
     rows = result.table(to)
@@ -262,19 +286,23 @@ app.command()(compare)
 @app.command()
 def status(folder: NewestFolder = None, keys: Keys = None, json: Json = False) -> None:
     """Say how an experiment stands and, while it runs, who is in its herd."""
-    import msgspec
-
     from mustherd import api
+    from mustherd.report.frame import emit, new_table
+    from mustherd.report.json import status_form
     from mustherd.report.live import standing
-    from mustherd.report.table import emit, new_table
+    from mustherd.store.beginning import begins
 
+    if folder is not None and (soon := begins(folder)) and not folder.exists():
+        if json:
+            print_json({"folder": str(folder.absolute()), "status": "beginning", "status_detail": soon})
+        else:
+            typer.echo(f"{folder.name}: {soon}")
+        return
     result = api.open(folder)
     view, musters = told(result.view()), result.herd(keys)
     stands = "killed" if view.status == "interrupted" else view.status
     if json:
-        found = {"experiment": result.name, "folder": str(result.folder), "trials": view.counts, "status": stands}
-        found |= {"status_detail": view.detail, "progress": msgspec.to_builtins(view.progress())}
-        print_json({**found, "phase": view.experiment.phase, "musters": [msgspec.to_builtins(x) for x in musters]})
+        print_json(status_form(view, stands, musters))
         return
     terminal = console()
     table = new_table(terminal)
@@ -287,6 +315,8 @@ def status(folder: NewestFolder = None, keys: Keys = None, json: Json = False) -
         terminal.print(line, markup=False, soft_wrap=True)
     if view.detail:
         terminal.print(view.detail, markup=False, soft_wrap=True)
+    if soon := begins(result.folder):
+        terminal.print(f"going on again: {soon}", markup=False, soft_wrap=True)
     if musters:
         emit(terminal, table)
         print_left(musters, terminal)
@@ -302,8 +332,9 @@ def watch(
 ) -> None:
     """Watch an experiment that runs elsewhere, until nobody runs it any longer; Ctrl-C ends the watching alone."""
     from mustherd import api
+    from mustherd.report.frame import emit
     from mustherd.report.live import follow
-    from mustherd.report.table import emit, verdict_panel
+    from mustherd.report.table import verdict_panel
 
     result = api.open(folder)
     if web:
@@ -344,7 +375,7 @@ def _leave(
     from mustherd.store.catalog import folder_for
 
     # What is wrong with the definition is said here and now.
-    experiment = api.check(asked(definition, changes))
+    experiment = api.check(asked(definition, changes, options["herd"]))
     folder = into if into is not None else folder_for(EXPERIMENTS, experiment.name)
     more = [] if report else ["--no-report"]
     more += [f"--{name}={value}" for name, value in options.items() if value is not None]

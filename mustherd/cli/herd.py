@@ -3,12 +3,13 @@
 import contextlib
 import os
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mustherd.cli.operator import LOCAL, Keys, Shepherd
+from mustherd.cli.operator import Keys, Shepherd, client
 from mustherd.cli.printing import console, print_json, print_left
 from mustherd.cli.verbose import Verbose
 from mustherd.cli.web import LOOPBACK, Address, Port, Web, watch_herd
@@ -21,6 +22,9 @@ app = typer.Typer(help="The nodes and musters as a whole.", no_args_is_help=True
 
 LOOK_SECONDS = 2.0
 """Between two looks at a herd that is watched in a terminal."""
+
+MOST_MANIFEST_BYTES = 16 << 20
+MOST_WANTED_BYTES = 1 << 20
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
 
@@ -97,15 +101,16 @@ def make_inventory(
 
     A host is [NAME=][USER@]ADDRESS[:PORT]. What was left out, chosen or assumed is said on stderr.
     """
+    from mustherd import files
     from mustherd.provision import project
-    from mustherd.provision.inventory import from_names, write
+    from mustherd.provision.inventory import from_names, parts_of, turns, write
     from mustherd.provision.manifest import from_manifest
 
     one = Path(source[0])
     if len(source) == 1 and (one.suffix == ".xml" or one.is_file()):
         asker = os.environ.get("USER") or os.environ.get("LOGNAME") or ""
         try:
-            text = one.read_bytes()
+            text = files.content(one, MOST_MANIFEST_BYTES)
         except OSError as error:
             raise typer.BadParameter(f"{one}: {error.strerror}", param_hint="MANIFEST.xml") from None
         nodes = from_manifest(text, user=user, asker=asker, network=network, without=without or ())
@@ -114,8 +119,10 @@ def make_inventory(
     else:
         nodes = from_names(source, user=user, network=network)
     folder = project.find().folder
-    written = write(nodes, to, project=folder, shepherd=shepherd, musters=musters or (), agents=agents)
-    for note in nodes.notes:
+    _, measured, loading = parts_of(nodes, shepherd=shepherd, musters=musters or (), agents=agents)
+    written = write(nodes, to, project=folder, shepherd=shepherd, musters=measured, agents=loading)
+    few = turns(measured, loading)
+    for note in (*nodes.notes, *([few] if few else [])):
         typer.echo(f"note: {note}", err=True)
     typer.echo(written)
     _check(to)
@@ -225,15 +232,14 @@ def keep(
 
 
 @app.command()
-def status(shepherd: Shepherd = LOCAL, keys: Keys = None, json: Json = False) -> None:
+def status(shepherd: Shepherd = None, keys: Keys = None, json: Json = False) -> None:
     """Say who is in the herd of a running shepherd, and how it is."""
     import msgspec
 
     from mustherd.cli.kept import kept_in, print_kept
-    from mustherd.client import HerdClient
-    from mustherd.report.table import emit, new_table
+    from mustherd.report.frame import emit, new_table
 
-    herd = HerdClient(shepherd, keys).status()
+    herd = client(shepherd, keys).status()
     kept = kept_in(herd.folder)
     if json:
         print_json(msgspec.to_builtins(herd) | ({} if kept is None else {"kept": kept}))
@@ -247,6 +253,8 @@ def status(shepherd: Shepherd = LOCAL, keys: Keys = None, json: Json = False) ->
         heard = f"{muster.silent_s:.1f} s ago"
         table.add_row(muster.name, muster.presence, heard, str(muster.in_force or "none"), knobs)
     emit(terminal, table)
+    if herd.experiment and kept is None:
+        terminal.print(f"experiment {herd.experiment} runs in {herd.folder}", markup=False, soft_wrap=True)
     if kept is not None:
         print_kept(kept, terminal)
     print_left(herd.musters, terminal)
@@ -256,7 +264,7 @@ def status(shepherd: Shepherd = LOCAL, keys: Keys = None, json: Json = False) ->
 
 @app.command()
 def watch(
-    shepherd: Shepherd = LOCAL,
+    shepherd: Shepherd = None,
     keys: Keys = None,
     web: Web = False,
     address: Address = LOOPBACK,
@@ -284,7 +292,7 @@ def doctor(
         Path | None, typer.Option("--for", help="With -i: hold them to what this definition needs.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="The muster's configuration, for its [linux] table.")] = None,
-    wanted: Annotated[Path | None, typer.Option(help="TOML file with what to hold this node to.")] = None,
+    wanted: Annotated[Path | None, typer.Option(help="TOML file with what to hold this node to; - for stdin.")] = None,
     json: Json = False,
 ) -> None:
     """Examine this node: each precondition of an experiment, what was found, what is wanted, and the tag that fixes it.
@@ -298,15 +306,20 @@ def doctor(
     import msgspec
     from rich.text import Text
 
+    from mustherd import files
     from mustherd.muster.config import ConfigError, load
     from mustherd.node.linux.doctor import Status, Wanted, examine, exit_code
     from mustherd.node.linux.options import LinuxOptions
-    from mustherd.report.table import emit, new_table
+    from mustherd.report.frame import emit, new_table
 
     try:
         table_of = load(config).nodes.get("linux") if config is not None else None
         options = msgspec.convert(table_of or {}, LinuxOptions)
-        hold = msgspec.toml.decode(wanted.read_bytes(), type=Wanted) if wanted is not None else Wanted()
+        if wanted == Path("-"):
+            text = sys.stdin.buffer.read(MOST_WANTED_BYTES)
+        else:
+            text = files.content(wanted, MOST_WANTED_BYTES) if wanted is not None else b""
+        hold = msgspec.toml.decode(text, type=Wanted)
     except (msgspec.DecodeError, OSError) as error:
         raise ConfigError(f"{wanted or config}: {error}") from None
     checks = examine(options, hold)

@@ -44,15 +44,15 @@ def kept_in(folder: str) -> dict[str, Any] | None:
 def print_kept(kept: dict[str, Any], terminal: "Console") -> None:
     """Print each node's mode, load and settings, and what was saved so far."""
     from mustherd.definition.knobs import value_text
-    from mustherd.report.table import emit, new_table
+    from mustherd.report.frame import emit, new_table
 
     table = new_table(terminal, "kept")
     for column in ("muster", "mode", "load", "settings", "why"):
         table.add_column(column)
     for name, node in sorted(kept["nodes"].items()):
         settings = ", ".join(f"{knob} {value_text(knob, value)}" for knob, value in (node["settings"] or {}).items())
-        load = "not seen" if node["load"] is None else f"{node['load']:,.0f}/s"
-        lost = f"{', '.join(node['lost'])} lost" if node["lost"] else ""
+        load = "not seen" if not node["load"] else f"{node['load']:,.0f}/s"
+        lost = f"{node['lost']} lost" if node["lost"] else ""
         table.add_row(name, node["mode"], load, settings or "as found", node["why"] or lost)
     emit(terminal, table)
     mean, low, high = kept["percent"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mustherd.cli import complete
-from mustherd.cli.operator import LOCAL, Keys, Shepherd
+from mustherd.cli.operator import Keys, Shepherd, client
 from mustherd.cli.printing import print_rows
 
 if TYPE_CHECKING:
@@ -25,21 +25,20 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and not
 
 
 @app.command("list")
-def list_(shepherd: Shepherd = LOCAL, keys: Keys = None, json: Json = False) -> None:
+def list_(shepherd: Shepherd = None, keys: Keys = None, json: Json = False) -> None:
     """List every muster's knobs: what may be set, and what the node holds now."""
-    from mustherd.client import HerdClient
-
-    herd = HerdClient(shepherd, keys)
-    print_rows([row for muster in herd.musters() for row in _rows(muster, herd.read(muster.name))], json)
+    herd = client(shepherd, keys)
+    musters = herd.musters()
+    if not musters:
+        typer.echo("no muster has joined this shepherd", err=True)
+    _print([row for muster in musters for row in _rows(muster, herd.read(muster.name))], json)
 
 
 @app.command()
-def get(muster: Muster, shepherd: Shepherd = LOCAL, keys: Keys = None, json: Json = False) -> None:
+def get(muster: Muster, shepherd: Shepherd = None, keys: Keys = None, json: Json = False) -> None:
     """Show one muster's knobs: what may be set, and what the node holds now. Nothing is set."""
-    from mustherd.client import HerdClient
-
-    herd = HerdClient(shepherd, keys)
-    print_rows(_rows(herd.muster(muster), herd.read(muster)), json)
+    herd = client(shepherd, keys)
+    _print(_rows(herd.muster(muster), herd.read(muster)), json)
 
 
 @app.command("set")
@@ -51,7 +50,7 @@ def set_(
             metavar="KNOB=VALUE ...", help="itr-delay=100, 'dvfs=1.9 GHz', ...", autocompletion=complete.knob_values
         ),
     ],
-    shepherd: Shepherd = LOCAL,
+    shepherd: Shepherd = None,
     keys: Keys = None,
     json: Json = False,
 ) -> None:
@@ -59,10 +58,8 @@ def set_(
 
     They hold while the shepherd runs: when it ends, the muster puts its node back as it was found.
     """
-    from mustherd.client import HerdClient
-
-    readings = HerdClient(shepherd, keys).set(muster, dict(map(_pair, values)))
-    print_rows([{"muster": muster, **_reading(r)} for r in readings], json)
+    readings = client(shepherd, keys).set(muster, dict(map(_pair, values)))
+    _print([{"muster": muster, **_reading(r)} for r in readings], json)
 
 
 @app.command()
@@ -74,7 +71,7 @@ def restore(
     config: Annotated[
         Path | None, typer.Option(help="Without a shepherd, on the node itself: its muster's configuration.")
     ] = None,
-    shepherd: Shepherd = LOCAL,
+    shepherd: Shepherd = None,
     keys: Keys = None,
     json: Json = False,
 ) -> None:
@@ -85,14 +82,12 @@ def restore(
     if (muster is None) == (config is None):
         raise typer.BadParameter("name a muster, or with --config the configuration of this node's own")
     if muster is not None:
-        from mustherd.client import HerdClient
-
-        print_rows([{"muster": muster, **_reading(r)} for r in HerdClient(shepherd, keys).restore(muster)], json)
+        _print([{"muster": muster, **_reading(r)} for r in client(shepherd, keys).restore(muster)], json)
         return
     from mustherd.muster.restore import restore as put_back
 
     done = put_back(config or Path())
-    print_rows([{**_reading(r), "error": r.error} for r in done.readings], json)
+    _print([{**_reading(r), "error": r.error} for r in done.readings], json)
     if not done.readings and not json:
         typer.echo("nothing was changed, so there is nothing to put back")
     raise typer.Exit(done.exit_code)
@@ -119,3 +114,14 @@ def _rows(muster: "MusterView", readings: "Sequence[Reading]") -> list[dict[str,
 
 def _reading(reading: "Reading") -> dict[str, Any]:
     return {name: getattr(reading, name) for name in ("sheep", "knob", "asked", "applied", "running", "held")}
+
+
+def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
+    """As numbers for programs; for people with the words that a definition has for some of them, as `schedutil`."""
+    if not as_json:
+        from mustherd.definition.knobs import kind_of_knob
+
+        for row in rows:
+            names = kind_of_knob(row["knob"]).names
+            row |= {key: names.get(row[key], row[key]) for key in ("asked", "applied", "running")}
+    print_rows(rows, as_json)

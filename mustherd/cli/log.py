@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mustherd.cli import complete
-from mustherd.cli.operator import LOCAL, Keys, Shepherd
+from mustherd.cli.operator import Keys, Shepherd, client
 from mustherd.cli.printing import print_rows
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def list_(
     if not json:
         # What a reader of the table needs; the rest is in the JSON.
         rows = [{k: v for k, v in row.items() if k not in ("received", "passes", "clears")} for row in rows]
+    if not rows:
+        typer.echo(f"{folder} has no stream that fits", err=True)
     print_rows(rows, json)
 
 
@@ -61,6 +63,8 @@ def export(
 
     if form not in FORMATS:
         raise typer.BadParameter(f"{form!r}: give one of {', '.join(FORMATS)}", param_hint="--format")
+    if into.resolve() == folder.resolve():
+        raise typer.BadParameter(f"{into} is the experiment's own folder: name another", param_hint="--into")
     logs = [log for log in _logs(folder, trial, muster, stream) if log.files]
     if form == "intlog" and stream is None:
         logs = [log for log in logs if core_of(log.stream) is not None]
@@ -87,36 +91,30 @@ def start(
     ),
     every: Annotated[int, typer.Option(min=1, max=1_000_000, help="Keep one row in so many.")] = 1,
     columns: Annotated[str, typer.Option(help="Keep these, as in rx_bytes,timestamp, and the row's number.")] = "",
-    shepherd: Shepherd = LOCAL,
+    shepherd: Shepherd = None,
     keys: Keys = None,
     json: Json = False,
 ) -> None:
     """Have a muster read its text streams from now on, outside any trial; its shepherd must write a log."""
-    from mustherd.client import HerdClient
-
     chosen = [name.strip() for name in columns.split(",") if name.strip()]
-    herd = HerdClient(shepherd, keys)
+    herd = client(shepherd, keys)
     _counts(herd.start_logs(muster, streams or (), label=label, every=every, columns=chosen), json)
 
 
 @app.command()
 def flush(
-    muster: Muster, streams: Streams = None, shepherd: Shepherd = LOCAL, keys: Keys = None, json: Json = False
+    muster: Muster, streams: Streams = None, shepherd: Shepherd = None, keys: Keys = None, json: Json = False
 ) -> None:
     """Throw away what has piled up in a node's sources; streams that were started stop."""
-    from mustherd.client import HerdClient
-
-    _counts(HerdClient(shepherd, keys).flush_logs(muster, streams or ()), json)
+    _counts(client(shepherd, keys).flush_logs(muster, streams or ()), json)
 
 
 @app.command()
 def stop(
-    muster: Muster, streams: Streams = None, shepherd: Shepherd = LOCAL, keys: Keys = None, json: Json = False
+    muster: Muster, streams: Streams = None, shepherd: Shepherd = None, keys: Keys = None, json: Json = False
 ) -> None:
     """Read streams to their end, close them, and print their rows since they were started, produced and lost."""
-    from mustherd.client import HerdClient
-
-    _counts(HerdClient(shepherd, keys).stop_logs(muster, streams or ()), json)
+    _counts(client(shepherd, keys).stop_logs(muster, streams or ()), json)
 
 
 def _counts(rows: "list[StreamRows]", json: bool) -> None:
@@ -130,5 +128,5 @@ def _logs(folder: Path, trial: int | None, muster: str | None, stream: str | Non
 
     from mustherd import data
 
-    found = data.open(folder).logs(trial=trial, muster=muster)
-    return [log for log in found if stream is None or fnmatchcase(log.stream, stream)]
+    found = data.open(folder).logs(muster=muster)
+    return [log for log in found if trial in (None, log.trial) and (stream is None or fnmatchcase(log.stream, stream))]

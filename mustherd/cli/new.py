@@ -67,7 +67,7 @@ def new(
             asked = ", ".join(f"--{name}" for name in missing)
             raise UserError(f"nobody is here to be asked: say {asked}, or --yes for what is usual")
         answers = _asked(answers, missing)
-    _check_herd(answers.herd)
+    check_herd(answers.herd)
     loads(text(answers), str(file))
     try:
         files.write(file, text(answers))
@@ -106,7 +106,7 @@ def _one(answers: "Answers", name: str) -> "Answers":
         change: dict[str, Any] = {field: tuple(_parts(said)) if many else said.strip()}
         tried = replace(answers, **change)
         try:
-            _check_herd(tried.herd)
+            check_herd(tried.herd)
             loads(text(tried), "")
         except DefinitionError as error:
             typer.echo(error.sentence(), err=True)
@@ -116,7 +116,7 @@ def _one(answers: "Answers", name: str) -> "Answers":
             return tried
 
 
-def _check_herd(herd: str) -> None:
+def check_herd(herd: str) -> None:
     """See that a herd that isn't of the usual kinds is an inventory. Raises UserError."""
     from mustherd.definition.draft import USUAL
     from mustherd.errors import UserError, shown

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ PATIENCE_S = 60
 
 
 def words_of(command: str | None) -> list[str]:
-    """The command's words; none where there is none. Usage error for an open quote and for no words."""
+    """The command's words; none where there is none. Usage error for an open quote, no words, no program."""
     if command is None:
         return []
     try:
@@ -24,6 +25,8 @@ def words_of(command: str | None) -> list[str]:
         raise typer.BadParameter(f"{error}", param_hint="--notify") from None
     if not words:
         raise typer.BadParameter("name a command, such as 'notify-send MustHerd'", param_hint="--notify")
+    if shutil.which(words[0]) is None:
+        raise typer.BadParameter(f"{words[0]!r}: no such program is found here", param_hint="--notify")
     return words
 
 

@@ -28,7 +28,7 @@ def list_(json: Json = False) -> None:
     from rich.console import Console
 
     from mustherd.plugins import GROUPS, installed
-    from mustherd.report.table import emit, new_table
+    from mustherd.report.frame import emit, new_table
 
     rows = [_row(found) for group in GROUPS for found in installed(group)]
     if json:

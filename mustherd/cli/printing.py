@@ -1,5 +1,7 @@
 """What commands print: tables for people, JSON for programs."""
 
+import codecs
+import io
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +21,26 @@ def console(*, stderr: bool = False) -> "Console":
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False)
+
+
+_SPELT = {"±": "+-", "…": "...", "·": "-", "µ": "u", "≤": "<=", "≥": ">="}
+"""What signs are where the output has none of them."""
+
+
+def spell_out() -> None:
+    """From now on print what the output has no sign for in signs that it has: a locale may know ASCII alone."""
+
+    def spelt(error: UnicodeError) -> tuple[str, int]:
+        if not isinstance(error, UnicodeEncodeError):
+            raise error
+        lost = error.object[error.start : error.end]
+        found = "".join(_SPELT.get(sign) or sign.encode("ascii", "backslashreplace").decode() for sign in lost)
+        return found, error.end
+
+    codecs.register_error("mustherd-spelt", spelt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="mustherd-spelt")
 
 
 def hush() -> None:
@@ -43,7 +65,7 @@ def print_json(value: Any) -> None:
 
 def print_rows(rows: Sequence[Mapping[str, Any]], as_json: bool) -> None:
     """Print rows with the same keys: as JSON, or as a table with the keys above; None is an empty cell."""
-    from mustherd.report.table import emit, new_table
+    from mustherd.report.frame import emit, new_table
 
     if as_json:
         print_json(list(rows))

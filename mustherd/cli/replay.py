@@ -66,6 +66,10 @@ def replay(
         list[str] | None,
         typer.Option(help="--calibrate: repeats, rounds, candidates, margin or least_saving, as in rounds=20."),
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Run seeds on the workers of a Dask scheduler, as in tcp://HOST:8786 (mustherd[dask])."),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw how many seeds got there by which trial, as SVG.")] = None,
     json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")
@@ -92,6 +96,7 @@ def replay(
         "noise": _pairs("noise", noise, float),
         "trials": trials,
         "seeds": seeds,
+        "cluster": cluster,
     }
     if calibrate:
         if len(search or ()) > 1:
@@ -147,7 +152,7 @@ def _pairs(option: str, texts: Iterable[str] | None, kind: Callable[[str], T]) -
 
 
 def _print(found: "Replay") -> None:
-    from mustherd.report.table import emit, new_table
+    from mustherd.report.frame import emit, new_table
 
     terminal = console()
     settings = ", ".join(f"{name} {setting}" for name, setting in sorted(found.optimum.point.items()))
@@ -169,7 +174,7 @@ def _print(found: "Replay") -> None:
 
 
 def _print_calibration(found: "Calibration") -> None:
-    from mustherd.report.table import emit, new_table
+    from mustherd.report.frame import emit, new_table
 
     def share(value: float | None) -> str:
         return "-" if value is None else f"{value:.1%}"

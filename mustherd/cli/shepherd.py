@@ -23,6 +23,10 @@ def run(
     logs: Annotated[
         Path | None, typer.Option(help="Without --experiment: folder for rows of logs that are started by hand.")
     ] = None,
+    logs_mib: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --logs: remove the oldest files when all have more than so many MiB."),
+    ] = None,
     listen: Annotated[str, typer.Option(help="Address to listen on; beyond loopback only with --keys.")] = "127.0.0.1",
     ports: Annotated[
         str,
@@ -53,6 +57,8 @@ def run(
 
     if experiment is not None and logs is not None:
         raise typer.BadParameter("an experiment has its own folder for logs", param_hint="--logs")
+    if logs is None and logs_mib is not None:
+        raise typer.BadParameter("there is no folder of logs without --logs", param_hint="--logs-mib")
     log_to_stderr(logging.DEBUG if verbose else logging.INFO)
     where = ports_of(ports)
     if keys is not None and make_key:
@@ -62,6 +68,7 @@ def run(
         code = serve(
             experiment,
             logs_folder=logs,
+            logs_bytes=None if logs_mib is None else logs_mib * 1024**2,
             listen=listen,
             ports=where,
             keys_folder=keys,

@@ -36,7 +36,7 @@ def up(
     from mustherd.provision.project import find
     from mustherd.testbed.daemon import refuse_another
     from mustherd.testbed.daemon import up as bring_up
-    from mustherd.testbed.inventory import write
+    from mustherd.testbed.inventory import unlike, write
 
     project = find().folder
     variables_of(project)
@@ -50,6 +50,10 @@ def up(
     for name, address in state.hosts.items():
         typer.echo(f"{name}: {address}")
     typer.echo(f"inventory: {inventory} {'kept as it was' if kept else 'written'}")
+    if kept and (why := unlike(state, inventory)):
+        typer.echo(
+            f"but {why}; fix: change it, or remove it and bring the bed up anew, or --inventory ANOTHER", err=True
+        )
     typer.echo(f"next: mustherd herd provision -i {inventory}")
 
 
@@ -59,14 +63,19 @@ def status(json: Json = False) -> None:
     from dataclasses import asdict
     from json import dumps
 
-    from mustherd.testbed.daemon import coming_or_going
+    from mustherd.testbed.daemon import coming_or_going, left_behind
     from mustherd.testbed.daemon import state as read
 
     state = read()
     if json:
         typer.echo(dumps(asdict(state) if state else None, indent=2))
     elif state is None:
-        typer.echo("a test bed is coming up or going down" if coming_or_going() else "no test bed is up")
+        if coming_or_going():
+            typer.echo("a test bed is coming up or going down")
+        elif left_behind():
+            typer.echo("no test bed is up; one that was killed left something: mustherd testbed down takes it away")
+        else:
+            typer.echo("no test bed is up")
     else:
         typer.echo(f"this machine: {state.control}")
         for name, address in state.hosts.items():

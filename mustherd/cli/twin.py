@@ -41,7 +41,7 @@ def fit(
     from mustherd.experiment.twin_fit import fitted, text
     from mustherd.files import replace
     from mustherd.node.twin.profiles import FILE
-    from mustherd.report.table import emit, new_table
+    from mustherd.report.frame import emit, new_table
 
     if out.suffix != FILE:
         raise typer.BadParameter(f"{out} doesn't end in {FILE}", param_hint="--out")

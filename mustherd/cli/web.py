@@ -53,13 +53,15 @@ def watch_experiment(folder: Path, keys: Path | None, address: str, port: int) -
     )
 
 
-def watch_herd(shepherd: str, keys: Path | None, address: str, port: int) -> None:
+def watch_herd(shepherd: str | None, keys: Path | None, address: str, port: int) -> None:
     """Serve a herd's page until Ctrl-C."""
+    from mustherd.cli.operator import found as found_by
     from mustherd.client import HerdClient
     from mustherd.report.prometheus import exposition
     from mustherd.report.state import herd_state
     from mustherd.shepherd.operate import OperateError
 
+    shepherd, keys = found_by(shepherd, keys)
     client = HerdClient(shepherd, keys)
 
     def state() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mustherd import metrics
 from mustherd.definition.units import duration
 from mustherd.experiment import wording
 from mustherd.learn.windows import key_of
@@ -46,6 +47,8 @@ def row_of(view: View) -> dict[str, Any]:
         "best_text": wording.settings(best.knobs, view.knobs) if best else "",
         "best_text_objective": labels.amount(objective, best_value),
         "default_text_objective": labels.amount(objective, default_value),
+        "best_text_quantity": _quantity(objective, best_value),
+        "default_text_quantity": _quantity(objective, default_value),
         "saving_text": saving,
         "p99_text": labels.amount("read_p99_us", best.read_p99_us) if best else "",
         "limits_text": wording.together([wording.limit(c) for c in view.goal.constraints]),
@@ -53,6 +56,10 @@ def row_of(view: View) -> dict[str, Any]:
         "kept_text": _kept(view),
         "wall_text": duration(view.wall_seconds),
     }
+
+
+def _quantity(objective: str, value: float | None) -> str:
+    return "" if value is None else f"{metrics.of(objective).label} {labels.quantity(objective, value)}"
 
 
 def _kept(view: View) -> str:

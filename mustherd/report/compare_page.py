@@ -7,9 +7,9 @@ from typing import Any
 from mustherd import files
 from mustherd.report.compare import differences, row_of
 from mustherd.report.labels import clean
-from mustherd.report.paired import all_paired
+from mustherd.report.paired import with_views
 from mustherd.report.plots import trade_off
-from mustherd.report.side_by_side import compare_lines
+from mustherd.report.side_by_side import compare_lines, told_apart
 from mustherd.report.story import story
 from mustherd.report.svg import INCHES_HALF
 from mustherd.report.timeline import timeline
@@ -20,9 +20,9 @@ from mustherd.store.errors import StoreError
 def write(views: Sequence[View], path: Path) -> Path:
     """Write the page to `path`, whole or not at all; StoreError where it can't be written."""
     try:
-        files.replace(path, render(views))
+        files.deliver(path, render(views))
     except OSError as error:
-        raise StoreError(f"the comparison can't be written to {path}: {error}") from error
+        raise StoreError(f"the comparison can't be written to {path}: {error.strerror or error}") from error
     return path
 
 
@@ -32,16 +32,14 @@ def render(views: Sequence[View]) -> str:
 
     from mustherd.report.html import environment  # noqa: PLC0415
 
-    found = all_paired(views)
-    by_name = {view.experiment.name: view for view in views[:-1]}
-    lines = [(one, by_name[one.experiment]) for one in found]
+    called = told_apart([(view.experiment.name, view.folder) for view in views])
     pairs = [
         (one.text, Markup(plot))  # noqa: S704
-        for number, (one, view) in enumerate(lines)
-        if (plot := timeline(view, views[-1], f"pair{number}"))
+        for number, (one, view) in enumerate(with_views(views))
+        if (plot := timeline(view, views[-1], f"pair{number}", (one.experiment, one.against)))
     ]
     singles = [
-        (view.experiment.name, Markup(trade_off(view, f"trade{number}", INCHES_HALF)))  # noqa: S704
+        (called[number], Markup(trade_off(view, f"trade{number}", INCHES_HALF)))  # noqa: S704
         for number, view in enumerate(views)
         if view.compares and not view.loads and view.measured
     ]
@@ -51,7 +49,7 @@ def render(views: Sequence[View]) -> str:
         rows=rows,
         pairs=pairs,
         singles=singles,
-        stories=[(view.experiment.name, view.folder, story(view)) for view in views],
+        stories=[(name, view.folder, story(view)) for name, view in zip(called, views, strict=True)],
         differences=[(path, [_spoken(v) for v in values]) for path, values in differences(views).items()],
     )  # fmt: skip
 

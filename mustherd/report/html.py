@@ -21,7 +21,17 @@ from mustherd.report.labels import clean
 from mustherd.report.method import dig, method
 from mustherd.report.pictures import pictures
 from mustherd.report.story import story, total_of
-from mustherd.report.table import day_rows, days_differ, drifting, log_cells, number_of, result_of, side_value
+from mustherd.report.table import (
+    SIGNS,
+    day_rows,
+    days_differ,
+    drifting,
+    kind_of,
+    log_cells,
+    number_of,
+    result_of,
+    side_value,
+)
 from mustherd.report.view import View
 from mustherd.rowlog.accounting import RowAccounting
 from mustherd.store.errors import StoreError
@@ -38,11 +48,6 @@ MOST_EVENTS = 200
 
 ROWS_TOGETHER = 250
 """Rows of the table of trials that are folded together where there are more."""
-
-WINDOW = "window"
-"""What a trial of a policy that searches nothing is called."""
-
-SIGNS = {"best": "★", "keeps": "✓", "breaks": "✗", "running": "▶"}
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -81,14 +86,17 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 def write(store: Store, path: Path | None = None) -> Path:
     """Write the report to `path`, by default `report.html` in the experiment's folder; gives where it is.
 
-    The file is replaced whole. StoreError when it can't be written or the experiment can't be read.
+    A file is replaced whole. StoreError when it can't be written or the experiment can't be read.
     """
     target = path or store.folder / REPORT
     page = render(View.of(store))
     try:
-        files.replace(target, page)
+        if path is None:
+            files.replace(target, page)
+        else:
+            files.deliver(target, page)
     except OSError as error:
-        raise StoreError(f"the report can't be written to {target}: {error}") from error
+        raise StoreError(f"the report can't be written to {target}: {error.strerror or error}") from error
     return target
 
 
@@ -279,7 +287,7 @@ def _row(trial: Trial, view: View, places: Mapping[str, int]) -> KnobRow:
         css = "breaks" if broken else "keeps"
     return KnobRow(
         number=number_of(trial),
-        kind=trial.kind.value if view.compares else WINDOW,
+        kind=kind_of(trial, view),
         muster=trial.muster,
         knobs=[_knob(trial, key, view) for key in view.knob_keys()],
         metrics=[(labels.aligned(m, trial.metrics.get(m), places[m]), m in broken) for m in names],

@@ -9,9 +9,11 @@ from mustherd.experiment import wording
 from mustherd.experiment.again import Record
 from mustherd.experiment.results import guards, picks, volumes
 from mustherd.goal import Constraint
+from mustherd.report.leading import leading
 from mustherd.report.view import View
 from mustherd.store.catalog import Summary
 from mustherd.trial import Trial, TrialState
+from mustherd.wire.messages import MusterView
 
 
 def _plain(value: object) -> Any:
@@ -80,6 +82,40 @@ def list_form(summaries: Sequence[Summary]) -> list[dict[str, Any]]:
     return [_plain(one) for one in summaries]
 
 
+def lead_form(view: View) -> list[dict[str, Any]]:
+    """What is ahead, at each load: how it stands (`lead`, a name of mustherd.experiment.lead.Lead), as a sentence, its
+    settings (null where none is named), its mean of the objective and what it saves against the default, in percent;
+    empty where nothing is compared."""
+    return [
+        {
+            "lead": one.lead.name.lower().replace("_", "-"),
+            "ahead": one.lead.is_ahead,
+            "text": one.line(),
+            "qps": one.qps,
+            "settings": one.knobs if one.settings else None,
+            "objective": _plain(one.value),
+            "saving_percent": _plain(one.saving_percent),
+            "trial": int(one.trial.partition("-")[0]) if one.trial else None,
+        }
+        for one in leading(view)
+    ]
+
+
+def status_form(view: View, stands: str, musters: Sequence[MusterView]) -> dict[str, Any]:
+    """How an experiment stands: what `experiment status --json` prints; `musters` as its shepherd sees them."""
+    return {
+        "experiment": view.experiment.name,
+        "folder": view.folder,
+        "status": stands,
+        "status_detail": view.detail,
+        "phase": view.experiment.phase,
+        "trials": view.counts,
+        "progress": _plain(view.progress()),
+        "lead": lead_form(view),
+        "musters": _plain(musters),
+    }
+
+
 def show_form(view: View) -> dict[str, Any]:
     """The experiment's summary, and with it progress, definition, versions, musters, events and every trial."""
     best = view.winner()
@@ -92,6 +128,7 @@ def show_form(view: View) -> dict[str, Any]:
         "again": record_form(view.again),
         "objective": view.goal.objective,
         "progress": _plain(view.progress()),
+        "lead": lead_form(view),
         "best_so_far": None if best is None else best.number,
         "definition": view.experiment.resolved,
         "digest": view.experiment.digest,

@@ -21,10 +21,14 @@ class Leading(msgspec.Struct, frozen=True, kw_only=True):
     qps: float | None
     """Of several loads the one that it is for."""
     settings: str
+    knobs: dict[str, int]
+    """The settings as raw values; empty where none is named."""
     value: float | None
     """Its mean of the objective, in the metric's own unit."""
     objective: str
     """The same as text with its unit."""
+    saving_percent: float | None
+    """By how much that is better than the default's; negative where it is worse, None where it can't be said."""
     compared: str
     """With the default: `20 % less energy than the default`."""
     limited: str
@@ -66,8 +70,10 @@ def _at(view: View, qps: float | None, whole: View) -> Leading:
         head=lead.called(decided=whole.stored is not None),
         qps=qps,
         settings="" if side is None else clean(wording.settings(side.knobs, view.knobs)),
+        knobs={} if side is None else dict(side.knobs),
         value=value,
         objective="" if side is None else labels.quantity(objective, value),
+        saving_percent=saving,
         compared="" if saving is None else f"{compared(view, saving)} than the default",
         limited=clean(", ".join(limited)),
         trial="" if winner is None else number_of(winner),

@@ -1,6 +1,7 @@
 """An experiment watched while it runs, from any process: a view that renews itself, or a line per trial when piped."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,20 +16,27 @@ from mustherd import metrics
 from mustherd.definition.units import duration
 from mustherd.experiment import wording
 from mustherd.report import labels
+from mustherd.report.frame import emit, is_plain
 from mustherd.report.labels import clean
 from mustherd.report.leading import leading
 from mustherd.report.now import recent, sparkline, under_way
-from mustherd.report.table import STATUS_STYLES, emit, is_plain, marks, number_of, result_of, trials_table
+from mustherd.report.table import STATUS_STYLES, kind_of, marks, number_of, result_of, trials_table
 from mustherd.report.view import View
 from mustherd.store.errors import StoreError
 from mustherd.store.experiment_row import PHASE
 from mustherd.store.store import DATABASE, Store
-from mustherd.trial import Trial, TrialState
+from mustherd.trial import Trial, TrialKind, TrialState
 
 POLL_SECONDS = 0.2
 
 CLOCK_SECONDS = 1.0
 """The times shown go on, even while nothing happens."""
+
+LEAST_ROOM_BYTES = 64 * 1024
+"""Free on a disk, below which a database can't be written to for long."""
+
+NO_ROOM = "the disk is full: the experiment waits for room"
+ROOM_AGAIN = "there is room again: the experiment goes on"
 
 _TABLE_LINES = 6
 """Lines of the table of trials besides its rows, and the cursor's."""
@@ -50,6 +58,9 @@ _EVENTS = 3
 
 _MUSTER_STYLES = {"alive": "green", "late": "yellow", "missing": "yellow"}
 
+PHASE_OF = {"search": TrialKind.SEARCH, "confirmation": TrialKind.CONFIRM}
+"""Of phases that follow others, the trials that are theirs: one of an earlier phase may end when they have begun."""
+
 
 def follow(folder: Path | str, console: Console, until: Callable[[], bool] | None = None) -> None:
     """Show the experiment in `folder` until `until()`; without one, until nobody runs it any longer.
@@ -70,10 +81,25 @@ def follow(folder: Path | str, console: Console, until: Callable[[], bool] | Non
             _screen(store, console, until)
 
 
-def _looks(store: Store, until: Callable[[], bool] | None, at_least_every: float) -> Iterator[View]:
-    """The experiment each time it has changed, now and then when it hasn't, and once more at the end."""
+def has_room(folder: Path) -> bool:
+    """Whether there is any room where an experiment is; without, it waits for some."""
+    try:
+        there = os.statvfs(folder)
+    except OSError:
+        return True  # it is gone, which is another matter
+    free = there.f_bfree if os.geteuid() == 0 else there.f_bavail
+    # Some file systems don't say how large they are.
+    return not there.f_blocks or free * there.f_frsize >= LEAST_ROOM_BYTES
+
+
+def _looks(
+    store: Store, until: Callable[[], bool] | None, at_least_every: float, each: Callable[[], None] = lambda: None
+) -> Iterator[View]:
+    """The experiment each time it has changed, now and then when it hasn't, and once more at the end; `each` is called
+    every time that it is looked at."""
     seen, looked = -1, 0.0
     while True:
+        each()
         over = until() if until else store.owner() is None
         version = store.data_version()
         if version != seen or over or time.monotonic() - looked > at_least_every:
@@ -86,17 +112,32 @@ def _looks(store: Store, until: Callable[[], bool] | None, at_least_every: float
 
 def _lines(store: Store, console: Console, until: Callable[[], bool] | None) -> None:
     told: set[tuple[int, int]] = set()
-    finished, phase = 0, ""
-    for view in _looks(store, until, math.inf):
-        if view.status == "running" and view.experiment.phase not in ("", phase):
-            phase = view.experiment.phase
-            emit(console, Text(f"phase: {clean(phase)}"))
+    finished, phase, room = 0, "", True
+
+    def look_for_room() -> None:
+        nonlocal room
+        if has_room(store.folder) != room:
+            room = not room
+            emit(console, Text(clean(ROOM_AGAIN if room else f"{NO_ROOM} ({store.folder})")))
+            console.file.flush()
+
+    for view in _looks(store, until, math.inf, look_for_room):
+        new = view.experiment.phase if view.status == "running" else ""
         for trial in view.ended():
             if (trial.number, trial.attempt) not in told:
+                if new not in ("", phase) and PHASE_OF.get(new, trial.kind) == trial.kind:
+                    phase = _tell_phase(new, console)
                 told.add((trial.number, trial.attempt))
                 finished += trial.state is TrialState.FINISHED
                 emit(console, Text(f"[{finished}/{view.progress().planned}] {line_of(trial, view, console)}"))
+        if new not in ("", phase):
+            phase = _tell_phase(new, console)
         console.file.flush()
+
+
+def _tell_phase(phase: str, console: Console) -> str:
+    emit(console, Text(f"phase: {clean(phase)}"))
+    return phase
 
 
 def line_of(trial: Trial, view: View, console: Console) -> str:
@@ -110,7 +151,7 @@ def line_of(trial: Trial, view: View, console: Console) -> str:
     result = result_of(trial, view, marks(console), view.improvements()).plain
     reason = f" ({trial.detail})" if trial.detail else ""
     return clean(
-        f"trial {number_of(trial)} {trial.kind.value}{where}: {wording.settings(trial.settings, view.knobs)}: "
+        f"trial {number_of(trial)} {kind_of(trial, view)}{where}: {wording.settings(trial.settings, view.knobs)}: "
         f"{values + ', ' if values else ''}{result}{reason}"
     )
 
@@ -135,7 +176,8 @@ def _screen(store: Store, console: Console, until: Callable[[], bool] | None) ->
 def frame(view: View, console: Console) -> RenderableType:
     """One picture of a running experiment, no higher than the window."""
     some = max(1, console.height // _SHARE)
-    above = [_header(view), _bar(view, console), *_now(view, console, some)]
+    full = [] if view.status != "running" or has_room(Path(view.folder)) else [_one_line((NO_ROOM, "red"))]
+    above = [_header(view), _bar(view, console), *full, *_now(view, console, some)]
     below = [*_ahead(view)[: max(1, 2 * some)], *_herd(view, some)]
     latest = view.latest(max(3, console.height - len(above) - len(below) - _TABLE_LINES))
     return Group(*above, *([trials_table(view, console, latest, cut=True)] if latest else []), *below)

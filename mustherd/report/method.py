@@ -32,7 +32,11 @@ def method(view: View) -> Iterator[tuple[str, str]]:
         yield "gates", spelt
     if simulated := dig(resolved, "herd", "simulated"):
         spelt = ", ".join(
-            f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}"
+            f"{k} {'on' if v else 'off'}"
+            if isinstance(v, bool)
+            else f"{k} {v:g}"
+            if isinstance(v, float)
+            else f"{k} {v}"
             for k, v in simulated.items()
             if isinstance(v, str | int | float)
         )
@@ -63,7 +67,8 @@ def _what_ran(view: View) -> Iterator[tuple[str, str]]:
         again = f", again after every {every} search trials" if every and times > 1 else ""
         yield "default", f"measured first{again}: {times} {'time' if times == 1 else 'times'}"
     if TrialKind.CONFIRM in kinds:
-        rounds = max(trial.round for trial in view.begun if trial.kind is TrialKind.CONFIRM)
+        # A step without the default is of windows that were measured again.
+        rounds = len({t.round for t in view.begun if t.kind is TrialKind.CONFIRM and view.of_default(t)})
         settings = {tuple(sorted(t.settings.items())) for t in view.begun if t.kind is TrialKind.CONFIRM}
         yield (
             "confirmation",
@@ -76,7 +81,7 @@ def _what_ran(view: View) -> Iterator[tuple[str, str]]:
             "intervals",
             f"95 % confidence, Student's t; the {view.goal.objectives[0].direction.improvement}'s net of what a"
             " round or a node has in common, so that drift cancels."
-            " A limit is kept when its whole interval keeps it"
+            " A limit is kept when the bound for each node's next window, which has a chance of 97.5 %, keeps it"
             + (f", with {100 * view.goal.margin:g} % of it left free for drift" if view.goal.margin else ""),
         )
     elif view.begun:

@@ -11,6 +11,7 @@ from mustherd import metrics
 from mustherd.experiment import wording
 from mustherd.learn.inference import interval as mean_interval
 from mustherd.report import labels
+from mustherd.report.side_by_side import told_apart
 from mustherd.report.story import limit
 from mustherd.report.view import View
 from mustherd.trial import Trial
@@ -64,8 +65,9 @@ def _same(one: float, other: float) -> bool:
     return abs(one - other) <= LOAD_APART * max(abs(one), abs(other))
 
 
-def paired(view: View, against: View) -> Pairing | None:
-    """What `view` saves against `against`; None where they can't be held against one another.
+def paired(view: View, against: View, called: tuple[str, str] | None = None) -> Pairing | None:
+    """What `view` saves against `against`; None where they can't be held against one another. `called`: what they are
+    called, if not by their own names.
 
     That is where one of them searches (its windows are of many settings, and its verdict is the answer), where they
     are after different things, and where no two windows had the same load and length.
@@ -95,8 +97,8 @@ def paired(view: View, against: View) -> Pairing | None:
     against_kept = sum(against.feasible(b) for _, b in pairs)
     left_out = len(view.measured) + len(against.measured) - 2 * len(pairs)
     pairing = Pairing(
-        experiment=view.experiment.name,
-        against=against.experiment.name,
+        experiment=called[0] if called else view.experiment.name,
+        against=called[1] if called else against.experiment.name,
         objective=objective,
         windows=len(pairs),
         left_out=left_out,
@@ -121,7 +123,7 @@ def _said(found: Pairing, view: View) -> str:
     limits = wording.together([limit(c) for c in view.goal.constraints])
     kept = (
         f"; {limits} was kept in {found.kept} of its {found.windows} windows, and in {found.against_kept} of"
-        f" {found.against}'s"
+        f" those of {found.against}"
         if limits
         else ""
     )
@@ -136,8 +138,14 @@ def _said(found: Pairing, view: View) -> str:
 
 def all_paired(views: Sequence[View]) -> list[Pairing]:
     """Each experiment held against the last one that is named, where it can be."""
-    found = [paired(view, views[-1]) for view in views[:-1]]
-    return [one for one in found if one is not None]
+    return [found for found, _ in with_views(views)]
+
+
+def with_views(views: Sequence[View]) -> list[tuple[Pairing, View]]:
+    """The same, each with the view that is held against the last one; two of one name go by their folders."""
+    *names, last = told_apart([(view.experiment.name, view.folder) for view in views])
+    found = [(paired(view, views[-1], (name, last)), view) for view, name in zip(views, names, strict=False)]
+    return [(one, view) for one, view in found if one is not None]
 
 
 def forms(views: Sequence[View]) -> list[dict[str, Any]]:

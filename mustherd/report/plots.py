@@ -16,7 +16,7 @@ from mustherd.metrics import ENERGY, READ_P99, Direction
 from mustherd.report import labels
 from mustherd.report.labels import clean
 from mustherd.report.svg import BEST, BREAKS, DEFAULT, GUARD, INCHES_WIDE, INK, KEEPS, MUTED, PAPER, draw
-from mustherd.report.table import number_of
+from mustherd.report.table import kind_of, number_of
 from mustherd.report.view import View
 from mustherd.trial import Trial, TrialKind, TrialState
 
@@ -76,7 +76,7 @@ def describe(trial: Trial, view: View) -> str:
     ]
     where = f" on {trial.muster}" if trial.muster else ""
     return (
-        f"trial {number_of(trial)}, {trial.kind.value}{where}: {wording.settings(trial.settings, view.knobs)}; "
+        f"trial {number_of(trial)}, {kind_of(trial, view)}{where}: {wording.settings(trial.settings, view.knobs)}; "
         f"{', '.join(values)}"
     )
 
@@ -311,8 +311,14 @@ def trade_off(view: View, name: str = "trade", width: float = INCHES_WIDE) -> st
     return draw(name, title, description, 4.4, paint, width=width)
 
 
+LONGEST_NAME = 48
+"""Letters beside the best's mark; longer settings are named above the pictures alone."""
+
+
 def _name_best(axes: Any, text: str, place: tuple[float, float], across: Sequence[float]) -> None:
     """The best's settings below its mark, towards the side where there is room."""
+    if len(text) > LONGEST_NAME:
+        text = "best"
     left = place[0] < (min(across) + max(across)) / 2
     axes.annotate(
         text, place, xytext=(9 if left else -9, -11), textcoords="offset points", ha="left" if left else "right",

@@ -42,11 +42,13 @@ def power_plot(view: View) -> str | None:
         legend(figure, entries)
         return {}
 
-    said = "; ".join(
-        f"{name}: {wording.number(min(y for _, y in points), 3)} to {wording.number(max(y for _, y in points), 3)} W"
-        for name, _, points in drawn
-    )
+    said = "; ".join(f"{name}: {_span([y for _, y in points])} W" for name, _, points in drawn)
     return draw("power", "Power within a window", f"Power second by second. {said}.", 2.7, paint)
+
+
+def _span(watts: list[float]) -> str:
+    low, high = (wording.number(value, 3) for value in (min(watts), max(watts)))
+    return low if low == high else f"{low} to {high}"
 
 
 def _chosen(view: View) -> list[tuple[str, Trial]]:
@@ -77,7 +79,7 @@ def power_of(view: View, trial: Trial) -> Points:
             units = log.units
             packages = [name for name in log.columns if name.startswith("package_") and name.endswith("_counts")]
             if "node_seconds" in log.columns and packages and "joules_per_count" in units:
-                return _of_packages(log.frame(["node_seconds", *packages]), packages, units)
+                return _of_packages(log.table(["node_seconds", *packages]), packages, units)
         for log in logs:
             if {"timestamp", "joules"} <= set(log.columns) and {"tsc_khz", "joules_per_count"} <= set(log.units):
                 return _of_rows(log.frame(["timestamp", "joules"]))
@@ -86,10 +88,10 @@ def power_of(view: View, trial: Trial) -> Points:
     return []
 
 
-def _of_packages(frame: Any, packages: list[str], units: Mapping[str, float]) -> Points:
-    times = [float(at) for at in frame["node_seconds"]]
+def _of_packages(table: Any, packages: list[str], units: Mapping[str, float]) -> Points:
+    times = [float(at) for at in table["node_seconds"].to_pylist()]
     wraps = units.get("counts_per_wrap", 2.0**32)
-    columns = [[float(count) for count in frame[name]] for name in packages]
+    columns = [[float(count) for count in table[name].to_pylist()] for name in packages]
     points: Points = []
     for i in range(1, len(times)):
         took = times[i] - times[i - 1]

@@ -8,8 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from mustherd.experiment import provenance
+from mustherd.report.frame import new_table
 from mustherd.report.labels import clean
-from mustherd.report.table import new_table
 from mustherd.report.view import View
 
 

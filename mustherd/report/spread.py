@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -19,12 +19,19 @@ from mustherd.trial import Trial
 MOST_GROUPS = 6
 """Settings that are drawn: the default, the best, then those with the most windows."""
 
+LONGEST_NAME = 44
+"""Letters of a row's name beside which there is room for the picture; where one is longer, settings get numbers."""
+
 
 class Group(msgspec.Struct, frozen=True):
     """Windows of one setting at one load."""
 
     name: str
     trials: tuple[Trial, ...]
+    role: str = ""
+    """`default`, `best`, or nothing."""
+    at: str = ""
+    """At which of several loads."""
 
     def deviations(self, metric: str) -> dict[str, list[float]]:
         """Muster to each of its windows, in per cent of the mean over musters of their means."""
@@ -46,15 +53,24 @@ def groups_of(view: View) -> list[Group]:
     won = {(t.qps, key_of(t.settings)) for t in view.winners()}
     groups = [(place, trials) for place, trials in found.items() if len(trials) >= 3]
     groups.sort(key=lambda g: (not view.of_default(g[1][0]), g[0] not in won, -len(g[1]), g[1][0].number))
-    return [Group(_name(view, trials, place in won), tuple(trials)) for place, trials in groups]
+    return [_group(view, trials, place in won) for place, trials in groups]
 
 
-def _name(view: View, trials: list[Trial], won: bool) -> str:
+def _group(view: View, trials: list[Trial], won: bool) -> Group:
     at = f" at {trials[0].qps / 1000:,.0f}k" if view.loads else ""
     if view.of_default(trials[0]):
-        return f"default{at}"
+        return Group(f"default{at}", tuple(trials), "default", at)
     what = wording.settings(trials[0].settings, view.knobs)
-    return f"{'best: ' if won else ''}{what}{at}"
+    return Group(f"{'best: ' if won else ''}{what}{at}", tuple(trials), "best" if won else "", at)
+
+
+def short_names(groups: Sequence[Group]) -> tuple[list[str], str]:
+    """What rows of the groups are called, and what stands for which settings, where that isn't said in the names."""
+    if all(len(group.name) <= LONGEST_NAME for group in groups):
+        return [group.name for group in groups], ""
+    names = [(group.role or f"setting {n}") + group.at for n, group in enumerate(groups, 1)]
+    key = [f"{name} is {g.name.removesuffix(g.at)}" for name, g in zip(names, groups, strict=True) if not g.role]
+    return names, "; ".join(key)
 
 
 def spread_text(groups: list[Group], metric: str) -> str:
@@ -74,7 +90,7 @@ def spread_text(groups: list[Group], metric: str) -> str:
         said.append(f"{wording.number(deviation, 2)} % from window to window (standard deviation)")
     if between:
         said.append(f"{wording.number(statistics.fmean(between), 2)} % from node to node")
-    return f"{metrics.of(metric).label} {' and '.join(said)}" if said else ""
+    return f"{metrics.of(metric).label} {', '.join(said)}" if said else ""
 
 
 def spread_plot(view: View) -> tuple[str, str] | None:
@@ -87,7 +103,9 @@ def spread_plot(view: View) -> tuple[str, str] | None:
     drawn = groups[:MOST_GROUPS]
     musters = sorted({t.muster for g in drawn for t in g.trials})[:MOST_GROUPS]
     rows = [(group, muster) for group in drawn for muster in musters if any(t.muster == muster for t in group.trials)]
-    said = wording.together([text for metric in names if (text := spread_text(groups, metric))])
+    said = "; ".join(text for metric in names if (text := spread_text(groups, metric)))
+    called, key = short_names(drawn)
+    name_of = {id(group): name for group, name in zip(drawn, called, strict=True)}
     hints: dict[str, str] = {}
 
     def paint(figure: Any) -> Mapping[str, str]:
@@ -96,7 +114,7 @@ def spread_plot(view: View) -> tuple[str, str] | None:
             for place, (group, muster) in enumerate(rows):
                 mine = [t for t in group.trials if t.muster == muster and metric in t.metrics]
                 values = group.deviations(metric).get(muster, [])
-                colour = DEFAULT if group.name.startswith("default") else BEST if "best" in group.name else KEEPS
+                colour = {"default": DEFAULT, "best": BEST}.get(group.role, KEEPS)
                 if sum(len(g.trials) for g in drawn) > MOST_HINTS // 4:
                     axes.plot(
                         values, [-place] * len(values), marker="o", markersize=4, color=colour, alpha=0.75,
@@ -114,11 +132,13 @@ def spread_plot(view: View) -> tuple[str, str] | None:
                     )  # fmt: skip
             axes.axvline(0, color=MUTED, linewidth=0.8, zorder=0)
             axes.set_xlabel(f"{metrics.of(metric).label}, against the setting's mean (%)")
-        names_of_rows = [clean(f"{g.name} · {m}" if len(musters) > 1 else g.name) for g, m in rows]
+        names_of_rows = [clean(name_of[id(g)] + (f" · {m}" if len(musters) > 1 else "")) for g, m in rows]
         panels[0].set_yticks([-i for i in range(len(rows))], names_of_rows)
         panels[0].set_ylim(-len(rows) + 0.4, 0.6)
         legend(figure, [(mean, "mean of the node")])
         return hints
 
-    description = f"Each window of {len(drawn)} repeated settings by node, in per cent of its mean. {said}."
+    settings = "a repeated setting" if len(drawn) == 1 else f"{len(drawn)} repeated settings"
+    description = f"Each window of {settings} by node, in per cent of its mean. {said}."
+    said += f". {key[0].upper()}{key[1:]}" if key else ""
     return draw("spread", "Repeats and nodes", description, 1.1 + 0.3 * max(3, len(rows)), paint), said

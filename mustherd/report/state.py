@@ -10,13 +10,11 @@ from mustherd.report.labels import clean
 from mustherd.report.leading import leading
 from mustherd.report.now import recent
 from mustherd.report.story import story
-from mustherd.report.table import number_of, result_of
+from mustherd.report.table import SIGNS, kind_of, number_of, result_of
 from mustherd.report.view import View
 from mustherd.store.experiment_row import PHASE
 from mustherd.trial import Trial, TrialState
 from mustherd.wire.messages import MusterView
-
-SIGNS = {"best": "★", "keeps": "✓", "breaks": "✗", "running": "▶"}
 
 MOST_TRIALS = 20
 MOST_EVENTS = 12
@@ -85,7 +83,7 @@ def _aim(view: View) -> str:
 def _trial(trial: Trial, view: View) -> dict[str, Any]:
     return {
         "number": number_of(trial),
-        "kind": trial.kind.value if view.compares else "window",
+        "kind": kind_of(trial, view),
         "muster": clean(trial.muster),
         "settings": clean(wording.settings(trial.settings, view.knobs)),
         "metrics": [

@@ -102,7 +102,7 @@ def _watched(view: View) -> Iterator[str]:
     if total:
         yield f"All windows together: {total}."
     yield (
-        "Nothing was compared, so this is not a saving: `mustherd experiment compare` holds it against a run of the"
+        "Nothing was compared, so this is not a saving: 'mustherd experiment compare' holds it against a run of the"
         " same loads."
     )
 

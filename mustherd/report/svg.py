@@ -4,6 +4,7 @@ Colours are drawn as placeholders and become CSS variables, so that one drawing 
 here reads a user's matplotlib settings.
 """
 
+import contextlib
 import io
 import re
 from collections.abc import Callable, Mapping
@@ -63,6 +64,13 @@ INCHES_HALF = 5.2
 """One of several pictures beside one another."""
 
 
+def warm() -> None:
+    """Import what draws, for who has half a second to spare now and none later. What is wrong with it is told then."""
+    with contextlib.suppress(Exception):
+        import matplotlib.backends.backend_svg  # noqa: PLC0415
+        import matplotlib.figure  # noqa: PLC0415, F401
+
+
 def draw(
     name: str,
     title: str,
@@ -86,10 +94,15 @@ def draw(
         settings: Any = {**_SETTINGS, "svg.hashsalt": name}
         mpl.rcParams.update(settings)
         figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasSVG(figure)
+        canvas: Any = FigureCanvasSVG(figure)
         hints = paint(figure)
         out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        # What savefig does by drawing all of it once for nothing: lay it out, and leave it so.
+        engine = figure.get_layout_engine()
+        if engine is not None:
+            engine.execute(figure)
+        figure.set_layout_engine("none")
+        canvas.print_svg(out, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return _inline(out.getvalue(), name, title, description, hints)
 
 

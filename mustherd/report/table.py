@@ -1,10 +1,8 @@
 """Tables for a terminal: colour and lines where there is one, plain aligned text where the output is piped."""
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -16,6 +14,7 @@ from mustherd.experiment import wording
 from mustherd.experiment.verdict import Side, Verdict
 from mustherd.goal import GUARD
 from mustherd.report import labels
+from mustherd.report.frame import is_plain, new_table
 from mustherd.report.labels import clean
 from mustherd.report.side_by_side import compare_lines
 from mustherd.report.view import View
@@ -23,10 +22,10 @@ from mustherd.rowlog.accounting import RowAccounting
 from mustherd.store.catalog import Summary
 from mustherd.trial import Trial, TrialKind, TrialState
 
-PIPED_WIDTH = 1000
-"""Columns that a table may take where nobody looks at a window: nothing is cut or wrapped."""
-
 KIND_STYLES = {TrialKind.BASELINE: "cyan", TrialKind.SEARCH: "", TrialKind.CONFIRM: "magenta"}
+
+SIGNS = {"best": "★", "keeps": "✓", "breaks": "✗", "running": "▶"}
+"""Where any character can be shown: of the best, of what keeps the limits or breaks them, of what runs."""
 
 STATUS_STYLES = {
     "running": "bold cyan",
@@ -38,48 +37,16 @@ STATUS_STYLES = {
 }
 
 
-def is_plain(console: Console) -> bool:
-    """Whether the output goes to a file or another program."""
-    return not console.is_terminal
-
-
-def emit(console: Console, *parts: RenderableType) -> None:
-    """Print `parts`; piped text is neither cut nor wrapped and has no trailing blanks."""
-    if not is_plain(console):
-        console.print(*parts, sep="\n")
-        return
-    wide = Console(file=io.StringIO(), width=PIPED_WIDTH, color_system=None, highlight=False, markup=False)
-    with wide.capture() as captured:
-        wide.print(*parts, sep="\n")
-    for line in captured.get().splitlines():
-        console.file.write(line.rstrip() + "\n")
-
-
 def is_narrow(console: Console) -> bool:
     """Whether a window is too narrow for everything."""
     return not is_plain(console) and console.width < 90
-
-
-def new_table(console: Console, caption: str = "") -> Table:
-    """An empty table in the style of the house."""
-    if is_plain(console):
-        return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
-    return Table(
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        header_style="bold",
-        title=Text(clean(caption)) if caption else None,
-        title_justify="left",
-        title_style="bold",
-    )
 
 
 def marks(console: Console) -> Mapping[str, str]:
     """Signs for the best, for what keeps the limits and for what breaks them; ASCII where the output may need it."""
     if is_plain(console) or not (console.encoding or "").lower().startswith("utf"):
         return {"best": "*", "keeps": "ok", "breaks": "over limit:", "running": ">", "bar": "#", "rest": "."}
-    return {"best": "★", "keeps": "✓", "breaks": "✗", "running": "▶", "bar": "━", "rest": "━"}
+    return {**SIGNS, "bar": "━", "rest": "━"}
 
 
 def trials_table(view: View, console: Console, trials: Sequence[Trial] | None = None, *, cut: bool = False) -> Table:
@@ -115,7 +82,7 @@ def trials_table(view: View, console: Console, trials: Sequence[Trial] | None = 
         style = KIND_STYLES[trial.kind] if trial.state is TrialState.FINISHED else ""
         cells: list[Text | str] = [number_of(trial)]
         if with_kind:
-            cells.append(Text(trial.kind.value, style))
+            cells.append(Text(kind_of(trial, view), style))
         if with_muster:
             cells.append(Text(clean(trial.muster)))
         cells += [Text(_knob_value(trial, key, view)) for key in keys]
@@ -137,6 +104,11 @@ def trials_table(view: View, console: Console, trials: Sequence[Trial] | None = 
 def log_cells(account: RowAccounting | None) -> tuple[str, str]:
     """A trial's log rows: those written, and those lost at the source."""
     return ("", "") if account is None else (str(account.written), str(account.rows_lost))
+
+
+def kind_of(trial: Trial, view: View) -> str:
+    """What a trial is called: a policy that compares nothing has no search, only windows."""
+    return trial.kind.value if view.compares else "window"
 
 
 def _is_void(trial: Trial) -> bool:

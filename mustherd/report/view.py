@@ -102,7 +102,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @property
     def today(self) -> str:
         """That what was announced is for today alone, as long as no other day has confirmed it; else ''."""
-        return for_today(Path(self.folder), self.stored, self.again)
+        # Where nothing was compared, nothing was announced.
+        return for_today(Path(self.folder), self.stored, self.again) if self.compares else ""
 
     def account(self, trial: Trial) -> RowAccounting | None:
         """Where a trial's log rows went; None where it has none."""

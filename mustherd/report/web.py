@@ -7,33 +7,26 @@ files. It reads what it is given; an order is a function that it was given. The 
 import hmac
 import json
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
-from ipaddress import ip_address
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
 from mustherd.errors import UserError
+from mustherd.http_server import BoundedHandler, BoundedServer
+from mustherd.scrape import SCRAPED
 
 COOKIE = "mustherd"
-SCRAPED = "text/plain; version=0.0.4; charset=utf-8"
-"""What a Prometheus reads."""
 MOST_BYTES = 65_536
 """Of an order."""
-MOST_AT_ONCE = 32
-"""Requests that are answered at the same time; more wait for a moment and are then refused."""
 FRESH_SECONDS = 1.0
 """A state is read again when it is older: any number of watchers cost no more than one."""
-PATIENCE_SECONDS = 10.0
-"""For a client that is slow to say what it wants."""
 
 State = Callable[[], dict[str, Any]]
 Order = Callable[[dict[str, Any]], str]
@@ -97,22 +90,16 @@ class Site:
             return self._last
 
 
-class Server(ThreadingHTTPServer):
+class Server(BoundedServer):
     """Serves a site until it is shut down."""
-
-    daemon_threads = True
 
     def __init__(self, site: Site, listen: str = "127.0.0.1", port: int = 0) -> None:
         """WebError where it can't listen there."""
         self.site = site
-        self.slots = threading.BoundedSemaphore(MOST_AT_ONCE)
         try:
-            address = ip_address(listen)
+            super().__init__(listen, port, Handler)
         except ValueError:
             raise WebError(f"{listen!r} is no address; allowed: an IPv4 or IPv6 address such as 127.0.0.1") from None
-        self.address_family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
-        try:
-            super().__init__((listen, port), Handler)
         except OSError as error:
             raise WebError(f"{listen} port {port} can't be listened on: {error.strerror or error}") from error
 
@@ -131,26 +118,13 @@ class Server(ThreadingHTTPServer):
         host = str(self.server_address[0])
         return f"[{host}]" if ":" in host else host
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        if not self.slots.acquire(timeout=1.0):
-            self.shutdown_request(request)
-            return
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self.slots.release()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is nobody's business."""
-
-
-class Handler(BaseHTTPRequestHandler):
+class Handler(BoundedHandler):
     """One request."""
 
     server: Server
-    timeout = PATIENCE_SECONDS
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 (http.server calls it so)
         """The page, the state, the report."""
         site, parts = self.server.site, urlsplit(self.path)
         token = parse_qs(parts.query).get("token", [""])[0]
@@ -181,7 +155,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._answer(HTTPStatus.NOT_FOUND, b"there is nothing here\n")
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 (http.server calls it so)
         """An order: from our own page, by who has the token."""
         site, name = self.server.site, urlsplit(self.path).path.removeprefix("/")
         if not self._has_token() or self.headers.get("X-MustHerd") != "order":
@@ -235,16 +209,8 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(
         self, status: HTTPStatus, body: bytes, kind: str = "text/plain; charset=utf-8", more: Mapping[str, str] = {}
     ) -> None:
-        # Without saying which Python this is.
-        self.send_response_only(status)
         headers = {
-            "Content-Type": kind, "Content-Length": str(len(body)), "Cache-Control": "no-store",
-            "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", **more,
+            "Content-Type": kind, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer", **more,
         }  # fmt: skip
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Nobody reads a log of who looked; the address has a token in it."""
+        self.answer(status, body, headers)

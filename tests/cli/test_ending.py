@@ -83,7 +83,7 @@ def test_what_is_ignored_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.parametrize("command", ["'open", "", "  "])
+@pytest.mark.parametrize("command", ["'open", "", "  ", "no-such-program --now", "/dev/null"])
 def test_a_command_that_is_none_is_told_before_anything_begins(command: str) -> None:
     with pytest.raises(typer.BadParameter):
         words_of(command)

@@ -67,6 +67,10 @@ def test_set_read_back_and_restore(herd: tuple[str, ...]) -> None:
     code, out, err = running.run("knob", "restore", "muster-1", *herd)
     assert code == 0, err
     assert {r["knob"]: r["applied"] for r in json.loads(out)} == {"itr-delay": 1, "dvfs": 2800}
+    for words in (["get", "muster-1"], ["list"], ["restore", "muster-1"]):
+        told = running.run("knob", *words, *herd[:-1])[1].splitlines()
+        row = next(line.split() for line in told if "itr-delay" in line)
+        assert row[-3:] == ["adaptive", "adaptive", "True"], "the word for what is applied and runs"
     code, _, err = running.run("knob", "get", "muster-9", *herd)
     assert code == 2
     assert "muster-1" in err
@@ -100,6 +104,14 @@ def test_no_shepherd_is_one_message() -> None:
     assert (code, out) == (3, "")
     assert err.count("\n") == 1
     assert "no shepherd answered" in err
+    assert "--shepherd ADDRESS --keys FOLDER" in err
+
+
+def test_a_herd_of_nobody_is_said_to_be_one(tmp_path: Path, free_ports: tuple[int, int, int, int]) -> None:
+    running.begin("shepherd", "run", "--ports", ",".join(map(str, free_ports)), folder=tmp_path)
+    at = ("--shepherd", f"127.0.0.1:{free_ports[3]}")
+    until(lambda: running.run("herd", "status", *at)[0] == 0)
+    assert running.run("knob", "list", *at) == (0, "", "no muster has joined this shepherd\n")
 
 
 def test_doctor_has_an_answer_for_every_check() -> None:

@@ -13,7 +13,7 @@ from tests.load.stand import served
     [
         (["run", "here", "--qps", "5"], 2, "'here' is no server: write HOST:PORT"),
         (["run", "127.0.0.1:1", "--qps", "5"], 3, "server-unreachable: 127.0.0.1:1"),
-        (["run", "127.0.0.1:1", "--qps", "0"], 2, "'0': allowed: above 0, up to 1e+08 qps"),
+        (["run", "127.0.0.1:1", "--qps", "0"], 2, "'0': allowed: above 0, up to 1e+09 qps"),
         (["run", "127.0.0.1:1", "--qps", "many"], 2, "'many' is no amount; allowed: a number"),
         (["run", "127.0.0.1:1", "--qps", "5", "--preset", "x"], 2, "preset x: allowed: etc, usr"),
         (["run", "127.0.0.1:1", "--qps", "5", "--agent", "a"], 2, "give --mutilate PROGRAM too"),

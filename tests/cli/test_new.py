@@ -1,6 +1,7 @@
 """`experiment new` writes a definition that is one, asks until it can, and takes no file's place."""
 
 import io
+import json
 import os
 import pty
 import select
@@ -19,10 +20,10 @@ from mustherd.node.catalog import knob_names
 MUSTHERD = str(Path(sys.executable).with_name("mustherd"))
 
 
-def run(*words: str) -> int:
+def run(*words: str, verb: str = "new") -> int:
     """The exit code of a command, in this process."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["mustherd", "experiment", "new", *words])
+        patch.setattr(sys, "argv", ["mustherd", "experiment", verb, *words])
         patch.setattr(sys, "stdin", io.StringIO())
         with pytest.raises(SystemExit) as ended:
             main()
@@ -49,6 +50,31 @@ def test_what_is_usual_is_a_definition(here: Path, herd: str) -> None:
     offered = [line[2:] for line in written.splitlines() if line.startswith(("# search:", "# base", "# gat", "# bud"))]
     assert len(offered) == 4
     loads(written + "\n".join(offered))
+
+
+@pytest.mark.parametrize("herd", USUAL)
+@pytest.mark.parametrize("more", [[], ["--set", "trials=5", "--name", "other"]])
+def test_one_command_does_what_is_usual(herd: str, more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(f"{herd}.yml", "--herd", herd, "--yes") == 0
+    capsys.readouterr()
+    plans = []
+    for words in ([f"{herd}.yml"], ["--herd", herd]):
+        assert run(*words, *more, "--json", verb="plan") == 0
+        plans.append(json.loads(capsys.readouterr().out))
+    assert plans[0] == plans[1]
+    assert plans[0]["experiment"] == ("other" if more else herd)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [(["a.yml", "--herd", "local"], "leave one of them out"), (["--herd", "locl"], "there is no inventory 'locl'")],
+)
+def test_a_herd_that_is_none_or_one_too_many_is_refused(
+    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for verb in ("plan", "start"):
+        assert run(*words, verb=verb) == 2
+        assert says in capsys.readouterr().err
 
 
 TWIN = ("itr-delay", "dvfs")

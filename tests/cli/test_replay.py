@@ -1,12 +1,17 @@
 """Replaying searches on recorded measurements."""
 
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests import running
 from tests.shared_data import path
+from tests.typed import some
 
 pytestmark = pytest.mark.process
 
@@ -33,6 +38,52 @@ def test_searches_side_by_side_on_a_recorded_table(tmp_path: Path) -> None:
     assert "<svg" in (tmp_path / "replay.svg").read_text()
 
 
+CLUSTER = """
+import sys
+from distributed import LocalCluster
+if __name__ == "__main__":
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        print(cluster.scheduler_address, flush=True)
+        sys.stdin.read()
+"""
+
+
+@contextmanager
+def cluster(folder: Path) -> Iterator[str]:
+    """The address of a scheduler with two workers."""
+    program = folder / "cluster.py"
+    program.write_text(CLUSTER)
+    process = subprocess.Popen(
+        [sys.executable, str(program)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder
+    )
+    try:
+        yield some(process.stdout).readline().strip()
+    finally:
+        process.communicate("", timeout=30)
+
+
+@pytest.mark.long
+@pytest.mark.data
+def test_seeds_and_whole_experiments_run_on_a_cluster(tmp_path: Path) -> None:
+    """And find what they find here."""
+    pytest.importorskip("distributed")
+    words: list[str | Path] = [path("c6220_memcached_grid.csv"), *COLUMNS, *LIMITS, "--json", "--seeds", "4"]
+    default = ["--default", "itr-delay=300", "--default", "dvfs=1200"]
+    whole = ["--calibrate", "--search", "random", "--trials", "8", *default]
+    with cluster(tmp_path) as address:
+        for more in (["--search", "random"], whole):
+            alone = running.run("replay", *words, *more)
+            beside = running.run("replay", *words, *more, "--cluster", address)
+            assert alone[0] == beside[0] == 0, beside[2]
+            here, there = json.loads(alone[1]), json.loads(beside[1])
+            for found in (here, there):
+                for summary in found.get("searches", {}).values():
+                    # How long each suggestion took.
+                    for name in [name for name in summary if name.startswith("suggestion_ms")]:
+                        del summary[name]
+            assert there == here
+
+
 @pytest.mark.long
 def test_an_experiment_can_be_replayed(tmp_path: Path) -> None:
     text = running.definition(method="grid", trials=90, speed=5000)
@@ -53,6 +104,7 @@ def test_an_experiment_can_be_replayed(tmp_path: Path) -> None:
         ["table.csv", "--knob", "dvfs=clock", "--metric", "energy_joules=j", "--search", "magic"],
         ["table.csv", "--knob", "dvfs=nothing", "--metric", "energy_joules=j"],
         ["table.csv", "--knob", "dvfs=clock", "--metric", "energy_joules=j", "--limit", "p99 < fast"],
+        ["table.csv", "--knob", "dvfs=clock", "--metric", "energy_joules=j", "--cluster", "not an address"],
     ],
 )
 def test_what_is_wrong_is_one_message(tmp_path: Path, wrong: list[str]) -> None:

@@ -15,7 +15,7 @@ from mustherd.testbed import daemon
 from mustherd.testbed.bed import DEPENDENCIES
 from mustherd.testbed.daemon import BedState
 from mustherd.testbed.images import BedError
-from mustherd.testbed.inventory import write
+from mustherd.testbed.inventory import unlike, write
 from tests import ansible_yaml
 from tests.roles.scripts import load
 
@@ -61,6 +61,7 @@ def test_a_bed_that_is_up_is_shown() -> None:
 def test_a_bed_whose_keeper_is_gone_is_none(changes: dict[str, object]) -> None:
     stored(bed(**changes))
     assert daemon.state() is None
+    assert "mustherd testbed down takes it away" in CliRunner().invoke(app, ["testbed", "status"]).stdout
 
 
 def test_a_state_that_cannot_be_read_is_none() -> None:
@@ -93,6 +94,19 @@ def test_its_inventory_is_one_like_any_other(tmp_path: Path) -> None:
     dial = next(word for word in words if word.startswith("ProxyCommand="))
     assert dial.startswith("ProxyCommand=ip netns exec bed ")
     assert dial.endswith(" -m mustherd.testbed.proxy_command %h %p")
+
+
+def test_an_inventory_that_was_kept_may_be_another_bed_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "mine"
+    up = bed(namespace=daemon.namespace())
+    write(up, folder, project=PROJECT)
+    assert unlike(up, folder) == ""
+    fewer = bed(namespace=up.namespace, hosts={"node0": "10.77.0.1", "node1": "10.77.0.2"})
+    assert unlike(fewer, folder) == "it names 10.77.0.3, which this bed has not"
+    more = bed(namespace=up.namespace, hosts={**HOSTS, "node3": "10.77.0.4"})
+    assert unlike(more, folder) == "it leaves out node3"
+    monkeypatch.setenv("MUSTHERD_TESTBED_CACHE", str(tmp_path / "other"))
+    assert unlike(bed(namespace=daemon.namespace()), folder) == "it leads to the bed of another cache folder"
 
 
 def test_one_host_is_a_whole_herd(tmp_path: Path) -> None:

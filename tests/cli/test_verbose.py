@@ -17,7 +17,8 @@ from rich.live import Live
 
 from mustherd import programs
 from mustherd.cli.app import app
-from mustherd.cli.verbose import OURS, say_steps, says_steps
+from mustherd.cli.verbose import say_steps, says_steps
+from tests.running import logging_as_before
 
 MUSTHERD = str(Path(sys.executable).with_name("mustherd"))
 
@@ -64,13 +65,9 @@ def test_there_are_as_many_verbs_as_ever() -> None:
 @pytest.fixture
 def steps() -> Iterator[None]:
     """Steps said within this test alone."""
-    root, ours, raises = logging.getLogger(), logging.getLogger(OURS), logging.raiseExceptions
-    handlers, level = root.handlers[:], ours.level
-    say_steps()
-    yield
-    root.handlers[:] = handlers
-    ours.setLevel(level)
-    logging.raiseExceptions = raises
+    with logging_as_before():
+        say_steps()
+        yield
 
 
 def test_steps_pass_above_a_live_view(steps: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Whatever is asked of an experiment, at any moment, the same setting is the best, closest or none: page, terminal,
 status, story, report, notebook and verdict do not contradict each other."""
 
+import json
 import random
 import re
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from mustherd.experiment.events import Event
 from mustherd.experiment.lead import Lead
 from mustherd.report import html, live, prometheus
 from mustherd.report.card import card
-from mustherd.report.json import show_form
+from mustherd.report.json import show_form, status_form
 from mustherd.report.leading import leading
 from mustherd.report.state import experiment_state
 from mustherd.report.story import story
@@ -53,6 +54,14 @@ def agree(view: View) -> Lead:
     one = leading(view)[0]
     state, found = experiment_state(view), view.verdict()
     story_of = " ".join(story(view))
+    told = status_form(view, view.status, ())["lead"]
+    assert told == show_form(view)["lead"]
+    assert [line["text"] for line in told] == [b.line() for b in leading(view)]
+    assert [line["ahead"] for line in told] == [b.lead.is_ahead for b in leading(view)]
+    assert [wording.settings(line["settings"] or {}, view.knobs) for line in told] == [
+        b.settings or wording.settings({}, view.knobs) for b in leading(view)
+    ]
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
     lines = [one.line(), *live.standing(view, view.status)[1:]]
     assert [b["settings"] for b in state["best"]] == [b.settings for b in leading(view)]
     assert state["best"][0]["head"].lower() == one.head.lower()
@@ -61,11 +70,11 @@ def agree(view: View) -> Lead:
         return one.lead
     # Whoever names a setting names this one, and whoever may not call it the best does not.
     mine = {one.settings} if one.settings else set()
-    told = {"story": story_of, "status": " ".join(lines), "verdict": found.reason}
-    for where, text in told.items():
+    texts = {"story": story_of, "status": " ".join(lines), "verdict": found.reason}
+    for where, text in texts.items():
         assert named(text) in (mine, set()), f"{where} names {named(text)}, the page {mine}: {text}"
     for where in ("story", "status"):
-        assert not mine or view.counts["finished"] == 0 or named(told[where]) == mine, (where, told[where], one)
+        assert not mine or view.counts["finished"] == 0 or named(texts[where]) == mine, (where, texts[where], one)
     stars = {wording.settings(t.settings, view.knobs) for t in view.winners()}
     best = next((t for t in view.trials if t.number == show_form(view)["best_so_far"]), None)
     assert {wording.settings(t.settings, view.knobs) for t in [best] if t} == stars

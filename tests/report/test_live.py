@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,6 +58,19 @@ def test_lines_say_what_was_the_best_at_its_time(make: Make) -> None:
     assert [line.split()[2] for line in lines if line.endswith("* best")] == [
         str(t.number) for t in View.of(store).improvements()
     ]
+
+
+def test_a_phase_is_told_between_its_trials_and_those_before(make: Make) -> None:
+    store = make(trials=physics.experiment(searches=12)[:15], done=False)
+    store.set_phase("search")
+    console = Console(file=io.StringIO())
+    with store.own():
+        live.follow(store.folder, console, lambda: True)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    began = lines.index("phase: search")
+    assert " baseline on " in lines[began - 1]
+    assert " search on " in lines[began + 1]
 
 
 def test_the_view_fits_the_window_and_shows_what_goes_on(make: Make) -> None:
@@ -142,3 +156,45 @@ def test_lists_and_views_start_without_the_heavy_libraries() -> None:
         "print([m for m in heavy if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"[]\n"
+
+
+FULL = """
+import os, shutil, subprocess, sys, threading
+from pathlib import Path
+from rich.console import Console
+from mustherd.report import live
+from tests.waiting import until
+
+disk = Path(sys.argv[2])
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", disk], check=True)
+folder = disk / "x"
+shutil.copytree(sys.argv[1], folder)
+said = disk.parent / "said"
+over = threading.Event()
+with said.open("w") as file:
+    follower = threading.Thread(target=live.follow, args=(folder, Console(file=file), over.is_set))
+    follower.start()
+    told = lambda: said.read_text().splitlines()
+    until(lambda: len(told()) == 4)
+    ballast = disk / "ballast"
+    there = os.statvfs(disk)
+    ballast.write_bytes(bytes(there.f_bfree * there.f_frsize - 8192))
+    until(lambda: live.NO_ROOM in told()[-1])
+    ballast.unlink()
+    until(lambda: live.ROOM_AGAIN in told()[-1])
+    over.set()
+    follower.join()
+print(*told()[4:], sep="\\n")
+"""
+
+
+@pytest.mark.process
+def test_a_full_disk_is_told_and_its_end_too(make: Make, spoilt: list[Trial], tmp_path: Path) -> None:
+    store = make(trials=spoilt, done=False)
+    (tmp_path / "disk").mkdir()
+    command = ["unshare", "--user", "--map-root-user", "--mount", sys.executable, "-c", FULL]
+    done = subprocess.run(
+        [*command, str(store.folder), str(tmp_path / "disk")], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [f"{live.NO_ROOM} ({tmp_path}/disk/x)", live.ROOM_AGAIN]

@@ -7,13 +7,20 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from rich.console import Console
 
 from mustherd.report import compare_page, html
-from mustherd.report.compare import compare
+from mustherd.report.compare import compare, row_of
 from mustherd.report.effects import effects_of
-from mustherd.report.paired import paired
+from mustherd.report.live import line_of
+from mustherd.report.paired import all_paired, paired
+from mustherd.report.plots import describe
+from mustherd.report.side_by_side import compare_lines
+from mustherd.report.spread import groups_of, short_names
 from mustherd.report.story import story
+from mustherd.report.timeline import timeline
 from mustherd.report.view import View
 from mustherd.store.store import Store
 from mustherd.terms import Load
@@ -124,6 +131,16 @@ def test_what_never_began_is_neither_met_nor_not_met(make: Make) -> None:
         assert never not in text, never
 
 
+def test_windows_that_were_measured_again_are_no_rounds(make: Make) -> None:
+    trials = physics.experiment()
+    rounds = max(one.round for one in trials)
+    chosen = next(one for one in reversed(trials) if one.settings)
+    asked = physics.trial(len(trials) + 1, TrialKind.CONFIRM, chosen.settings, muster="muster-0")
+    asked.place, asked.round = "muster-0", rounds + 1
+    text = words(html.render(View.of(make("asked", [*trials, asked]))))
+    assert f"measured again in {rounds} rounds" in text
+
+
 def test_a_resumed_one_says_so_and_what_does_not_count(make: Make, spoilt: list[Trial]) -> None:
     store = make("again", spoilt, done=False)
     store.event("requeued", "2 interrupted trials are run again", {})
@@ -195,3 +212,80 @@ def test_no_picture_fails_on_odd_values(make: Make) -> None:
     trials[3].metrics = {"energy_joules": 3.0}
     page = html.render(View.of(unplanned(make("odd", trials, policy("follow")))))
     assert "nan" not in words(page)
+
+
+def test_two_runs_of_one_name_go_by_their_folders(make: Make, tmp_path: Path) -> None:
+    """As `sed` makes them on the page about loads that change: another policy, the same name."""
+    views = []
+    for name, trials, how in (
+        ("follow", windows(joules=0.8), "follow"),
+        ("first", windows(joules=0.5), "follow"),
+        ("as-found", windows(follows=False), "nop"),
+    ):
+        view = View.of(unplanned(make(name, trials, policy(how))))
+        views.append(msgspec.structs.replace(view, experiment=msgspec.structs.replace(view.experiment, name="follow")))
+    said = [one.text for one in all_paired(views)]
+    assert [text.split(" over ")[0] for text in said] == [
+        "follow uses 20.0 % less energy than as-found",
+        "first uses 50.0 % less energy than as-found",
+    ]
+    assert "of those of as-found" in said[0]
+    page = compare_page.render(views)
+    for heading in ("follow", "first", "as-found"):
+        assert f">{heading}</h2>" in page
+    pictures = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
+    assert [re.findall(r">(follow|first|as-found)</text>", picture) for picture in pictures] == [
+        ["follow", "as-found"],
+        ["first", "as-found"],
+    ]
+
+
+def test_different_aims_side_by_side_each_say_what_they_are_of(make: Make) -> None:
+    most = make("most", None, {"objective": "achieved_qps"})
+    names, lines = compare_lines([row_of(View.of(make("least"))), row_of(View.of(most))])
+    assert names == ["least", "most"]
+    cells = dict(lines)
+    assert cells["default"][0].startswith("energy ")
+    assert cells["default"][0].endswith(" J")
+    assert cells["default"][1].startswith("answered load ")
+    assert "saving or gain" in cells or not any(name in cells for name in ("saving", "gain"))
+    _, same = compare_lines([row_of(View.of(make("one"))), row_of(View.of(make("two")))])
+    assert "best energy (J)" in dict(same)
+
+
+def test_what_watches_is_no_search_in_lines_hints_and_days(make: Make) -> None:
+    """`again` refuses what announced nothing, so nobody is sent there."""
+    store = unplanned(make("nop", windows(follows=False), policy("nop")))
+    view = View.of(store)
+    assert view.stored is not None
+    view = msgspec.structs.replace(view, stored=msgspec.structs.replace(view.stored, verdict="met"))
+    assert view.today == ""
+    assert "experiment again" not in words(html.render(view))
+    assert "trial 1 window on" in line_of(view.trials[0], view, Console())
+    assert describe(view.trials[0], view).startswith("trial 1, window on")
+    searched = View.of(make("searched"))
+    assert searched.stored is not None
+    searched = msgspec.structs.replace(searched, stored=msgspec.structs.replace(searched.stored, verdict="met"))
+    assert searched.today
+    assert "search" in line_of(searched.trials[3], searched, Console())
+
+
+def test_a_window_whose_load_was_not_reached_is_marked_on_the_load(make: Make) -> None:
+    trials = windows()
+    assert "load not reached" not in str(timeline(View.of(unplanned(make("kept", trials, policy("follow"))))))
+    trials[2].metrics = {**trials[2].metrics, "achieved_ratio": 0.5, "achieved_qps": 100e3}
+    drawn = str(timeline(View.of(unplanned(make("broken", trials, policy("follow"))))))
+    assert "load not reached" in drawn
+    assert not re.search(r">\d+\.5</text>", drawn.rsplit("power", maxsplit=1)[-1]), "there is no half of a window"
+
+
+def test_long_settings_leave_room_for_their_windows(make: Make) -> None:
+    short = View.of(make("short"))
+    names, key = short_names(groups_of(short)[:6])
+    assert names[0] == "default"
+    assert names[1].startswith("best: ")
+    assert key == ""
+    groups = [msgspec.structs.replace(g, name=g.name + ", and more of it" * 4) for g in groups_of(short)[:6]]
+    names, key = short_names([*groups[:2], msgspec.structs.replace(groups[1], role="")])
+    assert names == ["default", "best", "setting 3"]
+    assert key == f"setting 3 is {groups[1].name}"

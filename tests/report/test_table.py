@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.text import Text
 
 from mustherd.report.compare import row_of
+from mustherd.report.frame import emit
 from mustherd.report.json import show_form
-from mustherd.report.table import compare_table, emit, experiments_table, trials_table, verdict_panel
+from mustherd.report.table import compare_table, experiments_table, trials_table, verdict_panel
 from mustherd.report.view import View
 from mustherd.store.catalog import Summary, list_experiments
 from mustherd.trial import Trial, TrialKind
