@@ -17,11 +17,22 @@ from mustherd.provision.runner import signals_given_back
 
 TASK = "Examine"
 
+_ROLE = "kernel_ixgbe_enabled | default(true) | bool"
+_WORD = "{'leave': '', 'False': 'off', 'True': 'on'}.get(%s | default('off') | string, %s | default('off') | string)"
+"""A switch's word; YAML takes an unquoted one for true or false."""
+
 WANTED = {
-    "kernel": "kernel_ixgbe_version | default('5.15.89') if kernel_ixgbe_enabled | default(true) | bool else ''",
+    "kernel": f"kernel_ixgbe_version | default('5.15.89')"
+    f" if {_ROLE} and kernel_ixgbe_kernel | default(true) | bool else ''",
     "driver": "herd_nic_driver | default('')",
-    "intlog": "kernel_ixgbe_enabled | default(true) | bool and kernel_ixgbe_driver | default(true) | bool",
+    "intlog": f"{_ROLE} and kernel_ixgbe_driver | default(true) | bool",
     "governor": "dvfs_governor | default('userspace') if dvfs_enabled | default(true) | bool else ''",
+    "smt": f"({_WORD % (('kernel_ixgbe_smt',) * 2)}) if {_ROLE} else ''",
+    "turbo": f"({_WORD % (('kernel_ixgbe_turbo',) * 2)}) if {_ROLE} else ''",
+    "irqbalance": f"'stopped' if {_ROLE} and kernel_ixgbe_stop_irqbalance | default(true) | bool else ''",
+    "one_cpu_per_queue": f"{_ROLE} and kernel_ixgbe_affinity | default('all') == 'all'",
+    "absent_modules": "['mlx4_ib', 'mlx4_en', 'mlx4_core'] if memcached_mutilate_enabled | default(true) | bool"
+    " and memcached_mutilate_remove_mlx4 | default(true) | bool else []",
 }
 """What a node is held to by its own variables; the defaults are those of the roles."""
 
@@ -50,12 +61,12 @@ def examine(inventory: Path, needs: Mapping[str, Any]) -> list[Examined]:
         if event.get("event") == "runner_on_unreachable":
             found[node] = Examined(node=node, error=str(result.get("msg", "can't be reached")).strip())
         elif data.get("task") == TASK and event.get("event") in ("runner_on_ok", "runner_on_failed"):
-            found[node] = _examined(node, result)
+            found[node] = _examined(node, result, inventory)
         return True
 
     own = ", ".join(f"'{name}': ({expression})" for name, expression in WANTED.items())
     command = ["{{ mustherd_command | default('/usr/local/bin/mustherd') }}", "herd", "doctor", "--json"]
-    command += ["--config", "{{ mustherd_etc | default('/etc/mustherd') }}/muster.toml", "--wanted", "/dev/stdin"]
+    command += ["--config", "{{ mustherd_etc | default('/etc/mustherd') }}/muster.toml", "--wanted", "-"]
     # JSON values are TOML's.
     toml = "{% for name, value in wanted.items() %}{{ name }} = {{ value | to_json }}\n{% endfor %}"
     play = {
@@ -87,15 +98,19 @@ def examine(inventory: Path, needs: Mapping[str, Any]) -> list[Examined]:
     return [found[node] for node in sorted(found)]
 
 
-def _examined(node: str, result: Mapping[str, Any]) -> Examined:
+def _examined(node: str, result: Mapping[str, Any], inventory: Path) -> Examined:
     try:
         return Examined(node=node, checks=tuple(msgspec.convert(json.loads(result["stdout"]), list[Check])))
     except (KeyError, ValueError, msgspec.ValidationError):
-        said = str(result.get("stderr") or result.get("msg") or "").strip().splitlines()
+        said = str(result.get("stderr") or "").strip().splitlines()
         command = result.get("cmd", "")
         program = command[0] if isinstance(command, list) and command else str(command).split(" ", 1)[0]
-        why = said[-1] if said else "it said nothing"
-        return Examined(node=node, error=f"{program}: {why}; fix: mustherd herd provision -i INVENTORY --tags package")
+        if str(result.get("msg")).startswith("Error executing command"):
+            # Ansible's word for a program that could not be started; the code is the kernel's errno.
+            why = os.strerror(int(result.get("rc") or 0))
+        else:
+            why = said[-1] if said else str(result.get("msg") or "it said nothing")
+        return Examined(node=node, error=f"{program}: {why}; fix: mustherd herd provision -i {inventory}")
 
 
 def rows(nodes: Sequence[Examined]) -> list[tuple[str, dict[str, Check]]]:

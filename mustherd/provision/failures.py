@@ -49,6 +49,10 @@ KNOWN = (
         "compare the host's key with its console or its portal; if the node was installed anew, forget the old key:"
         " ssh-keygen -R ADDRESS",
     ),
+    (
+        r"Could not resolve hostname",
+        "correct ansible_host in the inventory: this machine knows no such name; the other hosts went on",
+    ),
     (r"No space left on device|Disk quota exceeded", "free space on the host, then run again: what is done stays done"),
     (
         r"Permission denied \(|Too many authentication failures",

@@ -118,6 +118,34 @@ def addressed(nodes: Nodes) -> Nodes:
     return Nodes(tuple(hosts), network, notes)
 
 
+def parts_of(
+    nodes: Nodes, *, shepherd: str = "", musters: Sequence[str] = (), agents: Sequence[str] | None = None
+) -> tuple[str, list[str], list[str]]:
+    """The shepherd, the musters and the hosts that make load: those named, and for who isn't the rule of `write`.
+
+    InventoryError for names that no host has.
+    """
+    names = [host.name for host in nodes.hosts]
+    shepherd = shepherd or names[0]
+    musters = list(musters) or [name for name in names if name != shepherd][:1] or [shepherd]
+    agents = [name for name in names if name not in (shepherd, *musters)] if agents is None else list(agents)
+    unknown = sorted({shepherd, *musters, *agents} - set(names))
+    if unknown:
+        raise InventoryError(f"no host is called {', '.join(unknown)}; fix: choose of {', '.join(names)}")
+    return shepherd, musters, agents
+
+
+def turns(musters: Sequence[str], agents: Sequence[str]) -> str:
+    """What it means, in a sentence, that there are fewer hosts that make load than musters; "" where there are not."""
+    if not 0 < len(agents) < len(musters):
+        return ""
+    loading = "1 host makes" if len(agents) == 1 else f"{len(agents)} hosts make"
+    return (
+        f"{loading} load for {len(musters)} musters, so that trials run on {len(agents)} at a time and the musters take"
+        " turns; for all at once give each muster one: more --agent, which may be measured nodes too"
+    )
+
+
 def write(
     nodes: Nodes,
     folder: Path,
@@ -134,13 +162,7 @@ def write(
     `variables` are those of all hosts.
     """
     hosts = addressed(nodes).hosts
-    names = [host.name for host in hosts]
-    shepherd = shepherd or names[0]
-    musters = list(musters) or [name for name in names if name != shepherd][:1] or [shepherd]
-    agents = [name for name in names if name not in (shepherd, *musters)] if agents is None else list(agents)
-    unknown = sorted({shepherd, *musters, *agents} - set(names))
-    if unknown:
-        raise InventoryError(f"no host is called {', '.join(unknown)}; fix: choose of {', '.join(names)}")
+    shepherd, musters, agents = parts_of(nodes, shepherd=shepherd, musters=musters, agents=agents)
     if folder.exists():
         raise InventoryError(f"{folder} is there already; fix: remove it or write elsewhere")
     profiles = variables_of(project)

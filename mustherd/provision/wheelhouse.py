@@ -34,8 +34,8 @@ from mustherd.provision.project import PACKAGED
 MUSTER = ("msgspec", "pyzmq", "typer")
 """What a muster imports; a shepherd takes everything that the project depends on."""
 
-GLIBC = (35, 34, 31, 28, 27, 26, 24, 17, 12, 5)
-"""Minor versions of the C library whose wheels run on the oldest supported node, Ubuntu 22.04 (2.35); PEP 600."""
+GLIBC = (34, 31, 28, 27, 26, 24, 17, 12, 5)
+"""Minor versions of the C library whose wheels run on the oldest supported node, RHEL 9 (2.34); PEP 600."""
 
 Environment = Mapping[str, str]
 

@@ -96,6 +96,11 @@ def coming_or_going() -> bool:
         return True
 
 
+def left_behind() -> bool:
+    """Whether a bed of this cache that is none any more left files, hosts or a network: its keeper was killed."""
+    return state() is None and (folder().exists() or (Path("/run/netns") / namespace()).exists())
+
+
 def refuse_another(releases: Sequence[str]) -> None:
     """Raises BedError where no such bed can be brought up, or one is up."""
     for release in releases:

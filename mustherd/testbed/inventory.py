@@ -1,12 +1,13 @@
 """The inventory of a test bed: in the format of any herd's, so that what was rehearsed is what is done."""
 
+import re
 import shlex
 import sys
 from ipaddress import IPv4Network
 from pathlib import Path
 
 from mustherd.provision import inventory
-from mustherd.testbed.daemon import BedState, sockets
+from mustherd.testbed.daemon import NAMESPACE, BedState, sockets
 from mustherd.testbed.hosts import NETWORK, PREFIX
 
 
@@ -41,3 +42,22 @@ def write(state: BedState, folder: Path, *, project: Path) -> Path:
             "mustherd_twin": {"profile": "c6220", "speed": 100},
         },
     )
+
+
+def unlike(state: BedState, folder: Path) -> str:
+    """What in an inventory that was kept fits another bed than the one that is up; '' where all of it fits.
+
+    Read as text: whoever changed it may have moved what it says to any of its files.
+    """
+    files = sorted((*folder.rglob("*.yml"), *folder.rglob("*.yaml"))) if folder.is_dir() else [folder]
+    text = "\n".join(file.read_text(encoding="utf-8", errors="replace") for file in files)
+    beds = set(re.findall(rf"{NAMESPACE}-[0-9a-f]{{8}}", text))
+    if beds and state.namespace not in beds:
+        return "it leads to the bed of another cache folder"
+    named = set(re.findall(rf"\b{re.escape(NETWORK)}\.[0-9]+\b(?!/)", text)) - {state.control}
+    said = []
+    if gone := sorted(named - set(state.hosts.values())):
+        said.append(f"it names {', '.join(gone)}, which this bed has not")
+    if left := sorted(name for name, address in state.hosts.items() if address not in named):
+        said.append(f"it leaves out {', '.join(left)}")
+    return " and ".join(said)

@@ -37,8 +37,19 @@ def node(folder: Path, name: str, kind: Kind, governor: str) -> dict[str, object
 def test_nodes_are_examined_each_against_its_own_variables(tmp_path: Path) -> None:
     assert shutil.which(str(MUSTHERD))
     off = {"kernel_ixgbe_enabled": False}
+    # What inventories of generic machines say, and what one says who wants a role to leave things alone.
+    left = {
+        "kernel_ixgbe_kernel": False, "kernel_ixgbe_driver": False, "kernel_ixgbe_smt": "leave",
+        "kernel_ixgbe_affinity": "leave", "kernel_ixgbe_stop_irqbalance": False,
+        "memcached_mutilate_remove_mlx4": False,
+    }  # fmt: skip
     musters = {
-        "node1": {**node(tmp_path, "node1", ACPI, "userspace"), **off, "herd_nic_driver": "ixgbe"},
+        "node1": {
+            **node(tmp_path, "node1", ACPI, "userspace"),
+            **left,
+            "herd_nic_driver": "ixgbe",
+            "kernel_ixgbe_turbo": True,
+        },
         "node2": {**node(tmp_path, "node2", PSTATE, "powersave"), **off, "dvfs_governor": "powersave"},
         "node3": {**node(tmp_path, "node3", ACPI, "userspace"), "mustherd_command": "/no/such/mustherd"},
     }
@@ -49,10 +60,15 @@ def test_nodes_are_examined_each_against_its_own_variables(tmp_path: Path) -> No
     first, second = ({c.name: c for c in found[name].checks} for name in ("node1", "node2"))
     assert (first["governor"].wanted, first["governor"].status) == ("userspace", Status.OK)
     assert (second["governor"].wanted, second["governor"].status) == ("powersave", Status.OK)
-    assert "kernel" not in first
+    assert not {"kernel", "intlog", "smt", "irqbalance", "one CPU per queue"} & first.keys()
+    assert not [name for name in first if name.startswith("module ")]
+    assert first["turbo"].wanted == "on"
+    assert not {"kernel", "smt", "turbo"} & second.keys()
+    assert "module mlx4_core" in second
     assert "nic driver" not in second, "no driver is named for it"
     assert second["set by others"].found.startswith("tuned sets governor")
-    assert "/no/such/mustherd" in found["node3"].error
+    fix = f"mustherd herd provision -i {inventory}"
+    assert found["node3"].error == f"/no/such/mustherd: No such file or directory; fix: {fix}"
     assert next(name for name, _ in rows(list(found.values()))) == "nic driver"
     code, out, err = running.run("herd", "doctor", "-i", inventory, "--json")
     assert code == 1, err

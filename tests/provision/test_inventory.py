@@ -6,7 +6,9 @@ import pytest
 from typer.testing import CliRunner
 
 from mustherd.cli.app import app
-from mustherd.provision.inventory import Host, InventoryError, from_names, write
+from mustherd.load.address import Address
+from mustherd.load.placement import Layout, Place, teams
+from mustherd.provision.inventory import Host, InventoryError, from_names, turns, write
 from mustherd.provision.manifest import from_manifest
 from tests import ansible_yaml
 from tests.provision.inventories import PROJECT, groups_and_variables, problems
@@ -144,7 +146,7 @@ def test_one_host_is_shepherd_and_muster(tmp_path: Path) -> None:
 def test_the_command_takes_parts_by_name_and_runs_the_check(tmp_path: Path) -> None:
     where = ["herd", "inventory", "a=10.0.0.1", "b=10.0.0.2", "c=10.0.0.3", "--to", str(tmp_path / "mine")]
     answer = CliRunner().invoke(
-        app, [*where, "--shepherd", "c", "--muster", "a", "--muster", "b"], env={"USER": "alice"}
+        app, [*where, "--shepherd", "c", "--muster", "a", "--muster", "b", "--agent", "a"], env={"USER": "alice"}
     )
     assert answer.exit_code == 0, answer.output
     assert "follow from their names: a 10.10.1.1, b 10.10.1.2, c 10.10.1.3" in answer.stderr
@@ -154,8 +156,33 @@ def test_the_command_takes_parts_by_name_and_runs_the_check(tmp_path: Path) -> N
         ["a", "b"],
         ["c"],
     ]
+    assert "note: 1 host makes load for 2 musters" in answer.stderr
     # Without an account of its own a host is entered as whoever asks.
     assert "USER" in ansible_yaml.load((tmp_path / "mine/group_vars/all.yml").read_text())["ansible_user"]
+
+
+@pytest.mark.parametrize(
+    ("musters", "agents", "said"),
+    [
+        ("abc", "d", "1 host makes load for 3 musters, so that trials run on 1 at a time"),
+        ("abc", "ab", "2 hosts make load for 3 musters, so that trials run on 2 at a time"),
+        ("abc", "abc", ""),
+        ("a", "bcd", ""),
+        # The leader alone loads each of them.
+        ("ab", "", ""),
+    ],
+)
+def test_where_hosts_of_the_load_are_few_it_is_said_that_musters_take_turns(
+    musters: str, agents: str, said: str
+) -> None:
+    found = turns(musters, agents)
+    assert found.startswith(said)
+    assert bool(found) == bool(said)
+    # As the load itself shares them out.
+    layout = Layout(
+        agents=tuple(Place(address=name) for name in agents), servers=dict.fromkeys(musters, (Address("s", 1),))
+    )
+    assert (len(teams(layout, len(musters))) < len(musters)) == bool(said)
 
 
 @pytest.mark.process

@@ -92,6 +92,7 @@ def test_nothing_of_the_user_s_environment_is_kept(project: Path, monkeypatch: p
     assert (project / "artifacts").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_ctrl_c_stops_a_run_and_says_how_to_go_on(project: Path) -> None:
     (project / "playbooks").mkdir()
@@ -179,6 +180,7 @@ def test_the_most_telling_words_are_taken(result: dict[str, object], message: st
         ("failed", {"module_stderr": "/bin/sh: 1: sudo: not found\n", "msg": "MODULE FAILURE"}, "install sudo"),
         ("unreachable", {"msg": "Host key verification failed."}, "ssh-keygen -R"),
         ("unreachable", {"msg": "ann@10.0.0.1: Permission denied (publickey)."}, "ansible_user"),
+        ("unreachable", {"msg": "ssh: Could not resolve hostname node9: Temporary failure"}, "correct ansible_host"),
         ("failed", {"msg": "non-zero return code", "stderr": "cp: x: No space left on device"}, "free space"),
         ("failed", {"msg": "Timed out waiting for last boot time check (timeout=900)"}, "console"),
         ("unreachable", {"msg": "Failed to connect: Connection timed out"}, "see that the host is up"),

@@ -30,8 +30,8 @@ class Place:
         self.asked: list[subprocess.Popen[str]] = []
         os.mkfifo(self.gate)
 
-    def ask(self, script: str, *, limit: float = 60) -> "subprocess.Popen[str]":
-        words = ["run", "kernel", "--state", self.folder, "--log", self.folder / "log", "--limit", str(limit)]
+    def ask(self, script: str, *, limit: float = 60, verb: str = "run") -> "subprocess.Popen[str]":
+        words = [verb, "kernel", "--state", self.folder, "--log", self.folder / "log", "--limit", str(limit)]
         # As Ansible runs it: the program comes by stdin.
         with PROGRAM.open() as program:
             asked = subprocess.Popen(
@@ -81,6 +81,21 @@ def test_whoever_asks_again_waits_for_the_one_that_runs(place: Place) -> None:
     assert second.stdout.readline() == "it runs already: waiting for it\n"
     place.open()
     assert (first.wait(20), second.wait(20)) == (0, 0)
+    assert place.runs() == 1
+
+
+def test_whoever_only_begins_it_waits_for_nothing_and_how_it_ends_is_asked_later(place: Place) -> None:
+    first = place.ask(place.gated, verb="begin")
+    assert first.wait(20) == 0
+    until(lambda: place.runs() == 1, 20)
+    again = place.ask(place.gated, verb="begin")
+    other = place.ask("echo other", verb="begin")
+    assert (again.wait(20), other.wait(20)) == (0, 0)
+    later = place.ask(place.gated)
+    assert later.stdout is not None
+    assert later.stdout.readline() == "it runs already: waiting for it\n"
+    place.open("bad")
+    assert later.wait(20) == 1
     assert place.runs() == 1
 
 

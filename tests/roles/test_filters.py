@@ -1,10 +1,12 @@
 """What the roles compute in Python: kernel settings, server layout, converted sources."""
 
 import ast
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from tests.roles.scripts import load
+from tests.roles.scripts import ROLES, load, program
 
 kernel = load("kernel_ixgbe/filter_plugins/kernel_config.py")
 build = load("kernel_ixgbe/filter_plugins/kernel_build.py")
@@ -213,3 +215,44 @@ def test_a_null_string_is_not_taken_apart() -> None:
     once = convert.generator(line)
     assert once.count("a_ptr ? strtok_r(") == 2
     assert convert.generator(once) == once
+
+
+NODE_TOOL = "common/files/mustherd_node"
+
+
+def test_a_tool_s_modules_are_one_file_that_an_old_python_reads() -> None:
+    text = program(NODE_TOOL)
+    assert text == program(NODE_TOOL)
+    assert text.startswith('#!/usr/bin/python3\n"""')
+    tree = ast.parse(text, feature_version=(3, 8))
+    assert "from ." not in text
+    assert [type(node) for node in tree.body[:2]] == [ast.Expr, ast.ImportFrom]
+    # Nothing of any module is lost, and what is defined in one of them means the same in all.
+    modules = [ast.parse(path.read_text()) for path in (ROLES / NODE_TOOL).glob("*.py")]
+    assert len(modules) > 5
+    defined = Counter(name for module in modules for name in names_of(module))
+    assert not [name for name, times in defined.items() if times > 1]
+    assert Counter(names_of(tree)) == defined
+
+
+def names_of(module: ast.Module) -> list[str]:
+    """What a module defines at its top, without what it imports."""
+    found = [node.name for node in module.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    assigned = [node.targets[0] for node in module.body if isinstance(node, ast.Assign)]
+    return found + [target.id for target in assigned if isinstance(target, ast.Name)]
+
+
+def test_each_module_stands_behind_those_that_it_needs(tmp_path: Path) -> None:
+    (tmp_path / "__main__.py").write_text(
+        '"""Doc."""\n\nfrom __future__ import annotations\n\nfrom .b import (\n    two,\n)\nprint(two())\n'
+    )
+    (tmp_path / "b.py").write_text(
+        "from __future__ import annotations\nfrom typing import TYPE_CHECKING\nfrom .a import one\n"
+        "if TYPE_CHECKING:\n    from .a import One\n\n\ndef two() -> One:\n    return one()\n\n\nSHIFT = one()\n"
+    )
+    (tmp_path / "a.py").write_text("def one() -> int:\n    return 1\n")
+    text = load("common/filter_plugins/mustherd_program.py").program(str(tmp_path))
+    assert text.index("def one") < text.index("def two") < text.index("print(")
+    names: dict[str, object] = {"print": str}
+    exec(compile(text, "one file", "exec"), names)  # noqa: S102
+    assert names["SHIFT"] == 1

@@ -106,3 +106,47 @@ def test_a_name_without_a_number_asks_for_an_address() -> None:
 
 def test_musters_are_named_as_the_reference_names_them() -> None:
     assert check.muster_names("10.10.1.2", [0, 1]) == ["muster-10.10.1.2", "muster-10.10.1.2-1"]
+
+
+class Counted(dict[str, Any]):
+    """Variables that count how often they are asked for."""
+
+    asked = 0
+
+    def __getitem__(self, name: str) -> Any:
+        Counted.asked += 1
+        return super().__getitem__(name)
+
+
+def asked_of(count: int) -> int:
+    """How many values of so many hosts are worked out for the check of all of them."""
+    names = [f"node{number}" for number in range(count)]
+    groups = {"all": names, "shepherd": names[:1], "musters": names[1:], "loadgen_leader": names[:1], "c6220": names}
+    Counted.asked = 0
+    hosts = Counted({name: Counted(host(number)) for number, name in enumerate(names)})
+    assert check.template_problems(groups, hosts, names) == []
+    return Counted.asked
+
+
+def test_the_check_of_many_hosts_grows_as_their_number() -> None:
+    ten, thirty, ninety = map(asked_of, (10, 30, 90))
+    assert ninety - thirty == 3 * (thirty - ten)
+
+
+def test_a_template_that_fails_is_told_of_its_host() -> None:
+    class Broken(dict[str, Any]):
+        def __getitem__(self, name: str) -> Any:
+            if name == "herd_address":
+                raise ValueError("'zone' is undefined")
+            return super().__getitem__(name)
+
+    hosts = {f"node{number}": host(number) for number in range(3)}
+    hosts["node1"] = Broken(hosts["node1"])
+    [problem] = check.template_problems(GROUPS, hosts, ["node1"])
+    assert problem.startswith("its variables cannot be worked out: 'zone' is undefined. Where: host node1. Fix: ")
+
+
+def test_what_hosts_have_in_common_is_one_message() -> None:
+    hosts = {f"node{number}": host(number, ansible_user="") for number in range(3)}
+    [problem] = check.template_problems(GROUPS, hosts, list(hosts))
+    assert problem == "no account to log in with. Where: hosts node0, node1, node2. Fix: give ansible_user"

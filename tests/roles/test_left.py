@@ -50,7 +50,9 @@ class Node:
         return lines
 
     def keep(self) -> None:
-        assert left.main(self.words("keep")) == 0
+        """Of what is asked for now: what a comparison has put aside."""
+        self.differs()
+        assert left.main(["keep", "mustherd", "--folder", str(self.folder / "left")]) == 0
 
 
 @pytest.fixture

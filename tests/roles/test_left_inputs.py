@@ -17,8 +17,9 @@ APART = {
 """Tasks that other playbooks than provision.yml run, or that run whatever was left."""
 
 OF_THE_RUN = {
-    "ansible_check_mode", "ansible_failed_result", "ansible_failed_task", "ansible_play_batch", "ansible_play_hosts",
-    "ansible_run_tags", "ansible_skip_tags", "inventory_hostname", "item", "lookup", "role_path",
+    "ansible_check_mode", "ansible_diff_mode", "ansible_failed_result", "ansible_failed_task", "ansible_play_batch",
+    "ansible_play_hosts",
+    "ansible_run_tags", "ansible_skip_tags", "inventory_hostname", "item", "lookup", "omit", "role_path",
 }  # fmt: skip
 """What says nothing of what a node is to be."""
 
@@ -26,6 +27,7 @@ OF_EXPERIMENTS = {"ansible_user", "experiment_definition", "experiment_name"}
 
 DECIDES = {
     "common": {
+        "ansible_facts.os_family": "family",
         "groups": "names, host_keys",
         "hostvars": "names, host_keys",
         "ansible_facts.distribution_release": "release",
@@ -39,14 +41,23 @@ DECIDES = {
         "ansible_facts.kernel": "watched",
         "ansible_facts.service_mgr": "service_mgr",
     },
-    "dvfs": {"ansible_facts.architecture": "registers", "ansible_facts.service_mgr": "service_mgr"},
+    "dvfs": {
+        "ansible_facts.architecture": "registers",
+        "ansible_facts.os_family": "family",
+        "ansible_facts.service_mgr": "service_mgr",
+    },
     "memcached_mutilate": {
+        "ansible_facts.architecture": "repositories",
+        "ansible_facts.distribution": "repositories",
+        "ansible_facts.distribution_major_version": "repositories",
+        "ansible_facts.os_family": "family",
         "group_names": "serves, loads, agent",
         "ansible_facts.distribution_release": "release",
         "ansible_facts.processor_nproc": "servers",
         "ansible_facts.service_mgr": "service_mgr",
     },
     "mustherd": {
+        "ansible_facts.os_family": "family",
         "group_names": "members, shepherd",
         "groups": "keys, that of each muster",
         "hostvars": "keys, package",

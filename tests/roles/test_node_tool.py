@@ -7,7 +7,7 @@ import pytest
 
 from tests.roles.scripts import load
 
-tool = load("common/files/mustherd_node.py")
+tool = load("common/files/mustherd_node")
 
 
 def put(root: Path, **files: str) -> None:

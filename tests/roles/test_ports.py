@@ -10,7 +10,7 @@ import pytest
 
 from tests.roles.scripts import load
 
-tool: ModuleType = load("common/files/mustherd_node.py")
+tool: ModuleType = load("common/files/mustherd_node")
 
 CONTROL, HERD = "a0:36:9f:00:00:01", "a0:36:9f:00:00:02"
 """MACs of the two ports of one 82599, as on a c8220."""

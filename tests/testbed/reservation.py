@@ -98,7 +98,8 @@ class Reservation:
             try:
                 yield process
             finally:
-                os.killpg(process.pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
 
     def _typed(self, folder: Path, line: str) -> dict[str, Any]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "SSH_"))}

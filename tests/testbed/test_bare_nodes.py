@@ -50,7 +50,8 @@ def test_a_herd_from_bare_nodes_and_back(bare: Rehearsal) -> None:
     started = herd.mustherd("herd", "start", "-i", str(herd.inventory), "--json")
     assert started.returncode == 0, started.stdout + started.stderr
     assert not any(json.loads(started.stdout)["changed"].values()), started.stdout
-    assert "Next: mustherd herd status" in started.stderr
+    asked = f"Next: on the machine that has {herd.bed.control}, with this inventory, mustherd experiment start FILE"
+    assert asked in started.stderr
     # Provisioning has ended with a herd that runs, so that there is nothing left to start.
     up = "systemctl is-active mustherd-muster mustherd-memcached-0"
     assert said(herd, names[1], f"{up} mustherd-muster-1") == ["active"] * 3

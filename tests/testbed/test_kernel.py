@@ -127,7 +127,11 @@ class Site:
         with tarfile.open(SOURCE, "r|xz") as tar:
             for member in tar:
                 name = Path(member.name)
-                driver = name.parent == Path("linux-source-6.1/drivers/net") / FOLDER and name.suffix in (".c", ".h")
+                within = name.parent == Path("linux-source-6.1/drivers/net") / FOLDER
+                if version and any(place.iterdir()) and not within:
+                    # All of it has been seen: the rest of a gigabyte need not be unpacked.
+                    break
+                driver = within and name.suffix in (".c", ".h")
                 if driver or name == Path("linux-source-6.1/Makefile"):
                     file = tar.extractfile(member)
                     assert file is not None

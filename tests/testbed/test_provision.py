@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ from mustherd.testbed.bed import Bed
 from mustherd.testbed.daemon import NAMESPACE
 from mustherd.testbed.images import cache
 from tests.docs.pages import read
+from tests.testbed import kernel_standin
 from tests.testbed.rehearsal import AS_FOUND, FOUND, PROJECT, Rehearsal, copy_project, said
 
 pytestmark = [pytest.mark.testbed, pytest.mark.timeout(3000)]
@@ -104,7 +104,7 @@ def test_a_host_that_goes_down_does_not_hold_up_the_others(herd: Rehearsal) -> N
         lines = []
         for line in process.stdout:
             lines.append(line)
-            if "Refresh the package lists" in line and not cut.is_set():
+            if "Install the packages of every node" in line and not cut.is_set():
                 cut.set()
                 herd.bed.hosts["node2"].cut()
         return lines
@@ -173,72 +173,12 @@ def test_one_node_by_ssh_and_no_unknown_one(herd: Rehearsal, tmp_path: Path) -> 
     assert "not found in known_hosts" in answer.stdout
 
 
-KERNEL_MAKEFILE = """
-.PHONY: all olddefconfig localmodconfig modules_install image_name
-all: vmlinuz
-vmlinuz: .config main.c
-	test ! -e broken || { echo "main.c:1: error: this does not compile" >&2; exit 1; }
-	echo built >> built; cp main.c vmlinuz; cp main.c System.map
-olddefconfig:
-	test -e .config
-localmodconfig:
-	read answer && test -z "$$answer"
-modules_install:
-	mkdir -p $(INSTALL_MOD_PATH)/lib/modules/$(R)
-image_name:
-	@echo vmlinuz
-"""
-KERNEL_CONFIG = """#!/usr/bin/python3
-import sys
-words = sys.argv[3:]
-lines = []
-while words:
-    verb, name = words.pop(0), words.pop(0)
-    if verb == "--disable":
-        continue
-    value = {"--enable": "y", "--module": "m"}.get(verb) or words.pop(0)
-    value = f'"{value}"' if verb == "--set-str" else value
-    lines.append(f"CONFIG_{name}={value}")
-open(".config", "w").write("\\n".join(lines) + "\\n")
-"""
-
-
 def test_the_kernel_roles_steps_over_a_stand_in_for_the_source(herd: Rehearsal) -> None:
     """All but the boot: the stand-in's release is that of the kernel that runs, so none is due."""
     release = os.uname().release
-    version = re.match(r"[0-9.]+[0-9]", release)
-    assert version
-    checksum = herd.tarball(
-        f"linux-{version[0]}",
-        {
-            "Makefile": f"R={release}\n{KERNEL_MAKEFILE}",
-            "main.c": "int main;\n",
-            "scripts/config": KERNEL_CONFIG,
-        },
-    )
-    menu = (
-        "submenu Advanced $menuentry_id_option 'gnulinux-advanced-7f' {\n"
-        f"menuentry This $menuentry_id_option 'gnulinux-{release}-advanced-7f' {{\n"
-        f"linux /boot/vmlinuz-{release}\n}}\n}}\n"
-    )
-    (herd.folder / "config-start").write_text("CONFIG_START=y\n")
-    prepare = (
-        f"mkdir -p /boot/grub /etc/kernel/postinst.d; cat > /boot/grub/grub.cfg <<'END'\n{menu}END\n"
-        "ln -s /usr/sbin/update-grub /etc/kernel/postinst.d/zz-update-grub; "
-        "printf '#!/bin/sh\\necho updated >> /boot/updated\\n' > /usr/sbin/update-grub; chmod 755 /usr/sbin/update-grub"
-    )
-    assert herd.bed.ssh("node2", prepare).returncode == 0
-    given = {
-        "kernel_ixgbe_kernel": True,
-        "kernel_ixgbe_version": version[0],
-        "kernel_ixgbe_localversion": release.removeprefix(version[0]),
-        "kernel_ixgbe_url": f"{herd.bed.mirror.url}/linux-{version[0]}.tar.gz",
-        "kernel_ixgbe_checksum": f"sha256:{checksum}",
-        "kernel_ixgbe_config": str(herd.folder / "config-start"),
-        "kernel_ixgbe_packages": ["bc"],
-        "kernel_ixgbe_free_gib": 0,
-        "kernel_ixgbe_boot_free_mib": 0,
-    }
+    given = kernel_standin.variables(herd, "node2")
+    version = given["kernel_ixgbe_version"]
+
     words = ("--limit", "node2", "--tags", "kernel", "-e")
 
     wrong = herd.playbook("provision.yml", *words, json.dumps(given | {"kernel_ixgbe_checksum": f"sha256:{'0' * 64}"}))
@@ -249,7 +189,7 @@ def test_the_kernel_roles_steps_over_a_stand_in_for_the_source(herd: Rehearsal) 
     lost = herd.playbook("provision.yml", *words, json.dumps(given | {"kernel_ixgbe_url": unreachable}))
     assert "name mirrors in kernel_ixgbe_url" in " ".join(lost.text.split()), lost.text
 
-    tree = f"/usr/local/src/mustherd/linux-{version[0]}"
+    tree = f"/usr/local/src/mustherd/linux-{version}"
     herd.bed.ssh("node2", f"mkdir -p {tree}.part; echo rubbish > {tree}.part/Makefile")
     first = herd.playbook("provision.yml", *words, json.dumps(given))
     assert first.code == 0, first.text

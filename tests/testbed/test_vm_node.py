@@ -26,3 +26,4 @@ def test_keeps_its_contracts_and_survives_being_killed(vm: Vm, record_property: 
     assert int(passed[1]) >= 50, said
     assert "skipped" not in said
     record_property("boot_seconds", round(vm.boot_seconds, 1))
+    record_property("boots", vm.boots)

@@ -2,10 +2,13 @@
 """A build that has a name: it runs once, is waited for by whoever asks for it again, and ends at its time limit.
 
     python3 - run NAME --state DIR --log FILE --limit SECONDS [--chdir DIR] -- COMMAND ...
+    python3 - begin (the same)
     python3 - wait NAME --state DIR
 
 It runs in a session of its own, so that it goes on when whoever asked is interrupted. The next one that asks for the
 same waits for it instead of starting a second in the same tree; who asks for something else under its name waits first.
+`begin` waits for nothing: it starts it, or leaves alone what runs there. `run` waits for what `begin` started while
+that runs; once it has ended, however that was, it starts it again, in the same tree and with its whole limit.
 Exit code 0, or 1 with what went wrong on stderr. Only the standard library: it runs on a bare node's Python.
 """
 
@@ -143,6 +146,10 @@ def run(command: Sequence[str], options: argparse.Namespace) -> int:
     key = key_of(command, options.chdir)
     own = locked(lock, wait=False)
     attached = own is None and record(file).get("key") == key
+    if options.verb == "begin":
+        if own is not None:
+            start(command, options, key, file, own)
+        return 0
     if own is None:
         print("it runs already: waiting for it" if attached else "another build runs there: waiting", flush=True)  # noqa: T201
     if not attached:
@@ -168,7 +175,7 @@ def run(command: Sequence[str], options: argparse.Namespace) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; gives the exit code."""
     parser = argparse.ArgumentParser(prog="mustherd-build", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("verb", choices=("run", "wait"))
+    parser.add_argument("verb", choices=("run", "begin", "wait"))
     parser.add_argument("name")
     parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--log", type=Path)
@@ -177,9 +184,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     command = words[words.index("--") + 1 :] if "--" in words else []
     options = parser.parse_args(words[: words.index("--")] if "--" in words else words)
-    if not re.fullmatch(r"[A-Za-z0-9._+-]+", options.name) or (options.verb == "run" and not (command and options.log)):
-        parser.error("a name, and for run --log FILE and -- COMMAND")
-    if options.verb == "run":
+    builds = options.verb != "wait"
+    if not re.fullmatch(r"[A-Za-z0-9._+-]+", options.name) or (builds and not (command and options.log)):
+        parser.error("a name, and for run and begin --log FILE and -- COMMAND")
+    if builds:
         options.state.mkdir(parents=True, exist_ok=True)
         return run(command, options)
     lock = options.state / f"{options.name}.lock"

@@ -2,9 +2,9 @@
 """Whether a node is as a role left it.
 
     mustherd_left.py compare ROLE WANTED      what differs, one line each, exit code 1; nothing and 0 where nothing does
-    mustherd_left.py keep ROLE WANTED         remember what is there now as what the role leaves
+    mustherd_left.py keep ROLE                remember what is there now as what the role leaves, of what was compared
 
-WANTED is one JSON object:
+WANTED, which a comparison puts aside for what is kept after it, is one JSON object:
     asked    name to digest of everything that decides what the role does
     files    paths, with the shell's wildcards and ~ACCOUNT; of each its kind, mode, owner and content count
     shell    commands whose output and exit code are to be what they were
@@ -70,8 +70,9 @@ def answer(command: str) -> str:
 
 def now(wanted: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """What was asked for and what is there, as it is remembered."""
+    watched = json.dumps({part: wanted.get(part, []) for part in ("files", "shell", "holds")}, sort_keys=True)
     return {
-        "asked": dict(wanted.get("asked", {})),
+        "asked": {"watched": hashlib.sha256(watched.encode()).hexdigest(), **wanted.get("asked", {})},
         "files": files(wanted.get("files", [])),
         "shell": {command: answer(command) for command in wanted.get("shell", [])},
     }
@@ -97,14 +98,27 @@ def remembered(file: Path) -> dict[str, dict[str, str]] | None:
     return found if isinstance(found, dict) and all(isinstance(part, dict) for part in found.values()) else None
 
 
-def keep(file: Path, found: Mapping[str, Mapping[str, str]]) -> None:
-    """Remember it, whole or not at all."""
+def write(file: Path, content: object) -> None:
+    """Whole or not at all."""
     file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     part = file.with_suffix(".part")
     # Root's alone: digests of keys are among it.
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as handle:
-        json.dump(found, handle, indent=1, sort_keys=True)
+        json.dump(content, handle, indent=1, sort_keys=True)
     part.replace(file)
+
+
+def keep(file: Path, compared: Path) -> None:
+    """Remember it.
+
+    What a comparison put aside counts: a role that has since found its options to mean something else is compared anew.
+    """
+    try:
+        wanted = json.loads(compared.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        sys.exit(f"{compared}: nothing was compared; fix: run the role without tags")
+    write(file, now(wanted))
+    compared.unlink()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,18 +126,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("verb", choices=("compare", "keep"))
     parser.add_argument("role")
-    parser.add_argument("wanted", type=json.loads)
+    parser.add_argument("wanted", type=json.loads, nargs="?")
     parser.add_argument("--look", action="store_true", help="forget nothing, whatever differs")
     parser.add_argument("--folder", type=Path, default=Path("/var/lib/mustherd-node/left"))
     given = parser.parse_args(arguments)
     file = given.folder / f"{given.role}.json"
+    compared = given.folder / f"{given.role}.wanted"
     if given.verb == "keep":
-        keep(file, now(given.wanted))
+        keep(file, compared)
         return 0
+    if given.wanted is None:
+        parser.error("compare ROLE WANTED")
     was = remembered(file)
     lines = ["nothing is known of an earlier run"] if was is None else differences(was, given.wanted)
     for line in lines:
         print(line)  # noqa: T201
+    if not given.look:
+        write(compared, given.wanted)
     if lines and not given.look:
         with contextlib.suppress(FileNotFoundError):
             file.unlink()

@@ -1,8 +1,9 @@
 """Digests of files on the control machine, by which a role tells whether it would do the same again."""
 
 import hashlib
+import json
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,21 @@ def digest(paths: Iterable[str]) -> str:
     return found.hexdigest()
 
 
+def digests(options: str, given: str, files: Mapping[str, Iterable[str]]) -> dict[str, str]:
+    """Name to digest of everything that decides what a role does, in one call for all of them.
+
+    `options` are pairs of name and value as JSON, `given` is a JSON object, `files` paths by what they are called.
+    """
+    values = {**dict(json.loads(options)), **json.loads(given)}
+    told = {name: json.dumps(value, sort_keys=True).encode() for name, value in values.items()}
+    return {
+        **{name: digest(paths) for name, paths in files.items()},
+        **{name: hashlib.sha256(text).hexdigest() for name, text in told.items()},
+    }
+
+
 class FilterModule:
     """What Ansible loads."""
 
     def filters(self) -> dict[str, Any]:
-        return {"mustherd_files_digest": digest}
+        return {"mustherd_files_digest": digest, "mustherd_digests": digests}

@@ -81,13 +81,56 @@ class Written(Mapping[str, Any]):
         return plain
 
 
+class Once(Mapping[str, Any]):
+    """A host's variables, each worked out once: every host's address is compared with every other one's."""
+
+    def __init__(self, variables: Mapping[str, Any]) -> None:
+        self._variables = variables
+        self._known: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._known:
+            self._known[name] = self._variables[name]
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        return len(self._variables)
+
+
+class Hosts(Once):
+    """All hosts' variables: what Ansible gives of a host is made anew whenever it is asked for."""
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._known:
+            self._known[name] = Once(self._variables[name])
+        return self._known[name]
+
+
 def herd_problems(groups: Mapping[str, Sequence[str]], hostvars: Any) -> list[str]:
     """Every problem of an inventory that can be seen in what is written, without a template being run."""
     raw = getattr(hostvars, "raw_get", None) or hostvars.__getitem__
     members = {name for group in GROUPS for name in groups.get(group, ())}
     hosts = sorted(members | set(groups.get("all", ())))
-    written = {host: Written(host, raw(host)) for host in hosts}
+    written = Hosts({host: Written(host, raw(host)) for host in hosts})
     return merged([problem for host in hosts for problem in inventory_problems(groups, written, host)])
+
+
+def template_problems(
+    groups: Mapping[str, Sequence[str]], hostvars: Mapping[str, Mapping[str, Any]], hosts: Sequence[str]
+) -> list[str]:
+    """Every problem that concerns these hosts, with their templates run."""
+    known, problems = Hosts(hostvars), []
+    for host in hosts:
+        try:
+            problems += inventory_problems(groups, known, host)
+        except Exception as error:  # whatever a template of the user raises
+            problems.append(
+                _problem(f"its variables cannot be worked out: {error}", f"host {host}", "correct the template")
+            )
+    return merged(problems)
 
 
 def merged(problems: Sequence[str]) -> list[str]:
@@ -388,7 +431,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         return {
-            "mustherd_inventory_problems": inventory_problems,
+            "mustherd_template_problems": template_problems,
             "mustherd_herd_problems": herd_problems,
             "mustherd_muster_names": muster_names,
         }
