@@ -1,6 +1,6 @@
 """A disk that gives errors (EIO) under a journal, a log or a store: told in a line, nodes put back, exit code 3.
 
-What was acknowledged is there when the disk is.
+What was acknowledged is there when the disk is. And one that is full under a journal, or stands still under a store.
 """
 
 import json
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from mustherd.herd.timing import LEASE_S
 from mustherd.rowlog.ledger import Ledger
 from mustherd.rowlog.writer import LogWriter
 from mustherd.store.store import DATABASE, Store
@@ -69,6 +70,12 @@ class Node:
     def mhz(self) -> int:
         return int((self.tree / CPU / "cpu0/cpufreq/scaling_setspeed").read_text()) // 1000
 
+    @property
+    def whole(self) -> set[int]:
+        """What its cores are set to; 0 for one that is being written."""
+        found = [file.read_text() for file in (self.tree / CPU).glob("cpu*/cpufreq/scaling_setspeed")]
+        return {int(text or "0") // 1000 for text in found}
+
     def feed(self, text: bytes) -> None:
         """Rows of its first core, as its driver has them."""
         os.write(self.source, text)
@@ -120,6 +127,61 @@ def test_the_disk_of_a_journal(tmp_path: Path, disk: Disk) -> None:
     assert subprocess.run([*MUSTER, node.config, "--restore"], check=False).returncode == 0
     assert json.loads((state / "originals.json").read_text())["originals"] == []
     assert node.mhz == TREE_ORIGINAL
+
+
+FULL = "No space left on device"
+
+
+def test_a_journal_without_room(tmp_path: Path, disk: Disk) -> None:
+    """What can't be journalled isn't done; what is in force is put back all the same, by whichever life."""
+    state = disk.folder / "state"
+    with shepherd() as (running, ports):
+        node = Node(tmp_path, ports, state)
+        with node.muster() as process:
+            until(lambda: running.musters().get("muster-1"))
+            disk.fill()
+            answer = running.decide("muster-1", SETTING).result(PATIENCE_S)
+            assert answer.outcome == "failed"
+            assert FULL in answer.detail
+            assert node.mhz == TREE_ORIGINAL
+            disk.empty()
+            assert running.decide("muster-1", SETTING).result(PATIENCE_S).outcome == "applied"
+            assert node.mhz == 1300
+            disk.fill()
+            running.stop()
+            until(lambda: node.whole == {TREE_ORIGINAL})
+            assert process.poll() is None
+        # Killed: the next life, without room still, has a node as it was found.
+        process.wait(PATIENCE_S)
+        done = subprocess.run([*MUSTER, node.config, "--restore"], capture_output=True, text=True, check=False)
+        assert node.whole == {TREE_ORIGINAL}, done.stderr
+        assert "Traceback" not in node.log.read_text() + done.stderr
+    disk.empty()
+    assert subprocess.run([*MUSTER, node.config, "--restore"], check=False).returncode == 0
+    assert json.loads((state / "originals.json").read_text())["originals"] == []
+
+
+def test_an_experiment_waits_for_a_disk_that_stands_still(tmp_path: Path, disk: Disk) -> None:
+    file, folder = tmp_path / "x.yml", disk.folder / "x"
+    file.write_text(definition(musters=1, trials=16, speed=200))
+
+    def finished() -> set[int]:
+        with Store.open(folder, read_only=True) as store:
+            return {trial.number for trial in store.trials(state=TrialState.FINISHED)}
+
+    run = begin("experiment", "start", file, "--into", folder, "--no-report", folder=folder)
+    until((folder / DATABASE).exists)
+    until(lambda: len(finished()) > 2)
+    before = finished()
+    # Beyond a lease, within which nothing of it is on its disk any more.
+    disk.hang(LEASE_S + 2)
+    code, out, err = run.finish()
+    assert code in (0, 1), f"{out}\n{err}"
+    assert before < finished()
+    with closing(sqlite3.connect(folder / DATABASE)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    registers = json.loads((folder / "herd/muster-1/state/registers.json").read_text())
+    assert registers == {"itr-delay": 1, "dvfs": 2800}
 
 
 def test_the_disk_of_a_log(tmp_path: Path, disk: Disk, caplog: pytest.LogCaptureFixture) -> None:

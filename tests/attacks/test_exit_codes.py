@@ -1,8 +1,10 @@
 """What an experiment's end says is true: exit codes, who stopped it; and output that goes away ends nothing."""
 
+import contextlib
 import errno
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -20,8 +22,8 @@ from mustherd.experiment import local_herd
 from mustherd.experiment.loop import TrialLoop
 from mustherd.goal import Goal
 from mustherd.rowlog.writer import LogWriter
-from mustherd.store.errors import NoRoomError, StoreError
-from mustherd.store.store import Store
+from mustherd.store.errors import LockedError, NoRoomError, StoreError
+from mustherd.store.store import DATABASE, Store
 from tests import herding, running
 from tests.running import begin, definition, start
 from tests.waiting import until
@@ -122,11 +124,25 @@ def test_an_experiment_needs_no_open_descriptor(tmp_path: Path) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.long
+def test_an_experiment_s_folder_is_nobody_else_s_whatever_the_umask(tmp_path: Path) -> None:
+    """One that others may write to is refused: under umask 002, usual where each user has a group, its own was."""
+    (tmp_path / "x.yml").write_text(QUICK)
+    line = f'umask 000; "{sys.executable}" -m mustherd experiment start x.yml --into made/x'
+    subprocess.run(["sh", "-c", line], cwd=tmp_path, check=False, env={**os.environ, "PYTHONPATH": running.PYTHONPATH})
+    with Store.open(tmp_path / "made/x", read_only=True) as store:
+        assert store.experiment().status == "done"
+    assert not [path for path in (tmp_path / "made").rglob("*") if path.lstat().st_mode & 0o022]
+
+
+@pytest.mark.process
 def test_what_could_not_be_printed_is_told(tmp_path: Path) -> None:
     command_line = [sys.executable, "-m", "mustherd", "experiment", "list", str(tmp_path), "--json"]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command_line, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert (done.returncode, done.stderr) == (74, "mustherd: the output: No space left on device\n")
+    said = done.stderr.splitlines()
+    assert (done.returncode, said[-1]) == (74, "mustherd: the output: No space left on device")
+    assert not [line for line in said if "Traceback" in line]
 
 
 @pytest.mark.process
@@ -203,6 +219,31 @@ def test_a_store_waits_for_room_and_then_writes_once(store: Store, caplog: pytes
     said = [record.message for record in caplog.records]
     assert len([line for line in said if "the experiment waits for room" in line]) == 1
     assert len([line for line in said if "there is room again" in line]) == 1
+
+
+def test_a_store_that_another_program_has_locked_waits_for_it(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """As one that copies it: an experiment of hours ended after ten seconds of that."""
+    with store, contextlib.closing(sqlite3.connect(store.folder / DATABASE, isolation_level=None)) as other:
+        store._read("PRAGMA busy_timeout = 10")
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LockedError, match="database is locked"):
+            store.event("refused", "who may not wait is told")
+        caplog.clear()
+        left = [3]
+
+        def wait(seconds: float) -> bool:
+            assert seconds > 0
+            left[0] -= 1
+            if not left[0]:
+                other.execute("ROLLBACK")
+            return True
+
+        store.may_wait = wait
+        store.event("written", "once")
+        assert [event.kind for event in store.events()] == ["written"]
+    said = [record.message for record in caplog.records]
+    assert len([line for line in said if "the experiment waits for whoever has it locked" in line]) == 1
+    assert len([line for line in said if "it can be written again" in line]) == 1
 
 
 def test_who_may_not_wait_is_told(store: Store) -> None:

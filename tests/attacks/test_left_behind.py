@@ -14,12 +14,14 @@ from mustherd.report.html import render
 from mustherd.store.store import Store
 from tests import running
 from tests.running import Run, begin, definition, start
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.process
 
 LONG = definition(musters=1, trials=400, repeats=1, speed=20)
 ORIGINALS = {"itr-delay": 1, "dvfs": 2800}
+START_S = 3 * PATIENCE_S
+"""Until a first trial has set something: three Pythons start for it, and the default is measured before."""
 
 
 def registers(run: Run) -> dict[str, int]:
@@ -51,7 +53,7 @@ def kill_all(processes: list[psutil.Process]) -> None:
 @pytest.mark.long
 def test_where_all_were_killed_whoever_looks_is_told_and_resume_puts_it_back(tmp_path: Path) -> None:
     run = start(tmp_path, LONG)
-    until(lambda: changed(run))
+    until(lambda: changed(run), START_S)
     kill_all([psutil.Process(run.process.pid), *run.children])
     run.process.communicate()
     left = registers(run)
@@ -75,7 +77,7 @@ def test_where_all_were_killed_whoever_looks_is_told_and_resume_puts_it_back(tmp
 @pytest.mark.long
 def test_the_command_puts_back_what_its_herd_left(tmp_path: Path) -> None:
     run = start(tmp_path, LONG)
-    until(lambda: changed(run))
+    until(lambda: changed(run), START_S)
     kill_all(run.children)
     code, out, _ = run.finish()
     assert code == 3
@@ -87,7 +89,7 @@ def test_the_command_puts_back_what_its_herd_left(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_what_a_guardian_put_back_is_told_by_the_next_life(tmp_path: Path) -> None:
     run = start(tmp_path, LONG)
-    until(lambda: changed(run))
+    until(lambda: changed(run), START_S)
     muster = run.child("mustherd.muster", "muster.toml")
     assert muster is not None
     os.kill(muster.pid, signal.SIGKILL)
@@ -101,7 +103,7 @@ def test_what_a_guardian_put_back_is_told_by_the_next_life(tmp_path: Path) -> No
 @pytest.mark.long
 def test_what_a_guardian_put_back_last_of_all_is_told_by_the_command(tmp_path: Path) -> None:
     run = start(tmp_path, LONG)
-    until(lambda: changed(run))
+    until(lambda: changed(run), START_S)
     muster, shepherd = run.child("mustherd.muster", "muster.toml"), run.child("shepherd")
     assert muster is not None
     assert shepherd is not None

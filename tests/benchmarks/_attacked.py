@@ -38,6 +38,7 @@ class Place(NamedTuple):
     node: str
     round: int
     window: int
+    """Its number in time: nodes measure side by side, so those of the same number are of the same time."""
 
 
 Noise = Callable[[str, Place], float]
@@ -66,12 +67,10 @@ class World:
         self._spread = spread
         self._rounded = rounded
         self._errors = {"read_p99_us": error} if error else {}
-        self._windows = 0
 
-    def measure(self, point: Settings, node: str, round_: int) -> Repeat:
+    def measure(self, point: Settings, node: str, round_: int, window: int) -> Repeat:
         """One window."""
-        place = Place(point["x"], node, round_, self._windows)
-        self._windows += 1
+        place = Place(point["x"], node, round_, window)
         found = {}
         for metric, true in self._settings[place.setting].items():
             off = self._spread.get(metric, 0.0) and self._spread[metric] * self._noise(metric, place)
@@ -105,11 +104,15 @@ def confirmed(world: World, count: int, seed: int, *, nodes: Sequence[str] = ("n
     """Confirm all settings but the first, which is the default."""
     points: list[Settings] = [{"x": place} for place in range(count)]
     confirmation = Confirmation(msgspec.structs.replace(goal, seed=seed), points[1:], default=points[0])
-    rounds = 0
-    while wanted := confirmation.round():
-        places = [(one, node) for one in wanted for node in ([one.where] if one.where else nodes)]
-        confirmation.add([world.measure(one.point, node, rounds) for one, node in places])
-        rounds += 1
+    rounds = windows = 0
+    while confirmation.round():
+        measured, longest = [], 0
+        for number, node in enumerate(nodes):
+            mine = [one.point for one in confirmation.round(number) if one.where in ("", node)]
+            measured += [world.measure(point, node, rounds, windows + at) for at, point in enumerate(mine)]
+            longest = max(longest, len(mine))
+        confirmation.add(measured)
+        rounds, windows = rounds + 1, windows + longest
     return confirmation.outcome()
 
 
@@ -122,16 +125,24 @@ def _plain(settings: Sequence[Metrics], seed: int) -> World:
 
 
 def attacked(
-    name: str, runs: int, made: Made, *, most: float = 0.025, least: float = 0.95, beyond: float = 0.025, **how: Any
+    name: str,
+    runs: int,
+    made: Made,
+    *,
+    candidates: int = CANDIDATES,
+    most: float = 0.025,
+    least: float = 0.95,
+    beyond: float = 0.025,
+    **how: Any,
 ) -> list[Row]:
     """Three questions under one attack: a flat surface, a saving of 10 %, a limit that is missed by 3 %.
 
     `most`, `least` and `beyond`: how often the first may be announced, the interval has to cover the second, and the
     third may be announced.
     """
-    flat = [truth()] * (CANDIDATES + 1)
-    saves = [truth(), *[truth(900.0)] * CANDIDATES]
-    misses = [truth(), *[truth(600.0, 515.0)] * CANDIDATES]
+    flat = [truth()] * (candidates + 1)
+    saves = [truth(), *[truth(900.0)] * candidates]
+    misses = [truth(), *[truth(600.0, 515.0)] * candidates]
     false = [said(confirmed(made(flat, seed), len(flat), seed, **how)) for seed in range(runs)]
     found = [confirmed(made(saves, seed), len(saves), seed, **how) for seed in range(runs)]
     wrong = [said(confirmed(made(misses, seed), len(misses), seed, **how)) for seed in range(runs)]
@@ -229,7 +240,10 @@ def attacks(runs: int) -> list[Row]:
 # --- noise with a memory ---
 
 ONE_IN_THIRTY = 1 / 30
-MEMORIES: tuple[tuple[float, dict[str, float]], ...] = (
+ONE_IN_SEVENTEEN = 1 / 17
+LOUD = 10
+CALM = {"energy_joules": 0.003, "read_p99_us": 0.012}
+MEMORIES: tuple[tuple[float, dict[str, Any]], ...] = (
     (0.3, {}),
     (0.6, {}),
     # Where a setting's rounds are nearly one and the same, nobody can know it from ten of them: this is not promised.
@@ -249,11 +263,18 @@ def memories(runs: int) -> list[Row]:
         rows += attacked(f"rounds keep {share:g} of a setting's noise", runs, made, **how)
         rows.append(row(f"rounds keep {share:g} of a setting's noise: it is said", _told(made, runs), least=share / 3))
     rows.append(row("rounds that keep nothing: it is said that they do", _told(_plain, runs), most=ONE_IN_THIRTY))
+    for name, loud in (("the default", 0), ("a candidate", 1)):
+
+        def louder(settings: Sequence[Metrics], seed: int, loud: int = loud) -> World:
+            noise = independent(seed)
+            return World(settings, noise=lambda m, p: noise(m, p) * (LOUD if p.setting == loud else 1), spread=CALM)
+
+        rows.append(row(f"the same, {name} {LOUD} times as noisy", _told(louder, runs, 0.0), most=ONE_IN_SEVENTEEN))
     return rows
 
 
-def _told(made: Made, runs: int) -> list[bool]:
-    settings = [truth(), *[truth(900.0)] * CANDIDATES]
+def _told(made: Made, runs: int, percent: float = 10.0) -> list[bool]:
+    settings = [truth(), *[truth(1000.0 - 10 * percent)] * CANDIDATES]
     return [confirmed(made(settings, seed), len(settings), seed).memory.seen for seed in range(runs)]
 
 

@@ -140,6 +140,7 @@ class World:
             before = self.keeper
             self.keeper = Keeper(before.options, before.book, before.ledger)
             self.keeper.beliefs.restore(before.beliefs.state())
+            self.keeper.beliefs.restore_seen(before.beliefs.seen())
             self.keeper.bars.restore(before.bars.state())
             self._left = set(self.twins)
             self._due = []

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import zmq
 
-from mustherd.muster.config import Config, Range
+from mustherd.muster.config import Config
 from mustherd.muster.muster import Muster
 from mustherd.muster.pasture import Pasture
+from mustherd.node.ranges import Range
 from mustherd.wire.endpoints import MusterEndpoint
 from mustherd.wire.keys import for_member
 from mustherd.wire.ports import Ports

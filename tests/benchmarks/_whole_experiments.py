@@ -16,8 +16,8 @@ from mustherd.experiment.calibration import Scatter, Whole, definition, experime
 from mustherd.goal import keeps
 from mustherd.learn.replay import Table
 from mustherd.learn.surfaces import LIMIT, SHAPES, surface
+from tests.benchmarks._cases import Case, solved
 from tests.benchmarks._rows import Row, outliers, row, student
-from tests.benchmarks.learning import Case, solved
 from tests.recorded import DEFAULT, LOADS, table
 
 MEASURED = Scatter(noise={"energy_joules": 0.0025, "read_p99_us": 0.012, "achieved_ratio": 0.0005})
@@ -111,7 +111,7 @@ def another_day(runs: int) -> list[Row]:
     """What is announced on one day with defaults: are the limits kept on another?
 
     The other recorded campaign is one, but the clock had no effect there, so it is easily kept; the other has p99 as
-    much longer as campaigns differ. Without a margin that one is not kept: else the rows would show nothing.
+    much longer as campaigns differ. Without a margin that one is mostly not kept: else the rows would show nothing.
     """
     both = [qps for qps in LOADS if _recorded(qps, 1)]
     rows = []
@@ -143,7 +143,7 @@ def another_day(runs: int) -> list[Row]:
                 row(f"{name}: holds where p99 is 6 % longer", longer, least=1.0),
             ]
         else:
-            rows.append(row("announced with no margin: falls at some load where p99 is 6 % longer", fell, least=1.0))
+            rows.append(row("announced with no margin: falls at some load where p99 is 6 % longer", fell, least=0.5))
     return rows
 
 

@@ -23,7 +23,7 @@ def _timed(python: Path, wheel: Path, folder: Path, uv: Path | None) -> dict[str
         cwd=folder, env={**environment, "HOME": str(folder)}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     ended = time.perf_counter()
-    verdict = json.loads(done.stdout.splitlines()[-1])["verdict"]
+    verdict = json.loads(done.stdout)["verdict"]
     return {"install_s": round(installed - begun, 2), "experiment_s": round(ended - installed, 2), "verdict": verdict}
 
 
@@ -37,7 +37,7 @@ def run() -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="from-nothing-") as made:
         folder = Path(made)
         wheel = installing.build(folder / "wheel")
-        uv = installing.uv(folder / "uv")
+        uv = installing.uv(folder / "uv-program")
         found = {
             name: _timed(pythons[version], wheel, folder / name, program)
             for name, program in (("uv", uv), ("pip", None))

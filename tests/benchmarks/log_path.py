@@ -67,7 +67,7 @@ def run() -> dict[str, object]:
 
 def _run(cores: int, count: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        herd = LogHerd(Path(folder), cores, spool_mib=1024)
+        herd = LogHerd(Path(folder), cores, spool_mib=1024, wired=False)
         fifos = [str(herd.fifo(core)) for core in range(cores)]
         command = [sys.executable, "-m", "tests.benchmarks._log_rows", str(count), *fifos]
         feeder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

@@ -16,9 +16,10 @@ import time
 from pathlib import Path
 
 from mustherd.node.linux import meters
-from mustherd.node.linux.ethtool import EthtoolError, KernelEthtool
+from mustherd.node.linux.ethtool import KernelEthtool
 from mustherd.node.linux.interfaces import is_queue, queues
 from mustherd.node.linux.msr import Msr
+from mustherd.node.linux.netlink import EthtoolError
 from mustherd.node.linux.niclog import PERIOD_S, NicLog
 from mustherd.node.linux.tree import Tree
 

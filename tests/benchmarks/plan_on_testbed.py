@@ -12,20 +12,25 @@ from mustherd.testbed.bed import Bed
 from tests.testbed import parallel
 from tests.testbed.reservation import Reservation
 
-REPETITIONS = 7
+TRIALS = 21
+WINDOW_S = 6
 
 
 def run() -> dict[str, Any]:
     """One result for each number of musters."""
+    results: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="mustherd-plan-") as folder, Bed(Path(folder) / "bed", 4) as bed:
         reserved = Reservation(bed)
         try:
             home = reserved.folder("parallel")
-            parallel.provision(reserved, home)
-            results = {str(musters): parallel.measured(reserved, home, musters, REPETITIONS) for musters in (1, 2, 3)}
+            parallel.provision(reserved, home, (2, 1))
+            for musters in (1, 2, 3):
+                name = parallel.write(reserved, home, musters, TRIALS, WINDOW_S)
+                planned_s = parallel.planned_s(reserved, home, name)
+                results[str(musters)] = parallel.compared(parallel.run(reserved, home, name), planned_s)
         finally:
             reserved.close()
     alone = results["1"]["took_s"]
     for result in results.values():
         result["times_as_fast"] = round(alone / result["took_s"], 2)
-    return {"window_s": parallel.WINDOW_S, "musters": results}
+    return {"window_s": WINDOW_S, "musters": results}

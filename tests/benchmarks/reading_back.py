@@ -17,7 +17,7 @@ from rich.console import Console
 
 import mustherd.api
 from mustherd.experiment.verdict import decide
-from mustherd.report import compare, html, json, table
+from mustherd.report import compare, frame, html, json, table
 from mustherd.report.view import View
 from mustherd.store.store import Store
 from mustherd.terms import Facts
@@ -64,12 +64,12 @@ def look(folder: Path) -> dict[str, float]:
         def show() -> None:
             view = View.of(store)
             json.show_form(view)
-            table.emit(quiet, table.verdict_panel(view, quiet), table.trials_table(view, quiet))
+            frame.emit(quiet, table.verdict_panel(view, quiet), table.trials_table(view, quiet))
 
         timed("show", show)
         timed("compare", lambda: compare.compare([View.of(store), View.of(store)]))
     parent = folder.parent
-    timed("list", lambda: table.emit(quiet, table.experiments_table(mustherd.api.list_experiments(parent), quiet)))
+    timed("list", lambda: frame.emit(quiet, table.experiments_table(mustherd.api.list_experiments(parent), quiet)))
     return found | {"report_bytes": len(page.encode())}
 
 

@@ -7,6 +7,7 @@ beginning of each event until the last of them is through. All at once each time
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from mustherd.wire import codec
 from mustherd.wire import messages as m
 from mustherd.wire.ports import Ports
 from mustherd.wire.shepherd_endpoint import ANSWERS_QUEUED
+from mustherd.wire.sockets import raise_descriptor_limit
 from tests.benchmarks._crowd import BLOCKS, ROWS
 from tests.herding import shepherd
 
@@ -34,6 +36,8 @@ PATIENCE_S = 180.0
 LIMIT_MIB = 1024.0
 IDLE_S = 10.0
 LIMIT_IDLE_PERCENT = 20.0
+DECISIONS = 300
+CONNECTIONS = 4000
 LIMIT_S = {
     "all_joined_s": 60.0,
     "all_set_s": 60.0,
@@ -110,10 +114,12 @@ def _figures(home: Path, ports: Ports, process: "subprocess.Popen[bytes]", crowd
     found["all_set_s"] = _set_all(ports)
     found["set"] = crowd.count("in_force") or _until(lambda: crowd.count("in_force") == COUNT)
     found["idle_cpu_percent"] = _cpu_percent(process.pid, IDLE_S)
+    found |= _one_by_one(ports)
     for one in crowd.processes:
         one.send_signal(signal.SIGUSR1)
     found["all_rows_durable_s"] = _until(lambda: crowd.count("acknowledged") == COUNT)
     watched = psutil.Process(process.pid)
+    found |= _connected(watched, ports)
     found["shepherd_rss_mib"] = round(watched.memory_info().rss / 2**20, 1)
     found["shepherd_descriptors"] = watched.num_fds()
     found["still_in_force"] = crowd.count("in_force")
@@ -160,6 +166,46 @@ def _until(what: Callable[[], bool]) -> float:
             raise RuntimeError(f"it did not come about within {PATIENCE_S:g} s")
         time.sleep(0.05)
     return round(time.monotonic() - began, 2)
+
+
+def _one_by_one(ports: Ports) -> dict[str, float]:
+    """Milliseconds from a decision for one of all musters to its answer, at an operator's, one decision at a time."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    took = []
+    try:
+        socket = context.socket(zmq.DEALER)
+        socket.connect(f"tcp://127.0.0.1:{ports.coordinate}")
+        for number in range(DECISIONS):
+            ask = m.KnobsAsk(muster=f"muster-{number * 7 % COUNT}", settings=(Setting(NODE, "itr-delay", 200),))
+            began = time.perf_counter()
+            socket.send(codec.encode(m.Call(number=number + 1, body=ask)))
+            if not socket.poll(int(PATIENCE_S * 1000)) or not isinstance(codec.answer(socket.recv()).body, m.Done):
+                raise RuntimeError("a decision was not carried out")
+            took.append((time.perf_counter() - began) * 1000)
+    finally:
+        context.destroy(linger=0)
+    cut = statistics.quantiles(took, n=100)
+    return {"one_set_p50_ms": round(cut[49], 2), "one_set_p99_ms": round(cut[98], 2)}
+
+
+def _connected(watched: psutil.Process, ports: Ports) -> dict[str, int]:
+    """Connections at a time, with as many more as make CONNECTIONS, and musters that are alive meanwhile."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    context.set(zmq.MAX_SOCKETS, 2 * CONNECTIONS)
+    raise_descriptor_limit()
+
+    def there() -> int:
+        return sum(one.status == psutil.CONN_ESTABLISHED for one in watched.net_connections("tcp"))
+
+    try:
+        # Operators and strangers that say nothing; each is there for as long as somebody has it.
+        silent = [context.socket(zmq.DEALER) for _ in range(CONNECTIONS - there())]
+        for number, socket in enumerate(silent):
+            socket.connect(f"tcp://127.0.0.1:{(ports.coordinate, ports.pulse)[number % 2]}")
+        _until(lambda: there() >= CONNECTIONS)
+        return {"connections": there(), "alive_beside_them": _alive(ports)}
+    finally:
+        context.destroy(linger=0)
 
 
 def _set_all(ports: Ports) -> float:

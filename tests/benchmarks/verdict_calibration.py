@@ -26,7 +26,7 @@ from mustherd.learn.base import Settings
 from mustherd.learn.confirmation import Confirmation
 from mustherd.learn.judging import Judged, RankingResult
 from mustherd.learn.windows import Repeat
-from tests.benchmarks import _attacked, _audited
+from tests.benchmarks import _attacked, _audited, _shared
 from tests.benchmarks import _whole_experiments as whole
 from tests.benchmarks._rows import outliers, row, student
 
@@ -111,12 +111,13 @@ def confirm(
         expected=[{"read_p99_us": s.p99} for s in settings[1:]],
     )
     windows = Scatter(settings, seed, **(scatter or {}))
-    while wanted := confirmation.round():
+    while confirmation.round():
         confirmation.add(
             [
                 Repeat(point=one.point, metrics=windows.measure(one.point, node), where=node)
-                for one in wanted
-                for node in ([one.where] if one.where else nodes)
+                for number, node in enumerate(nodes)
+                for one in confirmation.round(number)
+                if one.where in ("", node)
             ]
         )
     return Run(confirmation.outcome(), windows, windows.windows)
@@ -305,6 +306,9 @@ ROWS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "tails": tails,
     "attacks": _attacked.attacks,
     "memory": _attacked.memories,
+    "shared": lambda runs: _shared.shares(max(50, runs // 2)),
+    "waves": lambda runs: _shared.waves(max(50, runs // 2)),
+    "returning": _shared.returning,
     "goals": _attacked.goals,
     "power": lambda runs: _attacked.power(max(50, runs // 4)),
     "audits": lambda runs: _audited.audits(max(4, runs // 10)),

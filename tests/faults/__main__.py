@@ -13,8 +13,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-from tests.faults import attacks, experiment, stall, table
+from tests.faults import attacks, by_hand, experiment, stall, table
 from tests.faults.campaign import Campaign, on_a_herd
 from tests.faults.experiment import on_an_experiment
 
@@ -33,7 +34,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, default=Path("faults.json"))
     parser.add_argument("--table", type=Path, default=None)
     parser.add_argument("--earlier", type=Path, action="append", help="JSON of a campaign that the table tells of too")
-    parser.add_argument("--fuzz", type=Path, default=None, help="the JSON of make test-fuzz")
+    parser.add_argument("--fuzz", type=Path, action="append", help="the JSON of make test-fuzz; again for more")
+    parser.add_argument("--hand", type=Path, action="append", help="the JSON of make test-attacks; later ones count")
     parser.add_argument("--crowd", type=Path, default=None, help="the JSON of make bench NAME=thousand_musters")
     options = parser.parse_args()
     as_root = os.geteuid() == 0
@@ -50,6 +52,9 @@ def main() -> int:
             *sys.argv[1:],
         ]
         os.execvpe(command[0], command, {**os.environ, OWN: "1"})  # noqa: S606 (no shell is wanted)
+    if not options.minutes:
+        _write_table(options, [])
+        return 0
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     _tell(f"seed {seed}: the same events again by make test-faults SEED={seed} MINUTES={options.minutes:g}")
     if not as_root:
@@ -78,11 +83,7 @@ def main() -> int:
         told = [one.as_json() for one in came if one.outcomes or one.faults]
         options.json.write_text(json.dumps(told, indent=1) + "\n")
         if options.table is not None:
-            expected = {a.kind.name: a.expected for a in (*attacks.ATTACKS, *experiment.ATTACKS)}
-            crowd = json.loads(options.crowd.read_text()) if options.crowd is not None else None
-            earlier = [one for file in options.earlier or () for one in json.loads(file.read_text())]
-            fuzz = json.loads(options.fuzz.read_text()) if options.fuzz is not None else ()
-            options.table.write_text("".join(table.lines([*earlier, *told], expected, crowd, fuzz)))
+            _write_table(options, told)
         if any(one.failed for one in came):
             _tell(f"logs are kept in {home}")
         else:
@@ -93,6 +94,16 @@ def main() -> int:
     if not events:
         _tell("no attack was made: the time was over before a herd was whole")
     return int(not events or any(one.failed for one in came))
+
+
+def _write_table(options: argparse.Namespace, told: list[dict[str, Any]]) -> None:
+    crowd = json.loads(options.crowd.read_text()) if options.crowd is not None else None
+    hand = [one for file in options.hand or () for one in json.loads(file.read_text())]
+    fuzz = [one for file in options.fuzz or () for one in json.loads(file.read_text())]
+    earlier = [one for file in options.earlier or () for one in json.loads(file.read_text())]
+    every = (*attacks.ATTACKS, *experiment.ATTACKS)
+    page = table.lines([*earlier, *told], every, crowd, fuzz, (by_hand.numbered(), hand))
+    options.table.write_text("".join(page))
 
 
 def needs_root() -> list[str]:

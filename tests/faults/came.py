@@ -34,6 +34,8 @@ class Attack:
     kind: Kind
     expected: str
     act: Act
+    tests: tuple[str, ...]
+    """Of the project's, which stand for it."""
     as_root: bool = False
     """It needs disks of its own, which only root can mount."""
 

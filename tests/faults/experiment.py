@@ -4,223 +4,33 @@ It is hit, looked at, and gone on with, again and again; at last it is left alon
 """
 
 import contextlib
-import json
 import os
 import signal
-import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import pyarrow.parquet as pq
 
-from mustherd.errors import UserError
-from mustherd.rowlog.ledger import Ledger
-from mustherd.rowlog.reader import ROW
-from mustherd.store.store import DATABASE, LOGS, Store
-from mustherd.trial import TrialState, label_of
 from tests.faults import stall
 from tests.faults.campaign import Campaign, Outcome
 from tests.faults.disks import Disk
 from tests.faults.harm import CAUGHT
-from tests.faults.herd import ROOT, new_tracebacks
+from tests.faults.one_experiment import Experiment
 from tests.faults.schedule import Event, Kind, schedule
 from tests.typed import some
 
-MUSTERS = 4
-ORIGINALS = {"itr-delay": 1, "dvfs": 2800}
-DEFINITION = f"""\
-name: faults
-herd:
-  simulated: {{profile: c6220, musters: {MUSTERS}, speed: 10, seed: 1, intlog_cores: 1}}
-workload: {{preset: etc, qps: 400k, ramp_seconds: 0, settle_seconds: 0, window_seconds: 4}}
-knobs:
-  itr-delay: {{low: 2, high: 400, step: 2}}
-  dvfs: [1200 MHz, 1600 MHz, 2000 MHz, 2600 MHz]
-constraints: [read_p99_us <= 500]
-search: {{method: random, seed: 1}}
-trials: 5000
-repeats: 2
-baseline: {{settings: default, every: 10}}
-"""
 END_S = 60.0
 """How long a command may take to end."""
-START_S = 70.0
-SLOW = "did not listen within"
 STOPPED, FAILED, INTERRUPTED = 4, 3, 130
 
 TARGETS = ("command", "shepherd", "muster-1", "musters", "shepherd and muster-1")
 
 
-@dataclass
-class Experiment:
-    """One experiment and its processes, as far as they run."""
-
-    home: Path
-    disk: Disk | None = None
-    process: "subprocess.Popen[bytes] | None" = None
-    known: dict[int, tuple[int, str]] = field(default_factory=dict)
-    """Trials that have finished: attempt and metrics."""
-
-    def __post_init__(self) -> None:
-        self.folder = (self.disk.folder if self.disk else self.home) / "experiment"
-        self.home.mkdir(parents=True, exist_ok=True)
-        (self.home / "x.yml").write_text(DEFINITION)
-
-    @property
-    def log(self) -> Path:
-        return self.home / "command.log"
-
-    def spawn(self, *arguments: str | Path, out: int | None = None) -> "subprocess.Popen[bytes]":
-        with self.log.open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "mustherd", *map(str, arguments)],
-                stdin=subprocess.DEVNULL,
-                stdout=log if out is None else out,
-                stderr=log if out is None else out,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-            )
-
-    def begin(self, out: int | None = None) -> None:
-        """Start it, or go on with it, until it runs; a machine that is too busy to do so in time is given two more."""
-        for _ in range(3):
-            self._begin(out)
-            if not self.over or SLOW not in self.log.read_text()[-500:]:
-                return
-
-    def _begin(self, out: int | None) -> None:
-        address = self.folder / "shepherd.json"
-        address.unlink(missing_ok=True)
-        words = ["resume", str(self.folder)]
-        if not (self.folder / DATABASE).exists():
-            words = ["start", str(self.home / "x.yml"), "--into", str(self.folder)]
-        self.process = self.spawn("experiment", *words, "--no-report", out=out)
-        stall.wait(lambda: address.exists() or self.over, START_S)
-
-    @property
-    def over(self) -> bool:
-        return self.process is None or self.process.poll() is not None
-
-    def finished(self) -> int:
-        """How many trials have finished."""
-        try:
-            with Store.open(self.folder, read_only=True) as store:
-                return store.counts()["finished"]
-        except UserError:
-            return 0
-
-    def parts(self) -> dict[str, int]:
-        """Its processes by what they are, guardians left out."""
-        found: dict[str, int] = {}
-        if self.process is None or self.over:
-            return found
-        found["command"] = self.process.pid
-        with contextlib.suppress(psutil.NoSuchProcess):
-            for child in psutil.Process(self.process.pid).children():
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    line = " ".join(child.cmdline())
-                    name = "shepherd" if "shepherd run" in line else Path(line.split()[-1]).name
-                    for number in range(1, MUSTERS + 1):
-                        if f"/muster-{number}/muster.toml" in line:
-                            name = f"muster-{number}"
-                    found[name] = child.pid
-        return found
-
-    def everything(self) -> list[psutil.Process]:
-        """Every process of it."""
-        if self.process is None or self.over:
-            return []
-        with contextlib.suppress(psutil.NoSuchProcess):
-            whole = psutil.Process(self.process.pid)
-            return [whole, *whole.children(recursive=True)]
-        return []
-
-    # --- what has to hold when nothing of it runs ---
-
-    def check(self) -> list[str]:
-        """Nodes are as they were found, trials and rows as they were."""
-        return [*self._nodes(), *self._trials(), *self._rows(), *self._logs()]
-
-    def _nodes(self) -> list[str]:
-        faults = []
-        for number in range(1, MUSTERS + 1):
-            state = self.folder / "herd" / f"muster-{number}" / "state"
-            with contextlib.suppress(FileNotFoundError):
-                if (found := json.loads((state / "registers.json").read_text())) != ORIGINALS:
-                    faults.append(f"muster-{number} is left at {found}")
-                if left := json.loads((state / "originals.json").read_text())["originals"]:
-                    faults.append(f"muster-{number} has {left} to put back")
-        return faults
-
-    def _trials(self) -> list[str]:
-        try:
-            with Store.open(self.folder, read_only=True) as store:
-                rows = store.trials(state=TrialState.FINISHED)
-        except UserError as error:
-            return [str(error)] if (self.folder / DATABASE).exists() else []
-        faults = []
-        now = {trial.number: (trial.attempt, repr(sorted(trial.metrics.items()))) for trial in rows}
-        if len(now) != len(rows):
-            faults.append("a number has two finished trials")
-        for number, what in self.known.items():
-            if number not in now:
-                faults.append(f"trial {number} had finished and has not")
-            elif now[number] != what:
-                faults.append(f"trial {number} had finished otherwise")
-        self.known = now
-        database = sqlite3.connect(f"{(self.folder / DATABASE).as_uri()}?mode=ro", uri=True)
-        with contextlib.closing(database):
-            if database.execute("PRAGMA integrity_check").fetchone() != ("ok",):
-                faults.append("the store is damaged")
-        return faults
-
-    def _rows(self) -> list[str]:
-        if not (self.folder / LOGS / "ledger.sqlite").exists():
-            return []
-        faults = []
-        labels = {label_of(number, attempt) for number, (attempt, _) in self.known.items()}
-        with Ledger(self.folder / LOGS) as ledger:
-            written: dict[tuple[str, str, str], int] = {}
-            for part in ledger.parts():
-                if not part.rows:
-                    continue
-                numbers = pq.read_table(ledger.file(part), columns=[ROW]).column(ROW).to_pylist()
-                if len(numbers) != part.rows or numbers != sorted(set(numbers)):
-                    faults.append(f"{part.path}: {len(numbers)} rows of {part.rows}, or not in order")
-                key = (part.label, part.muster, part.stream)
-                written[key] = written.get(key, 0) + len(numbers)
-            booked = {(b.label, b.muster, b.stream): b.account for b in ledger.accounts()}
-        for key, account in booked.items():
-            malformed = sum(account.malformed.values())
-            if account.written != written.get(key, 0):
-                faults.append(f"{key}: {written.get(key, 0)} rows on disk, {account.written} in the books")
-            if key[0] in labels and account.produced != account.written + malformed + account.rows_lost:
-                faults.append(f"{key}: {account} doesn't add up")
-        missing = labels - {label for label, _, _ in booked}
-        if missing:
-            faults.append(f"finished trials without rows: {sorted(missing)[:5]}")
-        return faults
-
-    def _logs(self) -> list[str]:
-        logs = [self.log, *self.folder.glob("*.log")]
-        return [f"{log.name}: {line}" for log in logs if log.exists() for line in new_tracebacks(log)]
-
-    def close(self) -> None:
-        for process in self.everything():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(signal.SIGCONT)
-                process.kill()
-        if self.process is not None:
-            self.process.wait()
-
-
 def _all_gone(processes: list[psutil.Process], seconds: float) -> list[str]:
-    stall.wait(lambda: not any(process.is_running() for process in processes), seconds)
-    left = [process for process in processes if process.is_running()]
+    stall.wait(lambda: not any(one.is_running() for one in processes), seconds)
+    left = [one for one in processes if one.is_running()]
     return [f"process {p.pid} is left: {' '.join(p.cmdline())[-120:]}" for p in left]
 
 
@@ -232,6 +42,7 @@ def _hit(experiment: Experiment, target: str, number: int) -> tuple[list[str], i
         "shepherd and muster-1": ["shepherd", "muster-1"],
     }.get(target, [target])
     processes = experiment.everything()
+    began = time.monotonic()
     for name in names:
         if name in parts:
             with contextlib.suppress(ProcessLookupError):
@@ -240,12 +51,15 @@ def _hit(experiment: Experiment, target: str, number: int) -> tuple[list[str], i
         # It is started again, and the experiment goes on.
         time.sleep(3.0)  # fixed: what starts it again waits 2 s
         if experiment.process is not None:
+            began = time.monotonic()
             experiment.process.send_signal(signal.SIGINT)
     assert experiment.process is not None
     code = stall.ended(experiment.process, END_S)
     if code is None:
         return [f"the command has not ended {END_S:g} s after that"], None
-    return _all_gone(processes, END_S), code
+    faults = _all_gone(processes, END_S)
+    experiment.figures["ended_s"] = time.monotonic() - began
+    return faults, code
 
 
 def hit(experiment: Experiment, event: Event) -> list[str]:
@@ -254,15 +68,16 @@ def hit(experiment: Experiment, event: Event) -> list[str]:
     time.sleep(event.seconds)
     if experiment.over:
         return ["it had ended before"]
-    number = signal.Signals[event.way]
-    faults, code = _hit(experiment, event.target, number)
+    if (event.target, event.way) == ("shepherd", "SIGHUP"):
+        # It reads its keys again, once it serves, and the experiment goes on.
+        stall.wait(lambda: experiment.over or experiment.finished() > 0, END_S)
+        os.kill(experiment.parts()["shepherd"], signal.SIGHUP)
+        return _goes_on(experiment)
+    faults, code = _hit(experiment, event.target, signal.Signals[event.way])
     stopped_in_order = event.target in ("muster-1", "musters") or (event.target == "command" and event.way == "SIGINT")
-    if code == 0:
-        faults.append("exit code 0: that is what a verdict 'met' has")
-    elif code == 1:
-        faults.append("exit code 1: that is what a verdict 'not met' has")
-    elif code == 2:
-        faults.append("exit code 2: that says that nothing was done")
+    said = {0: "that is what a verdict 'met' has", 1: "so a verdict 'not met' has", 2: "it says that nothing was done"}
+    if code in said:
+        faults.append(f"exit code {code}: {said[code]}")
     elif stopped_in_order and code not in (STOPPED, INTERRUPTED):
         faults.append(f"it was stopped in order and ended with {code}")
     elif event.target == "shepherd" and event.way == "SIGKILL" and code != FAILED:
@@ -326,16 +141,20 @@ def broken_disk(experiment: Experiment, event: Event) -> list[str]:
     if experiment.over:
         return ["it had ended before"]
     processes = experiment.everything()
+    began = time.monotonic()
     experiment.disk.break_()
     code = stall.ended(some(experiment.process), END_S)
     faults = [] if code == FAILED else [f"it ended with {code}, not {FAILED}, when its disk broke"]
     faults += _all_gone(processes, END_S)
+    broken_s = time.monotonic() - began
     said = experiment.log.read_text().splitlines()[-1]
     if not said.startswith(("mustherd: ", "logs: ", "folder: ")):
         faults.append(f"it doesn't say why: {said}")
     experiment.disk.mend()
     experiment.begin()
-    return [*faults, *_goes_on(experiment)]
+    faults += _goes_on(experiment)
+    experiment.figures["ended_s"] = broken_s
+    return faults
 
 
 def _ended(experiment: Experiment, when: str) -> list[str]:
@@ -348,10 +167,11 @@ def _goes_on(experiment: Experiment) -> list[str]:
     """A trial finishes, and it can be stopped in order."""
     if experiment.over:
         return []
-    before = experiment.finished()
+    before, since = experiment.finished(), time.monotonic()
     faults = []
     if not stall.wait(lambda: experiment.over or experiment.finished() > before, END_S):
         faults.append("no trial finished after that")
+    experiment.figures["next_s"] = time.monotonic() - since
     if gone := _ended(experiment, "after that"):
         return [*faults, *gone]
     more, _ = _hit(experiment, "command", signal.SIGINT)
@@ -365,6 +185,8 @@ class Attack:
     kind: Kind
     expected: str
     act: Callable[[Experiment, Event], list[str]]
+    tests: tuple[str, ...]
+    """Of the project's, which stand for it."""
     as_root: bool = False
 
 
@@ -373,34 +195,55 @@ ATTACKS = (
         Kind("kill parts of an experiment", TARGETS, (0.2, 5.0), ("SIGKILL",)),
         "nodes as found, no process left, finished trials once and unchanged, an exit code that says it did not end",
         hit,
+        (
+            "tests/store/test_store_kill.py::test_killed_at_random_moments",
+            "tests/experiment/test_experiment.py::test_kills_of_the_shepherd_lose_no_finished_trial",
+            "tests/attacks/test_left_behind.py::test_where_all_were_killed_whoever_looks_is_told_and_resume_puts_it_back",
+        ),
     ),
     Attack(
         Kind("signal an experiment", ("command", "shepherd"), (0.2, 5.0), CAUGHT),
         "it ends in order: nodes as found, no process left, finished trials unchanged, an exit code that says so",
         hit,
+        (
+            "tests/cli/test_ending.py::test_a_signal_ends_it_as_ctrl_c_does_and_somebody_is_told",
+            "tests/experiment/test_experiment.py::test_ctrl_c_stops_in_good_order_and_resume_goes_on",
+        ),
     ),
     Attack(
         Kind("go on with an experiment twice", seconds=(0.2, 3.0)),
         "the second ends with exit code 2; the first goes on",
         second_owner,
+        (
+            "tests/store/test_store.py::test_one_owner_at_a_time",
+            "tests/attacks/test_odd_ends.py::test_of_four_starts_in_one_folder_one_runs_and_the_others_are_told",
+        ),
     ),
-    Attack(Kind("take an experiment's output away", seconds=(0.5, 3.0)), "it goes on without", output_gone),
+    Attack(
+        Kind("take an experiment's output away", seconds=(0.5, 3.0)),
+        "it goes on without",
+        output_gone,
+        ("tests/attacks/test_exit_codes.py::test_an_experiment_goes_on_when_nobody_reads_it_any_more",),
+    ),
     Attack(
         Kind("fill the disk of an experiment", seconds=(1.0, 6.0)),
         "it waits for room and goes on",
         full_disk,
+        ("tests/attacks/test_exit_codes.py::test_a_store_waits_for_room_and_then_writes_once",),
         as_root=True,
     ),
     Attack(
         Kind("break the disk of an experiment", seconds=(0.0, 3.0)),
         "it ends with exit code 3 and says why; what had finished is there when the disk is, and it goes on",
         broken_disk,
+        ("tests/attacks/test_broken_disks.py::test_the_disk_of_an_experiment",),
         as_root=True,
     ),
     Attack(
         Kind("stop the disk of an experiment", seconds=(2.0, 8.0), ways=("hangs", "crawls")),
         "it goes on when its disk does",
         stopped_disk,
+        ("tests/attacks/test_broken_disks.py::test_an_experiment_waits_for_a_disk_that_stands_still",),
         as_root=True,
     ),
 )
@@ -434,10 +277,12 @@ def on_an_experiment(
                 break
             tell(str(event))
             attacked = time.monotonic()
+            experiment.figures.clear()
             faults = attacks[event.attack].act(experiment, event)
             stall.wait(lambda: not experiment._nodes(), 10)
-            figures = {"starved_s": stall.lost_s(attacked)}
-            came.outcomes.append(Outcome(event, faults + experiment.check(), figures))
+            faults += experiment.check()
+            kept = {"kept": float(len(experiment.known)), "starved_s": stall.lost_s(attacked)}
+            came.outcomes.append(Outcome(event, faults, {**experiment.figures, **kept}))
             for fault in came.outcomes[-1].faults:
                 tell(f"    {fault}")
         came.figures = {"finished_trials": float(len(experiment.known))}

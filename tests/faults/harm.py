@@ -7,6 +7,8 @@ import time
 import psutil
 
 from mustherd.daemon import STOP_SIGNALS
+from mustherd.muster.guardian import STILL_S
+from mustherd.muster.muster import ROUND_MOST_S
 from tests.faults import stall
 from tests.faults.came import UNGUARDED, Came, back, ended, kept, values
 from tests.faults.herd import ELSEWHERE, JOIN_S, Herd
@@ -109,6 +111,23 @@ def pause_muster(herd: Herd, event: Event) -> Came:
         return Came(kept(herd, others, before), {})
     came = back(herd, [one.name], began, LEASE_S)
     return Came(came.faults + ended(herd, one, -signal.SIGKILL, began), came.figures)
+
+
+def pause_guardian(herd: Herd, event: Event) -> Came:
+    one = herd.members[event.target]
+    before = values(herd)
+    guardian = herd.find_guardian(one)
+    began = time.monotonic()
+    os.kill(guardian, signal.SIGSTOP)
+    if event.seconds < STILL_S / 2:
+        time.sleep(event.seconds)
+        os.kill(guardian, signal.SIGCONT)
+        return Came(kept(herd, MUSTERS, before), {})
+    faults = ended(herd, one, UNGUARDED, began)
+    came = back(herd, [one.name], began, STILL_S + 2 * ROUND_MOST_S)
+    if not stall.wait(lambda: not psutil.pid_exists(guardian), JOIN_S):
+        came.faults.append("its guardian is still there")
+    return Came(faults + came.faults, came.figures)
 
 
 def pause_shepherd(herd: Herd, event: Event) -> Came:

@@ -2,16 +2,17 @@
 
 import signal
 import subprocess
+import xml.etree.ElementTree as ET
 from itertools import islice
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from tests.faults import attacks, experiment, stall, table
+from tests.faults import attacks, by_hand, experiment, stall, table
 from tests.faults.history import Seen
 from tests.faults.member import LEASE_S, Member, Network, unasked_end
-from tests.faults.schedule import schedule
+from tests.faults.schedule import Kind, schedule
 from tests.faults.stall import MOST, Stall
 
 KINDS = [attack.kind for attack in (*attacks.ATTACKS, *experiment.ATTACKS)]
@@ -80,11 +81,14 @@ def test_the_table_tells_what_was_not_as_expected_and_what_was_not_run() -> None
             {**event, "attack": "a", "faults": []}, {**event, "attack": "b", "faults": ["it is still at 3"]},
         ],
     }  # fmt: skip
-    page = "".join(table.lines([told], {"a": "all is well", "b": "all is well", "c": "all is well"}))
-    assert "| a | 1 | all is well | as expected | put back after 0.5 s |" in page
+    made = [
+        experiment.Attack(Kind(name), "all is well", lambda _x, _e: [], (f"tests/t.py::test_{name}",)) for name in "abc"
+    ]
+    page = "".join(table.lines([told], made))
+    assert "| a | 1 | all is well | as expected | put back after 0.5 s | `tests/t.py::test_a` |" in page
     assert "| b | 1 | all is well | it is still at 3 |" in page
     assert "| c | 0 | all is well | not run |" in page
-    assert "At the end: rows are missing" in page
+    assert "At the end of 1 herds and experiments: rows are missing" in page
 
 
 def test_what_the_machine_took_is_the_worst_thread_of_each_that_had_to_act_and_never_all() -> None:
@@ -99,9 +103,37 @@ def test_what_the_machine_took_is_the_worst_thread_of_each_that_had_to_act_and_n
 
 
 def test_the_table_tells_of_fuzz() -> None:
-    found = {"name": "a port", "inputs": 1_000_000, "growth_mib": 9.5, "descriptors": 1, "faults": []}
-    page = "".join(table.lines([], {}, None, [found]))
-    assert "| a port | 1,000,000 | 9.5 MiB | 1 | as expected |" in page
+    found = {
+        "name": "a port", "inputs": 600_000, "growth_mib": 9.5, "descriptors": 1, "slowest_s": 0.5,
+        "faults": [],
+    }  # fmt: skip
+    page = "".join(table.lines([], [], None, [found, {**found, "inputs": 400_000, "growth_mib": 2.0}]))
+    assert "| a port | 1,000,000 | 9.5 MiB | 1 | 0.5 s | as expected |" in page
+    page = "".join(table.lines([], [], None, [found, {**found, "faults": ["it | ended"]}]))
+    assert "| 0.5 s | it / ended |" in page
+
+
+def test_the_table_tells_of_attacks_by_hand_and_which_did_not_run() -> None:
+    rows = by_hand.numbered("| 1 | a | b | `tests/x/test_y.py::test_z`<br>`tests/x/test_y.py::test_w` |\n")
+    report = ET.fromstring(  # noqa: S314 (our own)
+        '<r><testcase classname="tests.x.test_y" name="test_z[1]" time="1.5"><properties>'
+        '<property name="measured put back after" value="2 s"/></properties></testcase>'
+        '<testcase classname="tests.x.test_y" name="test_z[2]" time="0.5"/></r>'
+    )
+    [came] = by_hand.seen(rows, report)
+    assert (came.ran, came.seconds, came.figures) == (2, 2.0, {"put back after": "2 s"})
+    assert came.faults == ["tests/x/test_y.py::test_w did not run"]
+    page = "".join(table.lines([], [], hand=(rows, by_hand.as_json([came]))))
+    assert "| 1 (k7) | a | b | tests/x/test_y.py::test_w did not run | 2 tests in 2 s, put back after 2 s |" in page
+    assert "| a | b | not run |" in "".join(table.lines([], [], hand=(rows, [])))
+
+
+@pytest.mark.parametrize("kind", ["failure", "error", "skipped"])
+def test_an_attack_whose_test_fails_or_is_left_out_is_told(kind: str) -> None:
+    rows = by_hand.numbered("| 1 | a | b | `tests/x/test_y.py::test_z` |\n")
+    case = f'<testcase classname="tests.x.test_y" name="test_z" time="1"><{kind} message="why"/></testcase>'
+    [came] = by_hand.seen(rows, ET.fromstring(f"<r>{case}</r>"))  # noqa: S314 (our own)
+    assert came.faults == [f"tests/x/test_y.py::test_z: {kind}, why"]
 
 
 class Ended:
