@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mustherd.errors import UNWRITTEN, UserError
 from mustherd.result import EXIT_CODES, Result
-from mustherd.store import EXPERIMENTS
+from mustherd.store import DEFINITION, EXPERIMENTS
 
 if TYPE_CHECKING:
     from mustherd.definition import Experiment, Plan
@@ -52,7 +52,6 @@ def check(definition: "Experiment | File | None" = None) -> "Experiment":
     Without a definition the quickstart's. Raises DefinitionError, which names the file, the line and what is allowed.
     """
     from mustherd.definition.given import read
-    from mustherd.store.store import DEFINITION
 
     return read(definition, DEFINITION)[1]
 
@@ -65,10 +64,11 @@ def links(
     keys: File | None = None,
     tell: "Callable[[Link], object]" = lambda _link: None,
 ) -> "list[Link]":
-    """Try every link that an experiment on an inventory rests on, without load; `tell` gets each as it was tried.
+    """Try every link that an experiment rests on, without load; `tell` gets each as it was tried.
 
-    Keys, ports, logins, builds, servers and musters; knobs are read and written back to the same values. Of any other
-    herd there are none. Arguments as in `run`. Raises DefinitionError and InventoryError.
+    Of an inventory's herd keys, ports, logins, builds, servers and musters; knobs are read and written back to the same
+    values. Of any herd but a simulated one meters and the application's metrics, each read once. Arguments as in
+    `run`. Raises DefinitionError and InventoryError.
     """
     from mustherd.experiment.preflight import check as check_all
     from mustherd.experiment.ready import try_links
@@ -132,15 +132,17 @@ def run(
     from mustherd.experiment.preflight import check_musters
     from mustherd.experiment.ready import ready
     from mustherd.experiment.told import Told
-    from mustherd.store.catalog import new_folder
-    from mustherd.store.store import DEFINITION, Store
+    from mustherd.store.catalog import folder_for, new_folder
+    from mustherd.store.lock import command
+    from mustherd.store.store import Store, vacant
 
     told = Told(on_event, watch, stop)
     text, experiment = read(definition, DEFINITION)
     check_musters(experiment, musters)
     check_all(experiment)
-    herd, operator = ready(experiment, musters=musters, listen=listen, keys=keys)
-    folder = Path(into) if into is not None else new_folder(EXPERIMENTS, experiment.name)
+    soon = vacant(into) if into is not None else folder_for(EXPERIMENTS, experiment.name)
+    herd, operator = ready(experiment, soon, musters=musters, listen=listen, keys=keys)
+    folder = soon if into is not None else new_folder(EXPERIMENTS, experiment.name)
     store = Store.create(
         folder,
         name=experiment.name,
@@ -149,9 +151,9 @@ def run(
         digest=digest(experiment),
         goal=goal(experiment),
     )
-    with store:
+    with store, command(store.folder) as herd_runs:
         keep_origin(store, experiment, herd, text)
-        return _conduct(store, experiment, herd, operator, told, report=report)
+        return _conduct(store, experiment, herd, operator, told, herd_runs=herd_runs, report=report)
 
 
 def resume(
@@ -172,36 +174,24 @@ def resume(
     arguments, and what is raised, are as in `run`. StoreError where it is done, where somebody runs it already, and
     where its definition, or `definition`, isn't what it was started with.
     """
-    from mustherd.definition import loads
-    from mustherd.definition.digest import reread
     from mustherd.experiment.origin import keep_origin
     from mustherd.experiment.preflight import check_musters
     from mustherd.experiment.ready import ready
     from mustherd.experiment.told import Told
-    from mustherd.store.errors import OwnedError
-    from mustherd.store.store import DEFINITION, Store, StoreError
+    from mustherd.store.lock import command
+    from mustherd.store.store import Store
 
     told = Told(on_event, watch, stop, from_now=True)
-    with Store.open(Path(folder)) as store:
-        row = store.experiment()
-        if row.status == "done":
-            raise StoreError(f"{folder} is done; there is nothing to resume: see mustherd experiment show {folder}")
-        file = Path(folder) / DEFINITION
-        experiment = loads(row.definition, str(file))
-        if what := "; ".join(reread(row.resolved, experiment)):
-            was = row.versions.get("mustherd", "another version")
-            raise StoreError(
-                f"mustherd {was}, which began {folder}, read its definition otherwise ({what}): resume with it"
-            )
-        _refuse_changed(experiment, file, folder)
-        if definition is not None:
-            _refuse_changed(experiment, definition, folder)
-        check_musters(experiment, musters)
-        if (owner := store.owner()) is not None:
-            raise OwnedError(store.folder, owner)
-        herd, operator = ready(experiment, musters=musters, listen=listen, keys=keys)
+    # Opened to be changed, a folder of an earlier version is of this one for good: what is refused stays as it was.
+    with Store.open(Path(folder), read_only=True) as store:
+        experiment = _resumable(store, folder, definition)
+    check_musters(experiment, musters)
+    with command(store.folder) as herd_runs, Store.open(store.folder) as store:
+        # Whoever had it a moment ago may have come to its verdict.
+        _refuse_done(store, folder)
+        herd, operator = ready(experiment, store.folder, musters=musters, listen=listen, keys=keys)
         keep_origin(store, experiment, herd)
-        return _conduct(store, experiment, herd, operator, told, report=report)
+        return _conduct(store, experiment, herd, operator, told, herd_runs=herd_runs, report=report)
 
 
 def again(
@@ -306,21 +296,34 @@ def _conduct(
     operator: "Operator",
     told: "Told",
     *,
+    herd_runs: Callable[[], None],
     report: bool,
 ) -> Result:
-    """Run the processes, tell what happens, write the report."""
+    """Run the processes, tell what happens, write the report; for whoever has the command's lock.
+
+    `herd_runs` is called once the shepherd owns the experiment.
+    """
     from mustherd.experiment.left_behind import fail, put_back
     from mustherd.experiment.local_herd import LocalHerdError, run_here
     from mustherd.experiment.preflight import lay_out_load
     from mustherd.store.errors import once_begun
 
+    def watch(folder: Path, is_over: Callable[[], bool]) -> None:
+        herd_runs()
+        told.watch(folder, is_over)
+
     lay_out_load(store.folder, experiment, herd)
     result = Result(store.folder)
+    if report and experiment.herd.simulated is not None:
+        # Nothing of this machine is measured: what draws the report may take its time while trials run.
+        from mustherd.report.svg import warm
+
+        threading.Thread(target=warm, name="drawing", daemon=True).start()
     with once_begun():
         put_back(store)
         try:
             try:
-                ending = run_here(store.folder, experiment, operator, told.watch, told.stop)
+                ending = run_here(store.folder, experiment, operator, watch, told.stop)
             finally:
                 if left := put_back(store):
                     fail(store, left)
@@ -372,6 +375,37 @@ def _failure(code: int, words: str, store: "Store", result: Result) -> Experimen
 def _note(told: "Told", result: Result) -> str:
     times = "once" if told.errors == 1 else f"{told.errors} times"
     return f"on_event raised {times}; the experiment went on without it: mustherd.open({str(result.folder)!r})"
+
+
+def _resumable(store: "Store", folder: File, definition: "Experiment | File | None") -> "Experiment":
+    """The experiment that a folder holds; StoreError where it can't be gone on with, or not with `definition`."""
+    from mustherd.definition import loads
+    from mustherd.definition.digest import reread
+    from mustherd.store.database import versions
+    from mustherd.store.errors import StoreError
+
+    _refuse_done(store, folder)
+    row = store.experiment()
+    file = Path(folder) / DEFINITION
+    experiment = loads(row.definition, str(file))
+    if what := "; ".join(reread(row.resolved, experiment)):
+        was, now = row.versions.get("mustherd", "of another version"), versions().get("mustherd", "")
+        began = f"another build of mustherd {was}" if was == now else f"mustherd {was}"
+        raise StoreError(
+            f"{began}, which began {folder}, read its definition otherwise ({what}): resume with the one that began it,"
+            f" or start a new experiment with {file}"
+        )
+    _refuse_changed(experiment, file, folder)
+    if definition is not None:
+        _refuse_changed(experiment, definition, folder)
+    return experiment
+
+
+def _refuse_done(store: "Store", folder: File) -> None:
+    from mustherd.store.errors import StoreError
+
+    if store.experiment().status == "done":
+        raise StoreError(f"{folder} is done; there is nothing to resume: see mustherd experiment show {folder}")
 
 
 def _refuse_changed(experiment: "Experiment", now: "Experiment | File", folder: File) -> None:

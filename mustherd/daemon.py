@@ -75,6 +75,15 @@ def keep_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
+def keep_others_out() -> None:
+    """Let nobody but the user change what this process and its children make, whatever umask it was started with.
+
+    What others could have written is refused when it is read (mustherd.guard): under umask 002, which is usual where
+    each user has a group, an experiment's own folder would be.
+    """
+    os.umask(os.umask(0o077) | 0o022)
+
+
 class StopSignals:
     """Which signal has stopped this process, and what it says about its exit."""
 

@@ -6,6 +6,9 @@ UNWRITTEN = 74
 MAX_SHOWN = 80
 """Characters of a user's value that a message repeats."""
 
+MAX_ERROR = 2000
+"""Characters of what an error of another package's says."""
+
 
 class UserError(Exception):
     """Its message is the whole story: what, where, what is allowed. A command prints it and ends with `exit_code`."""
@@ -22,6 +25,15 @@ def shown(text: object, limit: int = MAX_SHOWN) -> str:
     """`text` fit for one line of a terminal: escaped where it isn't printable, cut where it is long."""
     whole = str(text)
     return printable(whole[:limit]) + ("..." if len(whole) > limit else "")
+
+
+def text_of(error: BaseException) -> str:
+    """What an error of anybody's code says: a package's may be without an end, or break when it is asked."""
+    try:
+        text = str(error)
+    except Exception as second:
+        return f"(it breaks when it is asked what it says: {type(second).__name__})"
+    return text if len(text) <= MAX_ERROR else f"{text[:MAX_ERROR]}..."
 
 
 def printable(text: str) -> str:

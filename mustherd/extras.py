@@ -7,6 +7,12 @@ from mustherd.errors import UserError
 PROVISION = "provision"
 """Ansible and paramiko: for nodes beyond this machine."""
 
+DASK = "dask"
+"""Dask, and clusters of it: for rows beyond one machine."""
+
+DUCKDB = "duckdb"
+"""SQL over rows, on one machine."""
+
 
 class MissingExtraError(UserError):
     """What was asked for needs packages that aren't installed here; the message says how to get them."""
@@ -20,3 +26,18 @@ def need(extra: str, *modules: str) -> None:
             f"{' and '.join(dict.fromkeys(missing))} {'is' if len(missing) == 1 else 'are'} not installed, which this"
             f" needs; fix: pip install 'mustherd[{extra}]'"
         )
+
+
+def lacking(error: ModuleNotFoundError) -> str:
+    """What is said of an import that failed because a package isn't installed; '' where it is, or is our own."""
+    package = (error.name or "").partition(".")[0]
+    try:
+        there = not package or package == "mustherd" or find_spec(package) is not None
+    except ValueError:
+        there = False
+    if there:
+        return ""
+    return (
+        f"{package} is not installed, which this needs; fix: on a node that has only what a muster needs, run it on the"
+        " shepherd's node instead; elsewhere pip install mustherd"
+    )

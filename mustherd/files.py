@@ -5,8 +5,10 @@ killed at any moment leaves the old content or the new one, and at most a draft 
 """
 
 import contextlib
+import errno
 import os
 import shutil
+import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +46,20 @@ def replace(path: Path, content: str | bytes, *, durable: bool = False, shared: 
         sync_folder(path.parent)
 
 
+def deliver(path: Path, content: str | bytes) -> None:
+    """As `replace`, for a place that a person named: what is there and is no file of its own stays what it is.
+
+    A device, a pipe and a link, as /dev/stdout is, are written to; a plain file is replaced, whole. Raises OSError.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not path.is_symlink() and (path.is_file() or not path.exists()):
+        replace(path, content)
+        return
+    with path.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
 def write(path: Path, content: str | bytes, *, durable: bool = False, mode: int = 0o666) -> None:
     """Write `content` to a new file; `durable`: on disk when this returns. Raises OSError, FileExistsError too.
 
@@ -56,6 +72,40 @@ def write(path: Path, content: str | bytes, *, durable: bool = False, mode: int 
             sync(file)
 
 
+def folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, which nobody but the user may write to, whatever the umask.
+
+    Raises OSError; not where it is there.
+    """
+    missing = [path, *path.parents]
+    for step in reversed([step for step in missing if not step.exists()]):
+        step.mkdir(mode=0o755, exist_ok=True)
+    if not path.is_dir():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+
+
+def head(path: Path, most: int) -> bytes:
+    """What a file begins with, `most` bytes at most; what nobody has written to a pipe is not waited for. OSError."""
+    with _open(path) as file:
+        return file.read(most) or b""
+
+
+def content(path: Path, most: int) -> bytes:
+    """What a regular file holds. OSError where it is another thing, as a pipe, or holds more than `most`."""
+    with _open(path) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        held = file.read(most + 1)
+    if len(held) > most:
+        raise OSError(errno.EFBIG, f"more than {most} bytes, which it never holds", str(path))
+    return held
+
+
+def _open(path: Path) -> IO[bytes]:
+    # To open a pipe would wait for its other end.
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+
+
 def sync(file: IO[Any]) -> None:
     """Put what was written to `file` on disk. Raises OSError."""
     file.flush()
@@ -64,7 +114,12 @@ def sync(file: IO[Any]) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Put the names in `folder` on disk: a file is durable only when its name is too. Raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    sync_path(folder)
+
+
+def sync_path(path: Path) -> None:
+    """Put a file that was written, or the names in a folder, on disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

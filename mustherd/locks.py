@@ -13,6 +13,9 @@ from mustherd import guard
 PAUSE_S = 0.01
 """Between two attempts to get a lock that somebody holds."""
 
+NOTE_BYTES = 1000
+"""Of a lock's file that are read."""
+
 _held: set[int] = set()
 """Descriptors of the locks that this process holds."""
 
@@ -57,10 +60,13 @@ class FileLock:
             raise
         _held.add(descriptor)
         self._descriptor = descriptor
-        # For people; the lock itself needs no room on the disk.
+        self.note("")
+
+    def note(self, text: str) -> None:
+        """Write who holds the lock, and a text, into its file: for people, since the lock itself needs no room."""
         with contextlib.suppress(OSError):
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, f"{os.getpid()}\n{text}".encode("utf-8", "replace"), 0)
 
     @contextlib.contextmanager
     def shared_with_child(self) -> Iterator[None]:
@@ -100,6 +106,16 @@ def locked_by(path: Path) -> int | None:
     finally:
         os.close(descriptor)
     return None
+
+
+def noted(path: Path) -> str:
+    """The text that the holder of the lock at `path` has written into it; "" where it can't be read."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return ""
+    with open(descriptor, "rb") as file:  # noqa: PTH123 (a descriptor, not a path)
+        return file.read(NOTE_BYTES).decode("utf-8", "replace").partition("\n")[2]
 
 
 def holder(path: Path) -> int:
@@ -144,6 +160,6 @@ def _open(path: Path, trusted: Collection[int] | None) -> int:
 
 def _pid_in(descriptor: int) -> int:
     try:
-        return int(os.pread(descriptor, 20, 0))
+        return int(os.pread(descriptor, 20, 0).partition(b"\n")[0])
     except (OSError, ValueError):
         return 0

@@ -109,7 +109,7 @@ class Metric:
     meaning: str
     """What it is, without a full stop."""
     unit: str = ""
-    """Empty for a count; `ratio` is shown in per cent."""
+    """Made from the name where it is not given: us of `_us`; else a count. `ratio` is shown in per cent, if given."""
     direction: Direction = Direction.LESS
     use: Use = Use.OBJECTIVE
     over_windows: Literal["sum", "mean"] = "mean"
@@ -125,8 +125,8 @@ class Metric:
     from elsewhere: a latency from the load's report, one of a log from the log."""
 
     def __post_init__(self) -> None:
-        if not self.label:
-            object.__setattr__(self, "label", _label(self.name))
+        object.__setattr__(self, "label", self.label or _label(self.name))
+        object.__setattr__(self, "unit", self.unit or _unit(self.name.removesuffix("_ratio")))
 
     @property
     def maximized(self) -> bool:
@@ -159,17 +159,11 @@ class Metric:
 
 _UNITS = {"joules": "J", "watts": "W", "us": "us", "qps": "qps", "seconds": "s", "ratio": "ratio", "bytes": "B"}
 """A name's last part, and the unit that it stands for."""
-
 _PARTS = {"p999": "p99.9", "avg": "mean"}
-
 _PERCENTILES = {
-    "avg": "mean",
-    "p50": "median",
-    "p90": "90th percentile",
-    "p95": "95th percentile",
-    "p99": "99th percentile",
+    "avg": "mean", "p50": "median", "p90": "90th percentile", "p95": "95th percentile", "p99": "99th percentile",
     "p999": "99.9th percentile",
-}
+}  # fmt: skip
 
 
 def _label(name: str) -> str:
@@ -227,6 +221,14 @@ def _latencies(load: LoadReport) -> dict[str, dict[str, float]]:
     return {"read": load.read_us, "update": load.update_us}
 
 
+def _counted(name: str, meaning: str, unit: str = "s", use: Use = Use.OBJECTIVE, label: str = "") -> Metric:
+    """What the node counts, or the load, or a meter, by that name."""
+    return Metric(
+        name=name, unit=unit, over_windows="sum", use=use, label=label, meaning=meaning,
+        compute=lambda window: window.counter(name),
+    )  # fmt: skip
+
+
 ENERGY = "energy_joules"
 READ_P99 = "read_p99_us"
 OF_ENERGY = (
@@ -238,7 +240,10 @@ WALL_UNCERTAINTY = "wall_uncertainty_joules"
 OF_WALL = (WALL, "wall_watts", "wall_joules_per_request")
 """What takes a meter of the whole machine, which a definition names."""
 ACHIEVED_RATIO = "achieved_ratio"
+ACHIEVED_QPS = "achieved_qps"
+BACKPRESSURE = "backpressure_ratio"
 RX_BYTES_PER_ROW = "rx_bytes_per_row"
+NIC_COUNTS = ("nic_rx_packets", "nic_rx_bytes", "nic_tx_packets", "nic_tx_bytes")  # whosever it is
 
 USUAL = (ENERGY, READ_P99, ACHIEVED_RATIO)
 """What tables tell wherever it was measured, besides what the goal names."""
@@ -270,10 +275,9 @@ OURS = {
             meaning="energy of all packages per answered request",
             compute=lambda window: window.per_request(window.joules),
         ),
-        Metric(
-            name=WALL, unit="J", over_windows="sum", label="energy of the machine",
-            meaning="energy of the whole machine over the window, by the first of the definition's meters",
-            compute=lambda window: window.counter(WALL),
+        _counted(
+            WALL, "energy of the whole machine over the window, by the first of the definition's meters", "J",
+            label="energy of the machine",
         ),
         Metric(
             name="wall_watts", unit="W", label="power of the machine",
@@ -284,25 +288,18 @@ OURS = {
             meaning="energy of the whole machine per answered request",
             compute=lambda window: window.per_request(window.counter(WALL)),
         ),
-        Metric(
-            name=WALL_UNCERTAINTY, unit="J", over_windows="sum", use=Use.REPORT, label="uncertainty of that energy",
-            meaning="by how much the energy of the whole machine may be off for how coarse its meter is",
-            compute=lambda window: window.counter(WALL_UNCERTAINTY),
+        _counted(
+            WALL_UNCERTAINTY, "by how much the energy of the whole machine may be off for how coarse its meter is", "J",
+            use=Use.REPORT, label="uncertainty of that energy",
         ),
+        _counted("server_cpu_seconds", "CPU time of the server over the window, where its node counts it"),
+        _counted("machine_cpu_seconds", "CPU time of the whole machine over the window, interrupts included"),
+        _counted(MUSTER_CPU, "CPU time of MustHerd's own processes on the node over the window", use=Use.REPORT),
+        *(_counted(name, "traffic of the network card over the window", "", Use.REPORT) for name in NIC_COUNTS),
+        _counted("machine_cycles", "clock cycles of all CPUs over the window in which they were not idle", ""),
         Metric(
-            name="server_cpu_seconds", unit="s", over_windows="sum",
-            meaning="CPU time of the server over the window, where its node counts it",
-            compute=lambda window: window.counter("server_cpu_seconds"),
-        ),
-        Metric(
-            name="machine_cpu_seconds", unit="s", over_windows="sum",
-            meaning="CPU time of the whole machine over the window, interrupts included",
-            compute=lambda window: window.counter("machine_cpu_seconds"),
-        ),
-        Metric(
-            name=MUSTER_CPU, unit="s", over_windows="sum", use=Use.REPORT,
-            meaning="CPU time of MustHerd's own processes on the node over the window",
-            compute=lambda window: window.counter(MUSTER_CPU),
+            name="cycles_per_request", meaning="clock cycles of the whole machine per answered request",
+            compute=lambda window: window.per_request(window.counter("machine_cycles")),
         ),
         Metric(
             name="cpu_seconds_per_request", unit="s", label="cpu per request",
@@ -313,7 +310,7 @@ OURS = {
         *(_latency("update", part, text) for part, text in _PERCENTILES.items()),
         Metric(name="offered_qps", unit="qps", use=Use.LIMIT, meaning="load that was to be sent", compute=_offered),
         Metric(
-            name="achieved_qps", unit="qps", direction=Direction.MORE, verb="has", label="answered load",
+            name=ACHIEVED_QPS, unit="qps", direction=Direction.MORE, verb="has", label="answered load",
             meaning="load that was answered", compute=_achieved,
         ),
         Metric(
@@ -321,8 +318,11 @@ OURS = {
             meaning="answered of offered load", compute=_answered_share,
         ),
         Metric(
-            name="window_seconds", unit="s", use=Use.LIMIT, meaning="length of the window",
-            compute=lambda window: window.seconds,
+            name=BACKPRESSURE, unit="ratio", verb="has", label="backpressure",
+            meaning="share of what the source of a pipeline has to send that its workers hold back",
+        ),
+        Metric(
+            name="window_seconds", unit="s", use=Use.LIMIT, meaning="length of the window", compute=lambda w: w.seconds,
         ),
         Metric(name="misses", use=Use.LIMIT, verb="has", meaning="reads that found no value", compute=_misses),
         Metric(
@@ -424,7 +424,7 @@ def _computed(metric: Metric, window: WindowMeasurement) -> float | None:
         value = metric.compute(window)
         return None if value is None else float(value)
     except Exception as error:  # another package's code must not cost us the window
-        _complain(f"the metric {metric.name} can't be computed: {type(error).__name__}: {error}")
+        _complain(f"the metric {metric.name} can't be computed: {plugins.said(error)}")
         return None
 
 

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 
 import msgspec
 
-from mustherd.errors import UserError, kind_of
+from mustherd.errors import UserError, kind_of, printable, text_of
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint, EntryPoints
+    from importlib.metadata import Distribution, EntryPoint, EntryPoints
 
 POLICIES = "mustherd.policies"
 SEARCHES = "mustherd.searches"
@@ -53,6 +53,9 @@ KINDS = {
 GROUPS = tuple(KINDS)
 
 OURS = "mustherd"
+
+STDLIB = str(Path(re.__file__).parents[1])
+"""Where Python's own modules are."""
 
 
 class PluginError(UserError):
@@ -162,8 +165,31 @@ def nearest(name: str, among: Iterable[str]) -> str:
 
 
 def said(error: BaseException) -> str:
-    """What another package's code raised, in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    """What another package's code raised, in one line, and where in its file."""
+    text = f"{type(error).__name__}: {printable(' '.join(text_of(error).split()))}"
+    place = _place(error)
+    return f"{text} ({place})" if place else text
+
+
+def _place(error: BaseException) -> str:
+    """The last line of the package's own file that was at work, as FILE:LINE; "" where none was."""
+    found = place = ""
+    step = error.__traceback__
+    while step is not None:
+        file = step.tb_frame.f_code.co_filename
+        if not found and not _is_known(file):
+            found = file
+        if file == found:
+            name = file.partition("-packages/")[2] or Path(file).name
+            place = f"{name}:{step.tb_lineno}"
+        step = step.tb_next
+    return printable(place)
+
+
+def _is_known(file: str) -> bool:
+    """Whether a file of Python is one of ours or of Python's own."""
+    own = str(Path(__file__).parent)
+    return file.startswith(("<", f"{own}/")) or (file.startswith(STDLIB) and "-packages/" not in file)
 
 
 @contextlib.contextmanager
@@ -175,7 +201,7 @@ def blaming(
         yield
     except own:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise make(f"{what}: {said(error)}") from error
 
 
@@ -195,9 +221,17 @@ def entry_points(*, group: str) -> "EntryPoints":
     return found
 
 
+@functools.cache
+def _of(distribution: "Distribution") -> tuple[str, str]:
+    """A package's name and version. Both are asked of its metadata, which are parsed anew at each question."""
+    told = distribution.metadata
+    return told["Name"], told["Version"]
+
+
 def forget() -> None:
     """Read anew at the next question what is installed: for a process in which a package came or went."""
     _everything.cache_clear()
+    _of.cache_clear()
     installed.cache_clear()
 
 
@@ -209,8 +243,7 @@ def installed(group: str) -> tuple[Plugin, ...]:
     """
     found = []
     for entry in entry_points(group=group):
-        package = entry.dist.name if entry.dist is not None else entry.value.partition(".")[0]
-        version = entry.dist.version if entry.dist is not None else ""
+        package, version = _of(entry.dist) if entry.dist is not None else (entry.value.partition(".")[0], "")
         found.append(Plugin(group, entry.name, entry.value, package, version, entry))
     return tuple(sorted(found, key=lambda plugin: (not plugin.is_ours, plugin.name, plugin.package)))
 
@@ -291,7 +324,29 @@ def options_of(kind: object, given: Mapping[str, object]) -> Any:
         return msgspec.convert(dict(given), declared)
     except msgspec.ValidationError as error:
         refusal = _refusal(str(error), given)
+        if refusal.path and isinstance(entries := given[str(refusal.path[0])], Mapping):
+            raise _in_entry(declared, entries, refusal) from None
         raise OptionError(refusal.problem, refusal.path, allowed=_words(declared, refusal.path)) from None
+
+
+def _in_entry(declared: Any, entries: Mapping[str, Any], refusal: OptionError) -> OptionError:
+    """The refusal of something in a mapping, of which msgspec names no key, with its key and what is allowed there."""
+    field, *rest = refusal.path
+    hint = get_type_hints(declared, include_extras=True).get(str(field))
+    if get_origin(hint) is not dict:
+        return refusal
+    of_key, of_entry = get_args(hint)
+    for key, entry in entries.items():
+        try:
+            msgspec.convert(key, of_key)
+        except msgspec.ValidationError:
+            return OptionError(f"its name {refusal.problem.partition(', found')[0]}", (field, key))
+        try:
+            msgspec.convert(entry, of_entry)
+        except msgspec.ValidationError:
+            names = getattr(of_entry, "__struct_encode_fields__", ()) if "unknown field" in refusal.problem else ()
+            return OptionError(refusal.problem, (field, key, *rest), allowed=", ".join(names))
+    return refusal
 
 
 def _words(declared: Any, path: tuple[str | int, ...]) -> str:

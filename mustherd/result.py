@@ -144,7 +144,10 @@ class Result:
         stream: str | None = None,
         core: int | None = None,
     ) -> "tuple[Log, ...]":
-        """The native logs that fit, as mustherd.data has them; none where none does."""
+        """The native logs that fit, as mustherd.data has them; none where none does.
+
+        `trial` alone is its latest attempt.
+        """
         from mustherd.rowlog.folder import ExperimentFolder
 
         folder = ExperimentFolder(self.folder)
@@ -168,12 +171,13 @@ class Result:
 
         found = self.verdict
         if not found.loads:
-            raise StoreError(f"{self.folder} has one load: a table needs several, `workload: {{qps: [200k, 400k]}}`")
+            needs = "a table is of a search at several loads, `workload: {qps: [200k, 400k]}`"
+            raise StoreError(f"{self.folder} is none: {needs}")
         if path is not None:
             try:
                 write_table(Path(path), found, self.name)
             except OSError as error:
-                raise StoreError(f"the table can't be written to {path}: {error}") from error
+                raise StoreError(f"the table can't be written to {path}: {error.strerror or error}") from error
         return table_rows(found)
 
     def pick(self, *limits: str) -> "list[Pick]":

@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 
-from prometheus_client import CollectorRegistry, generate_latest, start_http_server
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 
 from mustherd.errors import UserError
+from mustherd.http_server import BoundedHandler, BoundedServer
 
 LOOPBACK = "127.0.0.1"
+SCRAPED = "text/plain; version=0.0.4; charset=utf-8"
+"""What a Prometheus reads."""
 
 Gauge = tuple[str, str, list[tuple[dict[str, str], float]]]
 """Name, meaning, and each value with its labels, of which all rows have the same."""
@@ -68,10 +71,21 @@ def place(text: str) -> tuple[str, int]:
 def served(where: str, told: Told) -> Iterator[str]:
     """Serve /metrics while the block lasts; gives the address that it is at. Raises ScrapeError."""
     host, port = place(where)
+    registry = _registry(told)
+
+    class Handler(BoundedHandler):
+        def do_GET(self) -> None:  # noqa: N802 (http.server calls it so)
+            if self.path.partition("?")[0] != "/metrics":
+                self.answer(404, b"/metrics is here\n", {"Content-Type": "text/plain; charset=utf-8"})
+                return
+            self.answer(200, generate_latest(registry), {"Content-Type": SCRAPED})
+
     try:
-        server, thread = start_http_server(port, host, _registry(told))
+        server = BoundedServer(host, port, Handler)
     except OSError as error:
         raise ScrapeError(f"/metrics can't be served at {where}: {error.strerror or error}") from error
+    thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+    thread.start()
     try:
         shown = f"[{host}]" if ":" in host else host
         yield f"http://{shown}:{server.server_port}/metrics"

@@ -143,6 +143,10 @@ MAX_WATTS = 1e9
 Watts: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=MAX_WATTS)]
 
 
+LACKS = "no_"
+"""What a fact's name begins with that says why the node lacks something."""
+
+
 class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a node is, stored with every experiment: typed what others act on or compare, the rest as text for people.
 
@@ -164,10 +168,17 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """From what to what its packages can draw; without the second nobody knows the most."""
     loads_itself: bool = False
     """Its load is part of it, and can't come from elsewhere."""
+    unmetered: bool = False
+    """It has no energy meter; `energy` in its text says why."""
     address: tuple[Text, Annotated[int, msgspec.Meta(ge=1, le=65535)]] | None = None
     """Host and port at which its server can be loaded from elsewhere."""
     text: Annotated[dict[Word, Text], msgspec.Meta(max_length=256)] = {}
-    """What else it says of itself, by name. No part of the program reads a value in here."""
+    """What else it says of itself, by name. No part of the program reads a value in here, but to tell it."""
+
+    @property
+    def missing(self) -> dict[str, str]:
+        """Why it lacks knobs, by their names, as far as it says."""
+        return {name.removeprefix(LACKS): why for name, why in self.text.items() if name.startswith(LACKS)}
 
     def rows(self) -> dict[str, str]:
         """Every fact that the node tells, as a person reads it, by name."""
@@ -184,6 +195,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             "tsc_khz": str(self.tsc_khz or ""),
             "plausible_watts": f"{low:.1f}..{'' if high is None else f'{high:.1f}'}" if self.plausible_watts else "",
             "loads_itself": "yes" if self.loads_itself else "",
+            "unmetered": "yes" if self.unmetered else "",
             "address": f"{f'[{host}]' if ':' in host else host}:{port}" if self.address else "",
         }
         return {**{name: text for name, text in typed.items() if text}, **self.text}
@@ -266,6 +278,10 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     first value holds before, its last one after. None: `qps` all the time."""
 
 
+PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+"""Percentiles of a load's latency by name: the share of requests that took no longer. Rising."""
+
+
 class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
     """What the generator did and saw between `t0_s` and `t1_s` of the node's clock."""
 
@@ -279,7 +295,7 @@ class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
     samples: int
     """Requests whose latency was measured: what the percentiles rest on."""
     read_us: dict[str, float]
-    """Latency of reads: avg, p50, p90, p95, p99, p999."""
+    """Latency of reads: avg and PERCENTILES."""
     update_us: dict[str, float]
     saturated: bool = False
     """The generator itself was the bottleneck."""

@@ -13,10 +13,11 @@ from typing import Any
 
 import psutil
 
-from mustherd.muster.config import Config, ConfigError, Range
+from mustherd.muster.config import Config, ConfigError
 from mustherd.muster.journal import Journal
 from mustherd.muster.muster import Muster
 from mustherd.muster.pasture import Pasture
+from mustherd.node.ranges import Range
 from mustherd.shepherd.shepherd import Shepherd
 from mustherd.wire.endpoints import MusterEndpoint
 from mustherd.wire.keys import Keys

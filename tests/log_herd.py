@@ -210,6 +210,8 @@ class LogHerd:
     cores: int
     spool: Path | None = None
     spool_mib: int = 64
+    wired: bool = True
+    """Whether muster and shepherd talk through `wire`, which can be cut and whose forwarding takes CPU time."""
     ports: Ports = field(default_factory=Ports)
     muster: "subprocess.Popen[bytes] | None" = None
     shepherd: "subprocess.Popen[bytes] | None" = None
@@ -225,7 +227,7 @@ class LogHerd:
         (self.tree / "sys/devices/system/cpu/cpu0/tsc_freq_khz").write_text(f"{TSC_KHZ}\n")
         for core in range(self.cores):
             os.mkfifo(self.fifo(core))
-        p = self.wire.ports
+        p = self.wire.ports if self.wired else self.ports
         spool = f'spool = "{self.spool}"\n' if self.spool else ""
         (self.home / "muster.toml").write_text(
             f'muster = "muster-1"\nstate = "{self.home / "state"}"\n'

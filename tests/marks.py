@@ -15,7 +15,20 @@ from typing import Any
 import pytest
 import zmq
 
-TIERS = {"memcached", "servers", "vm", "testbed", "root", "machine", "kernel", "long", "night", "web", "newcomer"}
+TIERS = {
+    "memcached",
+    "keeper",
+    "servers",
+    "vm",
+    "testbed",
+    "root",
+    "machine",
+    "kernel",
+    "long",
+    "night",
+    "web",
+    "newcomer",
+}
 """Marks of tests that need more than this package: they are run where -m names them (make test-TIER)."""
 
 processes: list[str] = []

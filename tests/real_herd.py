@@ -57,6 +57,9 @@ class RealHerd:
         """More files of each machine's."""
         self.config = ""
         """What else each muster's configuration says."""
+        self.lease_s = 5.0
+        self.ways: dict[str, Ports] = {}
+        """Ports that a muster is told instead of the shepherd's: of what forwards to them."""
         self._servers = servers
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self.write()
@@ -98,9 +101,10 @@ class RealHerd:
                     machine.tree.file(path, text)
                 machine.unpack(self.root(name))
             config = self.folder / f"{name}.toml"
-            ports = "".join(f"{channel} = {port}\n" for channel, port in msgspec.structs.asdict(self.ports).items())
+            way = msgspec.structs.asdict(self.ways.get(name, self.ports))
+            ports = "".join(f"{channel} = {port}\n" for channel, port in way.items())
             config.write_text(
-                f'muster = "{name}"\nstate = "{self.folder / name}.state"\nlease_s = 5.0\n[ports]\n{ports}'
+                f'muster = "{name}"\nstate = "{self.folder / name}.state"\nlease_s = {self.lease_s}\n[ports]\n{ports}'
                 "[ranges.dvfs]\nmodes = true\nlow = 400\nhigh = 6000\n"
                 f'[linux]\nroot = "{self.root(name)}"\nidle_seconds = 0.0\nmeter = "none"\nnic_log = "off"\n'
                 f"{self.config}"
@@ -109,6 +113,12 @@ class RealHerd:
                 self._running[name] = subprocess.Popen(
                     [sys.executable, "-m", "mustherd.muster", "--config", str(config)], stdout=log, stderr=log
                 )
+
+    def kill(self, name: str) -> None:
+        """End a muster as kill -9 does; its guardian is left."""
+        process = self._running.pop(name)
+        process.kill()
+        process.wait()
 
     def stop(self, *names: str) -> None:
         """End musters in good order, all of them unless some are named."""

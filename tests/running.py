@@ -3,11 +3,13 @@
 import contextlib
 import io
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 import psutil
 
 from mustherd.cli.app import main
+from mustherd.cli.verbose import OURS
 from mustherd.definition import loads
 from mustherd.node.twin.model import exhaustive_optimum, predict
 from mustherd.node.twin.profiles import profile
@@ -115,12 +118,30 @@ def run(*arguments: str | Path, cwd: Path | None = None, timeout_s: float = 120)
     return begin(*arguments, folder=Path(), cwd=cwd).finish(timeout_s)
 
 
+@contextlib.contextmanager
+def logging_as_before() -> Iterator[None]:
+    """What a command asked with --verbose sets, in this process, is set for as long as this block alone."""
+    root, ours, raises = logging.getLogger(), logging.getLogger(OURS), logging.raiseExceptions
+    handlers, level = root.handlers[:], ours.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        ours.setLevel(level)
+        logging.raiseExceptions = raises
+
+
 def here(*arguments: str | Path, cwd: Path | None = None) -> tuple[int, str, str]:
     """`run` in this process, for commands that end soon and start nothing: a process of Python takes half a second."""
     out, err = io.StringIO(), io.StringIO()
     argv, sys.argv = sys.argv, ["mustherd", *map(str, arguments)]
     try:
-        with contextlib.chdir(cwd or Path()), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with (
+            logging_as_before(),
+            contextlib.chdir(cwd or Path()),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
             main()
     except SystemExit as ended:
         code = ended.code

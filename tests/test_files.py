@@ -20,6 +20,40 @@ def test_content_is_kept_as_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "bytes").read_bytes() == b"\0\xff"
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["pipe", "device", "huge", "folder"])
+def test_only_a_file_of_a_size_that_can_be_is_read(tmp_path: Path, kind: str) -> None:
+    odd = tmp_path / "odd"
+    if kind == "pipe":
+        os.mkfifo(odd)
+    elif kind == "device":
+        odd.symlink_to("/dev/zero")
+    elif kind == "folder":
+        odd.mkdir()
+    else:
+        odd.touch()
+        os.truncate(odd, 1 << 34)
+    open_ones = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(OSError, match=r"not a regular file|more than 100 bytes|a directory"):
+        files.content(odd, 100)
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_ones
+
+
+@pytest.mark.parametrize("umask", [0, 0o002, 0o077])
+def test_a_folder_that_is_made_is_nobody_else_s_to_write(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        files.folder(tmp_path / "a" / "b")
+        files.folder(tmp_path / "a" / "b")
+    finally:
+        os.umask(before)
+    for folder in (tmp_path / "a", tmp_path / "a" / "b"):
+        assert folder.stat().st_mode & 0o777 == 0o755 & ~umask
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        files.folder(tmp_path / "file")
+
+
 @pytest.mark.parametrize("durable", [False, True])
 @pytest.mark.parametrize("shared", [False, True])
 def test_nothing_but_the_file_is_left(tmp_path: Path, durable: bool, shared: bool) -> None:
@@ -123,3 +157,44 @@ def whole(file: Path) -> None:
     if file.exists():
         content = file.read_text()
         assert content in ("a" * 1_000_000, "b" * 1_000_000)
+
+
+class TestWhatAPersonNamed:
+    def test_a_file_is_replaced_whole(self, tmp_path: Path) -> None:
+        place = tmp_path / "report.html"
+        for content in ("old and longer", "new"):
+            files.deliver(place, content)
+        assert place.read_text() == "new"
+        assert list(tmp_path.iterdir()) == [place]
+
+    def test_a_pipe_stays_one_and_gets_it(self, tmp_path: Path) -> None:
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            files.deliver(pipe, "a page")
+            assert os.read(reader, 100) == b"a page"
+        finally:
+            os.close(reader)
+        assert pipe.is_fifo()
+
+    def test_a_device_stays_one_also_for_who_could_replace_it(self, tmp_path: Path) -> None:
+        place = tmp_path / "null"
+        place.symlink_to("/dev/null")
+        files.deliver(place, "a page")
+        assert place.is_symlink()
+        assert Path("/dev/null").is_char_device()
+
+    def test_a_link_leads_to_what_is_written(self, tmp_path: Path) -> None:
+        place, end = tmp_path / "link", tmp_path / "end"
+        place.symlink_to(end)
+        files.deliver(place, "a page")
+        assert place.is_symlink()
+        assert end.read_text() == "a page"
+
+    @pytest.mark.parametrize("name", [".", ".."])
+    def test_a_folder_is_said_to_be_one(self, tmp_path: Path, name: str) -> None:
+        with pytest.raises(IsADirectoryError):
+            files.deliver(tmp_path / name, "a page")
+        with pytest.raises(IsADirectoryError):
+            files.deliver(Path(name), "a page")

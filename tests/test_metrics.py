@@ -18,7 +18,7 @@ from mustherd.definition import DefinitionError, loads
 from mustherd.definition.limits import MetricError, check_metric, limit
 from mustherd.definition.schema import json_schema
 from mustherd.metrics import Direction, Metric, Use, WindowMeasurement
-from mustherd.plugins import METRICS
+from mustherd.plugins import METRICS, plugins
 from mustherd.terms import MUSTER_CPU, Energy, LoadReport
 from tests import running
 from tests.plugged import found as installed
@@ -61,11 +61,20 @@ def test_core_and_dram_energy_are_not_added_twice() -> None:
 def test_every_metric_of_ours_can_be_computed_or_says_where_it_comes_from() -> None:
     parts = {"avg": 1.0, "p50": 1.0, "p90": 1.0, "p95": 1.0, "p99": 1.0, "p999": 1.0}
     counters = dict.fromkeys(
-        ("server_cpu_seconds", "machine_cpu_seconds", MUSTER_CPU, "wall_joules", "wall_uncertainty_joules"), 1.0
+        (
+            *("server_cpu_seconds", "machine_cpu_seconds", "machine_cycles", MUSTER_CPU),
+            *("wall_joules", "wall_uncertainty_joules"),
+            *metrics.NIC_COUNTS,
+        ),
+        1.0,
     )
     load = msgspec.structs.replace(LOAD, read_us=parts, update_us=parts, counters=counters)
     zones = [Energy(zone=kind, kind=kind, joules=1.0) for kind in ("package", "core", "dram", "psys")]
-    assert set(measured(load=load, energies=zones)) - {"update_p5_us"} == set(metrics.OURS) - {metrics.RX_BYTES_PER_ROW}
+    found = set(measured(load=load, energies=zones)) - {"update_p5_us"}
+    # A log's median, and what a pipeline's source tells or its workers leave (tests/policy/test_pipeline.py).
+    elsewhere = {metrics.RX_BYTES_PER_ROW, metrics.BACKPRESSURE}
+    # Other packages of this Python may add metrics.
+    assert found - set(plugins(METRICS)) == set(metrics.OURS) - elsewhere
 
 
 @pytest.mark.parametrize("metric", metrics.OURS.values(), ids=lambda m: m.name)
@@ -98,6 +107,21 @@ def test_a_cost_is_its_own_inverse_and_falls_as_the_metric_gets_better(metric: M
 def test_what_people_read(name: str, title: str, verb: str) -> None:
     metric = metrics.of(name)
     assert (metric.name, metric.title, metric.verb) == (name, title, verb)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "unit"),
+    [
+        ("spread_us", "", "us"),
+        ("disk_joules", "kJ", "kJ"),
+        # 2.5 times the median is no 250 %: a share says that it is one.
+        ("tail_ratio", "", ""),
+        ("tail_ratio", "ratio", "ratio"),
+        ("resets", "", ""),
+    ],
+)
+def test_a_metrics_unit_is_its_names_last_part_unless_one_is_given(name: str, given: str, unit: str) -> None:
+    assert Metric(name=name, meaning="x", unit=given).unit == unit
 
 
 def test_a_definition_may_not_name_what_is_only_shown() -> None:
@@ -140,6 +164,7 @@ def mustherd(*arguments: str, path: Path) -> "subprocess.CompletedProcess[str]":
     )
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_a_packages_metric_is_objective_and_limit_and_in_the_reports(tmp_path: Path) -> None:
     packages = site(tmp_path / "site", "efficient", PACKAGE, NAMES)
@@ -225,6 +250,18 @@ def test_what_is_wrong_with_a_packages_metric_is_said_where_it_is_asked_for(name
         loads(running.definition() + f"objective: {name}\n", "x.yml")
     assert says in str(caught.value)
     assert "x.yml" in str(caught.value)
+
+
+@pytest.mark.usefixtures("_installed")
+def test_a_broken_metric_that_a_definition_does_not_name_is_not_even_imported(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(metrics, "_said", set())
+    loads(running.definition() + "objective: energy_joules\n", "x.yml")
+    assert caplog.messages == []
+    with pytest.raises(DefinitionError):
+        loads(running.definition() + "objective: nothing_of_it\n", "x.yml")
+    assert any("nowhere" in message for message in caplog.messages), "what may be named instead is listed"
 
 
 @pytest.mark.usefixtures("_installed")

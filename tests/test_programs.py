@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mustherd.programs import ProgramError, last_words, printed
+from tests.waiting import until
 
 
 @pytest.mark.process
@@ -38,6 +39,16 @@ def test_one_that_takes_too_long_is_told_with_what_it_said() -> None:
 
 
 def test_last_words_are_the_last_lines_in_one_that_a_terminal_can_show() -> None:
-    assert last_words("one\ntwo\nthree\n\x1b[31mfour\n") == r"two / three / \x1b[31mfour"
+    assert last_words("one\ntwo\nthree\n\x1b[31mfour\x1b[0m\n") == "two / three / four"
+    assert last_words("to\x07the bell") == r"to\x07the bell"
     assert last_words("x" * 1000 + "end") == "x" * 297 + "end"
     assert last_words(" \n") == "it said nothing"
+
+
+@pytest.mark.process
+def test_one_that_takes_too_long_ends_with_what_it_started(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    with pytest.raises(ProgramError, match=r"^sh takes longer than 0\.2 s: started$"):
+        printed(["sh", "-c", f"sleep 60 & echo $! > {note}; echo started; wait"], 0.2)
+    child = Path("/proc", note.read_text().strip(), "stat")
+    until(lambda: not child.exists() or ") Z" in child.read_text())

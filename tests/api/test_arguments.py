@@ -28,13 +28,21 @@ INVENTORY: dict[str, Any] = {"herd": {"inventory": "there"}}
 @pytest.mark.parametrize("call", [mustherd.check, mustherd.plan, mustherd.run])
 def test_what_is_no_definition_is_told_what_one_is(call: Callable[[Any], object], given: object) -> None:
     kind = type(given).__name__
-    with pytest.raises(mustherd.DefinitionError, match=rf"a {kind} is no definition; allowed: a file, .*Experiment"):
+    article = "an" if kind in ("int", "object") else "a"
+    with pytest.raises(
+        mustherd.DefinitionError, match=rf"^{article} {kind} is no definition; allowed: a file, .*Experiment"
+    ):
         call(given)
 
 
 def test_a_mapping_is_told_how_it_becomes_a_definition() -> None:
     with pytest.raises(mustherd.DefinitionError, match=r"did you mean 'Experiment\(\*\*\.\.\.\)'"):
         mustherd.check(WHOLE)  # type: ignore[arg-type]
+
+
+def test_a_range_that_is_too_long_is_told_how_long_one_may_be() -> None:
+    with pytest.raises(mustherd.DefinitionError, match=r"^knobs.itr-delay: a range of 150000 values; allowed: 10000"):
+        experiment(knobs={"itr-delay": range(0, 300_000, 2)})
 
 
 def test_an_empty_text_is_no_file() -> None:

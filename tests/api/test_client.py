@@ -6,11 +6,15 @@ from pathlib import Path
 import pytest
 
 import mustherd
+from mustherd.node.linux.node import LinuxNode
+from mustherd.node.linux.options import LinuxOptions
 from mustherd.node.twin.faults import TwinOptions
 from mustherd.node.twin.node import TwinNode
 from mustherd.wire.endpoints import WireError
 from tests.fakes import MemorySink
 from tests.herding import muster, shepherd
+from tests.node.linux.kinds import LAB
+from tests.node.linux.machine import Machine
 from tests.waiting import until
 
 pytestmark = pytest.mark.herd
@@ -73,6 +77,19 @@ def test_logs_are_started_and_counted(herd: mustherd.HerdClient) -> None:
         herd.start_logs("muster-1", label="../x")
     with pytest.raises(mustherd.UserError, match="muster muster-1: there is no text stream 'other' on this node"):
         herd.start_logs("muster-1", ["other"])
+
+
+def test_of_a_card_without_a_text_log_it_is_said_why_none_can_be_started(tmp_path: Path) -> None:
+    machine = Machine(LAB)
+    node = LinuxNode(LinuxOptions(idle_seconds=0), machine.tree, machine.ethtool)
+    with shepherd(sink=MemorySink()) as (running, ports), muster(ports, tmp_path, node=node):
+        until(lambda: running.musters().get("muster-1"))
+        with pytest.raises(mustherd.UserError) as caught:
+            mustherd.HerdClient(f"127.0.0.1:{ports.coordinate}").start_logs("muster-1")
+    assert str(caught.value) == (
+        "muster-1 has no text stream to read by hand: the intlog driver is not loaded: /proc/ixgbe_stats/core: absent"
+        " (No such file or directory); its card is sampled (nic-log-node-0), in the windows of trials"
+    )
 
 
 def test_nobody_there_is_said() -> None:

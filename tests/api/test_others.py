@@ -54,6 +54,8 @@ def test_what_cannot_be_replayed_is_said(
 def test_what_cannot_be_loaded_is_said() -> None:
     for given, said in (
         ({"servers": ["here"]}, "'here' is no server: write HOST:PORT"),
+        ({"servers": "127.0.0.1:1"}, "servers: '127.0.0.1:1'; allowed: a list of one or more, each HOST:PORT"),
+        ({"servers": []}, "servers: none; allowed: a list of one or more"),
         ({"servers": ["127.0.0.1:1"], "preset": "x"}, "preset x: allowed: etc, usr"),
         ({"servers": ["127.0.0.1:1"], "generator": "x"}, "x: allowed: builtin, command, http, memtier, mutilate"),
         ({"servers": ["127.0.0.1:1"], "options": {"workres": 2}}, "generator builtin: .*workres"),

@@ -20,7 +20,10 @@ EVENTS = (
     "ExperimentEnded", "Noted",
 )  # fmt: skip
 HERDS = ("HerdClient", "LoadByHand")
-DATA = ("open", "ExperimentFolder", "Log", "merged", "differences", "windows", "DataError")
+DATA = (
+    "open", "ExperimentFolder", "Log", "merged", "merged_frames", "differences", "differences_of", "windows", "medians",
+    "DataError",
+)  # fmt: skip
 """What mustherd.data has."""
 
 NAMES = (*RUNS, *LOOKS, *DEFINITIONS, *RESULTS, *EVENTS, *HERDS)

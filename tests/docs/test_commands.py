@@ -18,13 +18,14 @@ TIERS = {"testbed": ["docs/how-to/rehearse.md", "docs/how-to/reservation.md"]}
 
 
 FIRST = ("README.md", "CONTRIBUTING.md")
-"""Pages that `make test` runs; the others are run by `make test-long`."""
+"""Pages for a checkout, which `make test` runs. The others are for what is installed too: CI runs those from the wheel,
+on each Python (make test-newcomer), and from a checkout by night."""
 
 
 @pytest.mark.process
 @pytest.mark.parametrize(
     "page",
-    [pytest.param(page, id=str(page), marks=[] if str(page) in FIRST else [pytest.mark.long]) for page in PAGES],
+    [pytest.param(page, id=str(page), marks=[] if str(page) in FIRST else [pytest.mark.night]) for page in PAGES],
 )
 def test_a_page_does_what_it_shows(page: Page, tmp_path: Path) -> None:
     ci = (ROOT / ".ci" / "run").read_text()

@@ -1,27 +1,15 @@
 """Every invariant that the docs promise names the code that holds it and tests that fail without it."""
 
-import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mustherd.experiment.scheduler import INVARIANTS
+from tests.faults.by_hand import NAME, ROW, there
 
 ROOT = Path(__file__).parents[2]
-ROW = re.compile(r"^\| (\d+) \| (.+) \| (.+) \| (.+) \|$", re.MULTILINE)
 ROWS = ROW.findall((ROOT / "docs/explain/invariants.md").read_text(encoding="utf-8"))
-
-
-def names(tree: ast.AST, within: str = "") -> Iterator[str]:
-    """Tests of a module as pytest names them; a value is one where a class was made by a call."""
-    for node in ast.iter_child_nodes(tree):
-        match node:
-            case ast.ClassDef(name=name):
-                yield from names(node, f"{within}{name}::")
-            case ast.FunctionDef(name=name) | ast.Assign(targets=[ast.Name(id=name)]):
-                yield within + name
 
 
 def test_every_invariant_has_its_row() -> None:
@@ -37,8 +25,7 @@ def test_the_code_and_the_tests_that_a_row_names_are_there(number: str, says: st
     found = re.findall(r"`([^`]+)`", tests)
     assert found
     for name in found:
-        file, _, test = name.partition("::")
-        assert test in set(names(ast.parse((ROOT / file).read_text(encoding="utf-8")))), name
+        assert there(name), name
 
 
 ATTACKS = ROW.findall((ROOT / "docs/explain/attacks.md").read_text(encoding="utf-8"))
@@ -51,8 +38,7 @@ def test_every_attack_has_its_row() -> None:
 
 @pytest.mark.parametrize(("number", "done", "holds", "tests"), ATTACKS)
 def test_the_tests_that_stand_for_an_attack_are_there(number: str, done: str, holds: str, tests: str) -> None:
-    found = re.findall(r"`([^`]+::[^`]+)`", tests)
+    found = NAME.findall(tests)
     assert found
     for name in found:
-        file, _, test = name.partition("::")
-        assert test in set(names(ast.parse((ROOT / file).read_text(encoding="utf-8")))), name
+        assert there(name), name

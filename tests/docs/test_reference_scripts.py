@@ -34,8 +34,8 @@ read_ixgbe_stats
 SCRIPTS = NAMES.split()
 """Every script of the reference, as its repository has them."""
 
-POLICIES = ("nop", "intlog", "stats", "load-pred", "load-pred-bayopt", "bayopt", "bayopt-intlog", "latency-predictor",
-    "k8s", "flink")  # fmt: skip
+POLICIES = ("nop", "intlog", "collect", "stats", "load-pred", "load-pred-bayopt", "bayopt", "bayopt-intlog",
+    "latency-predictor", "k8s", "flink")  # fmt: skip
 
 NAMED = sorted(set(re.findall(r"`(reference-[a-z-]+\.yml)`", PAGE)))
 COMMANDS = sorted(set(re.findall(r"`(mustherd [^`]+)`", PAGE)))
@@ -97,6 +97,8 @@ LACKS = (
     # Nobody leads a simulated load: it has no generator's options, no second leader, and the one mix that was measured.
     (re.compile(r"^  (mutilate|load):.*\n(    .*\n)*", re.MULTILINE), ""),
     (re.compile(r"preset: usr"), "preset: etc"),
+    # Nor does an application run there: what holds a stream's source back is what its workers leave.
+    (re.compile(r"^metrics:\n(  .*\n)*", re.MULTILINE), ""),
 )
 ONE_OF_A_KIND = {
     f"reference-{kind}.yml" for kind in ("search", "sweep", "changing-delay", "changing-load", "two-servers", "oracle")

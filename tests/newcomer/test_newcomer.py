@@ -1,12 +1,14 @@
 """The wheel in an empty folder, on each Python that is here: every command of the pages that needs no checkout.
 
-The oldest Python gets it by pip, the others by uv: what is installed is the newest that the package allows.
+The oldest Python gets it by pip, the others by uv, and so does each the environment with an extra: what is installed is
+the newest that the package allows.
 """
 
 import json
 import os
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from functools import cache
 from pathlib import Path
 
@@ -38,13 +40,30 @@ def pythons() -> dict[str, Path]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each page on each Python; they are looked for where these tests are to run."""
     if {"version", "page"} <= set(metafunc.fixturenames):
-        versions = pythons() if "newcomer" in metafunc.config.option.markexpr else ()
+        versions = [*pythons()] if "newcomer" in metafunc.config.option.markexpr else []
+        turn = date.today().toordinal() if os.environ.get("EACH") == "once" else None
         cases = [
             pytest.param(version, page, id=f"{version}-{page}", marks=pytest.mark.xdist_group(version))
-            for version in versions
-            for page in PAGES
+            for version, page in pairs(versions, PAGES, turn)
         ]
         metafunc.parametrize(("version", "page"), cases)
+
+
+def pairs(versions: Sequence[str], pages: Sequence[Page], turn: int | None) -> list[tuple[str, Page]]:
+    """Every page on every version; in a turn each but the tutorial on one of them, another than in the turn before."""
+    return [
+        (version, page)
+        for place, page in enumerate(pages)
+        for number, version in enumerate(versions)
+        if turn is None or page.path.stem == "tutorial" or (place + turn) % len(versions) == number
+    ]
+
+
+def test_turns_bring_every_page_to_every_python() -> None:
+    versions = ("a", "b", "c")
+    turns = [{(v, str(page)) for v, page in pairs(versions, PAGES, turn)} for turn in range(len(versions))]
+    assert set().union(*turns) == {(v, str(page)) for v in versions for page in PAGES}
+    assert all(len(turn) == len(versions) + len(PAGES) - 1 for turn in turns)
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +74,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     def get(version: str, extra: str) -> Mapping[str, str]:
         if (version, extra) not in made:
             folder = tmp_path_factory.mktemp("installed")
-            by_uv = None if version == min(pythons()) else installing.uv(common / "uv")
+            # pip takes a minute of processor time for an environment; once is enough to see that it can.
+            by_pip = version == min(pythons()) and not extra
+            by_uv = None if by_pip else installing.uv(common / "uv")
             wheel = installing.build(common / "wheel")
             extras = f"[{extra}]" if extra else ""
             has = installing.install(pythons()[version], wheel, folder / "venv", uv=by_uv, extras=extras)
@@ -65,24 +86,52 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     return get
 
 
+HOW_IT_STANDS = """
+import json, sys, mustherd
+views = [mustherd.open(folder).view() for folder in sys.argv[1:]]
+print(json.dumps([(view.status, view.counts["finished"]) for view in views]))
+"""
+
+
 def test_a_page_does_what_it_shows(installed: Installed, version: str, page: Page, tmp_path: Path) -> None:
     for step in page.steps:
         if not step.checkout:
             take(step, tmp_path, installed(version, step.extra), patience_s=600)
-    for store in tmp_path.rglob("store.sqlite"):
+    if folders := [store.parent for store in tmp_path.rglob("store.sqlite")]:
         told = subprocess.run(
-            ["mustherd", "experiment", "show", store.parent, "--json"],
+            ["python", "-c", HOW_IT_STANDS, *folders],
             env=installed(version, ""), cwd=tmp_path, capture_output=True, text=True, check=True,
         )  # fmt: skip
-        shown = json.loads(told.stdout)
-        assert shown["status"] == "done", store.parent
-        assert shown["trials"]["finished"] > 0, store.parent
+        for folder, (status, finished) in zip(folders, json.loads(told.stdout), strict=True):
+            assert status == "done", folder
+            assert finished > 0, folder
 
 
 def test_commands_left_out_name_what_a_checkout_alone_has() -> None:
     left_out = [step.text for page in PAGES for step in page.steps if step.checkout]
     assert left_out
     assert all("inventory/cloudlab" in text for text in left_out), left_out
+
+
+def test_a_checkout_is_set_up_by_uv_where_it_is_there_and_by_pip_where_that_fails(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    """What pip does then is not waited for: it is CI's own way."""
+    uv = installing.uv(shared(tmp_path_factory) / "uv")
+    made = tmp_path / "made"
+    done = subprocess.run(
+        ["make", "--no-print-directory", "setup", f"VENV={made}", f"UV={uv}"],
+        cwd=ROOT, env=installing.plain(), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert f"setting up {made} with Python 3" in done.stdout
+    assert " by uv " in done.stdout
+    said = subprocess.run([made / "bin/mustherd", "--version"], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("mustherd ")
+    again = ["make", "--no-print-directory", "setup", f"VENV={made}", f"UV={uv}"]
+    assert "setting up" not in subprocess.run(again, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run([*again, "UV=/bin/false", "-n", "-B"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "uv could not; pip does it" in shown.stdout
+    assert f"{made}/bin/pip install" in shown.stdout
 
 
 def test_two_builds_are_the_same_bytes(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:

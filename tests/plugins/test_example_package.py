@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -43,6 +44,19 @@ def there(site: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """It is installed where processes of ours run."""
     monkeypatch.setattr(running, "PYTHONPATH", f"{site}:{ROOT}")
     return site
+
+
+@pytest.fixture
+def described(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """It is installed there with the second entry point that the page of nodes shows: a knob that is no Linux knob."""
+    described = tmp_path / "site"
+    shutil.copytree(site, described)
+    [entries] = described.glob("*.dist-info/entry_points.txt")
+    entries.write_text(
+        entries.read_text().replace("[mustherd.knobs]", "[mustherd.knobs]\nfan-speed = fan_node:FanSpeed")
+    )
+    monkeypatch.setattr(running, "PYTHONPATH", f"{described}:{ROOT}")
+    return described
 
 
 def test_it_has_one_of_each_kind_in_one_file_and_one_entry_point() -> None:
@@ -141,6 +155,45 @@ def test_another_server_under_another_load_on_this_machine(tmp_path: Path, there
         assert trial.load_report.generator == "pages"
         assert trial.load_report.requests > 5
         assert trial.metrics["read_p50_us"] > 0
+
+
+BUDGET = Path("/proc/sys/net/core/netdev_budget")
+
+
+@pytest.mark.skipif(not os.access(BUDGET, os.W_OK), reason="this machine's knob takes root")
+def test_its_knob_is_set_on_this_machine_as_its_page_says_and_put_back(tmp_path: Path, there: Path) -> None:
+    page = (ROOT / "docs" / "extend" / "knob.md").read_text()
+    found = re.search(r"^```yaml file=try\.yml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    before = BUDGET.read_text()
+    code, result, err = running.complete(tmp_path, some(found)[1])
+    assert code in (0, 1), err
+    assert BUDGET.read_text() == before
+    with Store.open(Path(result["folder"]), read_only=True) as store:
+        finished = store.trials(TrialKind.SEARCH, TrialState.FINISHED)
+    assert sorted(trial.settings["napi-budget"] for trial in finished) == [100, 600]
+    for trial in finished:
+        [reading] = [reading for reading in trial.readings if reading.knob == "napi-budget"]
+        assert reading.running == trial.settings["napi-budget"]
+        assert reading.held
+
+
+@pytest.mark.parametrize(
+    ("text", "knob", "told"),
+    [
+        (running.definition(), "napi-budget: [100, 600]", r"napi-budget': a simulated node has no model.*local: \{\}"),
+        (running.definition(), "fan-speed: [off, 600]", r"fan-speed': a simulated node has no model.*inventory"),
+        (LOCAL, "fan-speed: [off, 600]", r"fan-speed': it is no knob of a Linux machine.*inventory"),
+    ],
+)
+def test_a_herd_that_has_no_such_knob_says_what_to_do(
+    tmp_path: Path, described: Path, text: str, knob: str, told: str
+) -> None:
+    file = tmp_path / "odd.yml"
+    file.write_text(re.sub(r"^knobs:.*\n(  .*\n)*", f"knobs: {{{knob}}}\n", text, flags=re.MULTILINE))
+    code, _, err = running.run("experiment", "check", file)
+    assert code == 2, err
+    line = next(number for number, found in enumerate(file.read_text().splitlines(), 1) if "knobs:" in found)
+    assert re.search(rf"odd\.yml:{line}: knobs\..*{told}", " ".join(err.split())), err
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs" / "extend").glob("*.md")), ids=lambda page: page.stem)
