@@ -122,6 +122,7 @@ def text(answers: Answers) -> str:
         "repeats: 3",
         "",
         "# More, each with its default:",
+        "# policy: tune  # nop, collect and stats measure the nodes as they are: leave `knobs` out with them",
         "# search: {method: gp, seed: 1}  # or random, grid, and what other packages add: mustherd plugins list",
         "# baseline: {settings: default, every: 10}  # what is compared with: the node as it is found",
         "# gates: {achieved_ratio: 0.98}  # a window that answers less of its load keeps no limit",

@@ -4,6 +4,7 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from mustherd.definition.errors import Finding, Path, listed, nearest
 from mustherd.definition.units import QuantityError, quantity
@@ -20,6 +21,9 @@ MAX_VALUES = 10_000
 KEY = re.compile(r"[a-z][a-z0-9-]{0,62}(@[a-z][a-z0-9-]{0,62})?")
 KEY_FORM = "a knob's name such as 'itr-delay', for one sheep 'dvfs@core-3'"
 RANGE_KEYS = ("low", "high", "step")
+
+NONE: Mapping[str, object] = MappingProxyType({})
+"""The knobs of a definition whose policy sets none; an empty mapping of any other policy is refused."""
 
 
 @dataclass(frozen=True)
@@ -232,6 +236,8 @@ def spaces(raw: object) -> dict[str, KnobValues]:
     """All knobs of a definition with their values. Raises FindingsError."""
     if not isinstance(raw, Mapping):
         raise FindingsError([Finding((), f"should be a mapping of knobs to values, found {kind_of(raw)}", KEY_FORM)])
+    if raw is NONE:
+        return {}
     if not raw:
         raise FindingsError([Finding((), "no knob leaves nothing to try", "one knob or more")])
     findings: list[Finding] = []

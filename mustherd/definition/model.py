@@ -237,8 +237,8 @@ class PolicyOptions(Section):
 class Experiment(Section):
     """A definition of an experiment, complete and sound: read from a file, or built from the file's keys as keywords.
 
-    `name`, `herd`, `knobs` and `workload`'s `qps` or `curve` have no default. Values are written as in the file, with
-    Python's dicts and lists for its mappings and lists. Raises DefinitionError, which names the key.
+    `name`, `herd`, `workload`'s `qps` or `curve` and, unless the policy sets none, `knobs` have no default.
+    Values are written as in the file, with Python's dicts and lists for its mappings and lists. Raises DefinitionError, which names the key.
     """
 
     if TYPE_CHECKING:
@@ -253,7 +253,8 @@ class Experiment(Section):
     herd: Herd = key(..., "The nodes.")
     workload: Workload = key(..., "The load that every trial offers.")
     knobs: Knobs = key(
-        ..., "What may be set, and the values that may be tried.",
+        ..., "What may be set, and the values that may be tried; left out where the policy sets none: nop, collect,"
+        " stats.",
         allowed="for each knob a list of values and ranges, or one range {low, high, step}",
     )  # fmt: skip
     metrics: ApplicationMetrics = key(
@@ -313,6 +314,16 @@ class Experiment(Section):
         except (ValidationError, CurveError):
             return raw  # its own checks name what is wrong
         return {**raw, "trials": parts} if parts else raw
+
+    @model_validator(mode="before")
+    @classmethod
+    def _watched(cls, raw: Any) -> Any:
+        # The key stays needed for every other policy, whose error then stands among the others of the file.
+        if not isinstance(raw, Mapping) or raw.get("knobs", {}) != {}:
+            return raw
+        policy = _policy(raw.get("policy"))
+        name = policy.get("name") if isinstance(policy, Mapping) else None
+        return {**raw, "knobs": knob_values.NONE} if name in check.WATCHING else raw
 
     @model_validator(mode="before")
     @classmethod

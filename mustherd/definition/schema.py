@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
+from mustherd.definition.check import WATCHING
 from mustherd.definition.errors import Path
 from mustherd.definition.model import Experiment
 from mustherd.definition.units import number_text
@@ -32,6 +33,12 @@ def json_schema() -> Schema:
     knobs, values = schema["properties"]["knobs"], {"$ref": "#/$defs/KnobValues"}
     schema["$defs"]["KnobValues"] = knobs["additionalProperties"]
     knobs |= {"properties": dict.fromkeys(sorted(plugins(KNOBS)), values), "additionalProperties": values}
+    # A policy that sets nothing needs none.
+    knobs.pop("minProperties")
+    schema["required"].remove("knobs")
+    named = {"type": "object", "properties": {"name": {"enum": [*WATCHING]}}, "required": ["name"]}
+    watching = {"properties": {"policy": {"anyOf": [{"enum": [*WATCHING]}, named]}}, "required": ["policy"]}
+    schema["anyOf"] = [{"properties": {"knobs": {"minProperties": 1}}, "required": ["knobs"]}, watching]
     return {"$schema": DIALECT, **schema, "title": "MustHerd experiment"}
 
 

@@ -44,6 +44,14 @@ def test_the_preset_decides_the_share_of_updates_unless_it_is_given() -> None:
     assert made(herd=real, workload=usr).workload.load(1).update_ratio == 0.5
 
 
+@pytest.mark.parametrize("policy", ["nop", "collect", {"name": "stats", "options": {}}])
+@pytest.mark.parametrize("knobs", [None, {}])
+def test_a_policy_that_sets_nothing_needs_no_knobs(policy: object, knobs: dict[str, object] | None) -> None:
+    experiment = made(policy=policy, knobs=knobs)
+    assert experiment.knobs == {}
+    assert loads(experiment.to_yaml()) == experiment
+
+
 def test_other_ways_to_write_the_same() -> None:
     experiment = made(
         workload={"qps": "600k"},
@@ -65,6 +73,10 @@ WRONG = [
     ({"qps": 5}, "qps", "unknown key 'qps'", "workload.qps"),
     ({"herd": {}}, "herd", "needs 'simulated', 'local' or 'inventory'", ""),
     ({"herd": None}, "", "the key 'herd' is needed", ""),
+    ({"knobs": None}, "", "the key 'knobs' is needed", ""),
+    ({"knobs": {}}, "knobs", "no knob leaves nothing to try", ""),
+    ({"knobs": None, "policy": "latency-predictor"}, "", "the key 'knobs' is needed", ""),
+    ({"knobs": {}, "policy": {"name": "follow"}}, "knobs", "no knob leaves nothing to try", ""),
     ({"herd": "local"}, "herd", "should be a mapping, found 'local'", ""),
     (SIMULATED, "herd.inventory", "simulated, local or an inventory, one of them", ""),
     ({"herd": {"simulated": {"profile": "c6200"}}}, "herd.simulated.profile", "unknown profile 'c6200'", "c6220"),

@@ -72,6 +72,14 @@ def valid(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> bool:
     return True
 
 
+@pytest.mark.parametrize(("policy", "kept"), [("nop", True), ({"name": "stats"}, True), ("tune", False), (None, False)])
+@pytest.mark.parametrize("knobs", [None, {}])
+def test_knobs_may_be_left_out_where_the_policy_sets_none(policy: object, knobs: object, kept: bool) -> None:
+    schema, changes = json_schema(), {"policy": policy, "knobs": knobs}
+    raw = {key: value for key, value in {**BASE, **changes}.items() if value is not None}
+    assert valid(raw, schema, schema) is kept
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
 def test_the_examples_keep_the_schema(path: Path) -> None:
     schema = json_schema()
