@@ -238,7 +238,8 @@ class Experiment(Section):
     """A definition of an experiment, complete and sound: read from a file, or built from the file's keys as keywords.
 
     `name`, `herd`, `workload`'s `qps` or `curve` and, unless the policy sets none, `knobs` have no default.
-    Values are written as in the file, with Python's dicts and lists for its mappings and lists. Raises DefinitionError, which names the key.
+    Values are written as in the file, with Python's dicts and lists for its mappings and lists. Raises DefinitionError,
+    which names the key.
     """
 
     if TYPE_CHECKING:
