@@ -7,12 +7,10 @@ import msgspec
 
 from mustherd import metrics
 from mustherd.metrics import Direction
+from mustherd.terms import GUARD_LIMIT
 
 GUARD = metrics.ACHIEVED_RATIO
 """Achieved over offered load. Without a limit on it the best setting is one that leaves part of the load unsent."""
-
-GUARD_LIMIT = 0.98
-"""Least share of the offered load that is answered, unless a definition says otherwise."""
 
 PARALLEL = 3
 """How many settings are confirmed beside one another, unless a definition says otherwise."""

@@ -5,6 +5,7 @@ Values of knobs are integers in the knob's canonical unit (`itr-delay` in us, `d
 exactly, on the node, in the store and in a search.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal, TypeAlias
 
@@ -16,9 +17,17 @@ NODE = "node-0"
 MAX_VALUE = 2**53 - 1
 """The largest knob value: beyond it JSON readers that use doubles would round."""
 
+GUARD_LIMIT = 0.98
+"""Least share of the offered load that is answered, unless a definition says otherwise."""
 
 MAX_PIECES = 4096
 """Pieces of a load curve in one window: with them an order still fits into one message."""
+
+
+def new_number() -> int:
+    """A random number, 1 to MAX_VALUE: whoever takes it as its name is no other's namesake, nor easily guessed."""
+    # The module secrets says no more, and loads OpenSSL to say it.
+    return int.from_bytes(os.urandom(7)) % MAX_VALUE + 1
 
 
 class KnobKind(msgspec.Struct, frozen=True, kw_only=True):

@@ -48,9 +48,10 @@ from mustherd.definition.structs import Keys
 from mustherd.definition.within import CHANGE_FORM, Changes
 from mustherd.definition.workload import Workload, declared_by
 from mustherd.definition.yaml import Source
-from mustherd.goal import GUARD, GUARD_LIMIT, LEAST_SAVING, MARGIN, PARALLEL, ROUNDS
+from mustherd.goal import GUARD, LEAST_SAVING, MARGIN, PARALLEL, ROUNDS
 from mustherd.load.curve import CurveError
 from mustherd.load.saturation import SaturationLimits
+from mustherd.terms import GUARD_LIMIT
 
 
 def _closed_loop(workload: object) -> bool:

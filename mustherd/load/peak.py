@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from mustherd.goal import GUARD_LIMIT
 from mustherd.load.saturation import BUSY, why
-from mustherd.terms import LoadReport
+from mustherd.terms import GUARD_LIMIT, LoadReport
 
 PRECISION = 0.05
 """The peak lies between a load that kept the limit and one this share above it that did not."""

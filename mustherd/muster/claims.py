@@ -9,7 +9,6 @@ Both are gone after a reboot, as what is set is.
 """
 
 import contextlib
-import hashlib
 import logging
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -56,7 +55,7 @@ class _Left(msgspec.Struct, frozen=True):
 
     def checked(self) -> "_Left":
         content = msgspec.json.encode((self.boot_id, self.value, self.state))
-        return msgspec.structs.replace(self, check=hashlib.sha256(content).hexdigest())
+        return msgspec.structs.replace(self, check=files.checksum(content))
 
 
 _decoder = msgspec.json.Decoder(_Left)

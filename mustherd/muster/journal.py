@@ -1,7 +1,6 @@
 """The journal of original values: written to disk before the first write to a knob, kept until it is put back."""
 
 import contextlib
-import hashlib
 import logging
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -69,7 +68,7 @@ class _Content(msgspec.Struct, frozen=True):
     def checked(self) -> "_Content":
         """With its check filled in."""
         content = msgspec.json.encode((self.boot_id, self.generation, self.originals))
-        return msgspec.structs.replace(self, check=hashlib.sha256(content).hexdigest())
+        return msgspec.structs.replace(self, check=files.checksum(content))
 
 
 _decoder = msgspec.json.Decoder(_Content)
@@ -246,9 +245,10 @@ class Journal:
         self._check_place()
         originals = tuple(Original.of(key, entries[key]) for key in sorted(entries))
         self._generation += 1
-        content = _Content(self._boot_id, originals, self._generation).checked()
         for path in (self._copy, self._file):
             try:
+                # Here, since the first check loads what makes it: no file may be left to be opened.
+                content = _Content(self._boot_id, originals, self._generation).checked()
                 files.replace(path, msgspec.json.encode(content), durable=True, shared=False, mode=0o600)
                 self._give(path)
             except OSError as error:

@@ -1,9 +1,9 @@
 """Rows on their way to the shepherd: spooled on disk, sent in blocks, forgotten once they are safe there."""
 
 import logging
-import shutil
 from pathlib import Path
 
+from mustherd import files
 from mustherd.herd.flow import Sender
 from mustherd.herd.timing import FLOW_RESEND_S
 from mustherd.muster.config import LogsTable
@@ -220,4 +220,4 @@ class Outbox:
             return
         for path in others[:-PARKED_SPOOLS]:
             log.error("%s: rows that no shepherd came back for are thrown away", path)
-            shutil.rmtree(path, ignore_errors=True)
+            files.remove_folder(path)

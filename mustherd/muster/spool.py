@@ -15,15 +15,13 @@ import json
 import logging
 import mmap
 import os
-import secrets
-import shutil
 from collections import deque
 from pathlib import Path
 
 import msgspec
 
 from mustherd import files, guard
-from mustherd.terms import MAX_VALUE
+from mustherd.terms import new_number
 
 log = logging.getLogger(__name__)
 
@@ -204,7 +202,7 @@ class Spool:
 
     def renew(self) -> None:
         """Be another spool from now on, with the blocks that are there; its own folder is told as far as it can be."""
-        self.number = secrets.randbelow(MAX_VALUE) + 1
+        self.number = new_number()
         with contextlib.suppress(OSError):
             _name(self.folder / "spool.json", self.number)
 
@@ -212,7 +210,7 @@ class Spool:
         """Let another process have it; with `remove` there is nothing left to have."""
         self._unmap()
         if remove:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            files.remove_folder(self.folder)
 
     def _path(self, first: int) -> Path:
         return self.folder / f"{first:015d}{SUFFIX}"
@@ -329,11 +327,11 @@ class Spool:
         if error is not None:
             # Of a machine that lost its power, say. Whose blocks these are nobody knows, and some may have arrived.
             aside = self.folder.with_name(f"{self.folder.name}.damaged")
-            shutil.rmtree(aside, ignore_errors=True)
+            files.remove_folder(aside)
             self.folder.rename(aside)
             log.error("%s: %s: what waited there is set aside in %s", file, error, aside)
             guard.own_folder(self.folder)
-        number = secrets.randbelow(MAX_VALUE) + 1
+        number = new_number()
         _name(file, number)
         return number
 

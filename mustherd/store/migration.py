@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
-from mustherd.goal import GUARD, GUARD_LIMIT, PARALLEL, ROUNDS, Constraint, Goal, Objective
+from mustherd.goal import GUARD, PARALLEL, ROUNDS, Constraint, Goal, Objective
 from mustherd.reasons import Reason
 from mustherd.store import schema
-from mustherd.terms import Facts
+from mustherd.terms import GUARD_LIMIT, Facts
 
 OLDEST = 2
 """The oldest version that can still be read."""

@@ -5,7 +5,6 @@ to use from two threads, but `wake` may be called from any.
 """
 
 import logging
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field
 
 import zmq
 
-from mustherd.terms import MAX_VALUE
+from mustherd.terms import new_number
 from mustherd.wire import codec
 from mustherd.wire import messages as m
 from mustherd.wire.keys import Keys, require_for
@@ -40,7 +39,7 @@ LOG_SEND_BLOCKS = 8
 
 def new_session() -> int:
     """A random number for one life of a process."""
-    return secrets.randbelow(MAX_VALUE) + 1
+    return new_number()
 
 
 REDIAL_S = 10.0

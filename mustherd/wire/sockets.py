@@ -2,7 +2,6 @@
 
 import os
 import resource
-import secrets
 from contextlib import suppress
 
 import zmq
@@ -122,7 +121,7 @@ def routing_id(name: str) -> bytes:
 
     Whoever connects under a routing id that is taken gets what is meant for it.
     """
-    return name.encode() + ROUTE_MARK + secrets.token_hex(8).encode()
+    return name.encode() + ROUTE_MARK + os.urandom(8).hex().encode()
 
 
 def name_in(route: bytes) -> str:

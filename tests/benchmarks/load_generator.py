@@ -22,7 +22,6 @@ from typing import Any
 
 import msgspec
 
-from mustherd.goal import GUARD_LIMIT
 from mustherd.load.base import Site
 from mustherd.load.generator.generator import Generator
 from mustherd.load.generator.options import GeneratorOptions
@@ -32,7 +31,7 @@ from mustherd.load.memcached.server import Memcached, MemcachedOptions
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.mutilate.source import MutilateSource
 from mustherd.load.peak import generator_limit
-from mustherd.terms import LoadReport
+from mustherd.terms import GUARD_LIMIT, LoadReport
 
 CORES = sorted(os.sched_getaffinity(0))
 ROOT = os.geteuid() == 0

@@ -314,3 +314,37 @@ def test_another_folder_in_its_place_is_not_written_and_told(opened: Opened, tmp
     journal.record({ITR: 1})
     journal.close()
     assert opened(state).originals() == {DVFS: 2600, ITR: 1}
+
+
+WITHOUT_FILES = """\
+import os, resource, sys
+from pathlib import Path
+from mustherd.muster.journal import Journal, JournalError
+
+journal = Journal(Path(sys.argv[1]))
+assert "hashlib" not in sys.modules
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+free = os.dup(1)
+os.close(free)
+resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+try:
+    journal.record({("node-0", "dvfs"): 2600})
+except JournalError as error:
+    print(error)
+print(journal.originals())
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+journal.record({("node-0", "dvfs"): 2600})
+"""
+
+
+@pytest.mark.process
+def test_where_no_file_can_be_opened_nothing_is_taken_for_journalled(opened: Opened, tmp_path: Path) -> None:
+    """Nor is anything broken by it, as what the first check loads would be."""
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_FILES, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    said, held = done.stdout.splitlines()
+    assert said.endswith("originals.copy.json: cannot write: Too many open files")
+    assert held == "{}"
+    assert opened().originals() == {DVFS: 2600}

@@ -10,13 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from mustherd.goal import GUARD_LIMIT
 from mustherd.node.kinds import ITR_DELAY
 from mustherd.node.twin.load import SAMPLES_PER_SECOND
 from mustherd.node.twin.machine import ENERGY_SPREAD, LATENCY_SPREAD
 from mustherd.node.twin.model import Prediction, idle_watts, predict_at
 from mustherd.node.twin.profiles import DEFAULT, Profile
-from mustherd.terms import Load
+from mustherd.terms import GUARD_LIMIT, Load
 
 Trace = Callable[[float], float]
 """Requests a second that are offered at a time."""

@@ -14,12 +14,11 @@ from itertools import product
 
 import msgspec
 
-from mustherd.goal import GUARD_LIMIT
 from mustherd.node.kinds import ADAPTIVE, DVFS, GOVERNORS, ITR_DELAY, ONDEMAND, PERFORMANCE, POWERSAVE
 from mustherd.node.twin import mixes, more
 from mustherd.node.twin.latency import Latency
 from mustherd.node.twin.profiles import Profile
-from mustherd.terms import Load
+from mustherd.terms import GUARD_LIMIT, Load
 
 ENOUGH_BUSY = 0.8
 """The busy share that schedutil (its 1.25 times the use) and conservative (its up_threshold) keep a CPU below."""
