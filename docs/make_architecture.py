@@ -30,6 +30,7 @@ DOES = {
     "log_lines": "a process's log",
     "learn": "searches, noise, confirmation",
     "load": "what offers requests, and to whom",
+    "machine": "open files, processes, memory",
     "meters": "whole machines: BMC, PDU, wall",
     "metrics": "the catalogue of metrics",
     "muster": "the process on a node",

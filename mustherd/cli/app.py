@@ -17,6 +17,7 @@ from mustherd.cli.verbose import on_every_verb
 from mustherd.daemon import keep_descriptors, keep_others_out
 from mustherd.errors import UNWRITTEN, UserError
 from mustherd.extras import lacking
+from mustherd.machine import MachineError, given_out
 
 FAULT = 70
 """A fault of ours, as sysexits.h numbers it."""
@@ -28,7 +29,7 @@ app = typer.Typer(
     help="Run a herd of servers on the least energy that still meets its latency limit.",
     epilog="Exit codes: 0 done, 1 the verdict is 'not met', 2 a usage or definition error and nothing was changed, 3"
     " the herd failed, or a node could not be put back, 4 stopped, 70 a fault of mustherd, 74 a file or the output"
-    " can't be written, 130 interrupted.",
+    " can't be written, or the machine gives no more files, processes or memory, 130 interrupted.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -103,7 +104,8 @@ def _code() -> int:
         _say("interrupted")
         return INTERRUPTED
     except UserError as error:
-        _say(f"mustherd: {error.picture()}")
+        why = "" if isinstance(error, MachineError) else given_out(error)
+        _say(f"mustherd: {error.picture()}{why and f'; {why}'}")
         return error.exit_code
     except BrokenPipeError:
         # Whoever read us has seen enough.
@@ -111,9 +113,13 @@ def _code() -> int:
         return 0
     except OSError as error:
         hush()
-        _say(f"mustherd: {error.filename or 'the output'}: {error.strerror or error}")
+        where = error.filename or "the output"
+        _say(f"mustherd: {given_out(error) or f'{where}: {error.strerror or error}'}")
         return UNWRITTEN
     except Exception as error:
+        if why := given_out(error):
+            _say(f"mustherd: {why}")
+            return UNWRITTEN
         if isinstance(error, ModuleNotFoundError) and (why := lacking(error)):
             _say(f"mustherd: {why}")
             return UserError.exit_code

@@ -22,6 +22,7 @@ from mustherd.experiment.left_behind import CONFIG, HERD
 from mustherd.experiment.running import ADDRESS
 from mustherd.load.registry import server_kind
 from mustherd.load.server import local_options
+from mustherd.machine import need_shepherds_files
 from mustherd.node.catalog import packages_knobs
 from mustherd.node.linux import own_file
 from mustherd.node.twin.faults import MAX_SEED
@@ -98,8 +99,7 @@ def run_here(
     `watch(folder, is_over)` is called in this thread, and returns when `is_over()` says so; what it raises ends the
     experiment in good order and is passed on. `stop` set, from any thread, ends it in good order too. LocalHerdError.
     """
-    simulated = experiment.herd.simulated
-    expected = simulated.musters if simulated else 1 if experiment.herd.local else operator.musters or 1
+    expected = _expected(experiment, operator)
     asked = False
 
     def is_over() -> bool:
@@ -121,6 +121,17 @@ def run_here(
         if refusal := herd.refused():
             raise LocalHerdError(refusal)
         return Ending(code=code, words=herd.last_words())
+
+
+def _expected(experiment: "Experiment", operator: Operator) -> int:
+    """How many musters take part."""
+    simulated = experiment.herd.simulated
+    return simulated.musters if simulated else 1 if experiment.herd.local else operator.musters or 1
+
+
+def enough_files(experiment: "Experiment", operator: Operator) -> None:
+    """See that the herd's shepherd may open as many files as it needs. Raises MachineError."""
+    need_shepherds_files(_expected(experiment, operator))
 
 
 class LocalHerd:

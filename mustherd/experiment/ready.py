@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mustherd.definition import Experiment
 from mustherd.errors import UserError
 from mustherd.experiment.links import Link, LinksError, try_all, try_metrics_and_meters
-from mustherd.experiment.local_herd import Operator
+from mustherd.experiment.local_herd import Operator, enough_files
 from mustherd.experiment.preflight import check_until, herd_of
 from mustherd.experiment.way import make_way
 from mustherd.shepherd.operate import LOCAL
@@ -35,13 +35,14 @@ def ready(
 
     What isn't given is the inventory's. A shepherd without an experiment that has the ports gives way. Meanwhile
     `mustherd experiment status` of `folder`, which the experiment is to be in, says what is going on. Raises
-    LinksError, which names what doesn't hold; InventoryError; OwnedError where another process begins it.
+    LinksError, which names what doesn't hold; MachineError; InventoryError; OwnedError where another process begins it.
     """
     # A herd that is made for the experiment is there as soon as it is needed.
     with begin(folder) if experiment.herd.inventory is not None else contextlib.nullcontext(unheard) as tell:
         tell("its inventory is read")
         herd = herd_of(experiment)
         operator = resolved(herd, musters=musters, listen=listen, keys=keys)
+        enough_files(experiment, operator)
         if experiment.budget.until is not None:
             check_until(experiment, herd)
         if herd is None:

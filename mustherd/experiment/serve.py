@@ -11,6 +11,7 @@ from mustherd.experiment.running import announce
 from mustherd.experiment.way import make_way, stay_away
 from mustherd.learn.registry import SearchError
 from mustherd.learn.worker import end_unused, start_early
+from mustherd.machine import need_shepherds_files
 from mustherd.rowlog.allocator import keep_pages
 from mustherd.rowlog.writer import LogWriter
 from mustherd.shepherd.events import StopAsked
@@ -50,8 +51,10 @@ def serve(
     Rows of logs go to the experiment's folder, or without one to `logs_folder`, of which the newest `logs_bytes`
     are kept (None: all), or are not asked for. `ready` gets the
     shepherd once it listens.
-    Raises KeysError, WireError, BrokenError, and with an experiment StoreError, DefinitionError, PolicyError.
+    Raises MachineError, KeysError, WireError, BrokenError, and with an experiment StoreError, DefinitionError,
+    PolicyError.
     """
+    need_shepherds_files(expected)
     faults: list[str] = []
 
     def broken(fault: str) -> None:

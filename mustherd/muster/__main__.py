@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mustherd.daemon import StopSignals, end_with, keep_descriptors, keep_others_out
-from mustherd.errors import UserError
+from mustherd.errors import UNWRITTEN, UserError
 from mustherd.log_lines import log_to_stderr
+from mustherd.machine import MUSTER_FILES, given_out, need_files
 from mustherd.muster import nodes
 from mustherd.muster.config import load
 from mustherd.muster.restore import restore
@@ -45,11 +46,17 @@ def main() -> int:
             return 0
         if options.restore:
             return restore(options.config).exit_code
+        need_files(MUSTER_FILES, "a muster")
         code = serve(options.config, ready)
         return signals.exit_code(code) if signals is not None else code
     except UserError as error:
         print(f"mustherd: {error}", file=sys.stderr)  # noqa: T201 (the one message of a command that can't start)
         return error.exit_code
+    except Exception as error:
+        if why := given_out(error):
+            print(f"mustherd: {why}", file=sys.stderr)  # noqa: T201 (as above)
+            return UNWRITTEN
+        raise
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def raising(error: BaseException) -> Callable[[], None]:
             70,
             "mustherd: a fault of mustherd itself: RuntimeError: what",
         ),
-        (raising(MemoryError()), 70, "mustherd: a fault of mustherd itself: MemoryError"),
+        (raising(MemoryError()), 74, "mustherd: the machine gives no more memory"),
         (
             raising(OSError(errno.ENOSPC, "No space left on device")),
             74,
