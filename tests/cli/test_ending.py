@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from mustherd.cli import notify
 from mustherd.cli.conduct import ended_by_signals
 from mustherd.cli.notify import run_notice, words_of
 from mustherd.daemon import EndedError
@@ -99,6 +100,38 @@ def test_no_shell_reads_the_command(make: Make, tmp_path: Path, capfd: pytest.Ca
     assert not (tmp_path / "shell").exists()
     run_notice(["/no/such/program"], result)
     assert "mustherd: --notify: " in capfd.readouterr().err
+
+
+ENDLESS = """
+import os, subprocess, sys
+helper = subprocess.Popen(["sleep", "1000"])
+open(sys.argv[1], "w").write(str(helper.pid))
+while True:
+    os.write(2, b"x" * 9999 + b"\\n")
+"""
+
+
+@pytest.mark.process
+def test_a_command_that_never_ends_is_ended_with_what_it_started(
+    make: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notify, "PATIENCE_S", 0.5)
+    (tmp_path / "endless.py").write_text(ENDLESS)
+    run_notice([sys.executable, str(tmp_path / "endless.py"), str(tmp_path / "helper")], Result(make().folder))
+    said = capfd.readouterr().err
+    assert f"mustherd: --notify: {sys.executable} took longer than 0.5 s and was ended with what it started" in said
+    assert len(said) < 1000
+    helper = Path("/proc") / (tmp_path / "helper").read_text()
+    until(lambda: not helper.exists() or ") Z " in (helper / "stat").read_text())
+
+
+@pytest.mark.process
+def test_a_command_that_fails_is_told_with_what_it_said(make: Make, capfd: pytest.CaptureFixture[str]) -> None:
+    result = Result(make().folder)
+    run_notice(["sh", "-c", "echo no such channel >&2; exit 3"], result)
+    assert "mustherd: --notify: sh ended with 3: no such channel\n" in capfd.readouterr().err
+    run_notice(["sh", "-c", "sleep 5 & exit 0"], result)
+    assert capfd.readouterr().err == ""
 
 
 def test_how_it_stands_in_a_line(make: Make) -> None:
