@@ -6,15 +6,15 @@ the next (a counter that wraps, the reading before) is a small state that each p
 for more than that, and none is kept.
 """
 
-from collections.abc import Iterable, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
 from mustherd.extras import DASK, need
 from mustherd.rowlog import frames
@@ -35,11 +35,12 @@ Energy = tuple[int | None, int]
 class _File:
     """A file of one stream, and what its foot says."""
 
-    path: Path
+    part: Log
+    """Of the stream, that file alone."""
     rows: int
     first: int
     last: int
-    """Timestamps, in ticks; -1 where there are none."""
+    """Timestamps, in ticks."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class _Source:
     """Where rows of a partition lie."""
 
     log: Log
-    path: Path
+    """Of one file."""
     units: tuple[tuple[str, float], ...]
 
 
@@ -56,14 +57,7 @@ def dask_frame(logs: Iterable[Log], columns: Sequence[str] | None, *, merged: bo
     need(DASK, "dask", "distributed")
     from dask import dataframe as dd  # noqa: PLC0415
 
-    chosen = [log for log in logs if log.files]
-    if not chosen:
-        raise DataError("there are no rows to read: no log fits, or none has any")
-    asked = frames.with_time(columns)
-    if untimed := [log.stream for log in chosen if "timestamp" not in log.columns]:
-        raise DataError(f"{untimed[0]} has no timestamp, which rows are found by; leave it out with stream= or core=")
-    for log in chosen:
-        log.checked(asked)
+    chosen, asked = _alike([log for log in logs if log.files], frames.with_time(columns))
     groups: dict[tuple[str, str, str], list[Log]] = {}
     for log in chosen:
         groups.setdefault((log.label, log.muster, "" if merged else log.stream), []).append(log)
@@ -79,13 +73,43 @@ def dask_frame(logs: Iterable[Log], columns: Sequence[str] | None, *, merged: bo
     return dd.from_delayed(parts, meta=meta, divisions=known or (None,) * (len(parts) + 1), verify_meta=False)
 
 
-def _partitions(logs: list[Log], columns: list[str] | None, rows: int) -> tuple[list[Any], list[float]]:
+def _alike(logs: list[Log], asked: list[str] | None) -> tuple[list[Log], list[str]]:
+    """Those of the logs that have all columns of a frame, and these: what is asked for, or what most timed logs have.
+
+    A warning names the streams that are left out. DataError where none is left.
+    """
+    if not logs:
+        raise DataError("there are no rows to read: no log fits, or none has any")
+    there = [(log, log.columns) for log in logs]
+    timed = [(log, names) for log, names in there if "timestamp" in names]
+    if not timed:
+        raise DataError(f"{logs[0].stream} has no timestamp, which rows are found by: read it by log.frame()")
+    if asked is None:
+        counts = Counter(names for _, names in timed)
+        asked = list(max((count, len(names), names) for names, count in counts.items())[-1])
+    wanted = {*asked} - {ROW}
+    kept = [log for log, names in timed if wanted <= {*names}]
+    if not kept:
+        timed[0][0].checked(asked)
+        raise DataError(f"no stream has all of the columns {', '.join(asked)}: ask for fewer")
+    lacking = {log.stream: next(n for n in ("timestamp", *asked) if n not in names)
+               for log, names in there if not wanted <= {*names}}  # fmt: skip
+    if lacking:
+        told = ", ".join(f"{stream} (it has no {name})" for stream, name in lacking.items())
+        text = f"left out of the frame: {told}; name what you want by stream=, or read these by log.frame()"
+        warnings.warn(text, stacklevel=4)
+    return kept, asked
+
+
+def _partitions(logs: list[Log], columns: list[str], rows: int) -> tuple[list[Any], list[float]]:
     """Parts of logs that share a clock, each a span of time, and the times between them."""
     from dask import delayed  # noqa: PLC0415
 
-    feet = {log.stream: [_foot(path) for path in log.files] for log in logs}
-    before = {log.stream: _energy_before(log, columns) for log in logs}
+    feet = {log.stream: [foot for part in log.each_file() if (foot := _foot(part, columns))] for log in logs}
+    if not any(feet.values()):
+        raise DataError(f"{logs[0].label} {logs[0].muster} {logs[0].stream}: its files have no rows")
     units = {log.stream: log.units for log in logs}
+    before = {stream: _energy_before(of, units[stream], columns) for stream, of in feet.items()}
     per_second = {u.get("tsc_khz", 0.0) * 1000 for u in units.values()}
     if len(per_second) > 1:
         raise DataError("some of these streams have times and some only ticks: read them one by one")
@@ -94,11 +118,11 @@ def _partitions(logs: list[Log], columns: list[str] | None, rows: int) -> tuple[
     parts = []
     for begin, end in pairwise(edges):
         sources, states = [], []
-        for log in logs:
-            for place, foot in enumerate(feet[log.stream]):
+        for stream, of in feet.items():
+            for foot, state in zip(of, before[stream], strict=True):
                 if foot.first < end and foot.last >= begin:
-                    sources.append(_Source(log, foot.path, tuple(sorted(units[log.stream].items()))))
-                    states.append(before[log.stream][place])
+                    sources.append(_Source(foot.part, tuple(sorted(units[stream].items()))))
+                    states.append(state)
         parts.append(read(sources, states, columns, begin, end))
     # The last border is the last row itself, as Dask has it.
     ticks = [*edges[:-1], edges[-1] - 1]
@@ -106,14 +130,17 @@ def _partitions(logs: list[Log], columns: list[str] | None, rows: int) -> tuple[
     return parts, [tick / scale if scale else tick for tick in ticks]
 
 
-def _foot(path: Path) -> _File:
-    try:
-        told = pq.read_metadata(path)
-        place = [told.schema.column(k).name for k in range(told.num_columns)].index("timestamp")
+def _foot(part: Log, columns: list[str]) -> _File | None:
+    """None of a file without rows."""
+    with part.opened(0, columns) as parquet:
+        told = parquet.metadata
+        if not told.num_rows:
+            return None
+        place = parquet.schema.names.index("timestamp")
         found = [told.row_group(k).column(place).statistics for k in range(told.num_row_groups)]
-    except (OSError, ValueError) as error:
-        raise UnreadableError(f"{path} can't be read: {error}") from error
-    return _File(path, told.num_rows, min(int(f.min) for f in found), max(int(f.max) for f in found))
+        if any(f is None or not f.has_min_max for f in found):
+            raise UnreadableError(f"{part.files[0]} can't be read: it doesn't say from when its rows are")
+        return _File(part, told.num_rows, min(int(f.min) for f in found), max(int(f.max) for f in found))
 
 
 def _edges(files: list[_File], rows: int) -> list[int]:
@@ -128,40 +155,37 @@ def _edges(files: list[_File], rows: int) -> list[int]:
     return [first, *sorted({int(tick) for tick in inner if first < tick <= last}), last + 1]
 
 
-def _energy_before(log: Log, columns: list[str] | None) -> list[Any]:
-    """For each file of a log what its energy counter had counted by then."""
+def _energy_before(feet: list[_File], units: Mapping[str, float], columns: list[str]) -> list[Any]:
+    """For each file of a stream what its energy counter had counted by then."""
     from dask import delayed  # noqa: PLC0415
 
-    wanted = "joules" in log.columns and (columns is None or "joules" in columns) and "counts_per_wrap" in log.units
-    if not wanted:
-        return [None] * len(log.files)
+    if "joules" not in columns or "counts_per_wrap" not in units:
+        return [None] * len(feet)
     after, states = delayed(_energy_after, pure=True), []
     state: Any = (None, 0)
-    for path in log.files:
+    for foot in feet:
         states.append(state)
-        state = after(path, int(log.units["counts_per_wrap"]), state)
+        state = after(foot.part, int(units["counts_per_wrap"]), state)
     return states
 
 
-def _energy_after(path: Path, per_wrap: int, before: Energy) -> Energy:
+def _energy_after(part: Log, per_wrap: int, before: Energy) -> Energy:
     counter = Unwrapped(per_wrap, *before)
-    counter.more(pq.read_table(path, columns=["joules"], partitioning=None).column(0).to_numpy().astype(np.uint64))
+    counter.more(part.table(["joules"]).column("joules").to_numpy().astype(np.uint64))
     return counter.state
 
 
 def _read(
-    sources: list[_Source], states: list[Energy | None], columns: list[str] | None, begin: int, end: int
+    sources: list[_Source], states: list[Energy | None], columns: list[str], begin: int, end: int
 ) -> pd.DataFrame:
     """Rows from one tick to before another, by time."""
     found = []
     for source, state in zip(sources, states, strict=True):
-        log = source.log
-        own = Log(log.label, log.muster, log.stream, log.account, (source.path,))
-        table = own.table(columns)
+        table = source.log.table(columns)
         ticks = table.column("timestamp").to_numpy()
         frame = InUnits(dict(source.units), state or (None, 0)).frame(table)
         within = slice(*np.searchsorted(ticks, np.array([begin, end], ticks.dtype)))
-        found.append(_owned(frame.iloc[within], log))
+        found.append(_owned(frame.iloc[within], source.log))
     clock = frames.clock_of(found[0])
     whole = pd.concat(found, ignore_index=True) if len(found) > 1 else found[0]
     if len({source.log.stream for source in sources}) > 1:
@@ -175,6 +199,7 @@ def _owned(frame: pd.DataFrame, log: Log) -> pd.DataFrame:
         {
             "label": pd.array([log.label] * count, "str"),
             "trial": pd.array([log.trial] * count, "Int64"),
+            "attempt": pd.array([log.attempt] * count, "Int64"),
             "muster": pd.array([log.muster] * count, "str"),
             "stream": pd.array([log.stream] * count, "str"),
             "core": pd.array([log.core] * count, "Int64"),
@@ -184,10 +209,11 @@ def _owned(frame: pd.DataFrame, log: Log) -> pd.DataFrame:
     return pd.concat([owner, frame], axis=1)
 
 
-def _meta(log: Log, columns: list[str] | None) -> pd.DataFrame:
+def _meta(log: Log, columns: list[str]) -> pd.DataFrame:
     """No rows, as partitions have them."""
-    names = list(log.columns) if columns is None else [name for name in log.columns if name in columns]
-    empty = pq.read_schema(log.files[0]).empty_table().select([ROW, *names])
+    with log.opened(0, columns) as parquet:
+        schema = parquet.schema_arrow
+    empty = schema.empty_table().select([name for name in schema.names if name in (ROW, *columns)])
     frame = _owned(InUnits(log.units).frame(empty), log)
     return frame.set_index(frames.clock_of(frame))
 

@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from mustherd.errors import UserError
 from mustherd.node.intlog import core_of
 from mustherd.rowlog.accounting import RowAccounting
 from mustherd.rowlog.counters import Unwrapped
+from mustherd.rowlog.ledger import PartFile
 from mustherd.rowlog.parquet import METADATA
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class DataError(UserError):
 
 
 class UnreadableError(DataError):
-    """A file of rows is gone or damaged; the message names it."""
+    """A file of rows is gone, damaged, or not the one that the ledger names; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,18 @@ class Log:
     """Parquet, in the order of their rows."""
     aside: tuple[Path, ...] = field(repr=False, default=())
     """Lines that are no rows, byte for byte."""
+    booked: tuple[PartFile, ...] = field(repr=False, default=())
+    """What the ledger says of each of `files`, which they are held against; empty: it says nothing of them."""
 
     @property
     def trial(self) -> int | None:
         """The trial's number; None for a label given by hand."""
-        return self._numbers()[0]
+        return numbers_of(self.label)[0]
 
     @property
     def attempt(self) -> int | None:
         """Which attempt at the trial."""
-        return self._numbers()[1]
+        return numbers_of(self.label)[1]
 
     @property
     def core(self) -> int | None:
@@ -69,7 +72,7 @@ class Log:
     @property
     def rows(self) -> int:
         """In the files."""
-        return self.account.written - self.account.rotated
+        return sum(p.rows for p in self.booked) if self.booked else self.account.written - self.account.rotated
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -82,7 +85,11 @@ class Log:
 
         Raises DataError where it isn't the same in all files.
         """
-        return self._same_units([_units(file) for file in self.files])
+        told = []
+        for place in range(len(self.files)):
+            with self.opened(place) as parquet:
+                told.append(_units_in(parquet.schema_arrow))
+        return self._same_units(told)
 
     def _same_units(self, told: Sequence[dict[str, float]]) -> dict[str, float]:
         if any(units != told[0] for units in told):
@@ -90,16 +97,40 @@ class Log:
         return told[0] if told else {}
 
     def dataset(self) -> "ds.Dataset":
-        """The files as a lazy Arrow dataset: for filters, projections and engines that take one."""
+        """The files as a lazy Arrow dataset: for filters, projections and engines that take one.
+
+        Their feet are read here; a page that is damaged ends the scan that comes to it with OSError.
+        """
         import pyarrow.dataset as ds  # noqa: PLC0415
 
-        return ds.dataset([str(file) for file in self.files], format="parquet", schema=self._schema())
+        self.hold()
+        scan = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+        form = ds.ParquetFileFormat(default_fragment_scan_options=scan)
+        return ds.dataset([str(file) for file in self.files], format=form, schema=self._schema())
+
+    def each_file(self) -> "tuple[Log, ...]":
+        """A log of each file alone, for readers that share them out."""
+        return tuple(
+            replace(self, files=(file,), aside=(), booked=self.booked[place : place + 1])
+            for place, file in enumerate(self.files)
+        )
+
+    def hold(self) -> None:
+        """Hold each file's foot against the ledger, and read no rows. UnreadableError for one that is another's."""
+        for place in range(len(self.files)):
+            with self.opened(place):
+                pass
+
+    def verify(self) -> None:
+        """Read every page of every file and keep none: UnreadableError for one that isn't as it was written."""
+        for _ in self.batches():
+            pass
 
     def batches(self, columns: Sequence[str] | None = None, rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
         """Rows in order as the source wrote them, so many at a time: memory stays bounded whatever their number."""
         names = self.checked(columns)
-        for file in self.files:
-            with _reading(file), pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+        for place in range(len(self.files)):
+            with self.opened(place, names) as parquet:
                 yield from parquet.iter_batches(rows, columns=names)
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
@@ -109,15 +140,30 @@ class Log:
     def _tables(self, names: list[str]) -> list[pa.Table]:
         """Of each file."""
         tables = []
-        for file in self.files:
-            with _reading(file), pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+        for place in range(len(self.files)):
+            with self.opened(place, names) as parquet:
                 tables.append(parquet.read(names))
         return tables
+
+    @contextlib.contextmanager
+    def opened(self, place: int, names: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
+        """A file, its pages checked as they are read. DataError for one that lacks one of these columns."""
+        file = self.files[place]
+        with reading(file), pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+            if self.booked:
+                _hold(file, parquet, self.booked[place])
+            there = parquet.schema.names
+            if missing := [name for name in names if name not in there]:
+                raise DataError(
+                    f"{file} has no column {missing[0]!r}, which other files of {self.label} {self.muster} "
+                    f"{self.stream} have; it has {', '.join(there)}: ask for columns that all have"
+                )
+            yield parquet
 
     def _joined(self, tables: list[pa.Table], columns: Sequence[str] | None) -> pa.Table:
         if not tables:
             return self._schema(self.checked(columns)).empty_table()
-        with _reading(self.files[0]):
+        with reading(self.files[0]):
             return pa.concat_tables(tables)
 
     def frame(self, columns: Sequence[str] | None = None) -> "pd.DataFrame":
@@ -128,7 +174,7 @@ class Log:
         `energy_counts`. Other columns keep their names.
         """
         tables = self._tables(self.checked(columns))
-        with _reading(self.files[0] if self.files else Path()):
+        with reading(self.files[0] if self.files else Path()):
             # Each file's foot was read with its rows.
             told = [_units_in(table.schema) for table in tables]
         return InUnits(self._same_units(told)).frame(self._joined(tables, columns))
@@ -139,17 +185,11 @@ class Log:
         for batch in self.batches(columns, rows):
             yield units.frame(pa.Table.from_batches([batch]))
 
-    def _numbers(self) -> tuple[int | None, int | None]:
-        number, _, attempt = self.label.partition("-")
-        if len(number) >= 4 and number.isdecimal() and attempt.isdecimal():
-            return int(number), int(attempt)
-        return None, None
-
     def _schema(self, names: Sequence[str] | None = None) -> pa.Schema:
         if not self.files:
             return pa.schema([(ROW, pa.int64())])
-        with _reading(self.files[0]):
-            schema = pq.read_schema(self.files[0])
+        with self.opened(0) as parquet:
+            schema = parquet.schema_arrow
         return schema if names is None else pa.schema([schema.field(n) for n in names], schema.metadata)
 
     def checked(self, columns: Sequence[str] | None) -> list[str]:
@@ -161,6 +201,14 @@ class Log:
             if name not in there:
                 raise DataError(f"{self.stream} has no column {name!r}; it has {', '.join(there)}")
         return [name for name in there if name in (ROW, *columns)]
+
+
+def numbers_of(label: str) -> tuple[int | None, int | None]:
+    """The trial and the attempt at it; neither for a label given by hand."""
+    number, _, attempt = label.partition("-")
+    if len(number) >= 4 and number.isdecimal() and attempt.isdecimal():
+        return int(number), int(attempt)
+    return None, None
 
 
 class InUnits:
@@ -196,9 +244,22 @@ class InUnits:
         return pd.DataFrame(columns, copy=False)
 
 
-def _units(file: Path) -> dict[str, float]:
-    with _reading(file):
-        return _units_in(pq.read_schema(file))
+def _hold(file: Path, parquet: pq.ParquetFile, booked: PartFile) -> None:
+    """UnreadableError for a file that isn't the one that the ledger names there."""
+    foot = parquet.metadata
+    told = json.loads((foot.metadata or {}).get(METADATA, b"{}"))
+    first = foot.row_group(0).column(0).statistics if foot.num_row_groups else None
+    found = {
+        "muster": told.get("muster", booked.muster),
+        "stream": told.get("stream", booked.stream),
+        "rows": foot.num_rows,
+        "first row": first.min if first is not None and first.has_min_max else booked.first_row,
+        "bytes": file.stat().st_size,
+    }
+    wanted = (booked.muster, booked.stream, booked.rows, booked.first_row, booked.size)
+    for (what, value), want in zip(found.items(), wanted, strict=True):
+        if value != want:
+            raise UnreadableError(f"{file} is not what the ledger names: its {what}: {value}; in the ledger: {want}")
 
 
 def _units_in(schema: pa.Schema) -> dict[str, float]:
@@ -207,7 +268,7 @@ def _units_in(schema: pa.Schema) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def _reading(file: Path) -> Iterator[None]:
+def reading(file: Path) -> Iterator[None]:
     """What a file that is gone or damaged brings becomes an UnreadableError with its name."""
     try:
         yield

@@ -1,26 +1,32 @@
 """An experiment's folder in SQL: DuckDB reads the Parquet files where they lie."""
 
-import contextlib
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from mustherd.extras import DUCKDB, need
-from mustherd.rowlog.reader import DataError
+from mustherd.rowlog.reader import Log
 from mustherd.store.errors import StoreError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mustherd.rowlog.folder import ExperimentFolder
 
 
-def connection(experiment: "ExperimentFolder") -> Any:
+def connection(experiment: "ExperimentFolder", logs: Sequence[Log], *, verify: bool) -> Any:
     """See ExperimentFolder.duckdb. MissingExtraError where DuckDB isn't installed."""
     need(DUCKDB, "duckdb")
     import duckdb  # noqa: PLC0415
     import pandas as pd  # noqa: PLC0415
 
+    timed = [log for log in logs if "timestamp" in log.columns]
+    if verify:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(Log.verify, timed))
     told = []
-    for log in experiment.logs():
-        if not log.files or "timestamp" not in log.columns:
-            continue
+    for log in timed:
         units = log.units
         told += [
             {
@@ -36,21 +42,48 @@ def connection(experiment: "ExperimentFolder") -> Any:
             }
             for file in log.files
         ]
-    if not told:
-        raise DataError(f"{experiment.folder} has no rows with a timestamp")
     open_ = duckdb.connect()
-    files = pd.DataFrame(told).astype({"trial": "Int64", "attempt": "Int64", "core": "Int64"})
-    open_.register("files_now", files)
-    open_.execute("CREATE TABLE files AS SELECT * FROM files_now")
-    open_.execute("SET VARIABLE paths = (SELECT list(filename) FROM files)")
-    open_.execute(
-        'CREATE VIEW "rows" AS SELECT f.label, f.trial, f.attempt, f.muster, f.stream, f.core,'
-        " r.* EXCLUDE (filename), r.timestamp / f.ticks_per_second AS time_seconds, f.joules_per_count"
-        " FROM read_parquet(getvariable('paths'), union_by_name = true, filename = true, hive_partitioning = false) r"
-        " JOIN files f USING (filename)"
-    )
-    # Rows alone have no trials: those of a shepherd without an experiment.
-    with contextlib.suppress(StoreError):
+    if told:
+        files = pd.DataFrame(told).astype({"trial": "Int64", "attempt": "Int64", "core": "Int64"})
+        open_.register("files_now", files)
+        open_.execute("CREATE TABLE files AS SELECT * FROM files_now")
+        open_.execute("SET VARIABLE paths = (SELECT list(filename) FROM files)")
+        open_.execute(
+            'CREATE VIEW "rows" AS SELECT f.label, f.trial, f.attempt, f.muster, f.stream, f.core,'
+            " r.* EXCLUDE (filename), r.timestamp / f.ticks_per_second AS time_seconds, f.joules_per_count"
+            " FROM read_parquet(getvariable('paths'), union_by_name = true, filename = true,"
+            " hive_partitioning = false) r JOIN files f USING (filename)"
+        )
+    else:
+        _refuse(open_, "rows", f"no log of {experiment.folder} has rows with a timestamp: see left_out")
+    open_.register("left_out", _left_out(experiment.logs(), logs, timed))
+    try:
         open_.register("trials", experiment.trials())
+    except StoreError as error:
+        # Rows alone have no trials: those of a shepherd without an experiment.
+        _refuse(open_, "trials", str(error))
     open_.register("accounts", experiment.accounts())
     return open_
+
+
+def _refuse(open_: Any, view: str, why: str) -> None:
+    """A view that says why it isn't there: without one DuckDB would take a variable of that name for it."""
+    quoted = why.replace("'", "''")
+    open_.execute(f'CREATE VIEW "{view}" AS SELECT 0 AS "none" WHERE error(\'{quoted}\') IS NULL')
+
+
+def _left_out(every: Iterable[Log], chosen: Sequence[Log], timed: Sequence[Log]) -> "pd.DataFrame":
+    """Whose rows aren't among `rows`, and why."""
+    import pandas as pd  # noqa: PLC0415
+
+    def of(logs: Iterable[Log]) -> set[tuple[str, str, str]]:
+        return {(log.label, log.muster, log.stream) for log in logs}
+
+    counts, there = of(chosen), of(timed)
+    found = []
+    for log in every:
+        key = (log.label, log.muster, log.stream)
+        if key not in there:
+            why = "another attempt counts" if key not in counts else "no timestamp" if log.files else "no rows"
+            found.append((*key, why))
+    return pd.DataFrame(found, columns=["label", "muster", "stream", "why"], dtype="str")

@@ -12,8 +12,13 @@ import mustherd.data
 from mustherd import extras
 from mustherd.data import DataError, differences, medians, merged, windows
 from mustherd.extras import MissingExtraError
+from mustherd.goal import Goal
+from mustherd.rowlog.writer import LogWriter
+from mustherd.store.store import Store
+from mustherd.wire import codec
+from mustherd.wire import messages as m
 from tests.log_herd import render, rows
-from tests.rowlog.test_reader import CORES, write
+from tests.rowlog.test_reader import CORES, hello, write
 
 COUNT = 3_000
 FILES = 3
@@ -135,6 +140,102 @@ def test_rows_in_sql_have_times_and_owners(folder: Path) -> None:
         assert (row["label"], row["core"], row["n"]) == (log.label, log.core, len(frame))
         assert row["middle"] == frame["rx_bytes"].median()
         assert row["last"] == pytest.approx(frame["time_seconds"].max(), rel=1e-15)
+
+
+def add_power(folder: Path, label: str = LABELS[0]) -> None:
+    """As a simulated node logs beside its cores: seconds, and no timestamp."""
+    values: dict[str, tuple[float, ...]] = {"node_seconds": (1.0, 2.0), "energy_joules": (100.0, 220.0)}
+    block = m.Block(
+        muster_epoch=1, shepherd_epoch=1, spool=4711, seq=1, label=label, stream="power-node-0", form="columns",
+        columns=(),
+    )  # fmt: skip
+    with LogWriter(folder) as writer:
+        writer.met(hello())
+        writer.put("m0", block, memoryview(codec.encode(m.RowColumns(first=0, columns=values))))
+        assert writer.flush("m0", 4711, 1, 20.0)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_streams_with_other_columns_are_left_out_and_named(tmp_path: Path, *, together: bool) -> None:
+    write(tmp_path, {core: render(rows(100, core)) for core in CORES}, label=LABELS[0])
+    add_power(tmp_path)
+    opened = mustherd.data.open(tmp_path)
+    with pytest.warns(UserWarning, match=r"left out of the frame: power-node-0 \(it has no timestamp\)") as told:
+        frame = opened.dask(merged=together)
+    assert told[0].filename == __file__
+    assert len(frame) == len(CORES) * 100
+    assert set(frame["stream"].compute()) == {f"ixgbe-log-core-{core}" for core in CORES}
+    assert len(opened.dask(merged=together, core=CORES[0])) == 100
+    with pytest.raises(DataError, match=r"power-node-0 has no timestamp, .* log\.frame\(\)"):
+        opened.dask(merged=together, stream="power-node-0")
+
+
+def test_streams_with_fewer_columns_are_left_out_unless_what_they_have_is_asked_for(tmp_path: Path) -> None:
+    write(tmp_path, {core: render(rows(100, core)) for core in CORES}, label=LABELS[0])
+    write(tmp_path, {7: b"0 1000\n1 1010\n"}, ("i", "timestamp"), label=LABELS[0], spool=5)
+    opened = mustherd.data.open(tmp_path)
+    with pytest.warns(UserWarning, match=r"ixgbe-log-core-7 \(it has no rx_desc\)"):
+        assert len(opened.dask(merged=True)) == len(CORES) * 100
+    assert len(opened.dask(["i"], merged=True)) == len(CORES) * 100 + 2
+    assert len(opened.dask(core=7)) == 2
+
+
+@pytest.fixture(scope="module")
+def repeated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trial 1 in two attempts on two musters, trial 2 in one, and rows that were started by hand."""
+    folder = tmp_path_factory.mktemp("repeated")
+    for spool, label in enumerate(("0001-1", "0001-2", "0002-1", "by-hand"), start=1):
+        write(folder, {0: render(rows(spool * 10, 0))}, label=label, spool=spool)
+    write(folder, {1: render(rows(50, 1))}, label="0001-1", spool=9)
+    return folder
+
+
+def test_rows_of_a_repeated_trial_count_once(repeated: Path) -> None:
+    pytest.importorskip("duckdb")
+    opened = mustherd.data.open(repeated)
+    counted = {("0001-2", 1, 2): 20, ("0002-1", 2, 1): 30, ("by-hand", None, None): 40}
+    every = {**counted, ("0001-1", 1, 1): 10 + 50}
+    assert {(log.label, log.trial, log.attempt) for log in opened.logs(trial=1)} == {("0001-2", 1, 2)}
+    for all_attempts, expected in ((False, counted), (True, every)):
+        with opened.duckdb(all_attempts=all_attempts) as sql:
+            told = sql.execute('SELECT label, trial, attempt, count(*) FROM "rows" GROUP BY ALL').fetchall()
+            left = sql.execute("SELECT label, why FROM left_out").fetchall()
+        assert {(row[0], row[1], row[2]): row[3] for row in told} == expected
+        assert left == ([] if all_attempts else [("0001-1", "another attempt counts")] * 2)
+        for merged_ in (False, True):
+            frame = opened.dask(["i"], all_attempts=all_attempts, merged=merged_).compute()
+            sizes = frame.groupby(["label", "trial", "attempt"], dropna=False).size()
+            assert {tuple(None if pd.isna(k) else k for k in key): n for key, n in sizes.items()} == expected
+    assert len(opened.dask(["i"], attempt=1, trial=1)) == 60
+    assert len(opened.dask(["i"], label="0001-1")) == 60
+
+
+def test_the_attempt_that_counts_is_the_trials_whatever_else_is_asked_for(repeated: Path) -> None:
+    """Core 1 has rows of the first attempt alone, which another took the place of."""
+    opened = mustherd.data.open(repeated)
+    assert opened.logs(trial=1, core=1) == opened.logs(trial=1, stream="ixgbe-log-core-1") == ()
+    assert {log.label for log in opened.logs(core=1)} == {"0001-1"}
+
+
+def test_sql_without_timed_rows_has_the_rest(tmp_path: Path) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    folder = tmp_path / "exp"
+    with Store.create(folder, name="exp", definition="", resolved={}, digest="d", goal=Goal()):
+        pass
+    add_power(folder)
+    with mustherd.data.open(folder).duckdb() as sql:
+        assert sql.execute("SELECT stream, written FROM accounts").fetchall() == [("power-node-0", 2)]
+        assert sql.execute("SELECT count(*) FROM trials").fetchall() == [(0,)]
+        assert sql.execute("SELECT stream, why FROM left_out").fetchall() == [("power-node-0", "no timestamp")]
+        with pytest.raises(duckdb.Error, match=r"no log of .* has rows with a timestamp: see left_out"):
+            sql.execute('SELECT count(*) FROM "rows"').fetchall()
+
+
+def test_sql_of_rows_alone_says_that_there_are_no_trials(repeated: Path) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    trials = pd.DataFrame({"trial": [1]})  # which DuckDB would otherwise read
+    with mustherd.data.open(repeated).duckdb() as sql, pytest.raises(duckdb.Error, match="holds no experiment"):
+        print(sql.execute("SELECT count(*) FROM trials").fetchall(), trials)
 
 
 ON_A_CLUSTER = """
