@@ -15,6 +15,7 @@ from mustherd.cli.verbose import Verbose
 from mustherd.cli.web import LOOPBACK, Address, Port, Web, watch_herd
 
 if TYPE_CHECKING:
+    from mustherd.node.linux import doctor as node_doctor
     from mustherd.provision.failures import Step
     from mustherd.wire.messages import MusterView
 
@@ -282,6 +283,18 @@ def watch(
             time.sleep(LOOK_SECONDS)
 
 
+def _row_parser() -> "node_doctor.Check":
+    """What would parse log rows here; either does, in the same way."""
+    from mustherd.node.linux.doctor import Check, Status
+    from mustherd.rowlog import native
+
+    try:
+        found, status = native.why(), Status.OK
+    except native.RowParserError as error:
+        found, status = str(error), Status.WRONG
+    return Check(name="row parser", status=status, found=found, wanted="c, or arrow", tag="")
+
+
 @app.command()
 def doctor(
     inventory: Annotated[
@@ -322,7 +335,7 @@ def doctor(
         hold = msgspec.toml.decode(text, type=Wanted)
     except (msgspec.DecodeError, OSError) as error:
         raise ConfigError(f"{wanted or config}: {error}") from None
-    checks = examine(options, hold)
+    checks = (*examine(options, hold), _row_parser())
     if json:
         print_json(msgspec.to_builtins(checks))
         raise typer.Exit(exit_code(checks))
@@ -332,7 +345,7 @@ def doctor(
     for column in ("", "check", "found", "wanted", "fixes it"):
         table.add_column(column)
     for check in checks:
-        fix = "" if check.status is Status.OK else f"--tags {check.tag}"
+        fix = "" if check.status is Status.OK or not check.tag else f"--tags {check.tag}"
         table.add_row(Text(check.status, style=styles[check.status]), check.name, check.found, check.wanted, fix)
     emit(terminal, table)
     raise typer.Exit(exit_code(checks))

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mustherd.definition import Experiment
-from mustherd.experiment.provenance import DEFINITION, INVENTORY, PROGRAM, keep
+from mustherd.experiment.provenance import DEFINITION, INVENTORY, PROGRAM, ROW_PARSER, keep
 from mustherd.programs import ProgramError, printed
+from mustherd.rowlog import native
 from mustherd.store.database import versions
 from mustherd.store.store import Store
 
@@ -22,7 +23,7 @@ def keep_origin(store: Store, experiment: Experiment, herd: "InventoryHerd | Non
 
     StoreError.
     """
-    parts = {PROGRAM: versions()}
+    parts = {PROGRAM: {**versions(), ROW_PARSER: native.which()}}
     if text:
         parts[DEFINITION] = of_definition(experiment, text)
     if herd is not None and experiment.herd.inventory is not None:

@@ -17,6 +17,8 @@ KEPT, CHANGED = "provenance", "provenance-changed"
 """Kinds of the journal's lines."""
 
 PROGRAM, DEFINITION, INVENTORY = "program", "definition", "inventory"
+ROW_PARSER = "row_parser"
+"""Of the program: what parses log rows where the shepherd runs, c or arrow."""
 """Parts that are no muster's."""
 
 LOAD_OF = "load of "

@@ -12,6 +12,7 @@ from mustherd.experiment.links import Link, LinksError, try_all, try_metrics_and
 from mustherd.experiment.local_herd import Operator, enough_files
 from mustherd.experiment.preflight import check_until, herd_of
 from mustherd.experiment.way import make_way
+from mustherd.rowlog import native
 from mustherd.shepherd.operate import LOCAL
 from mustherd.store.beginning import begin, unheard
 
@@ -35,8 +36,10 @@ def ready(
 
     What isn't given is the inventory's. A shepherd without an experiment that has the ports gives way. Meanwhile
     `mustherd experiment status` of `folder`, which the experiment is to be in, says what is going on. Raises
-    LinksError, which names what doesn't hold; MachineError; InventoryError; OwnedError where another process begins it.
+    LinksError, which names what doesn't hold; MachineError; InventoryError; OwnedError where another process begins it;
+    RowParserError where rows couldn't be parsed as the environment asks.
     """
+    native.which()
     # A herd that is made for the experiment is there as soon as it is needed.
     with begin(folder) if experiment.herd.inventory is not None else contextlib.nullcontext(unheard) as tell:
         tell("its inventory is read")

@@ -7,6 +7,7 @@ import msgspec
 
 from mustherd.experiment import wording
 from mustherd.experiment.again import Record
+from mustherd.experiment.provenance import PROGRAM, ROW_PARSER
 from mustherd.experiment.results import guards, picks, volumes
 from mustherd.goal import Constraint
 from mustherd.report.leading import leading
@@ -62,6 +63,7 @@ def summary(view: View) -> dict[str, Any]:
         "today": view.today,
         "trials": view.counts,
         "wall_seconds": round(view.wall_seconds, 3),
+        "row_parser": view.provenance.get(PROGRAM, {}).get(ROW_PARSER),
     }
 
 

@@ -9,6 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from mustherd.errors import UserError, shown
+
+VARIABLE = "MUSTHERD_ROW_PARSER"
+C, ARROW = "c", "arrow"
+
 LIBRARY = Path(__file__).with_name("_rows.so")
 
 Columns = npt.NDArray[np.uint64]
@@ -20,10 +25,28 @@ Packer = Callable[["Sequence[npt.NDArray[np.uint64]]"], memoryview]
 """Numbers in pieces, one at least, to what Parquet calls DELTA_BINARY_PACKED."""
 
 
+class RowParserError(UserError):
+    """The environment asks for a parser that isn't there."""
+
+
 @cache
 def parser() -> Parser | None:
-    """What `load` gives; None with MUSTHERD_ROW_PARSER=arrow, to compare with it."""
-    return None if os.environ.get("MUSTHERD_ROW_PARSER") == "arrow" else load()
+    """What `load` gives; None with MUSTHERD_ROW_PARSER=arrow, to compare with it. RowParserError."""
+    return None if _asked() == ARROW else load()
+
+
+def _asked() -> str:
+    """What the environment asks for; nothing is C where it is built."""
+    asked = os.environ.get(VARIABLE, "")
+    if asked not in ("", C, ARROW):
+        raise RowParserError(
+            f"{VARIABLE} is '{shown(asked)}': allowed are c, arrow, and nothing, which is c where it is built"
+        )
+    if asked == C and load() is None:
+        raise RowParserError(
+            f"{VARIABLE} is 'c', and no parser in C was built here: make setup builds it where a compiler is"
+        )
+    return asked
 
 
 def load() -> Parser | None:
@@ -53,8 +76,8 @@ def load() -> Parser | None:
 
 @cache
 def packer() -> Packer | None:
-    """What packs columns; None where it was not built, and with MUSTHERD_ROW_PARSER=arrow."""
-    if os.environ.get("MUSTHERD_ROW_PARSER") == "arrow":
+    """What packs columns; None where it was not built, and with MUSTHERD_ROW_PARSER=arrow. RowParserError."""
+    if _asked() == ARROW:
         return None
     try:
         function = ctypes.CDLL(str(LIBRARY)).mustherd_pack
@@ -74,5 +97,12 @@ def packer() -> Packer | None:
 
 
 def which() -> str:
-    """Which parser reads rows here, in a word for reports."""
-    return "c" if parser() is not None else "arrow"
+    """Which parser reads rows here, in a word for reports. RowParserError."""
+    return C if parser() is not None else ARROW
+
+
+def why() -> str:
+    """That word, and why it is this one. RowParserError."""
+    if which() == C:
+        return f"{C} (compiled)"
+    return f"{ARROW} ({f'{VARIABLE}=arrow' if _asked() == ARROW else 'no parser in C was built here'})"

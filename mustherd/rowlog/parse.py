@@ -37,6 +37,7 @@ LONGEST_LINE = 4096
 """17 numbers of 20 digits are 357 bytes."""
 
 MOST = 2**64 - 1
+MOST_DIGITS = 20
 _NEWLINE, _RETURN = b"\n\r"
 NUMBER_MOST = 2**53 - 1
 """Of a row: no source counts as far, and sums of what lies between stay exact."""
@@ -136,7 +137,7 @@ def read_by_arrow(text: memoryview | bytes, names: tuple[str, ...]) -> pa.Table 
     if int(view[-1]) != _NEWLINE or int(view.max()) > ord("9") or int(view.min()) < _NEWLINE or (view == _RETURN).any():
         return None
     try:
-        return pcsv.read_csv(
+        found = pcsv.read_csv(
             pa.BufferReader(pa.py_buffer(text)),
             pcsv.ReadOptions(column_names=list(names), use_threads=False, block_size=max(1 << 20, len(view))),
             pcsv.ParseOptions(delimiter=" ", quote_char=False, ignore_empty_lines=False),
@@ -144,6 +145,17 @@ def read_by_arrow(text: memoryview | bytes, names: tuple[str, ...]) -> pa.Table 
         )
     except pa.ArrowInvalid:
         return None
+    # Of more than 20 digits it takes those that begin with noughts.
+    return None if _has_run(view >= ord("0"), MOST_DIGITS + 1) else found
+
+
+def _has_run(true: "npt.NDArray[np.bool_]", length: int) -> bool:
+    """Whether so many follow one another: of runs of 1, 2, 4, ... and what is left."""
+    reached = 1
+    while reached < length and len(true) > (step := min(reached, length - reached)):
+        true = true[:-step] & true[step:]
+        reached += step
+    return reached == length and bool(true.any())
 
 
 def _read_slowly(text: bytes, names: tuple[str, ...]) -> Lines:

@@ -16,7 +16,7 @@ from typing import Self
 
 from mustherd.files import sync_path
 from mustherd.node.intlog import packages
-from mustherd.rowlog import parquet
+from mustherd.rowlog import native, parquet
 from mustherd.rowlog.accounting import RowAccounting, StreamPosition
 from mustherd.rowlog.ledger import DRAFT, Ledger
 from mustherd.rowlog.parquet import ReceivedBlock
@@ -82,11 +82,12 @@ class LogWriter:
         broken: Callable[[str], None] = lambda _: None,
         most_bytes: int | None = None,
     ) -> None:
-        """`folder` is an experiment's. StoreError when its log can't be used.
+        """`folder` is an experiment's. StoreError when its log can't be used, RowParserError for an unknown parser.
 
         The oldest files go when all together have more than `most_bytes`; None: all are kept.
         `broken` is called, from any thread, when nothing is written any more, and gets the reason.
         """
+        native.which()
         self._logs = folder / LOGS
         self._ledger = Ledger(self._logs, write=True)
         self._now = now

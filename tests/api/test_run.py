@@ -19,6 +19,7 @@ import pytest
 
 import mustherd
 from mustherd.definition import digest, loads
+from mustherd.rowlog import native
 from mustherd.trial import TrialState
 from tests.waiting import until
 
@@ -103,6 +104,7 @@ def test_a_result_has_all_that_was_found(finished: Told, tmp_path: Path) -> None
     assert "# as I asked it" in (result.folder / "experiment.yml").read_text()
     assert [one.settings for one in result.pick("read_p99_us <= 10 s")] != [None]
     assert result.summary()["verdict"] == result.verdict.verdict
+    assert result.summary()["row_parser"] == native.which()
     assert mustherd.open(result.folder).verdict == result.verdict
     assert [one.folder for one in mustherd.list_experiments(result.folder.parent)] == [str(result.folder)]
     assert left() == []

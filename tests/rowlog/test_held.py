@@ -78,10 +78,20 @@ def gone(first: Log, _second: Log) -> None:
     first.files[1].unlink()
 
 
-WRONG = [swapped_cores, swapped_parts, fewer_rows, no_rows, gone]
+def turn_a_bit(file: Path) -> None:
+    with pq.ParquetFile(file) as parquet:
+        group = parquet.metadata.row_group(0)
+        chunk = next(c for k in range(group.num_columns) if (c := group.column(k)).path_in_schema == "rx_bytes")
+        at = chunk.data_page_offset + chunk.total_compressed_size - 20
+    content = bytearray(file.read_bytes())
+    content[at] ^= 1
+    file.write_bytes(content)
 
 
-@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: wrong.__name__)
+WRONG = [swapped_cores, *(pytest.param(w, marks=pytest.mark.long) for w in (swapped_parts, fewer_rows, no_rows, gone))]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=lambda wrong: str(wrong.__name__))
 @pytest.mark.parametrize("way", READERS)
 def test_a_file_that_is_not_the_ledgers_is_named(
     opened: ExperimentFolder, tmp_path: Path, wrong: Callable[[Log, Log], None], way: str
@@ -98,13 +108,7 @@ def test_a_file_that_is_not_the_ledgers_is_named(
 def test_a_bit_that_turned_is_never_read_in_silence(opened: ExperimentFolder, tmp_path: Path, way: str) -> None:
     pytest.importorskip({"duckdb": "duckdb"}.get(way, "dask"))
     file = opened.logs()[0].files[1]
-    with pq.ParquetFile(file) as parquet:
-        group = parquet.metadata.row_group(0)
-        chunk = next(c for k in range(group.num_columns) if (c := group.column(k)).path_in_schema == "rx_bytes")
-        at = chunk.data_page_offset + chunk.total_compressed_size - 20
-    content = bytearray(file.read_bytes())
-    content[at] ^= 1
-    file.write_bytes(content)
+    turn_a_bit(file)
     with pytest.raises(OSError if way == "dataset" else DataError) as told:
         READERS[way](opened, tmp_path / "into")
     assert way == "dataset" or str(file) in str(told.value)
@@ -161,3 +165,34 @@ def test_files_are_checked_once_unless_that_is_left_out(opened: ExperimentFolder
     with pytest.raises(DataError, match=f"{file} can't be read"):
         opened.duckdb()
     opened.duckdb(verify=False).close()
+
+
+def test_an_export_that_is_refused_has_written_nothing(opened: ExperimentFolder, tmp_path: Path) -> None:
+    """Exit code 2 says that nothing was changed."""
+    write(opened.folder, {5: b"0 60 1000\n"}, ("i", "rx_bytes", "timestamp"), spool=5)
+    into = tmp_path / "into"
+    with pytest.raises(DataError, match="can't be written as intlog's text") as told:
+        export(opened.logs(), into, "intlog")
+    assert (told.value.exit_code, into.exists()) == (2, False)
+    last = into / "0007-1" / "m0" / "ixgbe-log-core-5.csv"
+    last.parent.mkdir(parents=True)
+    last.touch()
+    with pytest.raises(DataError, match="is there already") as told:
+        export(opened.logs(), into, "csv")
+    assert (told.value.exit_code, list(last.parent.iterdir())) == (2, [last])
+
+
+def test_an_export_without_some_logs_ends_with_another_code_and_counts_what_it_wrote(
+    opened: ExperimentFolder, tmp_path: Path
+) -> None:
+    first, second = opened.logs()
+    turn_a_bit(first.files[1])
+    told: list[tuple[str, int]] = []
+    with pytest.raises(DataError, match="1 other files were written") as error:
+        export(opened.logs(), tmp_path / "into", "csv", lambda file, rows: told.append((file.stem, rows)))
+    assert str(first.files[1]) in str(error.value)
+    assert error.value.exit_code == 74
+    assert told == [(second.stream, 2 * COUNT)]
+    with pytest.raises(DataError) as error:
+        export([first], tmp_path / "none", "csv")
+    assert error.value.exit_code == 2
