@@ -3,7 +3,9 @@
 import argparse
 import logging
 import sys
+from argparse import HelpFormatter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from mustherd.daemon import StopSignals, end_with, keep_descriptors, keep_others_out
@@ -20,7 +22,8 @@ def main() -> int:
     """Run a muster; errors are one line."""
     keep_descriptors()
     keep_others_out()
-    parser = argparse.ArgumentParser(prog="mustherd muster run")
+    # With a width of its own: to ask the terminal for it, at each argument, argparse loads shutil, see `files`.
+    parser = argparse.ArgumentParser(prog="mustherd muster run", formatter_class=partial(HelpFormatter, width=80))
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--parent", type=int, default=0)
     parser.add_argument("--restore", action="store_true", help="only put back what a former life left changed")

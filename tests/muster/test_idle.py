@@ -28,17 +28,22 @@ UNNEEDED = {
 
 IDLE = """\
 import sys, threading
-from pathlib import Path
-from mustherd.muster.service import serve
+from mustherd.muster import __main__ as program
 
-def ready(stop):
-    def tell():
-        sys.stdin.readline()
-        print(*sys.modules)
-        stop()
-    threading.Thread(target=tell).start()
+serve = program.serve
 
-sys.exit(serve(Path(sys.argv[1]), ready))
+def told(file, ready):
+    def began(stop):
+        def tell():
+            sys.stdin.readline()
+            print(*sys.modules)
+            stop()
+        ready(stop)
+        threading.Thread(target=tell).start()
+    return serve(file, began)
+
+program.serve = told
+sys.exit(program.main())
 """
 
 
@@ -51,7 +56,10 @@ def test_an_idle_muster_has_loaded_nothing_that_it_does_not_need(tmp_path: Path)
             f"[ports]\npulse = {ports.pulse}\nlog = {ports.log}\ncontrol = {ports.control}\n"
         )
         process = subprocess.Popen(
-            [sys.executable, "-c", IDLE, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", IDLE, "--config", str(file)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         try:
             until(running.musters)
