@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from mustherd.errors import UserError
 from mustherd.experiment.links import Link, LinksError, try_all, try_metrics_and_meters
 from mustherd.experiment.local_herd import Operator, enough_files
 from mustherd.experiment.preflight import check_until, herd_of
+from mustherd.experiment.programs_here import missing
 from mustherd.experiment.way import make_way
 from mustherd.rowlog import native
 from mustherd.shepherd.operate import LOCAL
@@ -67,9 +68,13 @@ def _stop_at(wrong: Sequence[Link]) -> None:
         raise LinksError(wrong)
 
 
-def _here(experiment: Experiment) -> Iterable[Link]:
+def _here(experiment: Experiment) -> Iterator[Link]:
     """What an experiment without an inventory rests on."""
-    return try_metrics_and_meters(experiment, [LOCAL_MUSTER]) if experiment.herd.local is not None else ()
+    if experiment.herd.local is None:
+        return
+    for place, found in missing(experiment):
+        yield Link(name=place, state="wrong", found=found, fix="install it, or name its whole path")
+    yield from try_metrics_and_meters(experiment, [LOCAL_MUSTER])
 
 
 def try_links(

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from mustherd.definition import loads
 from mustherd.experiment.links import LinksError, try_metrics_and_meters
+from mustherd.experiment.programs_here import missing
 from mustherd.experiment.ready import ready, try_links
 from tests.definition.make import made
 
@@ -71,3 +73,44 @@ def test_each_metric_of_the_application_is_read_once(
 def test_a_simulated_herd_rests_on_nothing() -> None:
     experiment = made()
     assert try_links(experiment, musters=None, listen=None, keys=None, tell=print) == []
+
+
+PROGRAMS = """name: programs
+herd: {local: {}}
+knobs: {server-cores: [1]}
+objective: answered_joules
+gates: {achieved_ratio: 0}
+workload:
+  window_seconds: 2
+  server:
+    command: [no-such-server, --port, "{port}"]
+    prepare: [[sh, -c, "exit 0"], [no-such-init]]
+  load:
+    name: command
+    options:
+      command: [/no/such/load, "{port}"]
+      metrics: {requests: {regex: "([0-9]+)"}}
+metrics:
+  answered_joules: {command: [no-such-metric], every_seconds: 0.2}
+  queue_length: {command: [echo, "1"], every_seconds: 0.2}
+"""
+
+
+def test_each_program_that_is_not_here_is_named_with_its_place(tmp_path: Path) -> None:
+    experiment = loads(PROGRAMS, "programs.yml")
+    tried = try_links(experiment, musters=None, listen=None, keys=None, tell=lambda _: None)
+    assert [(link.name, link.found) for link in tried if link.state == "wrong"] == [
+        ("metrics.answered_joules.command, line 17", "no program 'no-such-metric' is found here"),
+        ("workload.server.prepare[1], line 10", "no program 'no-such-init' is found here"),
+        ("workload.server.command, line 9", "no program 'no-such-server' is found here"),
+        ("workload.load.options.command, line 14", "no program '/no/such/load' is found here"),
+    ]
+    with pytest.raises(LinksError, match=r"server.command, line 9: no program 'no-such-server' is found here"):
+        ready(experiment, tmp_path / "soon", musters=None, listen=None, keys=None)
+
+
+def test_what_only_the_run_knows_is_not_looked_for() -> None:
+    server = {"command": ["/made/by/prepare"], "prepare": [["sh", "-c", "x"]], "populate": [["{folder}/x"], ["./x"]]}
+    load = {"command": ["./load"], "metrics": {"requests": {"regex": "([0-9]+)"}}}
+    workload = {"window_seconds": 2, "server": server, "load": load}
+    assert list(missing(on(workload=workload, objective="energy_joules"))) == []

@@ -1,0 +1,47 @@
+"""Programs that a local herd's definition names and this machine doesn't have, each with its place in the file."""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mustherd.definition import Experiment
+from mustherd.definition.errors import Finding, Path, dotted
+from mustherd.definition.plugin_options import places_of_load
+from mustherd.definition.workload import COMMAND
+from mustherd.errors import shown
+
+LISTS = ("prepare", "populate")
+"""Options of a server or load by command that are commands, one after the other."""
+
+
+def missing(experiment: Experiment) -> Iterator[tuple[str, str]]:
+    """For each the place, with its line, and what is wrong. A name with words in braces, or with a folder before it
+    that is not from the root, only the run knows; one that an earlier command may make is not looked for either."""
+    for path, command, environment in _commands(experiment):
+        program = str(command[0]) if command else ""
+        if not program or "{" in program or ("/" in program and not program.startswith("/")):
+            continue
+        if shutil.which(program, path=environment.get("PATH")) is None:
+            error = experiment.source.error([Finding(path, "")])
+            where = f", line {error.line}" if error.line else ""
+            yield f"{dotted(path)}{where}", f"no program '{shown(program)}' is found here"
+
+
+def _commands(experiment: Experiment) -> Iterator[tuple[Path, Sequence[Any], Mapping[str, str]]]:
+    """The commands that this machine runs, with their places and what their environment has beside its own."""
+    for name, metric in experiment.metrics.items():
+        yield ("metrics", name, "command"), metric.command, {}
+    load = experiment.workload
+    parts: list[tuple[Path, Mapping[str, Any]]] = []
+    if load.server is not None and load.server.name == COMMAND:
+        at: Path = ("workload", "server")
+        parts.append((at if experiment.source.has((*at, COMMAND)) else (*at, "options"), load.server.options))
+    if load.generator is not None and load.generator.name == COMMAND:
+        parts.append((places_of_load(experiment)[1], load.generator.options))
+    for at, options in parts:
+        environment = options.get("environment", {})
+        for name in LISTS:
+            for index, command in enumerate(options.get(name, ())):
+                yield (*at, name, index), command, environment
+        if not (options.get("prepare") and str(options[COMMAND][0]).startswith("/")):
+            yield (*at, COMMAND), options[COMMAND], environment
