@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mustherd.load.error import LoadError
+from mustherd.node.server import tree
 from mustherd.reasons import Reason
 
 END_TIMEOUT_S = 2.0
@@ -149,6 +151,8 @@ class LocalJob:
         return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode("utf-8", "replace")
 
     def end(self) -> None:
+        # What it started is known as long as it lives itself.
+        started = tree.handles(tree.members(self.pid)[1:]) if self._process.poll() is None else []
         if self._process.poll() is None:
             self._process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -156,4 +160,8 @@ class LocalJob:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
+        for one in started:
+            with contextlib.suppress(OSError):  # it has ended, or become somebody else's
+                signal.pidfd_send_signal(one, signal.SIGKILL)
+            os.close(one)
         self._said.close()

@@ -15,12 +15,14 @@ from mustherd.load.command.source import CommandSource, LoadCommand, report
 from mustherd.load.curve import steps, under
 from mustherd.load.error import LoadError
 from mustherd.load.host import LocalHost
+from mustherd.node.server import tree
 from mustherd.plugins import LOADS, OptionError, plugin
 from mustherd.reasons import Reason
 from mustherd.terms import Load, LoadReport
 from mustherd.testing.load import LoadContract
 from tests.load.command.programs import HERE
 from tests.load.command.test_server import made as server_made
+from tests.waiting import until
 
 pytestmark = pytest.mark.process
 
@@ -225,3 +227,16 @@ def test_what_can_be_no_load_is_refused_with_its_place(given: dict[str, Any], sa
     with pytest.raises(OptionError) as caught:
         registry.check(plugin(LOADS, "command"), raw)
     assert said in str(caught.value)
+
+
+@pytest.mark.process
+def test_what_a_load_started_ends_with_it_in_a_session_of_its_own_too(tmp_path: Path) -> None:
+    file = tmp_path / "helpers"
+    # A helper beside it, and one that `setsid` has taken out of its group.
+    text = f"sleep 1000 & a=$!; setsid sleep 1000 & echo $a $! > {file}.new; mv {file}.new {file}; wait"
+    job = LocalHost().start(["sh", "-c", text])
+    until(file.exists)
+    helpers = [int(pid) for pid in file.read_text().split()]
+    assert [len(tree.members(pid)) for pid in helpers] == [1, 1]
+    job.end()
+    until(lambda: not any(tree.members(pid) for pid in helpers))
