@@ -4,6 +4,7 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -247,19 +248,27 @@ class InUnits:
 def _hold(file: Path, parquet: pq.ParquetFile, booked: PartFile) -> None:
     """UnreadableError for a file that isn't the one that the ledger names there."""
     foot = parquet.metadata
-    told = json.loads((foot.metadata or {}).get(METADATA, b"{}"))
+    muster, stream = _owner((foot.metadata or {}).get(METADATA, b"{}"))
     first = foot.row_group(0).column(0).statistics if foot.num_row_groups else None
-    found = {
-        "muster": told.get("muster", booked.muster),
-        "stream": told.get("stream", booked.stream),
-        "rows": foot.num_rows,
-        "first row": first.min if first is not None and first.has_min_max else booked.first_row,
-        "bytes": file.stat().st_size,
-    }
+    found = (
+        booked.muster if muster is None else muster,
+        booked.stream if stream is None else stream,
+        foot.num_rows,
+        first.min if first is not None and first.has_min_max else booked.first_row,
+        file.stat().st_size,
+    )
     wanted = (booked.muster, booked.stream, booked.rows, booked.first_row, booked.size)
-    for (what, value), want in zip(found.items(), wanted, strict=True):
-        if value != want:
-            raise UnreadableError(f"{file} is not what the ledger names: its {what}: {value}; in the ledger: {want}")
+    if found != wanted:
+        names = ("muster", "stream", "rows", "first row", "bytes")
+        what, value, want = next(one for one in zip(names, found, wanted, strict=True) if one[1] != one[2])
+        raise UnreadableError(f"{file} is not what the ledger names: its {what}: {value}; in the ledger: {want}")
+
+
+@lru_cache(maxsize=1024)
+def _owner(told: bytes) -> tuple[str | None, str | None]:
+    """The muster and the stream that a file says it is of, as all files of a stream do."""
+    names = json.loads(told)
+    return names.get("muster"), names.get("stream")
 
 
 def _units_in(schema: pa.Schema) -> dict[str, float]:

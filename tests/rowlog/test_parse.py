@@ -82,6 +82,13 @@ def test_a_number_of_more_than_20_digits_is_no_row_whatever_it_comes_to(number: 
     assert read(b"0" * 20 + b" 4\n", ("a", "b")).table.to_pydict() == {"a": [0], "b": [4]}
 
 
+@pytest.mark.parametrize("before", [0, 1, parse.PIECE - 42, parse.PIECE - 22, parse.PIECE - 8, parse.PIECE + 1])
+def test_such_a_number_is_found_wherever_it_lies(before: int) -> None:
+    filled = b"1\n" * (before // 2)
+    assert parse.read_by_arrow(filled + b"0" * 20 + b"3\n", ("a",)) is None
+    assert parse.read_by_arrow(filled + b"0" * 19 + b"3\n" + filled, ("a",)) is not None
+
+
 def test_a_last_line_without_its_end_is_set_aside() -> None:
     found = read(b"".join(GOOD)[:-1], COLUMNS)
     assert texts(found) == b"".join(GOOD[:-1])
