@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import budgets, running
+from tests import budgets, one_thread, running
 from tests.marks import pytest_collection_modifyitems, pytest_runtest_call, pytest_runtest_setup  # noqa: F401 - hooks
+
+one_thread.ask()
 
 # How long an example takes is the machine's business; CI looks at the same examples each time, people at new ones.
 settings.register_profile(

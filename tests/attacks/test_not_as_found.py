@@ -83,9 +83,20 @@ def test_an_experiment_whose_node_sticks_fails_and_measures_no_baseline_on_it(tm
 
     until(changed)
     # From now on nothing that is written to the node arrives.
-    registers.rename(tmp_path / "aside")
-    registers.mkdir()
-    (registers / "x").touch()
+    stuck = tmp_path / "stuck"
+    stuck.mkdir()
+    (stuck / "x").touch()
+
+    def swapped() -> bool:
+        """The muster may write its file anew between the two."""
+        registers.rename(tmp_path / "aside")
+        try:
+            stuck.rename(registers)
+        except NotADirectoryError:
+            return False
+        return True
+
+    until(swapped)
     code, out, _ = run.finish()
     assert code == 3
     told = json.loads(out)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests import benchmarks
+from tests import benchmarks, one_thread
 from tests.benchmarks._goals import ALONE, GOALS, rows
 
 ALL = "all"
@@ -22,6 +22,7 @@ def main() -> int:
     if len(sys.argv) != 2 or sys.argv[1] not in (*names, ALL):
         print(f"usage: make bench NAME=one of {', '.join((ALL, *names))}", file=sys.stderr)
         return 2
+    one_thread.ask()
     found = every() if sys.argv[1] == ALL else importlib.import_module(f"tests.benchmarks.{sys.argv[1]}").run()
     print(json.dumps(found, indent=2))
     # A benchmark that holds its figures against promises says so.

@@ -21,20 +21,20 @@ def test_each_row_says_what_was_found_what_it_must_be_and_of_how_many_runs() -> 
 
 
 @pytest.mark.data
-@pytest.mark.long
+@pytest.mark.parametrize("runs", [pytest.param(12, marks=pytest.mark.long), pytest.param(48, marks=pytest.mark.night)])
 @pytest.mark.timeout(900)
-def test_whole_experiments_find_what_can_be_promised_and_the_search_is_not_behind_chance() -> None:
-    found = run(48, [name for name in ROWS if name not in QUICK])
+def test_whole_experiments_find_what_can_be_promised_and_the_search_is_not_behind_chance(runs: int) -> None:
+    found = run(runs, [name for name in ROWS if name not in QUICK])
     rows = found["rows"]
     assert isinstance(rows, list)
     assert [row for row in rows if not row["passed"]] == []
 
 
 @pytest.mark.data
-@pytest.mark.long
+@pytest.mark.parametrize("runs", [pytest.param(60, marks=pytest.mark.long), pytest.param(200, marks=pytest.mark.night)])
 @pytest.mark.timeout(900)
-def test_verdicts_are_right_as_often_as_they_say() -> None:
-    found = run(200, QUICK)
+def test_verdicts_are_right_as_often_as_they_say(runs: int) -> None:
+    found = run(runs, QUICK)
     rows = found["rows"]
     assert isinstance(rows, list)
     assert [row for row in rows if not row["passed"]] == []
