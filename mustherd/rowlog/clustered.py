@@ -19,7 +19,7 @@ import pandas as pd
 from mustherd.extras import DASK, need
 from mustherd.rowlog import frames
 from mustherd.rowlog.counters import Unwrapped
-from mustherd.rowlog.reader import ROW, DataError, InUnits, Log, UnreadableError
+from mustherd.rowlog.reader import ROW, DataError, InUnits, Log, UnreadableError, check_size
 
 POINTS = 16
 """Of each file, at which its rows are taken to lie in time when the borders of partitions are chosen."""
@@ -56,6 +56,8 @@ def dask_frame(logs: Iterable[Log], columns: Sequence[str] | None, *, merged: bo
     """See ExperimentFolder.dask. MissingExtraError where Dask isn't installed, DataError for what isn't there."""
     need(DASK, "dask", "distributed")
     from dask import dataframe as dd  # noqa: PLC0415
+
+    check_size(rows)
 
     chosen, asked = _alike([log for log in logs if log.files], frames.with_time(columns))
     groups: dict[tuple[str, str, str], list[Log]] = {}
@@ -108,6 +110,9 @@ def _partitions(logs: list[Log], columns: list[str], rows: int) -> tuple[list[An
     feet = {log.stream: [foot for part in log.each_file() if (foot := _foot(part, columns))] for log in logs}
     if not any(feet.values()):
         raise DataError(f"{logs[0].label} {logs[0].muster} {logs[0].stream}: its files have no rows")
+    for log in logs:
+        if any(foot.first < before.last for before, foot in pairwise(feet[log.stream])):
+            raise frames.clock_went_back(log)
     units = {log.stream: log.units for log in logs}
     before = {stream: _energy_before(of, units[stream], columns) for stream, of in feet.items()}
     per_second = {u.get("tsc_khz", 0.0) * 1000 for u in units.values()}

@@ -32,8 +32,8 @@ def export(logs: Iterable[Log], into: Path, form: str, progress: Progress = lamb
     `intlog`: lines as the driver printed them, byte for byte; streams of other columns are refused. `csv`: a head line,
     then the columns as the source wrote them, after `row`. `parquet`: the same with the units in its metadata.
     A file that is there already is never changed. Raises DataError, before anything is written, for streams of other
-    columns and files that are there. A log whose files can't be read is left out, and the others are written all the
-    same; then ExportError has a line for each, or DataError where nothing was written.
+    columns and files that are there. A log whose files can't be read, or differ in their columns, is left out, and the
+    others are written all the same; then ExportError has a line for each, or DataError where nothing was written.
     """
     write, suffix = _FORMS[form]
     unreadable: list[str] = []
@@ -45,6 +45,11 @@ def export(logs: Iterable[Log], into: Path, form: str, progress: Progress = lamb
             if form == "intlog":
                 _check_is_intlogs(log)
         except UnreadableError as error:
+            unreadable.append(str(error))
+            continue
+        try:
+            _check_is_one(log)
+        except DataError as error:
             unreadable.append(str(error))
             continue
         if file.exists():
@@ -67,6 +72,14 @@ def export(logs: Iterable[Log], into: Path, form: str, progress: Progress = lamb
         progress(file, rows)
     if unreadable:
         raise _error(written, "\n".join(unreadable))
+
+
+def _check_is_one(log: Log) -> None:
+    """DataError for a log whose files differ in their columns."""
+    names = log.checked(None)
+    for place in range(len(log.files)):
+        with log.opened(place, names, whole=True):
+            pass
 
 
 def _error(written: int, text: str) -> DataError:

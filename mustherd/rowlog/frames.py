@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from mustherd.rowlog.counters import COUNTER_BITS
-from mustherd.rowlog.reader import BATCH_ROWS, DataError, Log
+from mustherd.rowlog.reader import BATCH_ROWS, DataError, Log, check_size, names_in
 
 COUNTERS = ("instructions", "cycles", "ref_cycles", "llc_miss")
 """Running counters of intlog's rows; its descriptors and bytes are per row already."""
@@ -22,25 +22,31 @@ def merged(logs: Iterable[Log], columns: Iterable[str] | None = None) -> pd.Data
     """Rows of several streams of one trial on one muster, by time; `stream` and `core` say whose each is.
 
     Rows at the same tick keep the order of the streams. Raises DataError for logs of several musters (their clocks
-    have nothing to do with one another), of several trials, or without a timestamp.
+    have nothing to do with one another), of several trials, without a timestamp, or whose clock went back.
     """
     asked = with_time(columns)
-    frames = [_named(log, log.frame(asked)) for log in _together(logs)]
+    chosen = _together(logs)
+    frames = [_named(log, log.frame(asked)) for log in chosen]
     if not frames:
         return pd.DataFrame()
-    return pd.concat(frames, ignore_index=True).sort_values(_one_clock(frames), kind="stable", ignore_index=True)
+    clock = _one_clock(frames)
+    for log, frame in zip(chosen, frames, strict=True):
+        if not frame[clock].is_monotonic_increasing:
+            raise clock_went_back(log)
+    return pd.concat(frames, ignore_index=True).sort_values(clock, kind="stable", ignore_index=True)
 
 
 def merged_frames(
     logs: Iterable[Log], columns: Iterable[str] | None = None, rows: int = BATCH_ROWS
 ) -> Iterator[pd.DataFrame]:
     """What `merged` gives, about so many rows at a time: memory stays bounded whatever their number."""
+    check_size(rows)
     asked = with_time(columns)
     chosen = _together(logs)
     if not chosen:
         return
     each = max(1, rows // len(chosen))
-    sources = [(log, log.frames(asked, each)) for log in chosen]
+    sources = [(log, _forward(log, log.frames(asked, each))) for log in chosen]
     waiting: list[pd.DataFrame | None] = [_next(*source) for source in sources]
     clock = _one_clock([frame for frame in waiting if frame is not None])
     while there := [frame for frame in waiting if frame is not None]:
@@ -58,7 +64,7 @@ def merged_frames(
 
 def with_time(columns: Iterable[str] | None) -> list[str] | None:
     """Columns, and the one that rows are found by; None: all."""
-    return None if columns is None else [*dict.fromkeys([*columns, "timestamp"])]
+    return None if columns is None else [*dict.fromkeys([*names_in(columns), "timestamp"])]
 
 
 def _together(logs: Iterable[Log]) -> list[Log]:
@@ -72,6 +78,26 @@ def _together(logs: Iterable[Log]) -> list[Log]:
         if "timestamp" not in log.columns:
             raise DataError(f"{log.stream} has no timestamp to merge it by; leave it out")
     return chosen
+
+
+def clock_went_back(log: Log) -> DataError:
+    """Of a log that is asked for by time."""
+    return DataError(
+        f"{log.label} {log.muster} {log.stream}: its clock went back, as a restart of the node has it, so its rows "
+        "have no order by time: read it by log.frame()"
+    )
+
+
+def _forward(log: Log, frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """Frames as they come. DataError where time doesn't go on."""
+    last = None
+    for frame in frames:
+        if len(frame):
+            times = frame[clock_of(frame)]
+            if not times.is_monotonic_increasing or (last is not None and times.iloc[0] < last):
+                raise clock_went_back(log)
+            last = times.iloc[-1]
+        yield frame
 
 
 def _next(log: Log, frames: Iterator[pd.DataFrame]) -> pd.DataFrame | None:
@@ -103,7 +129,8 @@ def differences(frame: pd.DataFrame) -> pd.DataFrame:
 
     `energy_joules` and `energy_counts` too. A stream's first row has no difference. Rows without counters (0 cycles,
     as the driver's older versions print where less than 1 ms has passed) have none either, and the next row's spans
-    them. Of a Dask dataframe it gives one.
+    them. Where the clock goes back, as a restart of the node has it, counters begin anew, and nothing is counted from
+    the row before: for that the frame needs its time. Of a Dask dataframe it gives one.
     """
     if not isinstance(frame, pd.DataFrame):
         return _clustered().differences(frame)
@@ -127,12 +154,15 @@ class Differences:
 
     def note(self, frame: pd.DataFrame) -> None:
         """Only remember what the next rows' last readings are."""
-        for name, owner, known, _ in _readings(frame):
+        for name, owner, known, read in _readings(frame):
             self.last[owner, name] = known[-1].item()
+            if (times := _times(frame)) is not None:
+                self.last[owner, f"{name} at"] = times[read[-1]].item()
 
     def more(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Of the next rows."""
         columns = {name: np.full(len(frame), np.nan) for name in _counters_in(frame)}
+        times = _times(frame)
         for name, owner, known, read in _readings(frame):
             before = self.last.get((owner, name))
             kind = known.dtype
@@ -143,9 +173,22 @@ class Differences:
                 steps = _steps(told, 32 if name == "energy_counts" else None)
             else:
                 steps = told[:0]
-            columns[name][read[1:] if before is None else read] = steps
+            into = read[1:] if before is None else read
+            columns[name][into] = steps
             self.last[owner, name] = known[-1].item()
+            if times is None:
+                continue
+            when, then = times[read], self.last.get((owner, f"{name} at"))
+            if before is not None and then is not None and when[0] < then:
+                columns[name][read[0]] = np.nan
+            columns[name][read[1:][when[1:] < when[:-1]]] = np.nan
+            self.last[owner, f"{name} at"] = when[-1].item()
         return frame.assign(**columns)
+
+
+def _times(frame: pd.DataFrame) -> np.ndarray | None:
+    clock = clock_of(frame)
+    return frame[clock].to_numpy() if clock in frame else None
 
 
 def _counters_in(frame: pd.DataFrame) -> list[str]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -100,14 +100,19 @@ class Log:
     def dataset(self) -> "ds.Dataset":
         """The files as a lazy Arrow dataset: for filters, projections and engines that take one.
 
-        Their feet are read here; a page that is damaged ends the scan that comes to it with OSError.
+        Their feet are read here; a page that is damaged ends the scan that comes to it with OSError. A column that only
+        some of the files have is null for rows of the others.
         """
         import pyarrow.dataset as ds  # noqa: PLC0415
 
-        self.hold()
+        found = [self._schema()]
+        for place in range(len(self.files)):
+            with self.opened(place) as parquet:
+                found.append(parquet.schema_arrow)
+        schema = pa.unify_schemas(found)
         scan = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
         form = ds.ParquetFileFormat(default_fragment_scan_options=scan)
-        return ds.dataset([str(file) for file in self.files], format=form, schema=self._schema())
+        return ds.dataset([str(file) for file in self.files], format=form, schema=schema)
 
     def each_file(self) -> "tuple[Log, ...]":
         """A log of each file alone, for readers that share them out."""
@@ -124,31 +129,38 @@ class Log:
 
     def verify(self) -> None:
         """Read every page of every file and keep none: UnreadableError for one that isn't as it was written."""
-        for _ in self.batches():
-            pass
+        # By themselves: files may differ in their columns.
+        for part in self.each_file():
+            for _ in part.batches():
+                pass
 
     def batches(self, columns: Sequence[str] | None = None, rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
         """Rows in order as the source wrote them, so many at a time: memory stays bounded whatever their number."""
+        check_size(rows)
         names = self.checked(columns)
         for place in range(len(self.files)):
-            with self.opened(place, names) as parquet:
+            with self.opened(place, names, whole=columns is None) as parquet:
                 yield from parquet.iter_batches(rows, columns=names)
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows as the source wrote them."""
-        return self._joined(self._tables(self.checked(columns)), columns)
+        names = self.checked(columns)
+        return self._joined(self._tables(names, whole=columns is None), names)
 
-    def _tables(self, names: list[str]) -> list[pa.Table]:
+    def _tables(self, names: list[str], *, whole: bool) -> list[pa.Table]:
         """Of each file."""
         tables = []
         for place in range(len(self.files)):
-            with self.opened(place, names) as parquet:
+            with self.opened(place, names, whole=whole) as parquet:
                 tables.append(parquet.read(names))
         return tables
 
     @contextlib.contextmanager
-    def opened(self, place: int, names: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
-        """A file, its pages checked as they are read. DataError for one that lacks one of these columns."""
+    def opened(self, place: int, names: Sequence[str] = (), *, whole: bool = False) -> Iterator[pq.ParquetFile]:
+        """A file, its pages checked as they are read.
+
+        DataError for one that lacks one of these columns, or, `whole`, that has others.
+        """
         file = self.files[place]
         with reading(file), pq.ParquetFile(file, page_checksum_verification=True) as parquet:
             if self.booked:
@@ -159,11 +171,16 @@ class Log:
                     f"{file} has no column {missing[0]!r}, which other files of {self.label} {self.muster} "
                     f"{self.stream} have; it has {', '.join(there)}: ask for columns that all have"
                 )
+            if whole and (more := [name for name in there if name not in names]):
+                raise DataError(
+                    f"{file} has a column {more[0]!r}, which other files of {self.label} {self.muster} {self.stream} "
+                    f"lack; these have {', '.join(names)}: ask for columns that all have"
+                )
             yield parquet
 
-    def _joined(self, tables: list[pa.Table], columns: Sequence[str] | None) -> pa.Table:
+    def _joined(self, tables: list[pa.Table], names: list[str]) -> pa.Table:
         if not tables:
-            return self._schema(self.checked(columns)).empty_table()
+            return self._schema(names).empty_table()
         with reading(self.files[0]):
             return pa.concat_tables(tables)
 
@@ -174,11 +191,12 @@ class Log:
         `energy_joules` since the first row; without the unit they stay as they are, as `timestamp_ticks` and
         `energy_counts`. Other columns keep their names.
         """
-        tables = self._tables(self.checked(columns))
+        names = self.checked(columns)
+        tables = self._tables(names, whole=columns is None)
         with reading(self.files[0] if self.files else Path()):
             # Each file's foot was read with its rows.
             told = [_units_in(table.schema) for table in tables]
-        return InUnits(self._same_units(told)).frame(self._joined(tables, columns))
+        return InUnits(self._same_units(told)).frame(self._joined(tables, names))
 
     def frames(self, columns: Sequence[str] | None = None, rows: int = BATCH_ROWS) -> "Iterator[pd.DataFrame]":
         """What `frame` gives, so many rows at a time: memory stays bounded whatever their number."""
@@ -198,10 +216,24 @@ class Log:
         there = self._schema().names
         if columns is None:
             return list(there)
-        for name in columns:
+        asked = names_in(columns)
+        for name in asked:
             if name not in there:
                 raise DataError(f"{self.stream} has no column {name!r}; it has {', '.join(there)}")
-        return [name for name in there if name in (ROW, *columns)]
+        return [name for name in there if name in (ROW, *asked)]
+
+
+def names_in(columns: Iterable[str]) -> list[str]:
+    """Columns that were asked for. DataError for a single name, whose letters would be taken for names."""
+    if isinstance(columns, str):
+        raise DataError(f"columns {columns!r}: give a list of names, as [{columns!r}]")
+    return list(columns)
+
+
+def check_size(rows: int) -> None:
+    """DataError for a number of rows that nothing can be read by."""
+    if rows < 1:
+        raise DataError(f"{rows} rows at a time: give at least 1")
 
 
 def numbers_of(label: str) -> tuple[int | None, int | None]:

@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from mustherd.extras import DUCKDB, need
-from mustherd.rowlog.reader import Log
+from mustherd.node.intlog import COLUMNS
+from mustherd.rowlog.reader import ROW, Log
 from mustherd.store.errors import StoreError
 
 if TYPE_CHECKING:
@@ -14,12 +15,17 @@ if TYPE_CHECKING:
 
     from mustherd.rowlog.folder import ExperimentFolder
 
+OWNERS = ("label", "trial", "attempt", "muster", "stream", "core")
+"""Columns of `rows` that say whose they are."""
+
 
 def connection(experiment: "ExperimentFolder", logs: Sequence[Log], *, verify: bool) -> Any:
     """See ExperimentFolder.duckdb. MissingExtraError where DuckDB isn't installed."""
     need(DUCKDB, "duckdb")
     import duckdb  # noqa: PLC0415
     import pandas as pd  # noqa: PLC0415
+
+    from mustherd.rowlog.folder import NAMES, TIMES  # noqa: PLC0415
 
     timed = [log for log in logs if "timestamp" in log.columns]
     if verify:
@@ -50,26 +56,33 @@ def connection(experiment: "ExperimentFolder", logs: Sequence[Log], *, verify: b
         open_.execute("SET VARIABLE paths = (SELECT list(filename) FROM files)")
         open_.execute(
             'CREATE VIEW "rows" AS SELECT f.label, f.trial, f.attempt, f.muster, f.stream, f.core,'
-            " r.* EXCLUDE (filename), r.timestamp / f.ticks_per_second AS time_seconds, f.joules_per_count"
-            " FROM read_parquet(getvariable('paths'), union_by_name = true, filename = true,"
-            " hive_partitioning = false) r JOIN files f USING (filename)"
+            ' r.* EXCLUDE ("its own file"),'
+            " r.timestamp / f.ticks_per_second AS time_seconds, f.joules_per_count"
+            " FROM read_parquet(getvariable('paths'), union_by_name = true, filename = 'its own file',"
+            " hive_partitioning = false) r JOIN files f"
+            ' ON f.filename = r."its own file"'
         )
     else:
-        _refuse(open_, "rows", f"no log of {experiment.folder} has rows with a timestamp: see left_out")
+        why = f"no log of {experiment.folder} has rows with a timestamp: see left_out"
+        _refuse(open_, "rows", why, (*OWNERS, ROW, *COLUMNS, "time_seconds", "joules_per_count"))
     open_.register("left_out", _left_out(experiment.logs(), logs, timed))
     try:
         open_.register("trials", experiment.trials())
     except StoreError as error:
         # Rows alone have no trials: those of a shepherd without an experiment.
-        _refuse(open_, "trials", str(error))
+        _refuse(open_, "trials", str(error), (*NAMES, *TIMES))
     open_.register("accounts", experiment.accounts())
     return open_
 
 
-def _refuse(open_: Any, view: str, why: str) -> None:
-    """A view that says why it isn't there: without one DuckDB would take a variable of that name for it."""
+def _refuse(open_: Any, view: str, why: str, columns: Iterable[str]) -> None:
+    """A view that says why it isn't there: without one DuckDB would take a variable of that name for it.
+
+    It has these columns, so that a query of them comes as far as that.
+    """
     quoted = why.replace("'", "''")
-    open_.execute(f'CREATE VIEW "{view}" AS SELECT 0 AS "none" WHERE error(\'{quoted}\') IS NULL')
+    empty = ", ".join(f'NULL::DOUBLE AS "{name}"' for name in columns)
+    open_.execute(f"CREATE VIEW \"{view}\" AS SELECT {empty} WHERE error('{quoted}') IS NULL")
 
 
 def _left_out(every: Iterable[Log], chosen: Sequence[Log], timed: Sequence[Log]) -> "pd.DataFrame":
