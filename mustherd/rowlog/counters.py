@@ -25,6 +25,10 @@ class Unwrapped:
         """The last value, and what was counted since the first one."""
         return self._last, self._total
 
+    def begins_anew(self) -> None:
+        """What comes next is no further reading of the counter before, as after a restart of its machine."""
+        self._last = None
+
     def more(self, counts: "npt.NDArray[np.uint64]", unit: float = 1.0) -> "npt.NDArray[np.float64]":
         """The next values, in a unit of so much a count."""
         found = np.full(len(counts), np.nan)

@@ -188,7 +188,8 @@ class Log:
         """All rows, in units where the node reported them.
 
         `timestamp` becomes `time_seconds` (since the node's TSC was 0) and `joules`, a counter that wraps, becomes
-        `energy_joules` since the first row; without the unit they stay as they are, as `timestamp_ticks` and
+        `energy_joules` since the first row (a restart of the node, which sets the counter to 0, adds nothing where
+        `timestamp` is read too); without the unit they stay as they are, as `timestamp_ticks` and
         `energy_counts`. Other columns keep their names.
         """
         names = self.checked(columns)
@@ -251,6 +252,8 @@ class InUnits:
         """`energy` is the state of the energy's counter (Unwrapped) behind the stream's rows before."""
         self._units = units
         self._counter = Unwrapped(int(units.get("counts_per_wrap", 0)), *energy)
+        self._tick: int | None = None
+        """Of the last row."""
 
     def frame(self, table: pa.Table) -> "pd.DataFrame":
         """The stream's next rows."""
@@ -268,13 +271,28 @@ class InUnits:
                 name = "energy_counts"  # noqa: PLW2901
                 if "joules_per_count" in units:
                     name = "energy_joules"  # noqa: PLW2901
-                    values = self._counter.more(values.astype(np.uint64, copy=False), units["joules_per_count"])
+                    values = self._energy(table, values.astype(np.uint64, copy=False), units["joules_per_count"])
             columns[name] = values
             if not values.flags.writeable:
                 # Arrow's own memory: a frame is its owner's, to be changed.
                 columns[name] = values.copy()
         # As they are: one piece of memory for all columns would be another copy of them.
         return pd.DataFrame(columns, copy=False)
+
+    def _energy(self, table: pa.Table, counts: np.ndarray, unit: float) -> np.ndarray:
+        """Where the clock goes back the machine was restarted, and what its counter lost by that is no wrap."""
+        if "timestamp" not in table.column_names or not len(table):
+            return self._counter.more(counts, unit)
+        ticks = table.column("timestamp").to_numpy()
+        if self._tick is not None and ticks[0] < self._tick:
+            self._counter.begins_anew()
+        self._tick = ticks[-1]
+        first, *others = np.split(counts, np.flatnonzero(ticks[1:] < ticks[:-1]) + 1)
+        found = [self._counter.more(first, unit)]
+        for part in others:
+            self._counter.begins_anew()
+            found.append(self._counter.more(part, unit))
+        return np.concatenate(found) if others else found[0]
 
 
 def _hold(file: Path, parquet: pq.ParquetFile, booked: PartFile) -> None:

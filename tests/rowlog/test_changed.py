@@ -13,7 +13,7 @@ from mustherd.node.intlog import COLUMNS
 from mustherd.rowlog.export import ExportError, export
 from mustherd.rowlog.reader import Log
 from tests.log_herd import render, rows
-from tests.rowlog.test_reader import write
+from tests.rowlog.test_reader import JOULES_PER_COUNT, write
 
 COUNT = 300
 FEW = ("i", "rx_bytes", "timestamp")
@@ -77,6 +77,19 @@ def test_nothing_is_counted_over_a_restart(restarted: tuple[Log, ...]) -> None:
     assert counted.cycles.isna().to_numpy().nonzero()[0].tolist() == [0, COUNT]
     parts = differences_of(log.frames(["cycles", "timestamp"], 7))
     pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True), counted)
+
+
+def test_a_restart_is_no_wrap_of_the_energys_counter(restarted: tuple[Log, ...]) -> None:
+    log = restarted[0]
+    raw = log.table(["joules"]).column("joules").to_numpy().astype(np.int64)
+    assert raw[COUNT] < raw[COUNT - 1]
+    expected = sum(int(raw[end - 1] - raw[end - COUNT]) for end in (COUNT, 2 * COUNT)) * JOULES_PER_COUNT
+    whole = log.frame(["joules", "timestamp"])
+    assert whole.energy_joules.iloc[-1] == expected
+    assert differences(whole).energy_joules.sum() == expected
+    for size in (7, COUNT, 450):
+        parts = pd.concat(log.frames(["joules", "timestamp"], size), ignore_index=True)
+        pd.testing.assert_frame_equal(parts, whole)
 
 
 def test_rows_over_a_restart_have_no_order_by_time(restarted: tuple[Log, ...], tmp_path: Path) -> None:
