@@ -292,7 +292,7 @@ def _row_parser() -> "node_doctor.Check":
         found, status = native.why(), Status.OK
     except native.RowParserError as error:
         found, status = str(error), Status.WRONG
-    return Check(name="row parser", status=status, found=found, wanted="c, or arrow", tag="")
+    return Check(name="row parser", status=status, found=found, wanted="c, or arrow", tag="mustherd")
 
 
 @app.command()

@@ -12,8 +12,6 @@ from typing import IO, TYPE_CHECKING, cast
 
 import typer
 
-from mustherd.programs import last_words
-
 if TYPE_CHECKING:
     from mustherd.result import Result
 
@@ -85,6 +83,8 @@ def _ended(words: list[str], environment: dict[str, str]) -> tuple[str, str]:
                 with contextlib.suppress(OSError):
                     os.killpg(process.pid, signal.SIGKILL)
         code = process.wait()
+    from mustherd.programs import last_words
+
     words_said = last_words(said.decode("utf-8", "replace")) if said.strip() else ""
     if left <= 0:
         return f"{words[0]} took longer than {PATIENCE_S:g} s and was ended with what it started", words_said

@@ -5,18 +5,20 @@ import os
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, TypeAlias
 
 from mustherd.errors import UserError, shown
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 VARIABLE = "MUSTHERD_ROW_PARSER"
 C, ARROW = "c", "arrow"
 
 LIBRARY = Path(__file__).with_name("_rows.so")
 
-Columns = npt.NDArray[np.uint64]
+Columns: TypeAlias = "npt.NDArray[np.uint64]"
 Parser = Callable[["npt.NDArray[np.uint8]", int], "Columns | None"]
 """Text and how many columns its rows have, to the columns (shape: columns, rows); None unless every line is a row."""
 
@@ -61,11 +63,13 @@ def load() -> Parser | None:
     count.restype = ctypes.c_int64
     count.argtypes = [ctypes.c_void_p, ctypes.c_int64]
 
-    def parse(text: "npt.NDArray[np.uint8]", columns: int) -> Columns | None:
+    def parse(text: "npt.NDArray[np.uint8]", columns: int) -> "Columns | None":
         lines = count(text.ctypes.data, len(text))
         # A line of that many columns has at least two bytes for each: what is odd is told before there is room for it.
         if lines * 2 * columns > len(text):
             return None
+        import numpy as np  # noqa: PLC0415 - a muster's node has none, and asks whether there is a parser
+
         found = np.empty((columns, lines), np.uint64)
         # Other threads run meanwhile.
         read = function(text.ctypes.data, len(text), columns, lines, found.ctypes.data)
@@ -87,6 +91,8 @@ def packer() -> Packer | None:
     function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p]
 
     def pack(pieces: "Sequence[npt.NDArray[np.uint64]]") -> memoryview:
+        import numpy as np  # noqa: PLC0415 - a muster's node has none, and asks whether there is a parser
+
         total = sum(map(len, pieces))
         out = np.empty(10 * total + 400, np.uint8)
         places = (ctypes.c_void_p * len(pieces))(*(piece.ctypes.data for piece in pieces))
