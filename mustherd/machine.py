@@ -3,7 +3,6 @@
 import errno
 import os
 import resource
-import sqlite3
 from types import TracebackType
 
 from mustherd.errors import UNWRITTEN, UserError
@@ -19,6 +18,10 @@ CHAIN = 10
 
 FORKS = ("/subprocess.py", "/multiprocessing/popen_fork.py", "/multiprocessing/util.py")
 """Of Python's: where a process is started."""
+
+SQLITE_CANTOPEN = 14
+"""Of sqlite3.h: what a file that can't be opened is, in an error's lowest byte. sqlite3 itself is not loaded for it: a
+muster has no use for it, and `--help` neither."""
 
 
 class MachineError(UserError):
@@ -65,7 +68,7 @@ def given_out(error: BaseException) -> str:
 
 def _of(error: BaseException) -> str:
     number = getattr(error, "errno", None)
-    if number == errno.EMFILE or (isinstance(error, sqlite3.OperationalError) and _no_file(error)):
+    if number == errno.EMFILE or _no_file(error):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         most = "" if hard == soft else f" of at most {_number(hard)}"
         return (
@@ -91,9 +94,9 @@ def _number(limit: int) -> str:
     return "any number of" if limit == resource.RLIM_INFINITY else str(limit)
 
 
-def _no_file(error: sqlite3.OperationalError) -> bool:
+def _no_file(error: BaseException) -> bool:
     """Whether SQLite could not open a file since no more may be opened, which it doesn't say."""
-    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN:
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF != SQLITE_CANTOPEN:
         return False
     try:
         os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))

@@ -12,7 +12,7 @@ import pytest
 
 from mustherd.cli import app as command
 from mustherd.errors import UserError
-from mustherd.machine import MachineError, given_out, need_files, need_shepherds_files
+from mustherd.machine import SQLITE_CANTOPEN, MachineError, given_out, need_files, need_shepherds_files
 
 
 @pytest.fixture
@@ -28,6 +28,10 @@ def test_too_few_open_files_are_told_before_anything_starts() -> None:
     assert "`ulimit -n 1024`" in str(refused.value)
     assert refused.value.exit_code == 74
     need_files(20, "a muster")
+
+
+def test_what_sqlite_calls_a_file_that_can_not_be_opened_is_its_own_number() -> None:
+    assert SQLITE_CANTOPEN == sqlite3.SQLITE_CANTOPEN
 
 
 def test_what_a_process_may_have_is_no_error() -> None:

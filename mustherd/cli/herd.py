@@ -345,7 +345,7 @@ def doctor(
     for column in ("", "check", "found", "wanted", "fixes it"):
         table.add_column(column)
     for check in checks:
-        fix = "" if check.status is Status.OK or not check.tag else f"--tags {check.tag}"
+        fix = "" if check.status is Status.OK else f"--tags {check.tag}"
         table.add_row(Text(check.status, style=styles[check.status]), check.name, check.found, check.wanted, fix)
     emit(terminal, table)
     raise typer.Exit(exit_code(checks))

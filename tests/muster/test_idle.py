@@ -15,6 +15,7 @@ UNNEEDED = {
     "hashlib": "3.6 MB, OpenSSL with it: the journal's check is wanted before the first setting",
     "secrets": "it loads OpenSSL by way of hmac",
     "shutil": "0.6 MB, every way to compress a file with it: folders are rarely removed",
+    "sqlite3": "0.2 MB: a muster has no store",
     "ctypes": "0.4 MB: a real machine's muster alone calls the kernel by it",
     "importlib.metadata": "1.4 MB: a kind of node that is ours is opened without",
     "mustherd.metrics": "0.3 MB: a muster judges nothing",
