@@ -13,14 +13,16 @@ pytestmark = [pytest.mark.process, pytest.mark.memcached]
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "local.yml"
 
 
-def test_the_example_saves_a_fifth_of_the_server_s_cpu_seconds(tmp_path: Path) -> None:
+def test_the_example_saves_cpu_seconds_beyond_chance(tmp_path: Path) -> None:
     code, result, err = running.complete(tmp_path, EXAMPLE.read_text(), timeout_s=280)
     assert code == 0, err
     assert result["verdict"] == "met"
     assert result["confirmed"]
     assert result["best"]["n"] >= 4
-    # Not by chance: the whole interval lies there.
-    assert result["saving_ci_percent"][0] >= 20
+    # Not by chance: the whole interval lies there. How much it is depends on the machine: two thirds where the system
+    # makes a packet dear, a fifth on a fast one.
+    least, most = result["saving_ci_percent"]
+    assert result["least_saving_percent"] <= least <= result["saving_percent"] <= most, result
     assert result["best"]["read_p99_us"] <= 20_000
     with Store.open(Path(result["folder"]), read_only=True) as store:
         finished = store.trials(state=TrialState.FINISHED)
