@@ -24,10 +24,12 @@ MANIFEST = Path(__file__).parents[1] / "provision/manifests/usual.xml"
 ACCOUNT = "carol"
 SITE = "example.net"
 
+# Homes are where CloudLab has them.
 PREPARE = f"""
-useradd --create-home --shell /bin/bash {ACCOUNT}
-install -d -m 700 -o {ACCOUNT} -g {ACCOUNT} /home/{ACCOUNT}/.ssh
-install -m 600 -o {ACCOUNT} -g {ACCOUNT} /root/.ssh/authorized_keys /home/{ACCOUNT}/.ssh/authorized_keys
+mkdir /users
+useradd --create-home --home-dir /users/{ACCOUNT} --shell /bin/bash {ACCOUNT}
+install -d -m 700 -o {ACCOUNT} -g {ACCOUNT} /users/{ACCOUNT}/.ssh
+install -m 600 -o {ACCOUNT} -g {ACCOUNT} /root/.ssh/authorized_keys /users/{ACCOUNT}/.ssh/authorized_keys
 echo '{ACCOUNT} ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/{ACCOUNT}
 """
 

@@ -10,7 +10,7 @@ import pytest
 
 from mustherd.testbed.bed import Bed
 from tests.testbed.rehearsal import PROJECT
-from tests.testbed.reservation import Reservation
+from tests.testbed.reservation import ACCOUNT, Reservation
 from tests.waiting import until
 
 pytestmark = [pytest.mark.testbed, pytest.mark.timeout(3000)]
@@ -28,7 +28,10 @@ FOUND = (
 APART_KHZ = (1200000, 1900000)
 ALIKE_KHZ = (2600000, 2600000)
 """As the role leaves them."""
-LEFT = "ls /etc/systemd/system | grep mustherd; ls -d /etc/mustherd /opt/mustherd"
+LEFT = (
+    "ls /etc/systemd/system | grep mustherd; ls -d /etc/mustherd /opt/mustherd; "
+    f"cd ~{ACCOUNT}/.ssh && ls -A && cat authorized_keys"
+)
 
 
 @pytest.fixture(scope="module")
