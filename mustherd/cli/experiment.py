@@ -230,8 +230,11 @@ def pick(
     from mustherd.report.frame import emit
     from mustherd.report.json import pick_form
     from mustherd.report.table import picks_table
+    from mustherd.store.errors import StoreError
 
     view = told(api.open(folder).view())
+    if not view.compares:
+        raise StoreError(f"{view.folder} compares no settings, so there is none to pick: see mustherd experiment show")
     form = pick_form(view, limits_of(limit or []))
     if json:
         print_json(form)

@@ -226,6 +226,9 @@ def test_nothing_is_tuned_by_the_policy_that_changes_nothing(tmp_path: Path) -> 
     # And nothing is written that was not asked for.
     assert "report: " not in err
     assert not (Path(result["folder"]) / "report.html").exists()
+    code, _, err = running.here("experiment", "pick", result["folder"])
+    assert code != 0
+    assert "compares no settings" in err
 
 
 @pytest.mark.long
