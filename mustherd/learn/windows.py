@@ -79,6 +79,10 @@ class Cell:
             found = self._values[metric] = median([one.metrics[metric] for one in self.repeats])
         return found
 
+    def first(self, metric: str) -> float:
+        """What the window measured that the round was for, whether or not it was questioned."""
+        return self.repeats[0].metrics[metric]
+
 
 class Windows:
     """Every window of a confirmation, by setting."""
@@ -107,13 +111,17 @@ class Windows:
         return ((key, cells.values()) for key, cells in self._cells.items())
 
     def blocks(self, point: Settings, other: Settings, metric: str, rounds: Container[int]) -> list[Block]:
-        """Every block, a node's part of a round, that measured both settings, of a positive metric."""
+        """Every block, a node's part of a round, that measured both settings, of a positive metric.
+
+        The first windows count. Those that were measured again came later, were asked for by what a limited metric
+        did, and only candidates have them: the middle of three would rid these alone of what disturbs all alike.
+        """
         beside = self._cells.get(key_of(other), {})
         return [
             Block(
                 cell.node,
-                math.log(cell.value(metric)),
-                math.log(beside[cell.round, cell.node].value(metric)),
+                math.log(cell.first(metric)),
+                math.log(beside[cell.round, cell.node].first(metric)),
                 cell.round,
             )
             for cell in self.of(point, rounds)

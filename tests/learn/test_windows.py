@@ -159,3 +159,14 @@ def test_the_usual_spread_is_a_median_over_settings() -> None:
             [Repeat(point={"x": x}, metrics={"e": 100 * wobble**factor}) for x, factor in enumerate((1, 1, 30))],
         )
     assert windows.spread("e") == pytest.approx(0.01, rel=0.01)
+
+
+def test_a_saving_rests_on_the_windows_that_were_not_measured_again() -> None:
+    windows = Windows()
+    default, first, second, third = (
+        {"x": x, "energy": e} for x, e in ((0, 1200.0), (1, 1200.0), (1, 1000.0), (1, 1000.0))
+    )
+    for one in (default, first, second, third):
+        windows.add(0, [Repeat(point={"x": int(one["x"])}, metrics={"energy": one["energy"]}, where="a")])
+    [block] = windows.blocks(POINT, {"x": 0}, "energy", [0])
+    assert block.here == block.there
