@@ -4,9 +4,11 @@ import contextlib
 import logging
 import os
 import re
+import selectors
 import shlex
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +21,9 @@ BUILD_DIGITS = 16
 
 KILLED_S = 5.0
 """How long a killed program is waited for, at most."""
+
+MOST_PRINTED = 64 << 20
+"""Bytes that an answer may have: one without an end would take all memory before its time is over."""
 
 MOST_SAID = 300
 """Characters, the last ones, that an error repeats of what a program said."""
@@ -55,17 +60,48 @@ def printed(
         )
     except OSError as error:
         raise ProgramError(f"{argv[0]}: {error.strerror}") from None
+    said: dict[str, bytearray] = {"out": bytearray(), "err": bytearray()}
     try:
-        out, err = process.communicate(timeout=within_s)
-    except subprocess.TimeoutExpired as late:
-        said = last_words(_text(late.stderr or late.stdout))
-        raise ProgramError(f"{argv[0]} takes longer than {within_s:g} s: {said}") from None
+        if not _read(process, said, within_s):
+            words = last_words(_text(said["err"] or said["out"]))
+            raise ProgramError(f"{argv[0]} takes longer than {within_s:g} s: {words}")
+        if _length(said) > MOST_PRINTED:
+            raise ProgramError(f"{argv[0]} prints too much; allowed: {MOST_PRINTED >> 20} MiB")
     finally:
         if process.returncode is None:
             _end(process)
+        for pipe in filter(None, (process.stdout, process.stderr)):
+            pipe.close()
+    out, err = said["out"], said["err"]
     if process.returncode:
         raise ProgramError(f"{argv[0]} ended with {process.returncode}: {last_words(_text(err or out))}")
     return _text(out).strip()
+
+
+def _read(process: "subprocess.Popen[bytes]", said: dict[str, bytearray], within_s: float) -> bool:
+    """Take what it prints until it ends, or has printed too much; False where its time is over before."""
+    until = time.monotonic() + within_s
+    with selectors.DefaultSelector() as pipes:
+        for name, pipe in (("out", process.stdout), ("err", process.stderr)):
+            if pipe is not None:
+                pipes.register(pipe, selectors.EVENT_READ, name)
+        while pipes.get_map():
+            if (left := until - time.monotonic()) <= 0:
+                return False
+            for key, _ in pipes.select(left):
+                piece = os.read(key.fd, 1 << 16)
+                said[key.data] += piece
+                if not piece:
+                    pipes.unregister(key.fileobj)
+            if _length(said) > MOST_PRINTED:
+                return True
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(max(0.0, until - time.monotonic()))
+    return process.returncode is not None
+
+
+def _length(said: Mapping[str, bytearray]) -> int:
+    return sum(map(len, said.values()))
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
@@ -74,8 +110,6 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         os.killpg(process.pid, signal.SIGKILL)
         process.wait(KILLED_S)
-    for pipe in filter(None, (process.stdout, process.stderr)):
-        pipe.close()
 
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -88,5 +122,5 @@ def last_words(text: str) -> str:
     return shown(" / ".join(plain.strip().splitlines()[-3:])[-MOST_SAID:], MOST_SAID) or "it said nothing"
 
 
-def _text(output: bytes | None) -> str:
-    return (output or b"").decode("utf-8", "replace")
+def _text(output: bytearray) -> str:
+    return output.decode("utf-8", "replace")

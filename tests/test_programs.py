@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mustherd import programs
 from mustherd.programs import ProgramError, last_words, printed
 from tests.waiting import until
 
@@ -52,3 +53,19 @@ def test_one_that_takes_too_long_ends_with_what_it_started(tmp_path: Path) -> No
         printed(["sh", "-c", f"sleep 60 & echo $! > {note}; echo started; wait"], 0.2)
     child = Path("/proc", note.read_text().strip(), "stat")
     until(lambda: not child.exists() or ") Z" in child.read_text())
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("argv", [["yes"], ["sh", "-c", "yes >&2"]])
+def test_one_that_prints_without_an_end_is_stopped_before_it_takes_the_memory(
+    argv: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "MOST_PRINTED", 1 << 20)
+    with pytest.raises(ProgramError, match=rf"^{argv[0]} prints too much; allowed: 1 MiB$"):
+        printed(argv, 60)
+
+
+@pytest.mark.process
+def test_one_that_prints_nothing_more_but_goes_on_takes_too_long() -> None:
+    with pytest.raises(ProgramError, match=r"^sh takes longer than 0\.5 s: done$"):
+        printed(["sh", "-c", "echo done; exec sleep 60 >&- 2>&-"], 0.5)
