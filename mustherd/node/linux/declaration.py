@@ -77,7 +77,9 @@ class OwnKnob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise ValueError("texts are the values: there are no others beside them")
         if len(set(self.texts)) != len(self.texts):
             raise ValueError("a text is there twice")
-        if not self.texts and not self.values and self.low > self.high:
+        if not self.values and 0 <= self.high < self.low:
+            raise ValueError(f"low {self.low} is above high {self.high}; allowed: one from {self.low} on as high")
+        if not self.texts and not self.values and self.high < 0:
             raise ValueError("it needs values: a list, low and high, or texts")
 
     def kind(self, name: str) -> KnobKind:
