@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mustherd.node.knob import Knob, KnobError, check
+from mustherd.node.knob import Knob, KnobError, Placed, check
 from mustherd.terms import KnobInfo, KnobKind
 
 
@@ -128,6 +128,19 @@ class KnobContract:
                 knob.write(value)
                 settle()
                 assert knob.read() == knob.lands_on(value)
+
+    def test_goes_back_to_what_was_found_in_every_place(self, knob: Knob, settle: Callable[[], None]) -> None:
+        if not isinstance(knob, Placed):
+            return
+        found, before = knob.places(), knob.read()
+        other = next(value for value in reversed(some_values(knob.info)) if knob.lands_on(value) != before)
+        knob.write(other)
+        settle()
+        assert knob.places() != found, f"its places say nothing of {other}"
+        knob.put_back(found)
+        settle()
+        assert knob.places() == found
+        assert knob.read() == before
 
     def test_refuses_what_is_not_allowed_before_it_touches_the_node(self, knob: Knob) -> None:
         before = knob.read()

@@ -3,7 +3,7 @@
 Every class names by `caught_by` the test of its suite that has to fail; test_suites.py runs them and looks.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import pytest
@@ -183,6 +183,24 @@ class TestNamesTwoValuesAlike(OfFan):
 
     class made(Fan):  # noqa: N801
         kind = KnobKind(name="fan", unit="rpm", names={0: "off", 100: "Off"}, range_step=100)
+
+
+class PlacedFan(Fan):
+    """Kept in one place."""
+
+    def places(self) -> dict[str, str]:
+        return {"register": str(self.register[0])}
+
+    def put_back(self, places: Mapping[str, str]) -> None:
+        self.register[0] = int(places["register"])
+
+
+class TestPutsNothingBack(OfFan):
+    caught_by = "test_goes_back_to_what_was_found_in_every_place"
+
+    class made(PlacedFan):  # noqa: N801
+        def put_back(self, places: Mapping[str, str]) -> None:
+            pass
 
 
 class Ticks:
