@@ -58,7 +58,8 @@ def set_(
 
     They hold while the shepherd runs: when it ends, the muster puts its node back as it was found.
     """
-    readings = client(shepherd, keys).set(muster, dict(map(_pair, values)))
+    settings = _settings(values)
+    readings = client(shepherd, keys).set(muster, settings)
     _print([{"muster": muster, **_reading(r)} for r in readings], json)
 
 
@@ -93,9 +94,18 @@ def restore(
     raise typer.Exit(done.exit_code)
 
 
+def _settings(texts: "Sequence[str]") -> dict[str, str]:
+    settings: dict[str, str] = {}
+    for key, value in map(_pair, texts):
+        if key in settings:
+            raise typer.BadParameter(f"{key} is there twice, as {settings[key]} and {value}; allowed: one value each")
+        settings[key] = value
+    return settings
+
+
 def _pair(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
-    if not equals:
+    if not key or not equals:
         raise typer.BadParameter(f"{text!r}: write KNOB=VALUE, as in itr-delay=100")
     return key, value
 

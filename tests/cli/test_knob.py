@@ -120,3 +120,18 @@ def test_doctor_has_an_answer_for_every_check() -> None:
     assert code == int(any(c["status"] == "wrong" for c in checks)), err
     assert {"kernel", "governor", "energy counters"} <= {c["name"] for c in checks}
     assert all(c["tag"] for c in checks)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["dvfs=1200", "dvfs=2600"], "dvfs is there twice, as 1200 and 2600"),
+        (["=5"], "'=5': write KNOB=VALUE"),
+    ],
+)
+def test_a_setting_that_is_two_or_has_no_knob_is_refused_before_a_shepherd_is_asked(
+    words: list[str], said: str
+) -> None:
+    code, _, err = running.run("knob", "set", "muster-1", *words)
+    assert code == 2
+    assert said in " ".join(err.split())
