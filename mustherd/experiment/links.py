@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -29,6 +30,7 @@ from mustherd.load.error import LoadError
 from mustherd.load.placement import Layout, Place
 from mustherd.meters.base import UnreadableError
 from mustherd.metrics import OF_ENERGY
+from mustherd.node.knob import KnobError
 from mustherd.reasons import Reason
 from mustherd.shepherd import operate
 from mustherd.shepherd.events import HerdError
@@ -126,6 +128,25 @@ def try_metrics_and_meters(experiment: Experiment, musters: Sequence[str]) -> It
             yield Link(name=called, state="not tried" if later else "wrong", found=found, stops=False)
         else:
             yield Link(name=called, state="ok", found=f"{value:g} {metrics.of(name).unit}".rstrip(), stops=False)
+
+
+def try_own_knobs(experiment: Experiment) -> Iterator[Link]:
+    """Read once each knob of the file of `herd.local.own` that is to be set."""
+    local = experiment.herd.local
+    if local is None or local.own is None:
+        return
+    # Most experiments have none.
+    from mustherd.node.linux import own, own_file  # noqa: PLC0415
+
+    declared = own_file.read(Path(local.own)).own
+    named = {key.partition("@")[0] for key in (*experiment.knobs, *experiment.baseline.settings)}
+    for name in sorted(declared.keys() & named):
+        try:
+            value = own.of_this_machine(name, declared[name]).read()
+        except KnobError as error:
+            yield Link(name=f"knob {name}", state="wrong", found=str(error), fix=f"see linux.own.{name} in {local.own}")
+        else:
+            yield Link(name=f"knob {name}", state="ok", found=f"{declared[name].text_of(value)} {declared[name].unit}")
 
 
 def _meters(experiment: Experiment, muster: str, *, alone: bool) -> Iterator[Link]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mustherd.definition import Experiment
 from mustherd.errors import UserError
-from mustherd.experiment.links import Link, LinksError, try_all, try_metrics_and_meters
+from mustherd.experiment.links import Link, LinksError, try_all, try_metrics_and_meters, try_own_knobs
 from mustherd.experiment.local_herd import Operator, enough_files
 from mustherd.experiment.preflight import check_until, herd_of
 from mustherd.experiment.programs_here import missing
@@ -74,6 +74,7 @@ def _here(experiment: Experiment) -> Iterator[Link]:
         return
     for place, found in missing(experiment):
         yield Link(name=place, state="wrong", found=found, fix="install it, or name its whole path")
+    yield from try_own_knobs(experiment)
     yield from try_metrics_and_meters(experiment, [LOCAL_MUSTER])
 
 

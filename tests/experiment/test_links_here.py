@@ -1,5 +1,6 @@
 """What an experiment on one machine rests on beside it: meters and metrics, each read once before anything runs."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,28 @@ def test_what_only_the_run_knows_is_not_looked_for() -> None:
     load = {"command": ["./load"], "metrics": {"requests": {"regex": "([0-9]+)"}}}
     workload = {"window_seconds": 2, "server": server, "load": load}
     assert list(missing(on(workload=workload, objective="energy_joules"))) == []
+
+
+def test_each_declared_knob_that_is_set_is_read_once(tmp_path: Path) -> None:
+    knobs = {"depth": ["echo", "7"], "fan": ["no-such-fan"], "odd": ["echo", "no bus"], "unused": ["no-such-knob"]}
+    file = tmp_path / "knobs.toml"
+    file.write_text("".join(
+        f"[linux.own.{name}]\nread = {json.dumps(read)}\nwrite = ['echo', '{{value}}']\nlow = 1\nhigh = 20\n"
+        f"[ranges.{name}]\nlow = 1\nhigh = 20\n"
+        for name, read in knobs.items()
+    ))  # fmt: skip
+    file.chmod(0o600)
+    experiment = on(
+        herd={"local": {"own": str(file)}},
+        knobs={"depth": [1, 2], "fan": [1, 2], "odd": [1]},
+        objective="energy_joules",
+    )
+    tried = try_links(experiment, musters=None, listen=None, keys=None, tell=lambda _: None)
+    assert [(link.name, link.state, link.found) for link in tried] == [
+        ("knob depth", "ok", "7 units"),
+        ("knob fan", "wrong", "fan: no-such-fan is not installed, or not executable"),
+        ("knob odd", "wrong", "odd of node-0: it holds 'no bus', no whole number from 0 on"),
+    ]
+    assert tried[1].fix == f"see linux.own.fan in {file}"
+    with pytest.raises(LinksError, match="fan: no-such-fan is not installed"):
+        ready(experiment, tmp_path / "soon", musters=None, listen=None, keys=None)

@@ -19,11 +19,17 @@ MOST_ANSWER = 1000
 
 def declared(knobs: dict[str, OwnKnob]) -> list[type[LinuxKnob]]:
     """A class for each of them."""
-    return [_class(CommandKnob if own.read else FileKnob, own.kind(name)) for name, own in knobs.items()]
+    return [_class(own, own.kind(name)) for name, own in knobs.items()]
 
 
-def _class(base: "type[CommandKnob | FileKnob]", kind: KnobKind) -> type[LinuxKnob]:
-    made: type[LinuxKnob] = type(base.__name__, (base,), {"kind": kind, "__doc__": f"`{kind.name}`."})
+def of_this_machine(name: str, own: OwnKnob) -> "CommandKnob | FileKnob":
+    """The knob as a muster here would have it. KnobError where its program or file isn't there."""
+    return _class(own, own.kind(name))(own, Tree())
+
+
+def _class(own: OwnKnob, kind: KnobKind) -> "type[CommandKnob | FileKnob]":
+    base = CommandKnob if own.read else FileKnob
+    made: type[CommandKnob | FileKnob] = type(base.__name__, (base,), {"kind": kind, "__doc__": f"`{kind.name}`."})
     return made
 
 
