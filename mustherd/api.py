@@ -387,6 +387,8 @@ def _resumable(store: "Store", folder: File, definition: "Experiment | File | No
     _refuse_done(store, folder)
     row = store.experiment()
     file = Path(folder) / DEFINITION
+    if file.exists() and not file.is_file():
+        raise StoreError(f"{file} can't be read: not a regular file")
     experiment = loads(row.definition, str(file))
     if what := "; ".join(reread(row.resolved, experiment)):
         was, now = row.versions.get("mustherd", "of another version"), versions().get("mustherd", "")

@@ -71,6 +71,16 @@ def write(path: Path, content: str | bytes, *, durable: bool = False, mode: int 
             sync(file)
 
 
+def added_to(path: Path) -> IO[bytes]:
+    """A plain file, opened to add to it, made where it isn't there. OSError where its name is a link's or a pipe's."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o644)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return open(descriptor, "ab")  # noqa: PTH123 (a descriptor, not a path)
+
+
 def folder(path: Path) -> None:
     """Make a folder, and those above it that are missing, which nobody but the user may write to, whatever the umask.
 

@@ -6,6 +6,7 @@ read by others. A process without powers of its own is held to the rule for the 
 could deceive it from further up gains what the user has anyway.
 """
 
+import contextlib
 import os
 import stat
 from collections.abc import Collection, Iterator
@@ -20,6 +21,11 @@ LINKS_MOST = 40
 
 FULL_MAP = ["0", "0", "4294967295"]
 """The first line of /proc/self/uid_map where users are the machine's own."""
+
+
+ANOTHER_NAME = (
+    "this file has another name (a hard link), where it would be written too; fix: copy it, and put the copy here"
+)
 
 
 class GuardError(UserError):
@@ -64,8 +70,8 @@ def open_file(
 ) -> int:
     """A descriptor of a guarded regular file, never of what a link, a pipe or a device at `path` leads to.
 
-    With O_CREAT in `flags` it is made with mode 0600. Its folder is the caller's to look at. Raises GuardError and
-    OSError, FileNotFoundError as ever.
+    With O_CREAT in `flags` it is made with mode 0600. One that is to be written has no other name, elsewhere perhaps.
+    Its folder is the caller's to look at. Raises GuardError and OSError, FileNotFoundError as ever.
     """
     # O_NONBLOCK: to open a pipe would wait for its other end.
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
@@ -73,6 +79,8 @@ def open_file(
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise GuardError(f"{path}: not a regular file; remove it")
+        if found.st_nlink > 1 and flags & (os.O_WRONLY | os.O_RDWR):
+            raise GuardError(f"{path}: {ANOTHER_NAME}")
         _judge(path, path, found, owners() if trusted is None else trusted, end=True)
         if private and found.st_mode & 0o077:
             raise GuardError(
@@ -92,6 +100,27 @@ def read(path: Path, most: int, trusted: Collection[int] | None = None, *, priva
     if len(content) > most:
         raise GuardError(f"{path}: more than {most} bytes, which it never holds; remove it")
     return content
+
+
+def require_plain(folder: Path, *, shared: str = "") -> None:
+    """GuardError for what is in `folder`, at any depth, and would be written through.
+
+    That is a link, a pipe, a device, or a file with another name; files whose names end with `shared` may have one,
+    since they are written once. What goes meanwhile is no matter.
+    """
+    todo = [os.fspath(folder)]
+    while todo:
+        with contextlib.suppress(FileNotFoundError), os.scandir(todo.pop()) as entries:
+            for entry in entries:
+                found = entry.stat(follow_symlinks=False)
+                kind = stat.S_IFMT(found.st_mode)
+                if kind == stat.S_IFDIR:
+                    todo.append(entry.path)
+                elif kind not in (stat.S_IFREG, stat.S_IFSOCK):
+                    what = "a link" if kind == stat.S_IFLNK else "no regular file"
+                    raise GuardError(f"{entry.path}: {what}, and nothing is written through one; fix: move it away")
+                elif found.st_nlink > 1 and not (shared and entry.name.endswith(shared)):
+                    raise GuardError(f"{entry.path}: {ANOTHER_NAME}")
 
 
 def own_folder(path: Path, trusted: Collection[int] | None = None) -> frozenset[int]:

@@ -76,6 +76,13 @@ def test_links_in_a_circle_come_to_an_end(tmp_path: Path) -> None:
         guard.require(tmp_path / "a")
 
 
+def test_a_file_with_another_name_is_read_and_not_written(file: Path) -> None:
+    file.with_name("other").hardlink_to(file)
+    assert guard.read(file, 100) == b"content"
+    with pytest.raises(GuardError, match="another name"):
+        guard.open_file(file, os.O_RDWR)
+
+
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder", "socket"])
 def test_nothing_but_a_file_is_opened_and_none_of_it_waits(file: Path, kind: str) -> None:
     odd = file.with_name(kind)

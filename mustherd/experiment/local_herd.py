@@ -265,7 +265,7 @@ def spawn(log_file: Path, module: str, arguments: Sequence[str]) -> "subprocess.
 
     The kernel tells a child when the *thread* ends that started it: that thread has to stay until the herd's end.
     """
-    with log_file.open("ab") as file:
+    with files.added_to(log_file) as file:
         return subprocess.Popen(
             [sys.executable, "-m", module, *arguments, "--parent", str(os.getpid())],
             stdin=subprocess.DEVNULL,

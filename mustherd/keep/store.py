@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import msgspec
 
-from mustherd import files
+from mustherd import files, guard
 from mustherd.errors import UserError
 from mustherd.keep.events import Decide, Paired, Story
 from mustherd.keep.ledger import Day
@@ -73,6 +73,7 @@ class KeepStore:
                 if (self.folder / EXPERIMENT).exists():
                     raise KeepStoreError(f"{self.folder} holds an experiment: a keeper needs a folder of its own")
                 files.folder(self.folder)
+                guard.require_plain(self.folder)
                 self._open.callback(FileLock(self.folder / LOCK).close)
                 database = sqlite3.connect(path, isolation_level=None)
             self._open.callback(database.close)
@@ -89,6 +90,9 @@ class KeepStore:
         except LockedError as error:
             self._open.close()
             raise KeepStoreError(f"{self.folder}: another keeper runs there ({error})") from None
+        except guard.GuardError as error:
+            self._open.close()
+            raise KeepStoreError(str(error)) from None
         except (sqlite3.Error, OSError) as error:
             self._open.close()
             raise KeepStoreError(f"{path} can't be used: {error}") from error

@@ -88,6 +88,8 @@ class Ledger:
         file = folder / FILE
         if not write and not file.exists():
             raise NoLogError(f"{folder} holds no log")
+        if file.exists() and not file.is_file():
+            raise StoreError(f"{file} can't be used: not a regular file")
         try:
             if write:
                 files.folder(folder)

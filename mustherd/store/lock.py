@@ -16,6 +16,8 @@ LOCK_NAME = "owner.lock"
 """The shepherd's."""
 COMMAND_LOCK = "command.lock"
 """The command's."""
+ROWS = ".parquet"
+"""The end of names of files that are written once, and may therefore have other names too, as snapshots give them."""
 
 _HERD_RUNS = "its shepherd runs"
 """What a command notes in its lock: from now on it is at its end once no shepherd owns the experiment."""
@@ -83,6 +85,7 @@ def _ends(folder: Path) -> bool:
 def _taken(folder: Path, name: str) -> locks.FileLock:
     try:
         guard.require(folder)
+        guard.require_plain(folder, shared=ROWS)
         return locks.FileLock(folder / name, patience_s=_PATIENCE_SECONDS)
     except locks.LockedError as error:
         raise OwnedError(folder, error.pid) from None
