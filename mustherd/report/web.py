@@ -47,6 +47,34 @@ class WebError(UserError):
     exit_code = 2
 
 
+class Fresh:
+    """What is made anew for who asks, at most once a second and for a tenth of the time: many who ask cost as one."""
+
+    def __init__(self, make: Callable[[], bytes]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._until = -1e9
+        self._last = b""
+
+    def __call__(self) -> bytes:
+        """It, or what `make` raises; then the next one who asks has it made again."""
+        with self._lock:
+            began = time.monotonic()
+            if began >= self._until:
+                self._last = self._make()
+                ended = time.monotonic()
+                self._until = ended + max(FRESH_SECONDS, (ended - began) * 9)
+            return self._last
+
+
+def _told(state: State) -> bytes:
+    try:
+        found = state()
+    except UserError as error:
+        found = {"error": str(error)}
+    return json.dumps(found, allow_nan=False).encode()
+
+
 class Site:
     """What is told and what may be ordered."""
 
@@ -63,31 +91,17 @@ class Site:
 
         Orders always need it.
         """
-        self._state = state
+        self.state = Fresh(lambda: _told(state))
+        """The state as JSON; an error is told as one, and the page goes on."""
         self.orders = dict(orders or {})
-        self.report = report
-        self.scrape = scrape
+        self.report = Fresh(lambda: report().encode()) if report is not None else None
+        self.scrape = Fresh(scrape) if scrape is not None else None
         self.open = open_
         self.token = secrets.token_urlsafe(24)
-        self._lock = threading.Lock()
-        self._read_at = -1e9
-        self._last: bytes = b""
 
     def knows(self, token: str) -> bool:
         """Whether somebody has the token."""
         return hmac.compare_digest(token.encode("utf-8", "replace"), self.token.encode())
-
-    def state(self) -> bytes:
-        """The state as JSON, read at most once a second; an error is told as one, and the page goes on."""
-        with self._lock:
-            if time.monotonic() - self._read_at > FRESH_SECONDS:
-                try:
-                    found = self._state()
-                except UserError as error:
-                    found = {"error": str(error)}
-                self._last = json.dumps(found, allow_nan=False).encode()
-                self._read_at = time.monotonic()
-            return self._last
 
 
 class Server(BoundedServer):
@@ -142,7 +156,7 @@ class Handler(BoundedHandler):
         elif parts.path == "/report" and site.report is not None:
             policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
             try:
-                page = site.report().encode()
+                page = site.report()
             except UserError as error:
                 self._answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{error}\n".encode())
                 return

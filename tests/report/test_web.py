@@ -4,7 +4,9 @@ import http.client
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -123,6 +125,26 @@ def test_watchers_together_cost_one_reading() -> None:
         for _ in range(6):
             ask(server, "GET", "/state.json")
         assert len(read) < 6
+
+
+def test_readers_of_the_report_and_of_figures_cost_as_one() -> None:
+    made: list[str] = []
+
+    def report() -> str:
+        made.append("report")
+        time.sleep(0.2)
+        return "report"
+
+    def scrape() -> bytes:
+        made.append("figures")
+        return b"figures"
+
+    with serving(Site(dict, report=report, scrape=scrape)) as server:
+        for path in ("/report", "/metrics"):
+            with ThreadPoolExecutor(6) as readers:
+                answers = list(readers.map(lambda _, path=path: ask(server, "GET", path), range(6)))
+            assert {answer[0] for answer in answers} == {200}
+    assert len(made) < 6
 
 
 def test_what_cannot_be_read_is_told_and_not_raised() -> None:
