@@ -389,8 +389,7 @@ def _resumable(store: "Store", folder: File, definition: "Experiment | File | No
     file = Path(folder) / DEFINITION
     if file.exists() and not file.is_file():
         raise StoreError(f"{file} can't be read: not a regular file")
-    experiment = loads(row.definition, str(file))
-    if what := "; ".join(reread(row.resolved, experiment)):
+    if what := "; ".join(reread(row.resolved, experiment := loads(row.definition, str(file)))):
         was, now = row.versions.get("mustherd", "of another version"), versions().get("mustherd", "")
         began = f"another build of mustherd {was}" if was == now else f"mustherd {was}"
         raise StoreError(
@@ -414,8 +413,7 @@ def _refuse_changed(experiment: "Experiment", now: "Experiment | File", folder: 
     from mustherd.definition import Experiment, changes
     from mustherd.store.errors import StoreError
 
-    differences = changes(experiment, check(now))
-    if differences:
+    if differences := changes(experiment, check(now)):
         named = "the definition" if isinstance(now, Experiment) or "\n" in str(now) else now
         what = "; ".join(differences)
         raise StoreError(f"{named} isn't what {folder} was started with ({what}): start a new experiment with it")

@@ -4,7 +4,6 @@ import http.client
 import json
 import re
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -132,7 +131,6 @@ def test_readers_of_the_report_and_of_figures_cost_as_one() -> None:
 
     def report() -> str:
         made.append("report")
-        time.sleep(0.2)
         return "report"
 
     def scrape() -> bytes:
