@@ -8,8 +8,9 @@ import selectors
 import shlex
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mustherd.errors import shown
@@ -29,8 +30,29 @@ MOST_SAID = 300
 """Characters, the last ones, that an error repeats of what a program said."""
 
 
+MEANWHILE_S = 0.1
+"""Between two calls of what a thread does while it waits for a program."""
+
+
+class _Waiting(threading.local):
+    call: Callable[[], object] | None = None
+
+
+_waiting = _Waiting()
+
+
 class ProgramError(Exception):
     """A program isn't there, takes too long or fails; the message says which one and how."""
+
+
+@contextlib.contextmanager
+def meanwhile(call: Callable[[], object] | None) -> Iterator[None]:
+    """Within, this thread calls it every MEANWHILE_S while it waits for a program, never from within itself."""
+    before, _waiting.call = _waiting.call, call
+    try:
+        yield
+    finally:
+        _waiting.call = before
 
 
 def printed(
@@ -80,7 +102,8 @@ def printed(
 
 def _read(process: "subprocess.Popen[bytes]", said: dict[str, bytearray], within_s: float) -> bool:
     """Take what it prints until it ends, or has printed too much; False where its time is over before."""
-    until = time.monotonic() + within_s
+    now = time.monotonic()
+    until, due = now + within_s, now + MEANWHILE_S
     with selectors.DefaultSelector() as pipes:
         for name, pipe in (("out", process.stdout), ("err", process.stderr)):
             if pipe is not None:
@@ -88,16 +111,40 @@ def _read(process: "subprocess.Popen[bytes]", said: dict[str, bytearray], within
         while pipes.get_map():
             if (left := until - time.monotonic()) <= 0:
                 return False
-            for key, _ in pipes.select(left):
+            for key, _ in pipes.select(left if _waiting.call is None else min(left, MEANWHILE_S)):
                 piece = os.read(key.fd, 1 << 16)
                 said[key.data] += piece
                 if not piece:
                     pipes.unregister(key.fileobj)
             if _length(said) > MOST_PRINTED:
                 return True
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(max(0.0, until - time.monotonic()))
-    return process.returncode is not None
+            if time.monotonic() >= due:
+                _do_meanwhile()
+                due = time.monotonic() + MEANWHILE_S
+    return _ended(process, until)
+
+
+def _ended(process: "subprocess.Popen[bytes]", until: float) -> bool:
+    """Wait for its end; False where the time is over before."""
+    while True:
+        left = max(0.0, until - time.monotonic())
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(left if _waiting.call is None else min(left, MEANWHILE_S))
+            return True
+        if left <= MEANWHILE_S:
+            return False
+        _do_meanwhile()
+
+
+def _do_meanwhile() -> None:
+    call = _waiting.call
+    if call is None:
+        return
+    with meanwhile(None):
+        try:
+            call()
+        except Exception:
+            log.exception("what is done while a program runs failed")
 
 
 def _length(said: Mapping[str, bytearray]) -> int:
@@ -107,9 +154,9 @@ def _length(said: Mapping[str, bytearray]) -> int:
 def _end(process: "subprocess.Popen[bytes]") -> None:
     """Kill it and what it started."""
     # One that became another user, as by sudo, is not ours to kill, and not waited for.
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+    with contextlib.suppress(OSError):
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait(KILLED_S)
+        _ended(process, time.monotonic() + KILLED_S)
 
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,31 @@ def test_one_that_prints_without_an_end_is_stopped_before_it_takes_the_memory(
 def test_one_that_prints_nothing_more_but_goes_on_takes_too_long() -> None:
     with pytest.raises(ProgramError, match=r"^sh takes longer than 0\.5 s: done$"):
         printed(["sh", "-c", "echo done; exec sleep 60 >&- 2>&-"], 0.5)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    "script", ["sleep 0.5", "exec >&- 2>&-; sleep 0.5", "for k in 1 2 3 4 5; do echo $k; sleep 0.1; done"]
+)
+def test_who_waits_for_one_does_something_meanwhile_and_an_error_of_that_is_not_the_programs(script: str) -> None:
+    called: list[str] = []
+
+    def call() -> None:
+        called.append(printed(["sh", "-c", "sleep 0.3; echo within"], 10))
+        raise ValueError("no fault of the program")
+
+    with programs.meanwhile(call):
+        printed(["sh", "-c", script], 10)
+        assert called
+        assert set(called) == {"within"}, "and not within itself"
+    called.clear()
+    printed(["sh", "-c", script], 10)
+    assert not called
+
+
+@pytest.mark.process
+def test_another_thread_that_waits_has_nothing_else_to_do() -> None:
+    called: list[int] = []
+    with programs.meanwhile(lambda: called.append(1)), ThreadPoolExecutor() as pool:
+        pool.submit(printed, ["sleep", "0.3"], 10).result()
+    assert not called

@@ -10,8 +10,8 @@ from mustherd.shepherd.shepherd import Shepherd
 from mustherd.terms import Setting, settings_of
 from mustherd.wire.messages import MusterView
 
-DECISION_WAIT_S = 30.0
-"""Longer than the shepherd itself tries."""
+DECISION_WAIT_S = 600.0
+"""Longer than the shepherd itself tries, or a muster carries one out whose knobs are set by slow commands."""
 
 NOT_TAKEN = {"refused": Reason.DECISION_REFUSED, "failed": Reason.DECISION_FAILED}
 """How a node did not take a decision."""

@@ -116,11 +116,14 @@ class OutsideLoad:
         *,
         seed: int,
         settle_s: float,
+        reading_s: float = 0.0,
         label: str,
         slack_s: float,
         on_open: Callable[[], object] | None = None,
     ) -> Measured:
         """One window on a muster. Where knobs are set within it, `on_open` is called once it is open.
+
+        `reading_s`: how long the muster may take to read its knobs, once settled, before it can open a window.
 
         LoadError; HerdError; TimeoutError.
         """
@@ -132,7 +135,7 @@ class OutsideLoad:
                 view.name, settle_s=settle_s, window_s=window_s, label=label, changing=on_open is not None
             )
             try:
-                time.sleep(settle_s)
+                time.sleep(settle_s + reading_s)
                 running = source.start(load, seed)
                 running.open_window()
                 asked = time.monotonic()

@@ -55,6 +55,10 @@ KEYS = "keys"
 END_S = 10.0
 """How long a daemon may take to end in good order before it is killed."""
 
+COMMANDS_AT_END = 9
+"""Of each knob by command, one after the other, to set it and put it back: a muster that is asked to end in the middle
+of the first."""
+
 
 FREE_PORTS = Ports(0, 0, 0, 0)
 """A herd on this machine takes any free ports, so that two experiments can run beside each other."""
@@ -197,6 +201,17 @@ class LocalHerd:
                 self._spawn_muster(name)
         return self.running()
 
+    def _patience_s(self) -> float:
+        """How long each may take to end: one that is killed leaves its knobs to its guardian, which nobody awaits."""
+        local = self._experiment.herd.local
+        if local is None or local.own is None:
+            return END_S
+        try:
+            own = own_file.read(Path(local.own)).own.values()
+        except UserError:
+            return END_S
+        return END_S + COMMANDS_AT_END * sum(knob.timeout_seconds for knob in own if knob.read)
+
     def _pass_on(self) -> None:
         """Say what the processes have logged since, to whoever asks for steps."""
         if not log.isEnabledFor(logging.DEBUG):
@@ -239,7 +254,7 @@ class LocalHerd:
     def __exit__(self, *_: object) -> None:
         # The shepherd first, so that it can still tell its musters to put their nodes back.
         self.interrupt()
-        end([*([self._shepherd] if self._shepherd is not None else []), *self._musters.values()])
+        end([*([self._shepherd] if self._shepherd is not None else []), *self._musters.values()], self._patience_s())
         self._forget_keys()
 
     def _forget_keys(self) -> None:
@@ -282,13 +297,13 @@ def spawn_muster(home: Path, log_file: Path) -> "subprocess.Popen[bytes]":
     return spawn(log_file, "mustherd.muster", ["--config", str(home / CONFIG)])
 
 
-def end(processes: Sequence["subprocess.Popen[bytes]"]) -> None:
+def end(processes: Sequence["subprocess.Popen[bytes]"], within_s: float = END_S) -> None:
     """Ask all to end in good order, in this order, and wait until they have; one that takes too long is killed."""
     for process in processes:
         process.terminate()
     for process in processes:
         try:
-            process.wait(END_S)
+            process.wait(within_s)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -62,8 +62,8 @@ log = logging.getLogger(__name__)
 POLL_S = 0.05
 """How often events are looked at while trials run."""
 
-RESTORE_WAIT_S = 4.0
-"""How long musters may take at the end to put their nodes back."""
+RESTORE_WAIT_S = 600.0
+"""How long musters may take at the end to put their nodes back; one that is gone, or says nothing, ends it before."""
 
 
 def write(store: Store, action: Action) -> Trial | None:

@@ -36,6 +36,9 @@ T = TypeVar("T")
 SLACK_S = 15.0
 """Real seconds beyond a trial's own length before its muster's silence about it counts as an answer."""
 
+SLOW_S = 0.2
+"""An answer to a decision that takes longer comes of knobs that take their time."""
+
 LOG_WAIT_S = 15.0
 """How long the last blocks of a window may take to be on disk after its end."""
 
@@ -66,6 +69,8 @@ class TrialRunner:
         self._over = threading.Event()
         self._rested_at: dict[str, float] = {}
         """Of each muster that ran a trial: when it will have rested from it, on time.monotonic."""
+        self._reading_s: dict[str, float] = {}
+        """Of each muster, how long it may take to read its knobs; 0 where that is nothing to wait for."""
 
     @property
     def load(self) -> Load:
@@ -115,7 +120,11 @@ class TrialRunner:
         settings = settings_of(_asked(trial, view), view.knobs)
         load = self._experiment.workload
         offered = trial.load or load.load()
+        asked = time.monotonic()
         applied = self._shepherd.decide(view.name, settings).result(DECISION_WAIT_S)
+        # It read its knobs in that time: where they are slow it does so once more before it opens a window.
+        took_s = time.monotonic() - asked
+        self._reading_s[view.name] = took_s if took_s > SLOW_S else 0.0
         if not trial.settings and applied.outcome != "refused" and (left := left_of(applied)):
             return _broken(trial, Reason.NOT_AS_FOUND, f"muster {view.name}: {left}")
         if applied.outcome in NOT_TAKEN:
@@ -211,6 +220,7 @@ class TrialRunner:
     ) -> Measured:
         """Where knobs are set within it, `opened` is told in how many seconds of the node's clock the window opens."""
         load, label = self._experiment.workload, label_of(trial.number, trial.attempt)
+        reading_s = self._reading_s.get(view.name, 0.0)
         if self._outside is not None and not view.facts.loads_itself and not of_group:
             return self._outside.measure(
                 self._shepherd,
@@ -218,8 +228,9 @@ class TrialRunner:
                 offered,
                 seed=self._seed(trial),
                 settle_s=settle_s,
+                reading_s=reading_s,
                 label=label,
-                slack_s=SLACK_S,
+                slack_s=SLACK_S + reading_s,
                 on_open=None if opened is None else lambda: opened(0.0),
             )
         measuring: Future[Measured] = self._shepherd.measure(
@@ -235,7 +246,7 @@ class TrialRunner:
         if opened is not None:
             opened(settle_s + load.ramp_seconds)
         node_seconds = settle_s + load.ramp_seconds + load.window_seconds
-        return measuring.result(node_seconds / self._speed * 2 + SLACK_S)
+        return measuring.result(node_seconds / self._speed * 2 + SLACK_S + 2 * reading_s)
 
     def _check(self) -> None:
         if self._over.is_set():

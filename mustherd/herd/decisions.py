@@ -86,6 +86,13 @@ class Decisions:
         if not holds or not wanted.settings:
             del self._wanted[muster]
 
+    def carrying(self, muster: str, seq: int, now: float) -> None:
+        """The muster is carrying `seq` out, and takes its time: that is waited for."""
+        wanted = self._unanswered.get(muster)
+        if wanted is not None and wanted.seq == seq:
+            wanted.next_try = max(wanted.next_try, now + DECISION_RESEND_MAX_S)
+            wanted.give_up = max(wanted.give_up, now + DECISION_GIVE_UP_S)
+
     def in_force(self, muster: str, seq: int) -> list[Action]:
         """A heartbeat named the decision in force. An answered one that went out of force is lost and forgotten.
 

@@ -119,6 +119,11 @@ class Lease:
             return self._end("the shepherd wants nothing of this node")
         return ended
 
+    def lives_on(self, *, shepherd_epoch: int, sent_s: float, now: float) -> None:
+        """A heartbeat lies there that will be acted on later: it renews a lease that has not ended, and no more."""
+        if shepherd_epoch == self._shepherd_epoch and now < self._until:
+            self._renew(sent_s, now)
+
     def offer(
         self, *, shepherd_epoch: int, seq: int, settings: tuple[Setting, ...], issued_s: float, ttl_s: float, now: float
     ) -> Act | Ignore:

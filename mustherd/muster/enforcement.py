@@ -31,6 +31,15 @@ class Enforcement:
         self._pause_s = RESTORE_RETRY_S
         self.next_attempt = float("inf")
         """When a knob that would not go back is to be tried again."""
+        self.carrying = 0
+        """The decision that is being carried out; 0: none."""
+        self._unrestored, self._restoring = 0, False
+
+    def unrestored(self, in_force: int) -> int:
+        """Knobs that could not be put back; while knobs are being set or put back, those of before."""
+        if not self.carrying and not self._restoring:
+            self._unrestored = 0 if in_force else self._pasture.unrestored
+        return self._unrestored
 
     def begin(self) -> None:
         """Put back what a former life left changed; before anything else."""
@@ -50,6 +59,13 @@ class Enforcement:
 
     def carry_out(self, verdict: Act, lease: Lease) -> None:
         """Do what a decision says, and report what became of it."""
+        self.carrying = verdict.seq
+        try:
+            self._carry_out(verdict, lease)
+        finally:
+            self.carrying = 0
+
+    def _carry_out(self, verdict: Act, lease: Lease) -> None:
         self._windows.decided(sets=bool(verdict.settings))
         word, detail = "restored", ""
         if verdict.settings:
@@ -98,7 +114,11 @@ class Enforcement:
     def _restore(self, reason: str, *, again: bool = False) -> None:
         before = self._pasture.unrestored
         log.warning("putting the node back as it was found: %s", reason)
-        readings = self._pasture.restore()
+        self._restoring = True
+        try:
+            readings = self._pasture.restore()
+        finally:
+            self._restoring = False
         if not again or self._pasture.unrestored != before:
             self._report(m.Restored(reason=reason, readings=readings))
         self._retry_later()

@@ -23,6 +23,7 @@ from mustherd.muster.gauges import Gauges
 from mustherd.muster.logs import Logs
 from mustherd.muster.pasture import Pasture
 from mustherd.muster.reports import fitting, frame, introduction
+from mustherd.muster.rounds import Rounds
 from mustherd.muster.windows import Windows
 from mustherd.node.node import Node
 from mustherd.wire import codec
@@ -30,9 +31,6 @@ from mustherd.wire import messages as m
 from mustherd.wire.endpoints import MusterEndpoint, new_session
 
 log = logging.getLogger(__name__)
-
-ROUND_MOST_S = 1.0
-"""Between two rounds of the loop, so that who watches over it needs not wait longer."""
 
 
 class Muster:
@@ -60,8 +58,7 @@ class Muster:
         """
         self._config, self._node, self._pasture, self._end, self._now = config, node, pasture, end, now
         self._refusal, self._unheard = "", 0
-        self._stopping = False
-        self._each_round = each_round
+        self._rounds = Rounds(end, each_round)
         self._logs = Logs(node.text_loggers, config.logs, Path(config.state))
         self._windows = Windows(
             node, pasture, self._logs, self._report, lambda: self._lease.in_force, now=now, own_cpu_s=own_cpu_s
@@ -82,8 +79,7 @@ class Muster:
 
     def stop(self) -> None:
         """Ask `run` to return soon."""
-        self._stopping = True
-        self._end.wake()
+        self._rounds.stop()
 
     def begin(self) -> None:
         """Put back what a former life left changed; before anything else."""
@@ -93,8 +89,8 @@ class Muster:
         """Serve until stopped."""
         try:
             self.begin()
-            while self._each_round() and not self._stopping:
-                for message in self._end.receive(min(self.pause(), ROUND_MOST_S), log_room=self._no_room):
+            while self._rounds.go_on():
+                for message in self._rounds.arrived(self.pause(), log_room=self._no_room):
                     # Whatever woke us may have waited long: what the time has ended ends before anything else happens.
                     self.tick()
                     self.handle(message)
@@ -102,6 +98,14 @@ class Muster:
                 self.gauges.stands(self._lease, self._pasture.unrestored, self._logs.outbox.last)
         finally:
             self._leave()
+
+    def meanwhile(self) -> None:
+        """A sign of life in the middle of a knob's program: nothing is acted on, and heartbeats renew the lease."""
+        now = self._now()
+        self._beat_if_due(now)
+        for message in self._rounds.meanwhile():
+            if isinstance(message, m.ShepherdBeat) and message.muster_epoch == self._muster_epoch:
+                self._lease.lives_on(shepherd_epoch=message.shepherd_epoch, sent_s=message.sent_s, now=now)
 
     def _begin_life(self) -> None:
         """Belong to no shepherd, and be somebody whom none has met."""
@@ -152,11 +156,9 @@ class Muster:
                 # Not for each of many that come at once.
                 if now - self._beat_at >= BEAT_PERIOD_S / 2:
                     self._next_beat = now
-                self._enforcement.give_back(
-                    self._lease.beat(
-                        shepherd_epoch=message.shepherd_epoch, sent_s=message.sent_s, wanted=message.wanted, now=now
-                    )
-                )
+                self._enforcement.give_back(self._lease.beat(
+                    shepherd_epoch=message.shepherd_epoch, sent_s=message.sent_s, wanted=message.wanted, now=now
+                ))  # fmt: skip
             case m.Decision():
                 self._decision(message, now)
             case m.Frame(muster_epoch=self._muster_epoch, shepherd_epoch=self._lease.shepherd_epoch):
@@ -226,18 +228,14 @@ class Muster:
         self._end.send_pulse(m.MusterBeat(
             muster_epoch=self._muster_epoch, shepherd_epoch=self._lease.shepherd_epoch, in_force=in_force,
             ack=self._link.ack, reports=self._link.sent, malformed=self._end.malformed,
-            unrestored=0 if in_force else self._pasture.unrestored,
+            unrestored=self._enforcement.unrestored(in_force), carrying=self._enforcement.carrying,
         ))  # fmt: skip
 
     def _decision(self, message: m.Decision, now: float) -> None:
         verdict = self._lease.offer(
-            shepherd_epoch=message.shepherd_epoch,
-            seq=message.seq,
-            settings=message.settings,
-            issued_s=message.issued_s,
-            ttl_s=message.ttl_s,
-            now=now,
-        )
+            shepherd_epoch=message.shepherd_epoch, seq=message.seq, settings=message.settings,
+            issued_s=message.issued_s, ttl_s=message.ttl_s, now=now,
+        )  # fmt: skip
         if not isinstance(verdict, Act):
             log.debug("decision %d not acted on: %s", message.seq, verdict.reason)
             return

@@ -1,6 +1,7 @@
 """The pasture: all knobs of a node behind this muster's ranges, with their way back."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -50,6 +51,8 @@ class Pasture:
         self._infos = {key: ranges[k.info.name].narrow(k.info) for key, k in self._knobs.items()}
         self._asked: dict[tuple[str, str], int] = {}
         self._untold = ""
+        self.readings_s = 0.0
+        """How long `readings` took the last time."""
         self.on_step: Callable[[], None] = lambda: None
         """Called before each write to a knob, which may take its time."""
 
@@ -111,7 +114,10 @@ class Pasture:
 
     def readings(self) -> tuple[Reading, ...]:
         """Every offered knob read back, judged against what was asked of it."""
-        return tuple(_check(knob, self._asked.get(key)) for key, knob in self._knobs.items())
+        began = time.monotonic()
+        found = tuple(_check(knob, self._asked.get(key)) for key, knob in self._knobs.items())
+        self.readings_s = time.monotonic() - began
+        return found
 
     def restore(self) -> tuple[Reading, ...]:
         """Put every journalled knob back; what can't be put back stays in the journal and is shouted about."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from mustherd import programs
 from mustherd.daemon import notify
 from mustherd.guard import ROOT
 from mustherd.muster.config import Config, ConfigError, load
@@ -61,7 +62,8 @@ def serve(file: Path, ready: Callable[[Callable[[], None]], object]) -> int:
             ready(muster.stop)
             notify("READY=1")
             try:
-                muster.run()
+                with programs.meanwhile(muster.meanwhile):
+                    muster.run()
             finally:
                 node.close()
     finally:

@@ -1,7 +1,7 @@
 """One window: settle, flush, ramp, count; energy, knobs and load over the same interval of the node's clock."""
 
 import math
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -56,7 +56,7 @@ class Progress:
     rows: list[tuple[str, Rows]] = field(default_factory=list)
     next_step: float | None = None
     opened: bool = False
-    """The window has just been opened: now is the time to read the knobs."""
+    """The window has just been opened: now is the time to read the knobs, unless they were read ahead of it."""
     wanted: Streams | None = None
     """What the text streams shall do; the next step waits for them, on a clock that stands still if it can."""
 
@@ -64,8 +64,10 @@ class Progress:
 class Window:
     """Measures one window on a node, a step at a time: call `step` at the time that the last one named."""
 
-    def __init__(self, node: Node, order: Measure) -> None:
+    def __init__(self, node: Node, order: Measure, ahead: Callable[[], tuple[Reading, ...]] | None = None) -> None:
+        """`ahead` reads the knobs where that takes its time: it is called once all has settled, before any load."""
         self.order = order
+        self._ahead = ahead
         self.before: tuple[Reading, ...] = ()
         self.result: Result | None = None
         self.t0_s = 0.0
@@ -103,6 +105,9 @@ class Window:
             at += order.settle_s
             # What has piled up since the last window takes its time, so the first flush falls into the settling.
             yield Progress(next_step=at, wanted=Streams.FLUSH)
+        if self._ahead is not None:
+            self.before = self._ahead()
+            at = clock.now()
         if order.load is not None:
             self._load = node.start_load(order.load, order.seed)
         if order.ramp_s > 0:

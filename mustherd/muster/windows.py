@@ -14,6 +14,9 @@ from mustherd.wire import messages as m
 
 log = logging.getLogger(__name__)
 
+SLOW_S = 0.2
+"""Knobs whose reading takes longer are read before the load begins: a window of seconds must not wait for them."""
+
 
 class Windows:
     """A window that was begun ends in one report: what it saw, or why it was given up."""
@@ -61,7 +64,8 @@ class Windows:
     def begin(self, order: m.Measure) -> None:
         """Measure a window; one that was under way is given up."""
         self.drop("superseded by another window")
-        self._window = Window(self._node, order)
+        slow = self._pasture.readings_s > SLOW_S
+        self._window = Window(self._node, order, self._pasture.readings if slow else None)
         self._step(self._window)
 
     def open(self, measure: int) -> None:
@@ -108,7 +112,7 @@ class Windows:
         if progress.opened:
             if window.order.outside:
                 self._report(m.Opened(measure=window.order.measure, t0_s=window.t0_s))
-            window.before = self._pasture.readings()
+            window.before = window.before or self._pasture.readings()
             self._cpu_before_s = self._own_cpu_s()
         self._next_step = progress.next_step
         for stream, rows in progress.rows:

@@ -107,6 +107,7 @@ class ShepherdServer:
         muster.link.acknowledged(message.ack, now)
         self._roster.to_send(name, muster)
         if isinstance(message, m.MusterBeat):
+            self._decisions.carrying(name, message.carrying, now)
             # One that is older than a report already heard says nothing about now.
             if message.reports >= muster.link.ack:
                 if (muster.in_force, muster.unrestored) != (message.in_force, message.unrestored):

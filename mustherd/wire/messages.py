@@ -98,6 +98,8 @@ class MusterBeat(msgspec.Struct, frozen=True, kw_only=True, tag="mbeat"):
     malformed: Count = 0
     unrestored: Count = 0
     """Knobs that the muster could not put back: somebody has to look."""
+    carrying: Count = 0
+    """The decision that it is carrying out, where that takes long: the shepherd waits for it."""
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True, tag="frame"):

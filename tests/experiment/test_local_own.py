@@ -12,6 +12,8 @@ from mustherd.store.store import Store
 from mustherd.trial import TrialState
 from tests import running
 from tests.load.command.programs import HERE
+from tests.typed import some
+from tests.waiting import until
 
 pytestmark = [pytest.mark.process, pytest.mark.long]
 
@@ -98,4 +100,55 @@ def test_it_is_set_in_each_trial_and_put_back(tmp_path: Path, declared: Path, de
     with Store.open(Path(result["folder"]), read_only=True) as store:
         finished = [t for t in store.trials() if t.state is TrialState.FINISHED]
     assert {t.settings.get("depth", 7) for t in finished} == {3, 7, 9}
+    assert depth.read_text() == "7"
+
+
+SLOW = """\
+if [ "$1" = get ]; then sleep 1.5; exec cat {depth}; fi
+[ "$2" != 3 ] || touch {writing}; sleep 4; echo -n "$2" > {depth}
+"""
+
+
+@pytest.fixture
+def slow(tmp_path: Path, depth: Path, request: pytest.FixtureRequest) -> Path:
+    """Such a knob, whose commands take longer than a muster may be silent, and than a lease. One muster has each."""
+    script = tmp_path / "slow.sh"
+    script.write_text(SLOW.format(depth=depth, writing=tmp_path / "writing"))
+    file = tmp_path / "slow.toml"
+    file.write_text(
+        f"[linux.own.{request.param}]\nread = ['bash', '{script}', 'get']\n"
+        f"write = ['bash', '{script}', 'set', '{{value}}']\n"
+        f"low = 1\nhigh = 20\ntimeout_seconds = 30\n[ranges]\n{request.param} = {{low = 2, high = 12}}\n"
+    )
+    file.chmod(0o600)
+    return file
+
+
+@pytest.mark.parametrize("slow", ["width"], indirect=True)
+def test_one_whose_commands_take_seconds_costs_no_trial_and_its_windows_are_as_long_as_they_were_asked(
+    tmp_path: Path, slow: Path, depth: Path
+) -> None:
+    asked = definition(slow, width=[3])
+    asked["trials"], asked["workload"]["window_seconds"], asked["gates"]["window_tolerance"] = 1, 2, 0.5
+    code, result, err = running.complete(tmp_path, yaml.safe_dump(asked), name="run", timeout_s=240)
+    assert code in (0, 1), err
+    with Store.open(Path(result["folder"]), read_only=True) as store:
+        trials = store.trials()
+    assert {t.state for t in trials} == {TrialState.FINISHED}, [(t.reason, t.detail) for t in trials]
+    assert [(t.attempt, t.settings.get("width", 7)) for t in trials] == [(1, 7), (1, 3)]
+    assert depth.read_text() == "7"
+    log = (Path(result["folder"]) / "muster-1.log").read_text()
+    assert log.count("width: bash took ") == 1
+
+
+@pytest.mark.parametrize("slow", ["height"], indirect=True)
+def test_one_that_is_being_written_goes_back_when_the_shepherd_is_killed(
+    tmp_path: Path, slow: Path, depth: Path
+) -> None:
+    run = running.start(tmp_path, yaml.safe_dump(definition(slow, height=[3])), name="run")
+    until((tmp_path / "writing").exists, 120)
+    running.kill(some(run.child("shepherd")))
+    until(lambda: depth.read_text() == "3", 60)
+    until(lambda: depth.read_text() == "7", 60)
+    run.finish(120)
     assert depth.read_text() == "7"

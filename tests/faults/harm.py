@@ -8,7 +8,7 @@ import psutil
 
 from mustherd.daemon import STOP_SIGNALS
 from mustherd.muster.guardian import STILL_S
-from mustherd.muster.muster import ROUND_MOST_S
+from mustherd.muster.rounds import ROUND_MOST_S
 from tests.faults import stall
 from tests.faults.came import UNGUARDED, Came, back, ended, kept, values
 from tests.faults.herd import ELSEWHERE, JOIN_S, Herd

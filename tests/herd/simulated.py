@@ -24,6 +24,7 @@ from mustherd.wire import messages as m
 from mustherd.wire.endpoints import MusterEndpoint
 from mustherd.wire.shepherd_endpoint import Received, ShepherdEndpoint
 from tests.fakes import ORIGINALS, FakeNode, MemoryJournal
+from tests.typed import some
 
 Message = Received | m.Down | m.Credit | m.Decision
 """To a shepherd with its sender, or to a muster."""
@@ -53,6 +54,9 @@ class Process:
     inbox: list[tuple[float, Message]] = field(default_factory=list)
     life: int = 0
     still_until: float = 0.0
+    write_s: float = 0.0
+    """How long a write to one of its knobs takes."""
+    writing: bool = False
     newest_beat: float = -1e9
     """When the newest beat or welcome that was handled had been sent, in true time."""
     acted: list[tuple[int, int]] = field(default_factory=list)
@@ -130,6 +134,8 @@ class World:
             _MusterEnd(self, name),
             now=lambda: self.now + process.ahead_s,
         )
+        for knob in process.node.knobs:
+            knob.on_write = lambda _value: self._write(process)
         process.muster.begin()
         self._watch(process, process.muster)
 
@@ -154,6 +160,9 @@ class World:
                 self.shepherd.tick(now, judge=True)
                 self.shepherd.validate()
             for process in self.processes.values():
+                if process.writing:
+                    some(process.muster).meanwhile()
+                    continue
                 self._live(process)
                 self._check(process)
 
@@ -175,16 +184,29 @@ class World:
         muster = process.muster
         if muster is None or self.now < process.still_until:
             return
-        inbox, process.inbox = process.inbox, []
-        for _, message in inbox:
+        muster._rounds.held.extend(self.taken(process))
+        for message in muster._rounds.taken():
             muster.tick()
-            if isinstance(message, m.ShepherdBeat | m.Welcome):
-                process.newest_beat = max(process.newest_beat, message.sent_s - self.shepherd_ahead_s)
-            assert not isinstance(message, Received)
             muster.handle(message)
         muster.tick()
         for part in (muster._lease, muster._link, muster._logs.outbox):
             part.validate()
+
+    def taken(self, process: Process) -> Iterator[m.Down | m.Credit | m.Decision]:
+        """What has arrived at a muster, which hears it now."""
+        inbox, process.inbox = process.inbox, []
+        for _, message in inbox:
+            if isinstance(message, m.ShepherdBeat | m.Welcome):
+                process.newest_beat = max(process.newest_beat, message.sent_s - self.shepherd_ahead_s)
+            assert not isinstance(message, Received)
+            yield message
+
+    def _write(self, process: Process) -> None:
+        """A write that takes its time, in which the world goes on."""
+        if process.write_s:
+            process.writing = True
+            self.run(process.write_s)
+            process.writing = False
 
     def _check(self, process: Process) -> None:
         """In force only while a fresh enough beat was heard."""
@@ -278,7 +300,8 @@ class _MusterEnd(MusterEndpoint):
         return True
 
     def receive(self, timeout_s: float, *, log_room: bool = False) -> Iterator[m.Down | m.Credit | m.Decision]:
-        raise AssertionError("the world delivers")
+        assert not timeout_s, "the world delivers, but for what comes within a write"
+        return self.world.taken(self.world.processes[self.name])
 
     def report_malformed(self, channel: str, reason: str) -> None:
         raise AssertionError(f"{channel}: {reason}")

@@ -76,3 +76,15 @@ def test_forgotten_is_not_published_and_numbers_are_never_used_again() -> None:
     assert decisions.tick(1.0) == []
     assert decisions.decide("m", SLOW, 1.0).seq == 2
     assert decisions.decide("other", SLOW, 1.0).seq == 3
+
+
+def test_one_that_is_being_carried_out_is_waited_for_and_another_is_not() -> None:
+    decisions = Decisions()
+    decisions.decide("m", SLOW, 0.0)
+    late = DECISION_GIVE_UP_S - 1
+    decisions.carrying("m", 1, late)
+    assert decisions.tick(late) == []
+    assert decisions.tick(DECISION_GIVE_UP_S + 1) == [Publish("m", 1, SLOW)]
+    decisions.carrying("m", 7, DECISION_GIVE_UP_S + 2)
+    decisions.carrying("nobody", 1, DECISION_GIVE_UP_S + 2)
+    assert decisions.tick(late + DECISION_GIVE_UP_S) == [GaveUp("m", 1, 2)]

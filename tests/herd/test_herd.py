@@ -32,7 +32,8 @@ def anything(world: World, dice: random.Random) -> None:
     name = dice.choice(list(world.processes))
     process = world.processes[name]
     match dice.choices(
-        ["decide", "give back", "restart", "kill", "still", "new shepherd", "silence", "cut"], [8, 2, 1, 1, 2, 1, 1, 1]
+        ["decide", "give back", "restart", "kill", "still", "new shepherd", "silence", "cut", "slow"],
+        [8, 2, 1, 1, 2, 1, 1, 1, 1],
     )[0]:
         case "decide":
             world.decide(name, setting(dice.randint(2, 400), dice.randrange(1200, 2601, 100)))
@@ -49,6 +50,8 @@ def anything(world: World, dice: random.Random) -> None:
             world.start_shepherd()
         case "silence":
             world.stop_shepherd()
+        case "slow":
+            process.write_s = dice.choice([0.0, 0.5, 2.0, 5.0])
         case "cut":
             loss, world.network.loss = world.network.loss, 1.0
             world.run(dice.choice([0.5, 1.5, 4.0]))
@@ -72,7 +75,7 @@ def test_promises_hold_through_anything_and_the_herd_comes_right_again(
     for name, process in world.processes.items():
         if process.muster is None:
             world.start_muster(name)
-        process.still_until = 0.0
+        process.still_until = process.write_s = 0.0
     world.run(HEAL_S)
     world.settled()
     # And it obeys again.
@@ -105,6 +108,38 @@ def test_a_sound_network_applies_at_once_and_holds() -> None:
     assert world.processes["m0"].node.values == {"itr-delay": 100, "dvfs": 1300}
     assert not world.lost("m0")
     assert not [e for e in world.events if isinstance(e, PresenceChanged) and e.change.after != "alive"]
+
+
+def test_a_muster_whose_knobs_take_seconds_is_not_missed_and_loses_no_lease() -> None:
+    world = World(1, Network())
+    world.run(0.2)
+    process = world.processes["m0"]
+    process.write_s = DECISION_GIVE_UP_S / 2 + 1
+    future = some(world.decide("m0", setting(100, 1300)))
+    world.run(0.1)
+    world.run(0.1)
+    assert world.now > DECISION_GIVE_UP_S
+    assert future.result(0).outcome == "applied"
+    assert process.node.values == {"itr-delay": 100, "dvfs": 1300}
+    back = some(world.decide("m0", ()))
+    world.run(0.1)
+    world.run(0.1)
+    assert back.result(0).outcome == "restored"
+    assert not world.lost("m0")
+    assert not [e for e in world.events if isinstance(e, PresenceChanged) and e.change.after != "alive"]
+
+
+def test_one_whose_shepherd_ends_while_a_knob_is_written_puts_it_back_after_that() -> None:
+    world = World(1, Network())
+    world.run(0.2)
+    process = world.processes["m0"]
+    process.write_s = LEASE_S + 1
+    world.decide("m0", setting(100, 1300))
+    process.node.dvfs.on_write = lambda _value: world.stop_shepherd()
+    world.run(0.1)
+    assert process.node.values == ORIGINALS
+    assert process.node.itr.writes == [100, 1]
+    assert process.node.dvfs.writes == [1300, 2600]
 
 
 def test_a_muster_that_stood_still_beyond_its_lease_comes_back_restored_and_it_is_noticed() -> None:

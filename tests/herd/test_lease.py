@@ -134,3 +134,22 @@ def test_the_offset_is_too_high_by_the_shortest_travel_time_and_never_too_low(de
     for k, delay in enumerate(delays):
         offset.add(delay, k * 0.4)
         assert offset.seconds == min(delays[: k + 1])
+
+
+def test_a_beat_that_waits_renews_a_lease_that_has_not_ended_and_no_other() -> None:
+    lease = in_force()
+    lease.lives_on(shepherd_epoch=1, sent_s=2.0, now=2.5 + AHEAD_S)
+    assert lease.next_tick() == 2.0 + LEASE_S + AHEAD_S, "from when it was sent"
+    lease.lives_on(shepherd_epoch=2, sent_s=4.0, now=4.0 + AHEAD_S)
+    assert lease.next_tick() == 2.0 + LEASE_S + AHEAD_S, "of another shepherd"
+    lease.lives_on(shepherd_epoch=1, sent_s=1.0, now=4.0 + AHEAD_S)
+    assert lease.next_tick() == 2.0 + LEASE_S + AHEAD_S, "an old one"
+    lease.lives_on(shepherd_epoch=1, sent_s=5.0, now=5.0 + AHEAD_S)
+    assert lease.tick(5.0 + AHEAD_S) == GiveBack("the lease ran out"), "it had ended"
+
+
+def test_a_beat_that_waits_ends_nothing_until_it_is_acted_on() -> None:
+    lease = in_force()
+    lease.lives_on(shepherd_epoch=1, sent_s=2.0, now=2.0 + AHEAD_S)
+    assert lease.in_force == 1
+    assert beat(lease, 2.0, 4.0, wanted=0) == GiveBack("the shepherd wants nothing of this node")

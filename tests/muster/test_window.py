@@ -13,7 +13,7 @@ from mustherd.muster.window import SAMPLE_PERIOD_S, Result, Window
 from mustherd.muster.windows import Windows
 from mustherd.node.energy import MeterError
 from mustherd.node.logger import Rows
-from mustherd.terms import Load
+from mustherd.terms import Load, Reading
 from mustherd.wire.messages import Measure, NotMeasured, Report
 from tests.fakes import FakeNode, MemoryJournal
 from tests.typed import some
@@ -196,3 +196,22 @@ def test_a_load_that_a_node_can_not_offer_is_told_without_a_traceback(
     assert (answer.reason, answer.detail) == ("node-error", f"{type(error).__name__}: {error}")
     [record] = [r for r in caplog.records if r.name == "mustherd.muster.windows"]
     assert bool(record.exc_info) == traceback
+
+
+def test_knobs_that_are_slow_to_read_are_read_before_the_load_begins_and_the_window_is_as_long_as_asked() -> None:
+    node = SteppedNode()
+    readings: list[float] = []
+
+    def read() -> tuple[Reading, ...]:
+        assert not node.loaded
+        readings.append(node.stepped.time)
+        node.stepped.time += 3.0
+        return (reading,)
+
+    reading = Reading(sheep="node-0", knob="slow", asked=None, applied=1, running=1, held=True)
+    window = Window(node, order(Load(qps=1000)), read)
+    driven = drive(node, window)
+    assert readings == [102.0]
+    assert window.before == (reading,)
+    assert driven.opened == [110.0]
+    assert (driven.result.t0_s, driven.result.t1_s) == (110.0, 140.0)

@@ -1,7 +1,9 @@
 """Knobs that the muster's configuration declares (mustherd.node.linux.declaration), read and written."""
 
 import fnmatch
+import logging
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +14,11 @@ from mustherd.node.linux.knob import LinuxKnob, Machine, PlacedKnob, UnfitError
 from mustherd.node.linux.tree import Tree
 from mustherd.programs import ProgramError, printed
 from mustherd.terms import KnobKind
+
+log = logging.getLogger(__name__)
+
+SLOW_S = 0.5
+"""Commands that take longer are worth a line: each trial waits for several of them."""
 
 MOST_FILES = 4096
 MOST_ANSWER = 1000
@@ -72,6 +79,10 @@ class FileKnob(FilesKnob):
         return self._own.kept(text)
 
 
+_told_slow: set[str] = set()
+"""Knobs of which that has been said."""
+
+
 class CommandKnob(PlacedKnob):
     """Two commands."""
 
@@ -115,7 +126,12 @@ class CommandKnob(PlacedKnob):
         self._run(tuple(argument.replace("{value}", text) for argument in self._own.write))
 
     def _run(self, argv: Command) -> str:
+        began = time.monotonic()
         try:
             return printed(argv, self._own.timeout_seconds, folder=Path("/"), errors_too=True)[:MOST_ANSWER]
         except ProgramError as error:
             raise UnfitError(str(error)) from None
+        finally:
+            if (took_s := time.monotonic() - began) > SLOW_S and self.kind.name not in _told_slow:
+                _told_slow.add(self.kind.name)
+                log.warning("%s: %s took %.1f s; each trial waits for such commands", self.kind.name, argv[0], took_s)
