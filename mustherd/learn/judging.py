@@ -27,7 +27,7 @@ from mustherd.learn.inference import (
 )
 from mustherd.learn.memory import Memory, mean_variance, memory, of_mean, of_next, spread_left
 from mustherd.learn.waves import jumps
-from mustherd.learn.windows import ENOUGH, Block, Cell, Held, Windows, held, refuted
+from mustherd.learn.windows import ENOUGH, Block, Cell, Held, Windows, few, held, refuted
 from mustherd.metrics import Direction
 
 Word = Literal["met", "not met", "not certain"]
@@ -197,7 +197,7 @@ class Judge:
             return True
         cells = self._windows.of(point)
         held_ = [one for c in self._goal.constraints for one in self.held(c, cells, chance=PROMISED)]
-        return not all(one.within and one.few for one in held_)
+        return not (few(cells, self._goal.constraints) and all(one.within for one in held_))
 
     def too_few(self, point: Settings) -> dict[Cell, int]:
         """Where windows break a limit at times, and how many more `point` needs there.
@@ -206,6 +206,8 @@ class Judge:
         few windows often show none. Nothing once a bound or a second window has settled it.
         """
         cells = self._windows.of(point)
+        if not few(cells, self._goal.constraints, ENOUGH):
+            return {}
         found = {}
         for constraint in self._goal.constraints:
             at_times = {c.node for _, of in self._windows.all() for c in of if refuted(c, constraint)}

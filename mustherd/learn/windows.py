@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from mustherd.goal import Constraint
+from mustherd.goal import Constraint, keeps
 from mustherd.learn.base import Settings
 from mustherd.learn.inference import LEAST_SPREAD, NEXT, Estimate, exceeds, interval, next_window, squares
 
@@ -180,11 +180,6 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     broken: bool
     """Whether the mean certainly breaks the limit, less the margin."""
 
-    @property
-    def few(self) -> bool:
-        """Whether no more of the windows broke the limit than the promised share, contradicted or not."""
-        return self.windows - self.kept <= math.floor(ALLOWED * self.windows)
-
 
 def held(
     constraint: Constraint,
@@ -256,6 +251,20 @@ def _back(value: float, sign: float, log: bool) -> float:
 def refuted(cell: Cell, constraint: Constraint) -> bool:
     """Whether a window broke the limit, and most of those that were measured after it didn't."""
     return constraint.met_by(cell.value(constraint.metric)) and _over(cell, constraint) > 0
+
+
+def few(cells: Iterable[Cell], constraints: Sequence[Constraint], least: int = 0) -> bool:
+    """Whether on each node no more windows than the promised share broke a limit, contradicted or not; with `least`,
+    whether that may still be so once there are that many.
+
+    Whichever limit it was: two of twenty that broke one each are as many as two that broke the same.
+    """
+    for of in by_node(cells).values():
+        windows = [one.metrics for cell in of for one in cell.repeats]
+        over = sum(not keeps(one, constraints) for one in windows)
+        if over > math.floor(ALLOWED * max(least, len(windows))):
+            return False
+    return True
 
 
 def _over(cell: Cell, constraint: Constraint) -> int:

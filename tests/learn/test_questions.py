@@ -49,6 +49,25 @@ def test_a_window_over_the_limit_is_one_of_twenty_before_anything_is_promised() 
     assert (outcome.word, len(seen)) == ("met", 6)
 
 
+def test_a_window_over_each_of_two_limits_is_one_too_many_of_twenty() -> None:
+    limits = (*GOAL.limits, Constraint("update_p99_us", 300.0))
+    for second, word in ((6, "not certain"), (2, "met")):
+        confirmation = Confirmation(msgspec.structs.replace(GOAL, limits=limits, rounds=8), [DEAR], default=DEFAULT)
+        over = {"read_p99_us": 2, "update_p99_us": second}
+        count = 0
+        while wanted := confirmation.round():
+            measured = []
+            for w in wanted:
+                metrics = {**true(w.point), "update_p99_us": 100.0}
+                if w.point == DEAR:
+                    metrics |= {m: 330.0 if count == place else 250.0 + count % 2 for m, place in over.items()}
+                    count += 1
+                measured.append(Repeat(point=w.point, metrics=metrics, where="node-0"))
+            confirmation.add(measured)
+        assert confirmation.outcome().word == word
+        assert (count == 20) == (word == "met"), "a second one settles it; one that broke both limits is one"
+
+
 def test_a_node_that_is_gone_is_not_asked_for_ever() -> None:
     confirmation = start(rounds=8)
     count = 0
