@@ -23,6 +23,9 @@ FULL_MAP = ["0", "0", "4294967295"]
 """The first line of /proc/self/uid_map where users are the machine's own."""
 
 
+OF_SEVERAL = bytes.fromhex("d9d505f920a163d7")
+"""How an SQLite journal ends that belongs to several databases, as none of ours does."""
+
 ANOTHER_NAME = (
     "this file has another name (a hard link), where it would be written too; fix: copy it, and put the copy here"
 )
@@ -121,6 +124,24 @@ def require_plain(folder: Path, *, shared: str = "") -> None:
                     raise GuardError(f"{entry.path}: {what}, and nothing is written through one; fix: move it away")
                 elif found.st_nlink > 1 and not (shared and entry.name.endswith(shared)):
                     raise GuardError(f"{entry.path}: {ANOTHER_NAME}")
+
+
+def require_plain_database(path: Path, *, write: bool = False) -> None:
+    """GuardError where SQLite would write or remove something elsewhere when it opens `path`.
+
+    To the file -shm it writes even to read, and a journal of several databases names a file that it removes.
+    """
+    for end in ("", "-wal", "-shm", "-journal"):
+        file = path.with_name(f"{path.name}{end}")
+        with contextlib.suppress(FileNotFoundError):
+            found = file.lstat()
+            if not stat.S_ISREG(found.st_mode):
+                what = "a link" if stat.S_ISLNK(found.st_mode) else "no regular file"
+                raise GuardError(f"{file}: {what}, and nothing is written through one; fix: move it away")
+            if found.st_nlink > 1 and (write or (end == "-shm" and os.access(file, os.W_OK))):
+                raise GuardError(f"{file}: {ANOTHER_NAME}")
+            if end == "-journal" and file.read_bytes().endswith(OF_SEVERAL):
+                raise GuardError(f"{file}: it names another file, which SQLite would remove; fix: move it away")
 
 
 def own_folder(path: Path, trusted: Collection[int] | None = None) -> frozenset[int]:

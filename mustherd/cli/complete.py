@@ -78,10 +78,13 @@ def _musters_of(folder: Path) -> list[str]:
     import sqlite3
     from contextlib import closing
 
+    from mustherd import guard
+
     try:
+        guard.require_plain_database(folder / STORE)
         with closing(
             sqlite3.connect(f"{(folder / STORE).absolute().as_uri()}?mode=ro", uri=True, timeout=0.2)
         ) as store:
             return [name for (name,) in store.execute("SELECT name FROM muster ORDER BY name")]
-    except sqlite3.Error:
+    except (sqlite3.Error, guard.GuardError):
         return []

@@ -68,12 +68,14 @@ class KeepStore:
             if read_only:
                 if not path.is_file():
                     raise KeepStoreError(f"{self.folder} holds no keeper: it has no {DATABASE}")
+                guard.require_plain_database(path)
                 database = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
             else:
                 if (self.folder / EXPERIMENT).exists():
                     raise KeepStoreError(f"{self.folder} holds an experiment: a keeper needs a folder of its own")
                 files.folder(self.folder)
                 guard.require_plain(self.folder)
+                guard.require_plain_database(path, write=True)
                 self._open.callback(FileLock(self.folder / LOCK).close)
                 database = sqlite3.connect(path, isolation_level=None)
             self._open.callback(database.close)

@@ -16,7 +16,7 @@ import msgspec
 
 from mustherd import files
 from mustherd.rowlog.accounting import RowAccounting, StreamPosition
-from mustherd.store.database import BUSY_MILLISECONDS, connect_to_read, only_ours
+from mustherd.store.database import BUSY_MILLISECONDS, connect_to_read, only_ours, require_plain
 from mustherd.store.errors import StoreError
 from mustherd.terms import MAX_VALUE
 
@@ -93,6 +93,7 @@ class Ledger:
         try:
             if write:
                 files.folder(folder)
+                require_plain(file, write=True)
             self._database = (
                 sqlite3.connect(file, check_same_thread=False, timeout=BUSY_MILLISECONDS / 1000)
                 if write

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from mustherd import guard
 from mustherd.store import lock, migration, schema
 from mustherd.store.errors import StoreError
 
@@ -29,6 +30,9 @@ VIEWS = re.findall(r"CREATE VIEW \w+ AS[^;]*", schema.SQL)
 _INDEX = re.compile(r"CREATE (UNIQUE )?INDEX |$")
 """How an index's text begins; one that a table needs by itself has none."""
 
+_STILL = "immutable=1"
+"""A database that nobody writes, beside which SQLite then makes no file either."""
+
 _PACKAGES = ("msgspec", "numpy", "pyzmq", "scikit-learn", "scikit-optimize", "scipy")
 """Packages whose versions may change what is measured or proposed."""
 
@@ -42,7 +46,17 @@ def versions() -> dict[str, str]:
     return {name: version for name, version in found.items() if version}
 
 
+def require_plain(path: Path, *, write: bool = False) -> None:
+    """StoreError where SQLite would write elsewhere when it opens `path`."""
+    try:
+        guard.require_plain_database(path, write=write)
+    except guard.GuardError as error:
+        raise StoreError(str(error)) from None
+
+
 def _connect(path: Path, query: str) -> sqlite3.Connection:
+    if query != _STILL:
+        require_plain(path, write=query != "mode=ro")
     made = sqlite3.connect(
         f"{path.as_uri()}?{query}", uri=True, isolation_level=None, check_same_thread=False, timeout=0
     )
@@ -90,14 +104,19 @@ def make_database(path: Path) -> sqlite3.Connection:
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
     """Open a database of ours that is only read, on media that can't be written too. Raises sqlite3.Error."""
+    log = path.with_name(f"{path.name}-wal")
     try:
         return _connect(path, "mode=ro")
+    except StoreError:
+        # Snapshots give all files other names; where all is in the database itself, SQLite needs none beside it.
+        if not path.is_file() or path.is_symlink() or log.is_symlink() or (log.exists() and log.stat().st_size):
+            raise
+        return _connect(path, _STILL)
     except sqlite3.OperationalError:
-        log = path.with_name(f"{path.name}-wal")
         if os.access(path.parent, os.W_OK) or (log.exists() and log.stat().st_size):
             raise
         # SQLite wants to make a file beside it even to read; on read-only media nobody can be writing.
-        return _connect(path, "immutable=1")
+        return _connect(path, _STILL)
 
 
 def _migrated(

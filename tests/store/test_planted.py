@@ -1,14 +1,17 @@
 """A folder of an experiment's from elsewhere, in which what would be written leads out of it, or waits for ever."""
 
 import os
+import struct
 from pathlib import Path
 
 import pytest
 
 from mustherd import api
 from mustherd.goal import Goal
+from mustherd.guard import OF_SEVERAL
 from mustherd.rowlog.ledger import FILE, Ledger
 from mustherd.store import DEFINITION
+from mustherd.store.database import DATABASE
 from mustherd.store.errors import StoreError
 from mustherd.store.lock import command, own
 from mustherd.store.store import Store
@@ -65,6 +68,47 @@ def test_rows_may_have_other_names_as_snapshots_give_them(folder: Path, tmp_path
     (tmp_path / "snapshot.parquet").hardlink_to(rows)
     with own(folder):
         pass
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "hard link"])
+def test_who_only_looks_writes_nowhere_else(tmp_path: Path, kind: str) -> None:
+    folder, elsewhere = tmp_path / "x", tmp_path / "elsewhere"
+    Store.create(folder, name="x", definition="name: x\n", resolved={}, digest="d", goal=Goal()).close()
+    elsewhere.write_text("mine")
+    (folder / f"{DATABASE}-wal").write_bytes(b"not empty")
+    (folder / f"{DATABASE}-shm").unlink(missing_ok=True)
+    plant(folder / f"{DATABASE}-shm", kind, elsewhere)
+    with pytest.raises(StoreError, match=f"^{folder}/{DATABASE}-shm: .*; fix: "):
+        Store.open(folder, read_only=True)
+    (folder / f"{DATABASE}-wal").unlink()
+    # A snapshot, whose files all have another name, is looked at without a write.
+    if kind == "hard link":
+        Store.open(folder, read_only=True).close()
+    assert elsewhere.read_text() == "mine"
+
+
+def test_a_linked_database_is_not_opened(tmp_path: Path) -> None:
+    folder = tmp_path / "x"
+    Store.create(folder, name="x", definition="name: x\n", resolved={}, digest="d", goal=Goal()).close()
+    (tmp_path / "home").mkdir()
+    (folder / DATABASE).rename(tmp_path / "home/db")
+    (folder / DATABASE).symlink_to(tmp_path / "home/db")
+    with pytest.raises(StoreError, match=f"^{folder}/{DATABASE}: a link, and nothing is written through one"):
+        Store.open(folder, read_only=True)
+    assert [file.name for file in (tmp_path / "home").iterdir()] == ["db"]
+
+
+def test_no_journal_removes_a_file_elsewhere(tmp_path: Path) -> None:
+    elsewhere, file = tmp_path / "elsewhere", tmp_path / "logs" / FILE
+    elsewhere.write_text("mine")
+    Ledger(tmp_path / "logs", write=True).close()
+    name, pages = os.fsencode(elsewhere), file.stat().st_size // 4096
+    head = OF_SEVERAL + struct.pack(">5I", 0, 1, pages, 512, 4096)
+    end = struct.pack(">I", (1 << 30) // 4096 + 1) + name + struct.pack(">2I", len(name), sum(name)) + OF_SEVERAL
+    (tmp_path / "logs" / f"{FILE}-journal").write_bytes(head.ljust(512, b"\0") + end)
+    with pytest.raises(StoreError, match="names another file, which SQLite would remove; fix: "):
+        Ledger(tmp_path / "logs", write=True)
+    assert elsewhere.read_text() == "mine"
 
 
 def test_no_pipe_is_waited_for_where_a_definition_or_a_log_is_read(tmp_path: Path) -> None:
