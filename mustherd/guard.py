@@ -12,7 +12,7 @@ import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from mustherd.errors import UserError
+from mustherd.errors import UserError, shown
 
 ROOT = 0
 
@@ -25,6 +25,9 @@ FULL_MAP = ["0", "0", "4294967295"]
 
 OF_SEVERAL = bytes.fromhex("d9d505f920a163d7")
 """How an SQLite journal ends that belongs to several databases, as none of ours does."""
+
+MOST_SHOWN = 1024
+"""Characters of a place that a message names; whoever made a folder chose its names."""
 
 ANOTHER_NAME = (
     "this file has another name (a hard link), where it would be written too; fix: copy it, and put the copy here"
@@ -113,17 +116,24 @@ def require_plain(folder: Path, *, shared: str = "") -> None:
     """
     todo = [os.fspath(folder)]
     while todo:
-        with contextlib.suppress(FileNotFoundError), os.scandir(todo.pop()) as entries:
-            for entry in entries:
-                found = entry.stat(follow_symlinks=False)
-                kind = stat.S_IFMT(found.st_mode)
-                if kind == stat.S_IFDIR:
-                    todo.append(entry.path)
-                elif kind not in (stat.S_IFREG, stat.S_IFSOCK):
-                    what = "a link" if kind == stat.S_IFLNK else "no regular file"
-                    raise GuardError(f"{entry.path}: {what}, and nothing is written through one; fix: move it away")
-                elif found.st_nlink > 1 and not (shared and entry.name.endswith(shared)):
-                    raise GuardError(f"{entry.path}: {ANOTHER_NAME}")
+        place = todo.pop()
+        try:
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    found = entry.stat(follow_symlinks=False)
+                    kind, name = stat.S_IFMT(found.st_mode), shown(entry.path, MOST_SHOWN)
+                    if kind == stat.S_IFDIR:
+                        todo.append(entry.path)
+                    elif kind not in (stat.S_IFREG, stat.S_IFSOCK):
+                        what = "a link" if kind == stat.S_IFLNK else "no regular file"
+                        raise GuardError(f"{name}: {what}, and nothing is written through one; fix: move it away")
+                    elif found.st_nlink > 1 and not (shared and entry.name.endswith(shared)):
+                        raise GuardError(f"{name}: {ANOTHER_NAME}")
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            name = shown(place, MOST_SHOWN)
+            raise GuardError(f"{name}: it can't be looked through ({error.strerror}); fix: move it away") from None
 
 
 def require_plain_database(path: Path, *, write: bool = False) -> None:

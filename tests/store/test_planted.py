@@ -2,6 +2,7 @@
 
 import os
 import struct
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,28 @@ def test_rows_may_have_other_names_as_snapshots_give_them(folder: Path, tmp_path
     (tmp_path / "snapshot.parquet").hardlink_to(rows)
     with own(folder):
         pass
+
+
+def test_a_planted_name_is_told_in_one_line(folder: Path) -> None:
+    (folder / "a\nmustherd: all is well").symlink_to(folder)
+    with pytest.raises(StoreError, match=r"/a\\nmustherd: all is well: a link, and nothing"), own(folder):
+        pytest.fail("it was taken")
+
+
+def test_what_cannot_be_looked_through_is_named_and_not_the_lock(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    for _ in range(2100):
+        os.mkdir("dd", dir_fd=descriptor)
+        below = os.open("dd", os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = below
+    os.close(descriptor)
+    with (
+        pytest.raises(StoreError, match=r"/dd/dd.*: it can't be looked through \(File name too long\); fix: "),
+        own(folder),
+    ):
+        pytest.fail("it was taken")
+    subprocess.run(["rm", "-rf", folder / "dd"], check=True)  # deeper than Python's recursion goes
 
 
 @pytest.mark.parametrize("kind", ["pipe", "link", "hard link"])
