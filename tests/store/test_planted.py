@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from mustherd import api
+from mustherd.definition import Experiment
+from mustherd.experiment import again
 from mustherd.goal import Goal
 from mustherd.guard import OF_SEVERAL
 from mustherd.rowlog.ledger import FILE, Ledger
@@ -145,3 +147,11 @@ def test_no_pipe_is_waited_for_where_a_definition_or_a_log_is_read(tmp_path: Pat
     os.mkfifo(tmp_path / "logs" / FILE)
     with pytest.raises(StoreError, match="can't be used: not a regular file"):
         Ledger(tmp_path / "logs")
+
+
+def test_no_other_day_is_written_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(again, "definition_of_day", lambda *_: "")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / again.DAYS).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="again: a link, and nothing is written through one; fix: "):
+        again.another_day(tmp_path, Experiment.model_construct(name="x"), None, days=0)
