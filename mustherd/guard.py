@@ -10,7 +10,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Collection, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from mustherd.errors import UserError, shown
 
@@ -28,6 +28,9 @@ OF_SEVERAL = bytes.fromhex("d9d505f920a163d7")
 
 MOST_SHOWN = 1024
 """Characters of a place that a message names; whoever made a folder chose its names."""
+
+OF_FILES = (".log", ".lock", ".json", ".yml", ".toml", ".sqlite", ".sqlite-wal", ".sqlite-shm", ".sqlite-journal")
+"""Ends of names that files have, and no folder."""
 
 ANOTHER_NAME = (
     "this file has another name (a hard link), where it would be written too; fix: copy it, and put the copy here"
@@ -108,32 +111,45 @@ def read(path: Path, most: int, trusted: Collection[int] | None = None, *, priva
     return content
 
 
-def require_plain(folder: Path, *, shared: str = "") -> None:
-    """GuardError for what is in `folder`, at any depth, and would be written through.
+def require_plain(folder: Path, *, shared: str = "", folders: Collection[str] = ()) -> None:
+    """GuardError for what is in `folder`, at any depth, and would be written through, or is what it can't be.
 
-    That is a link, a pipe, a device, or a file with another name; files whose names end with `shared` may have one,
-    since they are written once. What goes meanwhile is no matter.
+    That is a link, a pipe, a socket, a device, or a file with another name; files whose names end with `shared` may
+    have one, since they are written once. `folders` are patterns (as `herd/*`) of places that hold a folder if
+    anything, and places with other names that end as a file's do, hold a file. What goes meanwhile is no matter.
     """
     todo = [os.fspath(folder)]
     while todo:
         place = todo.pop()
         try:
             with os.scandir(place) as entries:
-                for entry in entries:
-                    found = entry.stat(follow_symlinks=False)
-                    kind, name = stat.S_IFMT(found.st_mode), shown(entry.path, MOST_SHOWN)
-                    if kind == stat.S_IFDIR:
-                        todo.append(entry.path)
-                    elif kind not in (stat.S_IFREG, stat.S_IFSOCK):
-                        what = "a link" if kind == stat.S_IFLNK else "no regular file"
-                        raise GuardError(f"{name}: {what}, and nothing is written through one; fix: move it away")
-                    elif found.st_nlink > 1 and not (shared and entry.name.endswith(shared)):
-                        raise GuardError(f"{name}: {ANOTHER_NAME}")
+                found = [(entry, held) for entry in entries if (held := _held(entry)) is not None]
         except FileNotFoundError:
             continue
         except OSError as error:
             name = shown(place, MOST_SHOWN)
             raise GuardError(f"{name}: it can't be looked through ({error.strerror}); fix: move it away") from None
+        for entry, held in found:
+            kind, name = stat.S_IFMT(held.st_mode), shown(entry.path, MOST_SHOWN)
+            as_folder = any(PurePath(entry.path).match(pattern) for pattern in folders)
+            if kind == stat.S_IFDIR:
+                if not as_folder and entry.name.endswith(OF_FILES):
+                    raise GuardError(f"{name}: a folder, where a file belongs; fix: move it away")
+                todo.append(entry.path)
+            elif kind != stat.S_IFREG:
+                what = "a link" if kind == stat.S_IFLNK else "no regular file"
+                raise GuardError(f"{name}: {what}, and nothing is written through one; fix: move it away")
+            elif as_folder:
+                raise GuardError(f"{name}: a file, where a folder belongs; fix: move it away")
+            elif held.st_nlink > 1 and not (shared and entry.name.endswith(shared)):
+                raise GuardError(f"{name}: {ANOTHER_NAME}")
+
+
+def _held(entry: "os.DirEntry[str]") -> os.stat_result | None:
+    try:
+        return entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
 
 
 def require_plain_database(path: Path, *, write: bool = False) -> None:
@@ -150,8 +166,14 @@ def require_plain_database(path: Path, *, write: bool = False) -> None:
                 raise GuardError(f"{file}: {what}, and nothing is written through one; fix: move it away")
             if found.st_nlink > 1 and (write or (end == "-shm" and os.access(file, os.W_OK))):
                 raise GuardError(f"{file}: {ANOTHER_NAME}")
-            if end == "-journal" and file.read_bytes().endswith(OF_SEVERAL):
+            if end == "-journal" and _end_of(file, len(OF_SEVERAL)) == OF_SEVERAL:
                 raise GuardError(f"{file}: it names another file, which SQLite would remove; fix: move it away")
+
+
+def _end_of(file: Path, most: int) -> bytes:
+    with file.open("rb") as opened:
+        opened.seek(-min(most, opened.seek(0, os.SEEK_END)), os.SEEK_CUR)
+        return opened.read(most)
 
 
 def own_folder(path: Path, trusted: Collection[int] | None = None) -> frozenset[int]:

@@ -16,6 +16,8 @@ LOCK_NAME = "owner.lock"
 """The shepherd's."""
 COMMAND_LOCK = "command.lock"
 """The command's."""
+FOLDERS = ("logs", "herd", "herd/*", "herd/*/state", "again")
+"""What is a folder within an experiment's."""
 ROWS = ".parquet"
 """The end of names of files that are written once, and may therefore have other names too, as snapshots give them."""
 
@@ -85,7 +87,7 @@ def _ends(folder: Path) -> bool:
 def _taken(folder: Path, name: str) -> locks.FileLock:
     try:
         guard.require(folder)
-        guard.require_plain(folder, shared=ROWS)
+        guard.require_plain(folder, shared=ROWS, folders=FOLDERS)
         return locks.FileLock(folder / name, patience_s=_PATIENCE_SECONDS)
     except locks.LockedError as error:
         raise OwnedError(folder, error.pid) from None

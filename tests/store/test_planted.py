@@ -1,6 +1,8 @@
 """A folder of an experiment's from elsewhere, in which what would be written leads out of it, or waits for ever."""
 
 import os
+import shutil
+import socket
 import struct
 import subprocess
 from pathlib import Path
@@ -155,3 +157,24 @@ def test_no_other_day_is_written_through_a_link(tmp_path: Path, monkeypatch: pyt
     (tmp_path / again.DAYS).symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StoreError, match="again: a link, and nothing is written through one; fix: "):
         again.another_day(tmp_path, Experiment.model_construct(name="x"), None, days=0)
+
+
+@pytest.mark.parametrize("name", [*FOLDERS, *WRITTEN, "again"])
+def test_a_folder_is_no_file_and_a_file_no_folder(folder: Path, name: str) -> None:
+    place, file = folder / name, name in WRITTEN
+    if file:
+        place.mkdir()
+    else:
+        shutil.rmtree(place, ignore_errors=True)
+        place.touch()
+    what = "a folder, where a file belongs" if file else "a file, where a folder belongs"
+    with pytest.raises(StoreError, match=f"^{place}: {what}; fix: move it away"), own(folder):
+        pytest.fail("it was taken")
+
+
+def test_a_socket_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("muster-1.log")
+        with pytest.raises(StoreError, match=r"muster-1\.log: no regular file"), own(folder):
+            pytest.fail("it was taken")
