@@ -37,6 +37,10 @@ LATENCY = re.compile(r"avg|std|min|max|p\d+")
 """A column that is a latency."""
 BIN_WIDTH = 0.1
 """Of the histogram that percentiles come from, relative to the latency."""
+MOST_DIGITS = 18
+"""Of a counter."""
+MOST_US = 1e12
+"""Of a latency: eleven days."""
 WRAP = 2**32
 """mutilate counts operations in a C int."""
 
@@ -69,20 +73,21 @@ def parse(text: str, expected: float = 0.0) -> Output:
     if total is None:
         raise LoadError(Reason.OUTPUT_UNREADABLE, f"no 'Total QPS' in mutilate's output: {last_words(text)}")
     seconds = float(total[3])
-    requests = _unwrapped(int(total[2]), expected)
+    counted = _count(total[2])
+    requests = _unwrapped(counted, expected)
     misses, skipped, local = MISSES.search(text), SKIPPED.search(text), LOCAL.search(text)
-    traffic = {kind: int(size) for kind, size in TRAFFIC.findall(text)}
+    traffic = {kind: _count(size) for kind, size in TRAFFIC.findall(text)}
     return Output(
         read_us=_row(text, "read", columns),
         update_us=_row(text, "update", columns),
-        qps=float(total[1]) if requests == int(total[2]) or seconds <= 0 else requests / seconds,
+        qps=float(total[1]) if requests == counted or seconds <= 0 else requests / seconds,
         requests=requests,
         seconds=seconds,
-        misses=int(misses[1]) if misses else 0,
-        skipped=int(skipped[1]) if skipped else 0,
+        misses=_count(misses[1]) if misses else 0,
+        skipped=_count(skipped[1]) if skipped else 0,
         rx_bytes=traffic.get("RX", 0),
         tx_bytes=traffic.get("TX", 0),
-        local_requests=int(local[2]) if local else None,
+        local_requests=_count(local[2]) if local else None,
         local_qps=float(local[1]) if local else None,
     )
 
@@ -117,6 +122,8 @@ def exact(lines: Iterable[str]) -> dict[str, float]:
     if not values:
         raise LoadError(Reason.NO_SAMPLES, "mutilate saved no samples of reads")
     values.sort()
+    if not values[-1] <= MOST_US:
+        raise LoadError(Reason.OUTPUT_UNREADABLE, f"samples: {values[-1]:g} us is no latency")
     ranks = {name: 100 * share for name, share in PERCENTILES.items()}
     latencies = {name: values[max(0, math.ceil(len(values) * p / 100) - 1)] for name, p in ranks.items()}
     return {"avg": math.fsum(values) / len(values), **latencies, "count": float(len(values))}
@@ -162,6 +169,13 @@ def _named(name: str, columns: list[str], values: list[str]) -> dict[str, float]
     if not all(math.isfinite(value) for value in named.values()):
         raise LoadError(Reason.OUTPUT_UNREADABLE, f"row '{name}' of mutilate's: {' '.join(values)[:80]!r}")
     return named
+
+
+def _count(digits: str) -> int:
+    """LoadError for more digits than any of its counters has."""
+    if len(digits) > MOST_DIGITS:
+        raise LoadError(Reason.OUTPUT_UNREADABLE, f"'{digits[:30]}' and so on in mutilate's output is no count")
+    return int(digits)
 
 
 def _unwrapped(requests: int, expected: float) -> int:

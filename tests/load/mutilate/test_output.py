@@ -179,6 +179,8 @@ def test_a_fork_s_updates_alone_are_no_samples() -> None:
         ["0.1 nan"],
         ["0.1 -5.0"],
         ["0.1 1.0", "Saving latency samples to"],
+        ["0.1 1.0", "0.2 1e400"],
+        ["0.1 1.7e308", "0.2 1.7e308"],
         ["0.1 1.0", "11211 0.1 1.0 GET(30)"],
         ["11211 0.1 1.0 GET(30)", "0.1 1.0"],
         ["11211 0.1 1.0 PUT(30)"],
@@ -227,6 +229,9 @@ def test_when_it_started() -> None:
         FORK.replace("  3431.8", ""),
         FORK.replace("3431.8", "-nan"),
         FORK.replace("3431.8", "slow"),
+        FORK.replace("Misses = ", f"Misses = {'9' * 400}"),
+        FORK.replace("99648", "9" * 400),
+        FORK.replace("24613056", "9" * 400),
         FORK + FORK,
     ],
 )
