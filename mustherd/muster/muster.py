@@ -224,11 +224,11 @@ class Muster:
 
     def _beat(self, now: float) -> None:
         self._beat_at, self._next_beat = now, now + BEAT_WAIT_S
-        in_force = self._lease.in_force
+        in_force, link, enforcement = self._lease.in_force, self._link, self._enforcement
         self._end.send_pulse(m.MusterBeat(
             muster_epoch=self._muster_epoch, shepherd_epoch=self._lease.shepherd_epoch, in_force=in_force,
-            ack=self._link.ack, reports=self._link.sent, malformed=self._end.malformed,
-            unrestored=self._enforcement.unrestored(in_force), carrying=self._enforcement.carrying,
+            ack=link.ack, reports=link.sent, malformed=self._end.malformed, unrestored=enforcement.unrestored(in_force),
+            carrying=self._rounds.decision() or enforcement.carrying,
         ))  # fmt: skip
 
     def _decision(self, message: m.Decision, now: float) -> None:

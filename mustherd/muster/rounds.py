@@ -51,6 +51,10 @@ class Rounds:
         while self.held:
             yield self.held.popleft()
 
+    def decision(self) -> int:
+        """The newest decision among what is held; 0: none."""
+        return next((one.seq for one in reversed(self.held) if isinstance(one, m.Decision)), 0)
+
     def meanwhile(self) -> Iterator[Message]:
         """In the middle of one: say that it lives, keep what has arrived for the next, and show it."""
         self._alive()

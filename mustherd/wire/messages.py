@@ -99,7 +99,7 @@ class MusterBeat(msgspec.Struct, frozen=True, kw_only=True, tag="mbeat"):
     unrestored: Count = 0
     """Knobs that the muster could not put back: somebody has to look."""
     carrying: Count = 0
-    """The decision that it is carrying out, where that takes long: the shepherd waits for it."""
+    """The decision that it is carrying out, or has to let wait meanwhile: the shepherd waits for it."""
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True, tag="frame"):

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from itertools import pairwise
 
@@ -127,6 +128,34 @@ def test_a_muster_whose_knobs_take_seconds_is_not_missed_and_loses_no_lease() ->
     assert back.result(0).outcome == "restored"
     assert not world.lost("m0")
     assert not [e for e in world.events if isinstance(e, PresenceChanged) and e.change.after != "alive"]
+
+
+def test_a_decision_that_comes_while_knobs_are_slowly_put_back_is_waited_for() -> None:
+    world = World(1, Network())
+    world.run(0.2)
+    process = world.processes["m0"]
+    world.decide("m0", setting(100, 1300))
+    world.run(0.5)
+    asked: list[Future[m.Applied]] = []
+    process.write_s = DECISION_GIVE_UP_S
+    write = some(process.node.itr.on_write)
+
+    def put_back(value: int) -> None:
+        world.network.loss = 0.0
+        process.write_s, rest_s = 1.0, process.write_s
+        write(value)
+        process.write_s = rest_s
+        if not asked:
+            asked.append(some(world.decide("m0", setting(102, 1400))))
+        write(value)
+        process.write_s = 0.0
+
+    process.node.itr.on_write = process.node.dvfs.on_write = put_back
+    world.network.loss = 1.0
+    world.run(LEASE_S + 1)
+    world.run(3.0)
+    assert asked[0].result(0).outcome == "applied"
+    assert process.node.values == {"itr-delay": 102, "dvfs": 1400}
 
 
 def test_one_whose_shepherd_ends_while_a_knob_is_written_puts_it_back_after_that() -> None:
