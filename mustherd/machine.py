@@ -19,9 +19,9 @@ CHAIN = 10
 FORKS = ("/subprocess.py", "/multiprocessing/popen_fork.py", "/multiprocessing/util.py")
 """Of Python's: where a process is started."""
 
-SQLITE_CANTOPEN = 14
-"""Of sqlite3.h: what a file that can't be opened is, in an error's lowest byte. sqlite3 itself is not loaded for it: a
-muster has no use for it, and `--help` neither."""
+SQLITE_IOERR, SQLITE_CANTOPEN = 10, 14
+"""Of sqlite3.h: what a file that can't be written or opened is, in an error's lowest byte. sqlite3 itself is not loaded
+for it: a muster has no use for it, and `--help` neither."""
 
 
 class MachineError(UserError):
@@ -77,15 +77,21 @@ def _of(error: BaseException) -> str:
         )
     if number == errno.ENFILE:
         return "the machine has as many files open as it may: see `sysctl fs.file-max`, and who has them by `lsof`"
+    if number == errno.EFBIG or _sqlite(error) == SQLITE_IOERR:
+        soft, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if soft != resource.RLIM_INFINITY:
+            return f"a file may have {soft} bytes here: raise `ulimit -f` or a unit's LimitFSIZE"
     if isinstance(error, MemoryError) or number == errno.ENOMEM:
         return "the machine gives no more memory: end what else uses it, or raise `ulimit -v` or a unit's MemoryMax"
     if (number == errno.EAGAIN and _forks(error.__traceback__)) or (
         isinstance(error, RuntimeError) and str(error).startswith("can't start new thread")
     ):
         soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+        memory, _ = resource.getrlimit(resource.RLIMIT_AS)
+        more = "" if memory == resource.RLIM_INFINITY else ", `ulimit -v`"
         return (
             f"the machine starts no more processes or threads for this user, who may have {_number(soft)}: end some, or"
-            " raise `ulimit -u` or a unit's TasksMax"
+            f" raise `ulimit -u`{more} or a unit's TasksMax"
         )
     return ""
 
@@ -94,9 +100,14 @@ def _number(limit: int) -> str:
     return "any number of" if limit == resource.RLIM_INFINITY else str(limit)
 
 
+def _sqlite(error: BaseException) -> int:
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF
+
+
 def _no_file(error: BaseException) -> bool:
     """Whether SQLite could not open a file since no more may be opened, which it doesn't say."""
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF != SQLITE_CANTOPEN:
+    if _sqlite(error) != SQLITE_CANTOPEN:
         return False
     try:
         os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))

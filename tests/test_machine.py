@@ -75,6 +75,25 @@ def test_a_process_that_is_not_started_is_told_of_processes(monkeypatch: pytest.
     assert "no more processes" in given_out(refused.value)
 
 
+def test_a_file_that_may_not_grow_is_told_of_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = sqlite3.connect(tmp_path / "x.db")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(sqlite3.OperationalError, match="disk I/O") as of_sqlite:
+            database.execute("CREATE TABLE x (y)")
+        with pytest.raises(OSError, match="too large") as of_a_file:
+            (tmp_path / "y").write_bytes(bytes(2000))
+        for refused in (of_sqlite, of_a_file):
+            assert given_out(refused.value) == (
+                "a file may have 1000 bytes here: raise `ulimit -f` or a unit's LimitFSIZE"
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        database.close()
+    assert given_out(of_sqlite.value) == "", "a disk that really fails"
+
+
 def test_a_database_that_no_descriptor_is_left_for_is_told_of_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from mustherd.files import sync_path
+from mustherd.machine import given_out
 from mustherd.node.intlog import packages
 from mustherd.rowlog import native, parquet
 from mustherd.rowlog.accounting import RowAccounting, StreamPosition
@@ -209,7 +210,7 @@ class LogWriter:
             log.critical("log rows are no longer written", exc_info=True)
             with self._changed:
                 self._over = True
-                self.broken = f"{type(error).__name__}: {error}"
+                self.broken = given_out(error) or f"{type(error).__name__}: {error}"
                 self._changed.notify_all()
             self._tell_broken(f"log rows are no longer written: {self.broken}")
 
