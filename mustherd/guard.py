@@ -137,12 +137,22 @@ def require_plain(folder: Path, *, shared: str = "", folders: Collection[str] = 
                     raise GuardError(f"{name}: a folder, where a file belongs; fix: move it away")
                 todo.append(entry.path)
             elif kind != stat.S_IFREG:
-                what = "a link" if kind == stat.S_IFLNK else "no regular file"
-                raise GuardError(f"{name}: {what}, and nothing is written through one; fix: move it away")
+                raise GuardError(_not_through(name, held.st_mode))
             elif as_folder:
                 raise GuardError(f"{name}: a file, where a folder belongs; fix: move it away")
             elif held.st_nlink > 1 and not (shared and entry.name.endswith(shared)):
                 raise GuardError(f"{name}: {ANOTHER_NAME}")
+
+
+def require_no_link(path: Path) -> None:
+    """GuardError where `path` is a link."""
+    if path.is_symlink():
+        raise GuardError(_not_through(shown(path, MOST_SHOWN), stat.S_IFLNK))
+
+
+def _not_through(name: str, mode: int) -> str:
+    what = "a link" if stat.S_ISLNK(mode) else "no regular file"
+    return f"{name}: {what}, and nothing is written through one; fix: move it away"
 
 
 def _held(entry: "os.DirEntry[str]") -> os.stat_result | None:
@@ -162,8 +172,7 @@ def require_plain_database(path: Path, *, write: bool = False) -> None:
         with contextlib.suppress(FileNotFoundError):
             found = file.lstat()
             if not stat.S_ISREG(found.st_mode):
-                what = "a link" if stat.S_ISLNK(found.st_mode) else "no regular file"
-                raise GuardError(f"{file}: {what}, and nothing is written through one; fix: move it away")
+                raise GuardError(_not_through(str(file), found.st_mode))
             if found.st_nlink > 1 and (write or (end == "-shm" and os.access(file, os.W_OK))):
                 raise GuardError(f"{file}: {ANOTHER_NAME}")
             if end == "-journal" and _end_of(file, len(OF_SEVERAL)) == OF_SEVERAL:

@@ -19,6 +19,7 @@ from mustherd.experiment.verdict import AtLoad, Side, Verdict
 from mustherd.goal import Goal
 from mustherd.learn.judging import Word
 from mustherd.store.catalog import new_folder
+from mustherd.store.database import require_no_link
 from mustherd.store.errors import StoreError
 from mustherd.store.store import DATABASE, Store
 
@@ -116,9 +117,8 @@ def _spread(ratios: Sequence[float]) -> float:
 def another_day(folder: Path, experiment: Experiment, verdict: Verdict | None, *, days: int) -> tuple[str, Path]:
     """The definition of the day after so many, and a new folder for it. StoreError as `definition_of_day`."""
     text = definition_of_day(experiment, verdict, folder, days + 1)
-    if (days_folder := folder / DAYS).is_symlink():
-        raise StoreError(f"{days_folder}: a link, and nothing is written through one; fix: move it away")
-    return text, new_folder(days_folder, experiment.name)
+    require_no_link(folder / DAYS)
+    return text, new_folder(folder / DAYS, experiment.name)
 
 
 def definition_of_day(experiment: Experiment, verdict: Verdict | None, folder: Path, day: int) -> str:

@@ -16,7 +16,7 @@ import msgspec
 
 from mustherd import files
 from mustherd.rowlog.accounting import RowAccounting, StreamPosition
-from mustherd.store.database import BUSY_MILLISECONDS, connect_to_read, only_ours, require_plain
+from mustherd.store.database import BUSY_MILLISECONDS, connect_to_read, only_ours, require_no_link, require_plain
 from mustherd.store.errors import StoreError
 from mustherd.terms import MAX_VALUE
 
@@ -83,8 +83,12 @@ class Ledger:
     """One process writes, from one thread; any number read."""
 
     def __init__(self, folder: Path, *, write: bool = False) -> None:
-        """`folder` is an experiment's `logs`. NoLogError when there is none to read, StoreError for another version."""
+        """`folder` is an experiment's `logs`. NoLogError when there is none to read, StoreError for another version.
+
+        To read it makes a file beside it, so that no link leads to it.
+        """
         self.folder = folder
+        require_no_link(folder)
         file = folder / FILE
         if not write and not file.exists():
             raise NoLogError(f"{folder} holds no log")

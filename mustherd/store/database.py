@@ -6,6 +6,7 @@ import platform
 import re
 import sqlite3
 import time
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -48,8 +49,20 @@ def versions() -> dict[str, str]:
 
 def require_plain(path: Path, *, write: bool = False) -> None:
     """StoreError where SQLite would write elsewhere when it opens `path`."""
-    try:
+    with _refused():
         guard.require_plain_database(path, write=write)
+
+
+def require_no_link(path: Path) -> None:
+    """StoreError where `path` is a link."""
+    with _refused():
+        guard.require_no_link(path)
+
+
+@contextlib.contextmanager
+def _refused() -> Iterator[None]:
+    try:
+        yield
     except guard.GuardError as error:
         raise StoreError(str(error)) from None
 

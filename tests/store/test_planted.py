@@ -125,6 +125,16 @@ def test_a_linked_database_is_not_opened(tmp_path: Path) -> None:
     assert [file.name for file in (tmp_path / "home").iterdir()] == ["db"]
 
 
+def test_no_log_elsewhere_is_looked_at(tmp_path: Path) -> None:
+    Ledger(tmp_path / "home/logs", write=True).close()
+    folder = tmp_path / "x"
+    folder.mkdir()
+    (folder / "logs").symlink_to(tmp_path / "home/logs")
+    with pytest.raises(StoreError, match=f"^{folder}/logs: a link, and nothing is written through one"):
+        Ledger(folder / "logs")
+    assert [file.name for file in (tmp_path / "home/logs").iterdir()] == [FILE]
+
+
 def test_no_journal_removes_a_file_elsewhere(tmp_path: Path) -> None:
     elsewhere, file = tmp_path / "elsewhere", tmp_path / "logs" / FILE
     elsewhere.write_text("mine")
