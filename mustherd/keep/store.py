@@ -43,6 +43,10 @@ CREATE TABLE day (number INTEGER PRIMARY KEY, sums TEXT NOT NULL);
 class KeepStoreError(UserError):
     """A keeper's folder can't be used; the message names it."""
 
+
+class UnwrittenError(KeepStoreError):
+    """It could be used until now: the herd has been tuned."""
+
     exit_code = 3
 
 
@@ -151,14 +155,11 @@ class KeepStore:
     def state(self, key: str, kind: Any) -> Any:
         """What was saved under a key, as `kind`; None: nothing."""
         found = self._all("SELECT value FROM state WHERE key = ?", key)
-        try:
-            return msgspec.json.decode(found[0][0], type=kind) if found else None
-        except msgspec.MsgspecError as error:
-            raise KeepStoreError(f"{self.folder / DATABASE}: {key} can't be read: {error}") from error
+        return self._decoded(key, found[0][0], kind) if found else None
 
     def days(self) -> list[Day]:
         """The ledger's days, the newest last."""
-        return [msgspec.json.decode(sums, type=Day) for (sums,) in self._all("SELECT sums FROM day ORDER BY number")]
+        return [self._decoded("a day", sums, Day) for (sums,) in self._all("SELECT sums FROM day ORDER BY number")]
 
     def story(self, last: int = 100) -> list[Line]:
         """The newest lines, the newest last."""
@@ -168,7 +169,14 @@ class KeepStore:
     def decisions(self, last: int = 100) -> list[tuple[float, str, dict[str, int], str]]:
         """When, of which node, what and why: the newest last."""
         rows = self._all("SELECT at, node, settings, why FROM decision ORDER BY id DESC LIMIT ?", last)
-        return [(at, node, msgspec.json.decode(settings), why) for at, node, settings, why in reversed(rows)]
+        kind = dict[str, int]
+        return [(at, node, self._decoded("a decision", of, kind), why) for at, node, of, why in reversed(rows)]
+
+    def _decoded(self, what: str, text: Any, kind: Any) -> Any:
+        try:
+            return msgspec.json.decode(text, type=kind)
+        except (msgspec.MsgspecError, TypeError) as error:
+            raise KeepStoreError(f"{self.folder / DATABASE}: {what} can't be read: {error}") from error
 
     def _all(self, what: str, *values: object) -> list[tuple[Any, ...]]:
         try:
@@ -187,7 +195,7 @@ class KeepStore:
                 raise
             self._database.execute("COMMIT")
         except sqlite3.Error as error:
-            raise KeepStoreError(f"{self.folder / DATABASE} can't be written: {error}") from error
+            raise UnwrittenError(f"{self.folder / DATABASE} can't be written: {error}") from error
 
 
 def _text(value: object) -> str:

@@ -64,6 +64,20 @@ def test_what_only_a_stranger_s_database_has_is_refused(tmp_path: Path) -> None:
             KeepStore(tmp_path / "k", read_only=read_only)
 
 
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with KeepStore(tmp_path / "k"):
+        pass
+    with contextlib.closing(sqlite3.connect(tmp_path / "k" / store.DATABASE)) as database, database:
+        database.execute("INSERT INTO day VALUES (1, '{')")
+        database.execute("INSERT INTO decision VALUES (1, 0.0, 'n', x'00ff', 'why')")
+        database.execute("INSERT INTO state VALUES ('load', '[')")
+    with KeepStore(tmp_path / "k", read_only=True) as kept:
+        for read in (kept.days, kept.decisions, lambda: kept.state("load", int)):
+            with pytest.raises(KeepStoreError, match="can't be read") as refused:
+                read()
+            assert refused.value.exit_code == 2
+
+
 def test_an_experiment_s_folder_is_no_keeper_s(tmp_path: Path) -> None:
     (tmp_path / "store.sqlite").touch()
     with pytest.raises(KeepStoreError, match="holds an experiment"):
