@@ -54,17 +54,23 @@ class Fresh:
         self._make = make
         self._lock = threading.Lock()
         self._until = -1e9
-        self._last = b""
+        self._last: bytes | Exception = b""
 
     def __call__(self) -> bytes:
-        """It, or what `make` raises; then the next one who asks has it made again."""
+        """It, or what `make` raised, which costs no less and is told as long."""
         with self._lock:
             began = time.monotonic()
             if began >= self._until:
-                self._last = self._make()
+                try:
+                    self._last = self._make()
+                except Exception as error:
+                    self._last = error
                 ended = time.monotonic()
                 self._until = ended + max(FRESH_SECONDS, (ended - began) * 9)
-            return self._last
+            last = self._last
+        if isinstance(last, Exception):
+            raise last.with_traceback(None)
+        return last
 
 
 def _told(state: State) -> bytes:

@@ -145,6 +145,19 @@ def test_readers_of_the_report_and_of_figures_cost_as_one() -> None:
     assert len(made) < 6
 
 
+def test_readers_of_what_cannot_be_made_cost_as_one_too() -> None:
+    made: list[str] = []
+
+    def report() -> str:
+        made.append("report")
+        raise StoreError("the folder is gone")
+
+    with serving(Site(dict, report=report)) as server, ThreadPoolExecutor(6) as readers:
+        answers = list(readers.map(lambda _: ask(server, "GET", "/report"), range(6)))
+    assert {answer[:2] for answer in answers} == {(503, "the folder is gone\n")}
+    assert len(made) < 6
+
+
 def test_what_cannot_be_read_is_told_and_not_raised() -> None:
     def state() -> dict[str, Any]:
         raise StoreError("the folder is gone")
