@@ -26,7 +26,7 @@ from mustherd.learn.base import Settings
 from mustherd.learn.confirmation import Confirmation
 from mustherd.learn.judging import Judged, RankingResult
 from mustherd.learn.windows import Repeat
-from tests.benchmarks import _attacked, _audited, _shared
+from tests.benchmarks import _attacked, _audited, _several, _shared
 from tests.benchmarks import _whole_experiments as whole
 from tests.benchmarks._rows import outliers, row, student
 
@@ -309,6 +309,7 @@ ROWS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "shared": lambda runs: _shared.shares(max(20, runs // 2)),
     "waves": lambda runs: _shared.waves(max(20, runs // 2)),
     "returning": _shared.returning,
+    "several": _several.several,
     "goals": _attacked.goals,
     "power": lambda runs: _attacked.power(max(50, runs // 4)),
     "audits": lambda runs: _audited.audits(max(4, runs // 10)),
