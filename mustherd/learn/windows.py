@@ -27,6 +27,8 @@ too small by luck. A question too many costs two windows, one too few costs the 
 FAR_OF_MANY = 5.0
 LEAST_FAR = 0.05
 """Nearer than 5 % nothing is questioned."""
+APART = 2.0
+"""How many times the spread of its other nodes a setting's spread on one may be until it is judged by itself."""
 TO_SPREAD = 1.4826
 """From a median absolute deviation to a standard deviation, of normal noise."""
 ALLOWED = 0.05
@@ -193,7 +195,8 @@ def held(
 ) -> list[Held]:
     """A limit on each node that measured a setting, the node with the least room first.
 
-    The spread is the setting's own, pooled over its nodes; a node's own where that is greater.
+    The spread is the setting's own, pooled over its nodes; a node's own where that is greater. Where it is that of
+    the other nodes APART times, theirs say nothing of how well it is known.
 
     Args:
         constraint: the limit.
@@ -211,12 +214,11 @@ def held(
     nodes = by_node(cells)
     values = {node: [_there(c.value(constraint.metric), sign, log) for c in of] for node, of in nodes.items()}
     of_node = {node: squares(mine) for node, mine in values.items()}
-    freedom = len(cells) - len(nodes)
-    pooled = math.sqrt(math.fsum(of_node.values()) / freedom) if freedom else math.inf
     found = []
     for node, mine in values.items():
         count = len(mine)
-        deviation = max(pooled, math.sqrt(of_node[node] / (count - 1)) if count > 1 else 0.0, least)
+        deviation, freedom = _spread(of_node[node], count - 1, math.fsum(of_node.values()), len(cells) - len(nodes))
+        deviation = max(deviation, least)
         of_mean, of_next = (factor(count) for factor in wider)
         around = interval(mine, deviation * of_mean, freedom, looks)
         repeats = [one for cell in nodes[node] for one in cell.repeats]
@@ -237,6 +239,18 @@ def held(
             )
         )
     return sorted(found, key=lambda h: h.bound * sign, reverse=True)
+
+
+def _spread(own: float, freedom: int, every: float, freedom_of_all: int) -> tuple[float, int]:
+    """A node's standard deviation and its degrees of freedom, by its windows' sum of squares and that of every node."""
+    if not freedom_of_all:
+        return math.inf, 0
+    pooled = math.sqrt(every / freedom_of_all)
+    if not freedom:
+        return pooled, freedom_of_all
+    mine, others = math.sqrt(own / freedom), freedom_of_all - freedom
+    alone = others > 0 and mine > APART * math.sqrt(max(0.0, every - own) / others)
+    return max(pooled, mine), freedom if alone else freedom_of_all
 
 
 def _there(value: float, sign: float, log: bool) -> float:

@@ -74,6 +74,18 @@ def test_the_spread_is_the_setting_s_own_over_its_nodes_and_a_node_s_where_that_
     assert found["b"].bound > found["a"].bound
 
 
+def test_quiet_nodes_do_not_say_how_well_a_loud_one_s_spread_is_known() -> None:
+    quiet = [cell for node in "abcdefg" for cell in cells([400.0, 401.0, 399.0], node)]
+    loud = cells([400.0, 470.0, 340.0], "h")
+    [alone] = held(P99, loud)
+    found = {h.node: h for h in held(P99, [*quiet, *loud])}
+    assert found["h"].bound == pytest.approx(alone.bound)
+    assert found["h"].p_value == pytest.approx(alone.p_value)
+    # Chance makes equal nodes differ by less: then all of them say it together.
+    alike = held(P99, [*cells([400.0, 420.0, 380.0], "a"), *cells([400.0, 430.0, 375.0], "b")])
+    assert max(h.bound for h in alike) < held(P99, cells([400.0, 430.0, 375.0]))[0].bound
+
+
 def test_one_window_says_nothing() -> None:
     [found] = held(P99, cells([300.0]))
     assert found.bound == math.inf
