@@ -202,7 +202,10 @@ class Journal:
         """Go on with what another process has written, and forget the knobs that are back. Raises JournalError."""
         self._check_place()
         self._entries = self._load()
-        self.forget(restored)
+        if self._claims is not None:
+            self._claims.take_up()
+        gone = {*restored}
+        self._store({key: kept for key, kept in self._entries.items() if key not in gone})
 
     def close(self) -> None:
         """Let another process have the folder."""

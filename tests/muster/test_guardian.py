@@ -1,6 +1,7 @@
 """Whatever ends a muster, its node is put back: by itself where it can, by its guardian where it can't."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -19,9 +20,10 @@ from mustherd.daemon import STOP_SIGNALS, StopSignals
 from mustherd.muster.guardian import Guardian, Shared
 from mustherd.muster.journal import Journal, JournalError
 from mustherd.muster.service import UNGUARDED
+from mustherd.node.knob import Site
 from mustherd.terms import NODE, Setting
 from tests.fakes import ORIGINALS as ORIGINALS_OF_FAKES
-from tests.fakes import FakeNode
+from tests.fakes import FakeKnob, FakeNode
 from tests.herding import PATIENCE_S, MusterProcess, shepherd
 from tests.typed import some
 from tests.waiting import until
@@ -444,3 +446,32 @@ def test_a_stop_signal_that_comes_again_changes_nothing() -> None:
         for number, handler in before.items():
             with contextlib.suppress(TypeError):
                 signal.signal(number, handler)
+
+
+@dataclasses.dataclass
+class Claimed(FakeKnob):
+    """A knob that one muster of a machine has."""
+
+    site: Site = dataclasses.field(kw_only=True)
+
+
+def test_what_a_guardian_has_put_back_nobody_puts_back_again(tmp_path: Path) -> None:
+    """A person may have set something else meanwhile, which the next owner would have written over."""
+    site = Site(tmp_path, f"{NODE}.dvfs")
+    knob = Claimed(FakeNode().dvfs.info, 2600, site=site)
+    journal = Journal(tmp_path / "one")
+    journal.claim([knob])
+    made = Guardian([knob], journal, 3.0, close=lambda: None)
+    pid = os.fork()
+    if not pid:  # the muster, of whose claims the guardian has a copy of before
+        journal.tell = made._keep
+        journal.record({(NODE, "dvfs"): 2600})
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert made._shared.originals() == {(NODE, "dvfs"): 2600}
+    made._put_back("its muster was killed")
+    journal.close()
+    other = Journal(tmp_path / "other")
+    other.claim([knob])
+    assert other.originals() == {}
+    other.close()
