@@ -36,6 +36,7 @@ MEANWHILE_S = 0.1
 
 class _Waiting(threading.local):
     call: Callable[[], object] | None = None
+    told: Callable[[int], object] | None = None
 
 
 _waiting = _Waiting()
@@ -53,6 +54,16 @@ def meanwhile(call: Callable[[], object] | None) -> Iterator[None]:
         yield
     finally:
         _waiting.call = before
+
+
+@contextlib.contextmanager
+def told(tell: Callable[[int], object]) -> Iterator[None]:
+    """Within, it gets the group of each program of this thread that runs, and 0 when the program has ended."""
+    before, _waiting.told = _waiting.told, tell
+    try:
+        yield
+    finally:
+        _waiting.told = before
 
 
 def printed(
@@ -83,7 +94,9 @@ def printed(
     except OSError as error:
         raise ProgramError(f"{argv[0]}: {error.strerror}") from None
     said: dict[str, bytearray] = {"out": bytearray(), "err": bytearray()}
+    tell = _waiting.told or (lambda _: None)
     try:
+        tell(process.pid)
         if not _read(process, said, within_s):
             words = last_words(_text(said["err"] or said["out"]))
             raise ProgramError(f"{argv[0]} takes longer than {within_s:g} s: {words}")
@@ -92,6 +105,7 @@ def printed(
     finally:
         if process.returncode is None:
             _end(process)
+        tell(0)
         for pipe in filter(None, (process.stdout, process.stderr)):
             pipe.close()
     out, err = said["out"], said["err"]

@@ -10,6 +10,7 @@ holds the lock of the state folder with the muster, so that no next life begins 
 after it in turn: without a guardian, or with one that stands still, it does not go on, and none outlives it idle.
 """
 
+import contextlib
 import logging
 import os
 import select
@@ -52,9 +53,9 @@ KILLED_S = 0.2
 ROOM_BYTES = 256 * 1024
 """For the originals of a thousand knobs, twice over."""
 
-_DISMISSED_AT, _SLOT_AT, _HEAD_BYTES = 16, 17, 24
+_DISMISSED_AT, _SLOT_AT, _RUNS_AT, _HEAD_BYTES = 16, 17, 20, 24
 """After the times at which muster and guardian came round: whether it has dismissed the guardian, which of two slots
-counts."""
+counts, and the group of the program that the muster runs, 0 for none."""
 _SIZE = struct.Struct("=Q")
 
 _encoder = msgspec.msgpack.Encoder()
@@ -69,6 +70,7 @@ class Shared:
         # Written and read in one go: struct would write zeros first, and a guardian that read those, a moment later,
         # took its muster for one that had stood still since the machine started.
         self._came_round = memoryview(self._memory)[:16].cast("d")
+        self._runs = memoryview(self._memory)[_RUNS_AT:_HEAD_BYTES].cast("I")
 
     def looked(self, now: float) -> None:
         """The guardian has looked at the muster."""
@@ -93,6 +95,16 @@ class Shared:
         self._memory[start + _SIZE.size : start + _SIZE.size + len(content)] = content
         # In one store, last: a muster that is killed before it leaves what was there.
         self._memory[_SLOT_AT] = slot
+
+    def runs(self, group: int) -> None:
+        """The muster runs a knob's program, which is this group of processes; 0: none any more."""
+        self._runs[0] = group
+
+    def end_program(self) -> None:
+        """Kill what the muster ran when it was killed: what it was to set it would set after all was put back."""
+        if group := self._runs[0]:
+            with contextlib.suppress(OSError):  # it ended by itself meanwhile
+                os.killpg(group, signal.SIGKILL)
 
     @property
     def came_round(self) -> float:
@@ -195,6 +207,10 @@ class Guardian:
         """The muster has come round its loop, or one knob further."""
         self._shared.alive(time.monotonic())
 
+    def runs(self, group: int) -> None:
+        """A knob's program runs, as this group of processes; 0: none any more."""
+        self._shared.runs(group)
+
     def gone(self) -> bool:
         """Whether the guardian has ended, which it never does by itself while its muster lives."""
         if not self._pid:
@@ -265,6 +281,7 @@ class Guardian:
                 return
 
     def _put_back(self, why: str) -> None:
+        self._shared.end_program()
         originals = self._shared.originals()
         readings: dict[tuple[str, str], Reading] = {}
         for key, value in originals.items():

@@ -62,7 +62,7 @@ def serve(file: Path, ready: Callable[[Callable[[], None]], object]) -> int:
             ready(muster.stop)
             notify("READY=1")
             try:
-                with programs.meanwhile(muster.meanwhile):
+                with programs.meanwhile(muster.meanwhile), programs.told(guardian.runs):
                     muster.run()
             finally:
                 node.close()

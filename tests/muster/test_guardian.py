@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mustherd import programs
 from mustherd.daemon import STOP_SIGNALS, StopSignals
 from mustherd.muster.guardian import Guardian, Shared
 from mustherd.muster.journal import Journal, JournalError
@@ -446,6 +447,41 @@ def test_a_stop_signal_that_comes_again_changes_nothing() -> None:
         for number, handler in before.items():
             with contextlib.suppress(TypeError):
                 signal.signal(number, handler)
+
+
+@pytest.mark.process
+def test_what_a_killed_muster_still_ran_sets_nothing_after_all_was_put_back(tmp_path: Path) -> None:
+    """A command that takes seconds goes on when its muster is killed, and would set its value behind the guardian's."""
+    late, journal = tmp_path / "late", Journal(tmp_path / "state")
+    made = Guardian(FakeNode().knobs, journal, 3.0, close=lambda: None)
+    pid = os.fork()
+    if not pid:
+        with programs.told(made.runs):
+            programs.printed(["sh", "-c", f"echo > {tmp_path / 'begun'}; (sleep 2; echo > {late}); :"], 60)
+        os._exit(0)
+    until((tmp_path / "begun").exists)
+    [program] = until(lambda: psutil.Process(pid).children())
+    inner = program.children(recursive=True)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    made._put_back("its muster was killed")
+    journal.close()
+    psutil.wait_procs([program, *inner], timeout=1)
+    assert not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in (program, *inner))
+    assert not late.exists()
+
+
+@pytest.mark.process
+def test_a_program_that_has_ended_is_none_that_runs() -> None:
+    told: list[int] = []
+    with programs.told(told.append):
+        programs.printed(["true"], 10)
+        with pytest.raises(programs.ProgramError):
+            programs.printed(["false"], 10)
+    programs.printed(["true"], 10)
+    assert len(told) == 4
+    assert min(told[0], told[2]) > 0
+    assert told[1] == told[3] == 0
 
 
 @dataclasses.dataclass
