@@ -59,6 +59,7 @@ class Scatter:
         *,
         node_p99: Callable[[int, str], float] = lambda place, node: 1.0,
         node_energy: Callable[[str], float] = lambda node: 1.0,
+        node_noise: Callable[[str], float] = lambda node: 1.0,
         step: tuple[int, float] | None = None,
         tail: Callable[[random.Random], float] | None = None,
     ) -> None:
@@ -68,6 +69,7 @@ class Scatter:
         self._draw = random.Random(f"windows/{seed}")
         self._node_p99 = node_p99
         self._node_energy = node_energy
+        self._node_noise = node_noise
         self._step = step
         self._tail = tail
         self.windows = 0
@@ -77,7 +79,8 @@ class Scatter:
         here, draw = self._settings[point["x"]], self._draw
         factor = self._step[1] if self._step is not None and self.windows >= self._step[0] else 1.0
         self.windows += 1
-        wide = max(0.05, 1 + here.p99_noise * draw.gauss(0, 1)) if self._tail is None else self._tail(draw)
+        noise = here.p99_noise * self._node_noise(node)
+        wide = max(0.05, 1 + noise * draw.gauss(0, 1)) if self._tail is None else self._tail(draw)
         energy = here.energy * max(0.05, 1 + here.energy_noise * draw.gauss(0, 1))
         return {
             "energy_joules": energy * factor * self._node_energy(node),
@@ -246,6 +249,26 @@ def nodes(runs: int) -> list[dict[str, Any]]:
     ]
 
 
+def loud_node(runs: int) -> list[dict[str, Any]]:
+    """One node of eight scatters eight times as much as the others: is its window after 'met' over the limit?"""
+    found = []
+    names = tuple(f"node-{number}" for number in range(8))
+    settings = [Truth(p99=100, p99_noise=0.01), *[s._replace(p99_noise=0.01) for s in SLOPE[:20]]]
+    scatter = {"node_noise": lambda node: 8.0 if node == names[0] else 1.0}
+    for how, options, power in (("defaults", {}, 0.3), ("2 repeats, 4 rounds", {"repeats": 2, "rounds": 4}, 0.05)):
+        done = [confirm(settings, s, nodes=names, scatter=scatter, margin=0.0, **options) for s in range(runs)]
+        over = []
+        for run in announced(done):
+            assert run.winner is not None
+            over.append(run.scatter.measure(run.winner.point, names[0])["read_p99_us"] > LIMIT_US)
+        name = f"p99 noise 8 % on one node, 1 % on seven, {how}"
+        found += [
+            row(f"{name}: the window after 'met' is over the limit there", over, most=0.05),
+            row(f"{name}: announced", [r.winner is not None for r in done], least=power),
+        ]
+    return found
+
+
 def step(runs: int) -> list[dict[str, Any]]:
     """Everything uses 10 % more from some window on."""
     found = []
@@ -302,6 +325,7 @@ ROWS: dict[str, Callable[[int], list[dict[str, Any]]]] = {
     "noisy-beside-quiet": noisy_beside_quiet,
     "next-window": next_window,
     "nodes": nodes,
+    "loud-node": lambda runs: loud_node(max(20, runs // 2)),
     "step": step,
     "tails": tails,
     "attacks": _attacked.attacks,
