@@ -10,7 +10,7 @@ import msgspec
 from mustherd.errors import text_of
 from mustherd.muster.claims import Kept
 from mustherd.muster.journal import Journal, JournalError, PutBack
-from mustherd.node.knob import Knob, Placed, check
+from mustherd.node.knob import Knob, Placed, check, whole
 from mustherd.node.ranges import Range
 from mustherd.terms import KnobInfo, Reading, Setting, not_as_found
 
@@ -211,7 +211,7 @@ def _now(knob: Knob) -> str:
 
 def _found(knob: Knob) -> Kept:
     """What to journal of a knob. Raises KnobError."""
-    return knob.places() if isinstance(knob, Placed) else knob.read()
+    return knob.places() if isinstance(knob, Placed) else whole(knob, knob.read())
 
 
 def _written_back(knob: Knob, original: int) -> Reading:

@@ -111,6 +111,13 @@ class BaseKnob:
         return KnobError(f"{self._info.name} of {self._info.sheep}: {why}")
 
 
+def whole(knob: Knob, value: object) -> int:
+    """What a knob's code gave as a value. KnobError for anything but a whole number, which nobody could put back."""
+    if isinstance(value, int):
+        return value
+    raise KnobError(f"{knob.info.name} of {knob.info.sheep}: it gives {value!r:.60}, which is no whole number")
+
+
 def check(knob: Knob, asked: int | None) -> Reading:
     """Read a knob back and judge it.
 
@@ -121,7 +128,8 @@ def check(knob: Knob, asked: int | None) -> Reading:
     """
     info = knob.info
     try:
-        applied, running = knob.read(), knob.running()
+        applied, running = whole(knob, knob.read()), knob.running()
+        running = None if running is None else whole(knob, running)
     except OddError as error:
         return Reading(
             sheep=info.sheep, knob=info.name, asked=asked, applied=None, running=None, held=asked is None,

@@ -190,6 +190,17 @@ def test_an_original_that_could_not_be_written_again_is_not_touched(stand: Stand
     assert not stand.pasture.changed
 
 
+def test_an_original_that_is_no_whole_number_is_not_touched(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text was journalled, in a journal that nobody could read when it was time to put it back."""
+    monkeypatch.setattr(stand.node.dvfs, "read", lambda: "2600")
+    outcome = stand.apply(dvfs=1300)
+    assert outcome.word == "failed"
+    assert outcome.detail.startswith("nothing was touched: dvfs of ")
+    assert outcome.detail.endswith("it gives '2600', which is no whole number")
+    assert stand.node.dvfs.writes == []
+    assert not stand.pasture.changed
+
+
 def test_without_a_journal_nothing_is_touched(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_found: object) -> None:
         raise JournalError("no space")

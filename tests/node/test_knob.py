@@ -1,5 +1,6 @@
 """The verdict on a knob."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -109,3 +110,14 @@ def test_a_knob_without_a_range_has_its_values_alone() -> None:
     info = KnobInfo(name="k", sheep="s", unit="us", values=(0, 1), names={1: "adaptive"})
     assert [v for v in range(-2, 5) if info.allows(v)] == [0, 1]
     assert info.allowed_text() == "0, adaptive us"
+
+
+def test_what_is_no_whole_number_is_no_reading() -> None:
+    """The text or NaN of a package's knob was journalled; the knob was set, and could not be put back."""
+    for reads, runs, said in ((["3"], [3], "'3'"), ([math.nan], [3], "nan"), ([3], [3.5], "3.5")):
+        knob = Scripted([], [])
+        knob.read = lambda value=reads[0]: value  # type: ignore[method-assign, misc]
+        knob.runs = list[Any](runs)
+        reading = check(knob, 3)
+        assert (reading.held, reading.applied, reading.running) == (False, None, None)
+        assert reading.error == f"k of node-0: it gives {said}, which is no whole number"

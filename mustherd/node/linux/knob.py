@@ -2,7 +2,7 @@
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
@@ -58,23 +58,31 @@ class LinuxKnob(BaseKnob, ABC):
         """The knobs of this kind, one for each sheep that has it. Raises as others do: the message says why not."""
 
     def read(self) -> int:
-        try:
+        with self._named():
             return self._read()
-        except (TreeError, EthtoolError, UnfitError) as error:
-            raise self._error(error) from None
 
     def running(self) -> int | None:
-        try:
+        with self._named():
             return self._running()
-        except (TreeError, EthtoolError, UnfitError) as error:
-            raise self._error(error) from None
 
     def write(self, value: int) -> None:
         self._refuse(value)
-        try:
+        with self._named():
             self._write(value)
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Name the knob in whatever is raised: a package's may raise anything, and end no process by it."""
+        try:
+            yield
+        except KnobError:
+            raise
         except (TreeError, EthtoolError, UnfitError) as error:
             raise self._error(error) from None
+        except (Exception, SystemExit) as error:
+            from mustherd.plugins import said  # noqa: PLC0415 - seldom needed, and a muster is small
+
+            raise self._error(said(error)) from error
 
     @abstractmethod
     def _read(self) -> int: ...
@@ -100,10 +108,8 @@ class PlacedKnob(LinuxKnob):
         return self._or_odd(self._running)
 
     def places(self) -> dict[str, str]:
-        try:
+        with self._named():
             return self._places()
-        except (TreeError, EthtoolError, UnfitError) as error:
-            raise self._error(error) from None
 
     def put_back(self, places: Mapping[str, str]) -> None:
         found: Mapping[str, str] = {}
@@ -125,12 +131,11 @@ class PlacedKnob(LinuxKnob):
             raise self._error("; ".join(problems))
 
     def _or_odd(self, look: Callable[[], T]) -> T:
-        try:
-            return look()
-        except UnfitError as error:
-            raise OddError(f"{self.info.name} of {self.info.sheep}: {error}") from None
-        except (TreeError, EthtoolError) as error:
-            raise self._error(error) from None
+        with self._named():
+            try:
+                return look()
+            except UnfitError as error:
+                raise OddError(f"{self.info.name} of {self.info.sheep}: {error}") from None
 
     @abstractmethod
     def _places(self) -> dict[str, str]: ...

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mustherd.errors import text_of
 from mustherd.node.clock import Clock, MonotonicClock
 from mustherd.node.energy import EnergyMeter
 from mustherd.node.knob import Knob, KnobError, Site
@@ -222,12 +221,14 @@ def _find(machine: Machine, kinds: Sequence[type[LinuxKnob]]) -> tuple[list[Knob
             found += knobs
         except (KnobError, EthtoolError, TreeError, UnfitError) as error:
             missing[f"no_{name}"] = str(error)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if kind in OURS:
                 raise
             # Another package's fault is its knob's, not the node's.
+            from mustherd.plugins import said  # noqa: PLC0415
+
             log.exception("knob %s could not be found", name)
-            missing[f"no_{name}"] = f"{type(error).__name__}: {text_of(error)}"
+            missing[f"no_{name}"] = said(error)
     return found, missing
 
 
