@@ -1,5 +1,6 @@
 """Meters by name: those of this project and those that other packages add (`mustherd.meters`)."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -49,12 +50,14 @@ def make(given: Mapping[str, object], muster: str) -> tuple[WallMeter, Traits]:
 
 
 class _Guarded(WallMeter):
-    """A meter of another package: whatever it raises is said, and what it gives is a number."""
+    """A meter of another package: whatever it raises is said, and what it gives is an amount."""
 
     Options = Traits
 
     def __init__(self, found: Plugin, meter: Any) -> None:
         self._title, self._meter = found.title, meter
+        if meter.quantity not in ("watts", "joules"):
+            raise PluginError(f"{self._title}: its quantity is {meter.quantity!r}; allowed: watts, joules")
         self._quantity: Literal["watts", "joules"] = meter.quantity
 
     @property
@@ -63,7 +66,10 @@ class _Guarded(WallMeter):
 
     def read(self) -> float:
         with blaming(self._title, UnreadableError, UnreadableError):
-            return float(self._meter.read())
+            amount = float(self._meter.read())
+        if not math.isfinite(amount) or amount < 0:
+            raise UnreadableError(f"{self._title} reads {amount:g}, which is no amount")
+        return amount
 
 
 def _with(told: Traits, muster: str) -> Any:

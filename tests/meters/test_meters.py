@@ -1,19 +1,22 @@
 """Meters of whole machines: each kind against a device of its own, and what they are not told, sent or led to."""
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mustherd.meters import registry
-from mustherd.meters.base import UnreadableError, WallMeter
+from mustherd.meters.base import Traits, UnreadableError, WallMeter
 from mustherd.meters.dcmi import watts
-from mustherd.plugins import OptionError
+from mustherd.plugins import METERS, OptionError, PluginError
 from mustherd.testing.wall_meter import WallMeterContract
 from tests.meters.devices import DCMI, PASSWORD, USER, Device, certificate, credentials, ipmitool
+from tests.plugged import found
 
 
 def made(**given: Any) -> Any:
@@ -266,3 +269,32 @@ def test_each_meter_of_each_node_is_tried_before_anything_runs(device: Device) -
     assert tried["meter pdu of muster-1"] == ("wrong", f"{device.url}/muster-1: answers 404 Not Found")
     [bmc, _] = _meters(experiment, "muster-1", alone=True)
     assert (bmc.state, bmc.found) == ("ok", "250.0 W")
+
+
+@pytest.mark.parametrize(("amount", "said"), [(math.nan, "nan"), (math.inf, "inf"), (-3.0, "-3")])
+def test_what_a_packages_meter_reads_is_an_amount(monkeypatch: pytest.MonkeyPatch, amount: float, said: str) -> None:
+    """One that read NaN began an experiment, whose trials then said that the node or the load gave no energy."""
+    found(monkeypatch, EntryPoint("odd", "tests.meters.test_meters:OddMeter", METERS))
+    monkeypatch.setattr(OddMeter, "amount", amount)
+    with pytest.raises(UnreadableError, match=f"^meter 'odd' of tests reads {said}, which is no amount$"):
+        made(kind="odd").read()
+
+
+def test_a_packages_meter_says_watts_or_joules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Volts were taken for watts."""
+    found(monkeypatch, EntryPoint("odd", "tests.meters.test_meters:OddMeter", METERS))
+    monkeypatch.setattr(OddMeter, "quantity", "volts")
+    with pytest.raises(PluginError, match=r"^meter 'odd' of tests: its quantity is 'volts'; allowed: watts, joules$"):
+        made(kind="odd")
+
+
+class OddMeter:
+    Options = Traits
+    quantity = "watts"
+    amount = 1.0
+
+    def __init__(self, options: Traits) -> None:
+        pass
+
+    def read(self) -> float:
+        return self.amount
