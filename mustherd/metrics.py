@@ -10,6 +10,7 @@ A definition may then name it as objective or limit, and reports show it like an
 logarithm as for any other metric, and models, noise and hypervolumes in logarithms need no sign.
 """
 
+import functools
 import logging
 import math
 import re
@@ -398,11 +399,11 @@ def unusable(name: str) -> str | None:
     return None
 
 
-def measured(window: WindowMeasurement) -> dict[str, float]:
-    """Every metric that one window gives; what was not measured is not in it, and nothing in it is NaN or infinite."""
+def measured(window: WindowMeasurement, untold: dict[str, str] | None = None) -> dict[str, float]:
+    """Every metric that one window gives, finite, without what wasn't measured; `untold` gets why a package's broke."""
     found: dict[str, float] = {}
     for name, metric in catalogue().items():
-        value = _computed(metric, window)
+        value = _computed(metric, window, {} if untold is None else untold)
         if value is not None and math.isfinite(value):
             found[name] = value
     if window.load is not None:
@@ -417,13 +418,14 @@ def measured(window: WindowMeasurement) -> dict[str, float]:
     return found
 
 
-def _computed(metric: Metric, window: WindowMeasurement) -> float | None:
+def _computed(metric: Metric, window: WindowMeasurement, untold: dict[str, str]) -> float | None:
     if metric.compute is None or metric.name in OURS:
         return None if metric.compute is None else metric.compute(window)
     try:
         value = metric.compute(window)
         return None if value is None else float(value)
-    except Exception as error:  # another package's code must not cost us the window
+    except (Exception, SystemExit) as error:  # another package's code must not cost us the window
+        untold[metric.name] = f"it can't be computed: {plugins.said(error)}"
         _complain(f"the metric {metric.name} can't be computed: {plugins.said(error)}")
         return None
 
@@ -440,11 +442,7 @@ def loaded(plugin: Plugin) -> Metric:
     return metric
 
 
-_said: set[str] = set()
-
-
+@functools.cache
 def _complain(text: str) -> None:
     """Say once what is wrong with another package's metric."""
-    if text not in _said:
-        _said.add(text)
-        log.warning("%s", text)
+    log.warning("%s", text)

@@ -147,6 +147,7 @@ class TrialRunner:
         # What others told, on this machine's clock: a node on this machine has the same.
         here = measured.t0_s - ahead_s, measured.t1_s - ahead_s
         walls, unmetered = metered.over(*here)
+        uncomputed: dict[str, str] = {}
         trial = msgspec.structs.replace(
             trial,
             readings=measured.after,
@@ -158,12 +159,13 @@ class TrialRunner:
                     energies=measured.energies,
                     load=measured.load,
                     counts={**measured.counts, **wall.counts(meters, walls)},
-                )
+                ),
+                uncomputed,
             ),
         )
         told, untold = watch.over(*here)
         trial.metrics.update({**told, **wall.metrics_of(walls)})
-        untold |= wall.missing(meters, unmetered)
+        untold |= uncomputed | wall.missing(meters, unmetered)
         if complete and measured.last_block:
             received = median_rx_bytes(self._logs.folder, label_of(trial.number, trial.attempt), view.name)
             if received is not None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import pytest
 
 from mustherd.definition import Experiment, loads
 from mustherd.experiment.trial_runner import TrialRunner
+from mustherd.plugins import METRICS
 from mustherd.reasons import Reason
 from mustherd.rowlog.writer import LogWriter
 from mustherd.terms import LoadReport
 from mustherd.trial import Trial, TrialKind, TrialState
 from tests.fakes import FakeLoad, FakeNode
 from tests.herding import muster, shepherd
+from tests.plugged import found
 from tests.waiting import until
 
 pytestmark = pytest.mark.herd
@@ -76,3 +79,19 @@ def test_what_can_not_be_is_refused_with_its_reason(
         # Nothing is wrong with it but that this node has no meter.
         assert ended.reason == Reason.METRIC_MISSING
         assert ended.metrics["read_p99_us"] == 120.0
+
+
+def test_a_packages_metric_that_breaks_is_named_in_the_trial_that_needs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found(monkeypatch, EntryPoint("broken", "tests.test_metrics:BROKEN", METRICS))
+    experiment: Experiment = loads(DEFINITION + "objective: broken\n", "lies.yml")
+    monkeypatch.setattr(FakeLoad, "close_window", lambda load, close=FakeLoad.close_window: honest(close(load)))
+    with LogWriter(tmp_path) as logs, shepherd(sink=logs) as (running, ports), muster(ports, tmp_path / "m"):
+        until(running.musters)
+        trial = Trial(number=1, kind=TrialKind.SEARCH, settings={"dvfs": 1200}, state=TrialState.RUNNING)
+        ended = TrialRunner(experiment, running, logs).run(trial, "muster-1")
+    assert ended.reason == Reason.METRIC_MISSING
+    assert ended.detail.startswith(
+        "broken was not measured: it can't be computed: ZeroDivisionError: division by zero (test_metrics.py:"
+    )
