@@ -112,7 +112,7 @@ class GuardedSearch:
             self._search = kind(problem, seed=seed, options=options)
 
     def ask(self, pending: Sequence[Settings] = ()) -> Settings | None:
-        with self._guarded("propose"):
+        with self._guarded("propose", SearchError):
             point = self._search.ask(pending)
         if point is None:
             return None
@@ -129,14 +129,15 @@ class GuardedSearch:
 
     def calibrate(self, noise: Mapping[str, Noise]) -> None:
         if isinstance(self._search, CalibratedSearch):
-            with self._guarded("be calibrated"):
+            with self._guarded("be calibrated", SearchError):
                 self._search.calibrate(noise)
 
     def state(self) -> dict[str, object]:
-        with self._guarded("say its state"):
+        with self._guarded("say its state", SearchError):
             state = self._search.state()
             plain: dict[str, object] = msgspec.convert(msgspec.to_builtins(state), dict[str, object])
         return plain
 
-    def _guarded(self, what: str) -> AbstractContextManager[None]:
-        return blaming(f"{self._title} can't {what}", (ValueError, SearchError), SearchError)
+    def _guarded(self, what: str, *own: type[Exception]) -> AbstractContextManager[None]:
+        """Name it in what it raises. A ValueError passes where the interface has it: of options and observations."""
+        return blaming(f"{self._title} can't {what}", own or (ValueError, SearchError), SearchError)

@@ -143,6 +143,7 @@ def test_what_is_no_search_is_named_and_the_others_work(name: str, said: str) ->
         ({"itr-delay": "50", "dvfs": 1400}, "no point of the space"),
         ([50, 1400], "no point of the space"),
         (ZeroDivisionError("by zero"), "can't propose: ZeroDivisionError: by zero"),
+        (ValueError("one\ntwo"), "can't propose: ValueError: one two (test_plugins.py:"),
     ],
 )
 def test_a_point_outside_the_space_is_not_tried(monkeypatch: pytest.MonkeyPatch, point: Any, said: str) -> None:
