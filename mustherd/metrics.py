@@ -390,10 +390,9 @@ def _by_name(name: str, direction: Direction, use: Use) -> Metric:
 
 def unusable(name: str) -> str | None:
     """What is wrong with an installed package's metric of that name; None where nothing is, or there is none."""
-    plugin = None if name in OURS else plugins.plugins(plugins.METRICS).get(name)
-    if plugin is not None:
+    if name not in OURS and name in {plugin.name for plugin in plugins.installed(plugins.METRICS)}:
         try:
-            loaded(plugin)
+            loaded(plugins.plugin(plugins.METRICS, name))
         except PluginError as error:
             return str(error)
     return None
@@ -437,6 +436,8 @@ def loaded(plugin: Plugin) -> Metric:
         raise PluginError(f"{plugin.title} ({plugin.target}) is no mustherd.metrics.Metric")
     if not NAME.fullmatch(metric.name):
         raise PluginError(f"{plugin.title}: {metric.name!r} is not made of small letters, digits and '_'")
+    if not metric.unit.isprintable() or not metric.label.isprintable():
+        raise PluginError(f"{plugin.title} ({plugin.target}): its unit or label can't be printed")
     if metric.name != plugin.name:
         raise PluginError(f"{plugin.title} ({plugin.target}) calls itself {metric.name!r}: both names must be the same")
     return metric

@@ -65,7 +65,7 @@ class PluginError(UserError):
 
 
 class UnknownPluginError(PluginError):
-    """No plug-in of that name is installed."""
+    """No plug-in of that name is installed, or more than one."""
 
     exit_code = 2
 
@@ -237,9 +237,9 @@ def forget() -> None:
 
 @functools.cache
 def installed(group: str) -> tuple[Plugin, ...]:
-    """Every plug-in of a group, also those whose name is taken: of two with one name the first one counts.
+    """Every plug-in of a group, also those whose name is taken.
 
-    Ours come first, so that no package can take the place of one of them.
+    Ours come first, so that no package can take the place of one of them; of two others with one name neither is used.
     """
     found = []
     for entry in entry_points(group=group):
@@ -250,10 +250,11 @@ def installed(group: str) -> tuple[Plugin, ...]:
 
 def plugins(group: str) -> dict[str, Plugin]:
     """The plug-ins of a group by name, sorted."""
-    found: dict[str, Plugin] = {}
+    found: dict[str, list[Plugin]] = {}
     for each in installed(group):
-        found.setdefault(each.name, each)
-    return dict(sorted(found.items()))
+        found.setdefault(each.name, []).append(each)
+    # Which of two packages came first would decide what an experiment is.
+    return {name: same[0] for name, same in sorted(found.items()) if len(same) == 1 or same[0].is_ours}
 
 
 def in_file(group: str, name: str) -> Plugin | None:
@@ -265,11 +266,13 @@ def in_file(group: str, name: str) -> Plugin | None:
 
 
 def plugin(group: str, name: str) -> Plugin:
-    """The plug-in called `name`. Raises UnknownPluginError that lists what is installed."""
+    """The plug-in called `name`. Raises UnknownPluginError that lists what is installed, or who else has the name."""
     if (found := in_file(group, name)) is not None:
         return found
     there = plugins(group)
     if name not in there:
+        if same := [f"{each.package} {each.version}".rstrip() for each in installed(group) if each.name == name]:
+            raise UnknownPluginError(f"{KINDS[group]} {name!r} is of {' and of '.join(same)}: uninstall all but one")
         near = nearest(name, there)
         hint = f"; did you mean {near!r}?" if near else ""
         raise UnknownPluginError(

@@ -47,11 +47,12 @@ def list_(json: Json = False) -> None:
 
 def _row(found: "Plugin") -> dict[str, Any]:
     from mustherd import metrics
-    from mustherd.plugins import KINDS, METRICS, OURS, plugins
+    from mustherd.plugins import KINDS, METRICS, OURS, installed
 
-    used = plugins(found.group)[found.name]
+    same = [each for each in installed(found.group) if each.name == found.name]
     # Our metrics are a table of mustherd.metrics, and no entry points.
-    by = OURS if found.group == METRICS and found.name in metrics.OURS else "" if used is found else used.package
+    ours = (found.group == METRICS and found.name in metrics.OURS) or (same[0].is_ours and not found.is_ours)
+    by = OURS if ours else "" if found.is_ours else " and ".join(each.package for each in same if each is not found)
     return {
         "group": found.group,
         "kind": KINDS[found.group],

@@ -108,4 +108,4 @@ def test_a_name_that_is_taken_is_told(tmp_path: Path) -> None:
     assert problems["usurper", "energy_joules"] == "not used: mustherd has one of that name"
     assert problems["mustherd", "tune"] == ""
     assert problems["usurper", "ice"] == "not used: earlier has one of that name"
-    assert problems["earlier", "ice"] == ""
+    assert problems["earlier", "ice"] == "not used: usurper has one of that name"
