@@ -1,6 +1,7 @@
 """Loads by hand: what a server carries, before an experiment is planned."""
 
 import contextlib
+import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -62,6 +63,9 @@ class LoadByHand:
         if isinstance(servers, str) or not servers:
             found = kind_of(servers) if servers else "none"
             raise ByHandError(f"servers: {found}; allowed: a list of one or more, each {address.FORM}")
+        for name, seconds, least in (("ramp_s", ramp_s, "0 or more"), ("window_s", window_s, "above 0")):
+            if not (0 <= seconds < math.inf) or (name == "window_s" and not seconds):
+                raise ByHandError(f"{name}: {seconds}; allowed: {least}")
         self._window_s = window_s
         self._preset, self._update_ratio = _mix(generator, preset)
         site = Site(

@@ -52,7 +52,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 
 def replay(
     source: File,
-    searches: Sequence[str] = ("gp", "random"),
+    searches: Sequence[str] | str = ("gp", "random"),
     *,
     limits: Sequence[str] = (),
     objective: str = "energy_joules",
@@ -78,8 +78,13 @@ def replay(
     run side by side. Raises ReplayError, StoreError.
     """
     source = Path(source)
+    if isinstance(searches, str):
+        searches = [searches]
     with _said_of(source):
         source.stat()  # what isn't there is said first, whatever else is missing
+        for name, number in (("trials", trials), ("seeds", seeds)):
+            if number < 1:
+                raise ValueError(f"{name}: {number}; allowed: 1 or more")
         kept = tuple(map(_limit, limits))
         table = _table(source, knobs or {}, metrics or {}, where or {})
         kinds = {name: kind_of_knob(name) for name in table.knobs}

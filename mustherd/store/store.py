@@ -38,6 +38,8 @@ def _require_text(folder: Path) -> None:
 def vacant(folder: str | os.PathLike[str]) -> Path:
     """The folder as it was given, where a new experiment can be made in it; an empty one is taken. StoreError."""
     _require_text(Path(folder).absolute())
+    if not os.fspath(folder):
+        raise StoreError("the new experiment's folder has no name: leave it out, or choose one")
     if (Path(folder) / DATABASE).exists():
         raise StoreError(
             f"{folder} already holds an experiment: go on with it, mustherd experiment resume {folder}, or choose"

@@ -91,6 +91,11 @@ def test_what_cannot_be_called_is_told_before_anything_is_made(
     assert not (tmp_path / "x").exists()
 
 
+def test_a_folder_without_a_name_is_none() -> None:
+    with pytest.raises(mustherd.UserError, match="the new experiment's folder has no name"):
+        mustherd.run(experiment(), into="")
+
+
 def test_a_folder_that_is_not_there_cannot_be_watched(tmp_path: Path) -> None:
     # At the call, not when the first event is asked for.
     with pytest.raises(mustherd.UserError, match="does not exist"):

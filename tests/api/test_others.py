@@ -35,6 +35,9 @@ def test_searches_are_replayed_on_a_table(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"searches": ["magic"]}, "no search 'magic' is installed; there are: gp"),
+        ({"searches": "magic"}, "no search 'magic' is installed; there are: gp"),
+        ({"seeds": 0}, "seeds: 0; allowed: 1 or more"),
+        ({"trials": -1}, "trials: -1; allowed: 1 or more"),
         ({"limits": ["p99 < 3"]}, "limit 'p99 < 3': unknown metric 'p99'"),
         ({"knobs": {"dvfs": "clock:hex"}}, "'clock:hex': a column's values are whole numbers"),
         ({"knobs": {}}, "name the columns of a CSV file"),
@@ -56,6 +59,8 @@ def test_what_cannot_be_loaded_is_said() -> None:
         ({"servers": ["here"]}, "'here' is no server: write HOST:PORT"),
         ({"servers": "127.0.0.1:1"}, "servers: '127.0.0.1:1'; allowed: a list of one or more, each HOST:PORT"),
         ({"servers": []}, "servers: none; allowed: a list of one or more"),
+        ({"servers": ["127.0.0.1:1"], "window_s": -1.0}, "window_s: -1.0; allowed: above 0"),
+        ({"servers": ["127.0.0.1:1"], "ramp_s": float("nan")}, "ramp_s: nan; allowed: 0 or more"),
         ({"servers": ["127.0.0.1:1"], "preset": "x"}, "preset x: allowed: etc, usr"),
         ({"servers": ["127.0.0.1:1"], "generator": "x"}, "x: allowed: builtin, command, http, memtier, mutilate"),
         ({"servers": ["127.0.0.1:1"], "options": {"workres": 2}}, "generator builtin: .*workres"),
