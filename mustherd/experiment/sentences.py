@@ -142,13 +142,17 @@ def _needs(needed: Mapping[float, int | None], improvement: str) -> str:
     return f"rounds that a {improvement} takes to be announced at this noise: {', '.join(parts)}"
 
 
-def of_unconfirmed(goal: Goal, what: str, measured: Mapping[str, float], windows: int, percent: float | None) -> str:
-    """What is said of the search's best, which was never measured again; `percent`: how much better it was."""
+def of_unconfirmed(
+    goal: Goal, what: str, measured: Mapping[str, float], windows: int, *, percent: float | None, than: float | None
+) -> str:
+    """What is said of the search's best, which was never measured again; `percent`: how much better it was than the
+    default's objective, `than`, which may be 0 or less."""
     objective = goal.objectives[0]
     if goal.repeats:
         return f"{what} looked best, but it was not measured again, so it's not confirmed"
     if percent is None:
-        return f"the default was not measured, so there is nothing to compare {what} with"
+        why = "the default was not measured" if than is None else f"the default's {objective.metric} is {than:g}"
+        return f"{why}, so there is nothing to compare {what} with"
     metric = metrics.of(objective.metric)
     if percent <= 0:
         return (

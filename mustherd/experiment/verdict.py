@@ -258,18 +258,20 @@ class _Decision:
         if chosen is None:
             return self._without_best()
         best, default = self._side(chosen), self._default_side()
-        objective, percent = self.goal.objectives[0], None
+        objective, percent, than = self.goal.objectives[0], None, None
         is_default = key_of(chosen[0].settings) == self.default
         if default is not None and not self.default:
             # A node that was left as it was found may have been at these very settings.
             is_default = best.knobs.items() <= default.knobs.items()
-        if default is not None and not is_default and (than := default.metrics.get(objective.metric, 0.0)) > 0:
+        if default is not None:
+            than = default.metrics.get(objective.metric)
+        if than is not None and not is_default and than > 0:
             percent = objective.direction.better_percent(best.metrics[objective.metric], than)
         what = wording.settings(chosen[0].settings, self.knobs)
         if is_default:
             reason = sentences.default_is_best(self.goal)
         else:
-            reason = sentences.of_unconfirmed(self.goal, what, best.metrics, best.n, percent)
+            reason = sentences.of_unconfirmed(self.goal, what, best.metrics, best.n, percent=percent, than=than)
         return self._verdict(
             verdict="not certain",
             reason=f"not certain: {reason}",

@@ -285,6 +285,12 @@ def test_a_setting_that_the_default_was_found_at_saves_nothing() -> None:
     assert found.saving_percent is None
 
 
+def test_a_default_that_a_saving_is_no_share_of_is_told() -> None:
+    trials = [trial(1, TrialKind.BASELINE, None, -3.0), trial(2, TrialKind.SEARCH, 1, -5.0)]
+    found = decide(trials, msgspec.structs.replace(GOAL, repeats=0))
+    assert "the default's energy_joules is -3, so there is nothing to compare itr-delay 1" in found.reason
+
+
 def test_no_default_and_no_trials() -> None:
     found = decide([t for t in confirmed() if t.settings], GOAL)
     assert "the default was not measured" in found.reason
