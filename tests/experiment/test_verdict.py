@@ -286,9 +286,9 @@ def test_a_setting_that_the_default_was_found_at_saves_nothing() -> None:
 
 
 def test_a_default_that_a_saving_is_no_share_of_is_told() -> None:
-    trials = [trial(1, TrialKind.BASELINE, None, -3.0), trial(2, TrialKind.SEARCH, 1, -5.0)]
+    trials = [trial(1, TrialKind.BASELINE, None, -3.0), trial(2, TrialKind.SEARCH, 100, -5.0)]
     found = decide(trials, msgspec.structs.replace(GOAL, repeats=0))
-    assert "the default's energy_joules is -3, so there is nothing to compare itr-delay 1" in found.reason
+    assert "the default's energy_joules is -3, so there is nothing to compare itr-delay 100" in found.reason
 
 
 def test_no_default_and_no_trials() -> None:
