@@ -208,6 +208,7 @@ def test_what_can_not_be_put_back_is_not_touched_and_what_was_not_touched_is_bac
         ("[linux.own.x]\nsysctl = 'vm/../../etc'\nhigh = 5\n", "is no name such as vm.swappiness"),
         ("[linux.own.x]\nread = ['a']\nhigh = 5\n", "commands come in pairs"),
         ("[linux.own.x]\nread = ['a']\nwrite = ['b']\nhigh = 5\n", "write has no argument with {value}"),
+        ('[linux.own.x]\nread = ["a", "\\u0000"]\nwrite = ["b", "{value}"]\nhigh = 5\n', "holds a byte 0"),
         ("[linux.own.x]\nsysctl = 'a.b'\n", "it needs values"),
         ("[linux.own.x]\nsysctl = 'a.b'\nlow = 9\nhigh = 5\n", "low 9 is above high 5; allowed: one from 9 on as high"),
         ("[linux.own.x]\nsysctl = 'a.b'\ntexts = ['p', 'p']\n", "a text is there twice"),
