@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from mustherd.node.kinds import GOVERNOR
 from mustherd.node.linux.declaration import OwnKnob
 
 Own = dict[Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9-]{0,62}$")], OwnKnob]
@@ -12,12 +13,12 @@ Cpu = Annotated[int, msgspec.Meta(ge=0, lt=8192)]
 
 
 def taken(own: Collection[str]) -> set[str]:
-    """Names of declared knobs that are names of other knobs, of ours or of an installed package."""
+    """Names of declared knobs that are names of other knobs, of ours or of an installed package, or mean one."""
     if not own:
         return set()
     from mustherd.node.catalog import knob_names  # noqa: PLC0415 - to read what is installed takes 1.4 MB of memory
 
-    return {*own} & {*knob_names()}
+    return {*own} & {*knob_names(), GOVERNOR}
 
 
 class Declared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -47,6 +47,7 @@ def test_it_offers_each_knob_within_its_range(tmp_path: Path) -> None:
         (BACKLOG + "[ranges]\nbacklog = {low = 60, high = 90}\n", "ranges.backlog: it leaves no value"),
         (BACKLOG + "[ranges]\nbacklog = {low = 600, high = 500}\n", "ranges.backlog: it leaves no value"),
         (BACKLOG.replace("backlog", "dvfs") + RANGE, "linux.own.dvfs: there is a knob of that name already"),
+        (BACKLOG.replace("backlog", "governor") + RANGE, "linux.own.governor: there is a knob of that name already"),
         (BACKLOG.replace("backlog", "server-cores") + RANGE, "linux.own.server-cores: there is a knob of that name"),
     ],
 )  # fmt: skip
