@@ -45,6 +45,7 @@ class _Crew:
     def __init__(self, team: Team) -> None:
         self.team = team
         self.muster = ""
+        self.servers: tuple[Address, ...] = ()
         self.source: LoadSource | None = None
         self.spoilt = False
         """The last window ended badly: its agents may still wait for their leader."""
@@ -188,7 +189,8 @@ class OutsideLoad:
         return min(idle, key=lambda k: (self._crews[k].muster != muster, self._crews[k].muster != "", k), default=None)
 
     def _source_for(self, crew: _Crew, muster: str, servers: Sequence[Address]) -> LoadSource:
-        if crew.source is not None and crew.muster == muster:
+        # A muster that was killed comes back with a server of its own at another port.
+        if crew.source is not None and (crew.muster, crew.servers) == (muster, tuple(servers)):
             return crew.source
         crew.close()
         source = self._make(crew, servers)
@@ -197,7 +199,7 @@ class OutsideLoad:
         except LoadError:
             source.stop()
             raise
-        crew.spoilt, crew.muster, crew.source = False, muster, source
+        crew.spoilt, crew.muster, crew.servers, crew.source = False, muster, tuple(servers), source
         return source
 
     def _servers(self, view: MusterView) -> Sequence[Address]:

@@ -97,6 +97,15 @@ def test_each_muster_has_its_team_and_its_windows_overlap(monkeypatch: pytest.Mo
     bench.end("m1")
 
 
+def test_a_muster_that_comes_back_with_another_server_has_that_one_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its server ended with it, and the next one took a port of its own: the old one refuses connections."""
+    bench = Bench(monkeypatch, agents=1, musters=1)
+    for port in (4000, 4000, 4001):
+        facts = Facts(kind="fake", address=("127.0.0.1", port))
+        bench.load.builds(cast("MusterView", type("View", (), {"name": "local", "facts": facts})))
+    assert [site.servers for site in bench.sites] == [(Address("127.0.0.1", port),) for port in (4000, 4001)]
+
+
 def test_where_there_are_fewer_teams_musters_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(monkeypatch, agents=2, musters=3)
     for name in ("m0", "m1"):
