@@ -112,23 +112,25 @@ class PlacedKnob(LinuxKnob):
             return self._places()
 
     def put_back(self, places: Mapping[str, str]) -> None:
-        found: Mapping[str, str] = {}
         here: Iterable[str] = places
         # One that can't be read keeps no other from going back: all are written, those that are gone told with it.
         with contextlib.suppress(KnobError):
-            here = found = self.places()
-        problems = []
+            here = self.places()
+        problems = {}
         for place, text in places.items():
             if place not in here:
                 continue  # a CPU that is gone comes back as the kernel makes it
             try:
                 self._put(place, text)
             except (TreeError, EthtoolError, UnfitError, ValueError) as error:
-                if found.get(place) == text:
-                    continue  # it lies there already
-                problems.append(f"{place} to {text[:60]!r}: {error}")
+                problems[place] = f"{place} to {text[:60]!r}: {error}"
         if problems:
-            raise self._error("; ".join(problems))
+            # Where it lies there all the same, or did before, there is nothing to complain of.
+            with contextlib.suppress(KnobError):
+                now = self.places()
+                problems = {place: why for place, why in problems.items() if now.get(place) != places[place]}
+        if problems:
+            raise self._error("; ".join(problems.values()))
 
     def _or_odd(self, look: Callable[[], T]) -> T:
         with self._named():

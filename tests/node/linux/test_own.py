@@ -172,6 +172,21 @@ def test_a_value_never_reaches_a_shell_and_a_failure_is_told(tmp_path: Path) -> 
 
 
 @pytest.mark.process
+def test_a_command_that_fails_and_has_set_its_value_all_the_same_has_put_it_back(tmp_path: Path) -> None:
+    """'Found at 5 and is at 5' was an error, for which a whole experiment had no verdict."""
+    value = tmp_path / "value"
+    value.write_text("5")
+    argv = ["sh", "-c", f"echo $1 > {value}; test $1 != 5", "-", "{value}"]
+    own = f"[linux.own.fan]\nread = ['cat', {str(value)!r}]\nwrite = {argv!r}\nhigh = 4000\n"
+    file = config(tmp_path, own, Path("/"))
+    pasture = Pasture([knob_of(file, "fan")], load(file).ranges, Journal(tmp_path / "state"))
+    assert pasture.apply([Setting("node-0", "fan", 7)]).word == "applied"
+    assert [(r.error, r.applied) for r in pasture.restore()] == [("", 5)]
+    assert pasture.unrestored == 0
+    pasture.close()
+
+
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("write", "word", "said"),
     [
@@ -208,6 +223,10 @@ def test_what_can_not_be_put_back_is_not_touched_and_what_was_not_touched_is_bac
         ("[linux.own.x]\nsysctl = 'vm/../../etc'\nhigh = 5\n", "is no name such as vm.swappiness"),
         ("[linux.own.x]\nread = ['a']\nhigh = 5\n", "commands come in pairs"),
         ("[linux.own.x]\nread = ['a']\nwrite = ['b']\nhigh = 5\n", "write has no argument with {value}"),
+        (
+            "[linux.own.x]\nread = ['./a']\nwrite = ['b', '{value}']\nhigh = 5\n",
+            "'./a': commands run in /; write its whole",
+        ),
         ('[linux.own.x]\nread = ["a", "\\u0000"]\nwrite = ["b", "{value}"]\nhigh = 5\n', "holds a byte 0"),
         ("[linux.own.x]\nsysctl = 'a.b'\n", "it needs values"),
         ("[linux.own.x]\nsysctl = 'a.b'\nlow = 9\nhigh = 5\n", "low 9 is above high 5; allowed: one from 9 on as high"),
