@@ -99,7 +99,8 @@ def printed(
         tell(process.pid)
         if not _read(process, said, within_s):
             words = last_words(_text(said["err"] or said["out"]))
-            raise ProgramError(f"{argv[0]} takes longer than {within_s:g} s: {words}")
+            took = "has ended, and what it started holds its output" if _over(process) else "takes"
+            raise ProgramError(f"{argv[0]} {took} longer than {within_s:g} s: {words}")
         if _length(said) > MOST_PRINTED:
             raise ProgramError(f"{argv[0]} prints too much; allowed: {MOST_PRINTED >> 20} MiB")
     finally:
@@ -136,6 +137,13 @@ def _read(process: "subprocess.Popen[bytes]", said: dict[str, bytearray], within
                 _do_meanwhile()
                 due = time.monotonic() + MEANWHILE_S
     return _ended(process, until)
+
+
+def _over(process: "subprocess.Popen[bytes]") -> bool:
+    """Whether it has ended by itself; it stays to be waited for, so that its group is still its own."""
+    with contextlib.suppress(ChildProcessError):
+        return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    return False
 
 
 def _ended(process: "subprocess.Popen[bytes]", until: float) -> bool:

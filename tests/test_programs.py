@@ -57,6 +57,17 @@ def test_one_that_takes_too_long_ends_with_what_it_started(tmp_path: Path) -> No
 
 
 @pytest.mark.process
+def test_one_that_has_ended_while_its_output_is_held_is_told_from_one_that_runs(tmp_path: Path) -> None:
+    note = tmp_path / "pid"
+    with pytest.raises(
+        ProgramError, match=r"^sh has ended, and what it started holds its output longer than 1 s: begun$"
+    ):
+        printed(["sh", "-c", f"sleep 60 & echo $! > {note}; echo begun"], 1)
+    child = Path("/proc", note.read_text().strip(), "stat")
+    until(lambda: not child.exists() or ") Z" in child.read_text())
+
+
+@pytest.mark.process
 @pytest.mark.parametrize("argv", [["yes"], ["sh", "-c", "yes >&2"]])
 def test_one_that_prints_without_an_end_is_stopped_before_it_takes_the_memory(
     argv: Sequence[str], monkeypatch: pytest.MonkeyPatch

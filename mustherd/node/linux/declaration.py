@@ -73,6 +73,9 @@ class OwnKnob(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
             raise ValueError("commands come in pairs: read and write")
         if self.write and not any("{value}" in argument for argument in self.write[1:]):
             raise ValueError("write has no argument with {value}")
+        for argv in filter(None, (self.read, self.write)):
+            if "/" in argv[0] and not argv[0].startswith("/"):
+                raise ValueError(f"program {argv[0]!r}: commands run in /; write its whole path")
         if any("\0" in argument for argument in (*self.read, *self.write, *self.texts)):
             raise ValueError("an argument or text holds a byte 0")
         if self.texts and (self.values or self.high >= 0):
