@@ -1,8 +1,9 @@
 """The knob: a setting of a sheep that can be read, written and checked."""
 
+import operator
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, SupportsIndex, runtime_checkable
 
 from mustherd.terms import KnobInfo, Reading
 
@@ -111,11 +112,13 @@ class BaseKnob:
         return KnobError(f"{self._info.name} of {self._info.sheep}: {why}")
 
 
-def whole(knob: Knob, value: object) -> int:
+def whole(knob: Knob, value: SupportsIndex) -> int:
     """What a knob's code gave as a value. KnobError for anything but a whole number, which nobody could put back."""
-    if isinstance(value, int):
-        return value
-    raise KnobError(f"{knob.info.name} of {knob.info.sheep}: it gives {value!r:.60}, which is no whole number")
+    try:
+        return operator.index(value)  # numpy's are whole numbers too
+    except TypeError:
+        what = f"{value!r:.60}"
+    raise KnobError(f"{knob.info.name} of {knob.info.sheep}: it gives {what}, which is no whole number")
 
 
 def check(knob: Knob, asked: int | None) -> Reading:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -121,3 +122,8 @@ def test_what_is_no_whole_number_is_no_reading() -> None:
         reading = check(knob, 3)
         assert (reading.held, reading.applied, reading.running) == (False, None, None)
         assert reading.error == f"k of node-0: it gives {said}, which is no whole number"
+    knob = Scripted([], [])
+    knob.read = lambda: np.int64(4)  # type: ignore[method-assign, assignment, return-value]
+    knob.runs = list[Any]([np.int64(4)])
+    reading = check(knob, 4)
+    assert (reading.held, type(reading.applied), type(reading.running)) == (True, int, int)
