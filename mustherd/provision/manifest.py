@@ -271,7 +271,7 @@ def _parse(text: bytes) -> ET.Element:
     try:
         first.Parse(text, True)
         return ET.fromstring(text)  # noqa: S314 - without a document type there is nothing to expand
-    except (expat.ExpatError, ET.ParseError, ValueError) as error:
+    except (expat.ExpatError, ET.ParseError, ValueError, LookupError) as error:
         raise InventoryError(f"not XML: {error}; fix: give the manifest that the portal shows") from None
 
 

@@ -154,6 +154,7 @@ def test_networks_are_chosen_and_never_guessed(tmp_path: Path) -> None:
         ('client_id="node1"', 'client_id="node0"', "two hosts are called .node0"),
         ('hostname="c6220-1.example.net"', 'hostname=""', "node node0 has no login"),
         ('type="manifest">', 'type="manifest"><node/>', "has no login"),
+        ('<?xml version="1.0"?>', '<?xml version="1.0" encoding="utf-99"?>', "not XML: unknown encoding: utf-99"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_its_place(old: str, new: str, word: str) -> None:
