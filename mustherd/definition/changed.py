@@ -7,7 +7,8 @@ from typing import Any
 from mustherd.definition.errors import DefinitionError
 from mustherd.definition.given import read
 from mustherd.definition.model import Experiment
-from mustherd.definition.yaml import Plain, Source, parse
+from mustherd.definition.yaml import MAX_DEPTH, Plain, Source, parse
+from mustherd.errors import shown
 
 GIVEN = "--set"
 """What errors call a change."""
@@ -35,6 +36,8 @@ def _parted(change: str) -> tuple[list[str], Plain]:
     path = [part.strip() for part in key.split(".")]
     if not equals or not all(path):
         raise DefinitionError(f"'{change}' changes nothing", file=GIVEN, allowed="KEY=VALUE, as in search.seed=3")
+    if len(path) > MAX_DEPTH:
+        raise DefinitionError(f"'{shown(key)}' is nested too deeply", file=GIVEN, allowed=f"{MAX_DEPTH} levels")
     return path, parse(value, f"{GIVEN} {key}").plain() if value.strip() else None
 
 

@@ -59,6 +59,7 @@ def test_the_last_change_counts() -> None:
         ("search.seed.x=1", "search.seed"),
         ("knobs.dfvs=[1.2 GHz]", "dvfs"),
         ("trials=[1", "--set trials"),
+        (f"{'.'.join(['a'] * 5000)}=1", "nested too deeply; allowed: 24 levels"),
     ],
 )
 def test_a_mistake_is_said_in_a_line(file: Path, change: str, says: str) -> None:
