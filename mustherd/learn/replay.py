@@ -8,7 +8,7 @@ import csv
 import math
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -136,7 +136,7 @@ def read_csv(
     """
     found = []
     with path.open(newline="", encoding="utf-8-sig") as file:
-        for row in (reader := csv.DictReader(file)):
+        for row in _rows(reader := csv.DictReader(file), path):
             try:
                 if any(float(row[column]) != wanted for column, wanted in (where or {}).items()):
                     continue
@@ -157,6 +157,13 @@ def read_csv(
             if len(values) == len(metrics):
                 found.append(Observation(point=point, metrics=values))
     return found
+
+
+def _rows(reader: "csv.DictReader[str]", path: Path) -> Iterator[dict[str, str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num + 1}: {error}") from None
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):

@@ -38,6 +38,9 @@ def test_reads_a_file_by_its_columns(tmp_path: Path) -> None:
     file.write_text(CSV + "0,100,?,0xc00,2,7\n")
     with pytest.raises(ValueError, match="line 5"):
         read_csv(file, knobs={"itr-delay": "delay"}, metrics={"achieved_ratio": "done/qps"})
+    file.write_text(CSV + "0" * 200_000)
+    with pytest.raises(ValueError, match=r"line 5: field larger than field limit"):
+        read_csv(file, knobs={"itr-delay": "delay"}, metrics={"achieved_ratio": "done/qps"})
 
 
 def test_a_mark_that_a_spreadsheet_writes_is_no_part_of_the_first_column(tmp_path: Path) -> None:
