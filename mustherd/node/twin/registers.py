@@ -7,6 +7,8 @@ import msgspec
 
 from mustherd import files
 
+MOST_BYTES = 64 * 1024
+
 
 class Registers:
     """Knob values, kept in a file when there is one."""
@@ -21,7 +23,7 @@ class Registers:
         if path is None or not path.exists():
             return
         try:
-            kept = msgspec.json.decode(path.read_bytes(), type=dict[str, int])
+            kept = msgspec.json.decode(files.content(path, MOST_BYTES), type=dict[str, int])
         except msgspec.DecodeError as error:
             raise ValueError(
                 f"twin registers in {path}: {error}; delete the file to start from the originals"
