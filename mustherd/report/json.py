@@ -58,7 +58,7 @@ def summary(view: View) -> dict[str, Any]:
     return {
         "experiment": view.experiment.name,
         "folder": view.folder,
-        "status": view.experiment.status,
+        "status": view.status,
         **(_plain(view.so_far) if view.experiment.verdict is None else view.experiment.verdict),
         "today": view.today,
         "trials": view.counts,

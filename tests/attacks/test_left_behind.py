@@ -81,7 +81,8 @@ def test_the_command_puts_back_what_its_herd_left(tmp_path: Path) -> None:
     kill_all(run.children)
     code, out, _ = run.finish()
     assert code == 3
-    assert json.loads(out)["experiment"] == "test"
+    said = json.loads(out)
+    assert (said["experiment"], said["status"]) == ("test", "interrupted")
     assert registers(run) == ORIGINALS
     assert "the node of muster muster-1 was put back" in texts(run.folder)
 
