@@ -16,7 +16,7 @@ from mustherd.muster.journal import WORD_NAME, left_changed
 from mustherd.muster.pasture import said
 from mustherd.muster.restore import restore, take_word
 from mustherd.store.store import Store
-from mustherd.terms import not_as_found
+from mustherd.terms import Reading, not_as_found
 
 HERD = "herd"
 """The folder of the musters of this machine, in an experiment's folder."""
@@ -67,15 +67,17 @@ def fail(store: Store, why: str) -> None:
 def _put_back(store: Store, muster: str, config: Path) -> str:
     """The same of one muster; and say what its guardian did, which nobody was there to hear."""
     state = Path(load(config).state)
+    done: tuple[Reading, ...] = ()
     if originals := left_changed(state):
         try:
-            restore(config)
+            done = restore(config).readings
         except UserError as error:
             return f"{_found(originals)}: {error}"
-    if not (state / WORD_NAME).exists() or (word := take_word(state)) is None:
-        return ""
-    if what := not_as_found(word.readings):
+    word = take_word(state) if (state / WORD_NAME).exists() else None
+    if what := not_as_found(done if word is None else word.readings):
         return what
+    if word is None:
+        return ""
     back = ", ".join(f"{r.knob} {r.applied}" for r in word.readings)
     text = f"the node of muster {muster} was put back ({back}): {word.reason}"
     store.event("knobs-restored", text, {"muster": muster, "reason": word.reason})

@@ -1,15 +1,18 @@
 """Putting a node back by hand: from the journal and the knobs alone, with no shepherd and no muster."""
 
 import contextlib
+import logging
 from pathlib import Path
 
 import msgspec
 
 from mustherd.muster.config import load
-from mustherd.muster.journal import Journal, PutBack
+from mustherd.muster.journal import Journal, JournalError, PutBack
 from mustherd.muster.nodes import open_node, own_knobs
 from mustherd.muster.pasture import UNRESTORED, Pasture
 from mustherd.terms import Reading
+
+log = logging.getLogger(__name__)
 
 PATIENCE_S = 3.0
 """How long the guardian of a muster that was killed may still be at it."""
@@ -41,7 +44,12 @@ def restore(file: Path) -> Restoration:
         journal.claim(own_knobs(config, node, journal), patience_s=PATIENCE_S)
         readings = Pasture(node.knobs, {}, journal).restore()
         if readings:
-            journal.leave_word(PutBack(reason="its muster was gone; it was done from the journal", readings=readings))
+            word = PutBack(reason="its muster was gone; it was done from the journal", readings=readings)
+            try:
+                journal.leave_word(word)
+            except JournalError as error:
+                # What was done is what whoever asked has to know.
+                log.warning("what was done is not noted for the next life: %s", error)
         return Restoration(readings=readings)
 
 

@@ -153,6 +153,18 @@ class TestByHand:
         machine.tree.write_faults = {}
         assert restoring.restore(file).exit_code == 0
 
+    def test_what_was_done_is_told_though_it_cannot_be_noted(
+        self, tmp_path: Path, machine: Machine, file: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        originals = values(machine)
+        self.change(machine, tmp_path).close()
+        (tmp_path / "state/put-back.json").mkdir()
+        (tmp_path / "state/put-back.json/x").touch()
+        done = restoring.restore(file)
+        assert values(machine) == originals
+        assert ({r.knob for r in done.readings}, done.exit_code) == (set(WANTED), 0)
+        assert "put-back.json: cannot write" in caplog.text
+
     def test_not_beside_a_muster_that_runs(
         self, tmp_path: Path, machine: Machine, file: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
