@@ -68,7 +68,7 @@ def _put_back(store: Store, muster: str, config: Path) -> str:
     """The same of one muster; and say what its guardian did, which nobody was there to hear."""
     state = Path(load(config).state)
     done: tuple[Reading, ...] = ()
-    if originals := left_changed(state):
+    if originals := left_changed(state, ended=True):
         try:
             done = restore(config).readings
         except UserError as error:

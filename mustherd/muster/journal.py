@@ -285,12 +285,13 @@ class Journal:
             os.chown(path, self._owner.st_uid, self._owner.st_gid, follow_symlinks=False)
 
 
-def left_changed(folder: Path) -> dict[tuple[str, str], Kept]:
+def left_changed(folder: Path, *, ended: bool = False) -> dict[tuple[str, str], Kept]:
     """Originals in the journal of a state folder that nobody has open: what was left changed, and never put back.
 
+    `ended`: its muster is known to have ended, so that whoever has it open is a guardian, at it or standing still.
     Takes no lock and writes nothing. Raises JournalError for a journal that can't be read.
     """
-    if locks.locked_by(folder / LOCK_NAME) is not None:
+    if not ended and locks.locked_by(folder / LOCK_NAME) is not None:
         return {}
     boot_id = BOOT_ID.read_text(encoding="ascii").strip() if BOOT_ID.exists() else ""
     newest: _Content | None = None

@@ -88,6 +88,24 @@ def test_the_command_puts_back_what_its_herd_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_a_muster_and_its_guardian_that_stand_still_when_the_command_ends_are_told(tmp_path: Path) -> None:
+    run = start(tmp_path, LONG)
+    until(lambda: changed(run), START_S)
+    [muster] = [child for child in run.children if "mustherd.muster" in child.cmdline() and child.children()]
+    [guardian] = muster.children()
+    try:
+        for process in (guardian, muster):
+            os.kill(process.pid, signal.SIGSTOP)
+        run.process.send_signal(signal.SIGTERM)
+        code, out, _ = run.finish()
+        assert changed(run)
+        assert (code, json.loads(out)["status"]) == (3, "failed")
+        assert "muster-1 is NOT as it was found: dvfs on node-0 was found at 2800" in texts(run.folder)
+    finally:
+        guardian.kill()
+
+
+@pytest.mark.long
 def test_what_a_guardian_put_back_is_told_by_the_next_life(tmp_path: Path) -> None:
     run = start(tmp_path, LONG)
     until(lambda: changed(run), START_S)
