@@ -34,20 +34,28 @@ Notify = Annotated[
 
 
 @contextlib.contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """Within, SIGTERM and SIGHUP do what Ctrl-C does, once; one that is ignored stays so, as nohup has it.
+def ended_by_signals(*, to_the_end: bool = False) -> Iterator[None]:
+    """Within, SIGTERM and SIGHUP do what Ctrl-C does; one that is ignored stays so, as nohup has it.
 
-    None of them ends an import in its middle: what is told at the end needs whole modules.
+    The first one counts: nodes are put back then, and what was found is told, whoever asks again meanwhile, or, with
+    `to_the_end`, as long as this process lives. None of them ends an import in its middle: what is told at the end
+    needs whole modules.
     """
+    told = False
+
+    def once(number: int, frame: FrameType | None) -> bool:
+        nonlocal told
+        if told or not may_raise(number, frame):
+            return False
+        told = True
+        return True
 
     def end(number: int, frame: FrameType | None) -> None:
-        if may_raise(number, frame):
-            for one in heeded:
-                signal.signal(one, lambda *_: None)
+        if once(number, frame):
             raise EndedError
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        if may_raise(number, frame):
+        if once(number, frame):
             raise KeyboardInterrupt
 
     heeded = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) is signal.SIG_DFL]
@@ -59,10 +67,11 @@ def ended_by_signals() -> Iterator[None]:
     try:
         yield
     finally:
+        deaf = signal.SIG_IGN if told and to_the_end else None
         for number in heeded:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, deaf or signal.SIG_DFL)
         if by_hand:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGINT, deaf or signal.default_int_handler)
 
 
 def conduct(
@@ -103,24 +112,24 @@ def conduct(
             raise
 
     failed = None
-    try:
-        with ended_by_signals():
-            result = run(watch)
-    except api.ExperimentFailedError as error:
-        result, failed = error.result, error
-    except KeyboardInterrupt:
-        if not interrupted:
-            raise
-        result = api.open(interrupted[0])
-    with once_begun():
-        code = failed.exit_code if failed is not None else result.exit_code
+    with ended_by_signals(to_the_end=True):
         try:
-            _tell_the_end(result, failed, terminal, json, first)
-        except (OSError, SystemExit):
-            # Whoever read this is gone: a closed pipe, or a terminal that was hung up.
-            hush()
-    if command:
-        run_notice(command, result)
+            result = run(watch)
+        except api.ExperimentFailedError as error:
+            result, failed = error.result, error
+        except KeyboardInterrupt:
+            if not interrupted:
+                raise
+            result = api.open(interrupted[0])
+        with once_begun():
+            code = failed.exit_code if failed is not None else result.exit_code
+            try:
+                _tell_the_end(result, failed, terminal, json, first)
+            except (OSError, SystemExit):
+                # Whoever read this is gone: a closed pipe, or a terminal that was hung up.
+                hush()
+        if command:
+            run_notice(command, result)
     raise typer.Exit(0 if code is None else code)
 
 

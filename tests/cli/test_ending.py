@@ -1,6 +1,8 @@
 """An experiment that is left alone: what is said at once, how signals end it, who is told at the end."""
 
+import contextlib
 import importlib
+import json
 import os
 import signal
 import subprocess
@@ -66,6 +68,27 @@ def test_a_signal_ends_it_as_ctrl_c_does_and_somebody_is_told(tmp_path: Path, nu
     assert (result.status, result.detail) == ("stopped", "it was told to end by SIGTERM")
     assert (tmp_path / "told.txt").read_text() == f"stopped|{folder}|stopped"
     assert (folder / "report.html").exists()
+
+
+@pytest.mark.long
+@pytest.mark.process
+def test_ctrl_c_again_and_again_ends_it_as_one_does(tmp_path: Path) -> None:
+    """It ended by the signal in five of five runs: nothing told, and no JSON for the program that had asked."""
+    (tmp_path / "slow.yml").write_text(SLOW)
+    command = [sys.executable, "-m", "mustherd", "experiment", "start", "slow.yml", "--into", "x", "--json"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        until(lambda: process.stderr.readline().startswith("[1/"), 200)  # type: ignore[union-attr]
+        drain = threading.Thread(target=process.stderr.read)
+        drain.start()
+        while process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.08)
+        assert process.stdout is not None
+        assert json.loads(process.stdout.read())["status"] == "stopped"
+        drain.join()
+    assert process.returncode == 4
 
 
 def test_signals_are_heeded_only_within_and_once() -> None:
