@@ -23,11 +23,14 @@ from mustherd.learn.replay import Run, Summary, Table, read_csv, summarize
 from mustherd.learn.replay import replay as replayed
 from mustherd.learn.surfaces import LIMIT, SHAPES, surface
 from mustherd.store.store import Store
+from mustherd.terms import MAX_VALUE
 from mustherd.trial import TrialKind, TrialState
 
 File: TypeAlias = Path | str
 WORD = "msr"
 """After a column: its values are words for MSR 0x199."""
+MOST_NOISE = 10.0
+"""Relative: beyond it nothing would be left of a value."""
 SURFACES = "surfaces"
 """A source: surfaces that are made up."""
 
@@ -82,9 +85,8 @@ def replay(
         searches = [searches]
     with _said_of(source):
         source.stat()  # what isn't there is said first, whatever else is missing
-        for name, number in (("trials", trials), ("seeds", seeds)):
-            if number < 1:
-                raise ValueError(f"{name}: {number}; allowed: 1 or more")
+        _require_counts(trials, seeds)
+        _require("noise", noise, MOST_NOISE)
         kept = tuple(map(_limit, limits))
         table = _table(source, knobs or {}, metrics or {}, where or {})
         kinds = {name: kind_of_knob(name) for name in table.knobs}
@@ -96,6 +98,8 @@ def replay(
         for metric in (noise or {}).keys() - measured.keys():
             raise ValueError(f"noise of {metric}: it was not measured; there is {', '.join(sorted(measured))}")
         optimum = table.optimum(problem)
+        if (best := optimum.metrics[objective]) <= 0:
+            raise ValueError(f"the best {objective} is {best:g}: how near a search comes is a share of it, above 0")
         runs: dict[str, list[Run]] = {}
         with workers(cluster) as each:
             for method in searches:
@@ -135,6 +139,11 @@ def calibrate(
     Raises ReplayError, StoreError.
     """
     source = Path(source)
+    with _said_of(source):
+        _require_counts(trials, seeds)
+        _require("noise", noise, MOST_NOISE)
+        _require("noise at a limit", noise_at_limit, MOST_NOISE)
+        _require("confirmation", confirmation, MAX_VALUE)
     kept = tuple(map(_limit, limits))
     how = {name: int(value) if value == int(value) else value for name, value in (confirmation or {}).items()}
     keys = {"repeats": how.pop("repeats")} if "repeats" in how else {}
@@ -171,6 +180,19 @@ def _said_of(source: Path) -> Iterator[None]:
         raise ReplayError(f"{source}: {error} was not measured") from None
     except (ValueError, OSError, SearchError, DefinitionError) as error:
         raise ReplayError(f"{source}: {error}") from None
+
+
+def _require_counts(trials: int, seeds: int) -> None:
+    for name, number in (("trials", trials), ("seeds", seeds)):
+        if number < 1:
+            raise ValueError(f"{name}: {number}; allowed: 1 or more")
+
+
+def _require(what: str, given: Mapping[str, float] | None, most: float) -> None:
+    """ValueError for a number by name that isn't within 0..`most`."""
+    for name, number in (given or {}).items():
+        if not 0 <= number <= most:
+            raise ValueError(f"{what} {name}: {number:g}; allowed: 0..{most:g}")
 
 
 def _table(source: Path, knobs: Mapping[str, str], metrics: Mapping[str, str], where: Mapping[str, float]) -> Table:

@@ -139,7 +139,7 @@ class TwinFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 Speed = Annotated[
-    float, Meta(gt=0, le=10_000, description="How many times faster than real time the nodes' clock runs.")
+    float, Meta(ge=0.001, le=10_000, description="How many times faster than real time the nodes' clock runs.")
 ]
 
 
