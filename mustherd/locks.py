@@ -133,6 +133,37 @@ def holder(path: Path) -> int:
     return 0
 
 
+def still_heirs(path: Path) -> list[int]:
+    """Processes that stand still (SIGSTOP) with the lock at `path`, which one shared with them that has died since.
+
+    They would let nobody else have it until somebody found and woke them.
+    """
+    if not (pid := holder(path)) or _state(pid) not in ("", "Z"):
+        return []
+    return [heir for heir in _open_in(path) if _state(heir) == "T"]
+
+
+def _state(pid: int) -> str:
+    """The letter of a process's state (proc_pid_stat(5)); "" where there is none."""
+    with contextlib.suppress(OSError):
+        # pid (its name, which may hold anything) state
+        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(") ")[2][:1]
+    return ""
+
+
+def _open_in(path: Path) -> Iterator[int]:
+    """Processes that have the file open, as far as this user may see."""
+    wanted = path.stat()
+    for process in Path("/proc").iterdir():
+        if process.name.isdecimal():
+            with contextlib.suppress(OSError):
+                for link in (process / "fd").iterdir():
+                    found = link.stat()
+                    if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+                        yield int(process.name)
+                        break
+
+
 def describe(pid: int) -> str:
     """A process as an error names it: `process 1234 (python -m mustherd.muster --config m.toml)`."""
     try:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import signal
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +28,10 @@ MOST_BYTES = 1024 * 1024
 
 PATIENCE_S = 0.3
 """A look at who holds the folder takes its lock for some microseconds; that is waited out."""
+
+
+KILLED_S = 3.0
+"""Until a process that was killed has let go of the folder."""
 
 
 class JournalError(UserError):
@@ -109,7 +114,7 @@ class Journal:
         try:
             self._trusted = guard.own_folder(folder)
             self._owner = folder.stat()
-            self._lock = locks.FileLock(folder / LOCK_NAME, self._trusted, patience_s=patience_s)
+            self._lock = _locked(folder / LOCK_NAME, self._trusted, patience_s)
             self._give(folder / LOCK_NAME)
             self._boot_id = BOOT_ID.read_text(encoding="ascii").strip() if BOOT_ID.exists() else ""
             self._entries = self._load()
@@ -285,13 +290,28 @@ class Journal:
             os.chown(path, self._owner.st_uid, self._owner.st_gid, follow_symlinks=False)
 
 
+def _locked(file: Path, trusted: Collection[int], patience_s: float) -> locks.FileLock:
+    """The folder's lock, also where the guardian of a muster that is gone stands still with it: it would never end."""
+    try:
+        return locks.FileLock(file, trusted, patience_s=patience_s)
+    except locks.LockedError:
+        if not (heirs := locks.still_heirs(file)):
+            raise
+        for heir in heirs:
+            with contextlib.suppress(OSError):
+                os.kill(heir, signal.SIGKILL)
+        log.warning("%s: a guardian stood still whose muster is gone; it was ended", file.parent)
+        return locks.FileLock(file, trusted, patience_s=KILLED_S)
+
+
 def left_changed(folder: Path, *, ended: bool = False) -> dict[tuple[str, str], Kept]:
     """Originals in the journal of a state folder that nobody has open: what was left changed, and never put back.
 
-    `ended`: its muster is known to have ended, so that whoever has it open is a guardian, at it or standing still.
+    `ended`: its muster is known to have ended, so that whoever has it open is a guardian at it. One that stands still
+    after its muster puts nothing back.
     Takes no lock and writes nothing. Raises JournalError for a journal that can't be read.
     """
-    if not ended and locks.locked_by(folder / LOCK_NAME) is not None:
+    if not ended and locks.locked_by(lock := folder / LOCK_NAME) is not None and not locks.still_heirs(lock):
         return {}
     boot_id = BOOT_ID.read_text(encoding="ascii").strip() if BOOT_ID.exists() else ""
     newest: _Content | None = None

@@ -1,5 +1,6 @@
 """What is left changed when everybody was killed is put back by whoever comes next, and said until then."""
 
+import contextlib
 import json
 import os
 import signal
@@ -88,7 +89,9 @@ def test_the_command_puts_back_what_its_herd_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_muster_and_its_guardian_that_stand_still_when_the_command_ends_are_told(tmp_path: Path) -> None:
+def test_a_muster_and_its_guardian_that_stand_still_when_the_command_ends_are_ended(tmp_path: Path) -> None:
+    """The guardian kept the state folder's lock, and the command took that for a muster that runs: exit code 4, the
+    node left changed, not a word."""
     run = start(tmp_path, LONG)
     until(lambda: changed(run), START_S)
     [muster] = [child for child in run.children if "mustherd.muster" in child.cmdline() and child.children()]
@@ -98,11 +101,33 @@ def test_a_muster_and_its_guardian_that_stand_still_when_the_command_ends_are_to
             os.kill(process.pid, signal.SIGSTOP)
         run.process.send_signal(signal.SIGTERM)
         code, out, _ = run.finish()
-        assert changed(run)
-        assert (code, json.loads(out)["status"]) == (3, "failed")
-        assert "muster-1 is NOT as it was found: dvfs on node-0 was found at 2800" in texts(run.folder)
+        assert registers(run) == ORIGINALS
+        assert (code, json.loads(out)["status"]) == (4, "stopped")
+        assert "the node of muster muster-1 was put back" in texts(run.folder)
+        assert not guardian.is_running() or guardian.status() == psutil.STATUS_ZOMBIE
     finally:
-        guardian.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            guardian.kill()
+
+
+@pytest.mark.long
+def test_a_guardian_that_stands_still_after_its_muster_keeps_no_next_life_out(tmp_path: Path) -> None:
+    run = start(tmp_path, LONG)
+    until(lambda: changed(run), START_S)
+    [muster] = [child for child in run.children if "mustherd.muster" in child.cmdline() and child.children()]
+    [guardian] = muster.children()
+    try:
+        guardian.suspend()
+        kill_all([psutil.Process(run.process.pid), *(child for child in run.children if child != guardian)])
+        run.process.communicate()
+        assert changed(run)
+        [one] = list_experiments(tmp_path)
+        assert "the node of muster muster-1 is NOT as it was found" in one.left[0]
+        code, _, _ = running.run("knob", "restore", "--config", str(run.folder / "herd/muster-1/muster.toml"))
+        assert (code, registers(run)) == (0, ORIGINALS)
+    finally:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            guardian.kill()
 
 
 @pytest.mark.long
