@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from mustherd.errors import text_of
+from mustherd.errors import printable, text_of
 from mustherd.muster.claims import Kept
 from mustherd.muster.journal import Journal, JournalError, PutBack
-from mustherd.node.knob import Knob, Placed, check, whole
+from mustherd.node.knob import Knob, Placed, check, texts, whole
 from mustherd.node.ranges import Range
 from mustherd.terms import KnobInfo, Reading, Setting, not_as_found
 
@@ -23,6 +23,9 @@ MAX_ERROR_CHARACTERS = 200
 """Of what a driver says about a knob: a node's readings have to fit into one message."""
 PHRASE = 50
 """Characters of what a knob that has several places was found at, or is at: they may all differ."""
+
+ANYTHING = (Exception, SystemExit)
+"""What code of a package's knob may raise: none of it ends a muster, its guardian or a command that puts back."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ class Pasture:
             return ApplyResult("refused", (), problem)
         try:
             problem = self._remember(wanted)
-        except Exception as error:
+        except ANYTHING as error:
             problem = f"nothing was touched: {_text(error)}"
         if problem:
             return ApplyResult("failed", (), problem)
@@ -104,7 +107,7 @@ class Pasture:
             self.on_step()
             try:
                 self._knobs[key].write(value)
-            except Exception as error:
+            except ANYTHING as error:
                 problem = _text(error)
         if problem:
             readings = self.restore()
@@ -184,7 +187,7 @@ def put_one_back(knob: Knob | None, key: tuple[str, str], original: Kept) -> Rea
         try:
             reading = _placed_back(knob, original) if isinstance(original, dict) else _written_back(knob, original)
             error = reading.error
-        except Exception as raised:
+        except ANYTHING as raised:
             error = _text(raised)
             # Read back all the same: whoever has to look wants to know what it is at.
             reading = _check(knob, asked)
@@ -205,13 +208,13 @@ def said(kept: Kept) -> str:
 def _now(knob: Knob) -> str:
     try:
         return said(_found(knob))
-    except Exception:
+    except ANYTHING:
         return "?"
 
 
 def _found(knob: Knob) -> Kept:
     """What to journal of a knob. Raises KnobError."""
-    return knob.places() if isinstance(knob, Placed) else whole(knob, knob.read())
+    return texts(knob, knob.places()) if isinstance(knob, Placed) else whole(knob, knob.read())
 
 
 def _written_back(knob: Knob, original: int) -> Reading:
@@ -236,7 +239,7 @@ def _placed_back(knob: Knob, original: dict[str, str]) -> Reading:
 def _check(knob: Knob, asked: int | None) -> Reading:
     try:
         reading = check(knob, asked)
-    except Exception as error:
+    except ANYTHING as error:
         info = knob.info
         return Reading(
             sheep=info.sheep, knob=info.name, asked=asked, applied=None, running=None, held=False, error=_text(error)
@@ -246,5 +249,9 @@ def _check(knob: Knob, asked: int | None) -> Reading:
     return reading
 
 
-def _text(error: Exception) -> str:
-    return (text_of(error) or type(error).__name__)[:MAX_ERROR_CHARACTERS]
+def _text(error: BaseException) -> str:
+    """In one line, which a package's need not be."""
+    text = printable(" ".join(text_of(error).split()))
+    if isinstance(error, SystemExit):
+        text = f"SystemExit: {text}"
+    return (text or type(error).__name__)[:MAX_ERROR_CHARACTERS]

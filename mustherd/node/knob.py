@@ -1,11 +1,12 @@
 """The knob: a setting of a sheep that can be read, written and checked."""
 
+import contextlib
 import operator
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, Protocol, SupportsIndex, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from mustherd.terms import KnobInfo, Reading
+from mustherd.terms import MAX_VALUE, KnobInfo, Reading
 
 
 class KnobError(Exception):
@@ -112,13 +113,25 @@ class BaseKnob:
         return KnobError(f"{self._info.name} of {self._info.sheep}: {why}")
 
 
-def whole(knob: Knob, value: SupportsIndex) -> int:
-    """What a knob's code gave as a value. KnobError for anything but a whole number, which nobody could put back."""
-    try:
-        return operator.index(value)  # numpy's are whole numbers too
-    except TypeError:
-        what = f"{value!r:.60}"
-    raise KnobError(f"{knob.info.name} of {knob.info.sheep}: it gives {what}, which is no whole number")
+def whole(knob: Knob, value: Any) -> int:
+    """What a knob's code gave as a value, numpy's and a bool as Python's own. KnobError for anything but a whole number
+    that a journal can hold: nobody could put it back."""
+    with contextlib.suppress(TypeError):
+        number = int(operator.index(value))
+        if abs(number) <= MAX_VALUE:
+            return number
+        raise KnobError(f"{knob.info.name} of {knob.info.sheep}: it gives {number:.3e}, which is no value")
+    raise KnobError(f"{knob.info.name} of {knob.info.sheep}: it gives {value!r:.60}, which is no whole number")
+
+
+def texts(knob: Knob, places: Mapping[Any, Any]) -> dict[str, str]:
+    """What a knob's code gave as its places. KnobError for what no journal can hold."""
+    for place, text in places.items():
+        if not (isinstance(place, str) and isinstance(text, str)):
+            raise KnobError(
+                f"{knob.info.name} of {knob.info.sheep}: it gives {text!r:.60} at {place!r:.60}, which is no text"
+            )
+    return dict(places)
 
 
 def check(knob: Knob, asked: int | None) -> Reading:

@@ -1,5 +1,6 @@
 import json
 import logging
+import sys
 from pathlib import Path
 
 import pytest
@@ -199,6 +200,27 @@ def test_an_original_that_is_no_whole_number_is_not_touched(stand: Stand, monkey
     assert outcome.detail.endswith("it gives '2600', which is no whole number")
     assert stand.node.dvfs.writes == []
     assert not stand.pasture.changed
+
+
+def test_places_that_are_no_texts_are_not_journalled(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number was, in a journal that nobody could read when it was time to put it back."""
+    knob = stand.node.dvfs
+    monkeypatch.setattr(knob, "places", lambda: {"cpu0": 2600}, raising=False)
+    monkeypatch.setattr(knob, "put_back", lambda _places: None, raising=False)
+    outcome = stand.apply(dvfs=1300)
+    assert outcome.word == "failed"
+    assert outcome.detail.startswith("nothing was touched: dvfs of ")
+    assert outcome.detail.endswith("it gives 2600 at 'cpu0', which is no text")
+    assert knob.writes == []
+    assert not stand.pasture.changed
+
+
+def test_a_knob_that_leaves_by_exit_ends_nobody(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert stand.apply(dvfs=1300).word == "applied"
+    monkeypatch.setattr(stand.node.dvfs, "write", lambda _value: sys.exit(7))
+    [reading] = stand.pasture.restore()
+    assert reading.error == "SystemExit: 7"
+    assert stand.pasture.unrestored == 1
 
 
 def test_without_a_journal_nothing_is_touched(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:

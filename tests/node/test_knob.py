@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mustherd.node.knob import KnobError, check
+from mustherd.node.knob import KnobError, check, whole
 from mustherd.terms import KnobInfo
 
 VALUES = st.integers(0, 100)
@@ -122,8 +123,18 @@ def test_what_is_no_whole_number_is_no_reading() -> None:
         reading = check(knob, 3)
         assert (reading.held, reading.applied, reading.running) == (False, None, None)
         assert reading.error == f"k of node-0: it gives {said}, which is no whole number"
-    knob = Scripted([], [])
-    knob.read = lambda: np.int64(4)  # type: ignore[method-assign, assignment, return-value]
-    knob.runs = list[Any]([np.int64(4)])
-    reading = check(knob, 4)
-    assert (reading.held, type(reading.applied), type(reading.running)) == (True, int, int)
+
+
+@pytest.mark.parametrize(("given", "value"), [(True, 1), (np.int64(7), 7), (np.uint8(9), 9)])
+def test_a_bool_and_numpys_integers_are_whole_numbers(given: Any, value: int) -> None:
+    """True was journalled as it was, in a journal that nobody could read; numpy's was refused."""
+    found = whole(Scripted([], []), given)
+    assert (found, type(found)) == (value, int)
+
+
+def test_what_no_message_can_hold_is_no_reading() -> None:
+    """2**80 as what runs ended the muster, again in each of its lives."""
+    knob = Scripted([3], [2**80])
+    reading = check(knob, 3)
+    assert (reading.held, reading.running) == (False, None)
+    assert reading.error == "k of node-0: it gives 1.209e+24, which is no value"

@@ -80,9 +80,7 @@ class LinuxKnob(BaseKnob, ABC):
         except (TreeError, EthtoolError, UnfitError) as error:
             raise self._error(error) from None
         except (Exception, SystemExit) as error:
-            from mustherd.plugins import said  # noqa: PLC0415 - seldom needed, and a muster is small
-
-            raise self._error(said(error)) from error
+            raise self._error(_why(error)) from error
 
     @abstractmethod
     def _read(self) -> int: ...
@@ -122,8 +120,8 @@ class PlacedKnob(LinuxKnob):
                 continue  # a CPU that is gone comes back as the kernel makes it
             try:
                 self._put(place, text)
-            except (TreeError, EthtoolError, UnfitError, ValueError) as error:
-                problems[place] = f"{place} to {text[:60]!r}: {error}"
+            except (Exception, SystemExit) as error:
+                problems[place] = f"{place} to {text[:60]!r}: {_why(error)}"
         if problems:
             # Where it lies there all the same, or did before, there is nothing to complain of.
             with contextlib.suppress(KnobError):
@@ -145,6 +143,15 @@ class PlacedKnob(LinuxKnob):
     @abstractmethod
     def _put(self, place: str, text: str) -> None:
         """Write one place. Raises what `_write` raises, and ValueError for a text that is none of this knob's."""
+
+
+def _why(error: BaseException) -> str:
+    """What a knob's code raised, in a phrase: a package's may be anything."""
+    if isinstance(error, TreeError | EthtoolError | UnfitError | KnobError | ValueError):
+        return str(error)
+    from mustherd.plugins import said  # noqa: PLC0415 - seldom needed, and a muster is small
+
+    return said(error)
 
 
 def agreed(values: Iterable[tuple[str, int]], unit: str) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mustherd.node.knob import KnobError
-from mustherd.node.linux.knob import LinuxKnob, Machine
+from mustherd.node.linux.knob import LinuxKnob, Machine, PlacedKnob
 from mustherd.node.linux.node import _find
 from mustherd.terms import KnobKind
 
@@ -51,3 +51,31 @@ def test_one_that_leaves_while_it_is_looked_for_is_missing() -> None:
     found, missing = _find(machine, [Odd])
     assert found == []
     assert missing["no_odd"].startswith("SystemExit: 4 (test_packages_knob.py:")
+
+
+class Apart(PlacedKnob, Odd):
+    """Of its places the first breaks when it is put back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lies = {"a": "1", "b": "1"}
+
+    def _places(self) -> dict[str, str]:
+        return dict(self.lies)
+
+    def _put(self, place: str, text: str) -> None:
+        if place == "a":
+            raise self.error
+        self.lies[place] = text
+
+
+@pytest.mark.parametrize("error", [RuntimeError("one\ntwo"), SystemExit(7), OSError(5, "no")])
+def test_a_place_that_breaks_keeps_no_other_from_going_back(
+    monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """The others stayed changed, and by sys.exit the muster ended with its code and no word."""
+    knob = Apart()
+    monkeypatch.setattr(Odd, "error", error)
+    with pytest.raises(KnobError, match=rf"^odd of node-0: a to '3': {type(error).__name__}: [^\n]*py:\d+\)$"):
+        knob.put_back({"a": "3", "b": "3"})
+    assert knob.lies == {"a": "1", "b": "3"}
