@@ -257,6 +257,14 @@ def plugins(group: str) -> dict[str, Plugin]:
     return {name: same[0] for name, same in sorted(found.items()) if len(same) == 1 or same[0].is_ours}
 
 
+def shared(group: str, name: str) -> str:
+    """Why a name can't be used that several packages have; "" for any other."""
+    same = [f"{each.package} {each.version}".rstrip() for each in installed(group) if each.name == name]
+    if len(same) < 2 or name in plugins(group):
+        return ""
+    return f"{KINDS[group]} {name!r} is of {' and of '.join(same)}: uninstall all but one"
+
+
 def in_file(group: str, name: str) -> Plugin | None:
     """What `name` says as FILE.py:CLASS; None for the name of something installed."""
     path, _, attribute = name.rpartition(":")
@@ -271,8 +279,8 @@ def plugin(group: str, name: str) -> Plugin:
         return found
     there = plugins(group)
     if name not in there:
-        if same := [f"{each.package} {each.version}".rstrip() for each in installed(group) if each.name == name]:
-            raise UnknownPluginError(f"{KINDS[group]} {name!r} is of {' and of '.join(same)}: uninstall all but one")
+        if why := shared(group, name):
+            raise UnknownPluginError(why)
         near = nearest(name, there)
         hint = f"; did you mean {near!r}?" if near else ""
         raise UnknownPluginError(

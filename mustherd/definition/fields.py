@@ -31,7 +31,7 @@ from mustherd.load.application import ApplicationMetric
 from mustherd.load.curve import MAX_QPS
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.meters import registry as meters
-from mustherd.plugins import LOADS, SEARCHES, SERVERS, OptionError, PluginError, options_of, plugins
+from mustherd.plugins import LOADS, SEARCHES, SERVERS, OptionError, PluginError, options_of, plugins, shared
 
 MAX_TRIALS = 10_000
 MAX_SECONDS = 86_400.0
@@ -73,6 +73,8 @@ class Installed:
         """The name. Raises QuantityError for any other."""
         names = list(plugins(self._group))
         if not isinstance(raw, str) or raw not in names:
+            if isinstance(raw, str) and (why := shared(self._group, raw)):
+                raise QuantityError(why, listed(names))
             raise QuantityError(f"unknown {self._what} {kind_of(raw)}", listed(names), nearest(raw, names))
         return raw
 

@@ -7,7 +7,7 @@ read with it before there is a herd.
 from collections.abc import Iterable
 from typing import Any
 
-from mustherd.plugins import KNOBS, PluginError, plugin, plugins
+from mustherd.plugins import KNOBS, PluginError, plugin, plugins, shared
 from mustherd.terms import KnobKind
 
 
@@ -24,8 +24,11 @@ def knob_class(name: str) -> Any:
 
 
 def knob_kind(name: str) -> KnobKind | None:
-    """What the knob called `name` is; None where no package says so. Raises PluginError for a broken package."""
+    """What the knob called `name` is; None where no package says so. Raises PluginError for a broken package, and for a
+    name that several have."""
     if name not in plugins(KNOBS):
+        if why := shared(KNOBS, name):
+            raise PluginError(why)
         return None
     kind: KnobKind = knob_class(name).kind
     return kind
