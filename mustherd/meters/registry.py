@@ -56,9 +56,11 @@ class _Guarded(WallMeter):
 
     def __init__(self, found: Plugin, meter: Any) -> None:
         self._title, self._meter = found.title, meter
-        if meter.quantity not in ("watts", "joules"):
-            raise PluginError(f"{self._title}: its quantity is {meter.quantity!r}; allowed: watts, joules")
-        self._quantity: Literal["watts", "joules"] = meter.quantity
+        with blaming(f"{self._title} can't say its quantity", PluginError, PluginError):
+            told = meter.quantity
+        if told not in ("watts", "joules"):
+            raise PluginError(f"{self._title}: its quantity is {told!r:.60}; allowed: watts, joules")
+        self._quantity: Literal["watts", "joules"] = told
 
     @property
     def quantity(self) -> Literal["watts", "joules"]:

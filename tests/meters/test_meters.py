@@ -288,6 +288,20 @@ def test_a_packages_meter_says_watts_or_joules(monkeypatch: pytest.MonkeyPatch) 
         made(kind="odd")
 
 
+def test_a_packages_meter_that_breaks_when_it_is_asked_for_its_quantity_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was called a fault of MustHerd itself, 70, by a traceback."""
+
+    def broken(_: object) -> str:
+        raise RuntimeError("one\ntwo")
+
+    found(monkeypatch, EntryPoint("odd", "tests.meters.test_meters:OddMeter", METERS))
+    monkeypatch.setattr(OddMeter, "quantity", property(broken))
+    with pytest.raises(PluginError, match=r"^meter 'odd' of tests can't say its quantity: RuntimeError: one two"):
+        made(kind="odd")
+
+
 class OddMeter:
     Options = Traits
     quantity = "watts"
