@@ -234,6 +234,10 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
 
+LEFT = "the node is NOT as it was found: "
+"""What a muster begins with that could not put back a node, and what it could not."""
+
+
 def not_as_found(readings: Iterable[Reading]) -> str:
     """Of knobs that were to be put back, those that could not be: what each was found at, and what it is at now."""
     return "; ".join(

@@ -7,7 +7,7 @@ from mustherd.herd.membership import Change
 from mustherd.reasons import Reason
 from mustherd.shepherd.events import DecisionLost, HerdEvent, PresenceChanged, PutBack, StopAsked
 from mustherd.store.store import Store
-from mustherd.terms import not_as_found
+from mustherd.terms import LEFT, not_as_found
 from mustherd.wire.messages import Applied, MusterView
 
 
@@ -34,7 +34,12 @@ def left_of(applied: Applied) -> str:
 
 def note_left(store: Store, muster: str, left: str) -> None:
     """Store that a node could not be put back: `left` names each knob, what was found, and what it is at."""
-    store.event(Reason.NOT_AS_FOUND, f"the node of muster {muster} is NOT as it was found: {left}", {"muster": muster})
+    store.event(Reason.NOT_AS_FOUND, left_text(muster, left), {"muster": muster})
+
+
+def left_text(muster: str, left: str) -> str:
+    """The same in a sentence; a muster's own begins with as much."""
+    return f"the node of muster {muster} is NOT as it was found: {left.removeprefix(LEFT)}"
 
 
 def _note_presence(store: Store, view: MusterView | None, change: Change, text: str) -> None:

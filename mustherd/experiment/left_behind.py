@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mustherd.errors import UserError
-from mustherd.experiment.herd_notes import note_left
+from mustherd.experiment.herd_notes import left_text, note_left
 from mustherd.muster.claims import Kept
 from mustherd.muster.config import load
 from mustherd.muster.journal import WORD_NAME, left_changed
@@ -54,7 +54,7 @@ def put_back(store: Store) -> str:
             what = str(error)
         if what:
             note_left(store, muster, what)
-            left.append(f"the node of muster {muster} is NOT as it was found: {what}")
+            left.append(left_text(muster, what))
     return "; ".join(left)
 
 

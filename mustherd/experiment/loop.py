@@ -38,7 +38,7 @@ from mustherd.experiment.actions import (
 from mustherd.experiment.conclusion import conclude
 from mustherd.experiment.external_load import OutsideLoad
 from mustherd.experiment.group_runner import GroupRunner
-from mustherd.experiment.herd_notes import left_of, note, note_left
+from mustherd.experiment.herd_notes import left_of, left_text, note, note_left
 from mustherd.experiment.owners import OWNERS, owners
 from mustherd.experiment.prior import prior_of
 from mustherd.experiment.scheduler import Past, Scheduler
@@ -297,7 +297,7 @@ class TrialLoop:
         with contextlib.suppress(StoreError):
             for muster, what in left.items():
                 note_left(self._store, muster, what)
-        return "; ".join(f"the node of muster {muster} is NOT as it was found: {left[muster]}" for muster in left)
+        return "; ".join(left_text(muster, what) for muster, what in left.items())
 
     def _give_back(self) -> dict[str, str]:
         """Put every node back and wait for the musters to say so; their leases would, seconds later.

@@ -12,7 +12,7 @@ from mustherd.muster.claims import Kept
 from mustherd.muster.journal import Journal, JournalError, PutBack
 from mustherd.node.knob import Knob, Placed, check, texts, whole
 from mustherd.node.ranges import Range
-from mustherd.terms import KnobInfo, Reading, Setting, not_as_found
+from mustherd.terms import LEFT, KnobInfo, Reading, Setting, not_as_found
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Pasture:
         """What `restore` could not do, "" where it could do all: a knob that isn't back, or a journal that can't be
         written, which still holds what has been put back."""
         if what := not_as_found(readings):
-            return f"the node is NOT as it was found: {what}"
+            return LEFT + what
         if self.changed:
             return f"the node is as it was found, and its journal doesn't know: {self._untold}"
         return ""
