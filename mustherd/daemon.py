@@ -137,3 +137,17 @@ def end_with(parent: int) -> None:
     if os.getppid() != parent:
         # It ended before we could ask to be told.
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+def killed_with(parent: int) -> Callable[[], None]:
+    """What a new process does before it becomes a program, so that the kernel kills it with the thread that made it."""
+    import ctypes  # noqa: PLC0415 - as above
+
+    prctl = ctypes.CDLL(None).prctl
+
+    def ask() -> None:
+        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return ask

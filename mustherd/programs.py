@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from mustherd.daemon import killed_with
 from mustherd.errors import shown
 
 log = logging.getLogger(__name__)
@@ -74,11 +75,12 @@ def printed(
     folder: Path | None = None,
     prefix: Sequence[str] = (),
     errors_too: bool = False,
+    ends_with_us: bool = False,
 ) -> str:
     """What a program prints, without the space around it; `errors_too`: and what it says on stderr. ProgramError.
 
     `environment` is added to this process's own; `folder` is where it runs, this process's by default; `prefix` is a
-    command that becomes it, such as setpriv.
+    command that becomes it, such as setpriv; `ends_with_us` has the kernel kill it where this thread ends before it.
     """
     log.debug("running %s", shlex.join([*prefix, *argv]))
     try:
@@ -90,6 +92,7 @@ def printed(
             cwd=folder,
             env={**os.environ, **(environment or {})},
             process_group=0,
+            preexec_fn=killed_with(os.getpid()) if ends_with_us else None,  # noqa: PLW1509 - one system call, no lock
         )
     except OSError as error:
         raise ProgramError(f"{argv[0]}: {error.strerror}") from None
@@ -156,6 +159,12 @@ def _ended(process: "subprocess.Popen[bytes]", until: float) -> bool:
         if left <= MEANWHILE_S:
             return False
         _do_meanwhile()
+
+
+def pause() -> None:
+    """Wait MEANWHILE_S, as for a program."""
+    time.sleep(MEANWHILE_S)
+    _do_meanwhile()
 
 
 def _do_meanwhile() -> None:

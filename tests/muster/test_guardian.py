@@ -1,7 +1,6 @@
 """Whatever ends a muster, its node is put back: by itself where it can, by its guardian where it can't."""
 
 import contextlib
-import dataclasses
 import json
 import os
 import signal
@@ -16,15 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mustherd import programs
 from mustherd.daemon import STOP_SIGNALS, StopSignals
 from mustherd.muster.guardian import Guardian, Shared
 from mustherd.muster.journal import Journal, JournalError
 from mustherd.muster.service import UNGUARDED
-from mustherd.node.knob import Site
 from mustherd.terms import NODE, Setting
 from tests.fakes import ORIGINALS as ORIGINALS_OF_FAKES
-from tests.fakes import FakeKnob, FakeNode
+from tests.fakes import FakeNode
 from tests.herding import PATIENCE_S, MusterProcess, shepherd
 from tests.typed import some
 from tests.waiting import until
@@ -447,67 +444,3 @@ def test_a_stop_signal_that_comes_again_changes_nothing() -> None:
         for number, handler in before.items():
             with contextlib.suppress(TypeError):
                 signal.signal(number, handler)
-
-
-@pytest.mark.process
-def test_what_a_killed_muster_still_ran_sets_nothing_after_all_was_put_back(tmp_path: Path) -> None:
-    """A command that takes seconds goes on when its muster is killed, and would set its value behind the guardian's."""
-    late, journal = tmp_path / "late", Journal(tmp_path / "state")
-    made = Guardian(FakeNode().knobs, journal, 3.0, close=lambda: None)
-    pid = os.fork()
-    if not pid:
-        with programs.told(made.runs):
-            programs.printed(["sh", "-c", f"echo > {tmp_path / 'begun'}; (sleep 2; echo > {late}); :"], 60)
-        os._exit(0)
-    until((tmp_path / "begun").exists)
-    [program] = until(lambda: psutil.Process(pid).children())
-    inner = program.children(recursive=True)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    made._put_back("its muster was killed")
-    journal.close()
-    psutil.wait_procs([program, *inner], timeout=1)
-    assert not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in (program, *inner))
-    assert not late.exists()
-
-
-@pytest.mark.process
-def test_a_program_that_has_ended_is_none_that_runs() -> None:
-    told: list[int] = []
-    with programs.told(told.append):
-        programs.printed(["true"], 10)
-        with pytest.raises(programs.ProgramError):
-            programs.printed(["false"], 10)
-    programs.printed(["true"], 10)
-    assert len(told) == 4
-    assert min(told[0], told[2]) > 0
-    assert told[1] == told[3] == 0
-
-
-@dataclasses.dataclass
-class Claimed(FakeKnob):
-    """A knob that one muster of a machine has."""
-
-    site: Site = dataclasses.field(kw_only=True)
-
-
-def test_what_a_guardian_has_put_back_nobody_puts_back_again(tmp_path: Path) -> None:
-    """A person may have set something else meanwhile, which the next owner would have written over."""
-    site = Site(tmp_path, f"{NODE}.dvfs")
-    knob = Claimed(FakeNode().dvfs.info, 2600, site=site)
-    journal = Journal(tmp_path / "one")
-    journal.claim([knob])
-    made = Guardian([knob], journal, 3.0, close=lambda: None)
-    pid = os.fork()
-    if not pid:  # the muster, of whose claims the guardian has a copy of before
-        journal.tell = made._keep
-        journal.record({(NODE, "dvfs"): 2600})
-        os._exit(0)
-    os.waitpid(pid, 0)
-    assert made._shared.originals() == {(NODE, "dvfs"): 2600}
-    made._put_back("its muster was killed")
-    journal.close()
-    other = Journal(tmp_path / "other")
-    other.claim([knob])
-    assert other.originals() == {}
-    other.close()

@@ -156,7 +156,7 @@ def test_a_writer_that_breaks_says_so_at_once(tmp_path: Path, monkeypatch: pytes
         put(writer, "m0", block(1))
         # Not at the end of its patience.
         assert not writer.flush("m0", 7, 1, 1e9)
-    assert told == ["log rows are no longer written: MemoryError: no more"]
+    assert told[0].startswith("log rows are no longer written: the machine gives no more memory")
 
 
 @pytest.mark.herd

@@ -1,10 +1,11 @@
 """Knobs that the muster's configuration declares (mustherd.node.linux.declaration), read and written."""
 
+import contextlib
 import fnmatch
 import logging
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mustherd.node.knob import KnobError
@@ -12,7 +13,7 @@ from mustherd.node.linux.declaration import Command, OwnKnob
 from mustherd.node.linux.files_knob import FilesKnob, existing
 from mustherd.node.linux.knob import LinuxKnob, Machine, PlacedKnob, UnfitError
 from mustherd.node.linux.tree import Tree
-from mustherd.programs import ProgramError, printed
+from mustherd.programs import ProgramError, pause, printed
 from mustherd.terms import KnobKind
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,21 @@ def _class(own: OwnKnob, kind: KnobKind) -> "type[CommandKnob | FileKnob]":
     return made
 
 
-class FileKnob(FilesKnob):
+class _Settling(PlacedKnob):
+    """What is put back may take effect as late as what is set."""
+
+    def put_back(self, places: Mapping[str, str]) -> None:
+        super().put_back(places)
+        until = time.monotonic() + self.info.settle_seconds
+        with contextlib.suppress(KnobError):
+            while time.monotonic() < until and self._differs(places):
+                pause()
+
+    def _differs(self, places: Mapping[str, str]) -> bool:
+        return any(places.get(place, text) != text for place, text in self.places().items())
+
+
+class FileKnob(_Settling, FilesKnob):
     """Files, or a sysctl."""
 
     @classmethod
@@ -83,7 +98,7 @@ _told_slow: set[str] = set()
 """Knobs of which that has been said."""
 
 
-class CommandKnob(PlacedKnob):
+class CommandKnob(_Settling):
     """Two commands."""
 
     PLACE = "command"
@@ -128,7 +143,8 @@ class CommandKnob(PlacedKnob):
     def _run(self, argv: Command) -> str:
         began = time.monotonic()
         try:
-            return printed(argv, self._own.timeout_seconds, folder=Path("/"), errors_too=True)[:MOST_ANSWER]
+            within_s = self._own.timeout_seconds
+            return printed(argv, within_s, folder=Path("/"), errors_too=True, ends_with_us=True)[:MOST_ANSWER]
         except ProgramError as error:
             raise UnfitError(str(error)) from None
         finally:

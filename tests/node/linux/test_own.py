@@ -19,6 +19,7 @@ from mustherd.terms import Setting
 from mustherd.testing.knob import KnobContract
 from tests.node.linux.kinds import LAB
 from tests.node.linux.machine import Machine
+from tests.waiting import until
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIG = """\
@@ -183,6 +184,21 @@ def test_a_command_that_fails_and_has_set_its_value_all_the_same_has_put_it_back
     assert pasture.apply([Setting("node-0", "fan", 7)]).word == "applied"
     assert [(r.error, r.applied) for r in pasture.restore()] == [("", 5)]
     assert pasture.unrestored == 0
+    pasture.close()
+
+
+@pytest.mark.process
+def test_what_takes_effect_late_is_waited_for_on_the_way_back_too(tmp_path: Path) -> None:
+    value, late = tmp_path / "value", tmp_path / "late"
+    value.write_text("5")
+    argv = ["sh", "-c", f"(sleep 1; echo $1 > {late}; mv {late} {value}) > {tmp_path / 'said'} 2>&1 &", "-", "{value}"]
+    own = f"[linux.own.fan]\nread = ['cat', {str(value)!r}]\nwrite = {argv!r}\nhigh = 4000\nsettle_seconds = 30\n"
+    file = config(tmp_path, own, Path("/"))
+    knob = knob_of(file, "fan")
+    pasture = Pasture([knob], load(file).ranges, Journal(tmp_path / "state"))
+    pasture.apply([Setting("node-0", "fan", 7)])
+    until(lambda: value.read_text() == "7\n")
+    assert [(r.error, r.applied) for r in pasture.restore()] == [("", 5)]
     pasture.close()
 
 
