@@ -140,7 +140,7 @@ def still_heirs(path: Path) -> list[int]:
     """
     if not (pid := holder(path)) or _state(pid) not in ("", "Z"):
         return []
-    return [heir for heir in _open_in(path) if _state(heir) == "T"]
+    return [heir for heir in _sharing(path) if _state(heir) == "T"]
 
 
 def _state(pid: int) -> str:
@@ -151,15 +151,16 @@ def _state(pid: int) -> str:
     return ""
 
 
-def _open_in(path: Path) -> Iterator[int]:
-    """Processes that have the file open, as far as this user may see."""
+def _sharing(path: Path) -> Iterator[int]:
+    """Processes that hold the lock on the file, as far as this user may see: not those that only have it open."""
     wanted = path.stat()
     for process in Path("/proc").iterdir():
         if process.name.isdecimal():
             with contextlib.suppress(OSError):
                 for link in (process / "fd").iterdir():
                     found = link.stat()
-                    if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+                    same = (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino)
+                    if same and "FLOCK" in (process / "fdinfo" / link.name).read_text(encoding="ascii"):
                         yield int(process.name)
                         break
 

@@ -1,15 +1,18 @@
 """One holder at a time, known by name, gone with its process."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mustherd import locks
 from mustherd.guard import GuardError
 from mustherd.locks import FileLock, LockedError
+from tests.waiting import until
 
 HOLD = """
 import os, sys, time
@@ -84,3 +87,38 @@ def test_who_may_not_open_it_is_told_who_holds_it(tmp_path: Path, monkeypatch: p
     assert locks.locked_by(path) == os.getpid()
     lock.close()
     assert locks.locked_by(path) is None
+
+
+@pytest.mark.process
+def test_an_heir_is_who_stands_still_with_the_lock_of_a_dead_one_and_nobody_else(tmp_path: Path) -> None:
+    """Whoever wants the lock ends it; not one that goes on, a stranger who has the file open, or a living one's."""
+    place = tmp_path / "lock"
+    into, out = os.pipe()
+    holder = os.fork()
+    if not holder:
+        lock = FileLock(place)
+        with lock.shared_with_child():
+            heir = os.fork()
+        if heir:
+            os.write(out, b"%d\n" % heir)
+        signal.pause()
+    heir = int(os.read(into, 20))
+    stranger = subprocess.Popen(["tail", "-f", place], stdout=subprocess.DEVNULL)
+    try:
+        until(
+            lambda: any(link.exists() and link.samefile(place) for link in Path(f"/proc/{stranger.pid}/fd").iterdir())
+        )
+        for pid in (heir, stranger.pid):
+            os.kill(pid, signal.SIGSTOP)
+            until(lambda pid=pid: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+        assert locks.still_heirs(place) == [], "its owner lives"
+        os.kill(holder, signal.SIGKILL)
+        until(lambda: psutil.Process(holder).status() == psutil.STATUS_ZOMBIE)
+        assert locks.still_heirs(place) == [heir]
+        os.kill(heir, signal.SIGCONT)
+        until(lambda: not locks.still_heirs(place))
+    finally:
+        os.kill(heir, signal.SIGKILL)
+        os.waitpid(holder, 0)
+        stranger.kill()
+        stranger.wait()
