@@ -105,12 +105,10 @@ def test_an_heir_is_who_stands_still_with_the_lock_of_a_dead_one_and_nobody_else
     heir = int(os.read(into, 20))
     stranger = subprocess.Popen(["tail", "-f", place], stdout=subprocess.DEVNULL)
     try:
-        until(
-            lambda: any(link.exists() and link.samefile(place) for link in Path(f"/proc/{stranger.pid}/fd").iterdir())
-        )
-        for pid in (heir, stranger.pid):
-            os.kill(pid, signal.SIGSTOP)
-            until(lambda pid=pid: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+        until(lambda: str(place) in [file.path for file in psutil.Process(stranger.pid).open_files()])
+        for process in (psutil.Process(heir), psutil.Process(stranger.pid)):
+            process.suspend()
+            until(lambda process=process: process.status() == psutil.STATUS_STOPPED)  # type: ignore[misc]
         assert locks.still_heirs(place) == [], "its owner lives"
         os.kill(holder, signal.SIGKILL)
         until(lambda: psutil.Process(holder).status() == psutil.STATUS_ZOMBIE)
