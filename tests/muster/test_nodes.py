@@ -95,7 +95,7 @@ def test_opens_a_twin_without_reading_what_is_installed(written: Write) -> None:
     [
         ("[twin]\nsped = 10\n", "twin.sped: unknown option 'sped'; allowed: profile, speed"),
         ("[twin.faults]\nlost_rows = 'x'\n", "twin.faults.lost_rows: should be a whole number, found 'x'"),
-        ("[twin]\nspeed = 0\n", "twin.speed: should be a number > 0, found '0'"),
+        ("[twin]\nspeed = 0\n", "twin.speed: should be a number >= 0.001, found '0'"),
         (
             "[twin]\nprofile = 'c8220'\n",
             "twin: profile: unknown profile 'c8220'; allowed: c6220, playground, or a file",
