@@ -138,9 +138,7 @@ def still_heirs(path: Path) -> list[int]:
 
     They would let nobody else have it until somebody found and woke them.
     """
-    if not (pid := holder(path)) or _state(pid) not in ("", "Z"):
-        return []
-    return [heir for heir in _sharing(path) if _state(heir) == "T"]
+    return [heir for heir, pid in _sharing(path) if _state(pid) in ("", "Z") and _state(heir) == "T"]
 
 
 def _state(pid: int) -> str:
@@ -151,18 +149,25 @@ def _state(pid: int) -> str:
     return ""
 
 
-def _sharing(path: Path) -> Iterator[int]:
-    """Processes that hold the lock on the file, as far as this user may see: not those that only have it open."""
+def _sharing(path: Path) -> Iterator[tuple[int, int]]:
+    """Processes that have the lock on the file, and the one that took it; 0 for one that is gone, in a container.
+
+    As far as this user may see, and by their descriptors: /proc/locks names a file by a number that one of another file
+    system may have too, and in a container no lock of a process that is gone. Who has the file open has no lock yet.
+    """
     wanted = path.stat()
     for process in Path("/proc").iterdir():
         if process.name.isdecimal():
             with contextlib.suppress(OSError):
                 for link in (process / "fd").iterdir():
                     found = link.stat()
-                    same = (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino)
-                    if same and "FLOCK" in (process / "fdinfo" / link.name).read_text(encoding="ascii"):
-                        yield int(process.name)
-                        break
+                    if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+                        # lock:   1: FLOCK  ADVISORY  WRITE 1234 08:01:123456 0 EOF
+                        told = (process / "fdinfo" / link.name).read_text("ascii", "replace").splitlines()
+                        words = next((line.split() for line in told if line.startswith("lock:")), [])
+                        if len(words) > 5 and words[2] == "FLOCK":
+                            yield int(process.name), int(words[5])
+                            break
 
 
 def describe(pid: int) -> str:

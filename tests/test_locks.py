@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -90,7 +91,40 @@ def test_who_may_not_open_it_is_told_who_holds_it(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.process
-def test_an_heir_is_who_stands_still_with_the_lock_of_a_dead_one_and_nobody_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", [True, False])
+def test_a_heir_that_stands_still_is_one_with_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    """Not who only has the file open, and would be killed for it. In a container /proc/locks names no dead process."""
+    path = tmp_path / "lock"
+    muster = os.fork()
+    if not muster:
+        with FileLock(path).shared_with_child():
+            if not (guardian := os.fork()):
+                time.sleep(60)
+                os._exit(0)
+        (tmp_path / "pid").write_text(str(guardian))
+        os._exit(0)
+    os.waitpid(muster, 0)
+    guardian = int((tmp_path / "pid").read_text())
+    with path.open() as file:
+        reader = subprocess.Popen(["sleep", "60"], stdin=file)
+    if not told:
+        monkeypatch.setattr(locks, "holder", lambda _: 0)
+    try:
+        reader.send_signal(signal.SIGSTOP)
+        until(lambda: psutil.Process(reader.pid).status() == psutil.STATUS_STOPPED)
+        assert locks.still_heirs(path) == []
+        os.kill(guardian, signal.SIGSTOP)
+        until(lambda: locks.still_heirs(path) == [guardian])
+    finally:
+        reader.kill()
+        reader.wait()
+        os.kill(guardian, signal.SIGKILL)
+
+
+@pytest.mark.process
+def test_no_heir_of_a_living_one_is_ended_nor_one_that_goes_on(tmp_path: Path) -> None:
     """Whoever wants the lock ends it; not one that goes on, a stranger who has the file open, or a living one's."""
     place = tmp_path / "lock"
     into, out = os.pipe()
