@@ -25,7 +25,7 @@ import msgspec
 from mustherd.daemon import STOP_SIGNALS
 from mustherd.muster.claims import Kept
 from mustherd.muster.journal import Journal, JournalError, Original, PutBack
-from mustherd.muster.pasture import put_one_back
+from mustherd.muster.pasture import put_one_back, soonest_first
 from mustherd.node.knob import Knob
 from mustherd.node.server.tree import cpu_seconds
 from mustherd.terms import Reading
@@ -284,8 +284,8 @@ class Guardian:
         self._shared.end_program()
         originals = self._shared.originals()
         readings: dict[tuple[str, str], Reading] = {}
-        for key, value in originals.items():
-            knob = self._knobs.get(key)
+        for key in soonest_first(originals, self._knobs):
+            knob, value = self._knobs.get(key), originals[key]
             if getattr(knob, "gone_with_muster", False):
                 asked = value if isinstance(value, int) else None
                 readings[key] = Reading(sheep=key[0], knob=key[1], asked=asked, applied=None, running=None, held=True)

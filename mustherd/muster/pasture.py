@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -156,7 +156,7 @@ class Pasture:
 
     def _put_back(self, keys: Sequence[tuple[str, str]]) -> tuple[Reading, ...]:
         originals = self._journal.originals()
-        readings = {key: self._put_one_back(key, originals[key]) for key in keys}
+        readings = {key: self._put_one_back(key, originals[key]) for key in soonest_first(keys, self._all)}
         try:
             self._journal.forget(key for key, reading in readings.items() if not reading.error)
         except JournalError as error:
@@ -171,6 +171,11 @@ class Pasture:
         if reading.error:
             log.error("NOT RESTORED: %s on %s to %s: %s", key[1], key[0], said(original), reading.error)
         return reading
+
+
+def soonest_first(keys: Iterable[tuple[str, str]], knobs: Mapping[tuple[str, str], Knob]) -> list[tuple[str, str]]:
+    """Knobs to put back, those last that take long to settle: no other one waits for that."""
+    return sorted(keys, key=lambda key: knobs[key].info.settle_seconds if key in knobs else 0.0)
 
 
 def put_one_back(knob: Knob | None, key: tuple[str, str], original: Kept) -> Reading:

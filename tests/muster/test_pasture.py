@@ -3,6 +3,7 @@ import logging
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mustherd.muster.journal import Journal, JournalError
@@ -130,6 +131,18 @@ def test_settings_at_the_originals_are_in_force_like_any(stand: Stand) -> None:
     assert stand.pasture.changed
     stand.pasture.restore()
     assert not stand.pasture.changed
+
+
+def test_a_knob_that_settles_for_long_keeps_no_other_from_going_back(stand: Stand) -> None:
+    """Its way back waits; one with 30 s had another put back after 30 s."""
+    order: list[str] = []
+    for knob, settle_s in ((stand.node.itr, 0.0), (stand.node.dvfs, 30.0)):
+        knob.info = msgspec.structs.replace(knob.info, settle_seconds=settle_s)
+        knob.on_write = lambda _, name=knob.info.name: order.append(name)  # type: ignore[misc]
+    stand.apply(dvfs=1300, itr_delay=100)
+    order.clear()
+    stand.pasture.restore()
+    assert order == ["itr-delay", "dvfs"]
 
 
 def test_what_cannot_be_put_back_is_kept_counted_and_shouted(stand: Stand, caplog: pytest.LogCaptureFixture) -> None:

@@ -47,12 +47,13 @@ class _Settling(PlacedKnob):
     def put_back(self, places: Mapping[str, str]) -> None:
         super().put_back(places)
         until = time.monotonic() + self.info.settle_seconds
-        with contextlib.suppress(KnobError):
-            while time.monotonic() < until and self._differs(places):
-                pause()
+        while time.monotonic() < until and self._differs(places):
+            pause()
 
     def _differs(self, places: Mapping[str, str]) -> bool:
-        return any(places.get(place, text) != text for place, text in self.places().items())
+        with contextlib.suppress(KnobError):
+            return any(places.get(place, text) != text for place, text in self.places().items())
+        return True
 
 
 class FileKnob(_Settling, FilesKnob):
