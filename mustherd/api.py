@@ -325,7 +325,7 @@ def _conduct(
             try:
                 ending = run_here(store.folder, experiment, operator, watch, told.stop)
             finally:
-                if left := put_back(store):
+                if left := put_back(store, ended=True):
                     fail(store, left)
         except LocalHerdError as error:
             fail(store, str(error))

@@ -3,15 +3,22 @@
 import contextlib
 import errno
 import fcntl
+import logging
 import os
+import signal
 import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from mustherd import guard
 
+log = logging.getLogger(__name__)
+
 PAUSE_S = 0.01
 """Between two attempts to get a lock that somebody holds."""
+
+HEIR_PAUSE_S = 0.5
+"""Between two looks at who has it."""
 
 NOTE_BYTES = 1000
 """Of a lock's file that are read."""
@@ -133,20 +140,59 @@ def holder(path: Path) -> int:
     return 0
 
 
-def still_heirs(path: Path) -> list[int]:
-    """Processes that stand still (SIGSTOP) with the lock at `path`, which one shared with them that has died since.
+def inherit(path: Path, trusted: Collection[int], *, patience_s: float, heirs_s: float) -> FileLock:
+    """The lock at `path`, also of a process that shared it with a child and has died.
 
-    They would let nobody else have it until somebody found and woke them.
+    Such a child is waited for `heirs_s`; one that stands still (SIGSTOP) is killed, or it would let nobody have the
+    lock until somebody found and woke it. Anybody else is waited for `patience_s`. Raises as FileLock.
     """
-    return [heir for heir, pid in _sharing(path) if _state(pid) in ("", "Z") and _state(heir) == "T"]
+    until, told, last = time.monotonic() + heirs_s, False, False
+    while True:
+        try:
+            return FileLock(path, trusted, patience_s=0.0 if last else patience_s)
+        except LockedError:
+            heirs = dict(_heirs(path))
+            if last or time.monotonic() > until:
+                raise
+            if not heirs:
+                # One may have ended since.
+                last = True
+                continue
+            for pid in (pid for pid, state in heirs.items() if state == STOPPED):
+                log.warning("%s: process %d stood still with it, whose parent is gone; it is killed", path, pid)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if not told:
+                log.warning("%s: waiting for process %s, whose parent is gone", path, ", ".join(map(str, heirs)))
+                told = True
+            patience_s = max(patience_s, HEIR_PAUSE_S)
+
+
+def still_heirs(path: Path) -> list[int]:
+    """Processes that stand still with the lock at `path`, which one shared with them that has died since."""
+    return [pid for pid, state in _heirs(path) if state == STOPPED]
+
+
+def _heirs(path: Path) -> Iterator[tuple[int, str]]:
+    """Who has the lock of a process that has died, and in which state."""
+    for heir, pid in _sharing(path):
+        if heir != pid and _state(pid) in GONE and (state := _state(heir)) not in GONE:
+            yield heir, state
+
+
+STOPPED, GONE = "T", ("", "Z", "X")
+"""Of the letters of a process's state (proc_pid_stat(5))."""
 
 
 def _state(pid: int) -> str:
-    """The letter of a process's state (proc_pid_stat(5)); "" where there is none."""
-    with contextlib.suppress(OSError):
+    """The letter of a process's state; "" where there is none, "?" where it can't be told."""
+    try:
         # pid (its name, which may hold anything) state
         return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(") ")[2][:1]
-    return ""
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    except OSError:
+        return "?"
 
 
 def _sharing(path: Path) -> Iterator[tuple[int, int]]:
@@ -155,19 +201,36 @@ def _sharing(path: Path) -> Iterator[tuple[int, int]]:
     As far as this user may see, and by their descriptors: /proc/locks names a file by a number that one of another file
     system may have too, and in a container no lock of a process that is gone. Who has the file open has no lock yet.
     """
-    wanted = path.stat()
+    try:
+        wanted = path.stat()
+    except OSError:
+        return
     for process in Path("/proc").iterdir():
-        if process.name.isdecimal():
-            with contextlib.suppress(OSError):
-                for link in (process / "fd").iterdir():
-                    found = link.stat()
-                    if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
-                        # lock:   1: FLOCK  ADVISORY  WRITE 1234 08:01:123456 0 EOF
-                        told = (process / "fdinfo" / link.name).read_text("ascii", "replace").splitlines()
-                        words = next((line.split() for line in told if line.startswith("lock:")), [])
-                        if len(words) > 5 and words[2] == "FLOCK":
-                            yield int(process.name), int(words[5])
-                            break
+        if not process.name.isdecimal():
+            continue
+        with contextlib.suppress(OSError):
+            for descriptor in (process / "fdinfo").iterdir():
+                if (taker := _taker(descriptor)) is not None and _is(process / "fd" / descriptor.name, wanted):
+                    yield int(process.name), taker
+                    break
+
+
+def _taker(descriptor: Path) -> int | None:
+    """Who took the lock that a descriptor has, by its fdinfo; None where it has none."""
+    with contextlib.suppress(OSError):
+        # lock:   1: FLOCK  ADVISORY  WRITE 1234 08:01:123456 0 EOF
+        for line in descriptor.read_text("ascii", "replace").splitlines():
+            words = line.split()
+            if len(words) > 5 and (words[0], words[2]) == ("lock:", "FLOCK"):
+                return int(words[5])
+    return None
+
+
+def _is(link: Path, wanted: os.stat_result) -> bool:
+    with contextlib.suppress(OSError):
+        found = link.stat()
+        return (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino)
+    return False
 
 
 def describe(pid: int) -> str:

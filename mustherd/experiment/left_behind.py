@@ -44,12 +44,15 @@ def left_in(folder: Path) -> list[str]:
     return sentences
 
 
-def put_back(store: Store) -> str:
-    """Put back what was left changed, and say so in the journal; gives what could not be, "" where all is well."""
+def put_back(store: Store, *, ended: bool = False) -> str:
+    """Put back what was left changed, and say so in the journal; gives what could not be, "" where all is well.
+
+    `ended`: the musters have ended, so that who has a state folder is a guardian at it. Else it may be a muster.
+    """
     left = []
     for muster, config in _musters(store.folder):
         try:
-            what = _put_back(store, muster, config)
+            what = _put_back(store, muster, config, ended=ended)
         except UserError as error:
             what = str(error)
         if what:
@@ -64,11 +67,11 @@ def fail(store: Store, why: str) -> None:
     store.event("failed", why)
 
 
-def _put_back(store: Store, muster: str, config: Path) -> str:
+def _put_back(store: Store, muster: str, config: Path, *, ended: bool) -> str:
     """The same of one muster; and say what its guardian did, which nobody was there to hear."""
     state = Path(load(config).state)
     done: tuple[Reading, ...] = ()
-    if originals := left_changed(state, ended=True):
+    if originals := left_changed(state, ended=ended):
         try:
             done = restore(config).readings
         except UserError as error:

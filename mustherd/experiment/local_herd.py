@@ -1,5 +1,6 @@
 """A herd on this machine: one shepherd and its musters, as processes of their own on loopback."""
 
+import contextlib
 import json
 import logging
 import os
@@ -54,6 +55,9 @@ KEYS = "keys"
 
 END_S = 10.0
 """How long a daemon may take to end in good order before it is killed."""
+
+ENDING_S = 900.0
+"""How long a shepherd that was told to end may wait for its musters, whose knobs may take their time."""
 
 COMMANDS_AT_END = 9
 """Of each knob by command, one after the other, to set it and put it back: a muster that is asked to end in the middle
@@ -119,7 +123,9 @@ def run_here(
             watch(folder, is_over)
         except BaseException as error:
             herd.interrupt(signal.SIGINT if type(error) is KeyboardInterrupt else signal.SIGTERM)
-            herd.result()
+            # One that never ends is killed at the end of this block.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                herd.result(ENDING_S)
             raise
         code = herd.result()
         if refusal := herd.refused():
@@ -210,7 +216,9 @@ class LocalHerd:
             own = own_file.read(Path(local.own)).own.values()
         except UserError:
             return END_S
-        return END_S + COMMANDS_AT_END * sum(knob.timeout_seconds for knob in own if knob.read)
+        return END_S + sum(
+            knob.settle_seconds + (COMMANDS_AT_END * knob.timeout_seconds if knob.read else 0.0) for knob in own
+        )
 
     def _pass_on(self) -> None:
         """Say what the processes have logged since, to whoever asks for steps."""
@@ -231,9 +239,9 @@ class LocalHerd:
         if self._shepherd is not None and self._shepherd.poll() is None:
             self._shepherd.send_signal(number)
 
-    def result(self) -> int:
-        """Wait for the shepherd and give its exit code; negative for a signal."""
-        code = self._shepherd.wait() if self._shepherd is not None else 0
+    def result(self, within_s: float | None = None) -> int:
+        """Wait for the shepherd and give its exit code; negative for a signal. Raises subprocess.TimeoutExpired."""
+        code = self._shepherd.wait(within_s) if self._shepherd is not None else 0
         self._pass_on()
         return code
 

@@ -27,7 +27,12 @@ log = logging.getLogger(__name__)
 FOLDER = Path("run/mustherd")
 """Below the root of the machine whose knobs they are."""
 
-MOST_BYTES = 64 * 1024
+MOST_BYTES = 1024 * 1024
+"""Of a journal, or of one knob's part of it: a thousand knobs take a tenth of it."""
+
+GUARDIAN_S = 660.0
+"""How long the guardian of a muster that is gone may be at putting the node back: a knob may take ten minutes to
+settle."""
 
 Key = tuple[str, str]
 """Sheep and knob."""
@@ -134,8 +139,8 @@ class Claims:
         try:
             trusted = guard.own_folder(folder)
             if site.setting and whole not in self._settings:
-                self._settings[whole] = locks.FileLock(folder / f"{whole[1]}.lock", trusted, patience_s=patience_s)
-            lock = locks.FileLock(place.with_name(f"{place.name}.lock"), trusted, patience_s=patience_s)
+                self._settings[whole] = _locked(folder / f"{whole[1]}.lock", trusted, patience_s)
+            lock = _locked(place.with_name(f"{place.name}.lock"), trusted, patience_s)
         except locks.LockedError as error:
             raise ClaimError(
                 f"{name} on {sheep} of this machine is held by {error}: stop that one, or leave {name} out of [ranges]"
@@ -179,6 +184,10 @@ class Claims:
                         f"{setting} on {sheep} was left changed by the muster of {found.state}, and is no sheep here: "
                         "start that one once more, which puts it back, or boot the machine"
                     )
+
+
+def _locked(file: Path, trusted: Collection[int], patience_s: float) -> locks.FileLock:
+    return locks.inherit(file, trusted, patience_s=patience_s, heirs_s=GUARDIAN_S)
 
 
 def _note(file: Path, content: bytes) -> _Left | None:

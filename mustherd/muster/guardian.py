@@ -23,9 +23,9 @@ from mmap import mmap
 import msgspec
 
 from mustherd.daemon import STOP_SIGNALS
-from mustherd.muster.claims import Kept
+from mustherd.muster.claims import MOST_BYTES, Kept
 from mustherd.muster.journal import Journal, JournalError, Original, PutBack
-from mustherd.muster.pasture import put_one_back, soonest_first
+from mustherd.muster.pasture import put_all_back, put_one_back
 from mustherd.node.knob import Knob
 from mustherd.node.server.tree import cpu_seconds
 from mustherd.terms import Reading
@@ -50,8 +50,8 @@ ROUND_LATE_S = 2.0
 KILLED_S = 0.2
 """How long a muster that was killed may take to go; one whose disk hangs stays, and never runs again."""
 
-ROOM_BYTES = 256 * 1024
-"""For the originals of a thousand knobs, twice over."""
+ROOM_BYTES = MOST_BYTES
+"""For originals, as the journal has it; memory is taken as it is written."""
 
 _DISMISSED_AT, _SLOT_AT, _RUNS_AT, _HEAD_BYTES = 16, 17, 20, 24
 """After the times at which muster and guardian came round: whether it has dismissed the guardian, which of two slots
@@ -103,8 +103,13 @@ class Shared:
     def end_program(self) -> None:
         """Kill what the muster ran when it was killed: what it was to set it would set after all was put back."""
         if group := self._runs[0]:
-            with contextlib.suppress(OSError):  # it ended by itself meanwhile
+            until = time.monotonic() + KILLED_S
+            with contextlib.suppress(OSError):  # it ended by itself meanwhile, or is another user's
                 os.killpg(group, signal.SIGKILL)
+                # One in the middle of a long system call still finishes that.
+                while time.monotonic() < until:
+                    os.killpg(group, 0)
+                    time.sleep(0.01)
 
     @property
     def came_round(self) -> float:
@@ -283,14 +288,15 @@ class Guardian:
     def _put_back(self, why: str) -> None:
         self._shared.end_program()
         originals = self._shared.originals()
-        readings: dict[tuple[str, str], Reading] = {}
-        for key in soonest_first(originals, self._knobs):
+
+        def put(key: tuple[str, str]) -> Reading:
             knob, value = self._knobs.get(key), originals[key]
-            if getattr(knob, "gone_with_muster", False):
-                asked = value if isinstance(value, int) else None
-                readings[key] = Reading(sheep=key[0], knob=key[1], asked=asked, applied=None, running=None, held=True)
-            else:
-                readings[key] = put_one_back(knob, key, value)
+            if not getattr(knob, "gone_with_muster", False):
+                return put_one_back(knob, key, value)
+            asked = value if isinstance(value, int) else None
+            return Reading(sheep=key[0], knob=key[1], asked=asked, applied=None, running=None, held=True)
+
+        readings = put_all_back(originals, self._knobs, put)
         # From here on a disk that hangs keeps nothing from being put back.
         left = [reading for reading in readings.values() if reading.error]
         if originals:

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import signal
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +11,7 @@ import msgspec
 
 from mustherd import files, guard, locks
 from mustherd.errors import UserError
-from mustherd.muster.claims import Claims, Kept
+from mustherd.muster.claims import GUARDIAN_S, MOST_BYTES, Claims, Kept
 from mustherd.node.knob import Knob
 from mustherd.terms import MAX_VALUE, Reading
 
@@ -23,15 +22,11 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 LOCK_NAME = "muster.lock"
 WORD_NAME = "put-back.json"
 
-MOST_BYTES = 1024 * 1024
-"""Of a journal: a thousand knobs take a tenth of it."""
+MOST_ORIGINALS = MOST_BYTES - 4096
+"""Bytes of what is to be put back; the rest is for what stands around it. The guardian has as much room."""
 
 PATIENCE_S = 0.3
 """A look at who holds the folder takes its lock for some microseconds; that is waited out."""
-
-
-KILLED_S = 3.0
-"""Until a process that was killed has let go of the folder."""
 
 
 class JournalError(UserError):
@@ -45,7 +40,7 @@ class Original(msgspec.Struct, frozen=True, omit_defaults=True):
 
     sheep: str
     knob: str
-    value: Annotated[int, msgspec.Meta(ge=0, le=MAX_VALUE)]
+    value: Annotated[int, msgspec.Meta(ge=-MAX_VALUE, le=MAX_VALUE)]
     """0 where there are places."""
     places: dict[str, str] = {}
 
@@ -100,7 +95,8 @@ class Journal:
     def __init__(self, folder: Path, *, patience_s: float = PATIENCE_S) -> None:
         """Raises JournalError: for a folder or file that somebody else could have written, too.
 
-        `patience_s`: how long to wait for whoever has the folder.
+        `patience_s`: how long to wait for whoever has the folder; the guardian of a muster that is gone has
+        GUARDIAN_S to put the node back.
         """
         self.tell: Callable[[Mapping[tuple[str, str], Kept]], None] = lambda _: None
         """Gets the entries whenever they have changed, after they are on disk and before anything is done about it."""
@@ -114,7 +110,7 @@ class Journal:
         try:
             self._trusted = guard.own_folder(folder)
             self._owner = folder.stat()
-            self._lock = _locked(folder / LOCK_NAME, self._trusted, patience_s)
+            self._lock = locks.inherit(folder / LOCK_NAME, self._trusted, patience_s=patience_s, heirs_s=GUARDIAN_S)
             self._give(folder / LOCK_NAME)
             self._boot_id = BOOT_ID.read_text(encoding="ascii").strip() if BOOT_ID.exists() else ""
             self._entries = self._load()
@@ -252,6 +248,8 @@ class Journal:
         """Make `entries` durable, then hold them: what isn't on disk is never taken for journalled."""
         self._check_place()
         originals = tuple(Original.of(key, entries[key]) for key in sorted(entries))
+        if (size := len(msgspec.json.encode(originals))) > MOST_ORIGINALS:
+            raise JournalError(f"{self._file}: {size} bytes of originals; allowed: {MOST_ORIGINALS}")
         self._generation += 1
         for path in (self._copy, self._file):
             try:
@@ -288,20 +286,6 @@ class Journal:
         """What root writes in the folder of a service is that service's to read and replace."""
         if os.geteuid() == guard.ROOT and self._owner.st_uid != guard.ROOT:
             os.chown(path, self._owner.st_uid, self._owner.st_gid, follow_symlinks=False)
-
-
-def _locked(file: Path, trusted: Collection[int], patience_s: float) -> locks.FileLock:
-    """The folder's lock, also where the guardian of a muster that is gone stands still with it: it would never end."""
-    try:
-        return locks.FileLock(file, trusted, patience_s=patience_s)
-    except locks.LockedError:
-        if not (heirs := locks.still_heirs(file)):
-            raise
-        for heir in heirs:
-            with contextlib.suppress(OSError):
-                os.kill(heir, signal.SIGKILL)
-        log.warning("%s: a guardian stood still whose muster is gone; it was ended", file.parent)
-        return locks.FileLock(file, trusted, patience_s=KILLED_S)
 
 
 def left_changed(folder: Path, *, ended: bool = False) -> dict[tuple[str, str], Kept]:

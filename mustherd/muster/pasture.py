@@ -2,13 +2,13 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from mustherd.errors import printable, text_of
-from mustherd.muster.claims import Kept
+from mustherd.muster.claims import Kept, Key
 from mustherd.muster.journal import Journal, JournalError, PutBack
 from mustherd.node.knob import Knob, Placed, check, texts, whole
 from mustherd.node.ranges import Range
@@ -156,7 +156,8 @@ class Pasture:
 
     def _put_back(self, keys: Sequence[tuple[str, str]]) -> tuple[Reading, ...]:
         originals = self._journal.originals()
-        readings = {key: self._put_one_back(key, originals[key]) for key in soonest_first(keys, self._all)}
+        wanted = {key: originals[key] for key in keys}
+        readings = put_all_back(wanted, self._all, lambda key: self._put_one_back(key, wanted[key]))
         try:
             self._journal.forget(key for key, reading in readings.items() if not reading.error)
         except JournalError as error:
@@ -173,9 +174,42 @@ class Pasture:
         return reading
 
 
-def soonest_first(keys: Iterable[tuple[str, str]], knobs: Mapping[tuple[str, str], Knob]) -> list[tuple[str, str]]:
-    """Knobs to put back, those last that take long to settle: no other one waits for that."""
-    return sorted(keys, key=lambda key: knobs[key].info.settle_seconds if key in knobs else 0.0)
+def put_all_back(
+    originals: Mapping[Key, Kept], knobs: Mapping[Key, Knob], put: Callable[[Key], Reading]
+) -> dict[Key, Reading]:
+    """Put back each knob, those last that take long to settle: no other one waits for that.
+
+    What such a one changed on its way (a driver that makes everything anew) is put back once more.
+    """
+    order = sorted(originals, key=lambda key: _settles_s(knobs.get(key)))
+    readings = {key: put(key) for key in order}
+    slowest = _settles_s(knobs.get(order[-1])) if order else 0.0
+    quick = [key for key in order if _settles_s(knobs.get(key)) < slowest and not readings[key].error]
+    for key in quick:
+        if not _is_at(knobs.get(key), originals[key]):
+            readings[key] = put(key)
+    return readings
+
+
+def _settles_s(knob: Knob | None) -> float:
+    try:
+        return max(0.0, float(knob.info.settle_seconds)) if knob is not None else 0.0
+    except ANYTHING:
+        return 0.0
+
+
+def _is_at(knob: Knob | None, original: Kept) -> bool:
+    """Whether a knob that was put back is still there; so is one that went with its muster."""
+    if knob is None or getattr(knob, "gone_with_muster", False):
+        return True
+    try:
+        if isinstance(original, int):
+            return knob.read() == knob.lands_on(original)
+        return not isinstance(knob, Placed) or all(
+            original.get(place, text) == text for place, text in knob.places().items()
+        )
+    except ANYTHING:
+        return False
 
 
 def put_one_back(knob: Knob | None, key: tuple[str, str], original: Kept) -> Reading:

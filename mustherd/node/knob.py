@@ -120,17 +120,19 @@ def whole(knob: Knob, value: Any) -> int:
         number = int(operator.index(value))
         if abs(number) <= MAX_VALUE:
             return number
-        raise KnobError(f"{knob.info.name} of {knob.info.sheep}: it gives {number:.3e}, which is no value")
+        raise KnobError(f"{knob.info.name} of {knob.info.sheep}: it gives a number beyond {MAX_VALUE}")
     raise KnobError(f"{knob.info.name} of {knob.info.sheep}: it gives {value!r:.60}, which is no whole number")
 
 
 def texts(knob: Knob, places: Mapping[Any, Any]) -> dict[str, str]:
-    """What a knob's code gave as its places. KnobError for what no journal can hold."""
+    """What a knob's code gave as its places. KnobError for what no journal can hold, and where there is none."""
     for place, text in places.items():
         if not (isinstance(place, str) and isinstance(text, str)):
             raise KnobError(
                 f"{knob.info.name} of {knob.info.sheep}: it gives {text!r:.60} at {place!r:.60}, which is no text"
             )
+    if not places:
+        raise KnobError(f"{knob.info.name} of {knob.info.sheep}: it gives no place that it lies in")
     return dict(places)
 
 

@@ -376,7 +376,7 @@ def test_a_thousand_knobs_fit_and_what_does_not_is_said() -> None:
     shared.keep({(f"core-{n}", "a-rather-long-name-of-a-knob"): 2**53 - 1 for n in range(1024)})
     assert len(shared.originals()) == 1024
     with pytest.raises(ValueError, match="do not fit"):
-        shared.keep({(f"core-{n}", "x" * 100): n for n in range(4096)})
+        shared.keep({(f"core-{n}", "x" * 100): n for n in range(16_384)})
     assert len(shared.originals()) == 1024
 
 

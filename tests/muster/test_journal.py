@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from mustherd.muster import journal as module
+from mustherd.muster.guardian import Shared
 from mustherd.muster.journal import Journal, JournalError
+from mustherd.terms import NODE
 
 DVFS = ("node-0", "dvfs")
 ITR = ("node-0", "itr-delay")
@@ -45,6 +47,26 @@ def test_originals_outlive_the_process_and_the_first_one_counts(opened: Opened) 
     assert journal.originals() == {DVFS: 2600, ITR: 1}
     journal.forget([DVFS, ("node-9", "dvfs")])
     assert again(opened, journal).originals() == {ITR: 1}
+
+
+def test_a_value_below_zero_outlives_the_process_too(opened: Opened) -> None:
+    """'No limit' may be -1: nobody, the guardian neither, could read it any more."""
+    journal = opened()
+    shared = Shared()
+    journal.tell = shared.keep
+    journal.record({(NODE, "limit"): -1})
+    journal.close()
+    assert opened().originals() == shared.originals() == {(NODE, "limit"): -1}
+
+
+def test_more_than_can_be_read_again_is_not_stored(opened: Opened) -> None:
+    places = {f"sys/devices/system/cpu/cpu{n}/cpuidle/state{k}/disable": "0\n" for n in range(256) for k in range(5)}
+    journal = opened()
+    journal.record({(NODE, "states"): places})
+    with pytest.raises(JournalError, match=r"bytes of originals; allowed: "):
+        journal.record({(NODE, "more"): {str(n): "x" * 100 for n in range(10_000)}})
+    journal.close()
+    assert opened().originals() == {(NODE, "states"): places}
 
 
 def test_record_is_durable_before_it_returns(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,6 +145,22 @@ def test_a_knob_that_settles_for_long_keeps_no_other_from_going_back(stand: Stan
     assert order == ["itr-delay", "dvfs"]
 
 
+def test_what_a_slow_one_changes_on_its_way_back_is_put_back_once_more(stand: Stand) -> None:
+    """A driver makes everything anew, a CPU's clock among it, after that was put back and judged."""
+    itr, dvfs = stand.node.itr, stand.node.dvfs
+    itr.info = msgspec.structs.replace(itr.info, settle_seconds=3.0)
+    stand.apply(dvfs=1300, itr_delay=100)
+    itr.on_write = lambda _: setattr(dvfs, "value", 1200)
+    readings = {reading.knob: reading for reading in stand.pasture.restore()}
+    assert (dvfs.value, readings["dvfs"].applied, readings["dvfs"].error) == (2600, 2600, "")
+
+
+def test_where_a_knob_does_not_say_how_long_it_takes_all_go_back(stand: Stand) -> None:
+    stand.apply(dvfs=1300, itr_delay=100)
+    stand.node.dvfs.info = msgspec.structs.replace(stand.node.dvfs.info, settle_seconds=None)
+    assert [reading.error for reading in stand.pasture.restore()] == ["", ""]
+
+
 def test_what_cannot_be_put_back_is_kept_counted_and_shouted(stand: Stand, caplog: pytest.LogCaptureFixture) -> None:
     stand.apply(dvfs=1300, itr_delay=100)
     stand.node.dvfs.write_error = KnobError("locked")
@@ -215,15 +231,21 @@ def test_an_original_that_is_no_whole_number_is_not_touched(stand: Stand, monkey
     assert not stand.pasture.changed
 
 
-def test_places_that_are_no_texts_are_not_journalled(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A number was, in a journal that nobody could read when it was time to put it back."""
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [({"cpu0": 2600}, "it gives 2600 at 'cpu0', which is no text"), ({}, "it gives no place that it lies in")],
+)
+def test_places_that_are_no_texts_are_not_journalled(
+    stand: Stand, monkeypatch: pytest.MonkeyPatch, places: dict[str, object], said: str
+) -> None:
+    """A number was, in a journal that nobody could read when it was time to put it back; none at all was 0."""
     knob = stand.node.dvfs
-    monkeypatch.setattr(knob, "places", lambda: {"cpu0": 2600}, raising=False)
+    monkeypatch.setattr(knob, "places", lambda: places, raising=False)
     monkeypatch.setattr(knob, "put_back", lambda _places: None, raising=False)
     outcome = stand.apply(dvfs=1300)
     assert outcome.word == "failed"
     assert outcome.detail.startswith("nothing was touched: dvfs of ")
-    assert outcome.detail.endswith("it gives 2600 at 'cpu0', which is no text")
+    assert outcome.detail.endswith(said)
     assert knob.writes == []
     assert not stand.pasture.changed
 

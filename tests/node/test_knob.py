@@ -137,4 +137,4 @@ def test_what_no_message_can_hold_is_no_reading() -> None:
     knob = Scripted([3], [2**80])
     reading = check(knob, 3)
     assert (reading.held, reading.running) == (False, None)
-    assert reading.error == "k of node-0: it gives 1.209e+24, which is no value"
+    assert reading.error == "k of node-0: it gives a number beyond 9007199254740991"

@@ -110,6 +110,9 @@ class CommandKnob(_Settling):
 
     def __init__(self, own: OwnKnob, tree: Tree) -> None:
         """KnobError where a program isn't there, or the files are another machine's."""
+        # What a command is run with, before a guardian is made, which touches no disk before all is put back.
+        import ctypes  # noqa: F401, PLC0415
+
         if not tree.is_this_machine:
             raise KnobError(f"{self.kind.name}: recorded files have no commands")
         for argv in (own.read, own.write):
