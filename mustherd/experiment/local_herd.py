@@ -306,9 +306,20 @@ def spawn_muster(home: Path, log_file: Path) -> "subprocess.Popen[bytes]":
 
 
 def end(processes: Sequence["subprocess.Popen[bytes]"], within_s: float = END_S) -> None:
-    """Ask all to end in good order, in this order, and wait until they have; one that takes too long is killed."""
+    """Ask all to end in good order, in this order, and wait until they have; one that takes too long is killed.
+
+    A Ctrl-C meanwhile is passed on once they have ended.
+    """
     for process in processes:
         process.terminate()
+    try:
+        _await(processes, within_s)
+    except BaseException:
+        _await(processes, within_s)
+        raise
+
+
+def _await(processes: Sequence["subprocess.Popen[bytes]"], within_s: float) -> None:
     for process in processes:
         try:
             process.wait(within_s)
