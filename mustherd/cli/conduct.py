@@ -93,9 +93,10 @@ def conduct(
 
     command = words_of(notify)
     terminal = console(stderr=json)
-    interrupted: list[Path] = []
+    begun: list[Path] = []
 
     def watch(folder: Path, is_over: Callable[[], bool]) -> None:
+        begun.append(folder)
         try:
             try:
                 _tell_the_beginning(folder, plan, terminal)
@@ -106,7 +107,6 @@ def conduct(
                 while not is_over():
                     time.sleep(POLL_S)
         except KeyboardInterrupt:
-            interrupted.append(folder)
             with contextlib.suppress(OSError):
                 terminal.print("stopping: nodes are put back, what was found is kept")
             raise
@@ -118,9 +118,9 @@ def conduct(
         except api.ExperimentFailedError as error:
             result, failed = error.result, error
         except KeyboardInterrupt:
-            if not interrupted:
+            if not begun:
                 raise
-            result = api.open(interrupted[0])
+            result = api.open(begun[0])
         with once_begun():
             code = failed.exit_code if failed is not None else result.exit_code
             try:
