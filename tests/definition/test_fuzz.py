@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from hypothesis import example, given, settings
@@ -55,6 +55,8 @@ NOISE = [
     "\ufeff",
 ]
 
+T = TypeVar("T")
+
 scalars = (
     st.none()
     | st.booleans()
@@ -70,7 +72,7 @@ trees = st.recursive(
 )
 
 
-def outcome(read: Callable[[], Experiment]) -> Experiment | DefinitionError:
+def outcome(read: Callable[[], T]) -> T | DefinitionError:
     try:
         return read()
     except DefinitionError as error:
@@ -91,7 +93,12 @@ def check(text: str) -> None:
     assert problem(experiment).space.dimensions or experiment.policy.name in WATCHING
     # What a load takes it says itself; commands and the API ask it before they plan, and say the place.
     with suppress(OptionError):
-        assert plan(experiment).rows()
+        planned = outcome(lambda: plan(experiment))
+        if isinstance(planned, DefinitionError):
+            assert str(planned).startswith("fuzz.yml:"), planned
+            assert "workload." in str(planned), planned
+        else:
+            assert planned.rows()
 
 
 @given(st.binary(max_size=300))
