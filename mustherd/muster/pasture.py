@@ -10,7 +10,7 @@ import msgspec
 from mustherd.errors import printable, text_of
 from mustherd.muster.claims import Kept, Key
 from mustherd.muster.journal import Journal, JournalError, PutBack
-from mustherd.node.knob import Knob, Placed, check, texts, whole
+from mustherd.node.knob import Knob, Placed, check, elsewhere, texts, whole
 from mustherd.node.ranges import Range
 from mustherd.terms import LEFT, KnobInfo, Reading, Setting, not_as_found
 
@@ -205,9 +205,7 @@ def _is_at(knob: Knob | None, original: Kept) -> bool:
     try:
         if isinstance(original, int):
             return knob.read() == knob.lands_on(original)
-        return not isinstance(knob, Placed) or all(
-            original.get(place, text) == text for place, text in knob.places().items()
-        )
+        return not isinstance(knob, Placed) or not elsewhere(original, knob.places())
     except ANYTHING:
         return False
 
@@ -268,8 +266,7 @@ def _placed_back(knob: Knob, original: dict[str, str]) -> Reading:
     if not isinstance(knob, Placed):
         raise TypeError(f"it has no places any more, and was {said(original)} before")
     knob.put_back(original)
-    now = knob.places()
-    if other := {place: text for place, text in now.items() if original.get(place, text) != text}:
+    if other := elsewhere(original, knob.places()):
         raise ValueError(f"after it was put back it reads {other}")
     reading = _check(knob, None)
     return msgspec.structs.replace(reading, error="") if reading.held else reading

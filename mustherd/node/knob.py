@@ -136,6 +136,11 @@ def texts(knob: Knob, places: Mapping[Any, Any]) -> dict[str, str]:
     return dict(places)
 
 
+def elsewhere(kept: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """Places that read otherwise than what is kept of them; one that came since is as the kernel makes it."""
+    return {place: text for place, text in now.items() if kept.get(place, text) != text}
+
+
 def check(knob: Knob, asked: int | None) -> Reading:
     """Read a knob back and judge it.
 

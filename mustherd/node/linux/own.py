@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mustherd.node.knob import KnobError
+from mustherd.node.knob import KnobError, elsewhere
 from mustherd.node.linux.declaration import Command, OwnKnob
 from mustherd.node.linux.files_knob import FilesKnob, existing
 from mustherd.node.linux.knob import LinuxKnob, Machine, PlacedKnob, UnfitError
@@ -52,7 +52,7 @@ class _Settling(PlacedKnob):
 
     def _differs(self, places: Mapping[str, str]) -> bool:
         with contextlib.suppress(KnobError):
-            return any(places.get(place, text) != text for place, text in self.places().items())
+            return bool(elsewhere(places, self.places()))
         return True
 
 
