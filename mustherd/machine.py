@@ -55,7 +55,12 @@ def _rounded(needed: int) -> int:
 
 
 def given_out(error: BaseException) -> str:
-    """What the machine doesn't give, where an error, or what brought it, comes of that: a sentence. '' otherwise."""
+    """What the machine doesn't give, where an error, or what brought it, comes of that: a sentence.
+
+    '' otherwise, and of a MachineError, which says so itself.
+    """
+    if isinstance(error, MachineError):
+        return ""
     one: BaseException | None = error
     for _ in range(CHAIN):
         if one is None:

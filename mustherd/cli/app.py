@@ -17,7 +17,7 @@ from mustherd.cli.verbose import on_every_verb
 from mustherd.daemon import keep_descriptors, keep_others_out
 from mustherd.errors import UNWRITTEN, UserError
 from mustherd.extras import lacking
-from mustherd.machine import MachineError, given_out
+from mustherd.machine import given_out
 
 FAULT = 70
 """A fault of ours, as sysexits.h numbers it."""
@@ -104,7 +104,7 @@ def _code() -> int:
         _say("interrupted")
         return INTERRUPTED
     except UserError as error:
-        why = "" if isinstance(error, MachineError) else given_out(error)
+        why = given_out(error)
         _say(f"mustherd: {error.picture()}{why and f'; {why}'}")
         return error.exit_code
     except BrokenPipeError:

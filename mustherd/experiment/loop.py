@@ -46,7 +46,7 @@ from mustherd.experiment.trial_runner import TrialRunner
 from mustherd.experiment.verdict import SEARCH_OVER, order_of
 from mustherd.herd.membership import Presence
 from mustherd.load.error import LoadError
-from mustherd.machine import MachineError, given_out
+from mustherd.machine import given_out
 from mustherd.policy.base import BaselinePolicy, CalibratedPolicy, Follower, Grouping, Policy, Ranking
 from mustherd.policy.base import make as make_policy
 from mustherd.rowlog.writer import LogWriter
@@ -331,8 +331,7 @@ def _say(action: Action) -> None:
 def _told(error: BaseException) -> str:
     """An error that is the whole story by itself; of any other its class, too; and what the machine doesn't give."""
     told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {text_of(error)}"
-    why = "" if isinstance(error, MachineError) else given_out(error)
-    return f"{told}; {why}" if why else told
+    return f"{told}; {why}" if (why := given_out(error)) else told
 
 
 def _is_here(presence: str) -> bool:
