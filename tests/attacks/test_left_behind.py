@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,7 @@ from mustherd.report.html import render
 from mustherd.store.store import Store
 from tests import running
 from tests.running import Run, begin, definition, start
+from tests.typed import some
 from tests.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.process
@@ -88,47 +90,49 @@ def test_the_command_puts_back_what_its_herd_left(tmp_path: Path) -> None:
     assert "the node of muster muster-1 was put back" in texts(run.folder)
 
 
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[tuple[Run, psutil.Process, psutil.Process]]:
+    """An experiment whose node is changed, its muster, and the guardian of that."""
+    run = start(tmp_path, LONG)
+    until(lambda: changed(run), START_S)
+    muster = some(run.child("mustherd.muster", "muster.toml"))
+    [guardian] = muster.children()
+    yield run, muster, guardian
+    with contextlib.suppress(psutil.NoSuchProcess):
+        guardian.kill()
+
+
 @pytest.mark.long
-def test_a_muster_and_its_guardian_that_stand_still_when_the_command_ends_are_ended(tmp_path: Path) -> None:
+def test_a_muster_and_its_guardian_that_stand_still_when_the_command_ends_are_ended(
+    guarded: tuple[Run, psutil.Process, psutil.Process],
+) -> None:
     """The guardian kept the state folder's lock, and the command took that for a muster that runs: exit code 4, the
     node left changed, not a word."""
-    run = start(tmp_path, LONG)
-    until(lambda: changed(run), START_S)
-    [muster] = [child for child in run.children if "mustherd.muster" in child.cmdline() and child.children()]
-    [guardian] = muster.children()
-    try:
-        for process in (guardian, muster):
-            os.kill(process.pid, signal.SIGSTOP)
-        run.process.send_signal(signal.SIGTERM)
-        code, out, _ = run.finish()
-        assert registers(run) == ORIGINALS
-        assert (code, json.loads(out)["status"]) == (4, "stopped")
-        assert "the node of muster muster-1 was put back" in texts(run.folder)
-        assert not guardian.is_running() or guardian.status() == psutil.STATUS_ZOMBIE
-    finally:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            guardian.kill()
+    run, muster, guardian = guarded
+    for process in (guardian, muster):
+        process.suspend()
+    run.process.send_signal(signal.SIGTERM)
+    code, out, _ = run.finish()
+    assert registers(run) == ORIGINALS
+    assert (code, json.loads(out)["status"]) == (4, "stopped")
+    assert "the node of muster muster-1 was put back" in texts(run.folder)
+    assert not guardian.is_running() or guardian.status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.long
-def test_a_guardian_that_stands_still_after_its_muster_keeps_no_next_life_out(tmp_path: Path) -> None:
-    run = start(tmp_path, LONG)
-    until(lambda: changed(run), START_S)
-    [muster] = [child for child in run.children if "mustherd.muster" in child.cmdline() and child.children()]
-    [guardian] = muster.children()
-    try:
-        guardian.suspend()
-        kill_all([psutil.Process(run.process.pid), *(child for child in run.children if child != guardian)])
-        run.process.communicate()
-        assert changed(run)
-        # The kernel takes a moment to end a killed muster.
-        [left] = until(lambda: list_experiments(tmp_path)[0].left)
-        assert "the node of muster muster-1 is NOT as it was found" in left
-        code, _, _ = running.run("knob", "restore", "--config", str(run.folder / "herd/muster-1/muster.toml"))
-        assert (code, registers(run)) == (0, ORIGINALS)
-    finally:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            guardian.kill()
+def test_a_guardian_that_stands_still_after_its_muster_keeps_no_next_life_out(
+    tmp_path: Path, guarded: tuple[Run, psutil.Process, psutil.Process]
+) -> None:
+    run, _, guardian = guarded
+    guardian.suspend()
+    kill_all([psutil.Process(run.process.pid), *(child for child in run.children if child != guardian)])
+    run.process.communicate()
+    assert changed(run)
+    # The kernel takes a moment to end a killed muster.
+    [left] = until(lambda: list_experiments(tmp_path)[0].left)
+    assert "the node of muster muster-1 is NOT as it was found" in left
+    code, _, _ = running.run("knob", "restore", "--config", str(run.folder / "herd/muster-1/muster.toml"))
+    assert (code, registers(run)) == (0, ORIGINALS)
 
 
 @pytest.mark.long
