@@ -84,10 +84,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Told:
 def asked(result: mustherd.Result) -> list[str]:
     """What an experiment tried, in whatever order its two musters came to it, and however often on a busy machine.
 
-    How many rounds then settle it depends on what each muster came to measure.
+    Of what was confirmed each setting once: how many rounds settle it depends on what each muster came to measure.
     """
-    last = {trial.number: trial for trial in result.view().trials if trial.kind is not TrialKind.CONFIRM}
-    return sorted(f"{trial.kind} {trial.settings}" for trial in last.values())
+    last = {trial.number: trial for trial in result.view().trials}
+    tried = [(trial.kind, f"{trial.kind} {trial.settings}") for trial in last.values()]
+    once = {text for kind, text in tried if kind is TrialKind.CONFIRM}
+    return sorted([*once, *(text for kind, text in tried if kind is not TrialKind.CONFIRM)])
 
 
 def test_a_result_has_all_that_was_found(finished: Told, tmp_path: Path) -> None:
