@@ -90,7 +90,7 @@ def restore(
     done = put_back(config or Path())
     _print([{**_reading(r), "error": r.error} for r in done.readings], json)
     if not done.readings and not json:
-        typer.echo("nothing was changed, so there is nothing to put back")
+        typer.echo("this muster has left nothing changed, so there is nothing to put back")
     raise typer.Exit(done.exit_code)
 
 

@@ -3,7 +3,8 @@
 A muster's state folder is its own; the registers behind its knobs are the machine's. So whoever may set a knob holds a
 lock that is named after what the knob physically is, in `run/mustherd` below the machine's root, for as long as it (or
 its guardian) lives. Beside the lock stands the original while the knob is changed: where a muster dies with its
-guardian, whoever comes next puts back what that one found, and never takes what it left for what was there.
+guardian, whoever comes next puts back what that one found, and never takes what it left for what was there. It notes
+from whom it took that over, so that a journal from before says nothing any more when its muster begins again.
 
 Both are gone after a reboot, as what is set is.
 """
@@ -34,6 +35,9 @@ GUARDIAN_S = 660.0
 """How long the guardian of a muster that is gone may be at putting the node back: a knob may take ten minutes to
 settle."""
 
+MOST_TAKEN = 64
+"""Former owners that are noted beside a lock, the latest; each is one that was killed with its guardian."""
+
 Key = tuple[str, str]
 """Sheep and knob."""
 
@@ -49,17 +53,21 @@ class ClaimError(UserError):
 
 
 class _Left(msgspec.Struct, frozen=True):
-    """What stands beside the lock while a knob is changed."""
+    """What stands beside a lock while its knob is changed, and after that for journals that count no more."""
 
     boot_id: str
-    value: Kept
+    value: Kept | None
+    """None: it is back."""
     state: str
     """The state folder of who changed it."""
+    taken: tuple[str, ...] = ()
+    """State folders of those who left it changed, which others have taken over since."""
     check: str = ""
     """SHA-256 of all the rest."""
 
     def checked(self) -> "_Left":
-        content = msgspec.json.encode((self.boot_id, self.value, self.state))
+        parts = (self.boot_id, self.value, self.state)
+        content = msgspec.json.encode((*parts, self.taken) if self.taken else parts)
         return msgspec.structs.replace(self, check=files.checksum(content))
 
 
@@ -73,6 +81,7 @@ class _Claim:
     trusted: Collection[int]
     content: bytes | None = None
     """What the file holds as far as this process wrote it."""
+    taken: tuple[str, ...] = ()
 
 
 class Claims:
@@ -101,8 +110,9 @@ class Claims:
         """What would have to be put back from now on, for whoever comes next. Raises OSError."""
         for key, claim in self._claims.items():
             content = None
-            if key in originals:
-                content = msgspec.json.encode(_Left(self._boot_id, originals[key], str(self._state)).checked())
+            if key in originals or claim.taken:
+                left = _Left(self._boot_id, originals.get(key), str(self._state), claim.taken)
+                content = msgspec.json.encode(left.checked())
             if content == claim.content:
                 continue
             if content is None:
@@ -110,6 +120,10 @@ class Claims:
             else:
                 files.replace(claim.file, content, shared=False, mode=0o600)
             claim.content = content
+
+    def note(self, key: Key) -> Path | None:
+        """The file beside a knob's lock; None where it has none."""
+        return self._claims[key].file if key in self._claims else None
 
     def take_up(self) -> None:
         """Another process has written since: what stands beside the locks isn't known here."""
@@ -162,9 +176,14 @@ class Claims:
         except (OSError, guard.GuardError) as error:
             raise ClaimError(f"{claim.file}: {error}") from None
         found = _note(claim.file, claim.content)
-        if found is not None and found.boot_id == self._boot_id:
+        if found is None or found.boot_id != self._boot_id:
+            return
+        own = str(self._state)
+        former = (*found.taken, found.state) if found.value is not None else found.taken
+        claim.taken = tuple(state for state in dict.fromkeys(former) if state != own)[-MOST_TAKEN:]
+        if found.value is not None:
             self.left[key] = found.value
-            if found.state != str(self._state):
+            if found.state != own:
                 log.warning("%s on %s was left changed by the muster of %s", key[1], key[0], found.state)
 
     def _look_for_other_sheep(self) -> None:
@@ -178,12 +197,21 @@ class Claims:
                     continue
                 except (OSError, guard.GuardError) as error:
                     raise ClaimError(f"{file}: {error}") from None
-                if found is not None and found.boot_id == self._boot_id:
+                if found is not None and found.boot_id == self._boot_id and found.value is not None:
                     sheep = file.name.removesuffix(f".{setting}.json")
                     raise ClaimError(
                         f"{setting} on {sheep} was left changed by the muster of {found.state}, and is no sheep here: "
                         "start that one once more, which puts it back, or boot the machine"
                     )
+
+
+def taken_over(note: Path, state: Path, boot_id: str) -> bool:
+    """Whether others have taken over what the muster of a state folder left changed: theirs is the way back."""
+    try:
+        found = _note(note, guard.read(note, MOST_BYTES))
+    except (OSError, guard.GuardError):
+        return False
+    return found is not None and found.boot_id == boot_id and str(state) in found.taken
 
 
 def _locked(file: Path, trusted: Collection[int], patience_s: float) -> locks.FileLock:

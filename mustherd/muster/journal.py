@@ -11,7 +11,7 @@ import msgspec
 
 from mustherd import files, guard, locks
 from mustherd.errors import UserError
-from mustherd.muster.claims import GUARDIAN_S, MOST_BYTES, Claims, Kept
+from mustherd.muster.claims import GUARDIAN_S, MOST_BYTES, Claims, Kept, taken_over
 from mustherd.node.knob import Knob
 from mustherd.terms import MAX_VALUE, Reading
 
@@ -43,11 +43,13 @@ class Original(msgspec.Struct, frozen=True, omit_defaults=True):
     value: Annotated[int, msgspec.Meta(ge=-MAX_VALUE, le=MAX_VALUE)]
     """0 where there are places."""
     places: dict[str, str] = {}
+    note: str = ""
+    """The file beside the lock of what the knob physically is; "" where it has none."""
 
     @classmethod
-    def of(cls, key: tuple[str, str], kept: Kept) -> "Original":
+    def of(cls, key: tuple[str, str], kept: Kept, note: str = "") -> "Original":
         """As a file or the guardian keeps it."""
-        return cls(*key, kept) if isinstance(kept, int) else cls(*key, 0, kept)
+        return cls(*key, kept, note=note) if isinstance(kept, int) else cls(*key, 0, kept, note)
 
     @property
     def kept(self) -> Kept:
@@ -69,6 +71,17 @@ class _Content(msgspec.Struct, frozen=True):
         """With its check filled in."""
         content = msgspec.json.encode((self.boot_id, self.generation, self.originals))
         return msgspec.structs.replace(self, check=files.checksum(content))
+
+    def entries(self, folder: Path, boot_id: str) -> dict[tuple[str, str], Kept]:
+        """What the muster of a state folder still has to put back: nothing of an earlier boot, nor what another muster
+        has taken over since."""
+        if self.boot_id != boot_id:
+            return {}
+        return {
+            (one.sheep, one.knob): one.kept
+            for one in self.originals
+            if not (one.note and taken_over(Path(one.note), folder, boot_id))
+        }
 
 
 _decoder = msgspec.json.Decoder(_Content)
@@ -105,6 +118,9 @@ class Journal:
         self._word = folder / WORD_NAME
         self._folder = folder
         self._generation = 0
+        self._overtaken = False
+        """Whether the files hold what another muster has taken over: that has to be gone before the claims are noted,
+        or it would count again."""
         self._lock: locks.FileLock | None = None
         self._claims: Claims | None = None
         try:
@@ -145,7 +161,7 @@ class Journal:
         try:
             self._claims = Claims(knobs, self._folder, self._boot_id, patience_s=patience_s)
             left = {key: value for key, value in self._claims.left.items() if key not in self._entries}
-            self._store(left | self._entries) if left else self._claims.keep(self._entries)
+            self._store(left | self._entries) if left or self._overtaken else self._claims.keep(self._entries)
         except OSError as error:
             self.close()
             raise JournalError(f"{error.filename}: {error.strerror or error}") from None
@@ -240,14 +256,14 @@ class Journal:
             log.error("%s is gone and its copy is used", self._file)
         newest = max(found, key=lambda content: content.generation, default=_Content(self._boot_id, ()))
         self._generation = newest.generation
-        if newest.boot_id != self._boot_id:
-            return {}
-        return {(entry.sheep, entry.knob): entry.kept for entry in newest.originals}
+        entries = newest.entries(self._folder, self._boot_id)
+        self._overtaken = len(entries) < len(newest.originals)
+        return entries
 
     def _store(self, entries: dict[tuple[str, str], Kept]) -> None:
         """Make `entries` durable, then hold them: what isn't on disk is never taken for journalled."""
         self._check_place()
-        originals = tuple(Original.of(key, entries[key]) for key in sorted(entries))
+        originals = tuple(Original.of(key, entries[key], self._note(key)) for key in sorted(entries))
         if (size := len(msgspec.json.encode(originals))) > MOST_ORIGINALS:
             raise JournalError(f"{self._file}: {size} bytes of originals; allowed: {MOST_ORIGINALS}")
         self._generation += 1
@@ -259,7 +275,7 @@ class Journal:
                 self._give(path)
             except OSError as error:
                 raise JournalError(f"{path}: cannot write: {error.strerror or error}") from None
-        self._entries = entries
+        self._entries, self._overtaken = entries, False
         try:
             if self._claims is not None:
                 self._claims.keep(entries)
@@ -268,6 +284,9 @@ class Journal:
             raise JournalError(f"{error.filename}: cannot write: {error.strerror or error}") from None
         except ValueError as error:
             raise JournalError(f"{self._file}: {error}") from None
+
+    def _note(self, key: tuple[str, str]) -> str:
+        return str(self._claims.note(key) or "") if self._claims is not None else ""
 
     def _check_place(self) -> None:
         """JournalError where the folder is not the one that was opened and locked: who has the lock of what is there
@@ -312,9 +331,7 @@ def left_changed(folder: Path, *, ended: bool = False) -> dict[tuple[str, str], 
             newest = found
     if newest is None and trouble:
         raise JournalError(trouble)
-    if newest is None or newest.boot_id != boot_id:
-        return {}
-    return {(entry.sheep, entry.knob): entry.kept for entry in newest.originals}
+    return newest.entries(folder, boot_id) if newest is not None else {}
 
 
 def _read(path: Path, trusted: Collection[int]) -> _Content:

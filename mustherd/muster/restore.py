@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from mustherd.muster.claims import ClaimError
 from mustherd.muster.config import load
 from mustherd.muster.journal import Journal, JournalError, PutBack
 from mustherd.muster.nodes import open_node, own_knobs
@@ -33,7 +34,7 @@ def restore(file: Path) -> Restoration:
     """Put back what the muster configured in `file` has left changed.
 
     Raises ConfigError, JournalError when that muster runs (it would put back its own knobs when it is stopped) or its
-    journal can't be read, and ClaimError when another muster has the knobs.
+    journal can't be read, and ClaimError when another muster has knobs that are to be put back.
     """
     config = load(file)
     with contextlib.ExitStack() as held:
@@ -41,7 +42,13 @@ def restore(file: Path) -> Restoration:
         held.callback(node.close)
         journal = Journal(Path(config.state), patience_s=PATIENCE_S)
         held.callback(journal.close)
-        journal.claim(own_knobs(config, node, journal), patience_s=PATIENCE_S)
+        try:
+            journal.claim(own_knobs(config, node, journal), patience_s=PATIENCE_S)
+        except ClaimError:
+            if len(journal):
+                raise
+            # Who has the knobs has taken over, too, what this one had left of them.
+            return Restoration(readings=())
         readings = Pasture(node.knobs, {}, journal).restore()
         if readings:
             word = PutBack(reason="its muster was gone; it was done from the journal", readings=readings)

@@ -1,6 +1,7 @@
 """One knob, two musters: the second is told who has it, and never takes what the first one set for what was there."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ import pytest
 
 from mustherd.locks import FileLock
 from mustherd.muster.claims import FOLDER
-from mustherd.muster.journal import LOCK_NAME
+from mustherd.muster.journal import BOOT_ID, LOCK_NAME, left_changed
 from mustherd.muster.restore import restore
 from mustherd.node.knob import Site
 from mustherd.node.server.knobs import BusyPoll, BusyRead
@@ -21,12 +22,15 @@ from mustherd.terms import Setting
 from mustherd.wire.ports import Ports
 from tests.attacks.machines import ORIGINAL_KHZ, LinuxMuster, clock, machine
 from tests.herding import PATIENCE_S, shepherd
+from tests.node.linux.kinds import CPU
 from tests.running import definition, start
 from tests.running import run as run_command
 from tests.typed import some
 from tests.waiting import until
 
 pytestmark = pytest.mark.process
+
+DVFS = ("node-0", "dvfs")
 
 Herd = tuple[Shepherd, LinuxMuster, LinuxMuster]
 
@@ -61,9 +65,9 @@ def test_the_second_is_told_who_has_it(herd: Herd) -> None:
     assert said.startswith(f"mustherd: dvfs on node-0 of this machine is held by process {some(a.process).pid} (")
     assert str(a.config) in said
     assert clock(a.root) == "1500000"
-    # By hand it is told the same.
-    with pytest.raises(Exception, match="held by process"):
-        restore(b.config)
+    # By hand there is nothing of its own to put back, and nobody to be stopped for that.
+    assert restore(b.config).readings == ()
+    assert clock(a.root) == "1500000"
     assert ended(a) == 0
     assert clock(a.root) == ORIGINAL_KHZ
 
@@ -105,7 +109,79 @@ def test_what_a_muster_left_that_is_gone_is_not_taken_for_what_was_there(herd: H
     set_clock(running, "b")
     assert ended(b) == 0
     assert clock(a.root) == ORIGINAL_KHZ
-    assert list((a.root / FOLDER).glob("*.json")) == []
+    # What is left beside the lock says that the journal of the first counts no more.
+    [note] = (a.root / FOLDER).glob("*.json")
+    assert json.loads(note.read_bytes()) | {"check": ""} == {
+        "boot_id": BOOT_ID.read_text().strip(), "value": None, "state": str(b.folder / "b"), "check": "",
+        "taken": [str(a.folder / "a")],
+    }  # fmt: skip
+
+
+def by_hand(root: Path) -> None:
+    """Somebody sets the clock with a tool of their own."""
+    for file in (root / CPU).glob("cpu*/cpufreq/scaling_setspeed"):
+        file.write_text("2000000\n")
+
+
+def test_what_another_has_put_back_a_journal_of_before_does_not_put_back_once_more(herd: Herd) -> None:
+    """Its own value had long been set by others: `knob restore` and the next life wrote over it."""
+    running, a, b = herd
+    a.kill_both()
+    until(lambda: [*left_changed(a.folder / "a")] == [DVFS])
+    b.start()
+    until(lambda: clock(a.root) == ORIGINAL_KHZ)
+    until(lambda: running.musters().get("b"))
+    # That one runs and has the knobs; nothing of the first's is to be put back, and nobody to be stopped for it.
+    assert left_changed(a.folder / "a") == {}
+    assert restore(a.config).readings == ()
+    assert ended(b) == 0
+    by_hand(a.root)
+    assert restore(a.config).readings == ()
+    a.start()
+    until(lambda: a.log.count("welcomed") == 2)
+    assert ended(a) == 0
+    assert clock(a.root) == "2000000"
+    # It has them again, so its next originals count.
+    a.start()
+    until(lambda: a.log.count("welcomed") == 3)
+    set_clock(running, "a")
+    a.kill_both()
+    until(lambda: [*left_changed(a.folder / "a")] == [DVFS])
+    assert restore(a.config).exit_code == 0
+    assert clock(a.root) == "2000000"
+
+
+@pytest.mark.long
+def test_where_the_second_was_killed_too_the_first_takes_it_all_over_again(herd: Herd) -> None:
+    running, a, b = herd
+    a.kill_both()
+    b.start()
+    set_clock(running, "b")
+    b.kill_both()
+    until(lambda: [*left_changed(b.folder / "b")] == [DVFS])
+    assert left_changed(a.folder / "a") == {}
+    a.start()
+    until(lambda: clock(a.root) == ORIGINAL_KHZ)
+    until(lambda: a.log.count("welcomed") == 2)
+    assert ended(a) == 0
+    assert left_changed(b.folder / "b") == {}
+    by_hand(a.root)
+    assert restore(b.config).readings == ()
+    assert clock(a.root) == "2000000"
+
+
+@pytest.mark.long
+def test_where_the_notes_were_removed_a_journal_still_counts(herd: Herd) -> None:
+    """The second can't know what the first had changed, and takes it for what was there; the first one knows."""
+    running, a, b = herd
+    a.kill_both()
+    shutil.rmtree(a.root / FOLDER)
+    b.start()
+    set_clock(running, "b")
+    assert ended(b) == 0
+    until(lambda: [*left_changed(a.folder / "a")] == [DVFS])
+    assert restore(a.config).exit_code == 0
+    assert clock(a.root) == ORIGINAL_KHZ
 
 
 @pytest.mark.long

@@ -96,7 +96,7 @@ def test_a_killed_muster_has_left_nothing_to_restore_by_hand(tmp_path: Path, her
     muster.process.kill()
     muster.process.wait()
     code, out, err = running.run("knob", "restore", "--config", tmp_path / "muster.toml")
-    assert (code, out, err) == (0, "nothing was changed, so there is nothing to put back\n", "")
+    assert (code, out, err) == (0, "this muster has left nothing changed, so there is nothing to put back\n", "")
 
 
 def test_no_shepherd_is_one_message() -> None:

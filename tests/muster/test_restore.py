@@ -149,7 +149,8 @@ class TestByHand:
         assert "NOT RESTORED: dvfs on node-0 to 0x2600" in caplog.text
         kept = json.loads((tmp_path / "state/originals.json").read_text())["originals"]
         places = {f"cpu{cpu}": "0x2600" for cpu in range(4)}
-        assert kept == [{"sheep": "node-0", "knob": "dvfs", "value": 0, "places": places}]
+        note = f"{machine.tree.root}/run/mustherd/node-0.dvfs.json"
+        assert kept == [{"sheep": "node-0", "knob": "dvfs", "value": 0, "places": places, "note": note}]
         machine.tree.write_faults = {}
         assert restoring.restore(file).exit_code == 0
 
