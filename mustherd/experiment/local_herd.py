@@ -207,19 +207,6 @@ class LocalHerd:
                 self._spawn_muster(name)
         return self.running()
 
-    def _patience_s(self) -> float:
-        """How long each may take to end: one that is killed leaves its knobs to its guardian, which nobody awaits."""
-        local = self._experiment.herd.local
-        if local is None or local.own is None:
-            return END_S
-        try:
-            own = own_file.read(Path(local.own)).own.values()
-        except UserError:
-            return END_S
-        return END_S + sum(
-            knob.settle_seconds + (COMMANDS_AT_END * knob.timeout_seconds if knob.read else 0.0) for knob in own
-        )
-
     def _pass_on(self) -> None:
         """Say what the processes have logged since, to whoever asks for steps."""
         if not log.isEnabledFor(logging.DEBUG):
@@ -262,7 +249,8 @@ class LocalHerd:
     def __exit__(self, *_: object) -> None:
         # The shepherd first, so that it can still tell its musters to put their nodes back.
         self.interrupt()
-        end([*([self._shepherd] if self._shepherd is not None else []), *self._musters.values()], self._patience_s())
+        shepherd = [self._shepherd] if self._shepherd is not None else []
+        end([*shepherd, *self._musters.values()], patience_s(self._experiment))
         self._forget_keys()
 
     def _forget_keys(self) -> None:
@@ -303,6 +291,21 @@ def spawn(log_file: Path, module: str, arguments: Sequence[str]) -> "subprocess.
 def spawn_muster(home: Path, log_file: Path) -> "subprocess.Popen[bytes]":
     """Start the muster that was configured in the folder `home`."""
     return spawn(log_file, "mustherd.muster", ["--config", str(home / CONFIG)])
+
+
+def patience_s(experiment: "Experiment") -> float:
+    """How long each muster of an experiment here may take to end: one that is killed leaves its knobs to its guardian,
+    which nobody awaits."""
+    local = experiment.herd.local
+    if local is None or local.own is None:
+        return END_S
+    try:
+        own = own_file.read(Path(local.own)).own.values()
+    except UserError:
+        return END_S
+    return END_S + sum(
+        knob.settle_seconds + (COMMANDS_AT_END * knob.timeout_seconds if knob.read else 0.0) for knob in own
+    )
 
 
 def end(processes: Sequence["subprocess.Popen[bytes]"], within_s: float = END_S) -> None:

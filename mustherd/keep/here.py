@@ -12,7 +12,7 @@ import msgspec
 from mustherd import files
 from mustherd.definition.model import Experiment
 from mustherd.errors import printable
-from mustherd.experiment.local_herd import KEYS, RESTART_S, SAYS, configure, end, last_line, spawn_muster
+from mustherd.experiment.local_herd import KEYS, RESTART_S, SAYS, configure, end, last_line, patience_s, spawn_muster
 from mustherd.wire.keys import create
 from mustherd.wire.members import SHEPHERD, Role
 from mustherd.wire.ports import Ports
@@ -52,7 +52,7 @@ class MustersHere:
         try:
             yield
         finally:
-            end([*self._processes.values()])
+            end([*self._processes.values()], patience_s(self._experiment))
 
     def tend(self) -> None:
         """Start those again that have died for a moment."""
