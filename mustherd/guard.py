@@ -188,18 +188,32 @@ def _end_of(file: Path, most: int) -> bytes:
 def own_folder(path: Path, trusted: Collection[int] | None = None) -> frozenset[int]:
     """Make `path` a guarded folder, mode 0700 where there was none; gives whose files in it may be trusted.
 
-    One that root has made for another user, in a folder where nobody else could have, is that user's: root trusts what
-    is in it as the user's own process does. Raises GuardError where somebody else could have put something there, and
-    OSError.
+    Raises as `trusted_in`.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return trusted_in(path, trusted)
+
+
+def trusted_in(path: Path, trusted: Collection[int] | None = None) -> frozenset[int]:
+    """Whose files in the folder `path` may be trusted: those of `trusted` (None: `owners`).
+
+    A folder that root has made for another user, in a folder where nobody else could have, is that user's: root trusts
+    what is in it as the user's own process does. Raises GuardError where somebody else could have put something there,
+    and OSError.
     """
     trusted = owners() if trusted is None else frozenset(trusted)
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = path.stat()
     if found.st_uid not in trusted and os.geteuid() == ROOT and not _shared(path.parent):
         require(path.parent, trusted)
         trusted |= {found.st_uid}
     require(path, trusted)
     return trusted
+
+
+def give(path: Path, owner: os.stat_result) -> None:
+    """What root writes in the folder of a service, whose `stat` is given, is that service's to read and replace."""
+    if os.geteuid() == ROOT and owner.st_uid != ROOT:
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def _shared(folder: Path) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from mustherd.muster.claims import Kept
 from mustherd.muster.journal import Journal
 from mustherd.node.clock import Clock, MonotonicClock
-from mustherd.node.knob import KnobError
+from mustherd.node.knob import KnobError, Site
 from mustherd.node.logger import Rows, TextLogger
 from mustherd.terms import NODE, Facts, KnobInfo, Load, LoadReport, Zone
 from mustherd.wire import codec
@@ -49,6 +49,13 @@ class FakeKnob:
 
     def tolerance(self, applied: int, running: int) -> int:
         return 0
+
+
+@dataclass
+class ClaimedKnob(FakeKnob):
+    """A knob that one muster of a machine has."""
+
+    site: Site = field(kw_only=True)
 
 
 @dataclass

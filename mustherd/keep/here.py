@@ -49,10 +49,11 @@ class MustersHere:
         for number, name in enumerate(self.names, 1):
             configure(self._folder / name, where, self._experiment, number)
             self._spawn(name)
+        within_s = patience_s(self._experiment)
         try:
             yield
         finally:
-            end([*self._processes.values()], patience_s(self._experiment))
+            end([*self._processes.values()], within_s)
 
     def tend(self) -> None:
         """Start those again that have died for a moment."""

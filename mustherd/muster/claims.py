@@ -52,6 +52,10 @@ class ClaimError(UserError):
     exit_code = 3
 
 
+class HeldError(ClaimError):
+    """Another process holds a knob."""
+
+
 class _Left(msgspec.Struct, frozen=True):
     """What stands beside a lock while its knob is changed, and after that for journals that count no more."""
 
@@ -90,12 +94,14 @@ class Claims:
     def __init__(self, knobs: Iterable[Knob], state: Path, boot_id: str, *, patience_s: float) -> None:
         """Raises ClaimError. Knobs without a site are nobody else's anyway. `patience_s`: how long to wait for each."""
         self._boot_id = boot_id
-        self._state = state
+        self._state = str(state.resolve())
         self._claims: dict[Key, _Claim] = {}
         self._settings: dict[tuple[Path, str], locks.FileLock] = {}
         """Those that knobs of several sheep are parts of: who has one part has them all."""
         self.left: dict[Key, Kept] = {}
         """Originals of knobs that somebody left changed who is gone."""
+        self.overtaken: set[Key] = set()
+        """Knobs that this muster left changed, and another has taken over since."""
         try:
             for knob in knobs:
                 site: Site | None = getattr(knob, "site", None)
@@ -111,7 +117,7 @@ class Claims:
         for key, claim in self._claims.items():
             content = None
             if key in originals or claim.taken:
-                left = _Left(self._boot_id, originals.get(key), str(self._state), claim.taken)
+                left = _Left(self._boot_id, originals.get(key), self._state, claim.taken)
                 content = msgspec.json.encode(left.checked())
             if content == claim.content:
                 continue
@@ -119,6 +125,7 @@ class Claims:
                 claim.file.unlink(missing_ok=True)
             else:
                 files.replace(claim.file, content, shared=False, mode=0o600)
+                guard.give(claim.file, claim.file.parent.stat())
             claim.content = content
 
     def note(self, key: Key) -> Path | None:
@@ -156,7 +163,7 @@ class Claims:
                 self._settings[whole] = _locked(folder / f"{whole[1]}.lock", trusted, patience_s)
             lock = _locked(place.with_name(f"{place.name}.lock"), trusted, patience_s)
         except locks.LockedError as error:
-            raise ClaimError(
+            raise HeldError(
                 f"{name} on {sheep} of this machine is held by {error}: stop that one, or leave {name} out of [ranges]"
             ) from None
         except (guard.GuardError, OSError) as error:
@@ -178,21 +185,23 @@ class Claims:
         found = _note(claim.file, claim.content)
         if found is None or found.boot_id != self._boot_id:
             return
-        own = str(self._state)
+        if self._state in found.taken:
+            self.overtaken.add(key)
         former = (*found.taken, found.state) if found.value is not None else found.taken
-        claim.taken = tuple(state for state in dict.fromkeys(former) if state != own)[-MOST_TAKEN:]
+        claim.taken = tuple(state for state in dict.fromkeys(former) if state != self._state)[-MOST_TAKEN:]
         if found.value is not None:
             self.left[key] = found.value
-            if found.state != own:
+            if found.state != self._state:
                 log.warning("%s on %s was left changed by the muster of %s", key[1], key[0], found.state)
 
     def _look_for_other_sheep(self) -> None:
         """Of a setting that is had whole here, a former owner may have left parts, or the other way round."""
         own = {claim.file for claim in self._claims.values()}
         for folder, setting in self._settings:
+            trusted = guard.trusted_in(folder)
             for file in sorted(set(folder.glob(f"*.{setting}.json")) - own):
                 try:
-                    found = _note(file, guard.read(file, MOST_BYTES))
+                    found = _note(file, guard.read(file, MOST_BYTES, trusted))
                 except FileNotFoundError:
                     continue
                 except (OSError, guard.GuardError) as error:
@@ -206,26 +215,42 @@ class Claims:
 
 
 def taken_over(note: Path, state: Path, boot_id: str) -> bool:
-    """Whether others have taken over what the muster of a state folder left changed: theirs is the way back."""
-    try:
-        found = _note(note, guard.read(note, MOST_BYTES))
-    except (OSError, guard.GuardError):
+    """Whether others have taken over what the muster of a state folder left changed: theirs is the way back.
+
+    `note` stands in that muster's journal; what can't be a note, or can't be read, says nothing.
+    """
+    if note.parts[-3:-1] != FOLDER.parts or note.suffix != ".json":
         return False
-    return found is not None and found.boot_id == boot_id and str(state) in found.taken
+    try:
+        found = _decoded(guard.read(note, MOST_BYTES, guard.trusted_in(note.parent)))
+    except (OSError, ValueError, RecursionError, guard.GuardError):
+        return False
+    return found.boot_id == boot_id and str(state.resolve()) in found.taken
 
 
 def _locked(file: Path, trusted: Collection[int], patience_s: float) -> locks.FileLock:
-    return locks.inherit(file, trusted, patience_s=patience_s, heirs_s=GUARDIAN_S)
+    lock = locks.inherit(file, trusted, patience_s=patience_s, heirs_s=GUARDIAN_S)
+    try:
+        guard.give(file, file.parent.stat())
+    except BaseException:
+        lock.close()
+        raise
+    return lock
 
 
 def _note(file: Path, content: bytes) -> _Left | None:
     """What stands beside a lock; None, with a word in the log, where that is damaged."""
     try:
-        found = _decoder.decode(content)
-        if found.check != found.checked().check:
-            raise ValueError("its check does not fit its content")
-    except ValueError as error:
+        return _decoded(content)
+    except (ValueError, RecursionError) as error:
         # The journal of who wrote it has the original twice.
         log.error("%s is damaged and thrown away: %s", file, error)  # noqa: TRY400 (the message says all)
         return None
+
+
+def _decoded(content: bytes) -> _Left:
+    """Raises ValueError and RecursionError for what is damaged."""
+    found = _decoder.decode(content)
+    if found.check != found.checked().check:
+        raise ValueError("its check does not fit its content")
     return found

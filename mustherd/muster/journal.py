@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
@@ -121,13 +120,15 @@ class Journal:
         self._overtaken = False
         """Whether the files hold what another muster has taken over: that has to be gone before the claims are noted,
         or it would count again."""
+        self._notes: dict[tuple[str, str], str] = {}
+        """Files beside the locks of what was changed, as the journal had them."""
         self._lock: locks.FileLock | None = None
         self._claims: Claims | None = None
         try:
             self._trusted = guard.own_folder(folder)
             self._owner = folder.stat()
             self._lock = locks.inherit(folder / LOCK_NAME, self._trusted, patience_s=patience_s, heirs_s=GUARDIAN_S)
-            self._give(folder / LOCK_NAME)
+            guard.give(folder / LOCK_NAME, self._owner)
             self._boot_id = BOOT_ID.read_text(encoding="ascii").strip() if BOOT_ID.exists() else ""
             self._entries = self._load()
         except locks.LockedError as error:
@@ -160,8 +161,10 @@ class Journal:
         """
         try:
             self._claims = Claims(knobs, self._folder, self._boot_id, patience_s=patience_s)
-            left = {key: value for key, value in self._claims.left.items() if key not in self._entries}
-            self._store(left | self._entries) if left or self._overtaken else self._claims.keep(self._entries)
+            # Asked once more, by who has the locks: another may have come and gone since this journal was read.
+            own = {key: kept for key, kept in self._entries.items() if key not in self._claims.overtaken}
+            entries = self._claims.left | own
+            self._store(entries) if entries != self._entries or self._overtaken else self._claims.keep(entries)
         except OSError as error:
             self.close()
             raise JournalError(f"{error.filename}: {error.strerror or error}") from None
@@ -198,7 +201,7 @@ class Journal:
         """Tell the next life what the guardian of this one did. Raises JournalError."""
         try:
             files.replace(self._word, msgspec.json.encode(word), shared=False, mode=0o600)
-            self._give(self._word)
+            guard.give(self._word, self._owner)
         except OSError as error:
             raise JournalError(f"{self._word}: cannot write: {error.strerror or error}") from None
 
@@ -256,6 +259,7 @@ class Journal:
             log.error("%s is gone and its copy is used", self._file)
         newest = max(found, key=lambda content: content.generation, default=_Content(self._boot_id, ()))
         self._generation = newest.generation
+        self._notes = {(entry.sheep, entry.knob): entry.note for entry in newest.originals}
         entries = newest.entries(self._folder, self._boot_id)
         self._overtaken = len(entries) < len(newest.originals)
         return entries
@@ -272,7 +276,7 @@ class Journal:
                 # Here, since the first check loads what makes it: no file may be left to be opened.
                 content = _Content(self._boot_id, originals, self._generation).checked()
                 files.replace(path, msgspec.json.encode(content), durable=True, shared=False, mode=0o600)
-                self._give(path)
+                guard.give(path, self._owner)
             except OSError as error:
                 raise JournalError(f"{path}: cannot write: {error.strerror or error}") from None
         self._entries, self._overtaken = entries, False
@@ -286,7 +290,9 @@ class Journal:
             raise JournalError(f"{self._file}: {error}") from None
 
     def _note(self, key: tuple[str, str]) -> str:
-        return str(self._claims.note(key) or "") if self._claims is not None else ""
+        claimed = self._claims.note(key) if self._claims is not None else None
+        # One that isn't there in this life may be in the next.
+        return self._notes.get(key, "") if claimed is None else str(claimed)
 
     def _check_place(self) -> None:
         """JournalError where the folder is not the one that was opened and locked: who has the lock of what is there
@@ -300,11 +306,6 @@ class Journal:
                 f"{self._folder} is another folder than when this began: it was moved, or something was mounted over"
                 " it; put it back as it was"
             )
-
-    def _give(self, path: Path) -> None:
-        """What root writes in the folder of a service is that service's to read and replace."""
-        if os.geteuid() == guard.ROOT and self._owner.st_uid != guard.ROOT:
-            os.chown(path, self._owner.st_uid, self._owner.st_gid, follow_symlinks=False)
 
 
 def left_changed(folder: Path, *, ended: bool = False) -> dict[tuple[str, str], Kept]:

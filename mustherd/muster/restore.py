@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from mustherd.muster.claims import ClaimError
+from mustherd.muster.claims import HeldError
 from mustherd.muster.config import load
 from mustherd.muster.journal import Journal, JournalError, PutBack
 from mustherd.muster.nodes import open_node, own_knobs
@@ -44,10 +44,10 @@ def restore(file: Path) -> Restoration:
         held.callback(journal.close)
         try:
             journal.claim(own_knobs(config, node, journal), patience_s=PATIENCE_S)
-        except ClaimError:
+        except HeldError:
             if len(journal):
                 raise
-            # Who has the knobs has taken over, too, what this one had left of them.
+            # What of this muster's was changed, if anything was, is now the way back of who has the knobs.
             return Restoration(readings=())
         readings = Pasture(node.knobs, {}, journal).restore()
         if readings:

@@ -1,7 +1,6 @@
 """What a killed muster leaves: a command that still runs, and claims that its guardian has settled."""
 
 import contextlib
-import dataclasses
 import os
 import signal
 from pathlib import Path
@@ -14,7 +13,7 @@ from mustherd.muster.guardian import Guardian
 from mustherd.muster.journal import Journal
 from mustherd.node.knob import Site
 from mustherd.terms import NODE
-from tests.fakes import FakeKnob, FakeNode
+from tests.fakes import ClaimedKnob, FakeNode
 from tests.waiting import until
 
 
@@ -68,17 +67,10 @@ def test_a_knob_s_command_ends_with_whoever_ran_it(tmp_path: Path) -> None:
     until(lambda: not program.is_running() or program.status() == psutil.STATUS_ZOMBIE)
 
 
-@dataclasses.dataclass
-class Claimed(FakeKnob):
-    """A knob that one muster of a machine has."""
-
-    site: Site = dataclasses.field(kw_only=True)
-
-
 def test_what_a_guardian_has_put_back_nobody_puts_back_again(tmp_path: Path) -> None:
     """A person may have set something else meanwhile, which the next owner would have written over."""
     site = Site(tmp_path, f"{NODE}.dvfs")
-    knob = Claimed(FakeNode().dvfs.info, 2600, site=site)
+    knob = ClaimedKnob(FakeNode().dvfs.info, 2600, site=site)
     journal = Journal(tmp_path / "one")
     journal.claim([knob])
     made = Guardian([knob], journal, 3.0, close=lambda: None)

@@ -1,0 +1,199 @@
+"""What one muster has taken over of another: the journal of the other counts no more, and all the rest of it does."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mustherd import guard
+from mustherd.muster import claims
+from mustherd.muster.claims import FOLDER
+from mustherd.muster.journal import Journal, left_changed
+from mustherd.node.knob import Site
+from mustherd.terms import NODE
+from tests.fakes import ClaimedKnob, FakeNode
+
+DVFS = (NODE, "dvfs")
+ITR = (NODE, "itr-delay")
+NOBODY = 65534
+
+
+class Machine:
+    """Two knobs of one machine, and musters of it that begin and are killed, as far as their journals show it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        node = FakeNode()
+        self.dvfs, self.itr = (
+            ClaimedKnob(knob.info, 1, site=Site(root, f"{NODE}.{knob.info.name}")) for knob in (node.dvfs, node.itr)
+        )
+        self.open: list[Journal] = []
+
+    def begins(self, name: str, *knobs: ClaimedKnob) -> Journal:
+        journal = Journal(self.root / name)
+        self.open.append(journal)
+        journal.claim(knobs or (self.dvfs, self.itr))
+        return journal
+
+    def dies(self, name: str, *changed: tuple[str, str], found: int = 2600) -> None:
+        """In the middle, with what it had found."""
+        journal = self.begins(name)
+        journal.record(dict.fromkeys(changed, found))
+        journal.close()
+
+    def puts_back(self, name: str) -> None:
+        journal = self.begins(name)
+        journal.forget(journal.originals())
+        journal.close()
+
+    def left(self, name: str) -> dict[tuple[str, str], claims.Kept]:
+        return left_changed(self.root / name)
+
+    def note(self, knob: str) -> dict[str, object]:
+        found: dict[str, object] = json.loads((self.root / FOLDER / f"{NODE}.{knob}.json").read_bytes())
+        return found
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    made = Machine(tmp_path)
+    yield made
+    for journal in made.open:
+        journal.close()
+
+
+def test_what_was_taken_over_counts_no_more_and_the_rest_does(machine: Machine) -> None:
+    machine.dies("a", DVFS, ITR)
+    other = machine.begins("b", machine.dvfs)
+    other.forget([DVFS])
+    other.close()
+    assert machine.left("a") == {ITR: 2600}
+    again = machine.begins("a")
+    assert again.originals() == {ITR: 2600}
+    again.close()
+    assert machine.left("a") == {ITR: 2600}
+    # On disk, too: what was dropped comes back by nothing that happens to the notes.
+    for file in (machine.root / FOLDER).glob("*.json"):
+        file.unlink()
+    assert machine.left("a") == {ITR: 2600}
+
+
+def test_of_what_is_left_changed_twice_the_later_original_counts(machine: Machine) -> None:
+    """The second was killed too, after it had put back what the first one left and somebody had set another value."""
+    machine.dies("a", DVFS)
+    machine.puts_back("b")
+    machine.dies("b", DVFS, found=2000)
+    again = machine.begins("a")
+    assert again.originals() == {DVFS: 2000}
+    assert machine.note("dvfs")["taken"] == [str(machine.root / "b")]
+
+
+def test_one_that_came_and_went_while_the_folder_was_waited_for(machine: Machine) -> None:
+    machine.dies("a", DVFS)
+    late = Journal(machine.root / "a")
+    machine.open.append(late)
+    machine.puts_back("b")
+    assert late.originals() == {DVFS: 2600}
+    late.claim([machine.dvfs])
+    assert late.originals() == {}
+
+
+def test_a_knob_that_is_missing_for_one_life_keeps_its_note(machine: Machine) -> None:
+    machine.dies("a", DVFS)
+    without = machine.begins("a", machine.itr)
+    without.record({ITR: 1})
+    without.close()
+    machine.puts_back("b")
+    assert machine.left("a") == {}
+
+
+def test_a_state_folder_by_another_name_is_the_same(machine: Machine) -> None:
+    machine.dies("a", DVFS)
+    (machine.root / "link").symlink_to(machine.root / "a")
+    machine.puts_back("b")
+    assert machine.left("link") == {}
+
+
+def test_former_owners_are_noted_up_to_a_number(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(claims, "MOST_TAKEN", 3)
+    for number in range(6):
+        machine.dies(f"m{number}", DVFS)
+    machine.puts_back("last")
+    assert [name for name in ("m0", "m3", "m4", "m5") if machine.left(name)] == ["m0"]
+    assert machine.note("dvfs")["taken"] == [str(machine.root / f"m{number}") for number in (3, 4, 5)]
+
+
+def pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+@pytest.mark.parametrize("spoil", [
+    pytest.param(lambda file: file.unlink(), id="gone"),
+    pytest.param(lambda file: file.write_bytes(b"{}"), id="damaged"),
+    pytest.param(lambda file: file.write_bytes(b"[" * 100_000), id="deep"),
+    pytest.param(lambda file: file.chmod(0o666), id="anybody's"),
+    pytest.param(lambda file: (file.unlink(), file.symlink_to("/dev/null")), id="a link"),
+    pytest.param(pipe, id="a pipe"),
+    pytest.param(lambda file: file.parent.chmod(0o777), id="anybody's folder"),
+])  # fmt: skip
+def test_a_note_that_cannot_be_believed_says_nothing(
+    machine: Machine, spoil: Callable[[Path], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    machine.dies("a", DVFS)
+    machine.puts_back("b")
+    assert machine.left("a") == {}
+    caplog.clear()
+    spoil(machine.root / FOLDER / f"{NODE}.dvfs.json")
+    assert machine.left("a") == {DVFS: 2600}
+    # Who only looks throws nothing away, and says nothing of the kind.
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("note", ["/dev/watchdog", "/tmp/x.json", "run/mustherd/\0.json", "x" * 5000])
+def test_a_journal_names_no_other_file_to_be_opened(note: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+    monkeypatch.setattr(guard, "open_file", lambda path, **_: opened.append(path))
+    assert not claims.taken_over(Path(note), tmp_path, "boot")
+    assert opened == []
+
+
+@pytest.mark.root
+def test_between_root_and_a_service_it_is_the_same(machine: Machine) -> None:
+    """The folder of claims is the service's, and so is what either of them writes there."""
+    folder = machine.root / FOLDER
+    folder.mkdir(parents=True)
+    service = machine.root / "service"
+    service.mkdir(mode=0o700)
+    for parent in (machine.root, *machine.root.parents):
+        if parent.name.startswith("pytest-") or parent == machine.root:
+            parent.chmod(0o755)
+    for path in (folder, service):
+        os.chown(path, NOBODY, NOBODY)
+
+    def as_service(do: Callable[[], None]) -> None:
+        pid = os.fork()
+        if not pid:
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            try:
+                do()
+            except BaseException as error:
+                os.write(2, f"{error}\n".encode())
+                os._exit(1)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+    machine.dies("a", DVFS)
+    as_service(lambda: machine.puts_back("service"))
+    assert machine.left("a") == {}
+    again = machine.begins("a")
+    assert again.originals() == {}
+    again.close()
+    # The other way round, and that one can begin again.
+    as_service(lambda: machine.dies("service", DVFS))
+    machine.puts_back("a")
+    as_service(lambda: machine.begins("service").close())
+    assert {path.stat().st_uid for path in folder.iterdir()} == {NOBODY}
