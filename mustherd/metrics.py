@@ -422,7 +422,7 @@ def _computed(metric: Metric, window: WindowMeasurement, untold: dict[str, str])
         return None if metric.compute is None else metric.compute(window)
     try:
         value = metric.compute(window)
-        return None if value is None else float(value)
+        return None if value is None else plugins.number(value)
     except (Exception, SystemExit) as error:  # another package's code must not cost us the window
         untold[metric.name] = f"it can't be computed: {plugins.said(error)}"
         _complain(f"the metric {metric.name} can't be computed: {plugins.said(error)}")

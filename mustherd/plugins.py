@@ -16,6 +16,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -169,6 +170,13 @@ def said(error: BaseException) -> str:
     text = f"{type(error).__name__}: {printable(' '.join(text_of(error).split()))}"
     place = _place(error)
     return f"{text} ({place})" if place else text
+
+
+def number(value: object) -> float:
+    """What another package's code gave as a number, numpy's too. TypeError for anything else, as the text "12"."""
+    if isinstance(value, Real):
+        return float(value)
+    raise TypeError(f"it gives {value!r:.60}, which is no number")
 
 
 def _place(error: BaseException) -> str:

@@ -200,7 +200,7 @@ def test_a_packages_metric_is_objective_and_limit_and_in_the_reports(tmp_path: P
 
 LEAVES = Metric(name="leaves", meaning="x", compute=lambda window: sys.exit(7))
 BROKEN = Metric(name="broken", meaning="x", compute=lambda window: 1 / 0)
-TEXT = Metric(name="text", meaning="x", compute=lambda window: "much")  # type: ignore[arg-type,return-value]
+TEXT = Metric(name="text", meaning="x", compute=lambda window: "12")  # type: ignore[arg-type,return-value]
 SHOWN = Metric(name="shown", meaning="x", use=Use.REPORT, compute=lambda window: 5)
 KEPT = Metric(name="kept", meaning="x", use=Use.LIMIT, unit="J", compute=lambda window: 6.0)
 MISNAMED = Metric(name="other", meaning="x")
@@ -234,6 +234,7 @@ def test_why_a_packages_metric_is_not_there_is_told() -> None:
     untold: dict[str, str] = {}
     assert "leaves" not in metrics.measured(WindowMeasurement(seconds=30.0, energies=ENERGIES, load=LOAD), untold)
     assert untold["leaves"].startswith("it can't be computed: SystemExit: 7 (test_metrics.py:")
+    assert untold["text"] == "it can't be computed: TypeError: it gives '12', which is no number"
     assert untold["broken"].startswith("it can't be computed: ZeroDivisionError: division by zero (test_metrics.py:")
 
 

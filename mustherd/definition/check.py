@@ -13,6 +13,7 @@ from mustherd.definition.knobs import KnobValues, disallowed, names_a_knob, valu
 from mustherd.definition.limits import limit_text
 from mustherd.definition.workload import MUTILATE
 from mustherd.goal import GUARD
+from mustherd.learn.base import LARGEST_SPACE
 from mustherd.load.application import WINDOW_PER_RESOLUTION
 from mustherd.load.curve import CurveError
 from mustherd.load.mutilate.command import MutilateOptions
@@ -29,9 +30,6 @@ from mustherd.terms import MAX_VALUE, NODE, KnobInfo, KnobKind
 
 if TYPE_CHECKING:
     from mustherd.definition.model import Experiment
-
-LARGEST_SPACE = 20_000
-"""Settings that several loads may be learnt over together, as mustherd.learn.contextual has it."""
 
 LARGEST_SHUFFLED = 1_000_000
 """Combinations that a search keeps in random order."""

@@ -9,6 +9,10 @@ from mustherd.goal import Goal
 from mustherd.learn.noise import Noise
 from mustherd.terms import KnobKind
 
+LARGEST_SPACE = 20_000
+"""Settings that several loads may be learnt over together: every one is looked at for every load, which is meant for
+grids that a person would write down."""
+
 Settings = dict[str, int]
 """One candidate: a knob's key (`itr-delay`, `dvfs`, `dvfs@core-3`) to its value in the knob's canonical unit."""
 

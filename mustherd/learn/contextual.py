@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from mustherd.learn import exploring
-from mustherd.learn.base import Observation, Problem, Settings
+from mustherd.learn.base import LARGEST_SPACE, Observation, Problem, Settings
 from mustherd.learn.gp import CANDIDATES, RANKED
 from mustherd.learn.history import History, feasible
 from mustherd.learn.initial_design import corners, knees
@@ -26,8 +26,6 @@ from mustherd.learn.subset import MOST, subset
 
 CONTEXT_WEIGHT = 1.0
 """How far apart the least and the greatest load lie, in the unit of a knob's whole range."""
-LARGEST_SPACE = 20_000
-"""Every point is looked at for every load: meant for grids that a person would write down."""
 FIRST = 2
 """Trials at one load before the model is asked about any."""
 TRUST = 0.9

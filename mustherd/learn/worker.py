@@ -154,6 +154,7 @@ class SearchProcess:
     ) -> None:
         """ValueError and PluginError as mustherd.learn.registry.make; SearchError when no process can be started."""
         check(name, problem, options or {})
+        self._name = name
         self._answer_seconds = answer_seconds
         self._starting = True
         worker = _waiting.pop(name, None) or Worker(name)
@@ -236,8 +237,14 @@ class SearchProcess:
         """The process is gone, or about to be; what ended it makes the difference."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(CLOSE_SECONDS)
-        killed = (self._process.returncode or 0) < 0
-        return self._broken("the search's process ended", SearchGoneError if killed else SearchError)
+        code = self._process.returncode
+        how = (
+            "" if code is None else f", killed by signal {-code}" if code < 0 else f" by itself, with exit code {code}"
+        )
+        killed = (code or 0) < 0
+        return self._broken(
+            f"the search's process ended{how} ({self._name})", SearchGoneError if killed else SearchError
+        )
 
     def _broken(self, message: str, kind: type[SearchError] = SearchError) -> SearchError:
         """Close everything and make an error of the message and the end of what the worker wrote to stderr."""

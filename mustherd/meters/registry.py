@@ -7,7 +7,18 @@ from typing import Any, Literal
 import msgspec
 
 from mustherd.meters.base import MUSTER, Traits, UnreadableError, WallMeter
-from mustherd.plugins import METERS, OptionError, Plugin, PluginError, blaming, keeps, options_of, plugin, plugins
+from mustherd.plugins import (
+    METERS,
+    OptionError,
+    Plugin,
+    PluginError,
+    blaming,
+    keeps,
+    number,
+    options_of,
+    plugin,
+    plugins,
+)
 
 KIND = "kind"
 
@@ -68,7 +79,7 @@ class _Guarded(WallMeter):
 
     def read(self) -> float:
         with blaming(self._title, UnreadableError, UnreadableError):
-            amount = float(self._meter.read())
+            amount = number(self._meter.read())
         if not math.isfinite(amount) or amount < 0:
             raise UnreadableError(f"{self._title} reads {amount:g}, which is no amount")
         return amount

@@ -280,6 +280,13 @@ def test_what_a_packages_meter_reads_is_an_amount(monkeypatch: pytest.MonkeyPatc
         made(kind="odd").read()
 
 
+def test_a_packages_meter_that_gives_text_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    found(monkeypatch, EntryPoint("odd", "tests.meters.test_meters:OddMeter", METERS))
+    monkeypatch.setattr(OddMeter, "amount", "12")
+    with pytest.raises(UnreadableError, match=r"meter 'odd' of tests.*it gives '12', which is no number"):
+        made(kind="odd").read()
+
+
 def test_a_packages_meter_says_watts_or_joules(monkeypatch: pytest.MonkeyPatch) -> None:
     """Volts were taken for watts."""
     found(monkeypatch, EntryPoint("odd", "tests.meters.test_meters:OddMeter", METERS))
