@@ -33,14 +33,22 @@ def draft(path: Path, *, shared: bool = True) -> Iterator[Path]:
         raise
 
 
-def replace(path: Path, content: str | bytes, *, durable: bool = False, shared: bool = True, mode: int = 0o666) -> None:
+def replace(
+    path: Path,
+    content: str | bytes,
+    *,
+    durable: bool = False,
+    shared: bool = True,
+    mode: int = 0o666,
+    owner: os.stat_result | None = None,
+) -> None:
     """Make `content` what `path` holds, at once; text as UTF-8, its line ends as they are. Raises OSError.
 
     `durable`: on disk, its name too, when this returns. `shared` as in `draft`. `mode` is the new file's, less what the
-    umask takes away. A link at `path` is replaced, never followed.
+    umask takes away; `owner` as in `give`. A link at `path` is replaced, never followed.
     """
     with draft(path, shared=shared) as beside:
-        write(beside, content, durable=durable, mode=mode)
+        write(beside, content, durable=durable, mode=mode, owner=owner)
     if durable:
         sync_folder(path.parent)
 
@@ -59,13 +67,33 @@ def deliver(path: Path, content: str | bytes) -> None:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
-def write(path: Path, content: str | bytes, *, durable: bool = False, mode: int = 0o666) -> None:
+def give(descriptor: int, owner: os.stat_result) -> None:
+    """What root writes in the folder of a service, whose `stat` is given, is that service's to read and replace.
+
+    Where root may not (in a container without that capability) it stays root's.
+    """
+    if os.geteuid() == 0 and os.fstat(descriptor).st_uid != owner.st_uid:
+        with contextlib.suppress(OSError):
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+
+def write(
+    path: Path,
+    content: str | bytes,
+    *,
+    durable: bool = False,
+    mode: int = 0o666,
+    owner: os.stat_result | None = None,
+) -> None:
     """Write `content` to a new file; `durable`: on disk when this returns. Raises OSError, FileExistsError too.
 
-    Whatever has the name already, a link that somebody has put there for instance, is not written to.
+    Whatever has the name already, a link that somebody has put there for instance, is not written to. `owner` as in
+    `give`.
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     with open(descriptor, "wb") as file:  # noqa: PTH123 (a descriptor, not a path)
+        if owner is not None:
+            give(descriptor, owner)
         file.write(content.encode() if isinstance(content, str) else content)
         if durable:
             sync(file)

@@ -210,12 +210,6 @@ def trusted_in(path: Path, trusted: Collection[int] | None = None) -> frozenset[
     return trusted
 
 
-def give(path: Path, owner: os.stat_result) -> None:
-    """What root writes in the folder of a service, whose `stat` is given, is that service's to read and replace."""
-    if os.geteuid() == ROOT and owner.st_uid != ROOT:
-        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
-
-
 def _shared(folder: Path) -> bool:
     return bool(folder.stat().st_mode & (stat.S_IWGRP | stat.S_IWOTH))
 

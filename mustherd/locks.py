@@ -10,7 +10,7 @@ import time
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from mustherd import guard
+from mustherd import files, guard
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +68,10 @@ class FileLock:
         _held.add(descriptor)
         self._descriptor = descriptor
         self.note("")
+
+    def give(self, owner: os.stat_result) -> None:
+        """Its file is the owner's of the folder that it is in, whose `stat` is given (mustherd.files.give)."""
+        files.give(self._descriptor, owner)
 
     def note(self, text: str) -> None:
         """Write who holds the lock, and a text, into its file: for people, since the lock itself needs no room."""

@@ -16,7 +16,6 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -172,11 +171,11 @@ def said(error: BaseException) -> str:
     return f"{text} ({place})" if place else text
 
 
-def number(value: object) -> float:
-    """What another package's code gave as a number, numpy's too. TypeError for anything else, as the text "12"."""
-    if isinstance(value, Real):
-        return float(value)
-    raise TypeError(f"it gives {value!r:.60}, which is no number")
+def number(value: Any) -> float:
+    """What another package's code gave as a number, of whatever kind. TypeError for text, as "12", and what is none."""
+    if isinstance(value, str | bytes | bytearray):
+        raise TypeError(f"it gives {value!r:.60}, which is no number")
+    return float(value)
 
 
 def _place(error: BaseException) -> str:

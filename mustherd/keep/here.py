@@ -45,11 +45,11 @@ class MustersHere:
     @contextlib.contextmanager
     def running(self, host: str, ports: Ports) -> Iterator[None]:
         """They run within the block, and are ended in order after it."""
+        within_s = patience_s(self._experiment)
         where: dict[str, int | str] = {"host": host, **msgspec.structs.asdict(ports)}
         for number, name in enumerate(self.names, 1):
             configure(self._folder / name, where, self._experiment, number)
             self._spawn(name)
-        within_s = patience_s(self._experiment)
         try:
             yield
         finally:

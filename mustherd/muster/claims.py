@@ -124,8 +124,7 @@ class Claims:
             if content is None:
                 claim.file.unlink(missing_ok=True)
             else:
-                files.replace(claim.file, content, shared=False, mode=0o600)
-                guard.give(claim.file, claim.file.parent.stat())
+                files.replace(claim.file, content, shared=False, mode=0o600, owner=claim.file.parent.stat())
             claim.content = content
 
     def note(self, key: Key) -> Path | None:
@@ -230,11 +229,7 @@ def taken_over(note: Path, state: Path, boot_id: str) -> bool:
 
 def _locked(file: Path, trusted: Collection[int], patience_s: float) -> locks.FileLock:
     lock = locks.inherit(file, trusted, patience_s=patience_s, heirs_s=GUARDIAN_S)
-    try:
-        guard.give(file, file.parent.stat())
-    except BaseException:
-        lock.close()
-        raise
+    lock.give(file.parent.stat())
     return lock
 
 

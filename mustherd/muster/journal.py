@@ -118,8 +118,8 @@ class Journal:
         self._folder = folder
         self._generation = 0
         self._overtaken = False
-        """Whether the files hold what another muster has taken over: that has to be gone before the claims are noted,
-        or it would count again."""
+        """Whether the files hold what another muster has taken over, or what was before a boot: that has to be gone
+        before the claims are noted, or it would count again."""
         self._notes: dict[tuple[str, str], str] = {}
         """Files beside the locks of what was changed, as the journal had them."""
         self._lock: locks.FileLock | None = None
@@ -128,7 +128,7 @@ class Journal:
             self._trusted = guard.own_folder(folder)
             self._owner = folder.stat()
             self._lock = locks.inherit(folder / LOCK_NAME, self._trusted, patience_s=patience_s, heirs_s=GUARDIAN_S)
-            guard.give(folder / LOCK_NAME, self._owner)
+            self._lock.give(self._owner)
             self._boot_id = BOOT_ID.read_text(encoding="ascii").strip() if BOOT_ID.exists() else ""
             self._entries = self._load()
         except locks.LockedError as error:
@@ -162,7 +162,9 @@ class Journal:
         try:
             self._claims = Claims(knobs, self._folder, self._boot_id, patience_s=patience_s)
             # Asked once more, by who has the locks: another may have come and gone since this journal was read.
-            own = {key: kept for key, kept in self._entries.items() if key not in self._claims.overtaken}
+            own = {key: kept for key, kept in self._entries.items() if not self._is_overtaken(key, self._claims)}
+            if self._overtaken or len(own) < len(self._entries):
+                log.info("what this muster had left changed was taken over by another one, or was before a boot")
             entries = self._claims.left | own
             self._store(entries) if entries != self._entries or self._overtaken else self._claims.keep(entries)
         except OSError as error:
@@ -200,8 +202,7 @@ class Journal:
     def leave_word(self, word: PutBack) -> None:
         """Tell the next life what the guardian of this one did. Raises JournalError."""
         try:
-            files.replace(self._word, msgspec.json.encode(word), shared=False, mode=0o600)
-            guard.give(self._word, self._owner)
+            files.replace(self._word, msgspec.json.encode(word), shared=False, mode=0o600, owner=self._owner)
         except OSError as error:
             raise JournalError(f"{self._word}: cannot write: {error.strerror or error}") from None
 
@@ -259,8 +260,9 @@ class Journal:
             log.error("%s is gone and its copy is used", self._file)
         newest = max(found, key=lambda content: content.generation, default=_Content(self._boot_id, ()))
         self._generation = newest.generation
-        self._notes = {(entry.sheep, entry.knob): entry.note for entry in newest.originals}
         entries = newest.entries(self._folder, self._boot_id)
+        notes = {(entry.sheep, entry.knob): entry.note for entry in newest.originals}
+        self._notes = {key: notes[key] for key in entries}
         self._overtaken = len(entries) < len(newest.originals)
         return entries
 
@@ -275,8 +277,8 @@ class Journal:
             try:
                 # Here, since the first check loads what makes it: no file may be left to be opened.
                 content = _Content(self._boot_id, originals, self._generation).checked()
-                files.replace(path, msgspec.json.encode(content), durable=True, shared=False, mode=0o600)
-                guard.give(path, self._owner)
+                encoded = msgspec.json.encode(content)
+                files.replace(path, encoded, durable=True, shared=False, mode=0o600, owner=self._owner)
             except OSError as error:
                 raise JournalError(f"{path}: cannot write: {error.strerror or error}") from None
         self._entries, self._overtaken = entries, False
@@ -288,6 +290,10 @@ class Journal:
             raise JournalError(f"{error.filename}: cannot write: {error.strerror or error}") from None
         except ValueError as error:
             raise JournalError(f"{self._file}: {error}") from None
+
+    def _is_overtaken(self, key: tuple[str, str], claims: Claims) -> bool:
+        """Whether an entry is: that of another card, say, has another file beside its lock."""
+        return key in claims.overtaken and self._notes[key] in ("", str(claims.note(key)))
 
     def _note(self, key: tuple[str, str]) -> str:
         claimed = self._claims.note(key) if self._claims is not None else None

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from mustherd import guard
 from mustherd.muster import claims
 from mustherd.muster.claims import FOLDER
 from mustherd.muster.journal import Journal, left_changed
@@ -133,7 +132,7 @@ def pipe(file: Path) -> None:
 @pytest.mark.parametrize("spoil", [
     pytest.param(lambda file: file.unlink(), id="gone"),
     pytest.param(lambda file: file.write_bytes(b"{}"), id="damaged"),
-    pytest.param(lambda file: file.write_bytes(b"[" * 100_000), id="deep"),
+    pytest.param(lambda file: file.write_bytes(b'{"x":' + b"[" * 100_000), id="deep"),
     pytest.param(lambda file: file.chmod(0o666), id="anybody's"),
     pytest.param(lambda file: (file.unlink(), file.symlink_to("/dev/null")), id="a link"),
     pytest.param(pipe, id="a pipe"),
@@ -152,12 +151,42 @@ def test_a_note_that_cannot_be_believed_says_nothing(
     assert caplog.text == ""
 
 
-@pytest.mark.parametrize("note", ["/dev/watchdog", "/tmp/x.json", "run/mustherd/\0.json", "x" * 5000])
+@pytest.mark.parametrize(
+    "note", ["run/mustherd/watchdog", "x.json", "mustherd/x.json", "run/mustherd/a\0.json", "x" * 5000]
+)
 def test_a_journal_names_no_other_file_to_be_opened(note: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[Path] = []
-    monkeypatch.setattr(guard, "open_file", lambda path, **_: opened.append(path))
-    assert not claims.taken_over(Path(note), tmp_path, "boot")
-    assert opened == []
+    (tmp_path / FOLDER).mkdir(parents=True, mode=0o700)
+    (tmp_path / "mustherd").mkdir(mode=0o700)
+    real = os.open
+
+    def opening(path: Path, *rest: int) -> int:
+        assert Path(path).parts[-3:-1] == FOLDER.parts
+        assert Path(path).suffix == ".json"
+        return real(path, *rest)
+
+    monkeypatch.setattr(os, "open", opening)
+    assert not claims.taken_over(tmp_path / note, tmp_path, "boot")
+
+
+def test_a_setting_of_another_card_is_another_s(machine: Machine) -> None:
+    """One knob of a muster is a knob of the card that its configuration names: it was another, for one life."""
+    other = ClaimedKnob(machine.dvfs.info, 1, site=Site(machine.root, "eth0.dvfs"))
+    machine.dies("a", DVFS)
+    machine.puts_back("b")
+    life = machine.begins("a", other)
+    life.record({DVFS: 7})
+    life.close()
+    again = machine.begins("a", machine.dvfs)
+    assert again.originals() == {DVFS: 7}
+
+
+def test_one_without_a_file_beside_a_lock_is_not_taken_for_one_with(machine: Machine) -> None:
+    machine.dies("a", DVFS)
+    machine.puts_back("b")
+    life = Journal(machine.root / "a")
+    life.record({DVFS: 7})
+    life.close()
+    assert machine.left("a") == {DVFS: 7}
 
 
 @pytest.mark.root
