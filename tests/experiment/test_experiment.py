@@ -70,7 +70,9 @@ def test_nine_of_ten_seeds_come_within_five_points_of_the_true_optimum(tmp_path:
     assert near >= 9
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "kills", [2, pytest.param(8, marks=pytest.mark.long), pytest.param(20, marks=pytest.mark.night)]
+)
 def test_kills_of_the_shepherd_lose_no_finished_trial(tmp_path: Path, kills: int) -> None:
     rng = random.Random(20)
     text = running.definition(speed=150, trials=40, repeats=2)

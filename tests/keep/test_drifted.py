@@ -10,8 +10,9 @@ HOUR_S = 3600.0
 DEAD = keep_drift.CASES["itr-delay without effect on one"][0]
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(
+    "seed", [pytest.param(n, marks=pytest.mark.night if n else pytest.mark.long) for n in range(3)]
+)
 @pytest.mark.parametrize("hour", [4, 12])
 def test_a_dead_knob_costs_little_after_an_hour(hour: int, seed: int) -> None:
     at_s = hour * HOUR_S

@@ -25,7 +25,7 @@ def test_each_row_says_what_was_found_what_it_must_be_and_of_how_many_runs() -> 
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("runs", [pytest.param(12, marks=pytest.mark.long), pytest.param(48, marks=pytest.mark.night)])
+@pytest.mark.parametrize("runs", [pytest.param(6, marks=pytest.mark.long), pytest.param(48, marks=pytest.mark.night)])
 @pytest.mark.timeout(900)
 def test_whole_experiments_find_what_can_be_promised_and_the_search_is_not_behind_chance(runs: int) -> None:
     found = run(runs, [name for name in ROWS if name not in QUICK])
@@ -37,7 +37,7 @@ def test_whole_experiments_find_what_can_be_promised_and_the_search_is_not_behin
 @pytest.mark.data
 @pytest.mark.parametrize(
     ("runs", "groups"),
-    [pytest.param(60, CHEAP, marks=pytest.mark.long), pytest.param(200, QUICK, marks=pytest.mark.night)],
+    [pytest.param(24, CHEAP, marks=pytest.mark.long), pytest.param(200, QUICK, marks=pytest.mark.night)],
 )
 @pytest.mark.timeout(900)
 def test_verdicts_are_right_as_often_as_they_say(runs: int, groups: list[str]) -> None:
