@@ -70,12 +70,15 @@ def _plain(row: Row) -> dict[str, Any]:
 
 
 def read(path: Path | str) -> list[Row]:
-    """The rows of a table, loads ascending. Raises DefinitionError, with the line of what is wrong."""
-    return read_whole(path).rows
+    """The rows of a table, one for each load, ascending. Raises DefinitionError, with the line of what is wrong."""
+    return read_whole(path, several=False).rows
 
 
-def read_whole(path: Path | str) -> Table:
-    """A table and the limits that it was found within. Raises DefinitionError, with the line of what is wrong."""
+def read_whole(path: Path | str, *, several: bool = True) -> Table:
+    """A table and the limits that it was found within. Raises DefinitionError, with the line of what is wrong.
+
+    `several`: a load may have several rows, of which whoever reads them chooses.
+    """
     file = shown(path, 1024)
     try:
         with Path(path).open("rb") as stream:
@@ -95,6 +98,10 @@ def read_whole(path: Path | str) -> Table:
         qps = _load(row.get("qps")) if isinstance(row, dict) else None
         if qps is None:
             raise source.error([Finding(at, "a row needs 'qps', requests per second", "a number above 0, as in 400k")])
+        if not several and any(qps == other.qps for other in found):
+            raise source.error(
+                [Finding((*at, "qps"), f"a second row for {qps:g} requests per second", "one row a load")]
+            )
         try:
             point = settings(row.get("settings"))
         except FindingsError as error:

@@ -77,6 +77,10 @@ def test_a_table_is_written_and_read_back(tmp_path: Path) -> None:
         ("table:\n- {settings: {dvfs: 1200}}", "x.yml:2: table[0]: a row needs 'qps'"),
         ("table:\n- {qps: -5, settings: {dvfs: 1200}}", "a row needs 'qps'"),
         ("table:\n- {qps: 5}", "table[0].settings"),
+        (
+            "table:\n- {qps: 5, settings: {dvfs: 1200}}\n- {qps: 5, settings: {dvfs: 1300}}",
+            "x.yml:3: table[1].qps: a second row for 5 requests per second; allowed: one row a load",
+        ),
         ("table:\n- {qps: 5, settings: {dvfs: fast}}", "'fast' is no amount"),
     ],
 )
