@@ -293,7 +293,7 @@ class Journal:
 
     def _is_overtaken(self, key: tuple[str, str], claims: Claims) -> bool:
         """Whether an entry is: that of another card, say, has another file beside its lock."""
-        return key in claims.overtaken and self._notes[key] in ("", str(claims.note(key)))
+        return key in claims.overtaken and self._notes.get(key, "") in ("", str(claims.note(key)))
 
     def _note(self, key: tuple[str, str]) -> str:
         claimed = self._claims.note(key) if self._claims is not None else None
