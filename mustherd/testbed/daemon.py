@@ -17,6 +17,7 @@ from pathlib import Path
 
 from mustherd import files
 from mustherd.daemon import StopSignals
+from mustherd.errors import UserError
 from mustherd.testbed.bed import Bed, refuse_without_means
 from mustherd.testbed.images import RELEASES, BedError, cache
 
@@ -102,10 +103,10 @@ def left_behind() -> bool:
 
 
 def refuse_another(releases: Sequence[str]) -> None:
-    """Raises BedError where no such bed can be brought up, or one is up."""
+    """Raises UserError for a release that is not known, BedError where no bed can be brought up, or one is up."""
     for release in releases:
         if release not in RELEASES:
-            raise BedError(f"release {release!r}: allowed is one of {', '.join(RELEASES)}")
+            raise UserError(f"release {release!r}: allowed is one of {', '.join(RELEASES)}")
     refuse_without_means()
     if state() is not None:
         raise BedError("a test bed is up already; fix: use it, or mustherd testbed down first")

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mustherd.cli.app import app
+from mustherd.errors import UserError
 from mustherd.testbed import daemon
 from mustherd.testbed.bed import DEPENDENCIES
 from mustherd.testbed.daemon import BedState
@@ -73,6 +74,8 @@ def test_a_state_that_cannot_be_read_is_none() -> None:
 
 def test_a_release_that_is_not_known_is_refused() -> None:
     answer = CliRunner().invoke(app, ["testbed", "up", "--release", "sarge"])
+    assert isinstance(answer.exception, UserError)
+    assert answer.exception.exit_code == 2, "a mistake in the command"
     assert str(answer.exception) == "release 'sarge': allowed is one of bookworm, trixie, jammy, noble"
 
 
