@@ -31,6 +31,7 @@ from mustherd.load.application import ApplicationMetric
 from mustherd.load.curve import MAX_QPS
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.meters import registry as meters
+from mustherd.node.kinds import GOVERNORS
 from mustherd.plugins import LOADS, SEARCHES, SERVERS, OptionError, PluginError, options_of, plugins, shared
 
 MAX_TRIALS = 10_000
@@ -164,9 +165,9 @@ def _baseline_settings(raw: object) -> dict[str, int]:
     if raw in ("default", {}):
         return {}
     if isinstance(raw, str):
-        raise QuantityError(
-            f"unknown settings '{shown(raw)}'", "default, or a mapping of knobs to a value each", "default"
-        )
+        word = nearest(raw, ["default", *GOVERNORS.values()])
+        meant = f"{{governor: {word}}}" if word in GOVERNORS.values() else word
+        raise QuantityError(f"unknown settings '{shown(raw)}'", "default, or a mapping of knobs to a value each", meant)
     return knob_values.settings(raw)
 
 

@@ -46,7 +46,8 @@ def test_it_may_set_what_is_not_searched() -> None:
 @pytest.mark.parametrize(
     ("written", "problem", "suggestion"),
     [
-        ("defualt", "unknown settings 'defualt'", "default"),
+        ("defualt", "unknown settings 'defualt'", "did you mean 'default'?"),
+        ("performance", "unknown settings 'performance'", "did you mean '{governor: performance}'?"),
         ({"governor": "performence"}, "performence", "performance"),
         ({"governor": 2600}, "is no governor", ""),
         ({"governor": "free"}, "is no governor", ""),
