@@ -26,6 +26,8 @@ LOOK_SECONDS = 2.0
 
 MOST_MANIFEST_BYTES = 16 << 20
 MOST_WANTED_BYTES = 1 << 20
+OF_FILES = (".xml", ".rspec", ".yml", ".yaml", ".json", ".txt")
+"""What names of files end with, and no host's does: no such top-level domain exists."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
 
@@ -108,7 +110,7 @@ def make_inventory(
     from mustherd.provision.manifest import from_manifest
 
     one = Path(source[0])
-    if len(source) == 1 and (one.suffix == ".xml" or one.is_file()):
+    if len(source) == 1 and (one.suffix in OF_FILES or one.is_file()):
         asker = os.environ.get("USER") or os.environ.get("LOGNAME") or ""
         try:
             text = files.content(one, MOST_MANIFEST_BYTES)

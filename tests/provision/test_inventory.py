@@ -142,6 +142,16 @@ def test_one_host_is_shepherd_and_muster(tmp_path: Path) -> None:
     assert children["loadgen_agents"]["hosts"] == {}
 
 
+@pytest.mark.parametrize("name", ["manifest.xml", "search.yml", "manifest.txt"])
+def test_a_file_that_is_not_there_is_taken_for_no_host(name: str, tmp_path: Path) -> None:
+    answer = CliRunner().invoke(app, ["herd", "inventory", str(tmp_path / name), "--to", str(tmp_path / "mine")])
+    assert answer.exit_code == 2
+    assert f"{name}: No such file or directory" in answer.output.replace("\n", "")
+    here = CliRunner().invoke(app, ["herd", "inventory", name, "--to", str(tmp_path / "mine")])
+    assert here.exit_code == 2
+    assert not (tmp_path / "mine").exists()
+
+
 @pytest.mark.process
 def test_the_command_takes_parts_by_name_and_runs_the_check(tmp_path: Path) -> None:
     where = ["herd", "inventory", "a=10.0.0.1", "b=10.0.0.2", "c=10.0.0.3", "--to", str(tmp_path / "mine")]
