@@ -1,7 +1,9 @@
 """An experiment from the command line: shown while it runs, told of at the end, ended by signals in good order."""
 
 import contextlib
+import errno
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ import typer
 from mustherd.cli.notify import run_notice, words_of
 from mustherd.cli.printing import console, hush, print_json
 from mustherd.daemon import EndedError, may_raise
+from mustherd.errors import UNWRITTEN
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 
 POLL_S = 0.2
 """How often it is looked whether an experiment is over that nobody watches any more."""
+
+NOBODY_READS = (errno.EPIPE, errno.EIO)
+"""Errors of an output that nobody looks at any more: a closed pipe, a terminal that was hung up."""
 
 Notify = Annotated[
     str | None,
@@ -94,6 +100,7 @@ def conduct(
     command = words_of(notify)
     terminal = console(stderr=json)
     begun: list[Path] = []
+    lost: list[BaseException] = []
 
     def watch(folder: Path, is_over: Callable[[], bool]) -> None:
         begun.append(folder)
@@ -101,8 +108,9 @@ def conduct(
             try:
                 _tell_the_beginning(folder, plan, terminal)
                 follow(folder, terminal, until=is_over)
-            except (OSError, SystemExit):
+            except (OSError, SystemExit) as error:
                 # Whoever looked on is gone, or a disk is full: that is no reason to end an experiment.
+                lost.append(error)
                 hush()
                 while not is_over():
                     time.sleep(POLL_S)
@@ -125,9 +133,15 @@ def conduct(
             code = failed.exit_code if failed is not None else result.exit_code
             try:
                 _tell_the_end(result, failed, terminal, json, first)
-            except (OSError, SystemExit):
-                # Whoever read this is gone: a closed pipe, or a terminal that was hung up.
+                sys.stdout.flush()
+            except (OSError, SystemExit) as error:
+                lost.append(error)
                 hush()
+        if unprinted := [e for e in lost if isinstance(e, OSError) and e.errno not in NOBODY_READS]:
+            with contextlib.suppress(OSError):
+                why = unprinted[0].strerror
+                typer.echo(f"mustherd: the output: {why}; what was found is in {result.folder}", err=True)
+            code = code if code not in (None, 0, 1) else UNWRITTEN
         if command:
             run_notice(command, result)
     raise typer.Exit(0 if code is None else code)

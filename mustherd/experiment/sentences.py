@@ -22,7 +22,9 @@ def limits(goal: Goal) -> str:
 
 
 def _free(goal: Goal) -> str:
-    return f" with {100 * goal.margin:g} % left free" if goal.margin else ""
+    """Of limits from above; of one from below nothing is left free."""
+    above = any(not c.at_least for c in goal.constraints)
+    return f" with {100 * goal.margin:g} % left free" if goal.margin and above else ""
 
 
 def _compared(goal: Goal, saving: Estimate) -> str:

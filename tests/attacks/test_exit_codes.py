@@ -147,6 +147,24 @@ def test_what_could_not_be_printed_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.process
 @pytest.mark.long
+@pytest.mark.parametrize("more", [("--json",), ()])
+def test_an_experiment_whose_end_could_not_be_printed_says_so(tmp_path: Path, more: tuple[str, ...]) -> None:
+    """It ended with 0, and a script that read its output had nothing."""
+    (tmp_path / "x.yml").write_text(QUICK)
+    words = [sys.executable, "-m", "mustherd", "experiment", "start", "x.yml", "--into", "x", "--no-report", *more]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            words, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+            env={**os.environ, "PYTHONPATH": running.PYTHONPATH},
+        )  # fmt: skip
+    said = done.stderr.splitlines()[-1]
+    assert (done.returncode, said) == (74, "mustherd: the output: No space left on device; what was found is in x")
+    with Store.open(tmp_path / "x", read_only=True) as store:
+        assert store.experiment().status == "done"
+
+
+@pytest.mark.process
+@pytest.mark.long
 def test_who_ended_an_experiment_is_said(tmp_path: Path) -> None:
     run = start(tmp_path, LONG)
 
@@ -178,7 +196,7 @@ def test_who_ended_an_experiment_is_said(tmp_path: Path) -> None:
     go_on()
     assert running.run("experiment", "stop", run.folder)[0] == 0
     assert run.finish()[0] == 4
-    assert told() == ("stopped", "operator operator asked for it")
+    assert told() == ("stopped", "the operator asked for it")
     go_on()
     begun = run.children
     run.process.kill()
