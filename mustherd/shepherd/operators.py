@@ -51,7 +51,7 @@ class Operators:
             case m.StatusAsk():
                 answer(self._status())
             case m.StopAsk():
-                self._tell(StopAsked(f"operator {received.key_name}" if received.key_name else "an operator"))
+                self._tell(StopAsked(_who(received.key_name)))
                 answer(m.Done())
             case m.KnobsAsk():
                 if self._experiment:
@@ -81,3 +81,10 @@ class Operators:
             if len(codec.encode(status)) <= m.MAX_COORDINATE_BYTES - ENVELOPE_BYTES:
                 return status
         return m.Refused(reason="the herd's status doesn't fit into a message")
+
+
+def _who(key_name: str | None) -> str:
+    """Whoever has an operator's key, as a sentence names them."""
+    if key_name == Role.OPERATOR:
+        return "the operator"
+    return f"operator {key_name}" if key_name else "an operator"

@@ -40,7 +40,7 @@ class OwnedError(StoreError):
 
     def __init__(self, folder: Path, pid: int) -> None:
         who = f"process {pid}" if pid else "another process"
-        super().__init__(f"{folder} is being run by {who}: stop that one first")
+        super().__init__(f"{folder} is being run by {who}: stop that one first, mustherd experiment stop {folder}")
         self.pid = pid
 
 

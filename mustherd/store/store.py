@@ -20,6 +20,7 @@ from mustherd.store.database import DATABASE, make_database, open_database, vers
 from mustherd.store.errors import OwnedError, StoreError
 from mustherd.store.experiment_row import ExperimentRow, Status
 from mustherd.store.journal import Journal
+from mustherd.store.lock import owner_of
 from mustherd.store.trial_table import TrialTable
 
 __all__ = ["DATABASE", "DEFINITION", "LOGS", "OwnedError", "Status", "Store", "StoreError"]
@@ -41,6 +42,8 @@ def vacant(folder: str | os.PathLike[str]) -> Path:
     if not os.fspath(folder):
         raise StoreError("the new experiment's folder has no name: leave it out, or choose one")
     if (Path(folder) / DATABASE).exists():
+        if (owner := owner_of(Path(folder))) is not None:
+            raise OwnedError(Path(folder), owner)
         raise StoreError(
             f"{folder} already holds an experiment: go on with it, mustherd experiment resume {folder}, or choose"
             " another folder"

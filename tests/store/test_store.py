@@ -17,8 +17,9 @@ import pytest
 
 from mustherd.goal import Constraint, Goal
 from mustherd.reasons import Reason
+from mustherd.store import lock
 from mustherd.store.catalog import list_experiments, summary_of
-from mustherd.store.store import OwnedError, Store, StoreError
+from mustherd.store.store import OwnedError, Store, StoreError, vacant
 from mustherd.terms import Energy, Facts, KnobInfo, LoadReport, Reading
 from mustherd.trial import Trial, TrialKind, TrialState
 from tests.typed import some
@@ -210,6 +211,9 @@ def test_the_folder_keeps_the_definition_verbatim(store: Store) -> None:
 
 def test_create_refuses_what_is_there(store: Store, tmp_path: Path) -> None:
     args: dict[str, Any] = {"name": "x", "definition": "", "resolved": {}, "digest": "", "goal": GOAL}
+    stop = rf"being run by .*, mustherd experiment stop {store.folder}$"
+    with lock.own(store.folder), pytest.raises(OwnedError, match=stop):
+        vacant(store.folder)
     with pytest.raises(StoreError, match="already holds an experiment"):
         Store.create(store.folder, **args)
     other = tmp_path / "other"
