@@ -12,6 +12,7 @@ import msgspec
 
 from mustherd.extras import PROVISION, need
 from mustherd.node.linux.doctor import Check
+from mustherd.provision.failures import failure_of
 from mustherd.provision.inventory import InventoryError
 from mustherd.provision.runner import signals_given_back
 
@@ -58,8 +59,8 @@ def examine(inventory: Path, needs: Mapping[str, Any]) -> list[Examined]:
     def handle(event: dict[str, Any]) -> bool:
         data = event.get("event_data", {})
         result, node = data.get("res", {}), data.get("host", "")
-        if event.get("event") == "runner_on_unreachable":
-            found[node] = Examined(node=node, error=str(result.get("msg", "can't be reached")).strip())
+        if event.get("event") == "runner_on_unreachable" and (failure := failure_of(event)) is not None:
+            found[node] = Examined(node=node, error=f"{failure.message}; fix: {failure.fix}")
         elif data.get("task") == TASK and event.get("event") in ("runner_on_ok", "runner_on_failed"):
             found[node] = _examined(node, result, inventory)
         return True

@@ -52,11 +52,14 @@ def test_nodes_are_examined_each_against_its_own_variables(tmp_path: Path) -> No
         },
         "node2": {**node(tmp_path, "node2", PSTATE, "powersave"), **off, "dvfs_governor": "powersave"},
         "node3": {**node(tmp_path, "node3", ACPI, "userspace"), "mustherd_command": "/no/such/mustherd"},
+        "node4": {"ansible_host": "127.0.0.1", "ansible_port": 1, "ansible_user": "nobody"},
     }
     inventory = tmp_path / "hosts.yml"
     inventory.write_text(yaml.safe_dump({"all": {"children": {"musters": {"hosts": musters}}}}))
     found = {one.node: one for one in examine(inventory, {"energy": True, "programs": []})}
-    assert list(found) == ["node1", "node2", "node3"]
+    assert list(found) == ["node1", "node2", "node3", "node4"]
+    assert found["node4"].error.startswith("the host cannot be reached: ")
+    assert "; fix: see that the host is up and that ssh to it works from here" in found["node4"].error
     first, second = ({c.name: c for c in found[name].checks} for name in ("node1", "node2"))
     assert (first["governor"].wanted, first["governor"].status) == ("userspace", Status.OK)
     assert (second["governor"].wanted, second["governor"].status) == ("powersave", Status.OK)
