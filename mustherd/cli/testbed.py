@@ -59,16 +59,17 @@ def up(
 
 @app.command()
 def status(json: Json = False) -> None:
-    """Say whether a bed is up, and its hosts."""
+    """Say whether a bed is up, its hosts, and which of them are powered off."""
     from dataclasses import asdict
     from json import dumps
 
-    from mustherd.testbed.daemon import coming_or_going, left_behind
+    from mustherd.testbed.daemon import coming_or_going, left_behind, powered_off
     from mustherd.testbed.daemon import state as read
 
     state = read()
+    off = powered_off(state) if state else []
     if json:
-        typer.echo(dumps(asdict(state) if state else None, indent=2))
+        typer.echo(dumps({**asdict(state), "off": off} if state else None, indent=2))
     elif state is None:
         if coming_or_going():
             typer.echo("a test bed is coming up or going down")
@@ -79,7 +80,7 @@ def status(json: Json = False) -> None:
     else:
         typer.echo(f"this machine: {state.control}")
         for name, address in state.hosts.items():
-            typer.echo(f"{name}: {address}")
+            typer.echo(f"{name}: {address}{', powered off until the bed comes up anew' if name in off else ''}")
 
 
 @app.command()

@@ -19,6 +19,7 @@ from mustherd import files
 from mustherd.daemon import StopSignals
 from mustherd.errors import UserError
 from mustherd.testbed.bed import Bed, refuse_without_means
+from mustherd.testbed.hosts import OFF
 from mustherd.testbed.images import RELEASES, BedError, cache
 
 NAMESPACE = "mustherd-bed"
@@ -84,6 +85,11 @@ def state() -> BedState | None:
     except (OSError, ValueError, TypeError):
         return None
     return found if _born(found.pid) == found.born else None
+
+
+def powered_off(bed: BedState) -> list[str]:
+    """Hosts of a bed that is up which somebody has powered off."""
+    return [name for name in bed.hosts if (folder() / name / OFF).exists()]
 
 
 def coming_or_going() -> bool:

@@ -20,6 +20,8 @@ NETWORK = "10.77.0"
 PREFIX = 24
 REBOOT = 133
 """Exit code of systemd-nspawn when the container asks for a reboot."""
+OFF = "off"
+"""A file in a host's folder, while nothing runs there: somebody has powered it off."""
 CORES = 2
 MSR_BYTES = 0xC0011000
 """Beyond the energy counters of either maker."""
@@ -62,6 +64,7 @@ class Host:
         self._folder = bed.folder / name
         self.root = self._folder / "root"
         self.hardware = self._folder / "hardware"
+        self._off = self._folder / OFF
         self.boots = 0
         self._stop = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
@@ -78,6 +81,7 @@ class Host:
                 f"upperdir={self._folder / 'upper'},workdir={self._folder / 'work'}",
             )
             self._personalise()
+        self._off.unlink(missing_ok=True)
         self._stop.clear()
         self._thread = threading.Thread(target=self._keep_up, name=self.name, daemon=True)
         self._thread.start()
@@ -202,4 +206,6 @@ class Host:
                     stderr=log,
                 )
             if self._process.wait() != REBOOT:
+                if not self._stop.is_set():
+                    self._off.touch()
                 return

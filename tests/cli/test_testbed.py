@@ -15,6 +15,7 @@ from mustherd.errors import UserError
 from mustherd.testbed import daemon
 from mustherd.testbed.bed import DEPENDENCIES
 from mustherd.testbed.daemon import BedState
+from mustherd.testbed.hosts import OFF
 from mustherd.testbed.images import BedError
 from mustherd.testbed.inventory import unlike, write
 from tests import ansible_yaml
@@ -56,6 +57,16 @@ def test_a_bed_that_is_up_is_shown() -> None:
     stored(bed())
     assert CliRunner().invoke(app, ["testbed", "status"]).stdout.splitlines()[-1] == "node2: 10.77.0.3"
     assert json.loads(CliRunner().invoke(app, ["testbed", "status", "--json"]).stdout)["hosts"] == HOSTS
+
+
+def test_a_host_that_is_powered_off_is_told() -> None:
+    """It was listed as before, and every command failed on it."""
+    stored(bed())
+    (daemon.folder() / "node2").mkdir()
+    (daemon.folder() / "node2" / OFF).touch()
+    last = CliRunner().invoke(app, ["testbed", "status"]).stdout.splitlines()[-1]
+    assert last == "node2: 10.77.0.3, powered off until the bed comes up anew"
+    assert json.loads(CliRunner().invoke(app, ["testbed", "status", "--json"]).stdout)["off"] == ["node2"]
 
 
 @pytest.mark.parametrize("changes", [{"born": 1}, {"pid": 2**22 + 1}])

@@ -13,10 +13,12 @@ import pytest
 from mustherd.testbed import daemon
 from mustherd.testbed.bed import Bed
 from mustherd.testbed.daemon import NAMESPACE
+from mustherd.testbed.hosts import OFF
 from mustherd.testbed.images import cache
 from tests.docs.pages import read
 from tests.testbed import kernel_standin
 from tests.testbed.rehearsal import AS_FOUND, FOUND, PROJECT, Rehearsal, copy_project, said
+from tests.waiting import until
 
 pytestmark = [pytest.mark.testbed, pytest.mark.timeout(3000)]
 
@@ -115,8 +117,17 @@ def test_a_host_that_goes_down_does_not_hold_up_the_others(herd: Rehearsal) -> N
     assert process.returncode != 0
     assert "UNREACHABLE!" in text
     assert "10.77.0.1 node0" in herd.bed.ssh("node1", "cat /etc/hosts").stdout
-    herd.bed.hosts["node2"].up()
-    herd.bed.wait(herd.bed.hosts["node2"])
+    node = herd.bed.hosts["node2"]
+    node.up()
+    herd.bed.wait(node)
+    # One that goes down by itself is known to be off; `testbed status` tells it.
+    off = herd.bed.folder / "node2" / OFF
+    assert not off.exists()
+    herd.bed.ssh("node2", "systemctl poweroff")
+    until(off.exists, 60)
+    node.up()
+    assert not off.exists()
+    herd.bed.wait(node)
 
 
 def test_the_page_on_rehearsing_does_what_it_shows(tmp_path: Path) -> None:
