@@ -123,6 +123,7 @@ def by_hand(root: Path) -> None:
         file.write_text("2000000\n")
 
 
+@pytest.mark.long
 def test_what_another_has_put_back_a_journal_of_before_does_not_put_back_once_more(herd: Herd) -> None:
     """Its own value had long been set by others: `knob restore` and the next life wrote over it."""
     running, a, b = herd
