@@ -110,12 +110,13 @@ def conduct(
                 follow(folder, terminal, until=is_over)
             except (OSError, SystemExit) as error:
                 # Whoever looked on is gone, or a disk is full: that is no reason to end an experiment.
-                lost.append(error)
+                if not json:
+                    lost.append(error)
                 hush()
                 while not is_over():
                     time.sleep(POLL_S)
         except KeyboardInterrupt:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, SystemExit):
                 terminal.print("stopping: nodes are put back, what was found is kept")
             raise
 
@@ -133,7 +134,8 @@ def conduct(
             code = failed.exit_code if failed is not None else result.exit_code
             try:
                 _tell_the_end(result, failed, terminal, json, first)
-                sys.stdout.flush()
+                if sys.stdout is not None:
+                    sys.stdout.flush()
             except (OSError, SystemExit) as error:
                 lost.append(error)
                 hush()

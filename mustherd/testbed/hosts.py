@@ -112,6 +112,8 @@ class Host:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._leader(self._process.pid), signal.SIGKILL)
             self._process.wait(20)
+        if self._thread is not None:
+            self._thread.join(20)
 
     @staticmethod
     def _leader(pid: int) -> int:

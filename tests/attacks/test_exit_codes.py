@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import signal
 import sqlite3
@@ -118,7 +119,9 @@ def test_an_experiment_needs_no_open_descriptor(tmp_path: Path) -> None:
     """Whatever it opens must not take the numbers of what it prints to."""
     (tmp_path / "x.yml").write_text(QUICK)
     line = f'"{sys.executable}" -m mustherd experiment start x.yml --into x --no-report <&- >&- 2>&-'
-    subprocess.run(["sh", "-c", line], cwd=tmp_path, check=False, env={**os.environ, "PYTHONPATH": running.PYTHONPATH})
+    environment = {**os.environ, "PYTHONPATH": running.PYTHONPATH}
+    done = subprocess.run(["sh", "-c", line], cwd=tmp_path, check=False, env=environment)
+    assert done.returncode in (0, 1)
     with Store.open(tmp_path / "x", read_only=True) as store:
         assert store.experiment().status == "done"
 
@@ -161,6 +164,21 @@ def test_an_experiment_whose_end_could_not_be_printed_says_so(tmp_path: Path, mo
     assert (done.returncode, said) == (74, "mustherd: the output: No space left on device; what was found is in x")
     with Store.open(tmp_path / "x", read_only=True) as store:
         assert store.experiment().status == "done"
+
+
+@pytest.mark.process
+@pytest.mark.long
+def test_progress_that_could_not_be_printed_loses_nothing_of_what_was_asked_for(tmp_path: Path) -> None:
+    """With --json it goes to stderr, where a full disk is no reason to call the JSON lost."""
+    (tmp_path / "x.yml").write_text(QUICK)
+    words = [sys.executable, "-m", "mustherd", "experiment", "start", "x.yml", "--into", "x", "--no-report", "--json"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=full, text=True, check=False,
+            env={**os.environ, "PYTHONPATH": running.PYTHONPATH},
+        )  # fmt: skip
+    assert done.returncode in (0, 1)
+    assert json.loads(done.stdout)["status"] == "done"
 
 
 @pytest.mark.process
