@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -100,7 +100,7 @@ def conduct(
     command = words_of(notify)
     terminal = console(stderr=json)
     begun: list[Path] = []
-    lost: list[BaseException] = []
+    lost: list[OSError] = []
 
     def watch(folder: Path, is_over: Callable[[], bool]) -> None:
         begun.append(folder)
@@ -108,15 +108,15 @@ def conduct(
             try:
                 _tell_the_beginning(folder, plan, terminal)
                 follow(folder, terminal, until=is_over)
-            except (OSError, SystemExit) as error:
+            except OSError as error:
                 # Whoever looked on is gone, or a disk is full: that is no reason to end an experiment.
                 if not json:
                     lost.append(error)
-                hush()
+                hush(terminal.file)
                 while not is_over():
                     time.sleep(POLL_S)
         except KeyboardInterrupt:
-            with contextlib.suppress(OSError, SystemExit):
+            with contextlib.suppress(OSError):
                 terminal.print("stopping: nodes are put back, what was found is kept")
             raise
 
@@ -132,14 +132,13 @@ def conduct(
             result = api.open(begun[0])
         with once_begun():
             code = failed.exit_code if failed is not None else result.exit_code
-            try:
-                _tell_the_end(result, failed, terminal, json, first)
-                if sys.stdout is not None:
-                    sys.stdout.flush()
-            except (OSError, SystemExit) as error:
-                lost.append(error)
-                hush()
-        if unprinted := [e for e in lost if isinstance(e, OSError) and e.errno not in NOBODY_READS]:
+            # What people read goes to stderr with --json: where that is full or gone, the JSON is still to be had.
+            with _missed([] if json else lost, terminal.file):
+                _tell_the_end(result, failed, terminal, first)
+            if json:
+                with _missed(lost, sys.stdout):
+                    print_json(result.summary() if first is None else {**result.summary(), **_record(first)})
+        if unprinted := [e for e in lost if e.errno not in NOBODY_READS]:
             with contextlib.suppress(OSError):
                 why = unprinted[0].strerror
                 typer.echo(f"mustherd: the output: {why}; what was found is in {result.folder}", err=True)
@@ -149,8 +148,20 @@ def conduct(
     raise typer.Exit(0 if code is None else code)
 
 
+@contextlib.contextmanager
+def _missed(lost: list[OSError], output: IO[str] | None) -> Iterator[None]:
+    """What is printed within may not be taken: then the error is one of `lost`, and nothing more is printed there."""
+    try:
+        yield
+        if output is not None:
+            output.flush()
+    except OSError as error:
+        lost.append(error)
+        hush(output)
+
+
 def _tell_the_end(
-    result: "Result", failed: "ExperimentFailedError | None", terminal: "Console", json: bool, first: Path | None
+    result: "Result", failed: "ExperimentFailedError | None", terminal: "Console", first: Path | None
 ) -> None:
     from mustherd import api
     from mustherd.report.frame import emit
@@ -173,8 +184,6 @@ def _tell_the_end(
     terminal.print(f"folder: {result.folder}", markup=False, soft_wrap=True)
     if (written := result.folder / REPORT).exists():
         terminal.print(f"report: {written}", markup=False, soft_wrap=True)
-    if json:
-        print_json(result.summary() if first is None else {**result.summary(), **_record(first)})
 
 
 def _tell_the_beginning(folder: Path, plan: "Callable[[], Plan] | None", terminal: "Console") -> None:

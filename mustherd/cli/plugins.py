@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mustherd.cli.printing import console
+
 if TYPE_CHECKING:
     from mustherd.plugins import Plugin
 
@@ -25,8 +27,6 @@ def list_(json: Json = False) -> None:
     """List every plug-in with its package, and say which can't be used and why: with one of these exit code 3."""
     from json import dumps
 
-    from rich.console import Console
-
     from mustherd.plugins import GROUPS, installed
     from mustherd.report.frame import emit, new_table
 
@@ -34,13 +34,13 @@ def list_(json: Json = False) -> None:
     if json:
         typer.echo(dumps({"plugins": rows}, indent=2))
     else:
-        console = Console(highlight=False)
-        table = new_table(console)
+        terminal = console()
+        table = new_table(terminal)
         for column in ("kind", "name", "package", "version", "where", "state"):
             table.add_column(column)
         for row in rows:
             table.add_row(*(str(row[key]) for key in ("kind", "name", "package", "version", "where")), _state(row))
-        emit(console, table)
+        emit(terminal, table)
     if any(row["problem"] for row in rows):
         raise typer.Exit(BROKEN)
 

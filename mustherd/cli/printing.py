@@ -1,11 +1,12 @@
 """What commands print: tables for people, JSON for programs."""
 
 import codecs
+import errno
 import io
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import typer
 
@@ -17,10 +18,15 @@ if TYPE_CHECKING:
 
 
 def console(*, stderr: bool = False) -> "Console":
-    """The terminal, or the pipe."""
+    """The terminal, or the pipe. Where nobody reads it any more, printing raises BrokenPipeError."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False)
+    class Terminal(Console):
+        def on_broken_pipe(self) -> None:
+            """Rich would point stdout at nothing, whichever output broke, and end the command."""
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    return Terminal(stderr=stderr, highlight=False)
 
 
 _SPELT = {"±": "+-", "…": "...", "·": "-", "µ": "u", "≤": "<=", "≥": ">="}
@@ -43,17 +49,24 @@ def spell_out() -> None:
             stream.reconfigure(errors="mustherd-spelt")
 
 
-def hush() -> None:
-    """Print nothing more: what reads the output is gone, or can't take it. Not even the interpreter at its end."""
+def hush(*gone: IO[str] | None) -> None:
+    """Print nothing more where what reads the output is gone, or can't take it. Not even the interpreter at its end.
+
+    `gone`: outputs of which this is known. Of the others it is seen where they still hold what they could not write;
+    one without a buffer holds nothing.
+    """
     for stream in (sys.stdout, sys.stderr):
         if stream is None:
             continue
         try:
             stream.flush()
+            if stream not in gone:
+                continue
         except OSError:
-            descriptor = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(descriptor, stream.fileno())
-            os.close(descriptor)
+            pass
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(descriptor, stream.fileno())
+        os.close(descriptor)
 
 
 def print_json(value: Any) -> None:

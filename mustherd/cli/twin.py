@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mustherd.cli import complete
+from mustherd.cli.printing import console
 
 app = typer.Typer(
     help="Likenesses of your own machines, which experiments and policies can be tried on.",
@@ -36,8 +37,6 @@ def fit(
 
     A definition names it by `herd: {simulated: {profile: my-profile.toml}}`.
     """
-    from rich.console import Console
-
     from mustherd.experiment.twin_fit import fitted, text
     from mustherd.files import replace
     from mustherd.node.twin.profiles import FILE
@@ -47,13 +46,13 @@ def fit(
         raise typer.BadParameter(f"{out} doesn't end in {FILE}", param_hint="--out")
     found = fitted(folders, out.stem)
     replace(out, text(found).encode())
-    console = Console(highlight=False)
-    table = new_table(console)
+    terminal = console()
+    table = new_table(terminal)
     for column in ("foretold", "median error", "90th percentile", "largest"):
         table.add_column(column)
     for name, error in found.errors.items():
         table.add_row(name, f"{error.median:.1%}", f"{error.p90:.1%}", f"{error.most:.1%}")
-    emit(console, table)
+    emit(terminal, table)
     typer.echo(f"from {found.windows} windows, each foretold by a fit without it; profile: {out}")
     for note in found.notes:
         typer.echo(note)

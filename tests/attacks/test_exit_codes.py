@@ -9,8 +9,10 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -138,14 +140,36 @@ def test_an_experiment_s_folder_is_nobody_else_s_whatever_the_umask(tmp_path: Pa
     assert not [path for path in (tmp_path / "made").rglob("*") if path.lstat().st_mode & 0o022]
 
 
+@contextlib.contextmanager
+def full_disk() -> Iterator[IO[str]]:
+    with Path("/dev/full").open("w") as stream:
+        yield stream
+
+
+@contextlib.contextmanager
+def unread() -> Iterator[IO[str]]:
+    """A pipe that nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream:
+        yield stream
+
+
 @pytest.mark.process
 def test_what_could_not_be_printed_is_told(tmp_path: Path) -> None:
     command_line = [sys.executable, "-m", "mustherd", "experiment", "list", str(tmp_path), "--json"]
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(command_line, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    with full_disk() as output:
+        done = subprocess.run(command_line, stdout=output, stderr=subprocess.PIPE, text=True, check=False)
     said = done.stderr.splitlines()
     assert (done.returncode, said[-1]) == (74, "mustherd: the output: No space left on device")
     assert not [line for line in said if "Traceback" in line]
+
+
+def started(folder: Path, *more: str, stdout: IO[str] | int, stderr: IO[str] | int) -> subprocess.CompletedProcess[str]:
+    (folder / "x.yml").write_text(QUICK)
+    words = [sys.executable, "-m", "mustherd", "experiment", "start", "x.yml", "--into", "x", "--no-report", *more]
+    environment = {**os.environ, "PYTHONPATH": running.PYTHONPATH}
+    return subprocess.run(words, cwd=folder, stdout=stdout, stderr=stderr, text=True, check=False, env=environment)
 
 
 @pytest.mark.process
@@ -153,30 +177,29 @@ def test_what_could_not_be_printed_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("more", [("--json",), ()])
 def test_an_experiment_whose_end_could_not_be_printed_says_so(tmp_path: Path, more: tuple[str, ...]) -> None:
     """It ended with 0, and a script that read its output had nothing."""
-    (tmp_path / "x.yml").write_text(QUICK)
-    words = [sys.executable, "-m", "mustherd", "experiment", "start", "x.yml", "--into", "x", "--no-report", *more]
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            words, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
-            env={**os.environ, "PYTHONPATH": running.PYTHONPATH},
-        )  # fmt: skip
+    with full_disk() as output:
+        done = started(tmp_path, *more, stdout=output, stderr=subprocess.PIPE)
     said = done.stderr.splitlines()[-1]
-    assert (done.returncode, said) == (74, "mustherd: the output: No space left on device; what was found is in x")
+    lost = f"mustherd: the output: No space left on device; what was found is in {tmp_path / 'x'}"
+    assert (done.returncode, said) == (74, lost)
     with Store.open(tmp_path / "x", read_only=True) as store:
         assert store.experiment().status == "done"
 
 
 @pytest.mark.process
 @pytest.mark.long
-def test_progress_that_could_not_be_printed_loses_nothing_of_what_was_asked_for(tmp_path: Path) -> None:
-    """With --json it goes to stderr, where a full disk is no reason to call the JSON lost."""
-    (tmp_path / "x.yml").write_text(QUICK)
-    words = [sys.executable, "-m", "mustherd", "experiment", "start", "x.yml", "--into", "x", "--no-report", "--json"]
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=full, text=True, check=False,
-            env={**os.environ, "PYTHONPATH": running.PYTHONPATH},
-        )  # fmt: skip
+@pytest.mark.parametrize("output", [full_disk, unread])
+@pytest.mark.parametrize("buffered", [True, False], ids=["buffered", "unbuffered"])
+def test_progress_that_could_not_be_printed_loses_nothing_of_what_was_asked_for(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    output: Callable[[], AbstractContextManager[IO[str]]],
+    buffered: bool,
+) -> None:
+    """With --json it goes to stderr, where a full disk or a closed pipe is no reason to call the JSON lost."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", "" if buffered else "1")
+    with output() as stream:
+        done = started(tmp_path, "--json", stdout=subprocess.PIPE, stderr=stream)
     assert done.returncode in (0, 1)
     assert json.loads(done.stdout)["status"] == "done"
 
