@@ -10,7 +10,7 @@ import msgspec
 
 from mustherd import files, guard, locks
 from mustherd.errors import UserError
-from mustherd.muster.claims import GUARDIAN_S, MOST_BYTES, Claims, Kept, taken_over
+from mustherd.muster.claims import GUARDIAN_S, MOST_BYTES, ClaimError, Claims, Kept, taken_over
 from mustherd.node.knob import Knob
 from mustherd.terms import MAX_VALUE, Reading
 
@@ -157,7 +157,8 @@ class Journal:
         """Be the only process on this machine that may set these knobs, and those with entries; until `close`.
 
         What another owner left changed and didn't put back has to be put back from now on as if it were our own.
-        Raises ClaimError, which says whose a knob is, and JournalError; the journal is closed then.
+        Raises ClaimError, which says whose a knob is, and JournalError; the journal is closed then. What this muster
+        left changed of another card is put onto no card but that one: then it is refused, too.
         """
         try:
             self._claims = Claims(knobs, self._folder, self._boot_id, patience_s=patience_s)
@@ -165,6 +166,7 @@ class Journal:
             own = {key: kept for key, kept in self._entries.items() if not self._is_overtaken(key, self._claims)}
             if self._overtaken or len(own) < len(self._entries):
                 log.info("what this muster had left changed was taken over by another one, or was before a boot")
+            self._refuse_what_is_of_another(own, self._claims)
             entries = self._claims.left | own
             self._store(entries) if entries != self._entries or self._overtaken else self._claims.keep(entries)
         except OSError as error:
@@ -294,6 +296,16 @@ class Journal:
     def _is_overtaken(self, key: tuple[str, str], claims: Claims) -> bool:
         """Whether an entry is: that of another card, say, has another file beside its lock."""
         return key in claims.overtaken and self._notes.get(key, "") in ("", str(claims.note(key)))
+
+    def _refuse_what_is_of_another(self, own: Iterable[tuple[str, str]], claims: Claims) -> None:
+        """ClaimError where a knob is physically another one than that of which this journal has the original."""
+        for key in sorted(own):
+            left, claimed = self._notes.get(key, ""), claims.note(key)
+            if left and claimed is not None and Path(left).name != claimed.name:
+                raise ClaimError(
+                    f"{key[1]} on {key[0]} is {claimed.stem} here, and this muster left {Path(left).stem} changed:"
+                    " start it once more as it was configured then, which puts that back, or boot the machine"
+                )
 
     def _note(self, key: tuple[str, str]) -> str:
         claimed = self._claims.note(key) if self._claims is not None else None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mustherd.muster import claims
-from mustherd.muster.claims import FOLDER
+from mustherd.muster.claims import FOLDER, ClaimError
 from mustherd.muster.journal import Journal, left_changed
 from mustherd.node.knob import Site
 from mustherd.terms import NODE
@@ -168,16 +168,37 @@ def test_a_journal_names_no_other_file_to_be_opened(note: str, tmp_path: Path, m
     assert not claims.taken_over(tmp_path / note, tmp_path, "boot")
 
 
-def test_a_setting_of_another_card_is_another_s(machine: Machine) -> None:
+def test_what_was_left_of_one_card_is_put_onto_no_other(machine: Machine) -> None:
     """One knob of a muster is a knob of the card that its configuration names: it was another, for one life."""
-    other = ClaimedKnob(machine.dvfs.info, 1, site=Site(machine.root, "eth0.dvfs"))
+    other = ClaimedKnob(machine.dvfs.info, 1, site=Site(machine.root, f"{NODE}.dvfs.eth0"))
     machine.dies("a", DVFS)
+    with pytest.raises(ClaimError, match=r"dvfs on node-0 is node-0.dvfs.eth0 here, and .* left node-0.dvfs changed"):
+        machine.begins("a", other)
+    assert machine.left("a") == {DVFS: 2600}
+    # Whoever puts it back, the other card is free again.
     machine.puts_back("b")
     life = machine.begins("a", other)
     life.record({DVFS: 7})
     life.close()
-    again = machine.begins("a", machine.dvfs)
+    with pytest.raises(ClaimError, match=r"left node-0.dvfs.eth0 changed"):
+        machine.begins("a", machine.dvfs)
+    again = machine.begins("a", other)
     assert again.originals() == {DVFS: 7}
+    again.forget([DVFS])
+    again.close()
+    assert machine.begins("a", machine.dvfs).originals() == {}
+
+
+def test_what_another_left_of_this_card_and_this_one_of_another_are_two(machine: Machine) -> None:
+    other = ClaimedKnob(machine.dvfs.info, 1, site=Site(machine.root, f"{NODE}.dvfs.eth0"))
+    machine.dies("a", DVFS)
+    life = machine.begins("b", other)
+    life.record({DVFS: 7})
+    life.close()
+    with pytest.raises(ClaimError, match=r"left node-0.dvfs changed"):
+        machine.begins("a", other)
+    assert machine.begins("c", other).originals() == {DVFS: 7}
+    assert machine.left("a") == {DVFS: 2600}
 
 
 def test_one_without_a_file_beside_a_lock_is_not_taken_for_one_with(machine: Machine) -> None:
