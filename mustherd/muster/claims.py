@@ -127,7 +127,7 @@ class Claims:
                 files.replace(claim.file, content, shared=False, mode=0o600, owner=claim.file.parent.stat())
             claim.content = content
 
-    def note(self, key: Key) -> Path | None:
+    def file_of(self, key: Key) -> Path | None:
         """The file beside a knob's lock; None where it has none."""
         return self._claims[key].file if key in self._claims else None
 
@@ -181,7 +181,7 @@ class Claims:
             return
         except (OSError, guard.GuardError) as error:
             raise ClaimError(f"{claim.file}: {error}") from None
-        found = _note(claim.file, claim.content)
+        found = _former(claim.file, claim.content)
         if found is None or found.boot_id != self._boot_id:
             return
         if self._state in found.taken:
@@ -200,7 +200,7 @@ class Claims:
             trusted = guard.trusted_in(folder)
             for file in sorted(set(folder.glob(f"*.{setting}.json")) - own):
                 try:
-                    found = _note(file, guard.read(file, MOST_BYTES, trusted))
+                    found = _former(file, guard.read(file, MOST_BYTES, trusted))
                 except FileNotFoundError:
                     continue
                 except (OSError, guard.GuardError) as error:
@@ -233,7 +233,7 @@ def _locked(file: Path, trusted: Collection[int], patience_s: float) -> locks.Fi
     return lock
 
 
-def _note(file: Path, content: bytes) -> _Left | None:
+def _former(file: Path, content: bytes) -> _Left | None:
     """What stands beside a lock; None, with a word in the log, where that is damaged."""
     try:
         return _decoded(content)

@@ -164,11 +164,16 @@ class Journal:
             self._claims = Claims(knobs, self._folder, self._boot_id, patience_s=patience_s)
             # Asked once more, by who has the locks: another may have come and gone since this journal was read.
             own = {key: kept for key, kept in self._entries.items() if not self._is_overtaken(key, self._claims)}
-            if self._overtaken or len(own) < len(self._entries):
-                log.info("what this muster had left changed was taken over by another one, or was before a boot")
+            if gone := sorted(self._entries.keys() - own.keys()):
+                log.info("%s: left changed by this muster, and taken over by another one since", gone)
             self._refuse_what_is_of_another(own, self._claims)
             entries = self._claims.left | own
-            self._store(entries) if entries != self._entries or self._overtaken else self._claims.keep(entries)
+            stale = self._overtaken or bool(gone)
+            if not stale:
+                # Before the journal: whoever is killed in between has not taken over what another one puts back.
+                self._claims.keep(entries)
+            if stale or entries != self._entries:
+                self._store(entries)
         except OSError as error:
             self.close()
             raise JournalError(f"{error.filename}: {error.strerror or error}") from None
@@ -295,20 +300,25 @@ class Journal:
 
     def _is_overtaken(self, key: tuple[str, str], claims: Claims) -> bool:
         """Whether an entry is: that of another card, say, has another file beside its lock."""
-        return key in claims.overtaken and self._notes.get(key, "") in ("", str(claims.note(key)))
+        return key in claims.overtaken and self._is_the_same(key, claims)
 
     def _refuse_what_is_of_another(self, own: Iterable[tuple[str, str]], claims: Claims) -> None:
         """ClaimError where a knob is physically another one than that of which this journal has the original."""
         for key in sorted(own):
-            left, claimed = self._notes.get(key, ""), claims.note(key)
-            if left and claimed is not None and Path(left).name != claimed.name:
+            if not self._is_the_same(key, claims):
+                here, left = (Path(file or "").stem for file in (claims.file_of(key), self._notes[key]))
                 raise ClaimError(
-                    f"{key[1]} on {key[0]} is {claimed.stem} here, and this muster left {Path(left).stem} changed:"
-                    " start it once more as it was configured then, which puts that back, or boot the machine"
+                    f"{key[1]} on {key[0]} is {here} here, and this muster left {left} changed: start it once more as"
+                    " it was configured then, which puts that back, or boot the machine"
                 )
 
+    def _is_the_same(self, key: tuple[str, str], claims: Claims) -> bool:
+        """Whether a knob is physically what this journal has an original of, as far as it says what that is."""
+        left, claimed = self._notes.get(key, ""), claims.file_of(key)
+        return not left or claimed is None or Path(left).name == claimed.name
+
     def _note(self, key: tuple[str, str]) -> str:
-        claimed = self._claims.note(key) if self._claims is not None else None
+        claimed = self._claims.file_of(key) if self._claims is not None else None
         # One that isn't there in this life may be in the next.
         return self._notes.get(key, "") if claimed is None else str(claimed)
 

@@ -34,7 +34,8 @@ def restore(file: Path) -> Restoration:
     """Put back what the muster configured in `file` has left changed.
 
     Raises ConfigError, JournalError when that muster runs (it would put back its own knobs when it is stopped) or its
-    journal can't be read, and ClaimError when another muster has knobs that are to be put back.
+    journal can't be read, and ClaimError when another muster has knobs that are to be put back. Others of this muster
+    may be held: they are not asked for.
     """
     config = load(file)
     with contextlib.ExitStack() as held:
@@ -42,13 +43,16 @@ def restore(file: Path) -> Restoration:
         held.callback(node.close)
         journal = Journal(Path(config.state), patience_s=PATIENCE_S)
         held.callback(journal.close)
+        knobs = own_knobs(config, node, journal)
         try:
-            journal.claim(own_knobs(config, node, journal), patience_s=PATIENCE_S)
+            journal.claim(knobs, patience_s=PATIENCE_S)
         except HeldError:
-            if len(journal):
-                raise
-            # What of this muster's was changed, if anything was, is now the way back of who has the knobs.
-            return Restoration(readings=())
+            # What of this muster's was changed, if anything was, is now the way back of who has those knobs.
+            if not (left := journal.originals()):
+                return Restoration(readings=())
+            journal = Journal(Path(config.state), patience_s=PATIENCE_S)
+            held.callback(journal.close)
+            journal.claim([k for k in knobs if (k.info.sheep, k.info.name) in left], patience_s=PATIENCE_S)
         readings = Pasture(node.knobs, {}, journal).restore()
         if readings:
             word = PutBack(reason="its muster was gone; it was done from the journal", readings=readings)

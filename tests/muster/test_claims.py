@@ -89,6 +89,38 @@ def test_of_what_is_left_changed_twice_the_later_original_counts(machine: Machin
     assert machine.note("dvfs")["taken"] == [str(machine.root / "b")]
 
 
+def test_one_that_is_killed_while_it_takes_over_has_nothing_that_another_puts_back(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its journal had the original, and the note beside the lock was still the first one's."""
+    machine.dies("a", DVFS)
+    with monkeypatch.context() as broken:
+        broken.setattr(Journal, "_store", killed)
+        with pytest.raises(KeyboardInterrupt):
+            machine.begins("b")
+    machine.puts_back("a")
+    assert machine.left("b") == {}
+    assert machine.begins("b").originals() == {}
+
+
+def test_one_that_is_killed_while_it_takes_over_leaves_it_to_whoever_comes(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.dies("a", DVFS)
+    with monkeypatch.context() as broken:
+        broken.setattr(Journal, "_store", killed)
+        with pytest.raises(KeyboardInterrupt):
+            machine.begins("b")
+    again = machine.begins("b")
+    assert again.originals() == {DVFS: 2600}
+    again.close()
+    assert machine.begins("a").originals() == {DVFS: 2600}
+
+
+def killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_one_that_came_and_went_while_the_folder_was_waited_for(machine: Machine) -> None:
     machine.dies("a", DVFS)
     late = Journal(machine.root / "a")

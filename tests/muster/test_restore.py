@@ -120,8 +120,10 @@ class TestByHand:
         file.write_text(f'muster = "m"\nstate = "{tmp_path / "state"}"\n[linux]\n[ranges.dvfs]\nhigh = 2000\n')
         return file
 
-    def change(self, machine: Machine, tmp_path: Path) -> Journal:
+    def change(self, machine: Machine, tmp_path: Path, *, claimed: bool = False) -> Journal:
         journal = Journal(tmp_path / "state")
+        if claimed:
+            journal.claim(node_of(machine).knobs)
         pasture = Pasture(node_of(machine).knobs, RANGES, journal)
         assert pasture.apply([Setting("node-0", k, v) for k, v in WANTED.items()]).word == "applied"
         return journal
@@ -153,6 +155,22 @@ class TestByHand:
         assert kept == [{"sheep": "node-0", "knob": "dvfs", "value": 0, "places": places, "note": note}]
         machine.tree.write_faults = {}
         assert restoring.restore(file).exit_code == 0
+
+    def test_what_another_has_taken_over_keeps_nothing_else_from_being_put_back(
+        self, tmp_path: Path, machine: Machine, file: Path
+    ) -> None:
+        """It was refused as a whole, with the advice to stop who has the knob that needs nothing any more."""
+        originals = values(machine)
+        dvfs = [knob for knob in node_of(machine).knobs if knob.info.name == "dvfs"]
+        self.change(machine, tmp_path, claimed=True).close()
+        other = Journal(tmp_path / "other")
+        other.claim(dvfs)
+        done = restoring.restore(file)
+        assert {r.knob for r in done.readings} == WANTED.keys() - {"dvfs"}
+        assert done.exit_code == 0
+        assert values(machine) == originals | {"dvfs": 1500}
+        assert [*other.originals()] == [("node-0", "dvfs")]
+        other.close()
 
     def test_what_was_done_is_told_though_it_cannot_be_noted(
         self, tmp_path: Path, machine: Machine, file: Path, caplog: pytest.LogCaptureFixture
