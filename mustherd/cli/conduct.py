@@ -2,7 +2,9 @@
 
 import contextlib
 import errno
+import os
 import signal
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
 
 POLL_S = 0.2
 """How often it is looked whether an experiment is over that nobody watches any more."""
-
-NOBODY_READS = (errno.EPIPE, errno.EIO)
-"""Errors of an output that nobody looks at any more: a closed pipe, a terminal that was hung up."""
 
 Notify = Annotated[
     str | None,
@@ -101,20 +100,18 @@ def conduct(
     terminal = console(stderr=json)
     begun: list[Path] = []
     lost: list[OSError] = []
+    # What people read goes to stderr with --json: where that is full or gone, the JSON is still to be had.
+    lost_to_people: list[OSError] = [] if json else lost
 
     def watch(folder: Path, is_over: Callable[[], bool]) -> None:
         begun.append(folder)
         try:
-            try:
+            # Whoever looked on is gone, or a disk is full, or can't be read: that is no reason to end an experiment.
+            with contextlib.suppress(OSError), _noting_loss(lost_to_people, terminal.file):
                 _tell_the_beginning(folder, plan, terminal)
                 follow(folder, terminal, until=is_over)
-            except OSError as error:
-                # Whoever looked on is gone, or a disk is full: that is no reason to end an experiment.
-                if not json:
-                    lost.append(error)
-                hush(terminal.file)
-                while not is_over():
-                    time.sleep(POLL_S)
+            while not is_over():
+                time.sleep(POLL_S)
         except KeyboardInterrupt:
             with contextlib.suppress(OSError):
                 terminal.print("stopping: nodes are put back, what was found is kept")
@@ -132,15 +129,14 @@ def conduct(
             result = api.open(begun[0])
         with once_begun():
             code = failed.exit_code if failed is not None else result.exit_code
-            # What people read goes to stderr with --json: where that is full or gone, the JSON is still to be had.
-            with _missed([] if json else lost, terminal.file):
+            with _noting_loss(lost_to_people, terminal.file):
                 _tell_the_end(result, failed, terminal, first)
             if json:
-                with _missed(lost, sys.stdout):
+                with _noting_loss(lost, sys.stdout):
                     print_json(result.summary() if first is None else {**result.summary(), **_record(first)})
-        if unprinted := [e for e in lost if e.errno not in NOBODY_READS]:
+        if lost:
             with contextlib.suppress(OSError):
-                why = unprinted[0].strerror
+                why = lost[0].strerror or lost[0]
                 typer.echo(f"mustherd: the output: {why}; what was found is in {result.folder}", err=True)
             code = code if code not in (None, 0, 1) else UNWRITTEN
         if command:
@@ -149,15 +145,26 @@ def conduct(
 
 
 @contextlib.contextmanager
-def _missed(lost: list[OSError], output: IO[str] | None) -> Iterator[None]:
-    """What is printed within may not be taken: then the error is one of `lost`, and nothing more is printed there."""
+def _noting_loss(lost: list[OSError], output: IO[str] | None) -> Iterator[None]:
+    """What is printed within may not be taken: then nothing more is printed there, and the error is one of `lost`
+    unless nobody looks there any more. Raises OSError for what can't be read."""
     try:
         yield
         if output is not None:
             output.flush()
     except OSError as error:
-        lost.append(error)
+        if error.filename is not None:
+            raise
+        if not _nobody_reads(error, output):
+            lost.append(error)
         hush(output)
+
+
+def _nobody_reads(error: OSError, output: IO[str] | None) -> bool:
+    """Whether an output is a closed pipe, or a terminal that was hung up. A broken disk has the same error."""
+    if error.errno == errno.EIO and output is not None:
+        return not stat.S_ISREG(os.fstat(output.fileno()).st_mode)
+    return error.errno == errno.EPIPE
 
 
 def _tell_the_end(
