@@ -36,11 +36,19 @@ class LockedError(PassingError):
 
 
 class OwnedError(StoreError):
-    """Another living run has the experiment; `pid` says which process (0: it hasn't said yet)."""
+    """Another living run has the experiment; `pid` says which process (0: it hasn't said yet).
 
-    def __init__(self, folder: Path, pid: int) -> None:
+    `conducted`: by a shepherd, which the command that stops experiments reaches, or soon will.
+    """
+
+    def __init__(self, folder: Path, pid: int, *, conducted: bool = False) -> None:
         who = f"process {pid}" if pid else "another process"
-        super().__init__(f"{folder} is being run by {who}: stop that one first, mustherd experiment stop {folder}")
+        how = (
+            f"stop that one first, mustherd experiment stop {folder}"
+            if conducted
+            else "wait for it, or end that process"
+        )
+        super().__init__(f"{folder} is being run by {who}: {how}")
         self.pid = pid
 
 

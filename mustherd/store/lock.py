@@ -65,7 +65,7 @@ def command(folder: Path) -> Iterator[Callable[[], None]]:
     try:
         # A command that was killed leaves a shepherd that still ends in good order.
         if (owner := owner_of(folder)) is not None:
-            raise OwnedError(folder, owner)
+            raise OwnedError(folder, owner, conducted=True)
         yield lambda: lock.note(_HERD_RUNS)
     finally:
         lock.close()
@@ -90,7 +90,7 @@ def _taken(folder: Path, name: str) -> locks.FileLock:
         guard.require_plain(folder, shared=ROWS, folders=FOLDERS)
         return locks.FileLock(folder / name, patience_s=_PATIENCE_SECONDS)
     except locks.LockedError as error:
-        raise OwnedError(folder, error.pid) from None
+        raise OwnedError(folder, error.pid, conducted=True) from None
     except guard.GuardError as error:
         raise StoreError(str(error)) from None
     except OSError as error:

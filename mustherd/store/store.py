@@ -43,7 +43,7 @@ def vacant(folder: str | os.PathLike[str]) -> Path:
         raise StoreError("the new experiment's folder has no name: leave it out, or choose one")
     if (Path(folder) / DATABASE).exists():
         if (owner := owner_of(Path(folder))) is not None:
-            raise OwnedError(Path(folder), owner)
+            raise OwnedError(Path(folder), owner, conducted=True)
         raise StoreError(
             f"{folder} already holds an experiment: go on with it, mustherd experiment resume {folder}, or choose"
             " another folder"
