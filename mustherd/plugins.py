@@ -173,7 +173,7 @@ def said(error: BaseException) -> str:
 
 def number(value: Any) -> float:
     """What another package's code gave as a number, of whatever kind. TypeError for text, as "12", and what is none."""
-    if isinstance(value, str | bytes | bytearray):
+    if isinstance(value, str | bytes | bytearray | memoryview):
         raise TypeError(f"it gives {value!r:.60}, which is no number")
     return float(value)
 

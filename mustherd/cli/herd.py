@@ -26,7 +26,7 @@ LOOK_SECONDS = 2.0
 
 MOST_MANIFEST_BYTES = 16 << 20
 MOST_WANTED_BYTES = 1 << 20
-OF_FILES = (".xml", ".rspec", ".yml", ".yaml", ".json", ".txt")
+OF_FILES = (".xml", ".rspec", ".yml", ".yaml", ".json", ".toml", ".ini", ".cfg", ".txt")
 """What names of files end with, and no host's does: no such top-level domain exists."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]

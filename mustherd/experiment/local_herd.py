@@ -158,6 +158,7 @@ class LocalHerd:
         self._begins: dict[Path, int] = {}
         """Up to where each log was there before this run, or has been passed on."""
         self._keys = folder / HERD / KEYS
+        self._end_within_s = end_within_s(experiment)
         """Of this run alone: other users of the machine can reach its ports, too."""
 
     def start(self, musters: int) -> None:
@@ -250,7 +251,7 @@ class LocalHerd:
         # The shepherd first, so that it can still tell its musters to put their nodes back.
         self.interrupt()
         shepherd = [self._shepherd] if self._shepherd is not None else []
-        end([*shepherd, *self._musters.values()], patience_s(self._experiment))
+        end([*shepherd, *self._musters.values()], self._end_within_s)
         self._forget_keys()
 
     def _forget_keys(self) -> None:
@@ -293,8 +294,8 @@ def spawn_muster(home: Path, log_file: Path) -> "subprocess.Popen[bytes]":
     return spawn(log_file, "mustherd.muster", ["--config", str(home / CONFIG)])
 
 
-def patience_s(experiment: "Experiment") -> float:
-    """How long each muster of an experiment here may take to end: one that is killed leaves its knobs to its guardian,
+def end_within_s(experiment: "Experiment") -> float:
+    """How long the musters of an experiment here may take to end: one that is killed leaves its knobs to its guardian,
     which nobody awaits."""
     local = experiment.herd.local
     if local is None or local.own is None:

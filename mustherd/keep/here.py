@@ -12,7 +12,7 @@ import msgspec
 from mustherd import files
 from mustherd.definition.model import Experiment
 from mustherd.errors import printable
-from mustherd.experiment.local_herd import KEYS, RESTART_S, SAYS, configure, end, last_line, patience_s, spawn_muster
+from mustherd.experiment.local_herd import KEYS, RESTART_S, SAYS, configure, end, end_within_s, last_line, spawn_muster
 from mustherd.wire.keys import create
 from mustherd.wire.members import SHEPHERD, Role
 from mustherd.wire.ports import Ports
@@ -45,7 +45,7 @@ class MustersHere:
     @contextlib.contextmanager
     def running(self, host: str, ports: Ports) -> Iterator[None]:
         """They run within the block, and are ended in order after it."""
-        within_s = patience_s(self._experiment)
+        within_s = end_within_s(self._experiment)
         where: dict[str, int | str] = {"host": host, **msgspec.structs.asdict(ports)}
         for number, name in enumerate(self.names, 1):
             configure(self._folder / name, where, self._experiment, number)

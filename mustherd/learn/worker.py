@@ -238,12 +238,10 @@ class SearchProcess:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(CLOSE_SECONDS)
         code = self._process.returncode
-        how = (
-            "" if code is None else f", killed by signal {-code}" if code < 0 else f" by itself, with exit code {code}"
-        )
         killed = (code or 0) < 0
+        how = "ended" if code is None else f"was killed by signal {-code}" if killed else f"ended with exit code {code}"
         return self._broken(
-            f"the search's process ended{how} ({self._name})", SearchGoneError if killed else SearchError
+            f"the process of the search {self._name!r} {how}", SearchGoneError if killed else SearchError
         )
 
     def _broken(self, message: str, kind: type[SearchError] = SearchError) -> SearchError:

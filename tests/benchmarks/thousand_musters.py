@@ -114,7 +114,6 @@ def _figures(home: Path, ports: Ports, process: "subprocess.Popen[bytes]", crowd
     found["all_set_s"] = _set_all(ports)
     # They say it once a second.
     _until(lambda: crowd.count("in_force") == COUNT)
-    found["set"] = crowd.count("in_force")
     found["idle_cpu_percent"] = _cpu_percent(process.pid, IDLE_S)
     found |= _one_by_one(ports)
     for one in crowd.processes:

@@ -55,7 +55,7 @@ def test_a_killed_worker_is_an_error_that_says_so() -> None:
     with SearchProcess("grid", PROBLEM) as search:
         assert search.ask() is not None
         os.kill(search.pid, signal.SIGKILL)
-        with pytest.raises(SearchError, match="ended"):
+        with pytest.raises(SearchError, match="was killed by signal 9"):
             search.ask()
         with pytest.raises(SearchError, match="closed"):
             search.ask()
