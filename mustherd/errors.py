@@ -41,6 +41,14 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def repr_of(value: object) -> str:
+    """A value of anybody's code in one line: its text may be without an end, or break when it is asked for."""
+    try:
+        return shown(repr(value))
+    except Exception as error:
+        return f"a {type(value).__name__} that breaks when it is shown ({type(error).__name__})"
+
+
 def kind_of(raw: object) -> str:
     """What a value of a document is, in a person's words."""
     if raw is None:

@@ -1,12 +1,15 @@
 """Loads and servers by name: those of this project and those that other packages add."""
 
 import logging
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Literal, cast
 
+import msgspec
+
+from mustherd.errors import repr_of
 from mustherd.load.base import BuildsTold, LoadKind, LoadSource, LoadTraits, Site
 from mustherd.load.error import LoadError
 from mustherd.load.server import Preset, ServerKind
@@ -126,7 +129,10 @@ class GuardedSource:
         with self._guarded("close a window"):
             report = running.close_window()
         if not isinstance(report, LoadReport):
-            raise LoadError(Reason.OUTPUT_UNREADABLE, f"{self._title} reports {report!r}, which is no LoadReport")
+            raise self._unreadable(f"{repr_of(report)}, which is no LoadReport")
+        for name in ("read_us", "update_us", "counters", "metrics"):
+            if not isinstance(amounts := getattr(report, name), Mapping):
+                raise self._unreadable(f"{name} {repr_of(amounts)}, which is no mapping of amounts")
         numbers = {
             "t0_s": report.t0_s, "t1_s": report.t1_s, "offered_qps": report.offered_qps,
             "achieved_qps": report.achieved_qps, "requests": report.requests, "misses": report.misses,
@@ -136,14 +142,27 @@ class GuardedSource:
             **{f"metrics.{name}": value for name, value in report.metrics.items()},
         }  # fmt: skip
         for name, value in numbers.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-                raise LoadError(Reason.OUTPUT_UNREADABLE, f"{self._title} reports {name} {value!r}, which is no amount")
+            if not _is_amount(value):
+                raise self._unreadable(f"{name} {repr_of(value)}, which is no amount")
+        try:
+            # The store writes what it is given, and reads it back by these types: what isn't of them is lost with it.
+            msgspec.convert(msgspec.to_builtins(report), LoadReport)
+        except (msgspec.ValidationError, TypeError) as error:
+            raise self._unreadable(f"what is no LoadReport: {said(error)}") from None
         if report.t1_s <= report.t0_s:
-            raise LoadError(Reason.OUTPUT_UNREADABLE, f"{self._title} reports a window that ends before it begins")
+            raise self._unreadable("a window that ends before it begins")
         return report
+
+    def _unreadable(self, what: str) -> LoadError:
+        return LoadError(Reason.OUTPUT_UNREADABLE, f"{self._title} reports {what}")
 
     def _guarded(self, what: str) -> AbstractContextManager[None]:
         return blaming(f"{self._title} can't {what}", LoadError, partial(LoadError, Reason.LOAD_FAILED))
+
+
+def _is_amount(value: object) -> bool:
+    """Whether it is a number that isn't negative, and no greater than a float can be."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max
 
 
 class _GuardedLoad:

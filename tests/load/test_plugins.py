@@ -204,6 +204,11 @@ def whole() -> None:
     source.stop()
 
 
+class Unsaid:
+    def __repr__(self) -> str:
+        raise KeyError("no text")
+
+
 @pytest.mark.parametrize(
     ("report", "said"),
     [
@@ -214,6 +219,15 @@ def whole() -> None:
         (msgspec.structs.replace(REPORT, read_us={"p99": math.inf}), "reports read_us.p99 inf"),
         (msgspec.structs.replace(REPORT, read_us={"p99": "fast"}), "reports read_us.p99 'fast'"),
         (msgspec.structs.replace(REPORT, counters={"drops": math.nan}), "reports counters.drops nan"),
+        (msgspec.structs.replace(REPORT, requests=10**400), "reports requests 1000000"),
+        (msgspec.structs.replace(REPORT, counters={"drops": 10**400}), "reports counters.drops 1000000"),
+        (msgspec.structs.replace(REPORT, read_us=None), "reports read_us None, which is no mapping of amounts"),
+        (msgspec.structs.replace(REPORT, counters=5), "reports counters 5, which is no mapping of amounts"),
+        (msgspec.structs.replace(REPORT, requests=5.5), "Expected `int`, got `float` - at `$.requests`"),
+        (msgspec.structs.replace(REPORT, generator=5), "Expected `str`, got `int` - at `$.generator`"),
+        (msgspec.structs.replace(REPORT, misses=Unsaid()), "misses a Unsaid that breaks when it is shown (KeyError)"),
+        (Unsaid(), "reports a Unsaid that breaks when it is shown (KeyError), which is no LoadReport"),
+        ("x" * 10**6, "xxx..., which is no LoadReport"),
         (msgspec.structs.replace(REPORT, t1_s=1.0), "reports a window that ends before it begins"),
     ],
 )
@@ -225,6 +239,7 @@ def test_a_report_that_holds_no_numbers_is_not_believed(
         whole()
     assert caught.value.reason == Reason.OUTPUT_UNREADABLE
     assert said in caught.value.message
+    assert len(caught.value.message) < 300
 
 
 DEFINITION = """\
