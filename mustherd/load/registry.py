@@ -34,8 +34,14 @@ def server_kind(found: Plugin) -> Any:
     """What a server's name stands for: a class of ServerKind. Raises PluginError when it can't be loaded or isn't."""
     kind: Any = found.load()
     keeps(found, kind, ServerKind)
-    if not all(isinstance(preset, Preset) for preset in dict(kind.presets).values()):
+    presets, own = getattr(kind, "presets", None), getattr(kind, "load", None)
+    # A function that makes servers has neither, unless it was given them.
+    if not isinstance(presets, Mapping) or not all(isinstance(name, str) for name in presets):
+        raise PluginError(f"{found.title} ({found.target}): its presets are no mapping of names to Presets")
+    if not all(isinstance(preset, Preset) for preset in presets.values()):
         raise PluginError(f"{found.title} ({found.target}): its presets are no mustherd.load.server.Preset")
+    if not isinstance(own, str):
+        raise PluginError(f"{found.title} ({found.target}): its load is {repr_of(own)}; allowed: a load's name, or ''")
     return kind
 
 
@@ -68,11 +74,11 @@ def declares(name: str, options: Mapping[str, object]) -> dict[str, Literal["les
     """The metrics of its own that the load called `name` declares; nothing where it can't be asked."""
     try:
         kind: Any = load_kind(plugin(LOADS, name))
-        told = kind.declares(options) if hasattr(kind, "declares") else {}
-    except Exception as error:  # of a package, or of options that their own check names
+        told = dict(kind.declares(options)) if hasattr(kind, "declares") else {}
+        return {str(metric): "more" if better == "more" else "less" for metric, better in told.items()}
+    except (Exception, SystemExit) as error:  # of a package, or of options that their own check names
         log.info("load %r can't say what it measures: %s", name, said(error))
         return {}
-    return {str(metric): "more" if better == "more" else "less" for metric, better in dict(told).items()}
 
 
 def make(name: str, site: Site, options: Mapping[str, object]) -> LoadSource:

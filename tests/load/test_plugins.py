@@ -164,6 +164,49 @@ def test_what_is_no_server_is_named(name: str, said: str) -> None:
         registry.server_kind(plugin(SERVERS, name))
 
 
+@pytest.mark.parametrize(
+    ("presets", "own", "said"),
+    [
+        (None, "drip", "its presets are no mapping of names to Presets"),
+        (["warm"], "drip", "its presets are no mapping of names to Presets"),
+        ({1: Preset(meaning="warm")}, "drip", "its presets are no mapping of names to Presets"),
+        ({}, 5, "its load is 5; allowed: a load's name, or ''"),
+    ],
+)
+def test_a_server_that_says_something_else_of_itself_is_named(
+    monkeypatch: pytest.MonkeyPatch, presets: Any, own: Any, said: str
+) -> None:
+    monkeypatch.setattr(Tap, "presets", presets)
+    monkeypatch.setattr(Tap, "load", own)
+    with pytest.raises(PluginError, match=r"^server 'tap' of tests \(tests.load.test_plugins:Tap\): ") as caught:
+        check_load(defined("server: tap"))
+    assert said in str(caught.value)
+
+
+def bare(_options: None) -> Tap:
+    return Tap(Tap.Options())
+
+
+def test_a_function_that_makes_servers_says_of_itself_what_a_class_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    found(monkeypatch, EntryPoint("bare", "tests.load.test_plugins:bare", SERVERS))
+    with pytest.raises(PluginError, match=r"server 'bare' of tests .*: its presets are no mapping"):
+        registry.server_kind(plugin(SERVERS, "bare"))
+
+
+@pytest.mark.parametrize("told", [None, ["a"], 5, SystemExit(3), KeyError("x")])
+def test_a_load_that_can_not_say_what_it_measures_declares_nothing(monkeypatch: pytest.MonkeyPatch, told: Any) -> None:
+    """What it gave was taken apart past the guard: a definition that named it ended in a fault of our own."""
+
+    def declares(_options: Any) -> Any:
+        if isinstance(told, BaseException):
+            raise told
+        return told
+
+    monkeypatch.setattr(Drip, "declares", staticmethod(declares), raising=False)
+    assert registry.declares("drip", {}) == {}
+    assert defined("server: tap").workload.offered_by == ("drip", {})
+
+
 def test_a_load_that_is_a_part_of_its_node_is_offered_by_nobody_else() -> None:
     with pytest.raises(ValueError, match="load 'twin' is a part of its node"):
         registry.make("twin", SITE, {})
