@@ -322,9 +322,19 @@ def keeps(found: Plugin, kind: object, interface: type) -> None:
 def options_of(kind: object, given: Mapping[str, object]) -> Any:
     """The options for a plug-in, as its `Options`: a dataclass or a msgspec struct. One without takes none: None.
 
-    Raises OptionError for an option that is unknown or of another type than its field.
+    Raises OptionError for an option that is unknown or of another type than its field, PluginError where Options can't
+    be used.
     """
-    names = option_names(kind)
+    declared = getattr(kind, "Options", None)
+    with blaming(f"{_called(kind)}.Options can't be used", (ValueError, PluginError), PluginError):
+        return _converted(declared, option_names(kind), given)
+
+
+def _called(kind: object) -> str:
+    return f"{getattr(kind, '__module__', '')}.{getattr(kind, '__qualname__', type(kind).__name__)}".lstrip(".")
+
+
+def _converted(declared: Any, names: Sequence[str], given: Mapping[str, object]) -> Any:
     for name in given:
         if name not in names:
             near = nearest(str(name), names)
@@ -335,7 +345,6 @@ def options_of(kind: object, given: Mapping[str, object]) -> Any:
                 suggestion=near,
                 unknown=True,
             )
-    declared = getattr(kind, "Options", None)
     if declared is None:
         return None
     try:
@@ -374,11 +383,15 @@ def _words(declared: Any, path: tuple[str | int, ...]) -> str:
 
 
 def option_names(kind: object) -> list[str]:
-    """The names of the options that a plug-in takes."""
+    """The names of the options that a plug-in takes. PluginError where its Options are something else."""
     declared: Any = getattr(kind, "Options", None)
     if dataclasses.is_dataclass(declared):
         return [field.name for field in dataclasses.fields(declared)]
-    return [] if declared is None else list(declared.__struct_encode_fields__)
+    if declared is None:
+        return []
+    if not (isinstance(declared, type) and issubclass(declared, msgspec.Struct)):
+        raise PluginError(f"{_called(kind)}.Options is neither a dataclass nor a msgspec struct")
+    return list(declared.__struct_encode_fields__)
 
 
 TYPES = {"int": "a whole number", "float": "a number", "str": "text", "bool": "true or false", "array": "a list"}

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import msgspec
 import pytest
@@ -205,6 +205,46 @@ def test_a_load_that_can_not_say_what_it_measures_declares_nothing(monkeypatch: 
     monkeypatch.setattr(Drip, "declares", staticmethod(declares), raising=False)
     assert registry.declares("drip", {}) == {}
     assert defined("server: tap").workload.offered_by == ("drip", {})
+
+
+class Plainly:
+    depth = 1
+
+
+class Typed(TypedDict):
+    depth: int
+
+
+@dataclass
+class Unsound:
+    depth: int = 1
+
+    def __post_init__(self) -> None:
+        raise KeyError("nothing")
+
+
+@dataclass
+class Forward:
+    depth: "Nowhere" = 1  # type: ignore[name-defined]  # noqa: F821 - wrong on purpose
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (Plainly, r"Drip.Options is neither a dataclass nor a msgspec struct"),
+        (Typed, r"Drip.Options is neither a dataclass nor a msgspec struct"),
+        ({"depth": int}, r"Drip.Options is neither a dataclass nor a msgspec struct"),
+        (Unsound, r"Drip.Options can't be used: KeyError: 'nothing' \(test_plugins.py:\d+\)"),
+        (Forward, r"Drip.Options can't be used: NameError: name 'Nowhere' is not defined"),
+    ],
+)
+def test_options_that_nothing_can_be_made_of_are_the_package_s_fault(
+    monkeypatch: pytest.MonkeyPatch, options: Any, said: str
+) -> None:
+    monkeypatch.setattr(Drip, "Options", options)
+    with pytest.raises(PluginError, match=said) as caught:
+        check_load(defined("server: tap", "generator: {name: drip, options: {depth: 1}}"))
+    assert str(caught.value).startswith("test.yml:8: workload.generator: tests.load.test_plugins.Drip.Options")
 
 
 def test_a_load_that_is_a_part_of_its_node_is_offered_by_nobody_else() -> None:
