@@ -11,6 +11,7 @@ name is asked for.
 
 import contextlib
 import dataclasses
+import enum
 import functools
 import re
 import sys
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 
 import msgspec
 
-from mustherd.errors import UserError, kind_of, printable, text_of
+from mustherd.errors import UserError, kind_of, printable, repr_of, text_of
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint, EntryPoints
@@ -317,6 +318,19 @@ def keeps(found: Plugin, kind: object, interface: type) -> None:
     if absent:
         where = f"{interface.__module__}.{interface.__qualname__}"
         raise PluginError(f"{found.title} ({found.target}) lacks {', '.join(absent)}: see {where}")
+
+
+def odd_field(made: Any) -> str:
+    """What a package's dataclass has in a field for a text or a word that is neither, and what is allowed; "" where
+    all is well. Python itself doesn't look, and a word in the place of an enumeration's member is not that member."""
+    for name, hint in get_type_hints(type(made)).items():
+        value = getattr(made, name)
+        if get_origin(hint) is Literal and value not in get_args(hint):
+            return f"has {name} {repr_of(value)}; allowed: {', '.join(map(repr, get_args(hint)))}"
+        if isinstance(hint, type) and not isinstance(value, hint):
+            words = [f"{hint.__name__}.{one.name}" for one in hint] if issubclass(hint, enum.Enum) else ["text"]
+            return f"has {name} {repr_of(value)}; allowed: {', '.join(words)}"
+    return ""
 
 
 def options_of(kind: object, given: Mapping[str, object]) -> Any:

@@ -203,6 +203,10 @@ BROKEN = Metric(name="broken", meaning="x", compute=lambda window: 1 / 0)
 TEXT = Metric(name="text", meaning="x", compute=lambda window: "12")  # type: ignore[arg-type,return-value]
 SHOWN = Metric(name="shown", meaning="x", use=Use.REPORT, compute=lambda window: 5)
 KEPT = Metric(name="kept", meaning="x", use=Use.LIMIT, unit="J", compute=lambda window: 6.0)
+WORDY = Metric(name="wordy", meaning="x", direction="more")  # type: ignore[arg-type]
+USED = Metric(name="used", meaning="x", use="objective")  # type: ignore[arg-type]
+SUMMED = Metric(name="summed", meaning="x", over_windows="max")  # type: ignore[arg-type]
+UNITED = Metric(name="united", meaning="x", unit=5)  # type: ignore[arg-type]
 MISNAMED = Metric(name="other", meaning="x")
 SPACED = Metric(name="with space", meaning="x")
 TAKEN = Metric(name="energy_joules", meaning="x", direction=Direction.MORE)
@@ -214,7 +218,7 @@ def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {
         "broken": "BROKEN", "leaves": "LEAVES", "text": "TEXT", "shown": "SHOWN", "kept": "KEPT",
         "misnamed": "MISNAMED", "with space": "SPACED", "energy_joules": "TAKEN", "number": "number",
-        "absent": "Absent",
+        "absent": "Absent", "wordy": "WORDY", "used": "USED", "summed": "SUMMED", "united": "UNITED",
     }  # fmt: skip
     entries = [EntryPoint(name, f"tests.test_metrics:{attribute}", METRICS) for name, attribute in names.items()]
     installed(monkeypatch, *entries, EntryPoint("nowhere", "tests.no_such_module:X", METRICS))
@@ -252,6 +256,10 @@ def test_a_package_can_not_take_the_place_of_one_of_ours() -> None:
         ("absent", "can't be loaded: AttributeError"),
         ("nowhere", "can't be loaded: ModuleNotFoundError"),
         ("misnamed", "calls itself 'other'"),
+        ("wordy", "has direction 'more'; allowed: Direction.LESS, Direction.MORE"),
+        ("used", "has use 'objective'; allowed: Use.OBJECTIVE, Use.LIMIT, Use.REPORT"),
+        ("summed", "has over_windows 'max'; allowed: 'sum', 'mean'"),
+        ("united", "has unit 5; allowed: text"),
         ("with space", "is not made of small letters"),
         ("kept", "'kept' is no objective; it can be a constraint"),
         ("shown", "unknown metric 'shown'"),
