@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from mustherd.errors import repr_of, text_of
 from mustherd.learn.base import CalibratedSearch, Observation, Problem, Search, SearchKind, Settings
 from mustherd.learn.noise import Noise
 from mustherd.learn.space import Space
@@ -119,8 +120,9 @@ class GuardedSearch:
         try:
             whole = {name: operator.index(value) for name, value in point.items()}
             self._space.index(whole)
-        except (TypeError, ValueError, AttributeError) as error:
-            raise SearchError(f"{self._title} proposes {point!r}, which is no point of the space: {error}") from None
+        except Exception as error:  # whatever its own mapping or number raises
+            what = f"{repr_of(point)}, which is no point of the space: {text_of(error)}"
+            raise SearchError(f"{self._title} proposes {what}") from None
         return whole
 
     def tell(self, observations: Sequence[Observation]) -> None:

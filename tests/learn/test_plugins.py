@@ -132,6 +132,14 @@ def test_what_is_no_search_is_named_and_the_others_work(name: str, said: str) ->
     assert make("grid", PROBLEM).ask() is not None
 
 
+class Unsaid(dict[str, int]):
+    def __repr__(self) -> str:
+        raise KeyError("no text")
+
+    def items(self) -> Any:
+        raise RuntimeError("no items")
+
+
 @pytest.mark.usefixtures("_installed")
 @pytest.mark.parametrize(
     ("point", "said"),
@@ -142,6 +150,9 @@ def test_what_is_no_search_is_named_and_the_others_work(name: str, said: str) ->
         ({"itr-delay": math.nan, "dvfs": 1400}, "no point of the space"),
         ({"itr-delay": "50", "dvfs": 1400}, "no point of the space"),
         ([50, 1400], "no point of the space"),
+        (Unsaid({"itr-delay": 50}), "proposes a Unsaid that breaks when it is shown (KeyError), which is no point of"),
+        ({"itr-delay": 10**5000, "dvfs": 1400}, "that breaks when it is shown (ValueError), which is no point of"),
+        (["x" * 10**6], "xxx..., which is no point of the space"),
         (ZeroDivisionError("by zero"), "can't propose: ZeroDivisionError: by zero"),
         (ValueError("one\ntwo"), "can't propose: ValueError: one two (test_plugins.py:"),
     ],
@@ -151,6 +162,7 @@ def test_a_point_outside_the_space_is_not_tried(monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(SearchError, match="search 'odd' of tests") as caught:
         make("odd", PROBLEM).ask()
     assert said in str(caught.value)
+    assert len(str(caught.value)) < 300
 
 
 @pytest.mark.usefixtures("_installed")
