@@ -12,7 +12,7 @@ from mustherd.definition import Experiment
 from mustherd.definition.errors import Finding, listed, nearest
 from mustherd.definition.plugin_options import refusals
 from mustherd.definition.problem import CONTEXT
-from mustherd.errors import UserError
+from mustherd.errors import MAX_ERROR, UserError, repr_of, shown
 from mustherd.learn.base import Observation, Problem, Settings
 from mustherd.learn.noise import Noise
 from mustherd.plugins import POLICIES, Plugin, blaming, in_file, keeps, options_of, plugin, plugins
@@ -216,8 +216,11 @@ class GuardedPolicy:
     """
 
     def __init__(self, title: str, policy: Policy, experiment: Experiment) -> None:
-        self.compares = policy.compares
         self._title = title
+        with self._guarded("say whether it compares"):
+            self.compares = policy.compares
+        if not isinstance(self.compares, bool):
+            raise PolicyError(f"{title} compares {repr_of(self.compares)}; allowed: True, False")
         self._policy = policy
         self._knobs = experiment.knobs
         self._loads = experiment.workload.loads
@@ -245,7 +248,11 @@ class GuardedPolicy:
         if not isinstance(self._policy, Grouping):
             return ()
         with self._guarded("group musters"):
-            return list(self._policy.groups(musters))
+            groups = list(self._policy.groups(musters))
+        for group in groups:
+            if not isinstance(group, Group):
+                raise PolicyError(f"{self._title} groups {repr_of(group)}, which is no mustherd.policy.base.Group")
+        return groups
 
     def propose(self, pending: Sequence[Settings]) -> Proposal:
         with self._guarded("propose"):
@@ -261,7 +268,7 @@ class GuardedPolicy:
 
     def why_enough(self) -> str:
         with self._guarded("say why it is over"):
-            return str(self._policy.why_enough())
+            return shown(self._policy.why_enough(), MAX_ERROR)
 
     def close(self) -> None:
         with self._guarded("close"):
@@ -271,12 +278,14 @@ class GuardedPolicy:
         """A point of the experiment's knobs and loads, its values whole numbers. PolicyError."""
         try:
             whole = {str(key): operator.index(value) for key, value in point.items()}
-        except (TypeError, AttributeError):
-            raise PolicyError(f"{self._title} proposes {point!r}: a whole number for each knob is wanted") from None
+        except Exception:  # whatever its own mapping or number raises
+            found = repr_of(point)
+            raise PolicyError(f"{self._title} proposes {found}: a whole number for each knob is wanted") from None
         for key, value in whole.items():
             known = self._loads if key == CONTEXT else self._knobs.get(key, ())
             if value not in known:
-                raise PolicyError(f"{self._title} proposes {key} {value}, which is not among the experiment's values")
+                found = f"{shown(key)} {repr_of(value)}"
+                raise PolicyError(f"{self._title} proposes {found}, which is not among the experiment's values")
         return whole
 
     def _guarded(self, what: str) -> AbstractContextManager[None]:

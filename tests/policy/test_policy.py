@@ -14,6 +14,7 @@ from mustherd.policy.base import (
     WAIT,
     CalibratedPolicy,
     Follower,
+    GuardedPolicy,
     Policy,
     PolicyError,
     Ranking,
@@ -245,6 +246,14 @@ class Picky(Whole):
         print(experiment.policy.options["nothing"])
 
 
+class Unsaid:
+    def __repr__(self) -> str:
+        raise KeyError("no text")
+
+    def items(self) -> Any:
+        raise RuntimeError("no items")
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -254,6 +263,9 @@ class Picky(Whole):
         ({"dvfs": float("nan")}, "proposes {'dvfs': nan}: a whole number for each knob is wanted"),
         ({"dvfs": "fast"}, "proposes {'dvfs': 'fast'}: a whole number for each knob is wanted"),
         (["dvfs", 1200], "proposes ['dvfs', 1200]: a whole number for each knob is wanted"),
+        (Unsaid(), "proposes a Unsaid that breaks when it is shown (KeyError): a whole number"),
+        ({"dvfs": 10**5000}, "proposes dvfs a int that breaks when it is shown (ValueError), which is not among"),
+        ("x" * 10**6, "proposes 'xxx"),
         (ZeroDivisionError("by zero"), "can't propose: ZeroDivisionError: by zero"),
     ],
 )
@@ -265,6 +277,41 @@ def test_what_a_package_proposes_is_looked_at(monkeypatch: pytest.MonkeyPatch, a
     with pytest.raises(PolicyError) as caught:
         policy.propose([])
     assert str(caught.value).startswith(f"policy 'odd' of tests {said}")
+    assert len(str(caught.value)) < 300
+
+
+def grouped() -> None:
+    defined = experiment("odd")
+    policy = make(defined, problem(defined))
+    assert isinstance(policy, GuardedPolicy)
+    policy.groups(["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "said"),
+    [
+        ("compares", "no", "compares 'no'; allowed: True, False"),
+        ("compares", property(lambda _self: 1 / 0), "can't say whether it compares: ZeroDivisionError"),
+        ("groups", lambda _self, _musters: [("a", "b")], "groups ('a', 'b'), which is no mustherd.policy.base.Group"),
+    ],
+)
+def test_what_a_package_s_policy_says_of_itself_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch, attribute: str, value: Any, said: str
+) -> None:
+    found(monkeypatch, EntryPoint("odd", "tests.policy.test_policy:Whole", POLICIES))
+    monkeypatch.setattr(Whole, attribute, value, raising=False)
+    with pytest.raises(PolicyError) as caught:
+        grouped()
+    assert str(caught.value).startswith(f"policy 'odd' of tests {said}")
+
+
+def test_why_a_package_s_policy_has_enough_is_one_line_with_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    found(monkeypatch, EntryPoint("odd", "tests.policy.test_policy:Whole", POLICIES))
+    monkeypatch.setattr(Whole, "why_enough", lambda _self: "a\nb\x1b[31m" + "x" * 10**6)
+    defined = experiment("odd")
+    why = make(defined, problem(defined)).why_enough()
+    assert why.startswith(r"a\nb\x1b[31mxxx")
+    assert len(why) < 3000
 
 
 def test_a_package_s_policy_that_only_proposes_can_be_told_all(monkeypatch: pytest.MonkeyPatch) -> None:
