@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from mustherd.errors import UserError
 from mustherd.meters.base import MUSTER, Traits, UnreadableError, WallMeter
 from mustherd.plugins import (
     METERS,
@@ -54,7 +55,8 @@ def make(given: Mapping[str, object], muster: str) -> tuple[WallMeter, Traits]:
     kind = meter_kind(found)
     told = _with(options_of(kind, {key: value for key, value in given.items() if key != KIND}), muster)
     try:
-        meter: WallMeter = kind(told)
+        with blaming(f"{found.title} can't be made", (ValueError, UserError), PluginError):
+            meter: WallMeter = kind(told)
     except ValueError as error:
         raise OptionError(str(error)) from None
     return (meter if found.is_ours else _Guarded(found, meter)), told

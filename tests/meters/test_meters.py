@@ -309,6 +309,16 @@ def test_a_packages_meter_that_breaks_when_it_is_asked_for_its_quantity_is_named
         made(kind="odd")
 
 
+def test_a_packages_meter_that_can_t_be_made_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("one\ntwo")
+
+    found(monkeypatch, EntryPoint("odd", "tests.meters.test_meters:OddMeter", METERS))
+    monkeypatch.setattr(OddMeter, "__init__", broken)
+    with pytest.raises(PluginError, match=r"^meter 'odd' of tests can't be made: RuntimeError: one two \(test_meters"):
+        made(kind="odd")
+
+
 class OddMeter:
     Options = Traits
     quantity = "watts"
