@@ -172,7 +172,10 @@ def test_what_another_package_s_source_says_can_be_used_or_is_an_error(monkeypat
         ((ONE, "heat", 1.0), "signal 'heat' is none of load, latency, power"),
         ((ONE, "load", float("nan")), "muster-1: load nan"),
         ((ONE, "load", -1.0), "muster-1: load -1.0"),
-        ((ONE, "load", "much"), "could not convert"),
+        ((ONE, "load", "much"), "it gives 'much', which is no number"),
+        ((ONE, "load", "12"), "TypeError: it gives '12', which is no number"),
+        ((ONE, "load", 1.0, "1"), "TypeError: it gives '1', which is no number"),
+        ((ONE, "load", 10**400), "OverflowError"),
         ((ONE,), "missing"),
     ):
         monkeypatch.setattr(Odd, "told", (told,))
@@ -183,6 +186,24 @@ def test_what_another_package_s_source_says_can_be_used_or_is_an_error(monkeypat
         source.read()
     monkeypatch.setattr(Odd, "told", ((ONE, "load", 7),))
     assert source.read() == [Sample(ONE, "load", 7.0)]
+
+
+def test_another_package_s_source_that_can_t_be_made_or_closed_is_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One that broke as it was closed took the keeper's last story and its state with it."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("one\ntwo")
+
+    found(monkeypatch, EntryPoint("odd", f"{__name__}:Odd", SOURCES))
+    monkeypatch.setattr(Odd, "close", broken)
+    [source] = make([{"kind": "odd"}], dict)
+    source.close()
+    assert "source 'odd' of tests can't be closed: RuntimeError: one two (test_sources.py:" in caplog.text
+    monkeypatch.setattr(Odd, "__init__", broken)
+    with pytest.raises(SourceConfigError, match=r"^sources\[0\] \(odd\): source 'odd' of tests can't be made: Run"):
+        make([{"kind": "odd"}], dict)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Sources of signals by name: those of this project and those that other packages add (`mustherd.sources`)."""
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,9 +8,23 @@ from typing import Any
 from mustherd.errors import UserError
 from mustherd.keep.events import SIGNALS
 from mustherd.keep.source import Counted, Musters, Sample, Source, SourceError, WindowSource
-from mustherd.plugins import SOURCES, OptionError, Plugin, PluginError, blaming, keeps, options_of, plugin, plugins
+from mustherd.plugins import (
+    SOURCES,
+    OptionError,
+    Plugin,
+    PluginError,
+    blaming,
+    keeps,
+    number,
+    options_of,
+    plugin,
+    plugins,
+    said,
+)
 
 KIND = "kind"
+
+log = logging.getLogger(__name__)
 
 
 class SourceConfigError(UserError):
@@ -46,7 +61,8 @@ def _made(name: object, options: Mapping[str, Any], musters: Musters) -> Source:
         raise OptionError("which kind of source is it?", (KIND,), allowed=", ".join(plugins(SOURCES)))
     found = plugin(SOURCES, name)
     kind = source_kind(found)
-    source: Source = kind(options_of(kind, options), musters)
+    with blaming(f"{found.title} can't be made", (ValueError, UserError), PluginError):
+        source: Source = kind(options_of(kind, options), musters)
     return source if found.is_ours else _Guarded(found, source)
 
 
@@ -63,14 +79,17 @@ class _Guarded(Source):
             return [_checked(*sample) for sample in self._source.read()]
 
     def close(self) -> None:
-        self._source.close()
+        try:
+            self._source.close()
+        except (Exception, SystemExit) as error:  # the keeper's last words and its state come after it
+            log.warning("%s can't be closed: %s", self._title, said(error))
 
 
 def _checked(node: Any, signal: Any, value: Any, age_s: Any = 0.0) -> Sample:
     """ValueError for what no keeper could use."""
     if signal not in SIGNALS:
         raise ValueError(f"signal {signal!r} is none of {', '.join(SIGNALS)}")
-    sample = Sample(str(node), signal, float(value), float(age_s))
+    sample = Sample(str(node), signal, number(value), number(age_s))
     if not (math.isfinite(sample.value) and sample.value >= 0 and sample.age_s >= 0):
         raise ValueError(f"{sample.node}: {signal} {value!r}, {age_s!r} s old")
     return sample
