@@ -1,6 +1,7 @@
 """The interface of a policy, and how the one that an experiment names is made."""
 
 import enum
+import logging
 import operator
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -15,8 +16,10 @@ from mustherd.definition.problem import CONTEXT
 from mustherd.errors import MAX_ERROR, UserError, repr_of, shown
 from mustherd.learn.base import Observation, Problem, Settings
 from mustherd.learn.noise import Noise
-from mustherd.plugins import POLICIES, Plugin, blaming, in_file, keeps, options_of, plugin, plugins
+from mustherd.plugins import POLICIES, Plugin, blaming, in_file, keeps, options_of, plugin, plugins, said
 from mustherd.terms import Load
+
+log = logging.getLogger(__name__)
 
 
 class PolicyError(UserError):
@@ -271,8 +274,10 @@ class GuardedPolicy:
             return shown(self._policy.why_enough(), MAX_ERROR)
 
     def close(self) -> None:
-        with self._guarded("close"):
+        try:
             self._policy.close()
+        except (Exception, SystemExit) as error:  # nodes are put back after it, and what was found stands
+            log.warning("%s can't close: %s", self._title, said(error))
 
     def _believed(self, point: Settings) -> Settings:
         """A point of the experiment's knobs and loads, its values whole numbers. PolicyError."""

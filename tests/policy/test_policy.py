@@ -314,6 +314,23 @@ def test_why_a_package_s_policy_has_enough_is_one_line_with_an_end(monkeypatch: 
     assert len(why) < 3000
 
 
+@pytest.mark.parametrize("error", [RuntimeError("one\ntwo"), SystemExit("one two")])
+def test_a_package_s_policy_that_breaks_as_it_is_closed_costs_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: BaseException
+) -> None:
+    """It is closed before nodes are put back: that was left to their leases, and what was done was told as failed."""
+
+    def close(_self: object) -> None:
+        raise error
+
+    found(monkeypatch, EntryPoint("odd", "tests.policy.test_policy:Whole", POLICIES))
+    monkeypatch.setattr(Whole, "close", close)
+    defined = experiment("odd")
+    make(defined, problem(defined)).close()
+    kind = type(error).__name__
+    assert f"policy 'odd' of tests can't close: {kind}: one two (test_policy.py:" in caplog.text
+
+
 def test_a_package_s_policy_that_only_proposes_can_be_told_all(monkeypatch: pytest.MonkeyPatch) -> None:
     found(monkeypatch, EntryPoint("odd", "tests.policy.test_policy:Whole", POLICIES))
     point: Settings = {"dvfs": 1200}
