@@ -238,8 +238,14 @@ class LocalHerd:
         return "; ".join(self._refusals.values()) if len(self._refusals) == len(self._musters) else ""
 
     def last_words(self) -> str:
-        """The last line of the shepherd's log, without the name that a command puts before its error."""
-        return self._last_line("shepherd").removeprefix(SAYS)
+        """Why the shepherd ended: what it said itself, without the name that a command puts before it, else how it
+        did and the last line of its log."""
+        said = self._last_line("shepherd")
+        code = None if self._shepherd is None else self._shepherd.poll()
+        if said.startswith(SAYS) or not code:
+            return said.removeprefix(SAYS)
+        how = f"killed by signal {-code}" if code < 0 else f"by itself, with exit code {code}"
+        return f"the shepherd ended, {how}; its log ends with: {said or 'nothing'}"
 
     def _last_line(self, name: str) -> str:
         return last_line(self.folder / f"{name}.log")
