@@ -23,7 +23,7 @@ from mustherd.node.knob import Knob
 from mustherd.node.linux.options import Own
 from mustherd.node.server.node import Loader, ProcessNode
 from mustherd.node.server.process import ServerError
-from mustherd.plugins import SERVERS, plugin, said
+from mustherd.plugins import SERVERS, PluginError, blaming, plugin, said
 from mustherd.terms import Load
 
 GENERATOR = "generator"
@@ -47,10 +47,12 @@ def node(table: Mapping[str, Any], meter: EnergyMeter | None = None) -> ProcessN
     knobs, missing = _knobs_here(
         msgspec.convert(table.get(KNOBS, ()), tuple[str, ...]), msgspec.convert(table.get(OWN, {}), Own)
     )
-    server: ServerKind = kind(options)
+    with blaming(f"{found.title} can't be made", (ValueError, LoadError), PluginError):
+        server: ServerKind = kind(options)
     try:
-        server.start()
-        address = server.address
+        with blaming(f"{found.title} can't be started", (LoadError, ServerError), PluginError):
+            server.start()
+            address = server.address
         return ProcessNode(
             WorkerServer(server) if isinstance(server, WorkerKind) else Server(server),
             _loader(server, generator) if isinstance(server, Memcached) else None,
@@ -60,7 +62,7 @@ def node(table: Mapping[str, Any], meter: EnergyMeter | None = None) -> ProcessN
             packages=knobs,
             missing=missing,
         )
-    except (LoadError, ServerError):
+    except (LoadError, ServerError, PluginError):
         server.close()
         raise
 
@@ -135,5 +137,5 @@ def _as_server_error() -> Iterator[None]:
         yield
     except LoadError as error:
         raise ServerError(str(error)) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ServerError(said(error)) from error

@@ -12,7 +12,7 @@ import pytest
 
 from mustherd.definition import DefinitionError, Experiment, content, digest, loads
 from mustherd.definition.plugin_options import check_load
-from mustherd.load import registry
+from mustherd.load import local_server, registry
 from mustherd.load.address import Address
 from mustherd.load.base import LoadTraits, Site
 from mustherd.load.error import LoadError
@@ -181,6 +181,23 @@ def test_a_server_that_says_something_else_of_itself_is_named(
     with pytest.raises(PluginError, match=r"^server 'tap' of tests \(tests.load.test_plugins:Tap\): ") as caught:
         check_load(defined("server: tap"))
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [SystemExit("bye"), RuntimeError("bye")])
+@pytest.mark.parametrize(("at", "said"), [("__init__", "be made"), ("start", "be started")])
+def test_a_server_that_breaks_at_its_start_is_named(
+    monkeypatch: pytest.MonkeyPatch, at: str, said: str, error: BaseException
+) -> None:
+    """One that left by sys.exit ended its muster again and again, and all that was told was that no muster joined."""
+
+    def broken(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(Tap, at, broken)
+    with pytest.raises(PluginError) as caught:
+        local_server.node({"tap": {}})
+    kind = type(error).__name__
+    assert str(caught.value).startswith(f"server 'tap' of tests can't {said}: {kind}: bye (test_plugins.py:")
 
 
 def bare(_options: None) -> Tap:
