@@ -91,6 +91,7 @@ def _problem(found: "Plugin") -> str:
         Plugin,
         PluginError,
         keeps,
+        option_names,
     )
     from mustherd.policy import base as policies
 
@@ -108,6 +109,8 @@ def _problem(found: "Plugin") -> str:
     }
     try:
         checks[found.group](found)
+        if found.group not in (METRICS, KNOBS):  # which have no options
+            option_names(found.load())
     except PluginError as error:
         return str(error)
     return ""

@@ -96,6 +96,15 @@ def test_each_broken_one_is_one_line_and_the_others_stay(tmp_path: Path) -> None
         assert said in line
 
 
+def test_options_that_nothing_can_be_made_of_are_told(tmp_path: Path) -> None:
+    """It was listed as ok, and broke wherever it was used."""
+    module = f"{WHOLE}\nclass Deep(Ice):\n    class Options: depth = 1\n"
+    code, out, _ = listed(site(tmp_path, "ice-age", module, {"mustherd.policies": {"deep": "Deep"}}))
+    assert code == 3
+    [problem] = [row["problem"] for row in json.loads(out)["plugins"] if row["name"] == "deep"]
+    assert problem == "ice_age.Deep.Options is neither a dataclass nor a msgspec struct"
+
+
 def test_a_name_that_is_taken_is_told(tmp_path: Path) -> None:
     module = WHOLE + 'from mustherd.metrics import Metric\nMETRIC = Metric(name="energy_joules", meaning="x")\n'
     names = {"mustherd.policies": {"tune": "Ice", "ice": "Ice"}, "mustherd.metrics": {"energy_joules": "METRIC"}}
