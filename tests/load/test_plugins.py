@@ -5,14 +5,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
 import msgspec
 import pytest
 
 from mustherd.definition import DefinitionError, Experiment, content, digest, loads
 from mustherd.definition.plugin_options import check_load
-from mustherd.load import local_server, registry
+from mustherd.load import registry
 from mustherd.load.address import Address
 from mustherd.load.base import LoadTraits, Site
 from mustherd.load.error import LoadError
@@ -121,7 +121,7 @@ class Leak(Tap):
 
 
 @pytest.fixture(autouse=True)
-def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     here = "tests.load.test_plugins"
     names = {"drip": "Drip", "steady": "Steady", "plain": "Plain", "untold": "Untold", "dry": "Dry"}
     entries = [EntryPoint(name, f"{here}:{attribute}", LOADS) for name, attribute in names.items()]
@@ -162,106 +162,6 @@ def test_what_is_no_load_is_named_and_the_others_work(name: str, said: str) -> N
 def test_what_is_no_server_is_named(name: str, said: str) -> None:
     with pytest.raises(PluginError, match=said):
         registry.server_kind(plugin(SERVERS, name))
-
-
-@pytest.mark.parametrize(
-    ("presets", "own", "said"),
-    [
-        (None, "drip", "its presets are no mapping of names to Presets"),
-        (["warm"], "drip", "its presets are no mapping of names to Presets"),
-        ({1: Preset(meaning="warm")}, "drip", "its presets are no mapping of names to Presets"),
-        ({}, 5, "its load is 5; allowed: a load's name, or ''"),
-    ],
-)
-def test_a_server_that_says_something_else_of_itself_is_named(
-    monkeypatch: pytest.MonkeyPatch, presets: Any, own: Any, said: str
-) -> None:
-    monkeypatch.setattr(Tap, "presets", presets)
-    monkeypatch.setattr(Tap, "load", own)
-    with pytest.raises(PluginError, match=r"^server 'tap' of tests \(tests.load.test_plugins:Tap\): ") as caught:
-        check_load(defined("server: tap"))
-    assert said in str(caught.value)
-
-
-@pytest.mark.parametrize("error", [SystemExit("bye"), RuntimeError("bye")])
-@pytest.mark.parametrize(("at", "said"), [("__init__", "be made"), ("start", "be started")])
-def test_a_server_that_breaks_at_its_start_is_named(
-    monkeypatch: pytest.MonkeyPatch, at: str, said: str, error: BaseException
-) -> None:
-    """One that left by sys.exit ended its muster again and again, and all that was told was that no muster joined."""
-
-    def broken(*_: object) -> None:
-        raise error
-
-    monkeypatch.setattr(Tap, at, broken)
-    with pytest.raises(PluginError) as caught:
-        local_server.node({"tap": {}})
-    kind = type(error).__name__
-    assert str(caught.value).startswith(f"server 'tap' of tests can't {said}: {kind}: bye (test_plugins.py:")
-
-
-def bare(_options: None) -> Tap:
-    return Tap(Tap.Options())
-
-
-def test_a_function_that_makes_servers_says_of_itself_what_a_class_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    found(monkeypatch, EntryPoint("bare", "tests.load.test_plugins:bare", SERVERS))
-    with pytest.raises(PluginError, match=r"server 'bare' of tests .*: its presets are no mapping"):
-        registry.server_kind(plugin(SERVERS, "bare"))
-
-
-@pytest.mark.parametrize("told", [None, ["a"], 5, SystemExit(3), KeyError("x")])
-def test_a_load_that_can_not_say_what_it_measures_declares_nothing(monkeypatch: pytest.MonkeyPatch, told: Any) -> None:
-    """What it gave was taken apart past the guard: a definition that named it ended in a fault of our own."""
-
-    def declares(_options: Any) -> Any:
-        if isinstance(told, BaseException):
-            raise told
-        return told
-
-    monkeypatch.setattr(Drip, "declares", staticmethod(declares), raising=False)
-    assert registry.declares("drip", {}) == {}
-    assert defined("server: tap").workload.offered_by == ("drip", {})
-
-
-class Plainly:
-    depth = 1
-
-
-class Typed(TypedDict):
-    depth: int
-
-
-@dataclass
-class Unsound:
-    depth: int = 1
-
-    def __post_init__(self) -> None:
-        raise KeyError("nothing")
-
-
-@dataclass
-class Forward:
-    depth: "Nowhere" = 1  # type: ignore[name-defined]  # noqa: F821 - wrong on purpose
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (Plainly, r"Drip.Options is neither a dataclass nor a msgspec struct"),
-        (Typed, r"Drip.Options is neither a dataclass nor a msgspec struct"),
-        ({"depth": int}, r"Drip.Options is neither a dataclass nor a msgspec struct"),
-        (Unsound, r"Drip.Options can't be used: KeyError: 'nothing' \(test_plugins.py:\d+\)"),
-        (Forward, r"Drip.Options can't be used: NameError: name 'Nowhere' is not defined"),
-    ],
-)
-def test_options_that_nothing_can_be_made_of_are_the_package_s_fault(
-    monkeypatch: pytest.MonkeyPatch, options: Any, said: str
-) -> None:
-    monkeypatch.setattr(Drip, "Options", options)
-    with pytest.raises(PluginError, match=said) as caught:
-        check_load(defined("server: tap", "generator: {name: drip, options: {depth: 1}}"))
-    assert str(caught.value).startswith("test.yml:8: workload.generator: tests.load.test_plugins.Drip.Options")
 
 
 def test_a_load_that_is_a_part_of_its_node_is_offered_by_nobody_else() -> None:
