@@ -17,6 +17,7 @@ UNUSED = {
     "handle_error": "socketserver calls it",
     "request_queue_size": "socketserver reads it",
     "http_open": "urllib.request calls it",
+    "on_broken_pipe": "rich calls it",
     "ignore_aliases": "PyYAML calls it",
     "yaml_implicit_resolvers": "PyYAML reads it",
     "make_inventory": "typer calls it, as a command",
