@@ -18,6 +18,7 @@ import msgspec
 from mustherd.load.address import Address
 from mustherd.load.error import LoadError
 from mustherd.plugins import option_names
+from mustherd.programs import last_words
 from mustherd.reasons import Reason
 
 MEMCACHED = "memcached"
@@ -199,7 +200,7 @@ class ServerProcess:
                 self._run()
             except LoadError as error:
                 # Between looking for a port and taking it somebody else may have.
-                if tries_left and IN_USE in error.message:
+                if tries_left and error.reason == Reason.SERVER_FAILED and IN_USE in self.printed():
                     continue
                 self._address = Address(self._address.host, 0)
                 raise
@@ -307,7 +308,7 @@ class ServerProcess:
     def _last_words(self) -> str:
         if self._said.closed:
             return "it was stopped"
-        return self.printed().strip()[-500:] or "it said nothing"
+        return last_words(self.printed())
 
 
 def local_options(kind: Any, **given: object) -> dict[str, object]:

@@ -80,6 +80,8 @@ def test_what_it_needs_is_there_before_it_and_what_it_holds_after(started: list[
         ({"command": ["no-such-program"]}, Reason.TOOL_MISSING, "no-such-program is not installed"),
         ({"command": ["sh", "-c", "echo no licence; exit 7"]}, Reason.SERVER_FAILED,
          "ended with 7 at its start: no licence"),
+        ({"command": ["sh", "-c", "echo Traceback:; echo no licence; echo bye; exit 1"]}, Reason.SERVER_FAILED,
+         "ended with 1 at its start: Traceback: / no licence / bye"),
         ({"prepare": [["sh", "-c", "echo full; exit 2"]]}, Reason.SERVER_FAILED, "prepare: sh ended with 2: full"),
         ({"populate": [["false"]]}, Reason.SERVER_FAILED, "populate: false ended with 1"),
         ({"prepare": [["no-such-tool"]]}, Reason.TOOL_MISSING, "prepare: no-such-tool is not installed"),
@@ -102,6 +104,7 @@ def test_one_that_does_not_come_up_says_why(
     with pytest.raises(LoadError) as caught:
         server.start()
     assert (caught.value.reason, said in caught.value.message) == (reason, True), caught.value.message
+    assert "\n" not in caught.value.message, "a muster's last line is the whole of why it did not begin"
     assert server.pid is None, "what did not come up is not left behind"
 
 
