@@ -16,6 +16,7 @@ from mustherd.daemon import Stop
 from mustherd.definition import Experiment, check_knobs, plan, problem
 from mustherd.definition.check import WATCHING
 from mustherd.definition.plan import LEAVE_SECONDS
+from mustherd.definition.workload import COMMAND
 from mustherd.errors import UserError, text_of
 from mustherd.experiment import provenance, wording
 from mustherd.experiment.actions import (
@@ -41,10 +42,11 @@ from mustherd.experiment.group_runner import GroupRunner
 from mustherd.experiment.herd_notes import left_of, left_text, note, note_left
 from mustherd.experiment.owners import OWNERS, owners
 from mustherd.experiment.prior import prior_of
-from mustherd.experiment.scheduler import Past, Scheduler
+from mustherd.experiment.scheduler import GATHER_S, Past, Scheduler
 from mustherd.experiment.trial_runner import TrialRunner
 from mustherd.experiment.verdict import SEARCH_OVER, order_of
 from mustherd.herd.membership import Presence
+from mustherd.load.command.server import starts_within_s
 from mustherd.load.error import LoadError
 from mustherd.machine import given_out
 from mustherd.policy.base import BaselinePolicy, CalibratedPolicy, Follower, Grouping, Policy, Ranking
@@ -87,6 +89,14 @@ def write(store: Store, action: Action) -> Trial | None:
     return None
 
 
+def gathering_s(experiment: Experiment) -> float:
+    """How long musters may take to join. One that starts a server of the definition's joins once that is ready."""
+    server = experiment.workload.server
+    if experiment.herd.local is None or server is None or server.name != COMMAND:
+        return GATHER_S
+    return GATHER_S + starts_within_s(server.options)
+
+
 def past_of(store: Store) -> Past:
     """What the store knows at the beginning of a run, once what was found running has been queued again."""
     again = store.requeue_running()
@@ -122,7 +132,9 @@ class TrialLoop:
         self._expected = expected
         self._stop = stop
         self._now = now
-        self._scheduler = Scheduler(experiment, self._goal, expected=expected, now=now())
+        self._scheduler = Scheduler(
+            experiment, self._goal, expected=expected, now=now(), gather_s=gathering_s(experiment)
+        )
         self._threads = ThreadPoolExecutor(MAX_MUSTERS, thread_name_prefix="trial")
         self._running: set[Future[Trial]] = set()
         self._policy: Policy | None = None

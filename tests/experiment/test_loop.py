@@ -10,11 +10,13 @@ import pytest
 from mustherd.definition import Experiment, content, digest, goal
 from mustherd.experiment.actions import Action, Propose, Result
 from mustherd.experiment.conclusion import conclude
-from mustherd.experiment.loop import write
+from mustherd.experiment.loop import gathering_s, write
+from mustherd.experiment.scheduler import GATHER_S
 from mustherd.report.json import summary
 from mustherd.report.view import View
 from mustherd.store.store import Store
 from mustherd.trial import TrialKind
+from tests.definition.make import made
 from tests.experiment.simulated import Plan, World, defined, quiet
 
 
@@ -39,6 +41,23 @@ def store_for(folder: Path, experiment: Experiment) -> Callable[[Callable[[], fl
         )
 
     return create
+
+
+@pytest.mark.parametrize(
+    ("options", "more_s"),
+    [
+        ({}, 60),
+        ({"ready": {"seconds": 300}}, 300),
+        ({"ready": {"seconds": 100}, "prepare": [["true"], ["true"]], "populate": [["true"]]}, 400),
+    ],
+)
+def test_musters_may_take_as_long_to_join_as_the_server_that_they_start(options: dict[str, Any], more_s: float) -> None:
+    server = {"command": ["serve", "{port}"], **options}
+    load = {"command": ["load", "{seconds}"], "metrics": {"requests": {"at": "(.)"}}}
+    here: dict[str, Any] = {"herd": {"local": {}}, "knobs": {"server-cores": [1]}, "objective": "server_cpu_seconds"}
+    assert gathering_s(made(**here, workload={"server": server, "load": load})) == GATHER_S + more_s
+    assert gathering_s(made(**here, workload={"qps": 1000})) == GATHER_S
+    assert gathering_s(defined()) == GATHER_S
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -75,6 +75,12 @@ class ServerCommand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """The file that keeps what it prints; '': it is kept while the server lives."""
 
 
+def starts_within_s(options: Mapping[str, object]) -> float:
+    """How long a server may take until it is populated, by options as a definition writes them."""
+    told = msgspec.convert(options, ServerCommand)
+    return told.ready.seconds * (1 + len(told.prepare) + len(told.populate))
+
+
 class ProgramServer(ServerProcess):
     """Any program with all the processes that it starts."""
 
