@@ -266,6 +266,7 @@ class CommandServer(ProgramServer):
             with _refused("files", name):
                 if not FILE.fullmatch(name) or name.startswith("."):
                     raise ValueError(f"{name!r} is no name of a file: letters, digits, '_', '-' and '.'")
+                words.check_braces([text])
                 words.filled([text], dict.fromkeys(WORDS, ""))
         with _refused("ready", "text"):
             words.pattern(options.ready.text)

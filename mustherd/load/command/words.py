@@ -21,11 +21,20 @@ def check(argv: Sequence[str], known: Iterable[str]) -> None:
     if any("\0" in argument for argument in argv):
         raise ValueError("an argument holds a byte 0")
     known = tuple(known)
+    check_braces(argv)
     filled(argv, dict.fromkeys(known, ""))
     for argument in argv:
         for word in _OPEN.findall(_BRACES.sub("", argument)):
             if word in known:
                 raise ValueError(f"{argument!r} opens {{{word} and doesn't close it")
+
+
+def check_braces(texts: Iterable[str]) -> None:
+    """Raise ValueError for a text that would lose braces of its own, as JSON written as it is would: its `}}`."""
+    for text in texts:
+        alone = _BRACES.sub("", text)
+        if alone.count("{") != alone.count("}") and any(not found[1] for found in _BRACES.finditer(text)):
+            raise ValueError(f"{text[:100]!r} doubles some of its own braces and not others; two stand for one")
 
 
 def pattern(text: str) -> "re.Pattern[str]":

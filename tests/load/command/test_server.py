@@ -187,6 +187,8 @@ def test_its_node_counts_the_time_of_all_its_processes() -> None:
             {"command": ["x", "{prot}"]},
             "command: {prot} means nothing here: there are {host}, {port}, {folder}, {threads}",
         ),
+        ({"command": ["x", '{"a": {"b": 1}}']}, 'command: \'{"a": {"b": 1}}\' doubles some of its own braces and not'),
+        ({"command": ["x"], "files": {"c.json": '{"a": {"b": {port}}}'}}, "files.c.json: "),
         ({"command": ["x", "{host:{port}"]}, "command: '{host:{port}' opens {host and doesn't close it"),
         ({"command": ["x"], "prepare": [["y"], ["z", "{seconds}"]]}, "prepare[1]: {seconds} means nothing here"),
         ({"command": ["x"], "files": {"../x": ""}}, "is no name of a file"),
