@@ -178,9 +178,9 @@ def _tell_the_end(
     view = result.view()
     go_on = f"go on: mustherd experiment resume {result.folder}"
     if failed is not None and failed.signal:
-        terminal.print(f"{failed.reason}; {go_on}")
+        terminal.print(f"{failed.reason}; {go_on}", markup=False, soft_wrap=True)
     elif failed is not None:
-        terminal.print(f"failed: {failed.reason}", markup=False, style="red")
+        terminal.print(f"failed: {failed.reason}", markup=False, soft_wrap=True, style="red")
         terminal.print(f"logs: {result.folder}/*.log; {go_on}", markup=False, soft_wrap=True)
     elif view.status == "done":
         emit(terminal, *front(view, terminal), verdict_panel(view, terminal))

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import io
 import json
 import os
 import signal
@@ -12,9 +13,11 @@ from pathlib import Path
 
 import pytest
 import typer
+from rich.console import Console
 
+from mustherd.api import ExperimentFailedError
 from mustherd.cli import notify
-from mustherd.cli.conduct import ended_by_signals
+from mustherd.cli.conduct import _tell_the_end, ended_by_signals
 from mustherd.cli.notify import run_notice, words_of
 from mustherd.daemon import EndedError
 from mustherd.report.live import standing
@@ -193,3 +196,12 @@ def test_a_signal_in_the_middle_of_an_import_ends_it_when_the_module_is_whole(
         load_and_wait()
     assert sys.modules[module].WHOLE
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("killed_by", [0, 9])
+def test_why_it_failed_is_one_line_in_a_pipe_as_it_was_said(make: Make, killed_by: int) -> None:
+    result = Result(make("x").folder)
+    reason = "3 trials in a row failed: nothing fits '[/a-z]+': " + "and so on " * 20
+    pipe = io.StringIO()
+    _tell_the_end(result, ExperimentFailedError(reason, result, signal=killed_by), Console(file=pipe, width=80), None)
+    assert reason in pipe.getvalue()
