@@ -86,6 +86,8 @@ class _Claim:
     content: bytes | None = None
     """What the file holds as far as this process wrote it."""
     taken: tuple[str, ...] = ()
+    former: _Left | None = None
+    """What another muster left, until this one has noted that it has taken that over."""
 
 
 class Claims:
@@ -115,17 +117,23 @@ class Claims:
     def keep(self, originals: Mapping[Key, Kept]) -> None:
         """What would have to be put back from now on, for whoever comes next. Raises OSError."""
         for key, claim in self._claims.items():
-            content = None
             if key in originals or claim.taken:
-                left = _Left(self._boot_id, originals.get(key), self._state, claim.taken)
-                content = msgspec.json.encode(left.checked())
-            if content == claim.content:
-                continue
-            if content is None:
+                self._write(claim, _Left(self._boot_id, originals.get(key), self._state, claim.taken))
+            elif claim.content is not None:
                 claim.file.unlink(missing_ok=True)
-            else:
-                files.replace(claim.file, content, shared=False, mode=0o600, owner=claim.file.parent.stat())
-            claim.content = content
+                claim.content = None
+
+    def begin(self) -> None:
+        """What a journal says that is written before `keep` counts once that is done: note so. Raises OSError.
+
+        Killed between the two, this muster would take its journal for the way back for ever, though the former owner,
+        to whom the note still gives it, has put back the knob since.
+        """
+        for claim in self._claims.values():
+            if claim.former is not None:
+                taken = (*(one for one in claim.former.taken if one != self._state), self._state)[-MOST_TAKEN:]
+                self._write(claim, msgspec.structs.replace(claim.former, taken=taken))
+                claim.former = None
 
     def file_of(self, key: Key) -> Path | None:
         """The file beside a knob's lock; None where it has none."""
@@ -173,6 +181,12 @@ class Claims:
         claim = self._claims[key] = _Claim(lock, place.with_name(f"{place.name}.json"), trusted)
         self._look(key, claim)
 
+    def _write(self, claim: _Claim, left: _Left) -> None:
+        content = msgspec.json.encode(left.checked())
+        if content != claim.content:
+            files.replace(claim.file, content, shared=False, mode=0o600, owner=claim.file.parent.stat())
+            claim.content = content
+
     def _look(self, key: Key, claim: _Claim) -> None:
         """See what a former owner left."""
         try:
@@ -191,6 +205,7 @@ class Claims:
         if found.value is not None:
             self.left[key] = found.value
             if found.state != self._state:
+                claim.former = found
                 log.warning("%s on %s was left changed by the muster of %s", key[1], key[0], found.state)
 
     def _look_for_other_sheep(self) -> None:

@@ -168,12 +168,11 @@ class Journal:
                 log.info("%s: left changed by this muster, and taken over by another one since", gone)
             self._refuse_what_is_of_another(own, self._claims)
             entries = self._claims.left | own
-            stale = self._overtaken or bool(gone)
-            if not stale:
-                # Before the journal: whoever is killed in between has not taken over what another one puts back.
-                self._claims.keep(entries)
-            if stale or entries != self._entries:
+            self._claims.begin()
+            if gone or self._overtaken or entries != self._entries:
                 self._store(entries)
+            else:
+                self._claims.keep(entries)
         except OSError as error:
             self.close()
             raise JournalError(f"{error.filename}: {error.strerror or error}") from None

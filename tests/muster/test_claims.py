@@ -1,5 +1,6 @@
 """What one muster has taken over of another: the journal of the other counts no more, and all the rest of it does."""
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -9,7 +10,7 @@ import pytest
 
 from mustherd.muster import claims
 from mustherd.muster.claims import FOLDER, ClaimError
-from mustherd.muster.journal import Journal, left_changed
+from mustherd.muster.journal import Journal, JournalError, left_changed
 from mustherd.node.knob import Site
 from mustherd.terms import NODE
 from tests.fakes import ClaimedKnob, FakeNode
@@ -55,6 +56,10 @@ class Machine:
         return found
 
 
+def no_room(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "note")
+
+
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
     made = Machine(tmp_path)
@@ -77,6 +82,34 @@ def test_what_was_taken_over_counts_no_more_and_the_rest_does(machine: Machine) 
     for file in (machine.root / FOLDER).glob("*.json"):
         file.unlink()
     assert machine.left("a") == {ITR: 2600}
+
+
+@pytest.mark.parametrize("stopped_at", ["begin", "keep"])
+def test_one_that_was_killed_while_it_took_over_has_no_way_back_of_its_own(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, stopped_at: str
+) -> None:
+    """Or where there was no room for the note: its journal counted for ever, whatever had come of the knob since."""
+    machine.dies("a", DVFS)
+    with monkeypatch.context() as patch:
+        patch.setattr(claims.Claims, stopped_at, no_room)
+        with pytest.raises(JournalError):
+            machine.begins("b")
+    # Somebody is told all the while, and it is the one who will do it.
+    assert (machine.left("a"), machine.left("b")) == ({DVFS: 2600}, {})
+    machine.puts_back("a")
+    assert machine.left("b") == {}
+    journal = machine.begins("b")
+    assert journal.originals() == {}
+    journal.close()
+    # Where the first one never comes back, it is still put back by whoever comes next.
+    machine.dies("a", DVFS, found=2400)
+    with monkeypatch.context() as patch:
+        patch.setattr(claims.Claims, stopped_at, no_room)
+        with pytest.raises(JournalError):
+            machine.begins("b")
+    journal = machine.begins("b")
+    assert journal.originals() == {DVFS: 2400}
+    assert machine.left("a") == {}
 
 
 def test_of_what_is_left_changed_twice_the_later_original_counts(machine: Machine) -> None:
