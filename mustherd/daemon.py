@@ -3,9 +3,11 @@
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from types import FrameType
+from typing import IO
 
 PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that a process gets when its parent ends."""
@@ -151,3 +153,23 @@ def killed_with(parent: int) -> Callable[[], None]:
             os._exit(1)
 
     return ask
+
+
+def hush(*gone: IO[str] | None) -> None:
+    """Print nothing more where what reads the output is gone, or can't take it. Not even the interpreter at its end.
+
+    `gone`: outputs of which this is known. Of the others it is seen where they still hold what they could not write;
+    one without a buffer holds nothing.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if stream is None:
+            continue
+        try:
+            stream.flush()
+            if stream not in gone:
+                continue
+        except OSError:
+            pass
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(descriptor, stream.fileno())
+        os.close(descriptor)

@@ -12,15 +12,17 @@ import typer
 
 from mustherd import __version__
 from mustherd.cli import experiment, herd, keys, knob, load, log, muster, plugins, replay, shepherd, testbed, twin
-from mustherd.cli.printing import hush, spell_out
+from mustherd.cli.printing import spell_out
 from mustherd.cli.verbose import on_every_verb
-from mustherd.daemon import keep_descriptors, keep_others_out
+from mustherd.daemon import hush, keep_descriptors, keep_others_out
 from mustherd.errors import UNWRITTEN, UserError
 from mustherd.extras import lacking
 from mustherd.machine import given_out
 
 FAULT = 70
 """A fault of ours, as sysexits.h numbers it."""
+WRONG_REQUEST = typer.BadParameter.__mro__[2]
+"""The root of Typer's errors of usage, in the Click that it has of its own."""
 INTERRUPTED = 130
 """What a shell expects of a program that Ctrl-C ended: 128 + SIGINT."""
 
@@ -85,7 +87,10 @@ def main() -> None:
     keep_descriptors()
     keep_others_out()
     spell_out()
-    sys.exit(_code())
+    code = _code()
+    # What an output still holds and can't take would make the interpreter end with 120 instead.
+    hush()
+    sys.exit(code)
 
 
 def _code() -> int:
@@ -107,12 +112,14 @@ def _code() -> int:
         why = given_out(error)
         _say(f"mustherd: {error.picture()}{why and f'; {why}'}")
         return error.exit_code
-    except BrokenPipeError:
+    except BrokenPipeError as error:
         # Whoever read us has seen enough.
         hush()
-        return 0
+        return _wrong_request(error) or 0
     except OSError as error:
         hush()
+        if code := _wrong_request(error):
+            return code
         where = error.filename or "the output"
         _say(f"mustherd: {given_out(error) or f'{where}: {error.strerror or error}'}")
         return UNWRITTEN
@@ -126,6 +133,16 @@ def _code() -> int:
         _say(f"{traceback.format_exc()}mustherd: a fault of mustherd itself: {type(error).__name__}: {error}")
         return FAULT
     return code if isinstance(code, int) else 0
+
+
+def _wrong_request(error: OSError) -> int:
+    """The exit code of a wrong request that could not be told, since stderr is full or nobody reads it; else 0."""
+    one: BaseException | None = error
+    while one is not None:
+        if isinstance(one, WRONG_REQUEST):
+            return int(getattr(one, "exit_code", UserError.exit_code))
+        one = one.__context__
+    return 0
 
 
 def _say(text: str) -> None:

@@ -15,8 +15,8 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from mustherd.cli.notify import run_notice, words_of
-from mustherd.cli.printing import console, hush, print_json
-from mustherd.daemon import EndedError, may_raise
+from mustherd.cli.printing import console, print_json
+from mustherd.daemon import EndedError, hush, may_raise
 from mustherd.errors import UNWRITTEN
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from mustherd.cli.check import Keys, Listen, Musters, check
 from mustherd.cli.compare import Json, compare
 from mustherd.cli.conduct import Notify, conduct, days, front
 from mustherd.cli.new import new
-from mustherd.cli.printing import console, print_json, print_left, told
+from mustherd.cli.printing import aside, console, print_json, print_left, told
 from mustherd.cli.verbose import says_steps
 from mustherd.cli.web import LOOPBACK, Address, Port, Web, watch_experiment
 from mustherd.store import EXPERIMENTS
@@ -77,7 +77,7 @@ def start(
 def _say_what_comes_first(experiment: "Experiment") -> None:
     """That the links of an inventory's herd are tried: it takes seconds, in which nothing else is to be seen."""
     if experiment.herd.inventory is not None:
-        typer.echo("first the herd's links are tried, without load: some seconds", err=True)
+        aside("first the herd's links are tried, without load: some seconds")
 
 
 @app.command()
@@ -182,7 +182,7 @@ def list_(
         raise StoreError(f"{parent} does not exist: no experiment has been started there")
     found = api.list_experiments(parent)
     if not found:
-        typer.echo(f"no experiment in {parent}: start one, mustherd experiment start", err=True)
+        aside(f"no experiment in {parent}: start one, mustherd experiment start")
     if json:
         print_json(list_form(found))
         return

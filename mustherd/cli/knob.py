@@ -8,7 +8,7 @@ import typer
 
 from mustherd.cli import complete
 from mustherd.cli.operator import Keys, Shepherd, client
-from mustherd.cli.printing import print_rows
+from mustherd.cli.printing import aside, print_rows
 
 if TYPE_CHECKING:
     from mustherd.terms import Reading
@@ -30,7 +30,7 @@ def list_(shepherd: Shepherd = None, keys: Keys = None, json: Json = False) -> N
     herd = client(shepherd, keys)
     musters = herd.musters()
     if not musters:
-        typer.echo("no muster has joined this shepherd", err=True)
+        aside("no muster has joined this shepherd")
     _print([row for muster in musters for row in _rows(muster, herd.read(muster.name))], json)
 
 

@@ -7,7 +7,7 @@ import typer
 
 from mustherd.cli import complete
 from mustherd.cli.operator import Keys, Shepherd, client
-from mustherd.cli.printing import print_rows
+from mustherd.cli.printing import aside, print_rows
 
 if TYPE_CHECKING:
     from mustherd.client import StreamRows
@@ -39,7 +39,7 @@ def list_(
         # What a reader of the table needs; the rest is in the JSON.
         rows = [{k: v for k, v in row.items() if k not in ("received", "passes", "clears")} for row in rows]
     if not rows:
-        typer.echo(f"{folder} has no stream that fits", err=True)
+        aside(f"{folder} has no stream that fits")
     print_rows(rows, json)
 
 

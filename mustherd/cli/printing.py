@@ -1,12 +1,13 @@
 """What commands print: tables for people, JSON for programs."""
 
 import codecs
+import contextlib
 import errno
 import io
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -49,24 +50,10 @@ def spell_out() -> None:
             stream.reconfigure(errors="mustherd-spelt")
 
 
-def hush(*gone: IO[str] | None) -> None:
-    """Print nothing more where what reads the output is gone, or can't take it. Not even the interpreter at its end.
-
-    `gone`: outputs of which this is known. Of the others it is seen where they still hold what they could not write;
-    one without a buffer holds nothing.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        if stream is None:
-            continue
-        try:
-            stream.flush()
-            if stream not in gone:
-                continue
-        except OSError:
-            pass
-        descriptor = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(descriptor, stream.fileno())
-        os.close(descriptor)
+def aside(text: str) -> None:
+    """A word on stderr, beside what a command prints; one that isn't taken is no reason to print nothing else."""
+    with contextlib.suppress(OSError):
+        typer.echo(text, err=True)
 
 
 def print_json(value: Any) -> None:
@@ -99,7 +86,7 @@ def told(view: "View") -> "View":
     from mustherd.report.labels import clean
 
     for line in view.unreadable:
-        typer.echo(f"mustherd: {clean(line)}", err=True)
+        aside(f"mustherd: {clean(line)}")
     return view
 
 

@@ -1,6 +1,7 @@
 """`python -m mustherd.muster`: the daemon itself, with none of the command line's weight in its memory."""
 
 import argparse
+import contextlib
 import logging
 import sys
 from argparse import HelpFormatter
@@ -8,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from mustherd.daemon import StopSignals, end_with, keep_descriptors, keep_others_out
+from mustherd.daemon import StopSignals, end_with, hush, keep_descriptors, keep_others_out
 from mustherd.errors import UNWRITTEN, UserError
 from mustherd.log_lines import log_to_stderr
 from mustherd.machine import MUSTER_FILES, given_out, need_files
@@ -53,14 +54,23 @@ def main() -> int:
         code = serve(options.config, ready)
         return signals.exit_code(code) if signals is not None else code
     except UserError as error:
-        print(f"mustherd: {error}", file=sys.stderr)  # noqa: T201 (the one message of a command that can't start)
+        _say(str(error))
         return error.exit_code
     except Exception as error:
         if why := given_out(error):
-            print(f"mustherd: {why}", file=sys.stderr)  # noqa: T201 (as above)
+            _say(why)
             return UNWRITTEN
         raise
 
 
+def _say(text: str) -> None:
+    """The one message of a command that can't start; whether it can be told or not, the exit code is."""
+    with contextlib.suppress(OSError):
+        print(f"mustherd: {text}", file=sys.stderr)  # noqa: T201
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    # What a log that is full did not take would make the interpreter end with 120 instead.
+    hush()
+    sys.exit(code)

@@ -165,6 +165,50 @@ def test_what_could_not_be_printed_is_told(tmp_path: Path) -> None:
     assert not [line for line in said if "Traceback" in line]
 
 
+@pytest.mark.process
+@pytest.mark.parametrize("output", [full_disk, unread])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["mustherd", "experiment", "show", "nowhere"],
+        ["mustherd", "experiment", "strat"],
+        ["mustherd.muster", "--config", "nowhere.toml"],
+    ],
+)
+def test_a_wrong_request_ends_with_its_code_whether_it_can_be_told_or_not(
+    tmp_path: Path, output: Callable[[], AbstractContextManager[IO[str]]], unbuffered: str, words: list[str]
+) -> None:
+    """It was 120, or 74, or 0 as of one that was done; of a muster 1, so that its command started it again."""
+    environment = {**os.environ, "PYTHONPATH": running.PYTHONPATH, "PYTHONUNBUFFERED": unbuffered}
+    with output() as stderr:
+        command_line = [sys.executable, "-m", *words]
+        done = subprocess.run(command_line, cwd=tmp_path, stderr=stderr, check=False, env=environment)
+    assert done.returncode == 2
+
+
+@pytest.mark.process
+def test_where_no_output_takes_anything_it_is_told_by_the_code(tmp_path: Path) -> None:
+    """The interpreter made it 120."""
+    with full_disk() as output:
+        command_line = [sys.executable, "-m", "mustherd", "experiment", "list", str(tmp_path), "--json"]
+        done = subprocess.run(command_line, stdout=output, stderr=output, check=False)
+        assert done.returncode == 74
+        command_line = [sys.executable, "-m", "mustherd", "--version"]
+        assert subprocess.run(command_line, stdout=output, stderr=output, check=False).returncode == 74
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("output", [full_disk, unread])
+def test_a_word_aside_that_is_not_taken_costs_no_json(
+    tmp_path: Path, output: Callable[[], AbstractContextManager[IO[str]]]
+) -> None:
+    with output() as stderr:
+        command_line = [sys.executable, "-m", "mustherd", "experiment", "list", str(tmp_path), "--json"]
+        done = subprocess.run(command_line, stdout=subprocess.PIPE, stderr=stderr, text=True, check=False)
+    assert (done.returncode, json.loads(done.stdout)) == (0, [])
+
+
 def started(folder: Path, *more: str, stdout: IO[str] | int, stderr: IO[str] | int) -> subprocess.CompletedProcess[str]:
     (folder / "x.yml").write_text(QUICK)
     words = [sys.executable, "-m", "mustherd", "experiment", "start", "x.yml", "--into", "x", "--no-report", *more]
