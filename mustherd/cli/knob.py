@@ -8,7 +8,7 @@ import typer
 
 from mustherd.cli import complete
 from mustherd.cli.operator import Keys, Shepherd, client
-from mustherd.cli.printing import aside, print_rows
+from mustherd.cli.printing import aside, ends_with, print_rows
 
 if TYPE_CHECKING:
     from mustherd.terms import Reading
@@ -88,10 +88,10 @@ def restore(
     from mustherd.muster.restore import restore as put_back
 
     done = put_back(config or Path())
-    _print([{**_reading(r), "error": r.error} for r in done.readings], json)
-    if not done.readings and not json:
-        typer.echo("this muster has left nothing changed, so there is nothing to put back")
-    raise typer.Exit(done.exit_code)
+    with ends_with(done.exit_code):
+        _print([{**_reading(r), "error": r.error} for r in done.readings], json)
+        if not done.readings and not json:
+            typer.echo("this muster has left nothing changed, so there is nothing to put back")
 
 
 def _settings(texts: "Sequence[str]") -> dict[str, str]:

@@ -6,10 +6,12 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
+
+from mustherd.daemon import hush
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,6 +50,20 @@ def spell_out() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="mustherd-spelt")
+
+
+@contextlib.contextmanager
+def ends_with(code: int) -> Iterator[None]:
+    """The command ends with `code`; where that isn't 0, also if what is printed within is not taken."""
+    try:
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        if not code:
+            raise
+        hush(sys.stdout)
+    raise typer.Exit(code)
 
 
 def aside(text: str) -> None:

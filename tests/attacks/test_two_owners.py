@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from mustherd.store.store import Store
 from mustherd.terms import Setting
 from mustherd.wire.ports import Ports
 from tests.attacks.machines import ORIGINAL_KHZ, LinuxMuster, clock, machine
+from tests.attacks.test_exit_codes import full_disk, unread
 from tests.herding import PATIENCE_S, shepherd
 from tests.node.linux.kinds import CPU
 from tests.running import definition, start
@@ -196,6 +199,19 @@ def test_the_guardian_of_one_that_was_killed_has_them_until_it_is_done(herd: Her
         assert "held by process" in b.log
     b.end()
     assert clock(a.root) == ORIGINAL_KHZ
+
+
+@pytest.mark.parametrize("how", ["full", "unread"])
+def test_by_hand_a_knob_that_is_not_back_is_told_by_the_exit_code_whoever_reads(herd: Herd, how: str) -> None:
+    """Where nobody read the output it was 0, as where all is back."""
+    _, a, _ = herd
+    a.kill_both()
+    file = a.root / CPU / "cpu1/cpufreq/scaling_setspeed"
+    file.unlink()
+    file.mkdir()
+    command_line = [sys.executable, "-m", "mustherd", "knob", "restore", "--config", str(a.config)]
+    with (full_disk if how == "full" else unread)() as output:
+        assert subprocess.run(command_line, stdout=output, check=False).returncode == 3
 
 
 @pytest.mark.long
