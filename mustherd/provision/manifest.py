@@ -12,6 +12,8 @@ from mustherd.provision.inventory import GROUPS, Host, InventoryError, Nodes, ad
 
 BIGGEST = 8 * 1024 * 1024
 """Bytes; a manifest of a thousand nodes has two million."""
+MOST_NAMES = 400
+"""Characters of all nodes' names in an error."""
 EMULAB = "{http://www.protogeni.net/resources/rspec/ext/emulab/1}"
 NO_MACHINE = re.compile(r"blockstore|switch|delay|bridge|firewall|radio|attenuator", re.IGNORECASE)
 """Words in the type of a node that nobody logs in to as to a machine: datasets, switches, traffic shapers."""
@@ -51,9 +53,12 @@ def from_manifest(
     notes: list[str] = []
     machines = []
     nodes = [node for node in root if _plain(node.tag) == "node"]
-    unknown = sorted(set(without) - {node.get("client_id", "") for node in nodes})
+    names = [node.get("client_id", "") for node in nodes]
+    unknown = sorted(set(without) - set(names))
     if unknown:
-        raise InventoryError(f"no node is called {', '.join(unknown)}; fix: correct --without")
+        raise InventoryError(
+            f"--without: no node is called {', '.join(unknown)}; fix: choose of {shown(', '.join(names), MOST_NAMES)}"
+        )
     for node in nodes:
         name, kind = node.get("client_id", ""), _kind(node)
         if name in without:
