@@ -97,7 +97,9 @@ def run(
 ) -> None:
     """Run a command of this machine inside the bed's network, where the hosts can reach it."""
     import os
+    from shutil import which
 
+    from mustherd.errors import UserError, shown
     from mustherd.testbed.bed import refuse_without_means
     from mustherd.testbed.daemon import state as read
     from mustherd.testbed.images import BedError
@@ -106,4 +108,9 @@ def run(
     state = read()
     if state is None:
         raise BedError("no test bed is up; fix: mustherd testbed up")
+    if which(command[0]) is None:
+        raise UserError(
+            f"{shown(command[0])}: there is no such command on this machine; fix: give the path of one, or for one on"
+            f" a host ssh to {', '.join(state.hosts.values())}"
+        )
     os.execvp("ip", ["ip", "netns", "exec", state.namespace, *command])  # noqa: S606 - a list, and no shell

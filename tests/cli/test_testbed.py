@@ -69,6 +69,19 @@ def test_a_host_that_is_powered_off_is_told() -> None:
     assert json.loads(CliRunner().invoke(app, ["testbed", "status", "--json"]).stdout)["off"] == ["node2"]
 
 
+def test_a_command_that_is_not_there_is_a_mistake_in_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ended with 1, a verdict's code, and with what ip says of it."""
+    stored(bed())
+    monkeypatch.setattr("mustherd.testbed.bed.refuse_without_means", lambda: None)
+    answer = CliRunner().invoke(app, ["testbed", "run", "nosuch", "--flag"])
+    assert isinstance(answer.exception, UserError)
+    assert answer.exception.exit_code == 2
+    assert str(answer.exception) == (
+        "nosuch: there is no such command on this machine; fix: give the path of one, or for one on a host ssh to"
+        " 10.77.0.1, 10.77.0.2, 10.77.0.3"
+    )
+
+
 @pytest.mark.parametrize("changes", [{"born": 1}, {"pid": 2**22 + 1}])
 def test_a_bed_whose_keeper_is_gone_is_none(changes: dict[str, object]) -> None:
     stored(bed(**changes))
