@@ -80,7 +80,26 @@ def status(json: Json = False) -> None:
     else:
         typer.echo(f"this machine: {state.control}")
         for name, address in state.hosts.items():
-            typer.echo(f"{name}: {address}{', powered off until the bed comes up anew' if name in off else ''}")
+            typer.echo(f"{name}: {address}{f', powered off; fix: mustherd testbed boot {name}' if name in off else ''}")
+
+
+@app.command()
+def boot(
+    hosts: Annotated[list[str], typer.Argument(metavar="HOST ...", help="Which, by the names that status shows.")],
+) -> None:
+    """Boot hosts that are powered off, with what was on them, and wait until they answer."""
+    from mustherd.testbed.bed import refuse_without_means
+    from mustherd.testbed.daemon import boot as boot_one
+    from mustherd.testbed.daemon import state as read
+    from mustherd.testbed.images import BedError
+
+    refuse_without_means()
+    state = read()
+    if state is None:
+        raise BedError("no test bed is up; fix: mustherd testbed up")
+    for name in hosts:
+        boot_one(state, name)
+        typer.echo(f"{name}: up")
 
 
 @app.command()

@@ -32,6 +32,16 @@ def refuse_without_means() -> None:
         raise BedError("a test bed needs root, for network and containers; fix: run it with sudo")
 
 
+def login(key: str, known_hosts: str, address: str) -> list[str]:
+    """The words of ssh to a host, but for what it is to do there."""
+    options = [f"UserKnownHostsFile={known_hosts}", "StrictHostKeyChecking=yes", "ConnectTimeout=3"]
+    return [
+        *("ssh", "-F", "none", "-i", key, "-o", "BatchMode=yes"),
+        *(word for option in options for word in ("-o", option)),
+        f"root@{address}",
+    ]
+
+
 class Bed:
     """A bridge, its hosts, the mirror, and what reaches them: a key and the hosts' keys."""
 
@@ -109,14 +119,8 @@ class Bed:
 
     def ssh(self, name: str, command: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """A shell command on a host; the answer whatever its exit code."""
-        options = [f"UserKnownHostsFile={self.known_hosts}", "StrictHostKeyChecking=yes", "ConnectTimeout=3"]
         return subprocess.run(
-            self.inside(
-                *("ssh", "-F", "none", "-i", str(self.key), "-o", "BatchMode=yes"),
-                *(word for option in options for word in ("-o", option)),
-                f"root@{self.hosts[name].address}",
-                command,
-            ),
+            self.inside(*login(str(self.key), str(self.known_hosts), self.hosts[name].address), command),
             capture_output=True,
             text=True,
             check=False,

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from mustherd import files
 from mustherd.daemon import StopSignals
-from mustherd.errors import UserError
-from mustherd.testbed.bed import Bed, refuse_without_means
+from mustherd.errors import UserError, shown
+from mustherd.testbed.bed import Bed, login, refuse_without_means
 from mustherd.testbed.hosts import OFF
 from mustherd.testbed.images import RELEASES, BedError, cache
 
@@ -27,6 +27,7 @@ NAMESPACE = "mustherd-bed"
 PATIENCE_S = 900.0
 """For a first start, which makes the root file system; a later one takes seconds."""
 STOP_S = 60.0
+BOOT_S = 90.0
 POLL_S = 0.1
 
 
@@ -90,6 +91,27 @@ def state() -> BedState | None:
 def powered_off(bed: BedState) -> list[str]:
     """Hosts of a bed that is up which somebody has powered off."""
     return [name for name in bed.hosts if (folder() / name / OFF).exists()]
+
+
+def boot(bed: BedState, name: str) -> None:
+    """Boot a host that is powered off, with what was on it, and wait until it answers.
+
+    Raises UserError where the bed has no such host, BedError where it runs or doesn't come.
+    """
+    if name not in bed.hosts:
+        raise UserError(f"host {shown(name)!r}: allowed is one of {', '.join(bed.hosts)}")
+    if name not in powered_off(bed):
+        raise BedError(f"{name} is not powered off; fix: to boot it anew, systemctl reboot on it")
+    (folder() / name / OFF).unlink(missing_ok=True)
+    asked = ["ip", "netns", "exec", bed.namespace, *login(bed.key, bed.known_hosts, bed.hosts[name])]
+    end = time.monotonic() + BOOT_S
+    # 1: it is up, and a unit of it isn't.
+    while subprocess.run(
+        [*asked, "systemctl is-system-running --wait"], stdin=subprocess.DEVNULL, capture_output=True, check=False
+    ).returncode not in (0, 1):
+        if time.monotonic() > end:
+            raise BedError(f"{name} does not answer after {BOOT_S:.0f} s; fix: see {folder() / name / 'console.log'}")
+        time.sleep(POLL_S)
 
 
 def coming_or_going() -> bool:

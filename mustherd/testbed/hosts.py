@@ -21,7 +21,8 @@ PREFIX = 24
 REBOOT = 133
 """Exit code of systemd-nspawn when the container asks for a reboot."""
 OFF = "off"
-"""A file in a host's folder, while nothing runs there: somebody has powered it off."""
+"""A file in a host's folder, while nothing runs there: somebody has powered it off. Without it the host boots again."""
+POLL_S = 0.1
 CORES = 2
 MSR_BYTES = 0xC0011000
 """Beyond the energy counters of either maker."""
@@ -82,6 +83,8 @@ class Host:
             )
             self._personalise()
         self._off.unlink(missing_ok=True)
+        if self._thread is not None and self._thread.is_alive() and not self._stop.is_set():
+            return
         self._stop.clear()
         self._thread = threading.Thread(target=self._keep_up, name=self.name, daemon=True)
         self._thread.start()
@@ -208,6 +211,9 @@ class Host:
                     stderr=log,
                 )
             if self._process.wait() != REBOOT:
-                if not self._stop.is_set():
-                    self._off.touch()
-                return
+                if self._stop.is_set():
+                    return
+                self._off.touch()
+            while self._off.exists():
+                if self._stop.wait(POLL_S):
+                    return

@@ -65,8 +65,22 @@ def test_a_host_that_is_powered_off_is_told() -> None:
     (daemon.folder() / "node2").mkdir()
     (daemon.folder() / "node2" / OFF).touch()
     last = CliRunner().invoke(app, ["testbed", "status"]).stdout.splitlines()[-1]
-    assert last == "node2: 10.77.0.3, powered off until the bed comes up anew"
+    assert last == "node2: 10.77.0.3, powered off; fix: mustherd testbed boot node2"
     assert json.loads(CliRunner().invoke(app, ["testbed", "status", "--json"]).stdout)["off"] == ["node2"]
+
+
+def test_only_a_host_that_is_powered_off_is_booted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mustherd.testbed.bed.refuse_without_means", lambda: None)
+    answer = CliRunner().invoke(app, ["testbed", "boot", "node2"])
+    assert str(answer.exception) == "no test bed is up; fix: mustherd testbed up"
+    stored(bed())
+    answer = CliRunner().invoke(app, ["testbed", "boot", "nod2"])
+    assert isinstance(answer.exception, UserError)
+    assert answer.exception.exit_code == 2
+    assert str(answer.exception) == "host 'nod2': allowed is one of node0, node1, node2"
+    answer = CliRunner().invoke(app, ["testbed", "boot", "node2"])
+    assert isinstance(answer.exception, BedError)
+    assert str(answer.exception).startswith("node2 is not powered off; fix: ")
 
 
 def test_a_command_that_is_not_there_is_a_mistake_in_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
