@@ -204,6 +204,9 @@ def _load(file: Path, *, private: bool = False) -> _Loaded:
         text = guard.read(file.resolve(), MOST_BYTES, private=private).decode("ascii", "replace")
     except guard.GuardError as error:
         raise KeysError(str(error)) from None
+    except PermissionError as error:
+        # It is there, and another one would not be accepted.
+        raise KeysError(f"{file}: {error.strerror}; run it with sudo, or as the user whose key it is") from None
     except OSError as error:
         raise KeysError(f"{file}: {error.strerror or error}; make one: mustherd keys create") from None
     found = dict(_ENTRY.findall(text))

@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -137,6 +138,19 @@ def test_a_secret_that_others_can_read_is_refused_with_the_mend(tmp_path: Path) 
         keys.for_member(tmp_path, "muster-1")
     secret.chmod(0o600)
     assert keys.for_member(tmp_path, "muster-1").shepherd is not None
+
+
+def test_a_secret_of_somebody_else_is_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without sudo on the shepherd's node another key would be made, which no muster knows."""
+
+    def refused(*_: object, **__: object) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    keys.create(tmp_path, ["shepherd", "muster-1"])
+    monkeypatch.setattr("mustherd.guard.read", refused)
+    with pytest.raises(KeysError, match=r"Permission denied; run it with sudo, or as the user") as refusal:
+        keys.for_member(tmp_path, "muster-1")
+    assert "keys create" not in str(refusal.value)
 
 
 def test_missing_damaged_or_no_accepted_keys_are_said_so(tmp_path: Path) -> None:
