@@ -141,21 +141,31 @@ def plan(
     name: Name = None,
     json: Json = False,
 ) -> None:
-    """Say what an experiment would take, without starting anything: trials, time, energy, budget."""
+    """Say what an experiment would take, without starting anything: trials, time, energy, budget.
+
+    Ends with 2 where it doesn't fit before the reservation's end (`budget: {until: TIME}`), as `start` would.
+    """
     from mustherd import api
 
-    planned = api.plan(asked(definition, words(sets, seed, name), herd), musters=musters, like=like)
+    experiment = api.check(asked(definition, words(sets, seed, name), herd))
+    planned = api.plan(experiment, musters=musters, like=like)
     if json:
-        return print_json(planned.to_dict())
-    from mustherd.report.frame import emit, new_table
+        print_json(planned.to_dict())
+    else:
+        from mustherd.report.frame import emit, new_table
 
-    terminal = console()
-    table = new_table(terminal)
-    table.add_column("plan")
-    table.add_column("")
-    for row in planned.rows():
-        table.add_row(*row)
-    return emit(terminal, table)
+        terminal = console()
+        table = new_table(terminal)
+        table.add_column("plan")
+        table.add_column("")
+        for row in planned.rows():
+            table.add_row(*row)
+        emit(terminal, table)
+    from mustherd.experiment.preflight import too_late
+
+    if (error := too_late(experiment, planned)) is not None:
+        typer.echo(f"mustherd: {error}", err=True)
+        raise typer.Exit(error.exit_code)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from mustherd.definition import Experiment, Plan, given_points, plan
 from mustherd.definition.check import here
-from mustherd.definition.errors import Finding
+from mustherd.definition.errors import DefinitionError, Finding
 from mustherd.definition.units import duration
 from mustherd.errors import UserError
 from mustherd.experiment.plug_ins import check_plugins
@@ -91,14 +91,22 @@ def planned(
 
 
 def check_until(experiment: Experiment, herd: "InventoryHerd | None") -> None:
-    """Raise UserError for an experiment that doesn't fit into what is left of the reservation."""
-    found = planned(experiment, herd=herd)
-    if found.seconds_left is not None and found.wall_seconds > found.seconds_left:
-        raise UserError(
-            f"budget.until: the reservation ends at {found.until}, {found.left_text()}, and the"
-            f" experiment takes about {duration(found.wall_seconds)}; fix: fewer trials or repeats, shorter windows, or"
-            " another day"
-        )
+    """Raise DefinitionError, with its line, for an experiment that doesn't fit into what is left of the reservation."""
+    if (error := too_late(experiment, planned(experiment, herd=herd))) is not None:
+        raise error
+
+
+def too_late(experiment: Experiment, found: Plan) -> DefinitionError | None:
+    """What is wrong with `until` where what was planned doesn't fit before it."""
+    if found.seconds_left is None or found.wall_seconds <= found.seconds_left:
+        return None
+    over = found.seconds_left <= 0
+    fix = "a later time, or leave it out" if over else "fewer trials or repeats, shorter windows, or another day"
+    said = (
+        f"the reservation ends at {found.until}, {found.left_text()}, and the experiment takes about"
+        f" {duration(found.wall_seconds)}; fix: {fix}"
+    )
+    return experiment.source.error([Finding(("budget", "until"), said)])
 
 
 def lay_out_load(folder: Path, experiment: Experiment, herd: "InventoryHerd | None") -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mustherd.definition import Experiment
-from mustherd.errors import UserError
+from mustherd.definition.errors import DefinitionError
 from mustherd.experiment.links import Link, LinksError, try_all, try_metrics_and_meters, try_own_knobs
 from mustherd.experiment.local_herd import Operator, enough_files
 from mustherd.experiment.preflight import check_until, herd_of
@@ -111,8 +111,9 @@ def _until(experiment: Experiment, herd: "InventoryHerd") -> Link:
     """Whether the experiment fits into what is left of the reservation."""
     try:
         check_until(experiment, herd)
-    except UserError as error:
-        found, _, fix = str(error).removeprefix("budget.until: ").partition("; fix: ")
+    except DefinitionError as error:
+        found, _, fix = error.problem.partition("; fix: ")
+        found = f"{error.file}:{error.line}: {found}" if error.line else found
         return Link(name="budget.until", state="wrong", found=found, fix=fix)
     return Link(name="budget.until", state="ok", found="the experiment ends before it")
 

@@ -1,5 +1,7 @@
 """The reservation's end: what doesn't fit is refused before anything is made, what runs stops in order before it."""
 
+import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from mustherd import api
 from mustherd.errors import UserError
 from mustherd.experiment.actions import End, Result
 from mustherd.experiment.scheduler import Scheduler
+from tests import running
 from tests.experiment.simulated import defined
 
 
@@ -35,6 +38,24 @@ def test_one_that_is_over_is_said_to_be() -> None:
     said = dict(api.plan(text).rows())["until"]
     assert said.startswith("2020-05-04 18:00")
     assert said.endswith(", which is over or less than a minute away: does not fit")
+
+
+@pytest.mark.process
+def test_start_and_plan_refuse_one_that_is_over_with_its_line(tmp_path: Path) -> None:
+    """`start` named no place and advised fewer trials; `plan` ended with 0, so that a script went on."""
+    file = tmp_path / "past.yml"
+    file.write_text(
+        "name: past\nherd: {simulated: {speed: 1}}\nworkload: {qps: 600k}\nknobs: {itr-delay: [50, 100]}\n"
+        "trials: 2\nbudget:\n  until: '2020-05-04 18:00'\n"
+    )
+    said = r"past\.yml:7: budget\.until: the reservation ends at 2020-05-04 18:00.*; fix: a later time, or leave it out"
+    for words in (("start", file, "--into", tmp_path / "never"), ("plan", file)):
+        code, _, err = running.run("experiment", *words)
+        assert code == 2
+        assert re.search(said, err), err
+    code, out, _ = running.run("experiment", "plan", file, "--json")
+    assert (code, json.loads(out)["fits"]) == (2, False)
+    assert not (tmp_path / "never").exists()
 
 
 def test_the_end_says_that_it_was_the_time() -> None:
