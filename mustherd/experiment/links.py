@@ -324,7 +324,9 @@ def _muster(
         others = {knob: owner_of(knob.partition("@")[0], view, here.values()) for knob in asked}
         held = ", ".join(f"{knob} is {other}'s" for knob, other in others.items() if other not in ("", view.name))
         fix = f"{held}, on the same machine: one muster sets a knob, leave the other out of this herd" if held else ""
-        if not held and (own := _sheep_options(asked, view)):
+        if not held and (gone := _no_such_cores(asked, view)):
+            fix = f"the machine has no {gone}; its CPUs are {view.facts.text['cpus_online']}"
+        elif not held and (own := _sheep_options(asked, view)):
             fix = f"for places of their own: mustherd_linux: {{{own}}} in the inventory, and provision --tags config"
         yield Link(name=view.name, state="wrong", found=f"joined, but {error}", fix=fix)
         return
@@ -363,6 +365,21 @@ def _sheep_options(asked: Iterable[str], view: MusterView) -> str:
         if kind in ("core", "socket", "queue") and {i.sheep for i in view.knobs if i.name == knob} == {"node-0"}:
             wanted[SHEEP_OPTIONS.get(knob, "napi_sheep")] = "queue" if kind == "queue" else "core"
     return ", ".join(f"{option}: {kind}" for option, kind in wanted.items())
+
+
+def _no_such_cores(asked: Iterable[str], view: MusterView) -> str:
+    """The cores that are asked of a muster whose machine says which CPUs it has, and that are none of them."""
+    from mustherd.node.linux.tree import parse_cpus  # noqa: PLC0415 (of a definition that is wrong alone)
+
+    try:
+        there = {f"core-{cpu}" for cpu in parse_cpus(view.facts.text.get("cpus_online", ""))}
+    except ValueError:
+        # What a muster says of its machine is text, and may be cut.
+        return ""
+    if not there:
+        return ""
+    places = dict.fromkeys(key.partition("@")[2] for key in asked)
+    return ", ".join(place for place in places if place.startswith("core-") and place not in there)
 
 
 def _decided(shepherd: Shepherd, view: MusterView, settings: tuple[Setting, ...]) -> tuple[Reading, ...]:

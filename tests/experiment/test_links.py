@@ -78,6 +78,10 @@ def test_a_clock_of_each_core_says_by_which_option(tmp_path: Path, one: RealHerd
     found = wrong(api.links(file))["muster-127.0.0.2"]
     assert "unknown knob 'dvfs@core-0'" in found
     assert "mustherd_linux: {dvfs_sheep: core} in the inventory, and provision --tags config" in found
+    # Of one that isn't there no option makes a place.
+    file.write_text(one.definition(knobs={"dvfs@core-99": [1500, 1800]}))
+    found = wrong(api.links(file))["muster-127.0.0.2"]
+    assert found.endswith("; the machine has no core-99; its CPUs are 0-3")
 
 
 @pytest.mark.process
