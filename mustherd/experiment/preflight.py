@@ -7,7 +7,7 @@ from mustherd.definition import Experiment, Plan, given_points, plan
 from mustherd.definition.check import here
 from mustherd.definition.errors import DefinitionError, Finding
 from mustherd.definition.units import duration
-from mustherd.errors import UserError
+from mustherd.errors import UserError, shown
 from mustherd.experiment.plug_ins import check_plugins
 from mustherd.load.placement import LAYOUT, Layout, teams, write
 from mustherd.wire.members import MAX_MUSTERS
@@ -62,9 +62,13 @@ def check_musters(experiment: Experiment, musters: int | None) -> None:
 
 
 def herd_of(experiment: Experiment) -> "InventoryHerd | None":
-    """The herd of an experiment on an inventory. InventoryError where it can't be read."""
+    """The herd of an experiment on an inventory. InventoryError where it can't be read, DefinitionError without one."""
     if experiment.herd.inventory is None:
         return None
+    if not Path(experiment.herd.inventory).exists():
+        said = f"{shown(experiment.herd.inventory)}: no such inventory"
+        allowed = "the path of one, from the current folder"
+        raise experiment.source.error([Finding(("herd", "inventory"), said, allowed)])
     # Ansible takes a while to import, and most experiments have no inventory.
     from mustherd.provision.placement import read  # noqa: PLC0415
 

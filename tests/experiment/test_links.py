@@ -13,6 +13,7 @@ import paramiko
 import pytest
 
 from mustherd import api
+from mustherd.definition import DefinitionError
 from mustherd.experiment import links
 from mustherd.experiment.links import Link, LinksError
 from mustherd.experiment.way import listens
@@ -221,3 +222,13 @@ def test_a_shepherd_that_waits_as_a_unit_gives_way_and_comes_back(
     finally:
         unit.terminate()
         assert unit.wait(20) == 0
+
+
+def test_an_inventory_that_is_not_there_is_said_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "typo.yml"
+    file.write_text(
+        "name: typo\nherd:\n  inventory: mien\nworkload: {qps: 1000}\nknobs: {dvfs: [1500, 1800]}\n"
+        "objective: read_p99_us\n"
+    )
+    with pytest.raises(DefinitionError, match=r"typo[.]yml:3: herd[.]inventory: mien: no such inventory; allowed: the"):
+        api.links(file)
