@@ -324,7 +324,8 @@ class _Decision:
         if not tried:
             reasons = [t.reason for t in self.all if t.reason and t.kind is not TrialKind.BASELINE]
             most = f", most often for {statistics.mode(reasons)}" if reasons else ""
-            return self._verdict(verdict="not met", reason=f"not met: no trial finished{most}", default=default)
+            what = "no trial" if default is None else "no trial but the default's"
+            return self._verdict(verdict="not met", reason=f"not met: {what} finished{most}", default=default)
         able = [j for j in self.outcome.judged if "not met" not in j.words.values()] if self.repeats else []
         if able:
             best = min(able, key=lambda j: j.cost)

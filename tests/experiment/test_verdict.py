@@ -303,6 +303,9 @@ def test_no_default_and_no_trials() -> None:
     assert found.reason == "not met: no trial finished, most often for knob-not-held"
     assert found.trials == {"queued": 0, "running": 0, "finished": 0, "invalid": 3, "failed": 0}
     assert decide([], GOAL).reason == "not met: no trial finished"
+    # A node that was lost after its baseline.
+    found = decide([trial(9, TrialKind.BASELINE, None, 100.0), *invalid], GOAL)
+    assert found.reason == "not met: no trial but the default's finished, most often for knob-not-held"
 
 
 def test_numbers_that_are_none_count_for_nothing() -> None:
