@@ -52,6 +52,10 @@ ANSWER_S = 20.0
 
 LOOK_S = 0.05
 
+SSH_PORT = 22
+SSH_S = 3.0
+"""How long a node may take that nothing else is known of."""
+
 LOADED_BY = "mustherd herd start -i INVENTORY starts servers and agents; provision it where they aren't there"
 """What to do about a server or an agent that doesn't answer."""
 
@@ -104,7 +108,9 @@ def try_all(experiment: Experiment, herd: "InventoryHerd", operator: Operator) -
         keys = for_shepherd(operator.keys) if operator.keys is not None else None
         with _asking(operator, keys) as shepherd:
             here = _joined(shepherd, herd.musters)
-            yield from _musters(experiment, shepherd, herd.musters, here, keys=keys is not None)
+            servers = herd.layout.servers if herd.layout is not None else {}
+            hosts = {name: servers[name][0].host for name in herd.musters if servers.get(name)}
+            yield from _musters(experiment, shepherd, herd.musters, here, keys=keys is not None, hosts=hosts)
             for host, who in owners(here.values()).items():
                 yield Link(name=f"knobs of {host}", state="ok", found=who)
             loaded = not here or not all(view.facts.loads_itself for view in here.values())
@@ -276,8 +282,15 @@ def _asking(operator: Operator, keys: Keys | None) -> Iterator[Shepherd]:
 
 
 def _musters(
-    experiment: Experiment, shepherd: Shepherd, names: Sequence[str], here: Mapping[str, MusterView], *, keys: bool
+    experiment: Experiment,
+    shepherd: Shepherd,
+    names: Sequence[str],
+    here: Mapping[str, MusterView],
+    *,
+    keys: bool,
+    hosts: Mapping[str, str],
 ) -> Iterator[Link]:
+    """`hosts`: the address of each muster's node, where it is known."""
     for name in names:
         if name in here:
             yield from _muster(experiment, shepherd, here[name], here)
@@ -287,7 +300,21 @@ def _musters(
         if not keys:
             fix += "; a real machine's joins a shepherd whose key it knows: --keys FOLDER"
         found = f"has not joined within {JOIN_S:g} s"
+        if (host := hosts.get(name, "")) and (silent := _silent(host)):
+            found += f", and its node {host} does not answer at ssh's port 22 either: {silent}"
+            fix = f"see that the node is up and in the network (ssh {host}); then: mustherd herd start -i INVENTORY"
         yield Link(name=name, state="wrong", found=found, fix=fix, stops=not here)
+
+
+def _silent(host: str) -> str:
+    """Why a machine can't be reached at all; "" for one that answers, if only by refusing."""
+    try:
+        socket.create_connection((host, SSH_PORT), SSH_S).close()
+    except ConnectionRefusedError:
+        return ""
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def _energy(experiment: Experiment, view: MusterView) -> Iterator[Link]:

@@ -1,5 +1,6 @@
 """An experiment on an inventory: no flags, every link tried first, and whoever has the ports."""
 
+import errno
 import json
 import socket
 import subprocess
@@ -83,6 +84,31 @@ def test_a_clock_of_each_core_says_by_which_option(tmp_path: Path, one: RealHerd
     file.write_text(one.definition(knobs={"dvfs@core-99": [1500, 1800]}))
     found = wrong(api.links(file))["muster-127.0.0.2"]
     assert found.endswith("; the machine has no core-99; its CPUs are 0-3")
+
+
+@pytest.mark.process
+def test_of_a_muster_that_is_missing_it_is_said_whether_its_node_is_up(
+    tmp_path: Path, one: RealHerd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that was powered off was to be mended by starting units on it."""
+    monkeypatch.setattr(links, "JOIN_S", 0.1)
+    one.stop()
+    file = tmp_path / "real.yml"
+    file.write_text(one.definition())
+    answers: list[OSError] = [OSError(errno.EHOSTUNREACH, "No route to host"), ConnectionRefusedError()]
+    connect = socket.create_connection
+
+    def asked(address: tuple[str, int], *rest: Any, **more: Any) -> socket.socket:
+        if address == ("127.0.0.2", links.SSH_PORT):
+            raise answers.pop(0)
+        return connect(address, *rest, **more)
+
+    monkeypatch.setattr(socket, "create_connection", asked)
+    assert wrong(api.links(file))["muster-127.0.0.2"].startswith(
+        "has not joined within 0.1 s, and its node 127.0.0.2 does not answer at ssh's port 22 either: No route to host;"
+        " see that the node is up and in the network (ssh 127.0.0.2); "
+    )
+    assert wrong(api.links(file))["muster-127.0.0.2"].startswith("has not joined within 0.1 s; start it: ")
 
 
 @pytest.mark.process
