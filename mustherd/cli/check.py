@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mustherd.cli.changed import Name, Seed, Set, asked, words
-from mustherd.cli.printing import console, print_json
+from mustherd.cli.printing import console, ends_with, print_json
 from mustherd.wire.members import MAX_MUSTERS
 
 Listen = Annotated[
@@ -47,8 +47,8 @@ def check(
             terminal.print(f"{link.state}: {said(link)}", markup=False, style=style, soft_wrap=True)
 
     tried = api.links(wanted, listen=listen, keys=keys, musters=musters, tell=tell)
-    if json:
-        print_json([msgspec.to_builtins(link) for link in tried])
-    elif not tried:
-        terminal.print("ok: the definition is sound, and its herd needs no link beyond this machine")
-    raise typer.Exit(1 if any(link.state == "wrong" for link in tried) else 0)
+    with ends_with(1 if any(link.state == "wrong" for link in tried) else 0):
+        if json:
+            print_json([msgspec.to_builtins(link) for link in tried])
+        elif not tried:
+            terminal.print("ok: the definition is sound, and its herd needs no link beyond this machine")

@@ -1,29 +1,39 @@
 """`mustherd herd doctor -i`: all nodes of an inventory side by side."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mustherd.cli.printing import console, print_json
+from mustherd.cli.printing import console, ends_with, print_json
 
 if TYPE_CHECKING:
     from mustherd.definition import Experiment
+    from mustherd.provision.doctor import Examined
 
 
-def examine_herd(inventory: Path, definition: Path | None, *, json: bool) -> int:
-    """Print what the nodes' own doctors find, a column each; gives the exit code, 1 when something is wrong."""
-    import msgspec
-    from rich.text import Text
-
+def examine_herd(inventory: Path, definition: Path | None, *, json: bool) -> None:
+    """Print what the nodes' own doctors find, a column each; ends with exit code 1 when something is wrong."""
     from mustherd import api
     from mustherd.node.linux.doctor import Status
-    from mustherd.provision.doctor import examine, rows
-    from mustherd.report.frame import emit, new_table
+    from mustherd.provision.doctor import examine
 
     nodes = examine(inventory, _needs(api.check(definition)) if definition is not None else {})
     wrong = any(node.error or any(c.status is Status.WRONG for c in node.checks) for node in nodes)
+    with ends_with(int(wrong)):
+        _print(nodes, json=json)
+
+
+def _print(nodes: "Sequence[Examined]", *, json: bool) -> None:
+    import msgspec
+    from rich.text import Text
+
+    from mustherd.node.linux.doctor import Status
+    from mustherd.provision.doctor import rows
+    from mustherd.report.frame import emit, new_table
+
     if json:
         print_json({node.node: {"error": node.error, "checks": msgspec.to_builtins(node.checks)} for node in nodes})
-        return int(wrong)
+        return
     terminal = console()
     styles = {Status.OK: "green", Status.WRONG: "red", Status.UNKNOWN: "yellow"}
     table = new_table(terminal)
@@ -39,7 +49,6 @@ def examine_herd(inventory: Path, definition: Path | None, *, json: bool) -> int
     for node in nodes:
         if node.error:
             terminal.print(f"{node.node}: {node.error}", markup=False, style="red")
-    return int(wrong)
 
 
 def _needs(experiment: "Experiment") -> dict[str, Any]:

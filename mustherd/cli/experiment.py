@@ -12,7 +12,7 @@ from mustherd.cli.check import Keys, Listen, Musters, check
 from mustherd.cli.compare import Json, compare
 from mustherd.cli.conduct import Notify, conduct, days, front
 from mustherd.cli.new import new
-from mustherd.cli.printing import aside, console, print_json, print_left, told
+from mustherd.cli.printing import aside, console, ends_with, print_json, print_left, told
 from mustherd.cli.verbose import says_steps
 from mustherd.cli.web import LOOPBACK, Address, Port, Web, watch_experiment
 from mustherd.store import EXPERIMENTS
@@ -149,23 +149,24 @@ def plan(
 
     experiment = api.check(asked(definition, words(sets, seed, name), herd))
     planned = api.plan(experiment, musters=musters, like=like)
-    if json:
-        print_json(planned.to_dict())
-    else:
-        from mustherd.report.frame import emit, new_table
-
-        terminal = console()
-        table = new_table(terminal)
-        table.add_column("plan")
-        table.add_column("")
-        for row in planned.rows():
-            table.add_row(*row)
-        emit(terminal, table)
     from mustherd.experiment.preflight import too_late
 
-    if (error := too_late(experiment, planned)) is not None:
-        typer.echo(f"mustherd: {error}", err=True)
-        raise typer.Exit(error.exit_code)
+    late = too_late(experiment, planned)
+    with ends_with(0 if late is None else late.exit_code):
+        if json:
+            print_json(planned.to_dict())
+        else:
+            from mustherd.report.frame import emit, new_table
+
+            terminal = console()
+            table = new_table(terminal)
+            table.add_column("plan")
+            table.add_column("")
+            for row in planned.rows():
+                table.add_row(*row)
+            emit(terminal, table)
+        if late is not None:
+            aside(f"mustherd: {late}")
 
 
 @app.command()
@@ -246,12 +247,12 @@ def pick(
     if not view.compares:
         raise StoreError(f"{view.folder} compares no settings, so there is none to pick: see mustherd experiment show")
     form = pick_form(view, limits_of(limit or []))
-    if json:
-        print_json(form)
-    else:
-        terminal = console()
-        emit(terminal, picks_table(form, view, terminal))
-    raise typer.Exit(0 if all(row["settings"] is not None for row in form["picks"]) else 1)
+    with ends_with(0 if all(row["settings"] is not None for row in form["picks"]) else 1):
+        if json:
+            print_json(form)
+        else:
+            terminal = console()
+            emit(terminal, picks_table(form, view, terminal))
 
 
 @app.command()

@@ -4,13 +4,14 @@ import contextlib
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mustherd.cli.operator import Keys, Shepherd, client
-from mustherd.cli.printing import console, print_json, print_left
+from mustherd.cli.printing import console, ends_with, print_json, print_left
 from mustherd.cli.verbose import Verbose
 from mustherd.cli.web import LOOPBACK, Address, Port, Web, watch_herd
 
@@ -317,15 +318,13 @@ def doctor(
     if inventory is not None:
         from mustherd.cli.doctor import examine_herd
 
-        raise typer.Exit(examine_herd(inventory, definition, json=json))
+        return examine_herd(inventory, definition, json=json)
     import msgspec
-    from rich.text import Text
 
     from mustherd import files
     from mustherd.muster.config import ConfigError, load
-    from mustherd.node.linux.doctor import Status, Wanted, examine, exit_code
+    from mustherd.node.linux.doctor import Wanted, examine, exit_code
     from mustherd.node.linux.options import LinuxOptions
-    from mustherd.report.frame import emit, new_table
 
     try:
         table_of = load(config).nodes.get("linux") if config is not None else None
@@ -338,9 +337,21 @@ def doctor(
     except (msgspec.DecodeError, OSError) as error:
         raise ConfigError(f"{wanted or config}: {error}") from None
     checks = (*examine(options, hold), _row_parser())
+    with ends_with(exit_code(checks)):
+        _print(checks, json=json)
+    return None
+
+
+def _print(checks: "Sequence[node_doctor.Check]", *, json: bool) -> None:
+    import msgspec
+    from rich.text import Text
+
+    from mustherd.node.linux.doctor import Status
+    from mustherd.report.frame import emit, new_table
+
     if json:
         print_json(msgspec.to_builtins(checks))
-        raise typer.Exit(exit_code(checks))
+        return
     terminal = console()
     styles = {Status.OK: "green", Status.WRONG: "red", Status.UNKNOWN: "yellow"}
     table = new_table(terminal)
@@ -350,4 +361,3 @@ def doctor(
         fix = "" if check.status is Status.OK else f"--tags {check.tag}"
         table.add_row(Text(check.status, style=styles[check.status]), check.name, check.found, check.wanted, fix)
     emit(terminal, table)
-    raise typer.Exit(exit_code(checks))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mustherd.cli.printing import console
+from mustherd.cli.printing import console, ends_with
 
 if TYPE_CHECKING:
     from mustherd.plugins import Plugin
@@ -31,18 +31,17 @@ def list_(json: Json = False) -> None:
     from mustherd.report.frame import emit, new_table
 
     rows = [_row(found) for group in GROUPS for found in installed(group)]
-    if json:
-        typer.echo(dumps({"plugins": rows}, indent=2))
-    else:
-        terminal = console()
-        table = new_table(terminal)
-        for column in ("kind", "name", "package", "version", "where", "state"):
-            table.add_column(column)
-        for row in rows:
-            table.add_row(*(str(row[key]) for key in ("kind", "name", "package", "version", "where")), _state(row))
-        emit(terminal, table)
-    if any(row["problem"] for row in rows):
-        raise typer.Exit(BROKEN)
+    with ends_with(BROKEN if any(row["problem"] for row in rows) else 0):
+        if json:
+            typer.echo(dumps({"plugins": rows}, indent=2))
+        else:
+            terminal = console()
+            table = new_table(terminal)
+            for column in ("kind", "name", "package", "version", "where", "state"):
+                table.add_column(column)
+            for row in rows:
+                table.add_row(*(str(row[key]) for key in ("kind", "name", "package", "version", "where")), _state(row))
+            emit(terminal, table)
 
 
 def _row(found: "Plugin") -> dict[str, Any]:

@@ -357,7 +357,8 @@ def configure(home: Path, where: Mapping[str, int | str], experiment: "Experimen
         "muster": home.name,
         "shepherd": where["host"],
         "keys": str(home.parent / KEYS),
-        "state": str(home / "state"),
+        # It stays there when the folder is moved.
+        "state": "state",
         "ports": {channel: where[channel] for channel in Ports.__struct_fields__},
         # Nothing on this machine but what the experiment itself started is at stake, and knobs of packages that its
         # definition names: whatever is offered of these may be set.

@@ -133,7 +133,7 @@ class TrialLoop:
         self._stop = stop
         self._now = now
         self._scheduler = Scheduler(
-            experiment, self._goal, expected=expected, now=now(), gather_s=gathering_s(experiment)
+            experiment, self._goal, expected=expected, now=now(), wait_s=gathering_s(experiment)
         )
         self._threads = ThreadPoolExecutor(MAX_MUSTERS, thread_name_prefix="trial")
         self._running: set[Future[Trial]] = set()

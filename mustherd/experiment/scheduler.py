@@ -75,10 +75,8 @@ class Scheduler:
     the trial's or the load's fault, and counts no other. Nothing is started beyond the budget.
     """
 
-    def __init__(
-        self, experiment: Experiment, goal: Goal, *, expected: int, now: float, gather_s: float = GATHER_S
-    ) -> None:
-        """`expected`: how many musters to wait for at the start, `gather_s`: how long."""
+    def __init__(self, experiment: Experiment, goal: Goal, *, expected: int, now: float, wait_s: float = GATHER_S):
+        """`expected`: how many musters to wait for at the start, `wait_s`: how long."""
         gates = experiment.gates
         self._experiment = experiment
         self._goal = goal
@@ -93,8 +91,7 @@ class Scheduler:
         self._under_way: dict[str, Trial] = {}
         """Muster to what it runs."""
         self._preparing = self._asking = self._over = False
-        self._gather_s = gather_s
-        self._gather_until = now + gather_s
+        self._wait_s, self._wait_until = wait_s, now + wait_s
         self._alone_since: float | None = None
 
     # --- events ---
@@ -202,11 +199,10 @@ class Scheduler:
 
     def _gather(self, now: float) -> list[Action]:
         here = len(self._alive)
-        if here < self._expected and now < self._gather_until:
+        if here < self._expected and now < self._wait_until:
             return []
         if not here:
-            late = f"no muster joined within {self._gather_s:g} s"
-            return self._fail(f"{late}: see their logs, or `mustherd herd status`")
+            return self._fail(f"no muster joined within {self._wait_s:g} s: see their logs, or `mustherd herd status`")
         self._preparing = True
         if here >= self._expected:
             return [Prepare()]

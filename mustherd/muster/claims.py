@@ -93,8 +93,17 @@ class _Claim:
 class Claims:
     """The knobs that this muster alone may set, from the constructor until `close`, or until its process ends."""
 
-    def __init__(self, knobs: Iterable[Knob], state: Path, boot_id: str, *, patience_s: float) -> None:
-        """Raises ClaimError. Knobs without a site are nobody else's anyway. `patience_s`: how long to wait for each."""
+    def __init__(
+        self,
+        knobs: Iterable[Knob],
+        state: Path,
+        boot_id: str,
+        *,
+        patience_s: float,
+        needed: Collection[Key] | None = None,
+    ) -> None:
+        """Raises ClaimError. Knobs without a site are nobody else's anyway. `patience_s`: how long to wait for each;
+        `needed`: those without which it can't be done, None for all; another one that is held is left out."""
         self._boot_id = boot_id
         self._state = str(state.resolve())
         self._claims: dict[Key, _Claim] = {}
@@ -107,8 +116,13 @@ class Claims:
         try:
             for knob in knobs:
                 site: Site | None = getattr(knob, "site", None)
-                if site is not None:
-                    self._claim((knob.info.sheep, knob.info.name), site, patience_s)
+                key = (knob.info.sheep, knob.info.name)
+                try:
+                    if site is not None:
+                        self._claim(key, site, patience_s)
+                except HeldError:
+                    if needed is None or key in needed:
+                        raise
             self._look_for_other_sheep()
         except BaseException:
             self.close()
@@ -233,13 +247,24 @@ def taken_over(note: Path, state: Path, boot_id: str) -> bool:
 
     `note` stands in that muster's journal; what can't be a note, or can't be read, says nothing.
     """
+    found = _read(note, boot_id)
+    return found is not None and str(state.resolve()) in found.taken
+
+
+def left_by(note: Path, state: Path, boot_id: str) -> bool:
+    """Whether it says that the muster of a state folder, which may be there no more, left its knob changed."""
+    found = _read(note, boot_id)
+    return found is not None and found.value is not None and str(state) == found.state
+
+
+def _read(note: Path, boot_id: str) -> _Left | None:
     if note.parts[-3:-1] != FOLDER.parts or note.suffix != ".json":
-        return False
+        return None
     try:
         found = _decoded(guard.read(note, MOST_BYTES, guard.trusted_in(note.parent)))
     except (OSError, ValueError, RecursionError, guard.GuardError):
-        return False
-    return found.boot_id == boot_id and str(state.resolve()) in found.taken
+        return None
+    return found if found.boot_id == boot_id else None
 
 
 def _locked(file: Path, trusted: Collection[int], patience_s: float) -> locks.FileLock:

@@ -51,7 +51,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     keys: str = ""
     """Key folder; needed for any shepherd beyond loopback."""
     state: str
-    """Folder for the journal of original values; must survive a crash."""
+    """Folder for the journal of original values; must survive a crash. One that is not absolute is beside the file."""
     groups: tuple[Name, ...] = ()
     lease_s: Annotated[float, msgspec.Meta(ge=1.0, le=600.0)] = LEASE_S
     ranges: dict[str, Range] = {}
@@ -118,4 +118,4 @@ def load(path: Path) -> Config:
     for name, port in msgspec.structs.asdict(config.ports).items():
         if port < 1:
             raise ConfigError(f"{path}: ports.{name}: {port} is no port to connect to: expected >= 1")
-    return config
+    return msgspec.structs.replace(config, state=str(path.absolute().parent / config.state))

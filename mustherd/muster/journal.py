@@ -10,7 +10,7 @@ import msgspec
 
 from mustherd import files, guard, locks
 from mustherd.errors import UserError
-from mustherd.muster.claims import GUARDIAN_S, MOST_BYTES, ClaimError, Claims, Kept, taken_over
+from mustherd.muster.claims import GUARDIAN_S, MOST_BYTES, ClaimError, Claims, Kept, left_by, taken_over
 from mustherd.node.knob import Knob
 from mustherd.terms import MAX_VALUE, Reading
 
@@ -63,24 +63,33 @@ class _Content(msgspec.Struct, frozen=True):
     originals: tuple[Original, ...]
     generation: int = 0
     """Rises with each change, so that of two files the newer one is known."""
+    state: str = ""
+    """The state folder that it was written in; "" of a version before."""
     check: str = ""
     """SHA-256 of all the rest."""
 
     def checked(self) -> "_Content":
         """With its check filled in."""
-        content = msgspec.json.encode((self.boot_id, self.generation, self.originals))
+        parts = (self.boot_id, self.generation, self.originals)
+        content = msgspec.json.encode((*parts, self.state) if self.state else parts)
         return msgspec.structs.replace(self, check=files.checksum(content))
 
     def entries(self, folder: Path, boot_id: str) -> dict[tuple[str, str], Kept]:
         """What the muster of a state folder still has to put back: nothing of an earlier boot, nor what another muster
-        has taken over since."""
+        has taken over since.
+
+        Of a folder that was moved, or is a copy, only what the files beside the locks say that it was left changed by
+        the muster of the folder before: of a copy the other one may have put it back.
+        """
         if self.boot_id != boot_id:
             return {}
-        return {
-            (one.sheep, one.knob): one.kept
-            for one in self.originals
-            if not (one.note and taken_over(Path(one.note), folder, boot_id))
-        }
+        was = Path(self.state) if self.state else folder.resolve()
+        moved = was != folder.resolve()
+
+        def counts(note: Path) -> bool:
+            return left_by(note, was, boot_id) if moved else not taken_over(note, was, boot_id)
+
+        return {(one.sheep, one.knob): one.kept for one in self.originals if not one.note or counts(Path(one.note))}
 
 
 _decoder = msgspec.json.Decoder(_Content)
@@ -117,9 +126,9 @@ class Journal:
         self._word = folder / WORD_NAME
         self._folder = folder
         self._generation = 0
-        self._overtaken = False
-        """Whether the files hold what another muster has taken over, or what was before a boot: that has to be gone
-        before the claims are noted, or it would count again."""
+        self._stale = False
+        """Whether the files hold what another muster has taken over, or what was before a boot, or name a folder that
+        was moved: that has to be gone before the claims are noted, or it would count again, or no more."""
         self._notes: dict[tuple[str, str], str] = {}
         """Files beside the locks of what was changed, as the journal had them."""
         self._lock: locks.FileLock | None = None
@@ -153,15 +162,18 @@ class Journal:
         """Whether another process may have the folder."""
         return self._lock is None
 
-    def claim(self, knobs: Iterable[Knob], *, patience_s: float = PATIENCE_S) -> None:
+    def claim(self, knobs: Iterable[Knob], *, patience_s: float = PATIENCE_S, only_free: bool = False) -> None:
         """Be the only process on this machine that may set these knobs, and those with entries; until `close`.
+
+        `only_free`: without those that another process has, unless they have an entry.
 
         What another owner left changed and didn't put back has to be put back from now on as if it were our own.
         Raises ClaimError, which says whose a knob is, and JournalError; the journal is closed then. What this muster
         left changed of another card is put onto no card but that one: then it is refused, too.
         """
         try:
-            self._claims = Claims(knobs, self._folder, self._boot_id, patience_s=patience_s)
+            needed = [*self._entries] if only_free else None
+            self._claims = Claims(knobs, self._folder, self._boot_id, patience_s=patience_s, needed=needed)
             # Asked once more, by who has the locks: another may have come and gone since this journal was read.
             own = {key: kept for key, kept in self._entries.items() if not self._is_overtaken(key, self._claims)}
             if gone := sorted(self._entries.keys() - own.keys()):
@@ -169,7 +181,7 @@ class Journal:
             self._refuse_what_is_of_another(own, self._claims)
             entries = self._claims.left | own
             self._claims.begin()
-            if gone or self._overtaken or entries != self._entries:
+            if gone or self._stale or entries != self._entries:
                 self._store(entries)
             else:
                 self._claims.keep(entries)
@@ -269,7 +281,7 @@ class Journal:
         entries = newest.entries(self._folder, self._boot_id)
         notes = {(entry.sheep, entry.knob): entry.note for entry in newest.originals}
         self._notes = {key: notes[key] for key in entries}
-        self._overtaken = len(entries) < len(newest.originals)
+        self._stale = len(entries) < len(newest.originals) or newest.state not in ("", str(self._folder.resolve()))
         return entries
 
     def _store(self, entries: dict[tuple[str, str], Kept]) -> None:
@@ -282,12 +294,12 @@ class Journal:
         for path in (self._copy, self._file):
             try:
                 # Here, since the first check loads what makes it: no file may be left to be opened.
-                content = _Content(self._boot_id, originals, self._generation).checked()
+                content = _Content(self._boot_id, originals, self._generation, str(self._folder.resolve())).checked()
                 encoded = msgspec.json.encode(content)
                 files.replace(path, encoded, durable=True, shared=False, mode=0o600, owner=self._owner)
             except OSError as error:
                 raise JournalError(f"{path}: cannot write: {error.strerror or error}") from None
-        self._entries, self._overtaken = entries, False
+        self._entries, self._stale = entries, False
         try:
             if self._claims is not None:
                 self._claims.keep(entries)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import msgspec
 
-from mustherd.muster.claims import HeldError
 from mustherd.muster.config import load
 from mustherd.muster.journal import Journal, JournalError, PutBack
 from mustherd.muster.nodes import open_node, own_knobs
@@ -43,16 +42,8 @@ def restore(file: Path) -> Restoration:
         held.callback(node.close)
         journal = Journal(Path(config.state), patience_s=PATIENCE_S)
         held.callback(journal.close)
-        knobs = own_knobs(config, node, journal)
-        try:
-            journal.claim(knobs, patience_s=PATIENCE_S)
-        except HeldError:
-            # What of this muster's was changed, if anything was, is now the way back of who has those knobs.
-            if not (left := journal.originals()):
-                return Restoration(readings=())
-            journal = Journal(Path(config.state), patience_s=PATIENCE_S)
-            held.callback(journal.close)
-            journal.claim([k for k in knobs if (k.info.sheep, k.info.name) in left], patience_s=PATIENCE_S)
+        # What of this muster's was changed, and another one has by now, is that one's way back.
+        journal.claim(own_knobs(config, node, journal), patience_s=PATIENCE_S, only_free=True)
         readings = Pasture(node.knobs, {}, journal).restore()
         if readings:
             word = PutBack(reason="its muster was gone; it was done from the journal", readings=readings)

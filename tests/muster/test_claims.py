@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -178,6 +179,32 @@ def test_a_state_folder_by_another_name_is_the_same(machine: Machine) -> None:
     (machine.root / "link").symlink_to(machine.root / "a")
     machine.puts_back("b")
     assert machine.left("link") == {}
+
+
+def test_a_state_folder_that_was_moved_still_has_its_way_back(machine: Machine) -> None:
+    machine.dies("a", DVFS)
+    (machine.root / "a").rename(machine.root / "moved")
+    assert machine.left("moved") == {DVFS: 2600}
+    again = machine.begins("moved")
+    assert again.originals() == {DVFS: 2600}
+    again.close()
+    assert machine.left("moved") == {DVFS: 2600}
+
+
+def test_what_another_has_put_back_before_a_state_folder_was_moved_is_not_put_back_again(machine: Machine) -> None:
+    machine.dies("a", DVFS)
+    machine.puts_back("b")
+    (machine.root / "a").rename(machine.root / "moved")
+    assert machine.left("moved") == {}
+    assert machine.begins("moved").originals() == {}
+
+
+@pytest.mark.parametrize("ends", ["a", "copy"])
+def test_of_a_state_folder_and_its_copy_one_puts_back(machine: Machine, ends: str) -> None:
+    machine.dies("a", DVFS)
+    shutil.copytree(machine.root / "a", machine.root / "copy")
+    machine.puts_back(ends)
+    assert machine.left("a") == machine.left("copy") == {}
 
 
 def test_former_owners_are_noted_up_to_a_number(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
