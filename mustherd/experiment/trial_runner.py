@@ -190,6 +190,7 @@ class TrialRunner:
         fired = (
             fired
             or self._audit(trial, view, measured, () if later else settings)
+            or wall.implausible(walls, seconds)
             or wall.disagreement(walls, measured.energies, seconds)
             or (None if of_group else self._missing(trial, untold) or self._unchecked(trial))
         )

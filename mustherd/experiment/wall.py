@@ -13,6 +13,9 @@ from mustherd.meters.series import WallEnergy
 from mustherd.reasons import Reason
 from mustherd.terms import Energy
 
+BAND_W = (0.5, 100_000.0)
+"""What a whole machine is believed to draw: from less than the smallest board with a network to more than a rack."""
+
 
 def meters_of(
     given: Mapping[str, Mapping[str, object]], muster: str, *, alone: bool
@@ -47,6 +50,15 @@ def missing(meters: Collection[str], why: Mapping[str, str]) -> dict[str, str]:
     if first in why:
         found |= dict.fromkeys(metrics.OF_WALL, f"{first}: {why[first]}")
     return found
+
+
+def implausible(found: Mapping[str, WallEnergy], seconds: float) -> Fired | None:
+    """A meter whose power no machine has: where nothing else measures it, its unit is all that could tell."""
+    for name, whole in found.items():
+        if not BAND_W[0] <= (watts := whole.joules / seconds) <= BAND_W[1]:
+            text = f"{name} says {watts:.4g} W, outside {BAND_W[0]:g}..{BAND_W[1]:g} W: it is read in a wrong unit"
+            return Fired(Reason.ENERGY_IMPLAUSIBLE, text)
+    return None
 
 
 def disagreement(found: dict[str, WallEnergy], energies: Sequence[Energy], seconds: float) -> Fired | None:
