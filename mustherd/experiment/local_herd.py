@@ -155,10 +155,12 @@ class LocalHerd:
         self._musters: dict[str, subprocess.Popen[bytes]] = {}
         self._restarts: dict[str, tuple[int, float]] = {}
         self._refusals: dict[str, str] = {}
+        self._end_within_s = end_within_s(experiment)
+        self._log_begins = 0
+        """Where this run's part of the shepherd's log begins."""
         self._begins: dict[Path, int] = {}
         """Up to where each log was there before this run, or has been passed on."""
         self._keys = folder / HERD / KEYS
-        self._end_within_s = end_within_s(experiment)
         """Of this run alone: other users of the machine can reach its ports, too."""
 
     def start(self, musters: int) -> None:
@@ -176,6 +178,7 @@ class LocalHerd:
         self._begins = {path: path.stat().st_size for path in self.folder.glob("*.log")}
         if log.isEnabledFor(logging.DEBUG):
             command.append("--verbose")
+        self._log_begins = self._begins.get(self.folder / "shepherd.log", 0)
         self._shepherd = spawn(self.folder / "shepherd.log", "mustherd", command)
         where = self._wait_for(address)
         if self._experiment.herd.inventory is not None:
@@ -240,7 +243,7 @@ class LocalHerd:
     def last_words(self) -> str:
         """Why the shepherd ended: what it said itself, without the name that a command puts before it, else how it
         did and the last line of its log."""
-        said = self._last_line("shepherd")
+        said = last_line(self.folder / "shepherd.log", self._log_begins)
         code = None if self._shepherd is None else self._shepherd.poll()
         if said.startswith(SAYS) or not code:
             return said.removeprefix(SAYS)
@@ -338,10 +341,11 @@ def _await(processes: Sequence["subprocess.Popen[bytes]"], within_s: float) -> N
             process.wait()
 
 
-def last_line(log: Path) -> str:
-    """The last line of a process's log, of which the end alone is read; "" where it is empty. Raises OSError."""
+def last_line(log: Path, begins: int = 0) -> str:
+    """The last line of a process's log, of which the end alone is read, and nothing before the byte `begins`; "" where
+    it is empty. Raises OSError."""
     with log.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - LAST_BYTES))
+        file.seek(max(begins, file.seek(0, os.SEEK_END) - LAST_BYTES))
         lines = file.read().decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else ""
 

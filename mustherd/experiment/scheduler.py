@@ -76,7 +76,7 @@ class Scheduler:
     """
 
     def __init__(self, experiment: Experiment, goal: Goal, *, expected: int, now: float, wait_s: float = GATHER_S):
-        """`expected`: how many musters to wait for at the start, `wait_s`: how long."""
+        """`expected`: how many musters to wait for at the start, `wait_s`: how long; as much longer if all are gone."""
         gates = experiment.gates
         self._experiment = experiment
         self._goal = goal
@@ -91,7 +91,7 @@ class Scheduler:
         self._under_way: dict[str, Trial] = {}
         """Muster to what it runs."""
         self._preparing = self._asking = self._over = False
-        self._wait_s, self._wait_until = wait_s, now + wait_s
+        self._wait_s, self._lonely_s, self._wait_until = wait_s, LONELY_S + wait_s - GATHER_S, now + wait_s
         self._alone_since: float | None = None
 
     # --- events ---
@@ -299,8 +299,8 @@ class Scheduler:
             if self._agenda is None:
                 return []  # nobody has come yet, which is no news
             return [Note("herd-gone", "no muster is left; waiting for one to come back")]
-        if now - self._alone_since > LONELY_S:
-            return self._fail(f"no muster has been there for {LONELY_S:g} s; resume when the herd is back")
+        if now - self._alone_since > self._lonely_s:
+            return self._fail(f"no muster has been there for {self._lonely_s:g} s; resume when the herd is back")
         return []
 
     def validate(self) -> None:

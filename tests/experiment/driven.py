@@ -15,7 +15,7 @@ from mustherd.experiment.actions import (
     Queue,
     Rank,
 )
-from mustherd.experiment.scheduler import Past, Scheduler
+from mustherd.experiment.scheduler import GATHER_S, Past, Scheduler
 from mustherd.policy.base import Proposal
 from mustherd.trial import Trial, TrialKind, TrialState
 from tests.experiment import physics
@@ -26,11 +26,17 @@ class Driven:
     """A scheduler that a test drives by hand: what it did, and the store and the answers that go with it."""
 
     def __init__(
-        self, expected: int = 1, musters: int = 1, compares: bool = True, past: Past | None = None, **changes: Any
+        self,
+        expected: int = 1,
+        musters: int = 1,
+        compares: bool = True,
+        past: Past | None = None,
+        wait_s: float = GATHER_S,
+        **changes: Any,
     ):
         self.experiment = defined(**changes)
         self.goal = goal(self.experiment)
-        self.scheduler = Scheduler(self.experiment, self.goal, expected=expected, now=0.0)
+        self.scheduler = Scheduler(self.experiment, self.goal, expected=expected, now=0.0, wait_s=wait_s)
         self.compares = compares
         self.past = past or Past()
         self.done: list[Action] = []

@@ -268,3 +268,16 @@ def test_what_ended_beside_the_failure_that_ends_it_is_kept() -> None:
     ]
     assert isinstance(done[-1], End)
     assert only(done, End).reason == "1 trials in a row failed with decision-failed: so it is"
+
+
+def test_musters_whose_servers_start_slowly_have_that_long() -> None:
+    driven = Driven(musters=0, wait_s=100.0)
+    driven.begin()
+    assert driven.do(driven.scheduler.tick(99.0)) == []
+    assert "no muster joined within 100 s" in only(driven.do(driven.scheduler.tick(100.0)), End).reason
+    driven = Driven(trials=3, repeats=0, wait_s=100.0)
+    driven.begin()
+    driven.do(driven.scheduler.herd({}, 10.0))
+    assert notes(driven.end(state=TrialState.INVALID, reason=Reason.MUSTER_DEAD), "herd-gone")
+    assert driven.do(driven.scheduler.tick(LONELY_S + 75.0)) == []
+    assert "for 110 s" in only(driven.do(driven.scheduler.tick(LONELY_S + 100.0)), End).reason
