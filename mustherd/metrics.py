@@ -432,7 +432,7 @@ def _computed(metric: Metric, window: WindowMeasurement, untold: dict[str, str])
 def loaded(plugin: Plugin) -> Metric:
     """The metric that a plug-in names. Raises PluginError where it can't be loaded, or is none."""
     metric: Metric = plugin.load()
-    if odd := plugins.odd_field(metric) if isinstance(metric, Metric) else "is no mustherd.metrics.Metric":
+    if odd := plugins.odd_field(metric, Metric) if isinstance(metric, Metric) else "is no mustherd.metrics.Metric":
         raise PluginError(f"{plugin.title} ({plugin.target}) {odd}")
     if not NAME.fullmatch(metric.name):
         raise PluginError(f"{plugin.title}: {metric.name!r} is not made of small letters, digits and '_'")

@@ -320,10 +320,11 @@ def keeps(found: Plugin, kind: object, interface: type) -> None:
         raise PluginError(f"{found.title} ({found.target}) lacks {', '.join(absent)}: see {where}")
 
 
-def odd_field(made: Any) -> str:
-    """What a package's dataclass has in a field for a text or a word that is neither, and what is allowed; "" where
-    all is well. Python itself doesn't look, and a word in the place of an enumeration's member is not that member."""
-    for name, hint in get_type_hints(type(made)).items():
+def odd_field(made: Any, kind: type) -> str:
+    """What a package's object has in a field of our dataclass for a text or a word that is neither, and what is
+    allowed; "" where all is well. Python itself doesn't look, and a word in the place of an enumeration's member is
+    not that member. Fields that a package's own class adds are its own."""
+    for name, hint in get_type_hints(kind).items():
         value = getattr(made, name)
         if get_origin(hint) is Literal and value not in get_args(hint):
             return f"has {name} {repr_of(value)}; allowed: {', '.join(map(repr, get_args(hint)))}"

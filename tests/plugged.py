@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mustherd import plugins
+from mustherd.definition import schema
 
 
 def site(folder: Path, package: str, module: str, entries: Mapping[str, Mapping[str, str]]) -> Path:
@@ -38,3 +39,5 @@ def found(monkeypatch: pytest.MonkeyPatch, *entries: EntryPoint) -> None:
     monkeypatch.setattr(plugins, "entry_points", those)
     # Remembered as in a process of ours: packages' metadata takes 80 ms to read.
     monkeypatch.setattr(plugins, "installed", functools.cache(plugins.installed.__wrapped__))
+    # What it says of them is remembered for as long, and not by the tests that come after.
+    monkeypatch.setattr(schema, "_schema", functools.cache(schema._schema.__wrapped__))

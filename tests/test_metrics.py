@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -213,12 +214,24 @@ TAKEN = Metric(name="energy_joules", meaning="x", direction=Direction.MORE)
 number = 5
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scaled(Metric):
+    """One with fields of its own, which are its own affair."""
+
+    scale: float = 10
+    of: "Nowhere | None" = None  # type: ignore[name-defined]  # noqa: F821
+
+
+SCALED = Scaled(name="scaled", meaning="x", compute=lambda window: 7.0)
+
+
 @pytest.fixture
 def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {
         "broken": "BROKEN", "leaves": "LEAVES", "text": "TEXT", "shown": "SHOWN", "kept": "KEPT",
         "misnamed": "MISNAMED", "with space": "SPACED", "energy_joules": "TAKEN", "number": "number",
         "absent": "Absent", "wordy": "WORDY", "used": "USED", "summed": "SUMMED", "united": "UNITED",
+        "scaled": "SCALED",
     }  # fmt: skip
     entries = [EntryPoint(name, f"tests.test_metrics:{attribute}", METRICS) for name, attribute in names.items()]
     installed(monkeypatch, *entries, EntryPoint("nowhere", "tests.no_such_module:X", METRICS))
@@ -227,7 +240,7 @@ def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_installed")
 def test_a_window_survives_what_a_packages_metric_does() -> None:
     found = measured()
-    assert (found["shown"], found["kept"]) == (5.0, 6.0)
+    assert (found["shown"], found["kept"], found["scaled"]) == (5.0, 6.0, 7.0)
     assert not {"broken", "text", "number", "absent", "nowhere", "misnamed"} & set(found)
     assert found["energy_joules"] == 1800
 

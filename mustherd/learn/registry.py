@@ -92,9 +92,9 @@ def make(
 
 @contextlib.contextmanager
 def _named(found: Plugin) -> Iterator[None]:
-    """Say of which search a complaint about options is; anything but a ValueError is the plug-in's own fault."""
+    """Say of which search a complaint about options is; else it is a PluginError."""
     try:
-        with blaming(f"{found.title} can't check its options", ValueError, PluginError):
+        with blaming(f"{found.title} can't check its options", (ValueError, PluginError), PluginError):
             yield
     except OptionError:
         raise
