@@ -107,9 +107,11 @@ def conduct(
         begun.append(folder)
         try:
             # Whoever looked on is gone, or a disk is full, or can't be read: that is no reason to end an experiment.
-            with contextlib.suppress(OSError), _noting_loss(lost_to_people, terminal.file):
+            missed: list[OSError] = []
+            with _noting_loss(missed, terminal.file):
                 _tell_the_beginning(folder, plan, terminal)
                 follow(folder, terminal, until=is_over)
+            lost_to_people.extend(error for error in missed if error.filename is None)
             while not is_over():
                 time.sleep(POLL_S)
         except KeyboardInterrupt:
@@ -136,8 +138,8 @@ def conduct(
                     print_json(result.summary() if first is None else {**result.summary(), **_record(first)})
         if lost:
             with contextlib.suppress(OSError):
-                why = lost[0].strerror or lost[0]
-                typer.echo(f"mustherd: the output: {why}; what was found is in {result.folder}", err=True)
+                where, why = lost[0].filename or "the output", lost[0].strerror or lost[0]
+                typer.echo(f"mustherd: {where}: {why}; what was found is in {result.folder}", err=True)
             code = code if code not in (None, 0, 1) else UNWRITTEN
         if command:
             run_notice(command, result)
@@ -147,14 +149,15 @@ def conduct(
 @contextlib.contextmanager
 def _noting_loss(lost: list[OSError], output: IO[str] | None) -> Iterator[None]:
     """What is printed within may not be taken: then nothing more is printed there, and the error is one of `lost`
-    unless nobody looks there any more. Raises OSError for what can't be read."""
+    unless nobody looks there any more. So is that of a file that can't be read, which is no fault of the output."""
     try:
         yield
         if output is not None:
             output.flush()
     except OSError as error:
         if error.filename is not None:
-            raise
+            lost.append(error)
+            return
         if not _nobody_reads(error, output):
             lost.append(error)
         hush(output)

@@ -6,6 +6,7 @@ which a memcached's node loads itself; a node of another server is loaded from o
 machine that other packages add, and `own` declares some, as `[linux.own]` does (mustherd.node.linux.declaration).
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -25,6 +26,8 @@ from mustherd.node.server.node import Loader, ProcessNode
 from mustherd.node.server.process import ServerError
 from mustherd.plugins import SERVERS, PluginError, blaming, plugin, said
 from mustherd.terms import Load
+
+log = logging.getLogger(__name__)
 
 GENERATOR = "generator"
 KNOBS = "knobs"
@@ -47,10 +50,12 @@ def node(table: Mapping[str, Any], meter: EnergyMeter | None = None) -> ProcessN
     knobs, missing = _knobs_here(
         msgspec.convert(table.get(KNOBS, ()), tuple[str, ...]), msgspec.convert(table.get(OWN, {}), Own)
     )
-    with blaming(f"{found.title} can't be made", (ValueError, LoadError), PluginError):
+    # An error of the machine is no fault of ours, and says more by itself.
+    machines = (OSError,) if found.is_ours else ()
+    with blaming(f"{found.title} can't be made", (ValueError, LoadError, *machines), PluginError):
         server: ServerKind = kind(options)
     try:
-        with blaming(f"{found.title} can't be started", (LoadError, ServerError), PluginError):
+        with blaming(f"{found.title} can't be started", (LoadError, ServerError, *machines), PluginError):
             server.start()
             address = server.address
         return ProcessNode(
@@ -62,9 +67,17 @@ def node(table: Mapping[str, Any], meter: EnergyMeter | None = None) -> ProcessN
             packages=knobs,
             missing=missing,
         )
-    except (LoadError, ServerError, PluginError):
-        server.close()
+    except (LoadError, ServerError, PluginError, *machines):
+        _close(server)
         raise
+
+
+def _close(server: ServerKind) -> None:
+    """End it; one that can't be ended costs nothing else: a node is put back after it, or is none yet."""
+    try:
+        server.close()
+    except (Exception, SystemExit) as error:
+        log.warning("the server can't be closed: %s", said(error))
 
 
 def _knobs_here(names: Sequence[str], declared: Own) -> tuple[Sequence[Knob], Mapping[str, str]]:
@@ -107,7 +120,7 @@ class Server:
             self._server.pin(cores)
 
     def close(self) -> None:
-        self._server.close()
+        _close(self._server)
 
 
 class WorkerServer(Server):

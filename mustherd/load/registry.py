@@ -167,8 +167,10 @@ class GuardedSource:
 
 
 def _is_amount(value: object) -> bool:
-    """Whether it is a number that isn't negative, and no greater than a float can be."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max
+    """Whether it is a number that isn't negative, and finite; a whole one has room in 63 bits, as in a message."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 <= value < 2**63 if isinstance(value, int) else 0 <= value <= sys.float_info.max
 
 
 class _GuardedLoad:

@@ -141,6 +141,8 @@ class ServerProcess:
         except OSError as error:
             raise LoadError(Reason.SERVER_FAILED, f"{name}'s log {log}: {error.strerror}") from None
         self._said_from = 0
+        self._ended = False
+        """Whether its last start failed since it ended by itself."""
 
     def argv(self) -> list[str]:
         """The command that runs it on its address; never a shell's."""
@@ -198,9 +200,9 @@ class ServerProcess:
                 ) from None
             try:
                 self._run()
-            except LoadError as error:
+            except LoadError:
                 # Between looking for a port and taking it somebody else may have.
-                if tries_left and error.reason == Reason.SERVER_FAILED and IN_USE in self.printed():
+                if tries_left and self._ended and IN_USE in self.printed():
                     continue
                 self._address = Address(self._address.host, 0)
                 raise
@@ -208,6 +210,7 @@ class ServerProcess:
 
     def _run(self) -> None:
         """Start it on its port and wait until it answers there. LoadError."""
+        self._ended = False
         self.before()
         self._said_from = self._said.seek(0, os.SEEK_END)
         argv = [*self.leash(), *self._on_cores(), *self.argv()]
@@ -235,6 +238,7 @@ class ServerProcess:
         deadline = time.monotonic() + self._start_s
         while process.poll() is not None or not self.answers():
             if process.poll() is not None:
+                self._ended = True
                 said = f"ended with {process.returncode} at its start: {self._last_words()}"
                 raise LoadError(Reason.SERVER_FAILED, f"{self._name} {said}")
             if time.monotonic() > deadline:

@@ -64,7 +64,9 @@ def main() -> int:
 
 
 def _say(text: str) -> None:
-    """The one message of a command that can't start; whether it can be told or not, the exit code is."""
+    """The one message of a command that can't start, in one line, which who started it looks for at its log's end;
+    whether it can be told or not, the exit code is."""
+    text = "; ".join(line.strip() for line in text.splitlines() if line.strip())
     with contextlib.suppress(OSError):
         print(f"mustherd: {text}", file=sys.stderr)  # noqa: T201
 

@@ -115,6 +115,11 @@ class Tap(ServerProcess):
     def version(self) -> str:
         return "tap 1"
 
+    def close(self) -> None:
+        """As many a server's: it ends what was never begun."""
+        super().close()
+        raise AttributeError("no process")
+
 
 class Leak(Tap):
     presets = {"warm": "warm"}  # type: ignore[dict-item]  # noqa: RUF012 - wrong on purpose

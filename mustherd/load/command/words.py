@@ -34,7 +34,9 @@ def check_braces(texts: Iterable[str]) -> None:
     for text in texts:
         alone = _BRACES.sub("", text)
         if alone.count("{") != alone.count("}") and any(not found[1] for found in _BRACES.finditer(text)):
-            raise ValueError(f"{text[:100]!r} doubles some of its own braces and not others; two stand for one")
+            raise ValueError(
+                f"{text[:100]!r} doubles some of its own braces and not others; two stand for one: double all of them"
+            )
 
 
 def pattern(text: str) -> "re.Pattern[str]":
