@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from mustherd import files, programs
 from mustherd.load.error import LoadError
 from mustherd.node.server import tree
 from mustherd.reasons import Reason
@@ -28,7 +29,11 @@ class Job(Protocol):
         ...
 
     def output(self) -> str:
-        """What it printed so far, standard error included."""
+        """What it printed so far, standard error included; no more than about programs.MOST_PRINTED of it."""
+        ...
+
+    def length(self) -> int:
+        """How many bytes it printed so far."""
         ...
 
     def end(self) -> None:
@@ -63,13 +68,28 @@ class Host(Protocol):
         """The path of a new, empty file there that only its owner may read. LoadError."""
         ...
 
-    def take(self, file: str) -> str:
-        """What a file there holds; it is removed. LoadError."""
+    def take(self, file: str, called: str = "") -> str:
+        """What a file there holds; it is removed. LoadError, too where it holds more than programs.MOST_PRINTED.
+
+        `called` is what errors call the file: its path tells nothing to whoever did not choose it.
+        """
         ...
 
     def close(self) -> None:
         """Log out, where it was logged in to."""
         ...
+
+
+def within_bound(job: Job, called: str) -> None:
+    """Raise LoadError for a program that printed more than an answer may have."""
+    if job.length() > programs.MOST_PRINTED:
+        raise too_much(called)
+
+
+def too_much(called: str) -> LoadError:
+    """The error of an output without an end: read whole, it would take all memory."""
+    allowed = f"{programs.MOST_PRINTED >> 20} MiB"
+    return LoadError(Reason.OUTPUT_UNREADABLE, f"{called}: the load prints too much; allowed: {allowed}")
 
 
 class LocalHost:
@@ -106,13 +126,15 @@ class LocalHost:
     def close(self) -> None:
         """Nothing to log out of."""
 
-    def take(self, file: str) -> str:
+    def take(self, file: str, called: str = "") -> str:
         try:
-            text = Path(file).read_text(encoding="ascii", errors="replace")
+            held = files.head(Path(file), programs.MOST_PRINTED + 1)
             Path(file).unlink()
         except OSError as error:
-            raise LoadError(Reason.LOAD_FAILED, f"{file}: {error.strerror}") from None
-        return text
+            raise LoadError(Reason.LOAD_FAILED, f"{called or file}: {error.strerror}") from None
+        if len(held) > programs.MOST_PRINTED:
+            raise too_much(called or file)
+        return held.decode("ascii", "replace")
 
     @staticmethod
     def _find(program: str) -> Path:
@@ -148,7 +170,10 @@ class LocalJob:
             return ""
         # The file's position is the process's as well: reading must not move it.
         descriptor = self._said.fileno()
-        return os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode("utf-8", "replace")
+        return os.pread(descriptor, min(self.length(), programs.MOST_PRINTED), 0).decode("utf-8", "replace")
+
+    def length(self) -> int:
+        return 0 if self._said.closed else os.fstat(self._said.fileno()).st_size
 
     def end(self) -> None:
         # What it started is known as long as it lives itself.

@@ -15,8 +15,10 @@ from typing import Any
 import paramiko
 from paramiko.pkey import UnknownKeyType
 
+from mustherd import programs
 from mustherd.errors import UserError
 from mustherd.load.error import LoadError
+from mustherd.load.host import within_bound
 from mustherd.load.placement import Place
 from mustherd.load.ssh_config import Route, SshConfigError, route
 from mustherd.reasons import Reason
@@ -222,11 +224,15 @@ class SshHost:
             raise LoadError(Reason.LOAD_FAILED, f"no file for samples can be made on {self.name}: {text.strip()}")
         return text.strip()
 
-    def take(self, file: str) -> str:
-        code, text = self._run(["cat", "--", file])
-        self._run(["rm", "-f", "--", file])
+    def take(self, file: str, called: str = "") -> str:
+        called = f"{called or file} on {self.name}"
+        try:
+            code, text = self._run(["head", "-c", str(programs.MOST_PRINTED + 1), "--", file], called)
+        finally:
+            self._run(["rm", "-f", "--", file])
         if code:
-            raise LoadError(Reason.LOAD_FAILED, f"{file} on {self.name} can't be read: {text.strip()[:200]}")
+            why = text.strip()[:200].rpartition(": ")[2]
+            raise LoadError(Reason.LOAD_FAILED, f"{called} can't be read: {why}")
         return text
 
     def close(self) -> None:
@@ -247,10 +253,13 @@ class SshHost:
                     self._channel = self._login.enter_context(connect(target))
             return self._channel
 
-    def _run(self, argv: Sequence[str]) -> tuple[int, str]:
+    def _run(self, argv: Sequence[str], called: str = "") -> tuple[int, str]:
+        """A small command's exit code and what it printed, which errors call `called`. LoadError."""
         job = self.start(argv)
         try:
-            return job.wait(ANSWER_S), job.output()
+            code = job.wait(ANSWER_S)
+            within_bound(job, called or argv[0])
+            return code, job.output()
         finally:
             job.end()
 
@@ -262,6 +271,7 @@ class SshJob:
         self._channel = channel
         self._where = where
         self._said: list[bytes] = []
+        self._length = 0
         self._code: int | None = None
         self._reader = threading.Thread(target=self._listen, name=f"ssh-{where}", daemon=True)
         self._reader.start()
@@ -271,6 +281,9 @@ class SshJob:
 
     def output(self) -> str:
         return b"".join(self._said).decode("utf-8", "replace").replace("\r\n", "\n")
+
+    def length(self) -> int:
+        return self._length
 
     def wait(self, seconds: float) -> int:
         """Its exit code. LoadError when it takes longer."""
@@ -288,6 +301,9 @@ class SshJob:
         code = -1
         with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
             while data := self._channel.recv(65536):
-                self._said.append(data)
+                if self._length <= programs.MOST_PRINTED:
+                    self._said.append(data)
+                # The terminal there puts a \r before each \n.
+                self._length += len(data) - data.count(b"\n")
             code = self._channel.recv_exit_status()
         self._code = code

@@ -106,6 +106,26 @@ def test_a_file_is_filled_there_and_taken_away(host: Host) -> None:
         host.take(file)
 
 
+def test_no_more_is_read_than_an_answer_may_have(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Half of it would fit, so that what a terminal adds to each line's end is no reason.
+    monkeypatch.setattr("mustherd.programs.MOST_PRINTED", 300_000)
+    file = host.new_file()
+    job = host.start(["sh", "-c", 'yes | head -c 300000 | tee "$0"', file])
+    assert ended(job) == 0
+    assert (job.length(), job.output()) == (300_000, "y\n" * 150_000)
+    job.end()
+    assert host.take(file, "results") == "y\n" * 150_000
+    file = host.new_file()
+    job = host.start(["sh", "-c", 'yes | head -c 3000000 | tee "$0"', file])
+    assert ended(job) == 0
+    assert job.length() == 3_000_000
+    assert len(job.output()) < 700_000
+    job.end()
+    with pytest.raises(LoadError, match=r"results.*: the load prints too much; allowed: 0 MiB"):
+        host.take(file, "results")
+    assert not Path(file).exists()
+
+
 def test_a_connection_that_was_lost_is_made_again(
     sshd: Sshd, home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -18,7 +18,7 @@ from mustherd.load.command import results, words
 from mustherd.load.command.results import Format, Result, Results
 from mustherd.load.command.server import Command, Seconds
 from mustherd.load.error import LoadError
-from mustherd.load.host import Host, Job
+from mustherd.load.host import Host, Job, within_bound
 from mustherd.plugins import OptionError
 from mustherd.programs import BUILD_DIGITS, last_words
 from mustherd.reasons import Reason
@@ -227,6 +227,7 @@ class CommandLoad:
         begun = time.monotonic()
         while self._options.begins and not re.search(self._options.begins, self._job.output(), re.MULTILINE):
             alive(self._job, self._options.command[0])
+            within_bound(self._job, f"stdout of {self._options.command[0]}")
             if self._job.ended() is not None or time.monotonic() - begun > self._options.slack_seconds:
                 late = f"{self._options.command[0]} does not print {self._options.begins!r}, by which it begins"
                 raise LoadError(Reason.LOAD_TIMEOUT, f"{late}: {last_words(self._job.output())}")
@@ -242,7 +243,7 @@ class CommandLoad:
             printed = ended(self._job, left, self._options.command[0])
             t1 = time.monotonic()
             file, self._file = self._file, ""
-            text = self._site.leader.take(file) if file else printed
+            text = self._site.leader.take(file, f"{{results}} of {self._options.command[0]}") if file else printed
             self._keep(printed + (f"\n--- results\n{text}" if file else ""))
             found = results.read(self._options.results, text, self._options.metrics)
         finally:
@@ -344,13 +345,15 @@ def own_metrics(metrics: Mapping[str, Result]) -> dict[str, Better]:
 
 
 def ended(job: Job, seconds: float, what: str) -> str:
-    """Wait for a program and give what it printed. LoadError when it fails, or takes longer."""
+    """Wait for a program and give what it printed. LoadError when it fails, takes longer or prints too much."""
     deadline = time.monotonic() + seconds
     while job.ended() is None:
+        within_bound(job, f"stdout of {what}")
         if time.monotonic() > deadline:
             raise LoadError(Reason.LOAD_TIMEOUT, f"{what} takes longer than {seconds:.0f} s")
         time.sleep(POLL_S)
     alive(job, what)
+    within_bound(job, f"stdout of {what}")
     return job.output()
 
 

@@ -119,6 +119,8 @@ def test_commands_run_once_before_the_first_window(site: Site, tmp_path: Path) -
         ({"prepare": [["sleep", "60"]], "prepare_seconds": 0.2}, Reason.LOAD_TIMEOUT, "prepare: sleep takes longer"),
         ({"command": ["sleep", "60{seconds}", "{qps}"], "begins": "", "slack_seconds": 0.1}, Reason.LOAD_TIMEOUT,
          "sleep takes longer than 1 s"),
+        ({"command": ["sh", "-c", 'rm "$0"', "{results}", "{seconds}", "{qps}"], "begins": ""}, Reason.LOAD_FAILED,
+         "{results} of sh: No such file or directory"),
         ({"begins": "^never", "slack_seconds": 0.3}, Reason.LOAD_TIMEOUT, "does not print '^never', by which"),
         ({"metrics": {"requests": {"at": "answers"}}}, Reason.OUTPUT_UNREADABLE, "no requests in the load's output"),
         ({"results": "csv", "metrics": {"requests": {"at": "n"}}}, Reason.OUTPUT_UNREADABLE, "no requests"),
@@ -144,6 +146,35 @@ def test_what_fails_in_the_ramp_is_called_by_its_key(site: Site, given: dict[str
     with pytest.raises(LoadError, match=said):
         window(source)
     source.stop()
+
+
+ENDLESS = "import sys; sys.stdout.write('x' * 5000); sys.stdout.flush(); {}"
+
+
+@pytest.mark.parametrize(
+    ("command", "begins", "called"),
+    [
+        (["-c", ENDLESS.format("")], "", "stdout of "),
+        (["-c", ENDLESS.format("import signal; signal.pause()")], "^never", "stdout of "),
+        (["-c", ENDLESS.format("import signal; signal.pause()")], "", "stdout of "),
+        (["-c", "import sys; open(sys.argv[1], 'w').write('x' * 5000)", "{results}"], "", "{results} of "),
+        (["-c", "import os, sys; os.unlink(sys.argv[1]); os.symlink('/dev/zero', sys.argv[1])", "{results}"], "",
+         "{results} of "),
+    ],
+    ids=["ended", "awaited", "running", "in a file", "in a file without an end"],
+)  # fmt: skip
+def test_an_output_without_an_end_is_neither_read_nor_kept(
+    site: Site, monkeypatch: pytest.MonkeyPatch, command: list[str], begins: str, called: str
+) -> None:
+    monkeypatch.setattr("mustherd.programs.MOST_PRINTED", 4000)
+    whole = [HERE[0], *command, "{seconds}", "{qps}"]
+    source = CommandSource(site, options(command=whole, begins=begins))
+    with pytest.raises(LoadError) as caught:
+        window(source)
+    source.stop()
+    assert caught.value.reason == Reason.OUTPUT_UNREADABLE
+    assert caught.value.message == f"{called}{HERE[0]}: the load prints too much; allowed: 0 MiB"
+    assert not list(Path(site.logs).glob("*"))
 
 
 def test_a_curve_is_refused(site: Site) -> None:
