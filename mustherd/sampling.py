@@ -23,6 +23,10 @@ class UnreadableError(Exception):
     """There is no value that can be used; the message says from where and why. Never reported as 0."""
 
 
+class NotThereError(UnreadableError):
+    """What is asked is not there: it may be once its server runs."""
+
+
 @dataclass(frozen=True)
 class Source:
     """Where values come from."""

@@ -32,6 +32,7 @@ from mustherd.meters.base import UnreadableError
 from mustherd.metrics import OF_ENERGY
 from mustherd.node.knob import KnobError
 from mustherd.reasons import Reason
+from mustherd.sampling import NotThereError
 from mustherd.shepherd import operate
 from mustherd.shepherd.events import HerdError
 from mustherd.shepherd.shepherd import Shepherd
@@ -129,7 +130,7 @@ def try_metrics_and_meters(experiment: Experiment, musters: Sequence[str]) -> It
             value = value_now(name, metric)
         except UnreadableError as error:
             # An application that is the experiment's own server isn't there yet.
-            later = experiment.herd.local is not None
+            later = experiment.herd.local is not None and isinstance(error, NotThereError)
             found = f"{error}; its server may start with the experiment" if later else str(error)
             yield Link(name=called, state="not tried" if later else "wrong", found=found, stops=False)
         else:

@@ -16,7 +16,7 @@ import msgspec
 from mustherd import files
 from mustherd.load.command.results import amount, units_of
 from mustherd.programs import ProgramError, printed
-from mustherd.sampling import Sampler, Samples, Source, UnreadableError, value_at, values_within
+from mustherd.sampling import NotThereError, Sampler, Samples, Source, UnreadableError, value_at, values_within
 
 Argument: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0.1, le=3600)]
@@ -27,6 +27,8 @@ WINDOW_PER_RESOLUTION = 5
 ANSWER_S = 5.0
 MOST_BYTES = 8 << 20
 SERIES = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{.*\})?\s+(\S+)(?:\s+-?\d+)?")
+NOT_THERE = re.compile(r"connection refused|could not connect|no such file", re.IGNORECASE)
+"""What a command says that asks a server which isn't there."""
 URL = re.compile(r"https?://[^\s/]+(/\S*)?")
 
 
@@ -94,14 +96,19 @@ def check(name: str, place: Place) -> None:
 
 
 def value_now(name: str, place: Place) -> float:
-    """The value at this moment, in the unit that the metric called `name` has. Raises UnreadableError."""
+    """The value at this moment, in the unit that the metric called `name` has.
+
+    Raises UnreadableError, which is a NotThereError where nothing is there that could be asked.
+    """
     where, ask = _source(place)
     try:
         return amount(name, ask(), place.unit)
     except OSError as error:
-        raise UnreadableError(f"{where}: {error.strerror or error}") from None
+        kind = NotThereError if isinstance(error, FileNotFoundError) else UnreadableError
+        raise kind(f"{where}: {error.strerror or error}") from None
     except ProgramError as error:
-        raise UnreadableError(str(error)) from None
+        kind = NotThereError if NOT_THERE.search(str(error)) else UnreadableError
+        raise kind(str(error)) from None
     except ValueError as error:
         raise UnreadableError(f"{where}: {error}") from None
 
@@ -162,7 +169,9 @@ def _page(url: str) -> str:
         error.close()
         raise UnreadableError(f"{url}: answers {error.code} {error.reason}") from None
     except (OSError, http.client.HTTPException) as error:
-        raise UnreadableError(f"{url}: {getattr(error, 'reason', None) or error}") from None
+        cause = getattr(error, "reason", None) or error
+        kind = NotThereError if isinstance(cause, ConnectionRefusedError) else UnreadableError
+        raise kind(f"{url}: {cause}") from None
     if len(content) > MOST_BYTES:
         raise UnreadableError(f"{url}: more than {MOST_BYTES >> 20} MiB")
     return content.decode("utf-8", "replace")
@@ -180,7 +189,9 @@ def _queried(url: str) -> object:
             return result[0]["value"][1]
     except (ValueError, KeyError, TypeError, IndexError, RecursionError):
         raise UnreadableError(f"{url}: not an answer of Prometheus") from None
-    raise UnreadableError(f"{url}: {len(result)} series; a query gives one, such as by sum(...)")
+    # A Prometheus server that knows nothing yet of what the experiment starts has no series of it.
+    kind = UnreadableError if result else NotThereError
+    raise kind(f"{url}: {len(result)} series; a query gives one, such as by sum(...)")
 
 
 def _series(page: str, wanted: str) -> float:

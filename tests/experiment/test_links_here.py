@@ -10,6 +10,7 @@ from mustherd.definition import loads
 from mustherd.experiment.links import LinksError, try_metrics_and_meters
 from mustherd.experiment.programs_here import missing
 from mustherd.experiment.ready import ready, try_links
+from mustherd.load import application
 from tests.definition.make import made
 
 pytestmark = pytest.mark.process
@@ -53,7 +54,8 @@ def test_each_meter_is_read_once_and_an_experiment_begins_with_none_that_tells_n
     ("herd", "text", "state", "found"),
     [
         ({"local": {}}, "7", "ok", "7"),
-        ({"local": {}}, "seven", "not tried", "'seven' is no number; its server may start with the experiment"),
+        ({"local": {}}, "seven", "wrong", "'seven' is no number"),
+        ({"local": {}}, "", "wrong", "'' is no number"),
         ({"local": {}}, None, "not tried", "No such file or directory; its server may start with the experiment"),
         ({"inventory": "x"}, "seven", "wrong", "'seven' is no number"),
     ],
@@ -69,6 +71,32 @@ def test_each_metric_of_the_application_is_read_once(
     [link] = try_metrics_and_meters(experiment, ["muster-1"])
     assert (link.name, link.state, link.stops) == ("metric queue_length", state, False)
     assert found in link.found
+
+
+@pytest.mark.parametrize(
+    ("place", "state", "found"),
+    [
+        ({"command": ["sh", "-c", "echo oops >&2; exit 1"]}, "wrong", "sh ended with 1: oops"),
+        ({"command": ["echo", "12,5"]}, "wrong", "'12,5' is no number"),
+        ({"command": ["yes"]}, "wrong", "yes prints too much"),
+        ({"command": ["sleep", "1000"]}, "wrong", "sleep takes longer than 0.2 s"),
+        ({"file": "/dev/zero"}, "wrong", "is no number"),
+        ({"file": "/dev"}, "wrong", "Is a directory"),
+        ({"command": ["sh", "-c", "echo 'redis: Connection refused' >&2; exit 1"]}, "not tried", "Connection refused"),
+        ({"command": ["cat", "/no/such"]}, "not tried", "cat ended with 1: cat: /no/such: No such file"),
+        ({"endpoint": "http://127.0.0.1:1/m", "series": "up"}, "not tried", "Connection refused"),
+        ({"prometheus": "http://127.0.0.1:1", "query": "up"}, "not tried", "Connection refused"),
+    ],
+)
+def test_only_what_is_not_there_yet_may_come_with_the_experiment(
+    monkeypatch: pytest.MonkeyPatch, place: dict[str, Any], state: str, found: str
+) -> None:
+    monkeypatch.setattr("mustherd.programs.MOST_PRINTED", 1 << 20)
+    monkeypatch.setattr(application, "ANSWER_S", 0.2 if place.get("command", [""])[0] == "sleep" else 60.0)
+    experiment = on(metrics={"queue_length": {**place, "every_seconds": 0.2}}, objective="queue_length")
+    [link] = try_metrics_and_meters(experiment, ["muster-1"])
+    assert (link.state, found in link.found) == (state, True), link
+    assert ("its server may start with the experiment" in link.found) == (state == "not tried")
 
 
 def test_a_simulated_herd_rests_on_nothing() -> None:
