@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mustherd.definition.model import Gates
+from mustherd.definition.workload import COMMAND, Workload
 from mustherd.load.saturation import why
 from mustherd.reasons import Reason
 from mustherd.terms import Facts, Load, LoadReport, Reading, Setting, Zone
@@ -46,13 +47,14 @@ def judge(
     window_seconds: float,
     times_late: int,
     log_complete: bool,
+    nearer: str = "",
 ) -> Fired | None:
     """The first gate that a window doesn't pass, None when it can be trusted.
 
     `settings` and `seq` are the decision that should have been in force (0: none) at the window's begin and end; where
     knobs were set again within it, `later` is what `seq` says. `facts` and `zones` the node's,
     `load` what was to be offered, `times_late` how often the muster was silent for too long meanwhile, `log_complete`
-    whether all its rows have arrived.
+    whether all its rows have arrived, `nearer` what brings the load's window nearer to the node's.
     """
     if times_late > gates.times_late:
         return Fired(
@@ -80,13 +82,26 @@ def judge(
         return Fired(
             Reason.WINDOW_MISMATCH,
             f"energy and load were measured over windows up to {apart:.3f} s apart,"
-            f" allowed {gates.window_tolerance * window_seconds:.3g} s ({TOLERANCE})",
+            f" allowed {gates.window_tolerance * window_seconds:.3g} s ({TOLERANCE})"
+            + (f"; {nearer}" if nearer else ""),
         )
     return (
         _unit(zones)
         or _energy(band_watts(gates, facts), facts, measured, seconds)
         or _load(gates, load, measured)
         or _log(gates, measured, log_complete)
+    )
+
+
+def nearer(workload: Workload) -> str:
+    """What brings a load's window nearer to the node's: one by command that doesn't say when it begins to load is
+    taken to begin when it is started."""
+    name, options = workload.offered_by or ("", {})
+    if name != COMMAND or options.get("begins"):
+        return ""
+    return (
+        "the load counts from when it is started; fix: give it `begins`, a pattern that it prints when it begins to"
+        " load, or a longer workload.window_seconds"
     )
 
 

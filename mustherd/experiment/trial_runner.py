@@ -186,6 +186,7 @@ class TrialRunner:
             window_seconds=load.window_seconds,
             times_late=after.times_late - view.times_late,
             log_complete=complete,
+            nearer=gates.nearer(load),
         )
         fired = (
             fired

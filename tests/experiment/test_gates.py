@@ -64,6 +64,30 @@ def test_a_good_window_passes() -> None:
     assert fired(but(in_force=0, before=(), after=()), settings=(), seq=0) is None
 
 
+@pytest.mark.parametrize(
+    ("offered", "said"),
+    [
+        ({"name": "command", "options": {"command": ["x", "{seconds}"]}}, "give it `begins`, a pattern that it prints"),
+        ({"name": "command", "options": {"command": ["x", "{seconds}"], "begins": "^go"}}, ""),
+        ({"name": "builtin"}, ""),
+    ],
+)
+def test_a_load_that_does_not_say_when_it_begins_is_told_how(offered: dict[str, Any], said: str) -> None:
+    more = {"metrics": {"requests": {"at": "([0-9]+)"}}} if offered["name"] == "command" else {}
+    whole = {**offered, "options": {**offered.get("options", {}), **more}}
+    experiment = made(
+        herd={"local": {}}, workload={"qps": 500, "window_seconds": 2, "load": whole}, knobs={"server-cores": [1]},
+        objective="server_cpu_seconds", constraints=[],
+    )  # fmt: skip
+    nearer = gates.nearer(experiment.workload)
+    found = fired(load(t0_s=-0.7), nearer=nearer)
+    assert found is not None
+    assert found.detail.endswith("longer workload.window_seconds" if said else "a share of the window)")
+    assert said in found.detail
+    assert (found := fired(but(t1_s=25.0), nearer=nearer)) is not None
+    assert "begins" not in found.detail
+
+
 CASES: list[tuple[Measured, dict[str, Any], str, str]] = [
     (GOOD, {"times_late": 2}, Reason.MUSTER_LATE, "late 2 times during the trial, allowed 0"),
     (but(in_force=0), {}, Reason.DECISION_NOT_IN_FORCE, "decision 0 was in force at the window's end instead of 7"),
