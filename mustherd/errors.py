@@ -60,3 +60,11 @@ def kind_of(raw: object) -> str:
     if isinstance(raw, list | tuple):
         return "a list"
     return f"'{shown(raw)}'"
+
+
+def no_text(raw: object) -> str:
+    """What a value is that should be text: in YAML and TOML a number, or true, is text only in quotes."""
+    if not isinstance(raw, bool | int | float):
+        return kind_of(raw)
+    what = kind_of(raw) if isinstance(raw, bool) else f"the number {shown(raw)}"
+    return f"{what}; in quotes it is text"

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 
 import msgspec
 
-from mustherd.errors import UserError, kind_of, printable, repr_of, text_of
+from mustherd.errors import UserError, kind_of, no_text, printable, repr_of, text_of
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint, EntryPoints
@@ -385,9 +385,10 @@ def _in_entry(declared: Any, entries: Mapping[str, Any], refusal: OptionError) -
             return OptionError(f"its name {refusal.problem.partition(', found')[0]}", (field, key))
         try:
             msgspec.convert(entry, of_entry)
-        except msgspec.ValidationError:
-            names = getattr(of_entry, "__struct_encode_fields__", ()) if "unknown field" in refusal.problem else ()
-            return OptionError(refusal.problem, (field, key, *rest), allowed=", ".join(names))
+        except msgspec.ValidationError as error:
+            problem = _refusal(str(error), entry).problem
+            names = getattr(of_entry, "__struct_encode_fields__", ()) if "unknown field" in problem else ()
+            return OptionError(problem, (field, key, *rest), allowed=", ".join(names))
     return refusal
 
 
@@ -419,15 +420,15 @@ def _refusal(said: str, given: Any) -> OptionError:
     what, _, where = said.partition(" - at ")
     steps = re.findall(r"\.([^.\[\]]+)|\[(\d+)\]", where.strip("`"))
     path: Sequence[str | int] = [name or int(index) for name, index in steps]
-    found = ""
-    if "..." not in where:  # which stands for a key of a mapping
-        for part in path:
-            given = given[part]
-        found = f", found {kind_of(given)}"
     wanted = re.fullmatch(r"Expected `(.+?)`(.*?)(?:, got `.+`)?", what)
     if wanted is None:
         return OptionError(what[:1].lower() + what[1:], tuple(path))
     kind, bound = wanted.groups()
     bound = bound.partition(", got ")[0]
+    found = ""
+    if "..." not in where:  # which stands for a key of a mapping
+        for part in path:
+            given = given[part]
+        found = f", found {no_text(given) if kind == 'str' else kind_of(given)}"
     kinds = " or ".join(TYPES.get(one, one) for one in kind.split(" | ") if one != "null")
     return OptionError(f"should be {kinds}{bound.removesuffix('.0')}{found}", tuple(path))

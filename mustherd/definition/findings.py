@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from mustherd.definition.errors import FINDINGS, Finding, Path, dotted, listed, nearest
 from mustherd.definition.schema import allowed, keys, keys_of, unit_of
 from mustherd.definition.units import QuantityError, number_text, quantity
-from mustherd.errors import kind_of, shown
+from mustherd.errors import kind_of, no_text, shown
 
 NAMED_BY_KEY = {"literal_error", "enum"}
 TOO_SMALL = {"greater_than", "greater_than_equal"}
@@ -54,7 +54,8 @@ def _finding(kind: str, path: Path, value: Any, message: str) -> Finding:
         better = f"[{shown(value)}]" if kind == "tuple_type" and isinstance(value, str) else ""
         if kind in ("float_type", "int_type") and isinstance(value, str):
             better = _plain(value, unit_of(path))
-        return Finding(path, f"should be {wanted[kind]}, found {kind_of(value)}", may_be, better)
+        found = no_text(value) if kind == "string_type" else kind_of(value)
+        return Finding(path, f"should be {wanted[kind]}, found {found}", may_be, better)
     return Finding(path, shown(message, 200), may_be)
 
 

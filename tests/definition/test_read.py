@@ -66,7 +66,7 @@ def test_other_ways_to_write_the_same() -> None:
 SIMULATED = {"herd": {"simulated": {"musters": 3}, "inventory": "there"}}
 WRONG = [
     ({"name": None}, "", "the key 'name' is needed", ""),
-    ({"name": 5}, "name", "should be text, found '5'", ""),
+    ({"name": 5}, "name", "should be text, found the number 5; in quotes it is text", ""),
     ({"name": "../up"}, "name", "is no name", ""),
     ({"name": ""}, "name", "is no name", ""),
     ({"nam": "x"}, "nam", "unknown key 'nam'", "name"),

@@ -195,7 +195,7 @@ def test_whole_numbers_of_other_libraries_are_numbers() -> None:
         ("skp: 3", "unknown option 'skp'; allowed: skip, names; did you mean 'skip'", "search.options.skp"),
         ("skip: three", "should be a whole number, found 'three'", "search.options.skip"),
         ("skip: -1", "should be a whole number >= 0, found '-1'", "search.options.skip"),
-        ("names: [a, 5]", "should be text, found '5'", "search.options.names[1]"),
+        ("names: [a, 5]", "should be text, found the number 5; in quotes it is text", "search.options.names[1]"),
         ("names: [nobody]", "nobody is no name", "search.options"),
         ("skip: 90", "90 points are the whole space; allowed: 0..23", "search.options.skip"),
         ("skip: 13", "'backwards': 13 brings bad luck", "search.options"),

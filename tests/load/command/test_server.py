@@ -195,6 +195,12 @@ def test_its_node_counts_the_time_of_all_its_processes() -> None:
         ({"command": ["x"], "files": {"conf": "{ports}"}}, "did you mean {port}?"),
         ({"command": ["x"], "ready": {"text": "("}}, "ready.text: '(' is no pattern"),
         ({"command": ["x"], "stop": "STOP"}, "stop: 'STOP' is no such signal; allowed: TERM, INT, QUIT, KILL"),
+        ({"command": ["x", 42]}, "command[1]: should be text, found the number 42; in quotes it is text"),
+        ({"command": ["x", True]}, "command[1]: should be text, found true; in quotes it is text"),
+        (
+            {"command": ["x"], "environment": {"B": "b", "A": 5}},
+            "environment.A: should be text, found the number 5; in quotes it is text",
+        ),
         ({"command": "x"}, "command: should be a list, found"),
         ({"commands": ["x"]}, "commands: unknown option 'commands'"),
         ({"command": ["x"], "port": 70000}, "port: should be a whole number <= 65535"),

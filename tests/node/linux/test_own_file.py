@@ -41,6 +41,8 @@ def test_it_offers_each_knob_within_its_range(tmp_path: Path) -> None:
         ("[linux]\nroot = '/x'\n" + BACKLOG + RANGE, "linux.root: no such table"),
         ("linux = 5\n", "linux: no such table"),
         (BACKLOG.replace("9000", "'9000'") + RANGE, "linux.own.backlog.high: should be"),
+        (BACKLOG + "settle_seconds = '1 s'\n" + RANGE,
+         "linux.own.backlog.settle_seconds: should be a number, found '1 s'"),
         (BACKLOG.replace("sysctl", "sysctls") + RANGE, "linux.own.backlog: object contains unknown field"),
         (BACKLOG + RANGE.replace("5000", "9001"), "ranges.backlog: 9001 is not allowed: the knob has 100..9000"),
         (BACKLOG + "[ranges]\nbacklog = {values = [50]}\n", "ranges.backlog: 50 is not allowed"),
