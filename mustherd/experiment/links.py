@@ -17,11 +17,13 @@ import msgspec
 from mustherd import metrics
 from mustherd.definition import DefinitionError, Experiment, check_knobs, goal
 from mustherd.definition.check import WATCHING
+from mustherd.definition.workload import COMMAND
 from mustherd.errors import UserError
 from mustherd.experiment import wall
 from mustherd.experiment.external_load import OutsideLoad
 from mustherd.experiment.local_herd import Operator
 from mustherd.experiment.owners import owner_of, owners
+from mustherd.experiment.programs_here import INSTALL, absent
 from mustherd.experiment.way import at
 from mustherd.extras import PROVISION, need
 from mustherd.herd.membership import Presence
@@ -29,6 +31,7 @@ from mustherd.load.application import value_now
 from mustherd.load.error import LoadError
 from mustherd.load.placement import Layout, Place
 from mustherd.meters.base import UnreadableError
+from mustherd.meters.registry import KIND
 from mustherd.metrics import OF_ENERGY
 from mustherd.node.knob import KnobError
 from mustherd.reasons import Reason
@@ -166,10 +169,18 @@ def _meters(experiment: Experiment, muster: str, *, alone: bool) -> Iterator[Lin
         except LoadError as error:
             yield Link(name=called, state="wrong", found=error.message)
         except (UnreadableError, UserError, ValueError) as error:
-            yield Link(name=called, state="wrong", found=str(error))
+            gone = _gone(given)
+            yield Link(name=called, state="wrong", found=gone or str(error), fix=INSTALL if gone else "")
         else:
             unit = "W" if meter.quantity == "watts" else "J so far"
             yield Link(name=called, state="ok", found=f"{value:.1f} {unit}")
+
+
+def _gone(meter: Mapping[str, object]) -> str:
+    """What is wrong where a meter's program isn't here; one with the muster's name in its own is not looked for."""
+    command = meter.get(COMMAND)
+    program = str(command[0]) if meter.get(KIND) == COMMAND and isinstance(command, list | tuple) and command else ""
+    return absent(program) if program and "{" not in program else ""
 
 
 def _is_elsewhere(operator: Operator) -> bool:

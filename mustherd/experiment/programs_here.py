@@ -13,6 +13,17 @@ from mustherd.errors import shown
 LISTS = ("prepare", "populate")
 """Options of a server or load by command that are commands, one after the other."""
 
+INSTALL = "install it, or name its whole path"
+"""What to do about a program that isn't here."""
+
+
+def absent(program: str, environment: Mapping[str, str] | None = None) -> str:
+    """What is wrong with a program that this machine doesn't have, found by `environment`'s PATH if any; '' of one
+    that it has."""
+    if shutil.which(program, path=(environment or {}).get("PATH")) is not None:
+        return ""
+    return f"no program '{shown(program)}' is found here"
+
 
 def missing(experiment: Experiment) -> Iterator[tuple[str, str]]:
     """For each the place, with its line, and what is wrong. A name with words in braces, or with a folder before it
@@ -21,10 +32,10 @@ def missing(experiment: Experiment) -> Iterator[tuple[str, str]]:
         program = str(command[0]) if command else ""
         if not program or "{" in program or ("/" in program and not program.startswith("/")):
             continue
-        if shutil.which(program, path=environment.get("PATH")) is None:
+        if found := absent(program, environment):
             error = experiment.source.error([Finding(path, "")])
             where = f", line {error.line}" if error.line else ""
-            yield f"{dotted(path)}{where}", f"no program '{shown(program)}' is found here"
+            yield f"{dotted(path)}{where}", found
 
 
 def _commands(experiment: Experiment) -> Iterator[tuple[Path, Sequence[Any], Mapping[str, str]]]:

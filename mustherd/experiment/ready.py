@@ -11,7 +11,7 @@ from mustherd.definition.errors import DefinitionError
 from mustherd.experiment.links import Link, LinksError, try_all, try_metrics_and_meters, try_own_knobs
 from mustherd.experiment.local_herd import Operator, enough_files
 from mustherd.experiment.preflight import check_until, herd_of
-from mustherd.experiment.programs_here import missing
+from mustherd.experiment.programs_here import INSTALL, missing
 from mustherd.experiment.way import make_way
 from mustherd.rowlog import native
 from mustherd.shepherd.operate import LOCAL
@@ -73,7 +73,7 @@ def _here(experiment: Experiment) -> Iterator[Link]:
     if experiment.herd.local is None:
         return
     for place, found in missing(experiment):
-        yield Link(name=place, state="wrong", found=found, fix="install it, or name its whole path")
+        yield Link(name=place, state="wrong", found=found, fix=INSTALL)
     yield from try_own_knobs(experiment)
     yield from try_metrics_and_meters(experiment, [LOCAL_MUSTER])
 

@@ -30,7 +30,7 @@ def on(**changes: Any) -> Any:
         (PDU, "ok", "183.5 W"),
         ({**PDU, "command": ["echo", "many"]}, "wrong", "echo: 'many' is no amount in W"),
         ({**PDU, "command": ["sh", "-c", "echo no route >&2; exit 2"]}, "wrong", "sh ended with 2: no route"),
-        ({**PDU, "command": ["no-such-meter"]}, "wrong", "no-such-meter: No such file or directory"),
+        ({**PDU, "command": ["no-such-meter"]}, "wrong", "no program 'no-such-meter' is found here"),
         ({"kind": "url", "url": "http://127.0.0.1:1/w", "period_seconds": 0.2}, "wrong", "Connection refused"),
     ],
 )
@@ -43,6 +43,7 @@ def test_each_meter_is_read_once_and_an_experiment_begins_with_none_that_tells_n
     assert (link.name, link.state) == ("meter pdu of muster-1", state)
     assert found in link.found
     assert told == [link]
+    assert link.fix == ("install it, or name its whole path" if "no program" in found else "")
     if state == "ok":
         ready(experiment, tmp_path / "soon", musters=None, listen=None, keys=None)
         return
