@@ -23,7 +23,7 @@ from mustherd.errors import UserError
 from mustherd.node.linux.declaration import OwnKnob
 from mustherd.node.linux.options import Own, taken
 from mustherd.node.ranges import Range
-from mustherd.plugins import OptionError, options_of
+from mustherd.plugins import OptionError, nearest, options_of
 from mustherd.terms import KnobInfo
 
 MOST_BYTES = 1 << 20
@@ -71,10 +71,15 @@ def read(path: Path) -> OwnFile:
         raise OwnFileError(f"{path}: {'linux.' if error.path[:1] == ('own',) else ''}{error}") from None
     if problem := next(wrong(found.own, found.ranges), ""):
         raise OwnFileError(f"{path}: {problem}")
-    if unranged := sorted(found.own.keys() - found.ranges.keys()):
-        raise OwnFileError(f"{path}: ranges: {unranged[0]} needs one, as in {unranged[0]} = {{low = 0, high = 10}}")
+    unranged = sorted(found.own.keys() - found.ranges.keys())
+    # First what is there and shouldn't be: a name that was mistyped leaves its knob without a range as well.
     if unknown := sorted(found.ranges.keys() - found.own.keys()):
-        raise OwnFileError(f"{path}: ranges.{unknown[0]}: no knob here has that name; allowed: {', '.join(found.own)}")
+        near = nearest(unknown[0], unranged)
+        hint = f"; did you mean '{near}'?" if near else ""
+        allowed = ", ".join(found.own) or "those of [linux.own.NAME], of which there are none"
+        raise OwnFileError(f"{path}: ranges.{unknown[0]}: no knob here has that name; allowed: {allowed}{hint}")
+    if unranged:
+        raise OwnFileError(f"{path}: ranges: {unranged[0]} needs one, as in {unranged[0]} = {{low = 0, high = 10}}")
     if not found.own:
         raise OwnFileError(f"{path}: it declares no knob; allowed: {TABLES}")
     return found
