@@ -358,13 +358,16 @@ def watch(
     try:
         follow(result.folder, terminal)
     except KeyboardInterrupt:
-        terminal.print(f"it goes on; watch it again: mustherd experiment watch {result.folder}", soft_wrap=True)
+        terminal.print(
+            f"it goes on; watch it again: mustherd experiment watch {result.folder}", markup=False, soft_wrap=True
+        )
         return
     view = api.open(result.folder).view()
     if view.status == "done":
         emit(terminal, *front(view, terminal), verdict_panel(view, terminal))
     else:
-        terminal.print(f"{view.status}; go on: mustherd experiment resume {result.folder}", soft_wrap=True)
+        go_on = f"{view.status}; go on: mustherd experiment resume {result.folder}"
+        terminal.print(go_on, markup=False, soft_wrap=True)
 
 
 @app.command()
