@@ -8,6 +8,7 @@ import errno
 import socket
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -56,6 +57,8 @@ ANSWER_S = 20.0
 
 LOOK_S = 0.05
 
+MOST_ASKED = 32
+"""Nodes at a time."""
 SSH_PORT = 22
 SSH_S = 3.0
 """How long a node may take that nothing else is known of."""
@@ -303,6 +306,9 @@ def _musters(
     hosts: Mapping[str, str],
 ) -> Iterator[Link]:
     """`hosts`: the address of each muster's node, where it is known."""
+    absent = [hosts[name] for name in names if name not in here and name in hosts]
+    with ThreadPoolExecutor(MOST_ASKED) as asking:
+        silence = dict(zip(absent, asking.map(_silent, absent), strict=True))
     for name in names:
         if name in here:
             yield from _muster(experiment, shepherd, here[name], here)
@@ -312,9 +318,9 @@ def _musters(
         if not keys:
             fix += "; a real machine's joins a shepherd whose key it knows: --keys FOLDER"
         found = f"has not joined within {JOIN_S:g} s"
-        if (host := hosts.get(name, "")) and (silent := _silent(host)):
+        if silent := silence.get(host := hosts.get(name, ""), ""):
             found += f", and its node {host} does not answer at ssh's port 22 either: {silent}"
-            fix = f"see that the node is up and in the network (ssh {host}); then: mustherd herd start -i INVENTORY"
+            fix = f"see that the node is up and in the network (ssh {host}); {fix}"
         yield Link(name=name, state="wrong", found=found, fix=fix, stops=not here)
 
 

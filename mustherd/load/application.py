@@ -27,7 +27,10 @@ WINDOW_PER_RESOLUTION = 5
 ANSWER_S = 5.0
 MOST_BYTES = 8 << 20
 SERIES = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{.*\})?\s+(\S+)(?:\s+-?\d+)?")
-NOT_THERE = re.compile(r"connection refused|could not connect|no such file", re.IGNORECASE)
+NOT_THERE = re.compile(
+    r"refused|(could not|couldn't|cannot|can't|failed to) connect|no such file|ended with \d+: it said nothing$",
+    re.IGNORECASE,
+)
 """What a command says that asks a server which isn't there."""
 URL = re.compile(r"https?://[^\s/]+(/\S*)?")
 

@@ -134,7 +134,7 @@ class LocalHost:
             raise LoadError(Reason.LOAD_FAILED, f"{called or file}: {error.strerror}") from None
         if len(held) > programs.MOST_PRINTED:
             raise too_much(called or file)
-        return held.decode("ascii", "replace")
+        return held.decode("ascii", "replace").replace("\r\n", "\n")
 
     @staticmethod
     def _find(program: str) -> Path:

@@ -50,12 +50,10 @@ def node(table: Mapping[str, Any], meter: EnergyMeter | None = None) -> ProcessN
     knobs, missing = _knobs_here(
         msgspec.convert(table.get(KNOBS, ()), tuple[str, ...]), msgspec.convert(table.get(OWN, {}), Own)
     )
-    # An error of the machine is no fault of ours, and says more by itself.
-    machines = (OSError,) if found.is_ours else ()
-    with blaming(f"{found.title} can't be made", (ValueError, LoadError, *machines), PluginError):
+    with blaming(f"{found.title} can't be made", (ValueError, LoadError), PluginError):
         server: ServerKind = kind(options)
     try:
-        with blaming(f"{found.title} can't be started", (LoadError, ServerError, *machines), PluginError):
+        with blaming(f"{found.title} can't be started", (LoadError, ServerError), PluginError):
             server.start()
             address = server.address
         return ProcessNode(
@@ -67,7 +65,7 @@ def node(table: Mapping[str, Any], meter: EnergyMeter | None = None) -> ProcessN
             packages=knobs,
             missing=missing,
         )
-    except (LoadError, ServerError, PluginError, *machines):
+    except (LoadError, ServerError, PluginError):
         _close(server)
         raise
 

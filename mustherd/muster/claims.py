@@ -117,11 +117,13 @@ class Claims:
             for knob in knobs:
                 site: Site | None = getattr(knob, "site", None)
                 key = (knob.info.sheep, knob.info.name)
+                is_needed = needed is None or key in needed
                 try:
                     if site is not None:
-                        self._claim(key, site, patience_s)
+                        # The others are not waited for: a machine may have hundreds, and a unit's end has its time.
+                        self._claim(key, site, patience_s if is_needed else 0.0)
                 except HeldError:
-                    if needed is None or key in needed:
+                    if is_needed:
                         raise
             self._look_for_other_sheep()
         except BaseException:

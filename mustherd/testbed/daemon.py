@@ -105,13 +105,22 @@ def boot(bed: BedState, name: str) -> None:
     (folder() / name / OFF).unlink(missing_ok=True)
     asked = ["ip", "netns", "exec", bed.namespace, *login(bed.key, bed.known_hosts, bed.hosts[name])]
     end = time.monotonic() + BOOT_S
-    # 1: it is up, and a unit of it isn't.
-    while subprocess.run(
-        [*asked, "systemctl is-system-running --wait"], stdin=subprocess.DEVNULL, capture_output=True, check=False
-    ).returncode not in (0, 1):
+    while not _has_booted(asked, end - time.monotonic()):
         if time.monotonic() > end:
             raise BedError(f"{name} does not answer after {BOOT_S:.0f} s; fix: see {folder() / name / 'console.log'}")
         time.sleep(POLL_S)
+
+
+def _has_booted(asked: Sequence[str], within_s: float) -> bool:
+    """Whether the host that is asked answers that all of its units have begun, or some have failed."""
+    words = [*asked, "systemctl is-system-running --wait"]
+    try:
+        done = subprocess.run(
+            words, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=max(within_s, POLL_S)
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return done.returncode in (0, 1)
 
 
 def coming_or_going() -> bool:

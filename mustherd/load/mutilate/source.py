@@ -1,6 +1,7 @@
 """Loads offered by mutilate: agents that load, a leader that leads them and measures."""
 
 import contextlib
+import logging
 import math
 import socket
 import time
@@ -20,6 +21,8 @@ from mustherd.load.mutilate.output import Output
 from mustherd.programs import BUILD_DIGITS, last_words
 from mustherd.reasons import Reason
 from mustherd.terms import Load, LoadReport
+
+log = logging.getLogger(__name__)
 
 AGENT_START_TIMEOUT_S = 15.0
 """For agents to be up; usually well below a second."""
@@ -276,7 +279,9 @@ class MutilateLoad:
         except LoadError as error:
             if error.reason != Reason.OUTPUT_UNREADABLE:
                 raise
-            return {}  # more than is read of any file: what it prints itself has to do
+            # More than is read of any file: what it prints itself has to do.
+            log.warning("exact percentiles are left out: %s", error.message)
+            return {}
         return output.exact(saved.splitlines())
 
     def end(self) -> None:
