@@ -124,8 +124,9 @@ def on_a_herd(
                 tell(f"    {fault}")
         feeder.stop()
         sent = iter(feeder.end_lines())
-        faults, came.figures = herd.finish()
-        came.faults += faults + check_rows(herd.logs, {name: [next(sent) for _ in range(CORES)] for name in FED})
+        all_rows = {name: [next(sent) for _ in range(CORES)] for name in FED}
+        faults, came.figures = herd.finish(all_rows)
+        came.faults += faults + check_rows(herd.logs, all_rows)
         for name, most in (("shepherd_rss_mib", MOST_MIB), ("shepherd_descriptors", MOST_DESCRIPTORS)):
             if came.figures[name] > most:
                 came.faults.append(f"{name} is {came.figures[name]:.0f}, more than {most:g}")

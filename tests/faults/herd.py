@@ -260,13 +260,15 @@ class Herd:
             faults += self.unasked_end(one, since)
         return faults
 
-    def finish(self) -> tuple[list[str], dict[str, float]]:
+    def finish(self, fed: dict[str, list[bytes]]) -> tuple[list[str], dict[str, float]]:
         """End it all in good order; gives faults and figures about rows, memory and descriptors."""
         faults, figures = [], resources(some(self.process).pid)
         figures["rows"] = float(self.rows_written())
         for name in FED:
             with contextlib.suppress(UserError):
                 self.client.stop_logs(name)
+        # What a muster has read and is not durable yet lies in its spool, for a next life: here there is none.
+        stall.wait(lambda: self._all_durable(fed), JOIN_S)
         for one in self.members.values():
             self.send(one.process, signal.SIGTERM)
         for one in self.members.values():
@@ -277,6 +279,12 @@ class Herd:
         if code := stall.ended(some(self.process), JOIN_S):
             faults.append(f"the shepherd ended with exit code {code}")
         return faults, figures
+
+    def _all_durable(self, fed: dict[str, list[bytes]]) -> bool:
+        try:
+            return not check_rows(self.logs, fed)
+        except UserError:
+            return False
 
     def close(self) -> None:
         """End what still runs, by the pids that we started."""
