@@ -51,9 +51,10 @@ class PowercapMeter:
             raise NoMeterError("powercap has no package zone")
         _all_packages(tree, {z.package for z in self._sources if z.kind == "package"}, "powercap")
         try:
-            self._units = tuple(_unit_nj(tree, zone) for zone in self._sources)
+            ranges = [_range(tree, zone) for zone in self._sources]
         except TreeError as error:
             raise MeterError(f"energy counters: {error}") from None
+        self._units = tuple(map(_unit_nj, ranges))
         named = {} if registers is None else named_units(tree, registers)
         self.zones: Sequence[Zone] = tuple(
             Zone(
@@ -61,11 +62,11 @@ class PowercapMeter:
                 kind=zone.kind,
                 package=zone.package,
                 joules_per_count=_joules(unit) if unit else 1e-6,
-                counts_per_wrap=COUNTER if unit else _range(tree, zone) + 1,
+                counts_per_wrap=COUNTER if unit else highest + 1,
                 # A range that is no 32 bits is counted in whole uJ whatever the counter's unit; memory has its own.
                 named_joules_per_count=named.get(zone.package, 0.0) if unit and zone.kind != "dram" else 0.0,
             )
-            for zone, unit in zip(self._sources, self._units, strict=True)
+            for zone, unit, highest in zip(self._sources, self._units, ranges, strict=True)
         )
         self.read()
 
@@ -150,10 +151,9 @@ def _hwmon(tree: Tree) -> HwmonMeter:
     return meter
 
 
-def _unit_nj(tree: Tree, zone: PowerZone) -> int:
-    """nJ per count as the kernel has it; 0 where the range isn't one of 32 bits times such a unit."""
+def _unit_nj(highest: int) -> int:
+    """nJ per count as the kernel has it, by its range in uJ; 0 where that isn't one of 32 bits times such a unit."""
     largest = COUNTER - 1
-    highest = _range(tree, zone)
     unit = -(-highest * 1000 // largest)
     # Below 1 uJ several counts would give the same number.
     return unit if unit >= 1000 and unit * largest // 1000 == highest else 0

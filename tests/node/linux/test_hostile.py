@@ -114,6 +114,18 @@ def test_any_access_may_fail(kind: Kind, data: st.DataObject) -> None:
     use(machine)
 
 
+@pytest.mark.parametrize("late", [b"0", b""])
+def test_a_counters_range_may_change_under_the_reader(late: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is no 32 bits was read a second time, and what it held then left by another error."""
+    machine = Machine(LAB)
+    zone = next(path for path in machine.tree.files if path.endswith("max_energy_range_uj"))
+    contents_of, read = iter([b"1"]), machine.tree.read_bytes
+    monkeypatch.setattr(
+        machine.tree, "read_bytes", lambda path: next(contents_of, late) if path == zone else read(path)
+    )
+    use(machine)
+
+
 @pytest.mark.parametrize("kind", [LAB, PSTATE], ids=lambda kind: kind.name)
 @SLOW
 @given(data=st.data())
