@@ -306,9 +306,9 @@ def _musters(
     hosts: Mapping[str, str],
 ) -> Iterator[Link]:
     """`hosts`: the address of each muster's node, where it is known."""
-    absent = [hosts[name] for name in names if name not in here and name in hosts]
+    unheard = dict.fromkeys(hosts[name] for name in names if name not in here and hosts.get(name))
     with ThreadPoolExecutor(MOST_ASKED) as asking:
-        silence = dict(zip(absent, asking.map(_silent, absent), strict=True))
+        silence = dict(zip(unheard, asking.map(_silent, unheard), strict=True))
     for name in names:
         if name in here:
             yield from _muster(experiment, shepherd, here[name], here)

@@ -65,7 +65,7 @@ def node(table: Mapping[str, Any], meter: EnergyMeter | None = None) -> ProcessN
             packages=knobs,
             missing=missing,
         )
-    except (LoadError, ServerError, PluginError):
+    except (LoadError, ServerError, PluginError, OSError):
         _close(server)
         raise
 
