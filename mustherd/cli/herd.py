@@ -107,7 +107,7 @@ def make_inventory(
     """
     from mustherd import files
     from mustherd.provision import project
-    from mustherd.provision.inventory import from_names, parts_of, turns, write
+    from mustherd.provision.inventory import InventoryError, from_names, parts_of, turns, write
     from mustherd.provision.manifest import from_manifest
 
     one = Path(source[0])
@@ -117,7 +117,10 @@ def make_inventory(
             text = files.content(one, MOST_MANIFEST_BYTES)
         except OSError as error:
             raise typer.BadParameter(f"{one}: {error.strerror}", param_hint="MANIFEST.xml") from None
-        nodes = from_manifest(text, user=user, asker=asker, network=network, without=without or ())
+        try:
+            nodes = from_manifest(text, user=user, asker=asker, network=network, without=without or ())
+        except InventoryError as error:
+            raise InventoryError(f"{one}: {error}") from None
     elif without:
         raise typer.BadParameter("only a manifest's nodes can be left out", param_hint="--without")
     else:

@@ -208,11 +208,13 @@ def _listening(operator: Operator) -> Iterator[Link]:
         if operator.keys is None:
             fix = "mustherd herd provision -i INVENTORY brings them; or give the folder that has them: --keys"
         yield Link(name=name, state="wrong", found=found, fix=fix or "give the folder with the shepherd's: --keys")
-    else:
-        accepted = (keys.accepted or {}).values() if keys is not None else ()
-        musters = sum(member.role == Role.MUSTER for member in accepted)
-        there = f"of {musters} musters in {operator.keys}" if keys is not None else "none, on loopback"
-        yield Link(name=name, state="ok", found=there)
+        # Whoever has the ports can't be asked to give way without them.
+        yield Link(name=f"{operator.listen}, ports {operator.ports}", state="not tried", found="they need the keys")
+        return
+    accepted = (keys.accepted or {}).values() if keys is not None else ()
+    musters = sum(member.role == Role.MUSTER for member in accepted)
+    there = f"of {musters} musters in {operator.keys}" if keys is not None else "none, on loopback"
+    yield Link(name=name, state="ok", found=there)
     for channel, port in msgspec.structs.asdict(operator.ports).items():
         place = f"{operator.listen}, port {port} ({channel})"
         try:

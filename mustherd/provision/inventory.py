@@ -136,8 +136,10 @@ def parts_of(
 
 
 def turns(musters: Sequence[str], agents: Sequence[str]) -> str:
-    """What it means, in a sentence, that there are fewer hosts that make load than musters; "" where there are not."""
-    if not 0 < len(agents) < len(musters):
+    """What it means, in a sentence, that few hosts make load, or none but the leader; "" where there are enough."""
+    if not agents:
+        return "no host is left to make load, so that the leader makes it alone; for more load give it one: --agent"
+    if len(agents) >= len(musters):
         return ""
     loading = "1 host makes" if len(agents) == 1 else f"{len(agents)} hosts make"
     return (
