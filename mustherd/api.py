@@ -305,14 +305,14 @@ def _conduct(
     """
     from mustherd.experiment.left_behind import fail, put_back
     from mustherd.experiment.local_herd import LocalHerdError, run_here
-    from mustherd.experiment.preflight import lay_out_load
+    from mustherd.experiment.preflight import lay_out_load, load_layout
     from mustherd.store.errors import once_begun
 
     def watch(folder: Path, is_over: Callable[[], bool]) -> None:
         herd_runs()
         told.watch(folder, is_over)
 
-    lay_out_load(store.folder, experiment, herd)
+    lay_out_load(store.folder, load_layout(experiment, herd))
     result = Result(store.folder)
     if report and experiment.herd.simulated is not None:
         # Nothing of this machine is measured: what draws the report may take its time while trials run.

@@ -123,6 +123,9 @@ def try_all(experiment: Experiment, herd: "InventoryHerd", operator: Operator) -
             loaded = not here or not all(view.facts.loads_itself for view in here.values())
     if herd.layout is not None and loaded:
         yield from _load(experiment, herd.layout)
+    elif loaded and experiment.workload.generator is None and experiment.policy.name not in WATCHING:
+        fix = "put one host into loadgen_leader"
+        yield Link(name="load", state="wrong", found="the inventory has nobody who leads it", fix=fix, stops=bool(here))
     yield from try_metrics_and_meters(experiment, herd.musters)
 
 

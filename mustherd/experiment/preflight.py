@@ -113,19 +113,23 @@ def too_late(experiment: Experiment, found: Plan) -> DefinitionError | None:
     return experiment.source.error([Finding(("budget", "until"), said)])
 
 
-def lay_out_load(folder: Path, experiment: Experiment, herd: "InventoryHerd | None") -> None:
-    """Say in the experiment's folder which machines make the load, where it doesn't come from the nodes themselves.
-
-    InventoryError where the inventory has nobody for it.
-    """
-    generator = experiment.workload.offered_by
-    layout = herd.layout if herd is not None else Layout() if generator is not None else None
-    if herd is not None and layout is None and generator is not None:
+def load_layout(experiment: Experiment, herd: "InventoryHerd | None") -> Layout | None:
+    """Which machines make the load; None where the nodes do. InventoryError where the inventory has nobody for it."""
+    if experiment.workload.offered_by is None:
+        return herd.layout if herd is not None else None
+    if herd is None:
+        return Layout()
+    if herd.layout is None:
         from mustherd.provision.inventory import InventoryError  # noqa: PLC0415
 
         raise InventoryError(
             f"{experiment.herd.inventory}: nobody leads the load; fix: put one host into loadgen_leader"
         )
+    return herd.layout
+
+
+def lay_out_load(folder: Path, layout: Layout | None) -> None:
+    """Say in the experiment's folder which machines make the load, where it doesn't come from the nodes themselves."""
     if layout is None:
         (folder / LAYOUT).unlink(missing_ok=True)
     else:

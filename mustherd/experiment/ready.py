@@ -10,7 +10,7 @@ from mustherd.definition import Experiment
 from mustherd.definition.errors import DefinitionError
 from mustherd.experiment.links import Link, LinksError, try_all, try_metrics_and_meters, try_own_knobs
 from mustherd.experiment.local_herd import Operator, enough_files
-from mustherd.experiment.preflight import check_until, herd_of
+from mustherd.experiment.preflight import check_until, herd_of, load_layout
 from mustherd.experiment.programs_here import INSTALL, missing
 from mustherd.experiment.way import make_way
 from mustherd.rowlog import native
@@ -45,6 +45,7 @@ def ready(
     with begin(folder) if experiment.herd.inventory is not None else contextlib.nullcontext(unheard) as tell:
         tell("its inventory is read")
         herd = herd_of(experiment)
+        load_layout(experiment, herd)
         operator = resolved(herd, musters=musters, listen=listen, keys=keys)
         enough_files(experiment, operator)
         if experiment.budget.until is not None:
@@ -88,6 +89,7 @@ def try_links(
 ) -> list[Link]:
     """Every link of an experiment's herd; `tell` gets each as it was tried. InventoryError."""
     herd = herd_of(experiment)
+    load_layout(experiment, herd)
     tried: list[Link] = []
 
     def note(link: Link) -> None:

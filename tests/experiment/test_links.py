@@ -18,6 +18,7 @@ from mustherd.definition import DefinitionError
 from mustherd.experiment import links
 from mustherd.experiment.links import Link, LinksError
 from mustherd.experiment.way import listens
+from mustherd.provision.inventory import InventoryError
 from mustherd.store.errors import StoreError
 from mustherd.store.store import Store
 from mustherd.trial import TrialKind, TrialState
@@ -158,6 +159,26 @@ def test_until_it_begins_its_status_says_what_is_tried(tmp_path: Path) -> None:
     begun.process.kill()
     assert begun.finish()[2] == "first the herd's links are tried, without load: some seconds\n"
     assert "no experiment has been started there" in running.here("experiment", "status", into)[2]
+
+
+@pytest.mark.process
+def test_nobody_who_leads_the_load(tmp_path: Path, one: RealHerd) -> None:
+    one.inventory.write_text(one.inventory.read_text().replace("loadgen_leader", "others"))
+    file = tmp_path / "real.yml"
+    file.write_text(one.definition())
+    with pytest.raises(
+        LinksError, match="load: the inventory has nobody who leads it; fix: put one host into loadgen_l"
+    ):
+        api.run(file, into=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    # Whoever only watches loads nobody.
+    file.write_text(one.definition(policy="nop", knobs={}))
+    assert wrong(api.links(file)) == {}
+    # A load that comes from elsewhere than the nodes is missed without asking one.
+    file.write_text(one.definition(workload={"server": "redis"}, knobs={}, policy="nop"))
+    with pytest.raises(InventoryError, match="nobody leads the load; fix: put one host into loadgen_leader"):
+        api.run(file, into=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.herd
