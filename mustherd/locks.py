@@ -155,9 +155,9 @@ def inherit(path: Path, trusted: Collection[int], *, patience_s: float, heirs_s:
         try:
             return FileLock(path, trusted, patience_s=0.0 if last else patience_s)
         except LockedError:
-            heirs = dict(_heirs(path))
-            if last or time.monotonic() > until:
+            if last or time.monotonic() >= until:
                 raise
+            heirs = dict(_heirs(path))
             if not heirs:
                 # One may have ended since.
                 last = True

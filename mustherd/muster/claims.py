@@ -121,7 +121,7 @@ class Claims:
                 try:
                     if site is not None:
                         # The others are not waited for: a machine may have hundreds, and a unit's end has its time.
-                        self._claim(key, site, patience_s if is_needed else 0.0)
+                        self._claim(key, site, *((patience_s, GUARDIAN_S) if is_needed else (0.0, 0.0)))
                 except HeldError:
                     if is_needed:
                         raise
@@ -175,7 +175,7 @@ class Claims:
         self._settings.clear()
         self._claims.clear()
 
-    def _claim(self, key: Key, site: Site, patience_s: float) -> None:
+    def _claim(self, key: Key, site: Site, patience_s: float, heirs_s: float) -> None:
         sheep, name = key
         folder = site.root / FOLDER
         place = folder / site.what.replace("/", "_")
@@ -183,8 +183,8 @@ class Claims:
         try:
             trusted = guard.own_folder(folder)
             if site.setting and whole not in self._settings:
-                self._settings[whole] = _locked(folder / f"{whole[1]}.lock", trusted, patience_s)
-            lock = _locked(place.with_name(f"{place.name}.lock"), trusted, patience_s)
+                self._settings[whole] = _locked(folder / f"{whole[1]}.lock", trusted, patience_s, heirs_s)
+            lock = _locked(place.with_name(f"{place.name}.lock"), trusted, patience_s, heirs_s)
         except locks.LockedError as error:
             raise HeldError(
                 f"{name} on {sheep} of this machine is held by {error}: stop that one, or leave {name} out of [ranges]"
@@ -269,8 +269,8 @@ def _read(note: Path, boot_id: str) -> _Left | None:
     return found if found.boot_id == boot_id else None
 
 
-def _locked(file: Path, trusted: Collection[int], patience_s: float) -> locks.FileLock:
-    lock = locks.inherit(file, trusted, patience_s=patience_s, heirs_s=GUARDIAN_S)
+def _locked(file: Path, trusted: Collection[int], patience_s: float, heirs_s: float) -> locks.FileLock:
+    lock = locks.inherit(file, trusted, patience_s=patience_s, heirs_s=heirs_s)
     lock.give(file.parent.stat())
     return lock
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mustherd import locks
 from mustherd.muster import claims
 from mustherd.muster.claims import FOLDER, ClaimError
 from mustherd.muster.journal import Journal, JournalError, left_changed
@@ -49,6 +50,15 @@ class Machine:
         journal.forget(journal.originals())
         journal.close()
 
+    def ends_while_it_takes_over(
+        self, name: str, monkeypatch: pytest.MonkeyPatch, owner: type, step: str, how: Callable[..., None]
+    ) -> None:
+        """The muster of `name` does so in a step that it takes when it begins, since there is no room, or killed."""
+        with monkeypatch.context() as broken:
+            broken.setattr(owner, step, how)
+            with pytest.raises(KeyboardInterrupt if how is killed else JournalError):
+                self.begins(name)
+
     def left(self, name: str) -> dict[tuple[str, str], claims.Kept]:
         return left_changed(self.root / name)
 
@@ -59,6 +69,10 @@ class Machine:
 
 def no_room(*_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "note")
+
+
+def killed(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.fixture
@@ -91,10 +105,7 @@ def test_one_that_was_killed_while_it_took_over_has_no_way_back_of_its_own(
 ) -> None:
     """Or where there was no room for the note: its journal counted for ever, whatever had come of the knob since."""
     machine.dies("a", DVFS)
-    with monkeypatch.context() as patch:
-        patch.setattr(claims.Claims, stopped_at, no_room)
-        with pytest.raises(JournalError):
-            machine.begins("b")
+    machine.ends_while_it_takes_over("b", monkeypatch, claims.Claims, stopped_at, no_room)
     # Somebody is told all the while, and it is the one who will do it.
     assert (machine.left("a"), machine.left("b")) == ({DVFS: 2600}, {})
     machine.puts_back("a")
@@ -104,10 +115,7 @@ def test_one_that_was_killed_while_it_took_over_has_no_way_back_of_its_own(
     journal.close()
     # Where the first one never comes back, it is still put back by whoever comes next.
     machine.dies("a", DVFS, found=2400)
-    with monkeypatch.context() as patch:
-        patch.setattr(claims.Claims, stopped_at, no_room)
-        with pytest.raises(JournalError):
-            machine.begins("b")
+    machine.ends_while_it_takes_over("b", monkeypatch, claims.Claims, stopped_at, no_room)
     journal = machine.begins("b")
     assert journal.originals() == {DVFS: 2400}
     assert machine.left("a") == {}
@@ -123,36 +131,39 @@ def test_of_what_is_left_changed_twice_the_later_original_counts(machine: Machin
     assert machine.note("dvfs")["taken"] == [str(machine.root / "b")]
 
 
-def test_one_that_is_killed_while_it_takes_over_has_nothing_that_another_puts_back(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("next_life", ["a", "b"])
+def test_one_that_is_killed_before_it_has_a_journal_leaves_it_to_whoever_comes(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, next_life: str
 ) -> None:
     """Its journal had the original, and the note beside the lock was still the first one's."""
     machine.dies("a", DVFS)
-    with monkeypatch.context() as broken:
-        broken.setattr(Journal, "_store", killed)
-        with pytest.raises(KeyboardInterrupt):
-            machine.begins("b")
-    machine.puts_back("a")
-    assert machine.left("b") == {}
-    assert machine.begins("b").originals() == {}
-
-
-def test_one_that_is_killed_while_it_takes_over_leaves_it_to_whoever_comes(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    machine.dies("a", DVFS)
-    with monkeypatch.context() as broken:
-        broken.setattr(Journal, "_store", killed)
-        with pytest.raises(KeyboardInterrupt):
-            machine.begins("b")
+    machine.ends_while_it_takes_over("b", monkeypatch, Journal, "_store", killed)
+    if next_life == "a":
+        machine.puts_back("a")
+        assert machine.left("b") == {}
+        assert machine.begins("b").originals() == {}
+        return
     again = machine.begins("b")
     assert again.originals() == {DVFS: 2600}
     again.close()
     assert machine.begins("a").originals() == {DVFS: 2600}
 
 
-def killed(*_: object) -> None:
-    raise KeyboardInterrupt
+def test_only_what_is_to_be_put_back_is_waited_for(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand, eleven minutes were waited for another muster's guardian, for a knob that needed nothing."""
+    machine.dies("a", DVFS)
+    asked: dict[str, tuple[float, float]] = {}
+    inherit = locks.inherit
+
+    def asking(path: Path, *rest: object, patience_s: float, heirs_s: float) -> locks.FileLock:
+        asked[path.name] = (patience_s, heirs_s)
+        return inherit(path, *rest, patience_s=patience_s, heirs_s=heirs_s)  # type: ignore[arg-type]
+
+    journal = Journal(machine.root / "a")
+    machine.open.append(journal)
+    monkeypatch.setattr(locks, "inherit", asking)
+    journal.claim([machine.dvfs, machine.itr], patience_s=3.0, only_free=True)
+    assert asked == {f"{NODE}.dvfs.lock": (3.0, claims.GUARDIAN_S), f"{NODE}.itr-delay.lock": (0.0, 0.0)}
 
 
 def test_one_that_came_and_went_while_the_folder_was_waited_for(machine: Machine) -> None:
