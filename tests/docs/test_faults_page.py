@@ -1,6 +1,7 @@
 """The page of faults has a row for every attack: of campaigns, by hand, and each reader and port; none is open."""
 
 import re
+import xml.etree.ElementTree as ET
 
 import pytest
 
@@ -41,6 +42,18 @@ def test_what_was_done_by_hand_has_its_row(row: by_hand.Numbered) -> None:
     ran = re.match(r"(\d+) tests in [\d.]+ s", figures)
     assert ran is not None
     assert int(ran[1]) >= len(row.tests)
+
+
+def test_what_a_report_says_of_a_test_of_a_class_is_found() -> None:
+    """It was told as one that did not run."""
+    row = by_hand.Numbered(1, "done", "holds", ("tests/a/test_b.py::TestC::test_d", "tests/a/test_b.py::test_e"))
+    report = ET.fromstring(  # noqa: S314 (our own)
+        '<testsuite><testcase classname="tests.a.test_b.TestC" name="test_d[x]" time="1.0" />'
+        '<testcase classname="tests.a.test_b" name="test_e" time="0.5"><failure message="why" /></testcase></testsuite>'
+    )
+    (came,) = by_hand.seen([row], report)
+    assert (came.ran, came.seconds) == (2, 1.5)
+    assert came.faults == ["tests/a/test_b.py::test_e: failure, why"]
 
 
 def test_every_script_has_a_row() -> None:

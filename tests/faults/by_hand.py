@@ -96,16 +96,16 @@ def seen(rows: Sequence[Numbered], report: ET.Element) -> list[Seen]:
     """What pytest's report says of each row: a test that failed, was left out, or did not run at all is a fault."""
     found: dict[str, list[ET.Element]] = {}
     for case in report.iter("testcase"):
-        file = case.get("classname", "").replace(".", "/")
         name = case.get("name", "").partition("[")[0]
-        found.setdefault(f"{file}::{name}", []).append(case)
+        found.setdefault(f"{case.get('classname', '')}.{name}", []).append(case)
     return [_seen(row, found) for row in rows]
 
 
 def _seen(row: Numbered, found: Mapping[str, Sequence[ET.Element]]) -> Seen:
     came = Seen(row.number)
     for test in row.tests:
-        cases = found.get(test.replace(".py::", "::"), ())
+        # pytest's report has modules and classes by their dotted names.
+        cases = found.get(test.replace(".py::", "::").replace("::", ".").replace("/", "."), ())
         if not cases:
             came.faults.append(f"{test} did not run")
         for case in cases:
