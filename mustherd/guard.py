@@ -7,6 +7,7 @@ could deceive it from further up gains what the user has anyway.
 """
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Collection, Iterator
@@ -39,6 +40,13 @@ ANOTHER_NAME = (
 
 class GuardError(UserError):
     """A file may not be trusted; the message names it, what it belongs to, and the fix."""
+
+
+def what_is_wrong(path: Path, error: Exception) -> str:
+    """What `read` of a file raised, for a message that names its path already."""
+    if isinstance(error, OSError):
+        return "it is a link" if error.errno == errno.ELOOP else error.strerror or str(error)
+    return str(error).removeprefix(f"{path}: ")
 
 
 def owners() -> frozenset[int]:

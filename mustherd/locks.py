@@ -254,7 +254,11 @@ def _open(path: Path, trusted: Collection[int] | None) -> int:
     except OSError as error:
         if error.errno != errno.EROFS:
             raise
-        return guard.open_file(path, os.O_RDONLY, trusted)
+        try:
+            return guard.open_file(path, os.O_RDONLY, trusted)
+        except FileNotFoundError:
+            # That it can't be made is what is wrong.
+            raise error from None
     found = os.fstat(descriptor)
     # Who may read it may hold a lock on it.
     if found.st_mode & 0o077 and found.st_uid == os.geteuid():

@@ -210,7 +210,7 @@ class Claims:
         except FileNotFoundError:
             return
         except (OSError, guard.GuardError) as error:
-            raise ClaimError(f"{claim.file}: {error}") from None
+            raise ClaimError(f"{claim.file}: {guard.what_is_wrong(claim.file, error)}") from None
         found = _former(claim.file, claim.content)
         if found is None or found.boot_id != self._boot_id:
             return
@@ -235,7 +235,7 @@ class Claims:
                 except FileNotFoundError:
                     continue
                 except (OSError, guard.GuardError) as error:
-                    raise ClaimError(f"{file}: {error}") from None
+                    raise ClaimError(f"{file}: {guard.what_is_wrong(file, error)}") from None
                 if found is not None and found.boot_id == self._boot_id and found.value is not None:
                     sheep = file.name.removesuffix(f".{setting}.json")
                     raise ClaimError(

@@ -1,7 +1,9 @@
 """The journal of original values: written to disk before the first write to a knob, kept until it is put back."""
 
 import contextlib
+import errno
 import logging
+import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +28,10 @@ MOST_ORIGINALS = MOST_BYTES - 4096
 
 PATIENCE_S = 0.3
 """A look at who holds the folder takes its lock for some microseconds; that is waited out."""
+
+
+CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+"""What a folder that can't be written says."""
 
 
 class JournalError(UserError):
@@ -127,8 +133,8 @@ class Journal:
         self._folder = folder
         self._generation = 0
         self._stale = False
-        """Whether the files hold what another muster has taken over, or what was before a boot, or name a folder that
-        was moved: that has to be gone before the claims are noted, or it would count again, or no more."""
+        """Whether the files hold what another muster has taken over, or name a folder that was moved: that has to be
+        gone before the claims are noted, or it would count again, or no more."""
         self._notes: dict[tuple[str, str], str] = {}
         """Files beside the locks of what was changed, as the journal had them."""
         self._lock: locks.FileLock | None = None
@@ -149,7 +155,8 @@ class Journal:
             raise JournalError(str(error)) from None
         except OSError as error:
             self.close()
-            raise JournalError(f"{error.filename or self._file}: {error.strerror or error}") from None
+            way_out = "; give it a `state` that it can write to" if error.errno in CLOSED else ""
+            raise JournalError(f"{error.filename or self._file}: {error.strerror or error}{way_out}") from None
         except JournalError:
             self.close()
             raise
@@ -231,7 +238,7 @@ class Journal:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, guard.GuardError) as error:
-            log.warning("%s can't be read: %s", self._word, error)
+            log.warning("%s can't be read: %s", self._word, guard.what_is_wrong(self._word, error))
             word = None
         with contextlib.suppress(OSError):
             self._word.unlink()
@@ -263,7 +270,7 @@ class Journal:
             except FileNotFoundError:
                 continue
             except (OSError, ValueError, RecursionError, guard.GuardError) as error:
-                damaged.append((path, str(error)))
+                damaged.append((path, guard.what_is_wrong(path, error)))
         if damaged and not found:
             path, why = damaged[0]
             raise JournalError(
@@ -271,9 +278,8 @@ class Journal:
             )
         for path, why in damaged:
             log.error("%s is damaged and its other copy is used: %s", path, why)
-            # What stands in the way of the next one is kept for whoever wants to see it.
             with contextlib.suppress(OSError):
-                path.replace(path.with_name(path.name + ".damaged"))
+                _set_aside(path)
         if found and not damaged and not self._file.exists():
             log.error("%s is gone and its copy is used", self._file)
         newest = max(found, key=lambda content: content.generation, default=_Content(self._boot_id, ()))
@@ -281,7 +287,10 @@ class Journal:
         entries = newest.entries(self._folder, self._boot_id)
         notes = {(entry.sheep, entry.knob): entry.note for entry in newest.originals}
         self._notes = {key: notes[key] for key in entries}
-        self._stale = len(entries) < len(newest.originals) or newest.state not in ("", str(self._folder.resolve()))
+        # What was before a boot can't count again: it needs no folder that can be written.
+        self._stale = newest.boot_id == self._boot_id and (
+            len(entries) < len(newest.originals) or newest.state not in ("", str(self._folder.resolve()))
+        )
         return entries
 
     def _store(self, entries: dict[tuple[str, str], Kept]) -> None:
@@ -365,13 +374,23 @@ def left_changed(folder: Path, *, ended: bool = False) -> dict[tuple[str, str], 
         except FileNotFoundError:
             continue
         except (OSError, ValueError, RecursionError, guard.GuardError) as error:
-            trouble = f"{path}: {error}"
+            trouble = f"{path}: {guard.what_is_wrong(path, error)}"
             continue
         if newest is None or found.generation > newest.generation:
             newest = found
     if newest is None and trouble:
         raise JournalError(trouble)
     return newest.entries(folder, boot_id) if newest is not None else {}
+
+
+def _set_aside(path: Path) -> None:
+    """What stands in the way of the next one is kept for whoever wants to see it; a pipe, a link or a device holds
+    nothing to see, and would itself stand in the way of whoever looks through the folder. Raises OSError."""
+    mode = path.lstat().st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        path.replace(path.with_name(path.name + ".damaged"))
+    else:
+        path.unlink()
 
 
 def _read(path: Path, trusted: Collection[int]) -> _Content:

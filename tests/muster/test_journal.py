@@ -1,5 +1,6 @@
 """Originals are on disk before anything is touched, whatever ends the process."""
 
+import errno
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mustherd import files, guard
 from mustherd.muster import journal as module
 from mustherd.muster.guardian import Shared
 from mustherd.muster.journal import Journal, JournalError
@@ -112,6 +114,49 @@ def test_entries_of_another_boot_are_dropped(opened: Opened, tmp_path: Path, mon
     assert again(opened, journal).originals() == {ITR: 1}
 
 
+def closed(*_: object, **__: object) -> None:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS), "originals.copy.json")
+
+
+def test_what_was_before_a_boot_needs_no_folder_that_can_be_written(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A muster on a read-only file system was refused after each boot, though it had nothing to put back."""
+    journal = opened()
+    journal.record({DVFS: 2600})
+    boot_id = tmp_path / "boot_id"
+    boot_id.write_text("another\n")
+    monkeypatch.setattr(module, "BOOT_ID", boot_id)
+    monkeypatch.setattr(files, "replace", closed)
+    journal = again(opened, journal)
+    journal.claim([])
+    assert journal.originals() == {}
+    with pytest.raises(JournalError, match="cannot write: Read-only"):
+        journal.record({ITR: 1})
+
+
+@pytest.mark.parametrize("folder_there", [True, False])
+def test_a_folder_that_no_lock_can_be_made_in_is_told_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder_there: bool
+) -> None:
+    """That there is no lock was told."""
+    real = os.open
+
+    def opening(path: Path, flags: int, *rest: int) -> int:
+        if flags & os.O_CREAT:
+            closed()
+        return real(path, flags, *rest)
+
+    state = tmp_path / "state"
+    if folder_there:
+        state.mkdir(mode=0o700)
+        monkeypatch.setattr(os, "open", opening)
+    else:
+        monkeypatch.setattr(os, "mkdir", closed)
+    with pytest.raises(JournalError, match="Read-only file system; give it a `state` that it can write to"):
+        Journal(state)
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", '{"boot_id": ""}', '{"boot_id": "", "originals": [{"sheep": 1}]}', "\0"]
 )
@@ -171,6 +216,9 @@ def test_where_one_copy_is_damaged_the_other_counts_and_a_line_says_so(
     journal = opened()
     assert journal.originals() == FULL
     assert (f"{tmp_path / name} is" in caplog.text) == (name == "originals.json" or how != "gone")
+    assert all(record.message.count(str(tmp_path)) == 1 for record in caplog.records)
+    # What looks through the folder next time finds nothing that it has to refuse.
+    guard.require_plain(tmp_path)
     # And it is whole again at the next change.
     journal.forget([ITR])
     assert again(opened, journal).originals() == {DVFS: 2600}
@@ -187,8 +235,9 @@ def test_where_both_are_damaged_no_knob_may_be_touched(opened: Opened, tmp_path:
     journal.close()
     for name in ("originals.json", "originals.copy.json"):
         spoil(tmp_path / name, how)
-    with pytest.raises(JournalError, match=r"originals.json: damaged; put the node's knobs right by hand"):
+    with pytest.raises(JournalError, match=r"originals.json: damaged; put the node's knobs right by hand") as refused:
         opened()
+    assert str(refused.value).count(str(tmp_path)) == 1
 
 
 @pytest.mark.parametrize("dies", ["copy", "main"])
