@@ -1,9 +1,12 @@
 """`mustherd testbed`: hosts on this machine to rehearse a herd on."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from mustherd.testbed.daemon import BedState
 
 app = typer.Typer(
     help="Hosts on this machine to rehearse a herd on: containers with systemd and sshd (Debian, Ubuntu; as root).",
@@ -88,15 +91,9 @@ def boot(
     hosts: Annotated[list[str], typer.Argument(metavar="HOST ...", help="Which, by the names that status shows.")],
 ) -> None:
     """Boot hosts that are powered off, with what was on them, and wait until they answer."""
-    from mustherd.testbed.bed import refuse_without_means
     from mustherd.testbed.daemon import boot as boot_one
-    from mustherd.testbed.daemon import state as read
-    from mustherd.testbed.images import BedError
 
-    refuse_without_means()
-    state = read()
-    if state is None:
-        raise BedError("no test bed is up; fix: mustherd testbed up")
+    state = _bed()
     for name in hosts:
         boot_one(state, name)
         typer.echo(f"{name}: up")
@@ -119,17 +116,24 @@ def run(
     from shutil import which
 
     from mustherd.errors import UserError, shown
-    from mustherd.testbed.bed import refuse_without_means
-    from mustherd.testbed.daemon import state as read
-    from mustherd.testbed.images import BedError
 
-    refuse_without_means()
-    state = read()
-    if state is None:
-        raise BedError("no test bed is up; fix: mustherd testbed up")
+    state = _bed()
     if which(command[0]) is None:
         raise UserError(
             f"{shown(command[0])}: there is no such command on this machine; fix: give the path of one, or for one on"
             f" a host ssh to {', '.join(state.hosts.values())}"
         )
     os.execvp("ip", ["ip", "netns", "exec", state.namespace, *command])  # noqa: S606 - a list, and no shell
+
+
+def _bed() -> "BedState":
+    """The bed that is up. Raises BedError where none is, or where this machine can hold none."""
+    from mustherd.testbed.bed import refuse_without_means
+    from mustherd.testbed.daemon import state
+    from mustherd.testbed.images import BedError
+
+    refuse_without_means()
+    found = state()
+    if found is None:
+        raise BedError("no test bed is up; fix: mustherd testbed up")
+    return found
