@@ -28,7 +28,8 @@ ANSWER_S = 5.0
 MOST_BYTES = 8 << 20
 SERIES = re.compile(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(\{.*\})?\s+(\S+)(?:\s+-?\d+)?")
 NOT_THERE = re.compile(
-    r"refused|(could not|couldn't|cannot|can't|failed to) connect|no such file|ended with \d+: it said nothing$",
+    r"connection (was |is |actively )*refused|refused (to connect|((the|our|a) )?connection)|econnrefused|"
+    r"(could not|couldn't|cannot|can't|failed to) connect|no such file|ended with \d+: it said nothing$",
     re.IGNORECASE,
 )
 """What a command says that asks a server which isn't there."""
@@ -105,7 +106,11 @@ def value_now(name: str, place: Place) -> float:
     """
     where, ask = _source(place)
     try:
-        return amount(name, ask(), place.unit)
+        found = ask()
+        if place.command and not found:
+            # Of a pipe the last program's end counts, though the first one had nobody to ask.
+            raise NotThereError(f"{where}: it printed nothing")
+        return amount(name, found, place.unit)
     except OSError as error:
         kind = NotThereError if isinstance(error, FileNotFoundError) else UnreadableError
         raise kind(f"{where}: {error.strerror or error}") from None

@@ -86,6 +86,8 @@ def test_each_metric_of_the_application_is_read_once(
         ({"command": ["sh", "-c", "echo 'redis: Connection refused' >&2; exit 1"]}, "not tried", "Connection refused"),
         ({"command": ["sh", "-c", 'echo "curl: (7) Couldn\'t connect to server" >&2; exit 7']}, "not tried", "connect"),
         ({"command": ["sh", "-c", "exit 7"]}, "not tried", "said nothing"),
+        ({"command": ["sh", "-c", "exit 7 | cat"]}, "not tried", "sh: it printed nothing"),
+        ({"command": ["sh", "-c", "echo 'refused by policy' >&2; exit 1"]}, "wrong", "refused by policy"),
         ({"command": ["cat", "/no/such"]}, "not tried", "cat ended with 1: cat: /no/such: No such file"),
         ({"endpoint": "http://127.0.0.1:1/m", "series": "up"}, "not tried", "Connection refused"),
         ({"prometheus": "http://127.0.0.1:1", "query": "up"}, "not tried", "Connection refused"),

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mustherd.load.application import ApplicationMetric, Watch, check, taken, value_now
-from mustherd.sampling import UnreadableError
+from mustherd.sampling import NotThereError, UnreadableError
 from tests.waiting import until
 
 PAGE = """\
@@ -110,6 +110,23 @@ def test_a_command_and_a_file_give_values(tmp_path: Path) -> None:
     for argv, said in ((["false"], "false ended with 1"), (["no-such-tool"], "no-such-tool: No such file")):
         with pytest.raises(UnreadableError, match=said):
             value_now("heap_bytes", metric(command=argv))
+
+
+@pytest.mark.parametrize(
+    ("said", "there"),
+    [
+        ("redis: Connection refused", False),
+        ("dial tcp 127.0.0.1:1: connect: connection refused", False),
+        ("Error: connect ECONNREFUSED 127.0.0.1:1", False),
+        ("the server refused the connection", False),
+        ("permission refused by policy", True),
+        ("request refused: no such metric", True),
+    ],
+)
+def test_of_a_command_it_is_told_whether_its_server_is_there(said: str, there: bool) -> None:
+    with pytest.raises(UnreadableError, match=said) as caught:
+        value_now("queue_length", metric(command=["sh", "-c", f"echo '{said}' >&2; exit 1"]))
+    assert isinstance(caught.value, NotThereError) == (not there)
 
 
 @pytest.mark.process
