@@ -216,6 +216,10 @@ def show(folder: NewestFolder = None, json: Json = False) -> None:
         print_json(show_form(view))
         return
     terminal = console()
+    failed = view.status == "failed" and view.detail
+    if failed:
+        # What its trials say comes after that: most of them were never made.
+        terminal.print(f"failed: {view.detail}", markup=False, soft_wrap=True, style="red")
     emit(
         terminal,
         trials_table(view, terminal),
@@ -223,7 +227,7 @@ def show(folder: NewestFolder = None, json: Json = False) -> None:
         verdict_panel(view, terminal),
         *days(view, terminal),
     )
-    if view.detail:
+    if view.detail and not failed:
         terminal.print(f"{view.status}: {view.detail}", markup=False, soft_wrap=True)
     for line in view.provenance_changes:
         terminal.print(f"provenance: {line}", markup=False, soft_wrap=True)

@@ -10,19 +10,23 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import typer
 from rich.console import Console
+from typer.testing import CliRunner
 
 from mustherd.api import ExperimentFailedError
 from mustherd.cli import notify
+from mustherd.cli.app import app
 from mustherd.cli.conduct import _tell_the_end, ended_by_signals
 from mustherd.cli.notify import run_notice, words_of
 from mustherd.daemon import EndedError
 from mustherd.report.live import standing
 from mustherd.report.view import View
 from mustherd.result import Result
+from tests.experiment import physics
 from tests.report.conftest import Make, make
 from tests.waiting import until
 
@@ -205,3 +209,14 @@ def test_why_it_failed_is_one_line_in_a_pipe_as_it_was_said(make: Make, killed_b
     pipe = io.StringIO()
     _tell_the_end(result, ExperimentFailedError(reason, result, signal=killed_by), Console(file=pipe, width=80), None)
     assert reason in pipe.getvalue()
+
+
+@pytest.mark.parametrize(("status", "line"), [("failed", 0), ("stopped", -1)])
+def test_one_that_failed_is_shown_as_that_first(make: Make, status: Literal["failed", "stopped"], line: int) -> None:
+    """It began with its trials and 'not met', and why it failed was below all that."""
+    store = make("x", trials=physics.experiment()[:3], done=False)
+    store.set_status(status, "a node was lost")
+    shown = CliRunner().invoke(app, ["experiment", "show", str(store.folder)])
+    assert shown.exit_code == 0
+    assert shown.stdout.splitlines()[line] == f"{status}: a node was lost"
+    assert shown.stdout.count("a node was lost") == 1
