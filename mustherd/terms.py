@@ -237,6 +237,9 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 LEFT = "the node is NOT as it was found: "
 """What a muster begins with that could not put back a node, and what it could not."""
 
+UNTOLD = "the node is as it was found, and its journal doesn't know: "
+"""What one begins with that could, and could not write so."""
+
 
 def not_as_found(readings: Iterable[Reading]) -> str:
     """Of knobs that were to be put back, those that could not be: what each was found at, and what it is at now."""

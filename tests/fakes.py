@@ -196,6 +196,7 @@ class MemoryJournal(Journal):
 
     def __init__(self) -> None:
         self.entries: dict[tuple[str, str], Kept] = {}
+        self.behind = False
 
     def __len__(self) -> int:
         return len(self.entries)

@@ -86,9 +86,12 @@ def restore(
         _print([{"muster": muster, **_reading(r)} for r in client(shepherd, keys).restore(muster)], json)
         return
     from mustherd.muster.restore import restore as put_back
+    from mustherd.terms import UNTOLD
 
     done = put_back(config or Path())
     with ends_with(done.exit_code):
+        if done.untold:
+            aside(f"{UNTOLD}{done.untold}; fix that, and give this once more")
         _print([{**_reading(r), "error": r.error} for r in done.readings], json)
         if not done.readings and not json:
             typer.echo("this muster has left nothing changed, so there is nothing to put back")

@@ -7,7 +7,7 @@ from mustherd.herd.membership import Change
 from mustherd.reasons import Reason
 from mustherd.shepherd.events import DecisionLost, HerdEvent, PresenceChanged, PutBack, StopAsked
 from mustherd.store.store import Store
-from mustherd.terms import LEFT, not_as_found
+from mustherd.terms import LEFT, UNTOLD, not_as_found
 from mustherd.wire.messages import Applied, MusterView
 
 
@@ -39,6 +39,8 @@ def note_left(store: Store, muster: str, left: str) -> None:
 
 def left_text(muster: str, left: str) -> str:
     """The same in a sentence; a muster's own begins with as much."""
+    if left.startswith(UNTOLD):
+        return left.replace("the node", f"the node of muster {muster}", 1)
     return f"the node of muster {muster} is NOT as it was found: {left.removeprefix(LEFT)}"
 
 

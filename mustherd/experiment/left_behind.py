@@ -16,7 +16,7 @@ from mustherd.muster.journal import WORD_NAME, left_changed
 from mustherd.muster.pasture import said
 from mustherd.muster.restore import restore, take_word
 from mustherd.store.store import Store
-from mustherd.terms import Reading, not_as_found
+from mustherd.terms import UNTOLD, Reading, not_as_found
 
 HERD = "herd"
 """The folder of the musters of this machine, in an experiment's folder."""
@@ -71,14 +71,18 @@ def _put_back(store: Store, muster: str, config: Path, *, ended: bool) -> str:
     """The same of one muster; and say what its guardian did, which nobody was there to hear."""
     state = Path(load(config).state)
     done: tuple[Reading, ...] = ()
+    untold = ""
     if originals := left_changed(state, ended=ended):
         try:
-            done = restore(config).readings
+            found = restore(config)
         except UserError as error:
             return f"{_found(originals)}: {error}"
+        done, untold = found.readings, found.untold
     word = take_word(state) if (state / WORD_NAME).exists() else None
     if what := not_as_found(done if word is None else word.readings):
         return what
+    if untold:
+        return f"{UNTOLD}{untold}"
     if word is None:
         return ""
     back = ", ".join(f"{r.knob} {r.applied}" for r in word.readings)

@@ -135,6 +135,9 @@ class Journal:
         self._stale = False
         """Whether the files hold what another muster has taken over, or name a folder that was moved: that has to be
         gone before the claims are noted, or it would count again, or no more."""
+        self.behind = False
+        """Whether a change was written in part: to one of two files, or not to those beside the locks, or the guardian
+        wasn't told. Whoever comes next may take that for what is to be put back; `forget` writes it all once more."""
         self._notes: dict[tuple[str, str], str] = {}
         """Files beside the locks of what was changed, as the journal had them."""
         self._lock: locks.FileLock | None = None
@@ -212,7 +215,7 @@ class Journal:
     def forget(self, keys: Iterable[tuple[str, str]]) -> None:
         """Knobs are back at their originals."""
         gone = set(keys) & self._entries.keys()
-        if gone:
+        if gone or self.behind:
             self._store({key: value for key, value in self._entries.items() if key not in gone})
 
     @contextlib.contextmanager
@@ -300,6 +303,7 @@ class Journal:
         if (size := len(msgspec.json.encode(originals))) > MOST_ORIGINALS:
             raise JournalError(f"{self._file}: {size} bytes of originals; allowed: {MOST_ORIGINALS}")
         self._generation += 1
+        encoded = b""
         for path in (self._copy, self._file):
             try:
                 # Here, since the first check loads what makes it: no file may be left to be opened.
@@ -307,8 +311,9 @@ class Journal:
                 encoded = msgspec.json.encode(content)
                 files.replace(path, encoded, durable=True, shared=False, mode=0o600, owner=self._owner)
             except OSError as error:
+                self.behind |= _may_hold(self._copy, encoded, self._trusted)
                 raise JournalError(f"{path}: cannot write: {error.strerror or error}") from None
-        self._entries, self._stale = entries, False
+        self._entries, self._stale, self.behind = entries, False, True
         try:
             if self._claims is not None:
                 self._claims.keep(entries)
@@ -317,6 +322,7 @@ class Journal:
             raise JournalError(f"{error.filename}: cannot write: {error.strerror or error}") from None
         except ValueError as error:
             raise JournalError(f"{self._file}: {error}") from None
+        self.behind = False
 
     def _is_overtaken(self, key: tuple[str, str], claims: Claims) -> bool:
         """Whether an entry is: that of another card, say, has another file beside its lock."""
@@ -381,6 +387,16 @@ def left_changed(folder: Path, *, ended: bool = False) -> dict[tuple[str, str], 
     if newest is None and trouble:
         raise JournalError(trouble)
     return newest.entries(folder, boot_id) if newest is not None else {}
+
+
+def _may_hold(path: Path, content: bytes, trusted: Collection[int]) -> bool:
+    """Whether a file holds that, or can't be read."""
+    try:
+        return guard.read(path, MOST_BYTES, trusted) == content
+    except FileNotFoundError:
+        return False
+    except (OSError, guard.GuardError):
+        return True
 
 
 def _set_aside(path: Path) -> None:

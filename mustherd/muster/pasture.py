@@ -12,7 +12,7 @@ from mustherd.muster.claims import Kept, Key
 from mustherd.muster.journal import Journal, JournalError, PutBack
 from mustherd.node.knob import Knob, Placed, check, elsewhere, texts, whole
 from mustherd.node.ranges import Range
-from mustherd.terms import LEFT, KnobInfo, Reading, Setting, not_as_found
+from mustherd.terms import LEFT, UNTOLD, KnobInfo, Reading, Setting, not_as_found
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,8 @@ class Pasture:
         self._knobs = {key: k for key, k in self._all.items() if k.info.name in ranges}
         self._infos = {key: ranges[k.info.name].narrow(k.info) for key, k in self._knobs.items()}
         self._asked: dict[tuple[str, str], int] = {}
-        self._untold = ""
+        self.untold = ""
+        """Why the journal still has what is back, as it was said last."""
         self.readings_s = 0.0
         """How long `readings` took the last time."""
         self.on_step: Callable[[], None] = lambda: None
@@ -66,22 +67,20 @@ class Pasture:
 
     @property
     def changed(self) -> bool:
-        """Whether any knob may differ from how it was found."""
-        return len(self._journal) > 0
+        """Whether any knob may differ from how it was found, or the journal says so of one that doesn't."""
+        return self.unrestored > 0
 
     @property
     def unrestored(self) -> int:
         """Knobs whose original is still in the journal, be it that the journal can't be written any more."""
-        return len(self._journal)
+        return len(self._journal) or int(self._journal.behind)
 
     def left(self, readings: Sequence[Reading]) -> str:
         """What `restore` could not do, "" where it could do all: a knob that isn't back, or a journal that can't be
         written, which still holds what has been put back."""
         if what := not_as_found(readings):
             return LEFT + what
-        if self.changed:
-            return f"the node is as it was found, and its journal doesn't know: {self._untold}"
-        return ""
+        return f"{UNTOLD}{self.untold}" if self.changed else ""
 
     def apply(self, settings: Sequence[Setting]) -> ApplyResult:
         """Set knobs, all or none: every setting is checked before the first write; a failed write undoes the rest.
@@ -160,9 +159,10 @@ class Pasture:
         readings = put_all_back(wanted, self._all, lambda key: self._put_one_back(key, wanted[key]))
         try:
             self._journal.forget(key for key, reading in readings.items() if not reading.error)
+            self.untold = ""
         except JournalError as error:
             # The knobs are back; entries that stay make the next attempt put the same values back once more.
-            self._untold = str(error)
+            self.untold = str(error)
             log.warning("%s", error)
         return tuple(readings.values())
 

@@ -22,11 +22,13 @@ class Restoration(msgspec.Struct, frozen=True, kw_only=True):
     """Every knob that was to be put back, read back; `error` of a reading says why it isn't."""
 
     readings: tuple[Reading, ...]
+    untold: str = ""
+    """Why the journal still says that what is back has to be put back; "" where it doesn't."""
 
     @property
     def exit_code(self) -> int:
-        """UNRESTORED when a knob isn't back (it stays in the journal), else 0."""
-        return UNRESTORED if any(reading.error for reading in self.readings) else 0
+        """UNRESTORED when a knob isn't back, or is and stays in the journal, else 0."""
+        return UNRESTORED if self.untold or any(reading.error for reading in self.readings) else 0
 
 
 def restore(file: Path) -> Restoration:
@@ -44,7 +46,8 @@ def restore(file: Path) -> Restoration:
         held.callback(journal.close)
         # What of this muster's was changed, and another one has by now, is that one's way back.
         journal.claim(own_knobs(config, node, journal), patience_s=PATIENCE_S, only_free=True)
-        readings = Pasture(node.knobs, {}, journal).restore()
+        pasture = Pasture(node.knobs, {}, journal)
+        readings = pasture.restore()
         if readings:
             word = PutBack(reason="its muster was gone; it was done from the journal", readings=readings)
             try:
@@ -52,7 +55,7 @@ def restore(file: Path) -> Restoration:
             except JournalError as error:
                 # What was done is what whoever asked has to know.
                 log.warning("what was done is not noted for the next life: %s", error)
-        return Restoration(readings=readings)
+        return Restoration(readings=readings, untold=pasture.untold)
 
 
 def take_word(state: Path) -> PutBack | None:

@@ -2,7 +2,7 @@
 
 from mustherd.experiment.herd_notes import left_of, left_text
 from mustherd.muster.pasture import Pasture
-from mustherd.terms import Setting
+from mustherd.terms import UNTOLD, Setting
 from mustherd.wire.messages import Applied
 from tests.fakes import FakeNode, MemoryJournal
 from tests.herding import RANGES
@@ -20,3 +20,7 @@ def test_what_a_muster_left_is_said_without_saying_twice_that_it_is_left() -> No
     left = left_of(Applied(seq=1, outcome="failed", readings=readings, detail=detail))
     said = "the node of muster muster-1 is NOT as it was found: dvfs on node-0 was found at "
     assert left_text("muster-1", left).startswith(said)
+    # Nor of one that is back that it isn't.
+    assert left_text("muster-1", f"{UNTOLD}full") == (
+        "the node of muster muster-1 is as it was found, and its journal doesn't know: full"
+    )

@@ -1,12 +1,17 @@
+import errno
 import json
 import logging
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from mustherd.muster.journal import Journal, JournalError
+from mustherd import files
+from mustherd.muster import claims
+from mustherd.muster.journal import Journal, JournalError, left_changed
 from mustherd.muster.pasture import MAX_ERROR_CHARACTERS, ApplyResult, Pasture
 from mustherd.node.knob import KnobError
 from mustherd.node.ranges import Range
@@ -283,6 +288,72 @@ def test_originals_are_on_disk_at_the_first_write(tmp_path: Path) -> None:
     journal.close()
     originals = [{"sheep": "node-0", "knob": k, "value": v} for k, v in (("dvfs", 2600), ("itr-delay", 1))]
     assert seen == [[originals, originals]] * 2
+
+
+@pytest.mark.parametrize("full_at", ["originals.json", "a file beside a lock", "the guardian"])
+def test_what_could_be_journalled_in_part_is_taken_out_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_at: str
+) -> None:
+    """No knob was touched, and the next life would have put what was found then over what a person had set since."""
+    journal = Journal(tmp_path)
+    stand = Stand(journal=journal)
+    replace = files.replace
+
+    def full(path: Path, *rest: Any, **more: Any) -> None:
+        if path.name == full_at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(path, *rest, **more)
+
+    def broken(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "note")
+
+    monkeypatch.setattr(files, "replace", full)
+    if full_at == "a file beside a lock":
+        journal.claim([])
+        monkeypatch.setattr(claims.Claims, "keep", broken)
+    elif full_at == "the guardian":
+        monkeypatch.setattr(journal, "tell", broken)
+    assert stand.apply(dvfs=1300).word == "failed"
+    assert stand.node.dvfs.writes == []
+    # It is known of, tried again, and told as long as it can't be done.
+    assert (stand.pasture.changed, stand.pasture.unrestored) == (True, 1)
+    assert "its journal doesn't know" in stand.pasture.left(stand.pasture.restore())
+    assert stand.pasture.unrestored == 1
+    monkeypatch.undo()
+    assert stand.pasture.left(stand.pasture.restore()) == ""
+    assert not stand.pasture.changed
+    journal.close()
+    assert left_changed(tmp_path) == {}
+
+
+def test_where_nothing_could_be_journalled_there_is_nothing_to_take_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(tmp_path)
+    stand = Stand(journal=journal)
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+    assert stand.apply(dvfs=1300).word == "failed"
+    assert not stand.pasture.changed
+    journal.close()
+
+
+def test_what_is_left_where_only_the_locks_know_that_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guardian, or who came next, had the original still, and wrote it over what was set since."""
+    journal = Journal(tmp_path)
+    stand = Stand(journal=journal)
+    journal.claim([])
+    told: list[object] = []
+    journal.tell = told.append
+    stand.apply(dvfs=1300)
+    with monkeypatch.context() as patch:
+        patch.setattr(claims.Claims, "keep", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full", "note")))
+        stand.pasture.restore()
+    assert (stand.pasture.changed, told[-1]) == (True, {(NODE, "dvfs"): 2600})
+    stand.pasture.restore()
+    assert (stand.pasture.changed, told[-1]) == (False, {})
+    journal.close()
 
 
 def test_a_range_for_a_knob_that_the_node_lacks_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:

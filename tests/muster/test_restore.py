@@ -1,6 +1,7 @@
 """A node is put back by the next start and by hand, whatever moment its muster was killed at."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -183,6 +184,22 @@ class TestByHand:
         assert values(machine) == originals
         assert ({r.knob for r in done.readings}, done.exit_code) == (set(WANTED), 0)
         assert "put-back.json: cannot write" in caplog.text
+
+    def test_what_is_back_and_still_in_the_journal_is_no_good_end(
+        self, tmp_path: Path, machine: Machine, file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It ended with 0, and the next one wrote the same values over whatever had been set since."""
+        originals = values(machine)
+        self.change(machine, tmp_path).close()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+            done = restoring.restore(file)
+        assert values(machine) == originals
+        assert all(r.held for r in done.readings)
+        assert done.exit_code == UNRESTORED
+        assert done.untold.endswith("originals.copy.json: cannot write: No space left on device")
+        again = restoring.restore(file)
+        assert (again.exit_code, again.untold) == (0, "")
 
     def test_not_beside_a_muster_that_runs(
         self, tmp_path: Path, machine: Machine, file: Path, monkeypatch: pytest.MonkeyPatch
