@@ -6,7 +6,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from typer.testing import CliRunner
 
+from mustherd.cli.app import app
+from mustherd.muster.restore import Restoration
+from mustherd.terms import UNTOLD, Reading
 from tests import running
 from tests.waiting import until
 
@@ -97,6 +101,15 @@ def test_a_killed_muster_has_left_nothing_to_restore_by_hand(tmp_path: Path, her
     muster.process.wait()
     code, out, err = running.run("knob", "restore", "--config", tmp_path / "muster.toml")
     assert (code, out, err) == (0, "this muster has left nothing changed, so there is nothing to put back\n", "")
+
+
+def test_what_is_back_and_still_in_its_journal_is_told_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    back = Reading(sheep="node-0", knob="dvfs", asked=2800, applied=2800, running=2800, held=True)
+    done = Restoration(readings=(back,), untold="originals.json: cannot write: No space left on device")
+    monkeypatch.setattr("mustherd.muster.restore.restore", lambda _: done)
+    told = CliRunner().invoke(app, ["knob", "restore", "--config", "muster.toml", "--json"])
+    assert (told.exit_code, [row["applied"] for row in json.loads(told.stdout)]) == (3, [2800])
+    assert told.stderr == f"{UNTOLD}{done.untold}; fix that, and give this once more\n"
 
 
 def test_no_shepherd_is_one_message() -> None:
