@@ -156,6 +156,12 @@ class RealHerd:
             | changes
         )  # fmt: skip
 
+    def file(self, **changes: Any) -> Path:
+        """The same as a file, in the herd's folder; the one of before is written over."""
+        made = self.folder / "real.yml"
+        made.write_text(self.definition(**changes))
+        return made
+
 
 @contextlib.contextmanager
 def herd(folder: Path, musters: int) -> Iterator[RealHerd]:

@@ -42,8 +42,7 @@ def wrong(tried: list[Link]) -> dict[str, str]:
 
 @pytest.mark.process
 def test_an_inventory_says_all_that_a_run_needs(tmp_path: Path, one: RealHerd) -> None:
-    file = tmp_path / "real.yml"
-    file.write_text(one.definition(baseline={"governor": "ondemand"}))
+    file = one.file(baseline={"governor": "ondemand"})
     code, out, err = running.run("experiment", "check", file, "--json")
     assert code == 0, out + err
     tried = {link["name"]: link for link in json.loads(out)}
@@ -63,39 +62,31 @@ def test_an_inventory_says_all_that_a_run_needs(tmp_path: Path, one: RealHerd) -
 
 
 @pytest.mark.process
-def test_energy_that_no_meter_measures_is_said_before_a_window_is_measured_in_vain(
-    tmp_path: Path, one: RealHerd
-) -> None:
-    file = tmp_path / "real.yml"
-    file.write_text(one.definition(objective="energy_joules", policy="nop"))
-    assert wrong(api.links(file))["muster-127.0.0.2 energy"] == (
+def test_energy_that_no_meter_measures_is_said_before_a_window_is_measured_in_vain(one: RealHerd) -> None:
+    assert wrong(api.links(one.file(objective="energy_joules", policy="nop")))["muster-127.0.0.2 energy"] == (
         "energy_joules has no meter: switched off by the configuration;"
         " objective: machine_cpu_seconds or server_cpu_seconds, or leave it out of this herd"
     )
 
 
 @pytest.mark.process
-def test_a_clock_of_each_core_says_by_which_option(tmp_path: Path, one: RealHerd) -> None:
-    file = tmp_path / "real.yml"
-    file.write_text(one.definition(knobs={"dvfs@core-0": [1500, 1800]}))
-    found = wrong(api.links(file))["muster-127.0.0.2"]
+def test_a_clock_of_each_core_says_by_which_option(one: RealHerd) -> None:
+    found = wrong(api.links(one.file(knobs={"dvfs@core-0": [1500, 1800]})))["muster-127.0.0.2"]
     assert "unknown knob 'dvfs@core-0'" in found
     assert "mustherd_linux: {dvfs_sheep: core} in the inventory, and provision --tags config" in found
     # Of one that isn't there no option makes a place.
-    file.write_text(one.definition(knobs={"dvfs@core-99": [1500, 1800]}))
-    found = wrong(api.links(file))["muster-127.0.0.2"]
+    found = wrong(api.links(one.file(knobs={"dvfs@core-99": [1500, 1800]})))["muster-127.0.0.2"]
     assert found.endswith("; the machine has no core-99; its CPUs are 0-3")
 
 
 @pytest.mark.process
 def test_of_a_muster_that_is_missing_it_is_said_whether_its_node_is_up(
-    tmp_path: Path, one: RealHerd, monkeypatch: pytest.MonkeyPatch
+    one: RealHerd, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A host that was powered off was to be mended by starting units on it."""
     monkeypatch.setattr(links, "JOIN_S", 0.1)
     one.stop()
-    file = tmp_path / "real.yml"
-    file.write_text(one.definition())
+    file = one.file()
     answers: list[OSError] = [OSError(errno.EHOSTUNREACH, "No route to host"), ConnectionRefusedError()]
     connect = socket.create_connection
 
@@ -119,8 +110,7 @@ def test_what_is_missing_is_said_at_once_with_its_fix(
     monkeypatch.setattr(links, "JOIN_S", 0.1)
     one.stop()
     one.mutilate.unlink()
-    file = tmp_path / "real.yml"
-    file.write_text(one.definition())
+    file = one.file()
     into = tmp_path / "never"
     with pytest.raises(LinksError) as caught:
         api.run(file, into=into)
@@ -139,9 +129,9 @@ def test_what_is_missing_is_said_at_once_with_its_fix(
 @pytest.mark.long
 def test_until_it_begins_its_status_says_what_is_tried(tmp_path: Path) -> None:
     herd = RealHerd(tmp_path, [1])
-    (tmp_path / "real.yml").write_text(herd.definition())
+    file = herd.file()
     into = tmp_path / "soon"
-    begun = running.begin("experiment", "start", tmp_path / "real.yml", "--into", into, folder=tmp_path)
+    begun = running.begin("experiment", "start", file, "--into", into, folder=tmp_path)
     # Its muster is waited for, and doesn't come.
     tried = f"by process {begun.process.pid}: the links of its herd are tried"
     until(lambda: tried in running.here("experiment", "status", into)[1])
@@ -154,7 +144,7 @@ def test_until_it_begins_its_status_says_what_is_tried(tmp_path: Path) -> None:
     # A second one is told who begins it already.
     assert (
         f"{into} is being run by process {begun.process.pid}"
-        in running.run("experiment", "start", tmp_path / "real.yml", "--into", into)[2]
+        in running.run("experiment", "start", file, "--into", into)[2]
     )
     begun.process.kill()
     assert begun.finish()[2] == "first the herd's links are tried, without load: some seconds\n"
@@ -197,9 +187,7 @@ class TestLogins:
 
     def tried(self, herd: RealHerd, **leader: Any) -> dict[str, str]:
         herd.write(**{**self.by_ssh, **leader})
-        file = herd.folder / "real.yml"
-        file.write_text(herd.definition(workload={"qps": 1000, "window_seconds": 1}))
-        return wrong(api.links(file))
+        return wrong(api.links(herd.file(workload={"qps": 1000, "window_seconds": 1})))
 
     def test_a_program_off_the_path_of_a_non_interactive_login(self, leader: RealHerd) -> None:
         found = self.tried(leader)
@@ -234,11 +222,9 @@ class TestLogins:
 
     def test_a_reservation_that_is_over(self, leader: RealHerd) -> None:
         leader.write()
-        file = leader.folder / "real.yml"
-        file.write_text(leader.definition(budget={"until": "2020-05-04 18:00"}))
-        assert "which is over" in wrong(api.links(file))["budget.until"]
-        file.write_text(leader.definition(budget={"until": "2090-05-04 18:00"}))
-        assert "budget.until" not in wrong(api.links(file))
+        over, ahead = (wrong(api.links(leader.file(budget={"until": f"{year}-05-04 18:00"}))) for year in (2020, 2090))
+        assert "which is over" in over["budget.until"]
+        assert "budget.until" not in ahead
 
     def test_keys_that_the_roles_would_have_brought(self, leader: RealHerd) -> None:
         with socket.create_server(("0.0.0.0", leader.ports.control)):  # noqa: S104 - as a shepherd of the roles'
@@ -262,8 +248,7 @@ def test_a_shepherd_that_waits_as_a_unit_gives_way_and_comes_back(
         unit = subprocess.Popen([sys.executable, "-c", script, "shepherd", "run", "--ports", ports], stderr=log)
     try:
         until(lambda: listens("127.0.0.1", one.ports.coordinate))
-        file = tmp_path / "real.yml"
-        file.write_text(one.definition(knobs={"dvfs": [1500]}, trials=1))
+        file = one.file(knobs={"dvfs": [1500]}, trials=1)
         assert wrong(api.links(file)) == {}
         result = api.run(file, into=tmp_path / "run", report=False)
         assert result.status == "done"
