@@ -253,10 +253,11 @@ def taken_over(note: Path, state: Path, boot_id: str) -> bool:
     return found is not None and str(state.resolve()) in found.taken
 
 
-def left_by(note: Path, state: Path, boot_id: str) -> bool:
-    """Whether it says that the muster of a state folder, which may be there no more, left its knob changed."""
+def left_by(note: Path, state: Path, boot_id: str, kept: Kept) -> bool:
+    """Whether it says that the muster of a state folder, which may be there no more, left its knob changed, which it
+    had found at `kept`: another value is of a later change, of which an old copy of the folder knows nothing."""
     found = _read(note, boot_id)
-    return found is not None and found.value is not None and str(state) == found.state
+    return found is not None and found.value == kept and str(state) == found.state
 
 
 def _read(note: Path, boot_id: str) -> _Left | None:

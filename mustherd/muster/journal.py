@@ -85,17 +85,21 @@ class _Content(msgspec.Struct, frozen=True):
         has taken over since.
 
         Of a folder that was moved, or is a copy, only what the files beside the locks say that it was left changed by
-        the muster of the folder before: of a copy the other one may have put it back.
+        the muster of the folder before, found as it says: of a copy the other one may have put it back.
         """
         if self.boot_id != boot_id:
             return {}
         was = Path(self.state) if self.state else folder.resolve()
         moved = was != folder.resolve()
 
-        def counts(note: Path) -> bool:
-            return left_by(note, was, boot_id) if moved else not taken_over(note, was, boot_id)
+        def counts(note: Path, kept: Kept) -> bool:
+            return left_by(note, was, boot_id, kept) if moved else not taken_over(note, was, boot_id)
 
-        return {(one.sheep, one.knob): one.kept for one in self.originals if not one.note or counts(Path(one.note))}
+        return {
+            (one.sheep, one.knob): one.kept
+            for one in self.originals
+            if not one.note or counts(Path(one.note), one.kept)
+        }
 
 
 _decoder = msgspec.json.Decoder(_Content)

@@ -218,6 +218,17 @@ def test_of_a_state_folder_and_its_copy_one_puts_back(machine: Machine, ends: st
     assert machine.left("a") == machine.left("copy") == {}
 
 
+def test_an_old_copy_of_a_state_folder_puts_nothing_old_back(machine: Machine) -> None:
+    """It was made while the knob was changed before; since then it was put back, and somebody set another value."""
+    machine.dies("a", DVFS)
+    shutil.copytree(machine.root / "a", machine.root / "copy")
+    machine.puts_back("a")
+    machine.dies("a", DVFS, found=2000)
+    assert (machine.left("a"), machine.left("copy")) == ({DVFS: 2000}, {})
+    assert machine.begins("copy").originals() == {DVFS: 2000}
+    assert machine.left("a") == {}
+
+
 def test_former_owners_are_noted_up_to_a_number(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(claims, "MOST_TAKEN", 3)
     for number in range(6):
