@@ -42,7 +42,7 @@ RESTARTS = 5
 """How often a muster that died is started again."""
 
 REFUSALS = (2, 3)
-"""Exit codes of a muster that won't begin, and says why in the last line of its log."""
+"""Exit codes of a muster that won't begin, or whose server is gone, and says why in the last line of its log."""
 SAYS = "mustherd: "
 LAST_BYTES = 65_536
 """Of a process's log, to find its last line in."""
@@ -128,9 +128,10 @@ def run_here(
                 herd.result(ENDING_S)
             raise
         code = herd.result()
-        if refusal := herd.refused():
-            raise LocalHerdError(refusal)
-        return Ending(code=code, words=herd.last_words())
+    # Only now: a server that ended under the last trial is told by its muster, which has ended since.
+    if refusal := herd.refused():
+        raise LocalHerdError(refusal)
+    return Ending(code=code, words=herd.last_words())
 
 
 def _expected(experiment: "Experiment", operator: Operator) -> int:
@@ -198,9 +199,9 @@ class LocalHerd:
         for name, process in self._musters.items():
             if process.poll() is None:
                 continue
-            if process.returncode in REFUSALS and (said := self._last_line(name)).startswith(SAYS):
+            if said := self._refusal(name):
                 # What it objects to will be there when it is started again, too.
-                self._refusals[name] = said.removeprefix(SAYS)
+                self._refusals[name] = said
                 if len(self._refusals) == len(self._musters):
                     self.interrupt()
                 continue
@@ -237,8 +238,15 @@ class LocalHerd:
         return code
 
     def refused(self) -> str:
-        """Why no muster would begin; empty unless that is so."""
-        return "; ".join(self._refusals.values()) if len(self._refusals) == len(self._musters) else ""
+        """Why no muster would begin, or go on; empty unless that is so."""
+        said = [self._refusals.get(name) or self._refusal(name) for name in self._musters]
+        return "; ".join(said) if all(said) else ""
+
+    def _refusal(self, name: str) -> str:
+        """Why a muster that has ended won't begin, or go on; '' where it didn't say."""
+        code = self._musters[name].poll()
+        said = self._last_line(name) if code in REFUSALS else ""
+        return said.removeprefix(SAYS) if said.startswith(SAYS) else ""
 
     def last_words(self) -> str:
         """Why the shepherd ended: what it said itself, without the name that a command puts before it, else how it

@@ -18,7 +18,7 @@ from mustherd.load.error import LoadError
 from mustherd.load.generator.generator import Generator
 from mustherd.load.generator.options import GeneratorOptions
 from mustherd.load.memcached.server import Memcached
-from mustherd.load.server import MEMCACHED, ServerKind, WorkerKind, local_options
+from mustherd.load.server import MEMCACHED, ServerKind, ServerProcess, WorkerKind, local_options
 from mustherd.node.energy import EnergyMeter
 from mustherd.node.knob import Knob
 from mustherd.node.linux.options import Own
@@ -116,6 +116,9 @@ class Server:
     def pin(self, cores: Sequence[int]) -> None:
         with _as_server_error():
             self._server.pin(cores)
+
+    def ended(self) -> str:
+        return self._server.ended() if isinstance(self._server, ServerProcess) else ""
 
     def close(self) -> None:
         _close(self._server)

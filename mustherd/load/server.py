@@ -5,6 +5,7 @@ import os
 import pwd
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -134,6 +135,9 @@ class ServerProcess:
         self._cores = tuple(cores)
         self._user = user
         self._start_s = start_s
+        self._log = log
+        self._started = False
+        """Whether it has answered once."""
         self._process: subprocess.Popen[bytes] | None = None
         try:
             # It lives as long as the server.
@@ -179,6 +183,19 @@ class ServerProcess:
         if self._process is None or self._process.poll() is not None:
             return None
         return self._process.pid
+
+    def ended(self) -> str:
+        """How it ended, though nobody closed it, and where it says why; '' while it runs, and before its start."""
+        if not self._started or self.pid is not None:
+            return ""
+        code = None if self._process is None else self._process.returncode
+        if code is None:
+            how = "does not run"
+        elif code < 0:
+            how = f"was killed by signal {-code} ({signal.Signals(-code).name})"
+        else:
+            how = f"ended by itself, with exit code {code}"
+        return f"the server {self._name} {how}: {self._last_words()}" + (f"; its log: {self._log}" if self._log else "")
 
     def start(self) -> None:
         """Start it and wait until it answers. LoadError; harmless when it runs."""
@@ -232,6 +249,7 @@ class ServerProcess:
         except BaseException:
             self.stop()
             raise
+        self._started = True
 
     def _wait_for(self, process: "subprocess.Popen[bytes]") -> None:
         """Wait until it answers. LoadError when it ends first, or takes too long."""

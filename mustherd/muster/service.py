@@ -11,6 +11,7 @@ import msgspec
 
 from mustherd import programs
 from mustherd.daemon import notify
+from mustherd.errors import UserError
 from mustherd.guard import ROOT
 from mustherd.muster.config import Config, ConfigError, load
 from mustherd.muster.gauges import Gauges
@@ -19,6 +20,7 @@ from mustherd.muster.journal import Journal
 from mustherd.muster.muster import Muster
 from mustherd.muster.nodes import HARMLESS, kind_of, open_node, own_knobs
 from mustherd.muster.pasture import UNRESTORED, Pasture
+from mustherd.node.node import EndingNode, Node
 from mustherd.wire.endpoints import MusterEndpoint
 from mustherd.wire.keys import for_member
 
@@ -31,11 +33,17 @@ GUARDIAN_S = 10.0
 """How long a former life's guardian may take to put the node back before this one gives up."""
 
 
+class NodeEndedError(UserError):
+    """What the node is about ended by itself; the message says how."""
+
+    exit_code = 3
+
+
 def serve(file: Path, ready: Callable[[Callable[[], None]], object]) -> int:
     """Run the muster that `file` describes until it is stopped; gives the exit code.
 
     `ready` gets the function that stops it, to hang it on signals. A guardian puts the node back when this process no
-    longer can. Raises ConfigError, JournalError, ClaimError, KeysError.
+    longer can. Raises ConfigError, JournalError, ClaimError, KeysError; NodeEndedError, the node put back.
     """
     config = load(file)
     if kind_of(config, file) not in HARMLESS:
@@ -53,10 +61,11 @@ def serve(file: Path, ready: Callable[[Callable[[], None]], object]) -> int:
     try:
         pasture = Pasture(node.knobs, config.ranges, journal)
         pasture.on_step = guardian.alive
+        ended = _Ended(node)
         end = MusterEndpoint(config.muster, config.shepherd, config.ports, keys)
         muster = Muster(
             config, node, pasture, end,
-            each_round=lambda: _round(guardian), own_cpu_s=lambda: time.process_time() + guardian.cpu_s(),
+            each_round=lambda: _round(guardian, ended), own_cpu_s=lambda: time.process_time() + guardian.cpu_s(),
         )  # fmt: skip
         with _scraped(config.metrics, muster.gauges):
             ready(muster.stop)
@@ -70,7 +79,24 @@ def serve(file: Path, ready: Callable[[Callable[[], None]], object]) -> int:
         lost = guardian.gone()
         if journal.closed or not len(journal):
             guardian.dismiss()
-    return UNRESTORED if muster.unrestored else UNGUARDED if lost else 0
+    if muster.unrestored:
+        return UNRESTORED
+    if ended.how:
+        raise NodeEndedError(ended.how)
+    return UNGUARDED if lost else 0
+
+
+class _Ended:
+    """How what the node is about ended by itself, once that was seen."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.how = ""
+
+    def look(self) -> str:
+        """See whether it has ended; how, or ''."""
+        self.how = self.how or (self._node.ended() if isinstance(self._node, EndingNode) else "")
+        return self.how
 
 
 @contextlib.contextmanager
@@ -87,10 +113,13 @@ def _scraped(where: str, gauges: Gauges) -> Iterator[None]:
         yield
 
 
-def _round(guardian: Guardian) -> bool:
+def _round(guardian: Guardian, ended: _Ended) -> bool:
     """What is due whenever the muster comes round; False when it must not go on."""
     guardian.alive()
     notify("WATCHDOG=1")
+    if how := ended.look():
+        log.error("%s; the muster stops", how)
+        return False
     if guardian.gone():
         log.error("the guardian is gone, which would put the node back if this muster were killed: it stops")
         return False

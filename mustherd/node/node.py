@@ -80,6 +80,15 @@ class CountingNode(Protocol):
         ...
 
 
+@runtime_checkable
+class EndingNode(Protocol):
+    """What a node may have beside the rest: something that it is nothing without, and that can end by itself."""
+
+    def ended(self) -> str:
+        """What has ended and how, upon which its muster ends; '' as long as all is there."""
+        ...
+
+
 class NodeKind(Protocol):
     """A kind of node, called by a name of `mustherd.nodes`: a table of that name in a muster's configuration opens one.
 

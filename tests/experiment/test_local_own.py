@@ -103,6 +103,24 @@ def test_it_is_set_in_each_trial_and_put_back(tmp_path: Path, declared: Path, de
     assert depth.read_text() == "7"
 
 
+def test_one_whose_server_is_killed_fails(tmp_path: Path, declared: Path, depth: Path) -> None:
+    """It came to a verdict, from trials without a server."""
+    text = {
+        **definition(declared, depth=[3, 9]),
+        "gates": {"window_tolerance": 1, "attempts": 1, "achieved_ratio": 0.2},
+    }
+    run = running.start(tmp_path, yaml.safe_dump(text), name="run")
+    until((run.folder / "load" / "0001.txt").exists, 60)
+    running.kill(some(run.child("programs", "serve")))
+    code, _, err = run.finish()
+    assert code == 3, err
+    assert "was killed by signal 9 (SIGKILL)" in err
+    assert str(run.folder / "herd" / "muster-1" / "server.log") in err
+    with Store.open(run.folder, read_only=True) as store:
+        assert store.experiment().status == "failed"
+    assert depth.read_text() == "7"
+
+
 SLOW = """\
 if [ "$1" = get ]; then sleep 1.5; exec cat {depth}; fi
 [ "$2" != 3 ] || touch {writing}; sleep 4; echo -n "$2" > {depth}

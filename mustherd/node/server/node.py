@@ -142,6 +142,10 @@ class ProcessNode:
         self._server.close()
         self._leave_group()
 
+    def ended(self) -> str:
+        """How the server ended by itself; '' as long as it runs."""
+        return self._server.ended()
+
     def counts(self) -> dict[str, float]:
         """`server_cpu_seconds` of the server and what it started, since it was started; nothing where it is gone."""
         counted = self._group.cpu_seconds() if self._group is not None else None

@@ -29,6 +29,10 @@ class Server(Protocol):
         """Let all its threads run on `cores` alone, also after a restart."""
         ...
 
+    def ended(self) -> str:
+        """How it ended by itself; '' as long as it runs, or where that isn't known. Raises nothing."""
+        ...
+
     def close(self) -> None:
         """End it."""
         ...

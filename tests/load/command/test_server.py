@@ -22,6 +22,7 @@ from mustherd.plugins import SERVERS, OptionError, plugin
 from mustherd.reasons import Reason
 from mustherd.testing.load import ServerContract
 from tests.load.command.programs import HERE
+from tests.typed import some
 from tests.waiting import until
 
 pytestmark = pytest.mark.process
@@ -49,6 +50,20 @@ class TestCommand(ServerContract):
         server = made("children=1")
         yield server
         server.close()
+
+
+def test_it_tells_how_it_was_killed_and_where_its_log_is(started: list[CommandServer], tmp_path: Path) -> None:
+    server = made(log=str(tmp_path / "log"))
+    started.append(server)
+    assert server.ended() == ""
+    server.start()
+    assert server.ended() == ""
+    process = psutil.Process(some(server.pid))
+    process.kill()
+    until(lambda: server.pid is None)
+    name = Path(HERE[0]).name
+    assert server.ended().startswith(f"the server {name} was killed by signal 9 (SIGKILL): ")
+    assert server.ended().endswith(f"; its log: {tmp_path / 'log'}")
 
 
 def test_what_it_needs_is_there_before_it_and_what_it_holds_after(started: list[CommandServer], tmp_path: Path) -> None:
