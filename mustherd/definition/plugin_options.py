@@ -1,6 +1,6 @@
 """What the plug-ins that a definition names say against their options, with file and line."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from mustherd.definition.errors import Finding, Path, listed
@@ -9,6 +9,7 @@ from mustherd.definition.problem import problem
 from mustherd.definition.workload import COMMAND
 from mustherd.learn import registry
 from mustherd.load import registry as loads
+from mustherd.load.command.source import LATENCY
 from mustherd.plugins import LOADS, SERVERS, OptionError, PluginError, plugin, plugins
 
 OWN_KEYS = {"gp": ("initial", "stop", "prior"), "one-shot": ("settings", "table")}
@@ -76,6 +77,24 @@ def check_load(experiment: Experiment) -> None:
         raise source.error([Finding(("gates", "achieved_ratio"), problem, "0, no guard", "0")])
     with placed(experiment, at), refusals(experiment, own):
         loads.check(found, options)
+        told = loads.latencies(name, options)
+    if told is not None and (untold := list(_untold(experiment, name, told))):
+        raise source.error(untold)
+
+
+def _untold(experiment: Experiment, load: str, told: Collection[str]) -> Iterator[Finding]:
+    """The latencies that the definition needs, and that its load, which tells those of `told`, doesn't."""
+    objectives: list[tuple[Path, str]] = [(("objective",), experiment.objective)]
+    if experiment.objectives:
+        objectives = [(("objectives", index), metric) for index, metric in enumerate(experiment.objectives)]
+    limits = [(("constraints", index), limit.metric) for index, limit in enumerate(experiment.constraints)]
+    checks = [(("workload", "checks", index), limit.metric) for index, limit in enumerate(experiment.workload.checks)]
+    for at, metric in (*objectives, *limits, *checks):
+        if LATENCY.fullmatch(metric) and metric not in told and metric not in experiment.metrics:
+            allowed = f"what it tells: {', '.join(told) or 'no latency'}"
+            if load == COMMAND:
+                allowed += f"; or say under workload.load.metrics where {metric} stands"
+            yield Finding(at, f"the load '{load}' doesn't tell {metric}", allowed)
 
 
 def places_of_load(experiment: Experiment) -> tuple[Path, Path]:

@@ -101,7 +101,9 @@ class LoadKind(Protocol):
     ValueError for what the types of Options don't say, or mustherd.plugins.OptionError with the place of an option.
     `traits_of(options)`, static: the traits of a load with these options, where they decide about them.
     `declares(options)`, static: the metrics of its own that its reports hold (`LoadReport.metrics`), each with which is
-    better, `less` or `more`; `options` are as a definition writes them, and may be wrong.
+    better, `less` or `more`; `options` are as a definition writes them, and may be wrong. `latencies(options)`, static:
+    the latencies that its reports hold, as metrics (`read_p99_us`), where that is known: a goal that needs another is
+    refused.
     """
 
     @property

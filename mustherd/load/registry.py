@@ -81,6 +81,19 @@ def declares(name: str, options: Mapping[str, object]) -> dict[str, Literal["les
         return {}
 
 
+def latencies(name: str, options: Mapping[str, object]) -> list[str] | None:
+    """The latencies that reports of the load called `name` hold, as metrics; None where that shows only in a run.
+
+    Raises ValueError, PluginError.
+    """
+    found = plugin(LOADS, name)
+    kind: Any = load_kind(found)
+    if not hasattr(kind, "latencies"):
+        return None
+    with blaming(f"{found.title} can't say which latencies it tells", ValueError, PluginError):
+        return [str(metric) for metric in kind.latencies(check(found, options))]
+
+
 def make(name: str, site: Site, options: Mapping[str, object]) -> LoadSource:
     """A source of the load called `name`, for a site. Raises ValueError, PluginError, LoadError."""
     found = plugin(LOADS, name)

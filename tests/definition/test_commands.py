@@ -104,6 +104,22 @@ def test_what_is_wrong_has_its_line(old: str, new: str, said: str) -> None:
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("read_p99_us <= 500", "read_p95_us <= 500", "test.yml:19: constraints[0]"),
+        ("objective: server_cpu_seconds", "objective: read_p95_us", "test.yml:18: objective"),
+        ("queue_length <= 100", "read_p95_us <= 100", "test.yml:15: workload.checks[0]"),
+    ],
+)
+def test_a_latency_that_the_load_does_not_tell_is_refused(old: str, new: str, place: str) -> None:
+    with pytest.raises(DefinitionError) as error:
+        defined((old, new))
+    said = " ".join(str(error.value).split())
+    assert place in said
+    assert "the load 'command' doesn't tell read_p95_us; allowed: what it tells: read_p99_us; or say" in said
+
+
 def test_a_server_that_nothing_loads_is_refused() -> None:
     head, _, rest = TEXT.partition("  load:\n")
     text = head + "  checks: []\n" + rest.partition("<= 100]\n")[2].replace(", queue_length <= 10", "")
@@ -116,12 +132,14 @@ def test_an_open_loop_needs_a_rate() -> None:
         defined(("    results:", "    loop: open\n    results:"), ('"{seconds}"]', '"{seconds}", "{qps}"]'))
 
 
-@pytest.mark.parametrize("name", ["redis", "nginx", "postgresql"])
-def test_servers_that_people_have_bring_their_load(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "told"), [("redis", "read_avg_us"), ("nginx", "read_avg_us"), ("postgresql", "update_avg_us")]
+)
+def test_servers_that_people_have_bring_their_load(name: str, told: str) -> None:
     head, rest = TEXT.split("  server:\n")
     tail = rest.partition("  window_seconds")[2]
     text = f"{head}  server: {name}\n  window_seconds{tail}".replace(", queue_length <= 10", "")
-    made = loads(text.replace("read_p99_us", "read_avg_us"), "test.yml")
+    made = loads(text.replace("read_p99_us", told), "test.yml")
     check_load(made)
     assert made.workload.closed_loop
     assert goal(made).guard == 0

@@ -170,6 +170,11 @@ class CommandSource(ProgramSource):
         return LoadTraits(servers=(ANY,), open_loop=open_loop, whole_seconds=bounded_by_time(options))
 
     @staticmethod
+    def latencies(options: LoadCommand) -> list[str]:
+        """Those that its reports hold."""
+        return told_latencies(options)
+
+    @staticmethod
     def check_options(options: LoadCommand) -> None:
         """Raise OptionError for commands or metrics that can't be."""
         for name, commands in (
@@ -342,6 +347,11 @@ def own_metrics(metrics: Mapping[str, Result]) -> dict[str, Better]:
     return {
         name: result.better for name, result in metrics.items() if not LATENCY.fullmatch(name) and name not in OF_REPORT
     }
+
+
+def told_latencies(options: LoadCommand) -> list[str]:
+    """The metrics that are latencies of a load's reports."""
+    return [name for name in options.metrics if LATENCY.fullmatch(name)]
 
 
 def ended(job: Job, seconds: float, what: str) -> str:

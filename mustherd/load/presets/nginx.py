@@ -8,7 +8,7 @@ import msgspec
 from mustherd.load.base import ANY, LoadTraits, Site
 from mustherd.load.command.results import Result
 from mustherd.load.command.server import ProgramServer, ServerCommand
-from mustherd.load.command.source import Better, LoadCommand, ProgramSource, own_metrics
+from mustherd.load.command.source import Better, LoadCommand, ProgramSource, own_metrics, told_latencies
 
 Whole = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -100,6 +100,11 @@ class Wrk(ProgramSource):
     def declares(options: Mapping[str, object]) -> dict[str, Better]:
         """Its own metrics."""
         return own_metrics(command_of(WrkOptions(paced=options.get("paced") is True)).metrics)
+
+    @staticmethod
+    def latencies(options: WrkOptions) -> list[str]:
+        """Those that its reports hold."""
+        return told_latencies(command_of(options))
 
     def __init__(self, site: Site, options: WrkOptions) -> None:
         super().__init__(site, command_of(options, site))

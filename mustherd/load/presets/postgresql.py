@@ -11,7 +11,7 @@ import msgspec
 from mustherd.load.base import LoadTraits, Site
 from mustherd.load.command.results import Result
 from mustherd.load.command.server import ProgramServer, Ready, ServerCommand
-from mustherd.load.command.source import Better, LoadCommand, ProgramSource, own_metrics
+from mustherd.load.command.source import Better, LoadCommand, ProgramSource, own_metrics, told_latencies
 
 Whole = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -102,6 +102,11 @@ class Pgbench(ProgramSource):
     def declares(options: Mapping[str, object]) -> dict[str, Better]:
         """Its own metrics."""
         return own_metrics(command_of(PgbenchOptions(paced=options.get("paced") is True)).metrics)
+
+    @staticmethod
+    def latencies(options: PgbenchOptions) -> list[str]:
+        """Those that its reports hold."""
+        return told_latencies(command_of(options))
 
     def __init__(self, site: Site, options: PgbenchOptions) -> None:
         super().__init__(site, command_of(options))

@@ -8,7 +8,7 @@ import msgspec
 from mustherd.load.base import LoadTraits, Site
 from mustherd.load.command.results import Result
 from mustherd.load.command.server import ProgramServer, Ready, ServerCommand
-from mustherd.load.command.source import Better, LoadCommand, ProgramSource, own_metrics
+from mustherd.load.command.source import Better, LoadCommand, ProgramSource, own_metrics, told_latencies
 
 Whole = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -86,6 +86,11 @@ class Memtier(ProgramSource):
         """Its own metrics."""
         return own_metrics(memtier_of(MemtierOptions()).metrics)
 
+    @staticmethod
+    def latencies(options: MemtierOptions) -> list[str]:
+        """Those that its reports hold."""
+        return told_latencies(memtier_of(options))
+
     def __init__(self, site: Site, options: MemtierOptions) -> None:
         super().__init__(site, memtier_of(options))
 
@@ -142,6 +147,11 @@ class RedisBenchmark(ProgramSource):
 
     Options = RedisBenchmarkOptions
     traits: ClassVar[LoadTraits] = LoadTraits(servers=("redis", "command"), open_loop=False)
+
+    @staticmethod
+    def latencies(options: RedisBenchmarkOptions) -> list[str]:
+        """Those that its reports hold."""
+        return told_latencies(command_of(options))
 
     def __init__(self, site: Site, options: RedisBenchmarkOptions) -> None:
         super().__init__(site, command_of(options))
