@@ -16,7 +16,6 @@ from mustherd.daemon import Stop
 from mustherd.definition import Experiment, check_knobs, plan, problem
 from mustherd.definition.check import WATCHING
 from mustherd.definition.plan import LEAVE_SECONDS
-from mustherd.definition.workload import COMMAND
 from mustherd.errors import UserError, text_of
 from mustherd.experiment import provenance, wording
 from mustherd.experiment.actions import (
@@ -46,9 +45,10 @@ from mustherd.experiment.scheduler import GATHER_S, Past, Scheduler
 from mustherd.experiment.trial_runner import TrialRunner
 from mustherd.experiment.verdict import SEARCH_OVER, order_of
 from mustherd.herd.membership import Presence
-from mustherd.load.command.server import starts_within_s
 from mustherd.load.error import LoadError
+from mustherd.load.registry import server_kind
 from mustherd.machine import given_out
+from mustherd.plugins import SERVERS, plugin
 from mustherd.policy.base import BaselinePolicy, CalibratedPolicy, Follower, Grouping, Policy, Ranking
 from mustherd.policy.base import make as make_policy
 from mustherd.rowlog.writer import LogWriter
@@ -92,9 +92,10 @@ def write(store: Store, action: Action) -> Trial | None:
 def gathering_s(experiment: Experiment) -> float:
     """How long musters may take to join. One that starts a server of the definition's joins once that is ready."""
     server = experiment.workload.server
-    if experiment.herd.local is None or server is None or server.name != COMMAND:
+    if experiment.herd.local is None or server is None:
         return GATHER_S
-    return GATHER_S + starts_within_s(server.options)
+    kind = server_kind(plugin(SERVERS, server.name))
+    return GATHER_S + (kind.starts_within_s(server.options) if hasattr(kind, "starts_within_s") else 0.0)
 
 
 def past_of(store: Store) -> Past:

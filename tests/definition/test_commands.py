@@ -145,6 +145,14 @@ def test_servers_that_people_have_bring_their_load(name: str, told: str) -> None
     assert goal(made).guard == 0
 
 
+def test_how_long_such_a_server_may_take_to_start_is_bounded() -> None:
+    head, rest = TEXT.split("  server:\n")
+    server = "  server: {name: redis, options: {ready: {seconds: 3601}}}\n  window_seconds"
+    text = (head + server + rest.partition("  window_seconds")[2]).replace(", queue_length <= 10", "")
+    with pytest.raises(DefinitionError, match=r"test\.yml:4: workload\.server\.options\.ready\.seconds: .*<= 3600"):
+        check_load(loads(text, "test.yml"))
+
+
 APPLICATION = """\
 metrics:
   heap_bytes: {endpoint: "http://127.0.0.1:1/metrics", series: heap, take: max, every_seconds: 0.2}

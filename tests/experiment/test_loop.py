@@ -44,19 +44,23 @@ def store_for(folder: Path, experiment: Experiment) -> Callable[[Callable[[], fl
 
 
 @pytest.mark.parametrize(
-    ("options", "more_s"),
+    ("options", "more_s", "redis_s"),
     [
-        ({}, 60),
-        ({"ready": {"seconds": 300}}, 300),
-        ({"ready": {"seconds": 100}, "prepare": [["true"], ["true"]], "populate": [["true"]]}, 400),
+        ({}, 60, 60),
+        ({"ready": {"seconds": 300}}, 300, 300),
+        ({"ready": {"seconds": 100}, "prepare": [["true"], ["true"]], "populate": [["true"]]}, 400, 100),
     ],
 )
-def test_musters_may_take_as_long_to_join_as_the_server_that_they_start(options: dict[str, Any], more_s: float) -> None:
+def test_musters_may_take_as_long_to_join_as_the_server_that_they_start(
+    options: dict[str, Any], more_s: float, redis_s: float
+) -> None:
     server = {"command": ["serve", "{port}"], **options}
     load = {"command": ["load", "{seconds}"], "metrics": {"requests": {"at": "(.)"}}}
     here: dict[str, Any] = {"herd": {"local": {}}, "knobs": {"server-cores": [1]}, "objective": "server_cpu_seconds"}
     assert gathering_s(made(**here, workload={"server": server, "load": load})) == GATHER_S + more_s
     assert gathering_s(made(**here, workload={"qps": 1000})) == GATHER_S
+    redis = {"name": "redis", "options": {key: options[key] for key in options if key == "ready"}}
+    assert gathering_s(made(**here, workload={"server": redis})) == GATHER_S + redis_s
     assert gathering_s(defined()) == GATHER_S
 
 

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, TypeAlias
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 import msgspec
 
@@ -34,15 +34,20 @@ ANSWER_S = 5.0
 """For a command that asks whether the server is ready."""
 
 
-class Ready(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Within(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long a server may take to be ready."""
+
+    seconds: Seconds = 60.0
+    """So long, and each command that prepares it, too."""
+
+
+class Ready(Within, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When the server is ready, beside taking connections: all that is given must be so."""
 
     text: str = ""
     """A pattern in what it printed."""
     command: Command = ()
     """A command that ends with 0."""
-    seconds: Seconds = 60.0
-    """How long it may take."""
 
 
 class ServerCommand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,17 +80,23 @@ class ServerCommand(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """The file that keeps what it prints; '': it is kept while the server lives."""
 
 
-def starts_within_s(options: Mapping[str, object]) -> float:
-    """How long a server may take until it is populated, by options as a definition writes them."""
-    told = msgspec.convert(options, ServerCommand)
-    return told.ready.seconds * (1 + len(told.prepare) + len(told.populate))
-
-
 class ProgramServer(ServerProcess):
     """Any program with all the processes that it starts."""
 
     presets: ClassVar[Mapping[str, Preset]] = {}
     load: ClassVar[str] = ""
+    Options: ClassVar[type]
+
+    @staticmethod
+    def run_by(options: Any) -> ServerCommand | None:  # noqa: ARG004
+        """How one of these Options is run; None where nobody says before it is made."""
+        return None
+
+    @classmethod
+    def starts_within_s(cls, options: Mapping[str, object]) -> float:
+        """How long it may take until it is populated, by options as a definition writes them."""
+        told = cls.run_by(msgspec.convert(options, cls.Options))
+        return 0.0 if told is None else told.ready.seconds * (1 + len(told.prepare) + len(told.populate))
 
     def __init__(self, options: ServerCommand) -> None:
         super().__init__(
@@ -249,6 +260,10 @@ class CommandServer(ProgramServer):
     """One that a definition describes."""
 
     Options = ServerCommand
+
+    @staticmethod
+    def run_by(options: ServerCommand) -> ServerCommand:
+        return options
 
     @staticmethod
     def check_options(options: ServerCommand) -> None:

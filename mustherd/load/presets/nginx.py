@@ -7,7 +7,7 @@ import msgspec
 
 from mustherd.load.base import ANY, LoadTraits, Site
 from mustherd.load.command.results import Result
-from mustherd.load.command.server import ProgramServer, ServerCommand
+from mustherd.load.command.server import ProgramServer, Ready, ServerCommand, Within
 from mustherd.load.command.source import Better, LoadCommand, ProgramSource, own_metrics, told_latencies
 
 Whole = Annotated[int, msgspec.Meta(ge=1)]
@@ -46,6 +46,7 @@ class NginxOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Worker processes."""
     cores: tuple[Annotated[int, msgspec.Meta(ge=0, le=4095)], ...] = ()
     page_bytes: Annotated[int, msgspec.Meta(ge=1, le=4096)] = 1024
+    ready: Within = Within()
     log: str = ""
 
 
@@ -56,17 +57,21 @@ class Nginx(ProgramServer):
     load: ClassVar[str] = "wrk"
 
     def __init__(self, options: NginxOptions) -> None:
+        super().__init__(self.run_by(options))
+
+    @staticmethod
+    def run_by(options: NginxOptions) -> ServerCommand:
+        """How it is run."""
         page = (FILLER * (options.page_bytes // len(FILLER) + 1))[: options.page_bytes]
-        super().__init__(
-            ServerCommand(
-                command=(options.program, "-e", "stderr", "-p", "{folder}", "-c", "{folder}/nginx.conf"),
-                files={"nginx.conf": CONFIGURATION.format(page=page)},
-                user="nobody",
-                port=options.port,
-                threads=options.threads,
-                cores=options.cores,
-                log=options.log,
-            )
+        return ServerCommand(
+            ready=Ready(seconds=options.ready.seconds),
+            command=(options.program, "-e", "stderr", "-p", "{folder}", "-c", "{folder}/nginx.conf"),
+            files={"nginx.conf": CONFIGURATION.format(page=page)},
+            user="nobody",
+            port=options.port,
+            threads=options.threads,
+            cores=options.cores,
+            log=options.log,
         )
 
     @property

@@ -10,7 +10,7 @@ import msgspec
 
 from mustherd.load.base import LoadTraits, Site
 from mustherd.load.command.results import Result
-from mustherd.load.command.server import ProgramServer, Ready, ServerCommand
+from mustherd.load.command.server import ProgramServer, Ready, ServerCommand, Within
 from mustherd.load.command.source import Better, LoadCommand, ProgramSource, own_metrics, told_latencies
 
 Whole = Annotated[int, msgspec.Meta(ge=1)]
@@ -31,6 +31,7 @@ class PostgresqlOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     """More of postgresql.conf: shared_buffers and the like."""
     user: str = "postgres"
     """Who it becomes when it is started by root, which it refuses to be."""
+    ready: Within = Within()
     log: str = ""
 
 
@@ -41,6 +42,11 @@ class Postgresql(ProgramServer):
     load: ClassVar[str] = "pgbench"
 
     def __init__(self, options: PostgresqlOptions) -> None:
+        super().__init__(self.run_by(options))
+
+    @staticmethod
+    def run_by(options: PostgresqlOptions) -> ServerCommand:
+        """How it is run."""
         folder = options.programs or programs()
         settings = {
             "listen_addresses": "{host}", "port": "{port}", "unix_socket_directories": "{folder}",
@@ -48,18 +54,16 @@ class Postgresql(ProgramServer):
         }  # fmt: skip
         command = (str(Path(folder, "postgres")), "-D", "{folder}/data")
         initdb = (str(Path(folder, "initdb")), "-D", "{folder}/data", "-U", "postgres", "-A", "trust", "-E", "UTF8")
-        super().__init__(
-            ServerCommand(
-                command=(*command, *(word for name, value in settings.items() for word in ("-c", f"{name}={value}"))),
-                prepare=((*initdb, "--locale=C", "--no-sync"),),
-                ready=Ready(text="database system is ready to accept connections"),
-                # Fast shutdown: clients are sent away.
-                stop="INT",
-                user=options.user,
-                port=options.port,
-                cores=options.cores,
-                log=options.log,
-            )
+        return ServerCommand(
+            command=(*command, *(word for name, value in settings.items() for word in ("-c", f"{name}={value}"))),
+            prepare=((*initdb, "--locale=C", "--no-sync"),),
+            ready=Ready(text="database system is ready to accept connections", seconds=options.ready.seconds),
+            # Fast shutdown: clients are sent away.
+            stop="INT",
+            user=options.user,
+            port=options.port,
+            cores=options.cores,
+            log=options.log,
         )
 
 

@@ -7,7 +7,7 @@ import msgspec
 
 from mustherd.load.base import LoadTraits, Site
 from mustherd.load.command.results import Result
-from mustherd.load.command.server import ProgramServer, Ready, ServerCommand
+from mustherd.load.command.server import ProgramServer, Ready, ServerCommand, Within
 from mustherd.load.command.source import Better, LoadCommand, ProgramSource, own_metrics, told_latencies
 
 Whole = Annotated[int, msgspec.Meta(ge=1)]
@@ -23,6 +23,7 @@ class RedisOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     io_threads: Annotated[int, msgspec.Meta(ge=1, le=128)] = 1
     arguments: tuple[str, ...] = ()
     """More of its command line."""
+    ready: Within = Within()
     log: str = ""
 
 
@@ -33,6 +34,11 @@ class Redis(ProgramServer):
     load: ClassVar[str] = "redis-benchmark"
 
     def __init__(self, options: RedisOptions) -> None:
+        super().__init__(self.run_by(options))
+
+    @staticmethod
+    def run_by(options: RedisOptions) -> ServerCommand:
+        """How it is run."""
         command: tuple[str, ...] = (
             options.program,
             "--bind",
@@ -45,15 +51,13 @@ class Redis(ProgramServer):
             "",
         )
         command += ("--appendonly", "no", "--io-threads", str(options.io_threads), *options.arguments)
-        super().__init__(
-            ServerCommand(
-                command=command,
-                ready=Ready(text="Ready to accept connections"),
-                user="nobody",
-                port=options.port,
-                cores=options.cores,
-                log=options.log,
-            )
+        return ServerCommand(
+            command=command,
+            ready=Ready(text="Ready to accept connections", seconds=options.ready.seconds),
+            user="nobody",
+            port=options.port,
+            cores=options.cores,
+            log=options.log,
         )
 
 
