@@ -18,10 +18,11 @@ from mustherd.definition.workload import Workload
 from mustherd.extras import PROVISION, need
 from mustherd.load import registry
 from mustherd.load.address import Address
-from mustherd.load.base import BuildsTold, LoadSource, Site
+from mustherd.load.base import BuildsTold, LoadSource, Site, WatchedLoad
 from mustherd.load.error import LoadError
 from mustherd.load.host import Host, LocalHost
 from mustherd.load.placement import Layout, Place, Team, teams
+from mustherd.node.node import RunningLoad
 from mustherd.plugins import PluginError
 from mustherd.reasons import Reason
 from mustherd.shepherd.shepherd import Shepherd
@@ -31,6 +32,9 @@ from mustherd.wire.messages import Measured, MusterView
 
 OPEN_WAIT_S = 5.0
 """For a muster to say that its window is open; usually some milliseconds."""
+
+LOOK_S = 1.0
+"""Between two looks at a load while its window lasts: what prints without an end fills no disk in that."""
 
 OUTPUTS = "load"
 """In an experiment's folder: what the load's programs printed, by window."""
@@ -144,7 +148,7 @@ class OutsideLoad:
                 answered = time.monotonic()
                 if on_open is not None:
                     on_open()
-                time.sleep(max(0.0, asked + window_s - time.monotonic()))
+                _wait(running, asked + window_s)
                 report = running.close_window()
                 measured = window.measured.result(slack_s)
             except BaseException:
@@ -235,6 +239,14 @@ class OutsideLoad:
             if place not in self._hosts:
                 self._hosts[place] = self._host_of(place)
             return self._hosts[place]
+
+
+def _wait(running: RunningLoad, until: float) -> None:
+    """Let a window last, and look after its load, where that can be looked after. LoadError."""
+    while (left_s := until - time.monotonic()) > 0:
+        time.sleep(min(left_s, LOOK_S))
+        if isinstance(running, WatchedLoad):
+            running.look()
 
 
 def ahead_s(node_t0_s: float, asked: float, answered: float) -> float:

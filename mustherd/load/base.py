@@ -85,6 +85,15 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @runtime_checkable
+class WatchedLoad(Protocol):
+    """A load under way that can go wrong in a way that must not wait for its window's end."""
+
+    def look(self) -> None:
+        """Called about once a second while its window lasts. LoadError ends it."""
+        ...
+
+
+@runtime_checkable
 class BuildsTold(Protocol):
     """A source that says which builds measure and are measured."""
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 import msgspec
 
 from mustherd.load import registry
-from mustherd.load.base import ANY, BuildsTold, LoadSource, LoadTraits, Site
+from mustherd.load.base import ANY, BuildsTold, LoadSource, LoadTraits, Site, WatchedLoad
 from mustherd.load.error import LoadError
 from mustherd.load.memcached.counters import Counters
 from mustherd.node.node import RunningLoad
@@ -189,6 +189,12 @@ class SeveralLoad:
     def open_window(self) -> None:
         """Open all of them. LoadError."""
         self._together(lambda one: one.open_window(), self._running)
+
+    def look(self) -> None:
+        """Look after those that can be. LoadError."""
+        for one in self._running:
+            if isinstance(one, WatchedLoad):
+                one.look()
 
     def close_window(self) -> LoadReport:
         """Close all, and report them as one. LoadError."""

@@ -1,10 +1,14 @@
 """A load from outside its node: two windows, one interval, one clock."""
 
+import time
 from pathlib import Path
 
 import pytest
 
+from mustherd.experiment import external_load
 from mustherd.experiment.external_load import on_node_clock
+from mustherd.load.error import LoadError
+from mustherd.load.host import too_much
 from mustherd.store.store import Store
 from mustherd.terms import LoadReport
 from mustherd.trial import TrialState
@@ -79,3 +83,18 @@ def test_a_program_that_is_not_there_ends_the_experiment(tmp_path: Path) -> None
     code, _, err = running.complete(tmp_path, text)
     assert code == 3
     assert "2 trials in a row failed with tool-missing: no-such-mutilate is not installed here" in " ".join(err.split())
+
+
+def test_a_load_that_prints_without_an_end_is_seen_while_its_window_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Printing:
+        def open_window(self) -> None: ...
+
+        def look(self) -> None:
+            raise too_much("stdout of mine")
+
+        def close_window(self) -> LoadReport:
+            raise AssertionError("its window lasted to its end")
+
+    monkeypatch.setattr(external_load, "LOOK_S", 0.0)
+    with pytest.raises(LoadError, match="stdout of mine: the load prints too much"):
+        external_load._wait(Printing(), time.monotonic() + 60)

@@ -1,24 +1,25 @@
 """The load `command`: any program that loads a server, for some time or with some requests, and prints what came."""
 
+import contextlib
 import math
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 
-from mustherd import files
+from mustherd import files, programs
 from mustherd.load.address import Address
 from mustherd.load.base import ANY, LoadTraits, Site
 from mustherd.load.command import results, words
 from mustherd.load.command.results import Format, Result, Results
 from mustherd.load.command.server import Command, Seconds
 from mustherd.load.error import LoadError
-from mustherd.load.host import Host, Job, within_bound
+from mustherd.load.host import Host, Job, too_much, within_bound
 from mustherd.plugins import OptionError
 from mustherd.programs import BUILD_DIGITS, last_words
 from mustherd.reasons import Reason
@@ -239,13 +240,23 @@ class CommandLoad:
             time.sleep(POLL_S)
         self._t0 = time.monotonic() if self._options.begins else begun
 
+    def look(self) -> None:
+        """Raise LoadError where it has printed too much by now, on stdout or, on this machine, into {results}."""
+        if self._job is None:
+            return
+        within_bound(self._job, f"stdout of {self._options.command[0]}")
+        if self._file and self._site.leader.is_here:
+            with contextlib.suppress(OSError):  # it makes the file anew
+                if Path(self._file).stat().st_size > programs.MOST_PRINTED:
+                    raise too_much(f"{{results}} of {self._options.command[0]}")
+
     def close_window(self) -> LoadReport:
         """Wait until the program ends, and report. LoadError; RuntimeError when no window is open."""
         if self._t0 is None or self._job is None:
             raise RuntimeError("close_window without open_window")
         try:
             left = max(0.0, self._t0 + self._site.window_s - time.monotonic()) + self._options.slack_seconds
-            printed = ended(self._job, left, self._options.command[0])
+            printed = ended(self._job, left, self._options.command[0], self.look)
             t1 = time.monotonic()
             file, self._file = self._file, ""
             text = self._site.leader.take(file, f"{{results}} of {self._options.command[0]}") if file else printed
@@ -272,7 +283,7 @@ class CommandLoad:
         while self._job is not None:
             started, count = self._run_at, self._count
             try:
-                ended(self._job, self._site.ramp_s + self._options.slack_seconds, self._ramp_by)
+                ended(self._job, self._site.ramp_s + self._options.slack_seconds, self._ramp_by, self.look)
             finally:
                 self.end()
             now = time.monotonic()
@@ -354,11 +365,15 @@ def told_latencies(options: LoadCommand) -> list[str]:
     return [name for name in options.metrics if LATENCY.fullmatch(name)]
 
 
-def ended(job: Job, seconds: float, what: str) -> str:
-    """Wait for a program and give what it printed. LoadError when it fails, takes longer or prints too much."""
+def ended(job: Job, seconds: float, what: str, look: Callable[[], None] = lambda: None) -> str:
+    """Wait for a program and give what it printed. LoadError when it fails, takes longer or prints too much.
+
+    `look` is called as long as it runs, and may raise another LoadError.
+    """
     deadline = time.monotonic() + seconds
     while job.ended() is None:
         within_bound(job, f"stdout of {what}")
+        look()
         if time.monotonic() > deadline:
             raise LoadError(Reason.LOAD_TIMEOUT, f"{what} takes longer than {seconds:.0f} s")
         time.sleep(POLL_S)

@@ -160,8 +160,10 @@ ENDLESS = "import sys; sys.stdout.write('x' * 5000); sys.stdout.flush(); {}"
         (["-c", "import sys; open(sys.argv[1], 'w').write('x' * 5000)", "{results}"], "", "{results} of "),
         (["-c", "import os, sys; os.unlink(sys.argv[1]); os.symlink('/dev/zero', sys.argv[1])", "{results}"], "",
          "{results} of "),
+        (["-c", "import signal, sys; open(sys.argv[1], 'w').write('x' * 5000); signal.pause()", "{results}"], "",
+         "{results} of "),
     ],
-    ids=["ended", "awaited", "running", "in a file", "in a file without an end"],
+    ids=["ended", "awaited", "running", "in a file", "in a file without an end", "running, in a file"],
 )  # fmt: skip
 def test_an_output_without_an_end_is_neither_read_nor_kept(
     site: Site, monkeypatch: pytest.MonkeyPatch, command: list[str], begins: str, called: str
