@@ -147,7 +147,10 @@ def try_metrics_and_meters(experiment: Experiment, musters: Sequence[str]) -> It
 
 
 def try_own_knobs(experiment: Experiment) -> Iterator[Link]:
-    """Read once each knob of the file of `herd.local.own` that is to be set."""
+    """Read once each knob of the file of `herd.local.own` that is to be set.
+
+    One that is found beyond what it says it allows is wrong: nobody can tell whether it takes that value back.
+    """
     local = experiment.herd.local
     if local is None or local.own is None:
         return
@@ -162,7 +165,14 @@ def try_own_knobs(experiment: Experiment) -> Iterator[Link]:
         except KnobError as error:
             yield Link(name=f"knob {name}", state="wrong", found=str(error), fix=f"see linux.own.{name} in {local.own}")
         else:
-            yield Link(name=f"knob {name}", state="ok", found=f"{declared[name].text_of(value)} {declared[name].unit}")
+            info = declared[name].info(name)
+            if info.allows(value):
+                found = f"{declared[name].text_of(value)} {info.unit}"
+                yield Link(name=f"knob {name}", state="ok", found=found)
+                continue
+            found = f"it is at {value} {info.unit}, beyond what linux.own.{name} allows: {info.allowed_text()}"
+            fix = f"let linux.own.{name} in {local.own} allow {value}, or set it to a value that it allows"
+            yield Link(name=f"knob {name}", state="wrong", found=found, fix=fix)
 
 
 def _meters(experiment: Experiment, muster: str, *, alone: bool) -> Iterator[Link]:

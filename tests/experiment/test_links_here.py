@@ -151,7 +151,13 @@ def test_what_only_the_run_knows_is_not_looked_for() -> None:
 
 
 def test_each_declared_knob_that_is_set_is_read_once(tmp_path: Path) -> None:
-    knobs = {"depth": ["echo", "7"], "fan": ["no-such-fan"], "odd": ["echo", "no bus"], "unused": ["no-such-knob"]}
+    knobs = {
+        "depth": ["echo", "7"],
+        "fan": ["no-such-fan"],
+        "odd": ["echo", "no bus"],
+        "far": ["echo", "21"],
+        "unused": ["no-such-knob"],
+    }
     file = tmp_path / "knobs.toml"
     file.write_text("".join(
         f"[linux.own.{name}]\nread = {json.dumps(read)}\nwrite = ['echo', '{{value}}']\nlow = 1\nhigh = 20\n"
@@ -161,15 +167,17 @@ def test_each_declared_knob_that_is_set_is_read_once(tmp_path: Path) -> None:
     file.chmod(0o600)
     experiment = on(
         herd={"local": {"own": str(file)}},
-        knobs={"depth": [1, 2], "fan": [1, 2], "odd": [1]},
+        knobs={"depth": [1, 2], "fan": [1, 2], "odd": [1], "far": [1]},
         objective="energy_joules",
     )
     tried = try_links(experiment, musters=None, listen=None, keys=None, tell=lambda _: None)
     assert [(link.name, link.state, link.found) for link in tried] == [
         ("knob depth", "ok", "7 units"),
         ("knob fan", "wrong", "fan: no-such-fan is not installed, or not executable"),
+        ("knob far", "wrong", "it is at 21 units, beyond what linux.own.far allows: 1..20 units"),
         ("knob odd", "wrong", "odd of node-0: it holds 'no bus', no whole number from 0 on"),
     ]
     assert tried[1].fix == f"see linux.own.fan in {file}"
+    assert tried[2].fix == f"let linux.own.far in {file} allow 21, or set it to a value that it allows"
     with pytest.raises(LinksError, match="fan: no-such-fan is not installed"):
         ready(experiment, tmp_path / "soon", musters=None, listen=None, keys=None)
