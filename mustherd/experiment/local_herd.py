@@ -18,6 +18,7 @@ import msgspec
 import tomli_w
 
 from mustherd import files
+from mustherd.definition.errors import Finding
 from mustherd.errors import UserError
 from mustherd.experiment.left_behind import CONFIG, HERD
 from mustherd.experiment.running import ADDRESS
@@ -246,7 +247,15 @@ class LocalHerd:
         """Why a muster that has ended won't begin, or go on; '' where it didn't say."""
         code = self._musters[name].poll()
         said = self._last_line(name) if code in REFUSALS else ""
-        return said.removeprefix(SAYS) if said.startswith(SAYS) else ""
+        return self._in_the_users_words(name, said.removeprefix(SAYS)) if said.startswith(SAYS) else ""
+
+    def _in_the_users_words(self, name: str, said: str) -> str:
+        """What a muster says against the configuration that we wrote for it, with its place in the definition."""
+        problem = said.removeprefix(f"{self.folder / HERD / name / CONFIG}: process: ")
+        if problem == said:
+            return said
+        at = ("herd", "local") if problem.startswith("[process") else ("workload", "server")
+        return self._experiment.source.error([Finding(at, problem)]).sentence()
 
     def last_words(self) -> str:
         """Why the shepherd ended: what it said itself, without the name that a command puts before it, else how it

@@ -252,9 +252,8 @@ def _with_interval(side: Side | None, name: str) -> str:
     if side is None or name not in side.metrics:
         return ""
     text = labels.amount(name, side.metrics[name])
-    interval = side.intervals.get(name)
-    if interval and interval[0] != interval[1] and metrics.of(name).shown_unit != "%":
-        text += f" ± {wording.number((interval[1] - interval[0]) / 2, 2)}"
+    if metrics.of(name).shown_unit != "%":
+        text += labels.plus_minus(side.intervals.get(name))
     return f"{text} {metrics.of(name).shown_unit}".rstrip()
 
 

@@ -19,6 +19,14 @@ def amount(name: str, value: float | None, digits: int = 4) -> str:
     return wording.number(math.floor(value * 1000 + 1e-6) / 10)
 
 
+def plus_minus(interval: tuple[float, float] | None) -> str:
+    """The half-width of a mean's interval, to follow the mean; of one that is wider than its mean just that."""
+    if not interval or interval[0] == interval[1]:
+        return ""
+    mean, half = (interval[0] + interval[1]) / 2, (interval[1] - interval[0]) / 2
+    return f" ± {wording.number(half, 2)}" if half < abs(mean) else " ± more than 100 %"
+
+
 def decimals(name: str, values: Iterable[float]) -> int:
     """How many decimals a column of a metric's values needs for four digits of the middle one."""
     finite = sorted(abs(value) for value in values if math.isfinite(value) and value)

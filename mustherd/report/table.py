@@ -239,10 +239,7 @@ def side_value(side: Side | None, name: str) -> str:
     if side is None:
         return ""
     text = labels.amount(name, side.metrics.get(name))
-    interval = side.intervals.get(name)
-    if not interval or interval[0] == interval[1] or name == GUARD:
-        return text
-    return f"{text} ± {wording.number((interval[1] - interval[0]) / 2, 2)}"
+    return text if name == GUARD else text + labels.plus_minus(side.intervals.get(name))
 
 
 def verdict_panel(view: View, console: Console) -> RenderableType:

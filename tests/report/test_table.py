@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
+from mustherd.report import labels
 from mustherd.report.compare import row_of
 from mustherd.report.frame import emit
 from mustherd.report.json import show_form
@@ -176,3 +177,9 @@ def test_no_more_trials_are_said_of_a_plan_than_it_has(finished: int, planned: i
     one = Summary(name="one", folder="one", status="done", trials={"finished": finished}, planned=planned)
     emit(console, experiments_table([one], console))
     assert f" {shown} " in Text.from_ansi(said(console)).plain
+
+
+def test_an_interval_that_says_nothing_is_not_spelt_out() -> None:
+    assert labels.plus_minus((100.0, 110.0)) == " ± 5"
+    assert labels.plus_minus((-2613308341.0, 2613510103.0)) == " ± more than 100 %"
+    assert labels.plus_minus((7.0, 7.0)) == labels.plus_minus(None) == ""
