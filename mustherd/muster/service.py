@@ -79,11 +79,10 @@ def serve(file: Path, ready: Callable[[Callable[[], None]], object]) -> int:
         lost = guardian.gone()
         if journal.closed or not len(journal):
             guardian.dismiss()
-    if muster.unrestored:
-        return UNRESTORED
     if ended.how:
+        # Before what isn't as it was found: knobs of what has ended are not, and the guardian still tries the others.
         raise NodeEndedError(ended.how)
-    return UNGUARDED if lost else 0
+    return UNRESTORED if muster.unrestored else UNGUARDED if lost else 0
 
 
 class _Ended:

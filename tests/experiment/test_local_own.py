@@ -106,11 +106,12 @@ def test_it_is_set_in_each_trial_and_put_back(tmp_path: Path, declared: Path, de
 def test_one_whose_server_is_killed_fails(tmp_path: Path, declared: Path, depth: Path) -> None:
     """It came to a verdict, from trials without a server."""
     text = {
-        **definition(declared, depth=[3, 9]),
+        **definition(declared, **{"depth": [3, 5, 9, 11], "server-cores": [1]}),
+        "trials": 4,
         "gates": {"window_tolerance": 1, "attempts": 1, "achieved_ratio": 0.2},
     }
     run = running.start(tmp_path, yaml.safe_dump(text), name="run")
-    until((run.folder / "load" / "0001.txt").exists, 60)
+    until((run.folder / "load" / "0002.txt").exists, 60)
     running.kill(some(run.child("programs", "serve")))
     code, _, err = run.finish()
     assert code == 3, err
