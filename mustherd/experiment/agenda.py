@@ -8,7 +8,7 @@ from mustherd.definition.plan import confirmation_trials
 from mustherd.definition.problem import CONTEXT
 from mustherd.experiment.actions import Action, Calibrate, Note, Phase, Propose, Queue, Rank, Tell, TellBaseline
 from mustherd.experiment.budget import Budget, Shortage
-from mustherd.experiment.repeats import Rounds, candidates, rounds_of
+from mustherd.experiment.repeats import Rounds, as_found, candidates, rounds_of
 from mustherd.experiment.tally import Tally, by_end
 from mustherd.experiment.verdict import ORDER, SEARCH_OVER
 from mustherd.goal import Goal
@@ -114,7 +114,10 @@ class Agenda:
         order: dict[float, Sequence[Settings]] = {}
         for qps in self._loads:
             ranked = [{k: v for k, v in p.items() if k != CONTEXT} for p in ranking if p.get(CONTEXT, qps) == qps]
-            order[qps] = ranked or candidates(self._at(trials, qps), self._goal.at(qps))
+            there = self._at(trials, qps)
+            best = ranked or candidates(there, self._goal.at(qps))
+            # Where the node is at one anyway it would be held against itself.
+            order[qps] = [settings for settings in best if not as_found(settings, there)]
         self._confirm(order, trials)
         text = f"to be confirmed: {', '.join(str(len(points)) for points in order.values())} settings"
         return Note(ORDER, text, {"loads": [{"qps": qps, "settings": list(points)} for qps, points in order.items()]})

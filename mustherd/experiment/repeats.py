@@ -46,6 +46,22 @@ def default_settings(trials: Iterable[Trial]) -> Settings | None:
     return next((trial.settings for trial in trials if trial.kind is TrialKind.BASELINE), None)
 
 
+def as_found(settings: Settings, trials: Iterable[Trial]) -> bool:
+    """Whether every baseline, which set nothing, found its node at `settings`: then they are the default."""
+    baselines = [t for t in finished(trials) if t.kind is TrialKind.BASELINE]
+    return bool(baselines) and all(not t.settings and _holds(t, settings) for t in baselines)
+
+
+def _holds(trial: Trial, settings: Settings) -> bool:
+    """Whether the trial's node was at each of the `settings`, by `knob` on all its sheep or by `knob@sheep`."""
+    for key, value in settings.items():
+        knob, _, sheep = key.partition("@")
+        there = [r.applied for r in trial.readings if r.knob == knob and sheep in ("", r.sheep)]
+        if not there or any(applied != value for applied in there):
+            return False
+    return True
+
+
 def candidates(trials: Sequence[Trial], goal: Goal) -> list[Settings]:
     """Settings that kept every limit in the search, the one with the best objective first.
 

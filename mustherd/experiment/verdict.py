@@ -22,7 +22,7 @@ from typing import Any, Literal
 import msgspec
 
 from mustherd.experiment import baseline, sentences, wording
-from mustherd.experiment.repeats import by_settings, candidates, default_settings, finished, means, rounds_of
+from mustherd.experiment.repeats import as_found, by_settings, candidates, default_settings, finished, means, rounds_of
 from mustherd.goal import Goal, Objective
 from mustherd.learn.base import Settings
 from mustherd.learn.inference import Estimate
@@ -335,7 +335,8 @@ class _Decision:
         judged = min(self.outcome.judged, key=self._distance_judged, default=None) if self.repeats else None
         key = min(tried, key=lambda k: self._distance(means(tried[k]))) if judged is None else key_of(judged.point)
         nearest = self._distance(means(tried[key]))
-        if judged is None and (key == self.default or (len(tried) == 1 and nearest <= 0)):
+        is_found = nearest <= 0 and as_found(tried[key][0].settings, self.baseline)
+        if judged is None and (key == self.default or is_found or (len(tried) == 1 and nearest <= 0)):
             reason = f"not met: {sentences.default_is_best(self.goal)}"
             return self._verdict(verdict="not met", reason=reason, default=default)
         closest = self._side(tried[key])

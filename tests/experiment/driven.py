@@ -17,6 +17,7 @@ from mustherd.experiment.actions import (
 )
 from mustherd.experiment.scheduler import GATHER_S, Past, Scheduler
 from mustherd.policy.base import Proposal
+from mustherd.terms import Reading
 from mustherd.trial import Trial, TrialKind, TrialState
 from tests.experiment import physics
 from tests.experiment.simulated import defined
@@ -75,7 +76,13 @@ class Driven:
         return list(self.scheduler._under_way.values())
 
     def end(
-        self, *, state: TrialState = TrialState.FINISHED, reason: str = "", at: float = 1.0, joules: float = 1000.0
+        self,
+        *,
+        state: TrialState = TrialState.FINISHED,
+        reason: str = "",
+        at: float = 1.0,
+        joules: float = 1000.0,
+        readings: tuple[Reading, ...] = (),
     ) -> list[Action]:
         """End what runs first."""
         trial = self.running()[0]
@@ -85,7 +92,7 @@ class Driven:
         elif joules:
             metrics["energy_joules"] = joules + trial.number
         ended = msgspec.structs.replace(
-            trial, state=state, reason=reason, detail="so it is", ended_at=at, metrics=metrics
+            trial, state=state, reason=reason, detail="so it is", ended_at=at, metrics=metrics, readings=readings
         )
         return self.do(self.scheduler.ended([ended], 0.0))
 

@@ -14,6 +14,7 @@ from mustherd.experiment.actions import (
 from mustherd.experiment.scheduler import LONELY_S
 from mustherd.experiment.verdict import ORDER
 from mustherd.reasons import Reason
+from mustherd.terms import Reading
 from mustherd.trial import TrialKind, TrialState
 from tests.experiment import physics
 from tests.experiment.driven import Driven, kinds, notes, only
@@ -25,6 +26,21 @@ def test_every_expected_muster_may_spoil_its_share_before_it_ends() -> None:
     driven.ends(11, state=TrialState.INVALID, reason=Reason.NO_ANSWER)
     end = only(driven.end(state=TrialState.INVALID, reason=Reason.NO_ANSWER), End)
     assert end.reason == "12 attempts in a row were invalid with no-answer: so it is"
+
+
+def test_settings_that_the_node_was_found_at_are_not_confirmed_against_themselves() -> None:
+    driven = Driven(trials=2, repeats=2)
+    driven.points = iter([{"itr-delay": 300, "dvfs": 1600}, {"itr-delay": 100, "dvfs": 2600}])
+    driven.ranking = [{"itr-delay": 300, "dvfs": 1600}, {"itr-delay": 100, "dvfs": 2600}]
+    driven.begin()
+    driven.end(readings=(
+        Reading(sheep="node-0", knob="itr-delay", asked=None, applied=300, running=None, held=True),
+        Reading(sheep="node-0", knob="dvfs", asked=None, applied=1600, running=1600, held=True),
+        Reading(sheep="node-0", knob="epb", asked=None, applied=6, running=6, held=True),
+    ))  # fmt: skip
+    driven.ends(2)
+    (order,) = notes(driven.done, ORDER)
+    assert order.data["loads"] == [{"qps": 600_000.0, "settings": [{"itr-delay": 100, "dvfs": 2600}]}]
 
 
 def test_the_confirmation_waits_for_the_search_and_runs_in_rounds() -> None:

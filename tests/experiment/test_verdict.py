@@ -283,6 +283,10 @@ def test_a_setting_that_the_default_was_found_at_saves_nothing() -> None:
     found = decide(trials, msgspec.structs.replace(GOAL, repeats=0))
     assert found.reason.endswith("the default itself is best")
     assert found.saving_percent is None
+    # It is no candidate, and what else was tried breaks the limit.
+    found = decide([*trials, trial(3, TrialKind.SEARCH, 100, 2000.0, p99=600.0)], GOAL, order={0.0: []})
+    assert (found.verdict, found.closest) == ("not met", None)
+    assert found.reason.endswith("the default itself is best")
 
 
 def test_a_default_that_a_saving_is_no_share_of_is_told() -> None:
