@@ -143,6 +143,14 @@ class TrialLoop:
 
     def run(self) -> Result:
         """Run to the end; the store holds everything that it found."""
+        try:
+            return self._run()
+        finally:
+            # Nodes are back by then: what a policy does here may break, or never end.
+            if self._policy is not None:
+                self._policy.close()
+
+    def _run(self) -> Result:
         self._store.set_status("running")
         try:
             self._do(self._scheduler.begin())
@@ -157,8 +165,6 @@ class TrialLoop:
                 self._store.set_status("failed", _told(error))
             raise
         finally:
-            if self._policy is not None:
-                self._policy.close()
             left = self._leave()
         if left:
             # Whatever was found: somebody has to look after that node, and a run that resumes this one tries again.

@@ -73,7 +73,7 @@ class Policy(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of what it holds; called once."""
+        """Let go of what it holds; called once, when nodes have been put back."""
         ...
 
 
@@ -276,7 +276,7 @@ class GuardedPolicy:
     def close(self) -> None:
         try:
             self._policy.close()
-        except (Exception, SystemExit) as error:  # nodes are put back after it, and what was found stands
+        except (Exception, SystemExit) as error:  # what was found stands
             log.warning("%s can't close: %s", self._title, said(error))
 
     def _believed(self, point: Settings) -> Settings:

@@ -2,16 +2,21 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from mustherd.definition import Experiment, content, digest, goal
+from mustherd.daemon import Stop
+from mustherd.definition import Experiment, content, digest, goal, problem
 from mustherd.experiment.actions import Action, Propose, Result
 from mustherd.experiment.conclusion import conclude
-from mustherd.experiment.loop import gathering_s, write
+from mustherd.experiment.loop import TrialLoop, gathering_s, write
 from mustherd.experiment.scheduler import GATHER_S
+from mustherd.herd.membership import Presence
+from mustherd.policy.nop import Nop
 from mustherd.report.json import summary
 from mustherd.report.view import View
 from mustherd.store.store import Store
@@ -145,3 +150,41 @@ def test_what_a_whole_table_read_takes_would_be_seen(tmp_path: Path) -> None:
     world.run()
     assert world.per_trial(40, 60)[1] > 2 * world.per_trial(5, 15)[1]
     world.record.close()
+
+
+@pytest.mark.parametrize("result", [Result.DONE, None])
+def test_a_policy_that_breaks_as_it_is_closed_keeps_no_node_from_being_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, result: Result | None
+) -> None:
+    """It was closed first: nodes were left to their leases, for as long as it hung."""
+    order: list[str] = []
+
+    class Breaking(Nop):
+        def close(self) -> None:
+            order.append("closed")
+            raise RuntimeError("can't close")
+
+    def decide(muster: str, _settings: object) -> Future[Any]:
+        order.append(f"{muster} put back")
+        answer: Future[Any] = Future()
+        answer.set_result(SimpleNamespace(readings=(), detail="", outcome="restored"))
+        return answer
+
+    def look(loop: TrialLoop) -> None:
+        loop._policy = Breaking(experiment, problem(experiment))
+        loop._result = result
+        if result is None:
+            raise ValueError("a fault in the loop")
+
+    experiment = defined()
+    musters = {"muster-1": SimpleNamespace(name="muster-1", presence=Presence.ALIVE, knobs=())}
+    herd: Any = SimpleNamespace(musters=lambda: musters, decide=decide)
+    monkeypatch.setattr(TrialLoop, "_look", look)
+    logs: Any = None
+    with store_for(tmp_path / "x", experiment)(lambda: 0.0) as store:
+        with pytest.raises(RuntimeError, match="can't close") as caught:
+            TrialLoop(store, experiment, herd, logs, expected=1, stop=Stop()).run()
+        assert order == ["muster-1 put back", "closed"]
+        if result is None:
+            assert isinstance(caught.value.__context__, ValueError)
+            assert store.experiment().status_detail == "ValueError: a fault in the loop"

@@ -318,7 +318,7 @@ def test_why_a_package_s_policy_has_enough_is_one_line_with_an_end(monkeypatch: 
 def test_a_package_s_policy_that_breaks_as_it_is_closed_costs_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
-    """It is closed before nodes are put back: that was left to their leases, and what was done was told as failed."""
+    """What was done was told as failed."""
 
     def close(_self: object) -> None:
         raise error
