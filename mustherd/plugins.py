@@ -15,6 +15,7 @@ import enum
 import functools
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -153,9 +154,18 @@ class Plugin:
     def load(self) -> Any:
         """The object itself. Raises PluginError where its package can't be imported or lacks it."""
         try:
-            return self.entry.load()
+            with contextlib.nullcontext() if self.is_ours else _printing_on_stderr():
+                return self.entry.load()
         except (Exception, SystemExit) as error:
             raise PluginError(f"{self.title} ({self.target}) can't be loaded: {said(error)}") from error
+
+
+def _printing_on_stderr() -> contextlib.AbstractContextManager[object]:
+    """What is printed meanwhile goes to stderr, since stdout may be for JSON alone; but not in a thread beside the main
+    one, since two that change the whole process's stdout would not put it back."""
+    if threading.current_thread() is not threading.main_thread():
+        return contextlib.nullcontext()
+    return contextlib.redirect_stdout(sys.stderr)
 
 
 def nearest(name: str, among: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ import pytest
 from mustherd.definition import loads
 from mustherd.errors import UserError
 from mustherd.experiment.plug_ins import check_plugins
-from mustherd.plugins import KNOBS, LOADS, POLICIES, SEARCHES, SERVERS, said
+from mustherd.plugins import KNOBS, LOADS, POLICIES, SEARCHES, SERVERS, plugin, said
 from tests import running
 from tests.plugged import found, site
 
@@ -161,3 +161,12 @@ def test_a_package_that_cannot_be_imported_is_told_before_anything_starts(
     assert said.replace("LINE", str(line)) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == code
+
+
+def test_what_a_package_prints_as_it_is_loaded_is_not_among_the_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`plan --json` began with it, and no reader took the rest."""
+    (tmp_path / "noisy.py").write_text("print('welcome')\nclass Noisy: pass\n")
+    assert plugin(POLICIES, f"{tmp_path}/noisy.py:Noisy").load().__name__ == "Noisy"
+    assert capsys.readouterr() == ("", "welcome\n")
