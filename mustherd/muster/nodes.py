@@ -9,8 +9,12 @@ from typing import Any
 from mustherd.guard import ROOT
 from mustherd.muster.config import Config, ConfigError
 from mustherd.muster.journal import Journal
+from mustherd.node.clock import Clock
+from mustherd.node.energy import EnergyMeter
 from mustherd.node.knob import Knob
+from mustherd.node.logger import NativeLogger, TextLogger
 from mustherd.node.node import Node, NodeError, NodeKind
+from mustherd.terms import Facts, KnobInfo
 
 BUILT_IN = {
     "linux": "mustherd.node.linux.node:LinuxNode",
@@ -56,10 +60,48 @@ def open_node(config: Config, file: Path) -> Node:
 
         privileges.require_guarded(file, {ROOT, os.geteuid()})
     kind = _load(name)
+    options, home = _options(kind, config, file, name), Path(config.state)
     try:
-        return kind.open(_options(kind, config, file, name), Path(config.state))
+        return kind.open(options, home) if name in BUILT_IN else _opened(kind, options, home, name)
     except NodeError as error:
         raise ConfigError(f"{file}: {name}: {error}") from None
+
+
+def _opened(kind: NodeKind, options: Any, home: Path, name: str) -> Node:
+    """A package's node, once it is known to be one. Raises NodeError, and PluginError for whatever else comes of it."""
+    from mustherd.plugins import NODES, PluginError, blaming, plugin  # noqa: PLC0415
+
+    found = plugin(NODES, name)
+    with blaming(f"{found.title} can't be opened", NodeError, PluginError):
+        node = kind.open(options, home)
+        odd = _odd(node)
+    if odd:
+        raise PluginError(f"{found.title} ({found.target}) opens {odd}")
+    return node
+
+
+def _odd(node: Any) -> str:
+    """What a package's node is instead of a node, or has in the place of its parts; "" where all is well."""
+    from mustherd.errors import repr_of  # noqa: PLC0415
+    from mustherd.plugins import lacking  # noqa: PLC0415
+
+    if absent := lacking(node, Node):
+        return f"{repr_of(node)}, which lacks {', '.join(absent)}: see mustherd.node.node.Node"
+    if not isinstance(node.facts, Facts):
+        return f"a node with facts {repr_of(node.facts)}, which are no mustherd.terms.Facts"
+    parts: list[tuple[str, object, type]] = [("clock", node.clock, Clock)]
+    if node.meter is not None:
+        parts.append(("meter", node.meter, EnergyMeter))
+    parts += [("knobs", each, Knob) for each in node.knobs]
+    parts += [("loggers", each, NativeLogger) for each in node.loggers]
+    parts += [("text_loggers", each, TextLogger) for each in node.text_loggers]
+    for part, each, wanted in parts:
+        if absent := lacking(each, wanted):
+            return f"a node with {part} {repr_of(each)}, which lacks {', '.join(absent)}"
+    for knob in node.knobs:
+        if not isinstance(knob.info, KnobInfo):
+            return f"a node with a knob whose info is {repr_of(knob.info)}, which is no mustherd.terms.KnobInfo"
+    return ""
 
 
 def own_knobs(config: Config, node: Node, journal: Journal) -> list[Knob]:

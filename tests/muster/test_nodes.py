@@ -274,6 +274,53 @@ def test_a_package_that_is_no_kind_of_node_is_named(packages: Path, written: Wri
         open_node(load(file), file)
 
 
+OPENING = """
+from types import SimpleNamespace as Made
+from mustherd.node.clock import MonotonicClock
+from mustherd.terms import Facts
+
+WHOLE = dict(
+    facts=Facts(kind="broken", text={}), clock=MonotonicClock(), knobs=(), meter=None, loggers=(), text_loggers=(),
+    start_load=print, stop_load=print, close=print,
+)
+
+class Broken:
+    Options = None
+    @classmethod
+    def open(cls, options, home):
+        %s
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("raise RuntimeError('no\\nfan')", " can't be opened: RuntimeError: no fan (broken.py:15)"),
+        ("raise SystemExit(0)", " can't be opened: SystemExit: 0 (broken.py:15)"),
+        ("return None", " (broken:Broken) opens None, which lacks clock, close, facts, knobs, loggers, meter,"),
+        ("return Made(**WHOLE | {'facts': {}})", " (broken:Broken) opens a node with facts {}, which are no must"),
+        ("return Made(**WHOLE | {'knobs': ['fan']})", " (broken:Broken) opens a node with knobs 'fan', which lacks"),
+        ("return Made(**WHOLE | {'knobs': 3})", " can't be opened: TypeError: 'int' object is not iterable"),
+        ("return Made(**WHOLE | {'meter': 3})", " (broken:Broken) opens a node with meter 3, which lacks read, zones"),
+        ("return Made(**WHOLE)", ""),
+    ],
+)
+def test_what_a_package_opens_is_looked_at_before_it_is_used(
+    packages: Path, written: Write, line: str, said: str
+) -> None:
+    """The muster ended with a traceback, at once or in the middle of a window, and with 0 by a SystemExit of 0."""
+    site(packages, "broken", OPENING % line, {NODES: {"broken": "Broken"}})
+    forget()
+    file = written("[broken]\n")
+    if not said:
+        assert open_node(load(file), file).facts.kind == "broken"
+        return
+    with pytest.raises(PluginError) as caught:
+        open_node(load(file), file)
+    assert str(caught.value).startswith(f"node 'broken' of broken 1.0{said}")
+    assert "\n" not in str(caught.value)
+
+
 def test_no_package_takes_the_place_of_a_kind_of_ours(packages: Path, written: Write) -> None:
     site(packages, "broken", "raise SystemExit('loaded')\n", {NODES: {"twin": "Twin"}})
     forget()
