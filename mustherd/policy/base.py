@@ -157,11 +157,18 @@ class BoundedLog(Protocol):
 def log_bytes(experiment: Experiment) -> int | None:
     """What an experiment's log may take on the disk; None where its policy doesn't bound it. Raises PolicyError."""
     found = plugin(POLICIES, experiment.policy.name)
-    kind = kind_of(found)
+    return _log_bytes(experiment, found, kind_of(found))
+
+
+def _log_bytes(experiment: Experiment, found: Plugin, kind: Any) -> int | None:
     if not isinstance(kind, BoundedLog):
         return None
     with blaming(f"{found.title} can't bound its log", PolicyError, PolicyError):
-        return int(kind.log_bytes(experiment))
+        given = kind.log_bytes(experiment)
+        most = operator.index(given)
+    if most < 0:
+        raise PolicyError(f"{found.title}: its log_bytes are {repr_of(given)}; allowed: a whole number from 0 on")
+    return most
 
 
 def kind_of(found: Plugin) -> Any:
@@ -177,7 +184,8 @@ def check(experiment: Experiment) -> None:
     A policy says what it takes by `Options`, a dataclass or msgspec struct, and by a static method `check(experiment)`
     that raises ValueError, or mustherd.plugins.OptionError with the place of an option.
 
-    Raises DefinitionError, with its line, for the name or an option; PluginError for a policy that can't be loaded.
+    Raises DefinitionError, with its line, for the name or an option; PluginError for a policy that can't be loaded;
+    PolicyError for one that bounds its log by what is no number of bytes.
     """
     name, known = experiment.policy.name, list(plugins(POLICIES))
     own = in_file(POLICIES, name)
@@ -197,6 +205,7 @@ def check(experiment: Experiment) -> None:
         if look is not None:
             with blaming(f"{found.title} can't check its options", (ValueError, UserError), PolicyError):
                 look(experiment)
+    _log_bytes(experiment, found, kind)
 
 
 def make(experiment: Experiment, problem: Problem) -> Policy:

@@ -374,3 +374,25 @@ def test_a_check_that_breaks_is_the_package_s_fault(monkeypatch: pytest.MonkeyPa
     found(monkeypatch, EntryPoint("picky", "tests.policy.test_policy:Picky", POLICIES))
     with pytest.raises(PolicyError, match="policy 'picky' of tests can't check its options: KeyError: 'nothing'"):
         check(loads(running.definition() + "policy: {name: picky, options: {steps: [1, 2]}}\n", "test.yml"))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (-1, ": its log_bytes are -1; allowed: a whole number from 0 on"),
+        ("64", " can't bound its log: TypeError: 'str' object cannot be interpreted as an integer"),
+        (0, ""),
+    ],
+)
+def test_a_log_s_bound_is_a_number_of_bytes_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, given: Any, said: str
+) -> None:
+    """One below 0 removed each file as soon as it was whole."""
+    found(monkeypatch, EntryPoint("odd", "tests.policy.test_policy:Whole", POLICIES))
+    monkeypatch.setattr(Whole, "log_bytes", staticmethod(lambda _experiment: given), raising=False)
+    if not said:
+        check(experiment("odd"))
+        return
+    with pytest.raises(PolicyError) as caught:
+        check(experiment("odd"))
+    assert str(caught.value) == f"policy 'odd' of tests{said}"
