@@ -147,11 +147,12 @@ def plan(
     """
     from mustherd import api
 
-    experiment = api.check(asked(definition, words(sets, seed, name), herd))
-    planned = api.plan(experiment, musters=musters, like=like)
+    wanted = asked(definition, words(sets, seed, name), herd)
+    planned = api.plan(wanted, musters=musters, like=like)
     from mustherd.experiment.preflight import too_late
 
-    late = too_late(experiment, planned)
+    # Read once more, for the line to name, only where there is an end to come too late for.
+    late = None if planned.seconds_left is None else too_late(api.check(wanted), planned)
     with ends_with(0 if late is None else late.exit_code):
         if json:
             print_json(planned.to_dict())

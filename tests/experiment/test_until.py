@@ -6,8 +6,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import typer
 
 from mustherd import api
+from mustherd.cli.experiment import plan
+from mustherd.definition import Experiment, given, loads
 from mustherd.errors import UserError
 from mustherd.experiment.actions import End, Result
 from mustherd.experiment.scheduler import Scheduler
@@ -56,6 +59,26 @@ def test_start_and_plan_refuse_one_that_is_over_with_its_line(tmp_path: Path) ->
     code, out, _ = running.run("experiment", "plan", file, "--json")
     assert (code, json.loads(out)["fits"]) == (2, False)
     assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize(("until", "times"), [("", 1), ("budget: {until: '2120-05-04 18:00'}\n", 2)])
+def test_plan_reads_a_definition_once_where_there_is_no_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], until: str, times: int
+) -> None:
+    read: list[str] = []
+
+    def counted(text: str, name: str) -> Experiment:
+        read.append(name)
+        return loads(text, name)
+
+    monkeypatch.setattr(given, "load", lambda file: counted(file.read_text(), str(file)))
+    monkeypatch.setattr(given, "loads", counted)
+    file = tmp_path / "plain.yml"
+    file.write_text(running.definition() + until)
+    with pytest.raises(typer.Exit):
+        plan(file, json=True)
+    assert json.loads(capsys.readouterr().out)["fits"]
+    assert read == [str(file)] * times
 
 
 def test_the_end_says_that_it_was_the_time() -> None:
