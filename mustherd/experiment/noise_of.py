@@ -4,7 +4,6 @@ from pathlib import Path
 
 from mustherd import metrics
 from mustherd.definition import Experiment
-from mustherd.node.twin.machine import ENERGY_SPREAD
 
 RECORDED = {metrics.ENERGY: 0.0025}
 """Objective to the relative standard deviation of one window, of repeats recorded on real nodes."""
@@ -18,8 +17,11 @@ def noise_of(experiment: Experiment, like: Path | None = None) -> float | None:
     """
     if like is None:
         simulated = experiment.herd.simulated
-        known = {metrics.ENERGY: ENERGY_SPREAD * simulated.noise} if simulated is not None else RECORDED
-        return known.get(experiment.objective)
+        if simulated is None:
+            return RECORDED.get(experiment.objective)
+        from mustherd.node.twin.machine import ENERGY_SPREAD  # noqa: PLC0415 (most herds have no twin)
+
+        return ENERGY_SPREAD * simulated.noise if experiment.objective == metrics.ENERGY else None
     # Imported late: most plans are made without an experiment of before.
     from mustherd.learn.noise import PooledNoise  # noqa: PLC0415
     from mustherd.learn.windows import key_of  # noqa: PLC0415

@@ -7,6 +7,7 @@ read with it before there is a herd.
 from collections.abc import Iterable
 from typing import Any
 
+from mustherd.node.kinds import SHARED
 from mustherd.plugins import KNOBS, PluginError, plugin, plugins, shared
 from mustherd.terms import KnobKind
 
@@ -26,6 +27,8 @@ def knob_class(name: str) -> Any:
 def knob_kind(name: str) -> KnobKind | None:
     """What the knob called `name` is; None where no package says so. Raises PluginError for a broken package, and for a
     name that several have."""
+    if name in SHARED:
+        return SHARED[name]
     if name not in plugins(KNOBS):
         if why := shared(KNOBS, name):
             raise PluginError(why)

@@ -59,3 +59,6 @@ IDLE_LATENCY = KnobKind(name="idle-latency", unit="us", names={FREE: "free", POL
 GRO_FLUSH_TIMEOUT = KnobKind(name="gro-flush-timeout", unit="us", names={0: "off"}, scale="log", role="delay")
 
 NAPI_DEFER = KnobKind(name="napi-defer", unit="polls", names={0: "off"}, scale="log")
+
+SHARED = {kind.name: kind for kind in (ITR_DELAY, DVFS, UNCORE_MAX, IDLE_LATENCY, GRO_FLUSH_TIMEOUT, NAPI_DEFER)}
+"""All of them by name: a definition is read without the classes that set them, and what these import."""
