@@ -7,12 +7,14 @@ machine that other packages add, and `own` declares some, as `[linux.own]` does 
 """
 
 import logging
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
 import msgspec
 
+from mustherd.errors import repr_of
 from mustherd.load import registry
 from mustherd.load.error import LoadError
 from mustherd.load.generator.generator import Generator
@@ -55,13 +57,13 @@ def node(table: Mapping[str, Any], meter: EnergyMeter | None = None) -> ProcessN
     try:
         with blaming(f"{found.title} can't be started", (LoadError, ServerError), PluginError):
             server.start()
-            address = server.address
+            address = (server.address.host, server.address.port)
         return ProcessNode(
-            WorkerServer(server) if isinstance(server, WorkerKind) else Server(server),
+            (WorkerServer if isinstance(server, WorkerKind) else Server)(server, found.title),
             _loader(server, generator) if isinstance(server, Memcached) else None,
             getattr(options, "cores", ()),
             meter,
-            (address.host, address.port),
+            address,
             packages=knobs,
             missing=missing,
         )
@@ -97,8 +99,10 @@ def _loader(memcached: Memcached, options: GeneratorOptions) -> Loader:
 class Server:
     """A server of any kind behind the interface of mustherd.node.server.process."""
 
-    def __init__(self, server: ServerKind) -> None:
+    def __init__(self, server: ServerKind, title: str) -> None:
+        """`title` names it in messages, with its package."""
         self._server = server
+        self._title = title
 
     @property
     def pid(self) -> int:
@@ -106,15 +110,21 @@ class Server:
 
     @property
     def version(self) -> str:
-        with _as_server_error():
-            return self._server.version
+        with self._guarded("say what version it is"):
+            told: object = self._server.version
+        if not isinstance(told, str):
+            raise ServerError(f"{self._title} has version {repr_of(told)}; allowed: text")
+        return told
 
     def threads(self) -> tuple[int, ...]:
-        with _as_server_error():
-            return self._server.threads()
+        with self._guarded("say what threads it has"):
+            found = tuple(map(operator.index, self._server.threads()))
+        if not found:
+            raise ServerError(f"{self._title} has no threads; allowed: their ids, the process's own first")
+        return found
 
     def pin(self, cores: Sequence[int]) -> None:
-        with _as_server_error():
+        with self._guarded("be pinned"):
             self._server.pin(cores)
 
     def ended(self) -> str:
@@ -122,6 +132,15 @@ class Server:
 
     def close(self) -> None:
         _close(self._server)
+
+    @contextmanager
+    def _guarded(self, what: str) -> Iterator[None]:
+        """Whatever a server of another package raises is its own error, and not the muster's."""
+        try:
+            with blaming(f"{self._title} can't {what}", LoadError, ServerError):
+                yield
+        except LoadError as error:
+            raise ServerError(str(error)) from None
 
 
 class WorkerServer(Server):
@@ -132,24 +151,13 @@ class WorkerServer(Server):
         return cast(WorkerKind, self._server)
 
     def asked_workers(self) -> int:
-        with _as_server_error():
+        with self._guarded("say how many workers it was told to have"):
             return self._workers.asked_workers()
 
     def workers(self) -> int:
-        with _as_server_error():
+        with self._guarded("say how many workers it has"):
             return self._workers.workers()
 
     def restart(self, workers: int) -> None:
-        with _as_server_error():
+        with self._guarded("be started again"):
             self._workers.restart(workers)
-
-
-@contextmanager
-def _as_server_error() -> Iterator[None]:
-    """Whatever a server of another package raises is its own error, and not the muster's."""
-    try:
-        yield
-    except LoadError as error:
-        raise ServerError(str(error)) from None
-    except (Exception, SystemExit) as error:
-        raise ServerError(said(error)) from error

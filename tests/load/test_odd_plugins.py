@@ -9,6 +9,7 @@ import pytest
 from mustherd.definition.plugin_options import check_load
 from mustherd.load import local_server, registry
 from mustherd.load.server import Preset
+from mustherd.node.server.process import ServerError
 from mustherd.plugins import SERVERS, PluginError, plugin
 from tests.load.test_plugins import Drip, Tap, defined, installed
 from tests.plugged import found
@@ -50,6 +51,28 @@ def test_a_server_that_breaks_at_its_start_is_named(
         local_server.node({"tap": {}})
     kind = type(error).__name__
     assert str(caught.value).startswith(f"server 'tap' of tests can't {said}: {kind}: bye (test_odd_plugins.py:")
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "said"),
+    [
+        ("threads", lambda _self: 1 / 0, "can't say what threads it has: ZeroDivisionError: "),
+        ("threads", lambda _self: ["a"], "can't say what threads it has: TypeError: 'str' object"),
+        ("threads", lambda _self: (), "has no threads; allowed: their ids"),
+        ("version", property(lambda _self: 1 / 0), "can't say what version it is: ZeroDivisionError: "),
+        ("version", 5, "has version 5; allowed: text"),
+        ("pin", lambda _self, _cores: 1 / 0, "can't be pinned: ZeroDivisionError: "),
+    ],
+)
+def test_a_server_that_breaks_as_it_runs_is_named(
+    monkeypatch: pytest.MonkeyPatch, attribute: str, value: Any, said: str
+) -> None:
+    monkeypatch.setattr(Tap, attribute, value)
+    server = local_server.Server(Tap(Tap.Options()), "server 'tap' of tests")
+    with pytest.raises(ServerError) as caught:
+        server.pin([0]) if attribute == "pin" else getattr(server, "pid" if attribute == "threads" else attribute)
+    assert str(caught.value).startswith(f"server 'tap' of tests {said}")
+    server.close()
 
 
 def bare(_options: None) -> Tap:

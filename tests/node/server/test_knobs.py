@@ -16,6 +16,7 @@ from mustherd.testing.knob import KnobContract
 from tests.load.stand import served
 from tests.node.server.test_group import Machine
 
+TITLE = "server 'memcached'"
 CORES = tuple(sorted(os.sched_getaffinity(0)))
 
 
@@ -35,11 +36,11 @@ class OnMemcached:
 class TestServerCores(OnMemcached, KnobContract):
     @pytest.fixture
     def knob(self, memcached: Memcached) -> ServerCores:
-        return ServerCores(WorkerServer(memcached), CORES)
+        return ServerCores(WorkerServer(memcached, TITLE), CORES)
 
     @pytest.fixture
     def same_knob(self, memcached: Memcached) -> ServerCores:
-        return ServerCores(WorkerServer(memcached), CORES)
+        return ServerCores(WorkerServer(memcached, TITLE), CORES)
 
     @pytest.fixture
     def overwrite(self, memcached: Memcached) -> Callable[[int], object]:
@@ -65,11 +66,11 @@ class TestServerCores(OnMemcached, KnobContract):
 class TestServerThreads(OnMemcached, KnobContract):
     @pytest.fixture
     def knob(self, memcached: Memcached) -> ServerThreads:
-        return ServerThreads(WorkerServer(memcached), 2, lambda: None)
+        return ServerThreads(WorkerServer(memcached, TITLE), 2, lambda: None)
 
     @pytest.fixture
     def same_knob(self, memcached: Memcached) -> ServerThreads:
-        return ServerThreads(WorkerServer(memcached), 2, lambda: None)
+        return ServerThreads(WorkerServer(memcached, TITLE), 2, lambda: None)
 
     @pytest.fixture
     def overwrite(self, memcached: Memcached) -> Callable[[int], object]:
@@ -77,7 +78,7 @@ class TestServerThreads(OnMemcached, KnobContract):
 
     def test_it_restarts_only_for_a_change_and_says_so(self, memcached: Memcached) -> None:
         restarts = []
-        knob = ServerThreads(WorkerServer(memcached), 2, lambda: restarts.append(memcached.pid))
+        knob = ServerThreads(WorkerServer(memcached, TITLE), 2, lambda: restarts.append(memcached.pid))
         first = memcached.pid
         knob.write(2)
         assert restarts == []
