@@ -57,8 +57,9 @@ def check_load(experiment: Experiment) -> None:
         name, options = load.offered_by
     else:
         return
-    found = plugin(LOADS, name)
     at, own = places_of_load(experiment)
+    with placed(experiment, at):
+        found = plugin(LOADS, name)
     with placed(experiment, at), refusals(experiment, own):
         traits = loads.traits_of(name, options)
     if not traits.can_load(load.server_name):
@@ -98,8 +99,10 @@ def _untold(experiment: Experiment, load: str, told: Collection[str]) -> Iterato
 
 
 def places_of_load(experiment: Experiment) -> tuple[Path, Path]:
-    """Where a definition names its load, and where that one's options are."""
+    """Where a definition names its load, or the server that brings one, and where the load's options are."""
     load, source = experiment.workload, experiment.source
+    if load.generator is None and load.server is not None:
+        return ("workload", "server"), ("workload", "server")
     at = ("workload", "load" if source.has(("workload", "load")) else "generator")
     return at, (*at, "options") if load.generator is not None and source.has((*at, "options")) else at
 

@@ -75,6 +75,15 @@ def test_a_server_that_breaks_as_it_runs_is_named(
     server.close()
 
 
+def test_a_load_that_is_not_installed_is_told_at_the_server_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tap, "load", "dripp")
+    with pytest.raises(PluginError) as caught:
+        check_load(defined("server: tap"))
+    assert str(caught.value).startswith("test.yml:7: workload.server: no load 'dripp' is installed; there are: ")
+    assert str(caught.value).endswith("did you mean 'drip'?")
+    assert caught.value.exit_code == 2
+
+
 def bare(_options: None) -> Tap:
     return Tap(Tap.Options())
 
