@@ -359,10 +359,8 @@ def catalogue() -> dict[str, Metric]:
     """
     found = {**OURS, **_declared.get()}
     for name, plugin in plugins.plugins(plugins.METRICS).items():
-        if name in found:
-            continue
         try:
-            found[name] = loaded(plugin)
+            found[name] = found.get(name) or loaded(plugin)
         except PluginError as error:
             _complain(str(error))
     return found
@@ -399,12 +397,15 @@ def unusable(name: str) -> str | None:
 
 
 def measured(window: WindowMeasurement, untold: dict[str, str] | None = None) -> dict[str, float]:
-    """Every metric that one window gives, finite, without what wasn't measured; `untold` gets why a package's broke."""
+    """Every metric that one window gives, finite, without what wasn't measured; `untold` gets why one is not there."""
     found: dict[str, float] = {}
+    untold = {} if untold is None else untold
     for name, metric in catalogue().items():
-        value = _computed(metric, window, {} if untold is None else untold)
+        value = _computed(metric, window, untold)
         if value is not None and math.isfinite(value):
             found[name] = value
+        elif value is not None:
+            untold[name] = f"it is {'not a number (NaN)' if math.isnan(value) else value}"
     if window.load is not None:
         # A generator may tell of more percentiles than have a place in the catalogue.
         for kind, latencies in _latencies(window.load).items():

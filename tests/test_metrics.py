@@ -222,6 +222,8 @@ class Scaled(Metric):
     of: "Nowhere | None" = None  # type: ignore[name-defined]  # noqa: F821
 
 
+UNREAL = Metric(name="unreal", meaning="x", compute=lambda window: float("nan"))
+ENDLESS = Metric(name="endless", meaning="x", compute=lambda window: float("inf"))
 SCALED = Scaled(name="scaled", meaning="x", compute=lambda window: 7.0)
 
 
@@ -231,7 +233,7 @@ def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
         "broken": "BROKEN", "leaves": "LEAVES", "text": "TEXT", "shown": "SHOWN", "kept": "KEPT",
         "misnamed": "MISNAMED", "with space": "SPACED", "energy_joules": "TAKEN", "number": "number",
         "absent": "Absent", "wordy": "WORDY", "used": "USED", "summed": "SUMMED", "united": "UNITED",
-        "scaled": "SCALED",
+        "scaled": "SCALED", "unreal": "UNREAL", "endless": "ENDLESS",
     }  # fmt: skip
     entries = [EntryPoint(name, f"tests.test_metrics:{attribute}", METRICS) for name, attribute in names.items()]
     installed(monkeypatch, *entries, EntryPoint("nowhere", "tests.no_such_module:X", METRICS))
@@ -252,6 +254,7 @@ def test_why_a_packages_metric_is_not_there_is_told() -> None:
     assert "leaves" not in metrics.measured(WindowMeasurement(seconds=30.0, energies=ENERGIES, load=LOAD), untold)
     assert untold["leaves"].startswith("it can't be computed: SystemExit: 7 (test_metrics.py:")
     assert untold["text"] == "it can't be computed: TypeError: it gives '12', which is no number"
+    assert (untold["unreal"], untold["endless"]) == ("it is not a number (NaN)", "it is inf")
     assert untold["broken"].startswith("it can't be computed: ZeroDivisionError: division by zero (test_metrics.py:")
 
 
