@@ -90,7 +90,6 @@ def _problem(found: "Plugin") -> str:
         Plugin,
         PluginError,
         keeps,
-        option_names,
     )
     from mustherd.policy import base as policies
 
@@ -109,7 +108,28 @@ def _problem(found: "Plugin") -> str:
     try:
         checks[found.group](found)
         if found.group not in (METRICS, KNOBS):  # which have no options
-            option_names(found.load())
+            _need_options(found)
     except PluginError as error:
         return str(error)
     return ""
+
+
+def _need_options(found: "Plugin") -> None:
+    """Raise PluginError for a plug-in of whose `Options` nothing can be made, whatever a definition gives."""
+    from contextlib import suppress
+
+    from msgspec.inspect import CustomType, DataclassType, StructType, type_info
+
+    from mustherd.plugins import OptionError, PluginError, options_of
+
+    kind = found.load()
+    with suppress(OptionError, ValueError):  # it may need some, and say which
+        options_of(kind, {})
+    declared = getattr(kind, "Options", None)
+    made = None if declared is None else type_info(declared)
+    for field in made.fields if isinstance(made, DataclassType | StructType) else ():
+        if field.required and isinstance(field.type, CustomType):
+            raise PluginError(
+                f"{found.title} ({found.target}): no definition can give its option {field.name!r}, a"
+                f" {field.type.cls.__name__}; allowed: numbers, text, true or false, lists and mappings"
+            )

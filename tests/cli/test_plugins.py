@@ -96,13 +96,39 @@ def test_each_broken_one_is_one_line_and_the_others_stay(tmp_path: Path) -> None
         assert said in line
 
 
+OPTIONS = {
+    "Deep": ("class Options: depth = 1", "ice_age.Deep.Options is neither a dataclass nor a msgspec struct"),
+    "Unsound": (
+        "@dataclass\n    class Options:\n        def __post_init__(self): raise KeyError('nothing')",
+        "ice_age.Unsound.Options can't be used: KeyError: 'nothing' (",
+    ),
+    "Forward": (
+        "@dataclass\n    class Options: depth: 'Nowhere' = 1",
+        "ice_age.Forward.Options can't be used: NameError: name 'Nowhere' is not defined",
+    ),
+    "Torn": (
+        "@dataclass\n    class Options: depth: list[int] | tuple[str, ...] = ()",
+        "ice_age.Torn.Options can't be used: TypeError: Type unions may not contain more than one array-like",
+    ),
+    "Filed": (
+        "@dataclass\n    class Options: file: Path",
+        "policy 'filed' of ice-age 1.0 (ice_age:Filed): no definition can give its option 'file', a Path; allowed: ",
+    ),
+    "Needy": ("@dataclass\n    class Options: depth: int", ""),
+}
+
+
 def test_options_that_nothing_can_be_made_of_are_told(tmp_path: Path) -> None:
-    """It was listed as ok, and broke wherever it was used."""
-    module = f"{WHOLE}\nclass Deep(Ice):\n    class Options: depth = 1\n"
-    code, out, _ = listed(site(tmp_path, "ice-age", module, {"mustherd.policies": {"deep": "Deep"}}))
+    """They were listed as ok, and broke wherever they were used."""
+    classes = "".join(f"class {name}(Ice):\n    {options}\n" for name, (options, _) in OPTIONS.items())
+    module = f"from dataclasses import dataclass\nfrom pathlib import Path\n{WHOLE}\n{classes}"
+    names = {name.lower(): name for name in OPTIONS}
+    code, out, _ = listed(site(tmp_path, "ice-age", module, {"mustherd.policies": names}))
     assert code == 3
-    [problem] = [row["problem"] for row in json.loads(out)["plugins"] if row["name"] == "deep"]
-    assert problem == "ice_age.Deep.Options is neither a dataclass nor a msgspec struct"
+    problems = {row["name"]: row["problem"] for row in json.loads(out)["plugins"] if row["package"] == "ice-age"}
+    for name, (_, said) in OPTIONS.items():
+        assert problems[name.lower()].startswith(said)
+        assert bool(problems[name.lower()]) == bool(said)
 
 
 def test_a_name_that_is_taken_is_told(tmp_path: Path) -> None:
