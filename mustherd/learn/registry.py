@@ -120,7 +120,7 @@ class GuardedSearch:
         try:
             whole = {name: operator.index(value) for name, value in point.items()}
             self._space.index(whole)
-        except Exception as error:  # whatever its own mapping or number raises
+        except (Exception, SystemExit) as error:  # whatever its own mapping or number raises
             what = f"{repr_of(point)}, which is no point of the space: {text_of(error)}"
             raise SearchError(f"{self._title} proposes {what}") from None
         return whole

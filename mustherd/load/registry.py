@@ -20,6 +20,9 @@ from mustherd.terms import Load, LoadReport
 
 log = logging.getLogger(__name__)
 
+AMOUNTS = ("read_us", "update_us", "counters", "metrics")
+"""Fields of a report that are mappings."""
+
 
 def load_kind(found: Plugin) -> LoadKind:
     """What a load's name stands for. Raises PluginError when it can't be loaded or isn't a load."""
@@ -34,11 +37,15 @@ def server_kind(found: Plugin) -> Any:
     """What a server's name stands for: a class of ServerKind. Raises PluginError when it can't be loaded or isn't."""
     kind: Any = found.load()
     keeps(found, kind, ServerKind)
-    presets, own = getattr(kind, "presets", None), getattr(kind, "load", None)
+    presets: Any = getattr(kind, "presets", None)
+    own = getattr(kind, "load", None)
     # A function that makes servers has neither, unless it was given them.
-    if not isinstance(presets, Mapping) or not all(isinstance(name, str) for name in presets):
+    with blaming(f"{found.title} can't say its presets", PluginError, PluginError):
+        named = isinstance(presets, Mapping) and all(isinstance(name, str) for name in presets)
+        known = named and all(isinstance(preset, Preset) for preset in presets.values())
+    if not named:
         raise PluginError(f"{found.title} ({found.target}): its presets are no mapping of names to Presets")
-    if not all(isinstance(preset, Preset) for preset in presets.values()):
+    if not known:
         raise PluginError(f"{found.title} ({found.target}): its presets are no mustherd.load.server.Preset")
     if not isinstance(own, str):
         raise PluginError(f"{found.title} ({found.target}): its load is {repr_of(own)}; allowed: a load's name, or ''")
@@ -149,24 +156,24 @@ class GuardedSource:
             report = running.close_window()
         if not isinstance(report, LoadReport):
             raise self._unreadable(f"{repr_of(report)}, which is no LoadReport")
-        for name in ("read_us", "update_us", "counters", "metrics"):
+        for name in AMOUNTS:
             if not isinstance(amounts := getattr(report, name), Mapping):
                 raise self._unreadable(f"{name} {repr_of(amounts)}, which is no mapping of amounts")
-        numbers = {
+        numbers: dict[str, object] = {
             "t0_s": report.t0_s, "t1_s": report.t1_s, "offered_qps": report.offered_qps,
             "achieved_qps": report.achieved_qps, "requests": report.requests, "misses": report.misses,
-            "samples": report.samples, **{f"read_us.{name}": value for name, value in report.read_us.items()},
-            **{f"update_us.{name}": value for name, value in report.update_us.items()},
-            **{f"counters.{name}": value for name, value in report.counters.items()},
-            **{f"metrics.{name}": value for name, value in report.metrics.items()},
+            "samples": report.samples,
         }  # fmt: skip
+        with self._guarded("say what it measured"):
+            for part in AMOUNTS:
+                numbers |= {f"{part}.{name}": value for name, value in getattr(report, part).items()}
         for name, value in numbers.items():
             if not _is_amount(value):
                 raise self._unreadable(f"{name} {repr_of(value)}, which is no amount")
         try:
             # The store writes what it is given, and reads it back by these types: what isn't of them is lost with it.
             msgspec.convert(msgspec.to_builtins(report), LoadReport)
-        except (msgspec.ValidationError, TypeError) as error:
+        except (Exception, SystemExit) as error:  # whatever its own mappings raise
             raise self._unreadable(f"what is no LoadReport: {said(error)}") from None
         if report.t1_s <= report.t0_s:
             raise self._unreadable("a window that ends before it begins")

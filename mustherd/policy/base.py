@@ -292,7 +292,7 @@ class GuardedPolicy:
         """A point of the experiment's knobs and loads, its values whole numbers. PolicyError."""
         try:
             whole = {str(key): operator.index(value) for key, value in point.items()}
-        except Exception:  # whatever its own mapping or number raises
+        except (Exception, SystemExit):  # whatever its own mapping or number raises
             found = repr_of(point)
             raise PolicyError(f"{self._title} proposes {found}: a whole number for each knob is wanted") from None
         for key, value in whole.items():

@@ -140,6 +140,11 @@ class Unsaid(dict[str, int]):
         raise RuntimeError("no items")
 
 
+class Leaving(dict[str, int]):
+    def items(self) -> Any:
+        raise SystemExit(0)
+
+
 @pytest.mark.usefixtures("_installed")
 @pytest.mark.parametrize(
     ("point", "said"),
@@ -151,6 +156,7 @@ class Unsaid(dict[str, int]):
         ({"itr-delay": "50", "dvfs": 1400}, "no point of the space"),
         ([50, 1400], "no point of the space"),
         (Unsaid({"itr-delay": 50}), "proposes a Unsaid that breaks when it is shown (KeyError), which is no point of"),
+        (Leaving({"itr-delay": 50}), "proposes {'itr-delay': 50}, which is no point of the space: 0"),
         ({"itr-delay": 10**5000, "dvfs": 1400}, "that breaks when it is shown (ValueError), which is no point of"),
         (["x" * 10**6], "xxx..., which is no point of the space"),
         (ZeroDivisionError("by zero"), "can't propose: ZeroDivisionError: by zero"),

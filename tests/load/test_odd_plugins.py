@@ -4,14 +4,17 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from typing import Any, TypedDict
 
+import msgspec
 import pytest
 
 from mustherd.definition.plugin_options import check_load
 from mustherd.load import local_server, registry
+from mustherd.load.error import LoadError
 from mustherd.load.server import Preset
 from mustherd.node.server.process import ServerError
 from mustherd.plugins import SERVERS, PluginError, plugin
-from tests.load.test_plugins import Drip, Tap, defined, installed
+from mustherd.terms import Load
+from tests.load.test_plugins import REPORT, SITE, Drip, Tap, defined, installed
 from tests.plugged import found
 
 __all__ = ["installed"]
@@ -73,6 +76,36 @@ def test_a_server_that_breaks_as_it_runs_is_named(
         server.pin([0]) if attribute == "pin" else getattr(server, "pid" if attribute == "threads" else attribute)
     assert str(caught.value).startswith(f"server 'tap' of tests {said}")
     server.close()
+
+
+class Odd(dict[str, Any]):
+    """A mapping that breaks in the middle of its own code."""
+
+    error: BaseException = KeyError("torn")
+
+    def items(self) -> Any:
+        raise self.error
+
+    __iter__ = values = items
+
+
+@pytest.mark.parametrize("error", [KeyError("torn"), SystemExit(0)])
+@pytest.mark.parametrize("part", ["read_us", "update_us", "counters", "metrics"])
+def test_a_report_whose_own_mapping_breaks_is_named(
+    monkeypatch: pytest.MonkeyPatch, part: str, error: BaseException
+) -> None:
+    monkeypatch.setattr(Odd, "error", error)
+    monkeypatch.setattr(Drip, "report", msgspec.structs.replace(REPORT, **{part: Odd(a=1)}))
+    with pytest.raises(LoadError, match=r"load 'drip' of tests can't say what it measured: (KeyError|SystemExit): "):
+        registry.make("drip", SITE, {}).start(Load(qps=5), 1).close_window()
+
+
+@pytest.mark.parametrize("error", [KeyError("torn"), SystemExit(0)])
+def test_presets_whose_own_mapping_breaks_are_named(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    monkeypatch.setattr(Odd, "error", error)
+    monkeypatch.setattr(Tap, "presets", Odd(warm=Preset(meaning="warm")))
+    with pytest.raises(PluginError, match=r"^server 'tap' of tests can't say its presets: (KeyError|SystemExit): "):
+        registry.server_kind(plugin(SERVERS, "tap"))
 
 
 def test_a_load_that_is_not_installed_is_told_at_the_server_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -254,6 +254,11 @@ class Unsaid:
         raise RuntimeError("no items")
 
 
+class Leaving(dict[str, int]):
+    def items(self) -> Any:
+        raise SystemExit(0)
+
+
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
@@ -264,6 +269,7 @@ class Unsaid:
         ({"dvfs": "fast"}, "proposes {'dvfs': 'fast'}: a whole number for each knob is wanted"),
         (["dvfs", 1200], "proposes ['dvfs', 1200]: a whole number for each knob is wanted"),
         (Unsaid(), "proposes a Unsaid that breaks when it is shown (KeyError): a whole number"),
+        (Leaving(dvfs=1200), "proposes {'dvfs': 1200}: a whole number for each knob is wanted"),
         ({"dvfs": 10**5000}, "proposes dvfs a int that breaks when it is shown (ValueError), which is not among"),
         ("x" * 10**6, "proposes 'xxx"),
         (ZeroDivisionError("by zero"), "can't propose: ZeroDivisionError: by zero"),
