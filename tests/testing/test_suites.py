@@ -1,6 +1,8 @@
 """The suites fail what breaks a contract, and pass what keeps it: a suite that lets all through would test nothing."""
 
+import inspect
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,9 @@ from xml.etree import ElementTree
 import pytest
 
 from mustherd import testing
+from mustherd.testing.knob import KnobContract
+from mustherd.testing.load import LoadContract, ServerContract
+from mustherd.testing.node import NodeContract
 from tests.testing import wrong_choices, wrong_loads, wrong_parts, wrong_sources
 
 ROOT = Path(__file__).parents[2]
@@ -61,3 +66,14 @@ def test_each_suite_has_one_that_keeps_it_and_some_that_do_not() -> None:
 def test_every_suite_shows_the_values_of_what_failed() -> None:
     modules = {file.stem for file in Path(str(testing.__file__)).parent.glob("*.py")} - {"__init__"}
     assert set(testing.SUITES) == modules
+
+
+@pytest.mark.parametrize(
+    ("suite", "page"),
+    [(LoadContract, "load"), (ServerContract, "load"), (KnobContract, "knob"), (NodeContract, "node")],
+)
+def test_the_page_of_a_suite_names_each_fixture_that_it_needs(suite: type, page: str) -> None:
+    text = (ROOT / f"docs/extend/{page}.md").read_text()
+    needed = re.findall(r"def (\w+)\(self.*\n +\"{3}.*\"{3}\n +raise NotImplementedError", inspect.getsource(suite))
+    assert needed
+    assert [name for name in needed if f"`{name}`" not in text and f"def {name}(" not in text] == []
