@@ -116,11 +116,11 @@ def run(
     `on_event` is called in this thread with what happens, as mustherd.experiment.events has it, while the experiment
     goes on. What it raises doesn't touch the experiment: the first such error is raised when it is over.
 
-    `stop`, set from any thread, ends the experiment in good order: nodes are put back, what was found is kept. Ctrl-C
-    does the same and is then passed on. `musters` (how many to wait for), `listen` and `keys` (a key folder) say
-    otherwise than an inventory does; all of its herd's links are tried before anything is made. `watch` is called
-    instead of watching for `on_event`, with the folder and a function that says whether it's over. Without `report` no
-    HTML report is written at the end; `Result.report` makes one at any time.
+    `stop`, set from any thread, ends the experiment in good order: nodes are put back, what was found is kept. Ctrl-C,
+    and sys.exit in `on_event`, do the same and are then passed on. `musters` (how many to wait for), `listen` and
+    `keys` (a key folder) say otherwise than an inventory does; all of its herd's links are tried before anything is
+    made. `watch` is called instead of watching for `on_event`, with the folder and a function that says whether it's
+    over. Without `report` no HTML report is written at the end; `Result.report` makes one at any time.
 
     Raises, before anything is started, DefinitionError, StoreError and other UserErrors; afterwards
     ExperimentFailedError, which has the result too.
@@ -330,7 +330,7 @@ def _conduct(
         except LocalHerdError as error:
             fail(store, str(error))
             raise
-        except KeyboardInterrupt as interrupted:
+        except (KeyboardInterrupt, SystemExit) as interrupted:
             _write_report(result, wanted=report)
             interrupted.add_note(f"{result.folder} is {result.status}; go on: mustherd.resume({str(result.folder)!r})")
             raise

@@ -210,6 +210,20 @@ def test_a_herd_that_fails_is_raised_with_what_was_found(tmp_path: Path) -> None
     assert (tmp_path / "x" / "report.html").exists()
 
 
+def test_who_leaves_as_it_is_told_ends_the_experiment_in_good_order(tmp_path: Path) -> None:
+    def leave(_event: mustherd.Event) -> None:
+        sys.exit(5)
+
+    with pytest.raises(SystemExit) as caught:
+        mustherd.run(long(), into=tmp_path / "x", on_event=leave)
+    assert caught.value.code == 5
+    assert "go on: mustherd.resume(" in caught.value.__notes__[0]
+    assert mustherd.open(tmp_path / "x").status == "stopped"
+    assert (tmp_path / "x" / "report.html").exists()
+    assert put_back(tmp_path / "x")
+    assert left() == []
+
+
 def test_it_is_stopped_by_what_it_tells_resumed_and_its_shepherd_killed(tmp_path: Path) -> None:
     asked = False
 
