@@ -364,7 +364,7 @@ def _failure(code: int, words: str, store: "Store", result: Result) -> Experimen
     """The error of a run that ended badly."""
     row = store.experiment()
     if code < 0:
-        return ExperimentFailedError(f"the shepherd was killed by signal {-code}", result, signal=-code)
+        return ExperimentFailedError(words, result, signal=-code)
     if (row.status == "done" and code in (0, 1)) or (row.status == "stopped" and code == EXIT_CODES["stopped"]):
         return None
     reason = row.status_detail if row.status == "failed" and row.status_detail else words

@@ -155,6 +155,13 @@ def killed_with(parent: int) -> Callable[[], None]:
     return ask
 
 
+def how_ended(code: int | None) -> str:
+    """How a process ended, in words; `code` as subprocess has it, below 0 where a signal killed it; None: not known."""
+    if code is None:
+        return "ended"
+    return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+
 def hush(*gone: IO[str] | None) -> None:
     """Print nothing more where what reads the output is gone, or can't take it. Not even the interpreter at its end.
 

@@ -1,7 +1,10 @@
-"""A daemon's log: what floods it is held back, counted, and told."""
+"""A daemon's log: what floods it is held back, counted, and told; and how a process ended, in words."""
 
 import logging
 
+import pytest
+
+from mustherd.daemon import how_ended
 from mustherd.log_lines import Bounded
 
 
@@ -26,3 +29,11 @@ def test_lines_of_one_kind_are_bounded_and_what_was_held_back_is_told() -> None:
     plain = record("z")
     assert bounded.filter(plain)
     assert plain.getMessage() == "refused: z"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [(-9, "was killed by signal 9"), (0, "ended with exit code 0"), (3, "ended with exit code 3"), (None, "ended")],
+)
+def test_how_a_process_ended_is_said_in_one_way(code: int | None, said: str) -> None:
+    assert how_ended(code) == said

@@ -18,6 +18,7 @@ import msgspec
 import tomli_w
 
 from mustherd import files
+from mustherd.daemon import how_ended
 from mustherd.definition.errors import Finding
 from mustherd.errors import UserError
 from mustherd.experiment.left_behind import CONFIG, HERD
@@ -93,7 +94,7 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
     code: int
     """Its exit code, as mustherd.experiment.loop has them; negative: the signal that killed it."""
     words: str
-    """The last line of its log."""
+    """The last line of its log; where a signal killed it, or it said nothing, how it ended, too."""
 
 
 def run_here(
@@ -262,10 +263,9 @@ class LocalHerd:
         did and the last line of its log."""
         said = last_line(self.folder / "shepherd.log", self._log_begins)
         code = None if self._shepherd is None else self._shepherd.poll()
-        if said.startswith(SAYS) or not code:
+        if not code or (code > 0 and said.startswith(SAYS)):
             return said.removeprefix(SAYS)
-        how = f"killed by signal {-code}" if code < 0 else f"by itself, with exit code {code}"
-        return f"the shepherd ended, {how}; its log ends with: {said or 'nothing'}"
+        return f"the shepherd {how_ended(code)}; its log ends with: {said or 'nothing'}"
 
     def _last_line(self, name: str) -> str:
         return last_line(self.folder / f"{name}.log")

@@ -20,6 +20,7 @@ from typing import BinaryIO, Self
 
 import msgspec
 
+from mustherd.daemon import how_ended
 from mustherd.errors import text_of
 from mustherd.learn.base import CalibratedSearch, Observation, Problem, Search, Settings
 from mustherd.learn.noise import Noise
@@ -238,11 +239,8 @@ class SearchProcess:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(CLOSE_SECONDS)
         code = self._process.returncode
-        killed = (code or 0) < 0
-        how = "ended" if code is None else f"was killed by signal {-code}" if killed else f"ended with exit code {code}"
-        return self._broken(
-            f"the process of the search {self._name!r} {how}", SearchGoneError if killed else SearchError
-        )
+        kind = SearchGoneError if (code or 0) < 0 else SearchError
+        return self._broken(f"the process of the search {self._name!r} {how_ended(code)}", kind)
 
     def _broken(self, message: str, kind: type[SearchError] = SearchError) -> SearchError:
         """Close everything and make an error of the message and the end of what the worker wrote to stderr."""

@@ -67,7 +67,7 @@ class Policy:
             "failed: policy 'odd' of odd 1.0 can't propose: ModuleNotFoundError: No module named"
             " 'nothing_of_it' (odd.py:12)",
         ),
-        (POLICY, "__import__('os')._exit(7)", "failed: the shepherd ended, by itself, with exit code 7; its log ends"),
+        (POLICY, "__import__('os')._exit(7)", "failed: the shepherd ended with exit code 7; its log ends with"),
         (POLICY, "raise SystemExit(9)", "failed: policy 'odd' of odd 1.0 can't propose: SystemExit: 9 (odd.py:12)"),
     ],
 )
