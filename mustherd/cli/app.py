@@ -21,8 +21,8 @@ from mustherd.machine import given_out
 
 FAULT = 70
 """A fault of ours, as sysexits.h numbers it."""
-WRONG_REQUEST = typer.BadParameter.__mro__[2]
-"""The root of Typer's errors of usage, in the Click that it has of its own."""
+WRONG_REQUEST = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+"""The root of Typer's errors of usage, in the Click that it has of its own, or in Click itself before Typer had one."""
 INTERRUPTED = 130
 """What a shell expects of a program that Ctrl-C ended: 128 + SIGINT."""
 
