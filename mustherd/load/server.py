@@ -5,7 +5,6 @@ import os
 import pwd
 import random
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -16,6 +15,7 @@ from typing import IO, Any, Protocol, runtime_checkable
 
 import msgspec
 
+from mustherd.daemon import how_ended
 from mustherd.load.address import Address
 from mustherd.load.error import LoadError
 from mustherd.plugins import option_names
@@ -188,13 +188,7 @@ class ServerProcess:
         """How it ended, though nobody closed it, and where it says why; '' while it runs, and before its start."""
         if not self._started or self.pid is not None:
             return ""
-        code = None if self._process is None else self._process.returncode
-        if code is None:
-            how = "does not run"
-        elif code < 0:
-            how = f"was killed by signal {-code} ({signal.Signals(-code).name})"
-        else:
-            how = f"ended by itself, with exit code {code}"
+        how = how_ended(None if self._process is None else self._process.returncode)
         return f"the server {self._name} {how}: {self._last_words()}" + (f"; its log: {self._log}" if self._log else "")
 
     def start(self) -> None:
