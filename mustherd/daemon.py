@@ -159,7 +159,11 @@ def how_ended(code: int | None) -> str:
     """How a process ended, in words; `code` as subprocess has it, below 0 where a signal killed it; None: not known."""
     if code is None:
         return "ended"
-    return f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    # Not every number has a name.
+    name = f" ({signal.Signals(-code).name})" if -code in set(signal.Signals) else ""
+    return f"was killed by signal {-code}{name}"
 
 
 def hush(*gone: IO[str] | None) -> None:

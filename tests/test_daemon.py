@@ -33,7 +33,14 @@ def test_lines_of_one_kind_are_bounded_and_what_was_held_back_is_told() -> None:
 
 @pytest.mark.parametrize(
     ("code", "said"),
-    [(-9, "was killed by signal 9"), (0, "ended with exit code 0"), (3, "ended with exit code 3"), (None, "ended")],
+    [
+        (-9, "was killed by signal 9 (SIGKILL)"),
+        # It has no name.
+        (-35, "was killed by signal 35"),
+        (0, "ended with exit code 0"),
+        (3, "ended with exit code 3"),
+        (None, "ended"),
+    ],
 )
 def test_how_a_process_ended_is_said_in_one_way(code: int | None, said: str) -> None:
     assert how_ended(code) == said

@@ -124,8 +124,8 @@ def try_all(experiment: Experiment, herd: "InventoryHerd", operator: Operator) -
     if herd.layout is not None and loaded:
         yield from _load(experiment, herd.layout)
     elif loaded and experiment.workload.generator is None and experiment.policy.name not in WATCHING:
-        fix = "put one host into loadgen_leader"
-        yield Link(name="load", state="wrong", found="the inventory has nobody who leads it", fix=fix, stops=bool(here))
+        found, fix = "the inventory has nobody who leads it", "put one host into loadgen_leader"
+        yield Link(name="load", state="wrong", found=found, fix=fix, stops=bool(here))
     yield from try_metrics_and_meters(experiment, herd.musters)
 
 
@@ -167,8 +167,7 @@ def try_own_knobs(experiment: Experiment) -> Iterator[Link]:
         else:
             info = declared[name].info(name)
             if info.allows(value):
-                found = f"{declared[name].text_of(value)} {info.unit}"
-                yield Link(name=f"knob {name}", state="ok", found=found)
+                yield Link(name=f"knob {name}", state="ok", found=f"{declared[name].text_of(value)} {info.unit}")
                 continue
             found = f"it is at {value} {info.unit}, beyond what linux.own.{name} allows: {info.allowed_text()}"
             fix = f"let linux.own.{name} in {local.own} allow {value}, or set it to a value that it allows"
