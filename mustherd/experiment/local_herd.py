@@ -130,8 +130,9 @@ def run_here(
                 herd.result(ENDING_S)
             raise
         code = herd.result()
-    # Only now: a server that ended under the last trial is told by its muster, which has ended since.
-    if refusal := herd.refused():
+    # Only now: a server that ended under the last trial is told by its muster, which has ended since. Where everything
+    # was asked to end, its end is no news.
+    if not asked and (refusal := herd.refused()):
         raise LocalHerdError(refusal)
     return Ending(code=code, words=herd.last_words())
 

@@ -136,7 +136,6 @@ class ServerProcess:
         self._user = user
         self._start_s = start_s
         self._log = log
-        self._started = False
         """Whether it has answered once."""
         self._process: subprocess.Popen[bytes] | None = None
         try:
@@ -185,10 +184,10 @@ class ServerProcess:
         return self._process.pid
 
     def ended(self) -> str:
-        """How it ended, though nobody closed it, and where it says why; '' while it runs, and before its start."""
-        if not self._started or self.pid is not None:
+        """How it ended by itself, and where it says why; '' while it runs, before its start and once it was stopped."""
+        if self._process is None or (code := self._process.poll()) is None:
             return ""
-        how = how_ended(None if self._process is None else self._process.returncode)
+        how = how_ended(code)
         return f"the server {self._name} {how}: {self._last_words()}" + (f"; its log: {self._log}" if self._log else "")
 
     def start(self) -> None:
@@ -243,7 +242,6 @@ class ServerProcess:
         except BaseException:
             self.stop()
             raise
-        self._started = True
 
     def _wait_for(self, process: "subprocess.Popen[bytes]") -> None:
         """Wait until it answers. LoadError when it ends first, or takes too long."""

@@ -107,7 +107,8 @@ def test_one_whose_server_is_killed_fails(tmp_path: Path, declared: Path, depth:
     """It came to a verdict, from trials without a server."""
     text = {
         **definition(declared, **{"depth": [3, 5, 9, 11], "server-cores": [1]}),
-        "trials": 4,
+        "trials": 40,
+        "search": {"method": "grid", "repetitions": 10},
         "gates": {"window_tolerance": 1, "attempts": 1, "achieved_ratio": 0.2},
     }
     run = running.start(tmp_path, yaml.safe_dump(text), name="run")

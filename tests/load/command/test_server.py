@@ -64,6 +64,9 @@ def test_it_tells_how_it_was_killed_and_where_its_log_is(started: list[CommandSe
     name = Path(HERE[0]).name
     assert server.ended().startswith(f"the server {name} was killed by signal 9 (SIGKILL): ")
     assert server.ended().endswith(f"; its log: {tmp_path / 'log'}")
+    # One that was stopped, be it to be started anew, has not ended by itself.
+    server.stop()
+    assert server.ended() == ""
 
 
 def test_what_it_needs_is_there_before_it_and_what_it_holds_after(started: list[CommandServer], tmp_path: Path) -> None:
