@@ -243,10 +243,12 @@ class OutsideLoad:
 
 def _wait(running: RunningLoad, until: float) -> None:
     """Let a window last, and look after its load, where that can be looked after. LoadError."""
-    while (left_s := until - time.monotonic()) > 0:
-        time.sleep(min(left_s, LOOK_S))
+    while (left_s := until - time.monotonic()) > LOOK_S:
+        time.sleep(LOOK_S)
         if isinstance(running, WatchedLoad):
             running.look()
+    # No look at the end: it would make the window longer.
+    time.sleep(max(0.0, left_s))
 
 
 def ahead_s(node_t0_s: float, asked: float, answered: float) -> float:
