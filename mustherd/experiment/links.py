@@ -24,6 +24,7 @@ from mustherd.experiment import wall
 from mustherd.experiment.external_load import OutsideLoad
 from mustherd.experiment.local_herd import Operator
 from mustherd.experiment.owners import owner_of, owners
+from mustherd.experiment.preflight import NO_LEADER
 from mustherd.experiment.programs_here import INSTALL, absent
 from mustherd.experiment.way import at
 from mustherd.extras import PROVISION, need
@@ -124,8 +125,7 @@ def try_all(experiment: Experiment, herd: "InventoryHerd", operator: Operator) -
     if herd.layout is not None and loaded:
         yield from _load(experiment, herd.layout)
     elif loaded and experiment.workload.generator is None and experiment.policy.name not in WATCHING:
-        found, fix = "the inventory has nobody who leads it", "put one host into loadgen_leader"
-        yield Link(name="load", state="wrong", found=found, fix=fix, stops=bool(here))
+        yield Link(name="load", state="wrong", found="nobody leads it", fix=NO_LEADER, stops=bool(here))
     yield from try_metrics_and_meters(experiment, herd.musters)
 
 

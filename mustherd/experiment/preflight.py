@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from mustherd.provision.placement import InventoryHerd
 
 
+NO_LEADER = "put one host into loadgen_leader"
+"""What to do about an inventory with nobody who leads the load."""
+
+
 def check(experiment: Experiment) -> None:
     """Raise what is wrong with a definition's plug-ins, or with what it reads from elsewhere.
 
@@ -122,9 +126,7 @@ def load_layout(experiment: Experiment, herd: "InventoryHerd | None") -> Layout 
     if herd.layout is None:
         from mustherd.provision.inventory import InventoryError  # noqa: PLC0415
 
-        raise InventoryError(
-            f"{experiment.herd.inventory}: nobody leads the load; fix: put one host into loadgen_leader"
-        )
+        raise InventoryError(f"{experiment.herd.inventory}: nobody leads the load; fix: {NO_LEADER}")
     return herd.layout
 
 

@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 from mustherd import metrics
 from mustherd.experiment import wording
 
+MANY = 10
+"""A mean's half-width that is so many times the mean says nothing of it."""
+
 
 def amount(name: str, value: float | None, digits: int = 4) -> str:
     """A metric's value without its unit; a ratio as a percentage."""
@@ -20,11 +23,11 @@ def amount(name: str, value: float | None, digits: int = 4) -> str:
 
 
 def plus_minus(interval: tuple[float, float] | None) -> str:
-    """The half-width of a mean's interval, to follow the mean; of one that is wider than its mean just that."""
+    """The half-width of a mean's interval, to follow the mean; of one that says nothing of a mean just that."""
     if not interval or interval[0] == interval[1]:
         return ""
     mean, half = (interval[0] + interval[1]) / 2, (interval[1] - interval[0]) / 2
-    return f" ± {wording.number(half, 2)}" if half < abs(mean) else " ± more than 100 %"
+    return " ± many times that" if half > MANY * abs(mean) > 0 else f" ± {wording.number(half, 2)}"
 
 
 def decimals(name: str, values: Iterable[float]) -> int:

@@ -181,5 +181,8 @@ def test_no_more_trials_are_said_of_a_plan_than_it_has(finished: int, planned: i
 
 def test_an_interval_that_says_nothing_is_not_spelt_out() -> None:
     assert labels.plus_minus((100.0, 110.0)) == " ± 5"
-    assert labels.plus_minus((-2613308341.0, 2613510103.0)) == " ± more than 100 %"
+    assert labels.plus_minus((-2613308341.0, 2613510103.0)) == " ± many times that"
+    # What lies about 0 has its width.
+    assert labels.plus_minus((-0.1, 0.1)) == " ± 0.1"
+    assert labels.plus_minus((-0.1, 0.2)) == " ± 0.15"
     assert labels.plus_minus((7.0, 7.0)) == labels.plus_minus(None) == ""
