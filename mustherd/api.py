@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from mustherd.errors import UNWRITTEN, UserError
 from mustherd.result import EXIT_CODES, Result
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 File = str | os.PathLike[str]
 Watch = Callable[[Path, Callable[[], bool]], None]
-T = TypeVar("T")
 
 
 class ExperimentFailedError(UserError):
@@ -117,10 +116,11 @@ def run(
     goes on. What it raises doesn't touch the experiment: the first such error is raised when it is over.
 
     `stop`, set from any thread, ends the experiment in good order: nodes are put back, what was found is kept. Ctrl-C,
-    and sys.exit in `on_event`, do the same and are then passed on. `musters` (how many to wait for), `listen` and
-    `keys` (a key folder) say otherwise than an inventory does; all of its herd's links are tried before anything is
-    made. `watch` is called instead of watching for `on_event`, with the folder and a function that says whether it's
-    over. Without `report` no HTML report is written at the end; `Result.report` makes one at any time.
+    and sys.exit in `on_event`, do the same and are then passed on; where a node could not be put back,
+    ExperimentFailedError is raised from them. `musters` (how many to wait for), `listen` and `keys` (a key folder) say
+    otherwise than an inventory does; all of its herd's links are tried before anything is made. `watch` is called
+    instead of watching for `on_event`, with the folder and a function that says whether it's over. Without `report` no
+    HTML report is written at the end; `Result.report` makes one at any time.
 
     Raises, before anything is started, DefinitionError, StoreError and other UserErrors; afterwards
     ExperimentFailedError, which has the result too.
@@ -235,14 +235,18 @@ async def arun(
     `on_event` is called in the event loop, and awaited where it is a coroutine. Cancelling the task stops the
     experiment in good order, and ends when it has.
     """
-    return await _in_thread(run, definition, on_event, options)
+    from mustherd.experiment.awaited import in_thread
+
+    return await in_thread(run, definition, on_event, options)
 
 
 async def aresume(
     folder: File, *, on_event: "Callable[[Event], Awaitable[object] | object] | None" = None, **options: Any
 ) -> Result:
     """`resume`, awaited as in `arun`."""
-    return await _in_thread(resume, folder, on_event, options)
+    from mustherd.experiment.awaited import in_thread
+
+    return await in_thread(resume, folder, on_event, options)
 
 
 def open(folder: File | None = None) -> Result:
@@ -303,7 +307,7 @@ def _conduct(
 
     `herd_runs` is called once the shepherd owns the experiment.
     """
-    from mustherd.experiment.left_behind import fail, put_back
+    from mustherd.experiment.left_behind import fail, left_in, put_back
     from mustherd.experiment.local_herd import LocalHerdError, run_here
     from mustherd.experiment.preflight import lay_out_load, load_layout
     from mustherd.store.errors import once_begun
@@ -332,6 +336,10 @@ def _conduct(
             raise
         except (KeyboardInterrupt, SystemExit) as interrupted:
             _write_report(result, wanted=report)
+            if left:
+                # Nobody prints a note on SystemExit, and who reads no more than 0 takes the node for put back.
+                why = "; ".join(left_in(store.folder)) or left
+                raise ExperimentFailedError(why, result) from interrupted
             interrupted.add_note(f"{result.folder} is {result.status}; go on: mustherd.resume({str(result.folder)!r})")
             raise
         unwritten = _write_report(result, wanted=report)
@@ -417,34 +425,3 @@ def _refuse_changed(experiment: "Experiment", now: "Experiment | File", folder: 
         named = "the definition" if isinstance(now, Experiment) or "\n" in str(now) else now
         what = "; ".join(differences)
         raise StoreError(f"{named} isn't what {folder} was started with ({what}): start a new experiment with it")
-
-
-async def _in_thread(
-    call: Callable[..., T], what: object, on_event: "Callable[[Event], object] | None", options: dict[str, Any]
-) -> T:
-    """`call` in a thread, its events told in this loop; when this is cancelled, it is stopped and waited for."""
-    import asyncio
-    import inspect
-
-    loop = asyncio.get_running_loop()
-    stop = options.pop("stop", None) or threading.Event()
-
-    async def told(event: "Event") -> None:
-        answer = on_event(event) if on_event is not None else None
-        if inspect.isawaitable(answer):
-            await answer
-
-    def tell(event: "Event") -> None:
-        asyncio.run_coroutine_threadsafe(told(event), loop).result()
-
-    running = asyncio.ensure_future(
-        asyncio.to_thread(call, what, on_event=tell if on_event is not None else None, stop=stop, **options)
-    )
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        stop.set()
-        await asyncio.wait([running])
-        if not running.cancelled():
-            running.exception()  # seen, so that nobody complains that it never was
-        raise

@@ -224,6 +224,25 @@ def test_who_leaves_as_it_is_told_ends_the_experiment_in_good_order(tmp_path: Pa
     assert left() == []
 
 
+@pytest.mark.parametrize("raised", [SystemExit(0), KeyboardInterrupt()])
+def test_a_node_that_stays_changed_is_told_whatever_ended_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException
+) -> None:
+    """It ended with 0 and without a word."""
+
+    def leave(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("mustherd.experiment.local_herd.run_here", leave)
+    monkeypatch.setattr("mustherd.experiment.left_behind.put_back", lambda _store, ended=False: "NOT so" * ended)
+    with pytest.raises(mustherd.ExperimentFailedError, match=r"^NOT so; its logs: ") as caught:
+        mustherd.run(long(), into=tmp_path / "x", report=False)
+    assert caught.value.__cause__ is raised
+    assert caught.value.exit_code == 3
+    with pytest.raises(mustherd.ExperimentFailedError, match=r"^NOT so; its logs: "):
+        asyncio.run(mustherd.arun(long(), into=tmp_path / "y", report=False))
+
+
 def test_it_is_stopped_by_what_it_tells_resumed_and_its_shepherd_killed(tmp_path: Path) -> None:
     asked = False
 
