@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import enum
 import functools
+import inspect
 import re
 import sys
 import threading
@@ -316,7 +317,16 @@ def lacking(kind: object, interface: type) -> list[str]:
         for name in (*vars(base), *getattr(base, "__annotations__", ()))
         if not name.startswith("_")
     }
-    return sorted(name for name in named if not hasattr(kind, name))
+    return sorted(name for name in named if not _has(kind, name))
+
+
+def _has(thing: object, name: str) -> bool:
+    """Whether it has that attribute, without a run of the property that it may be: one of a node reads hardware."""
+    try:
+        inspect.getattr_static(thing, name)
+    except AttributeError:
+        return hasattr(thing, name)
+    return True
 
 
 def keeps(found: Plugin, kind: object, interface: type) -> None:

@@ -1,7 +1,8 @@
 """The node that a muster's configuration means: a table called by its kind, as `[linux]`, `[twin]` or a package's."""
 
+import contextlib
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -68,16 +69,27 @@ def open_node(config: Config, file: Path) -> Node:
 
 
 def _opened(kind: NodeKind, options: Any, home: Path, name: str) -> Node:
-    """A package's node, once it is known to be one. Raises NodeError, and PluginError for whatever else comes of it."""
+    """A package's node, once it is known to be one; one that isn't is closed.
+
+    Raises NodeError, and PluginError for whatever else comes of it.
+    """
     from mustherd.plugins import NODES, PluginError, blaming, plugin  # noqa: PLC0415
 
     found = plugin(NODES, name)
-    with blaming(f"{found.title} can't be opened", NodeError, PluginError):
-        node = kind.open(options, home)
-        odd = _odd(node)
-    if odd:
-        raise PluginError(f"{found.title} ({found.target}) opens {odd}")
-    return node
+    node: Any = None
+    try:
+        with blaming(f"{found.title} can't be opened", NodeError, PluginError):
+            node = kind.open(options, home)
+            odd = _odd(node)
+        if odd:
+            raise PluginError(f"{found.title} ({found.target}) opens {odd}")
+    except (NodeError, PluginError):
+        # What is wrong with it is told already; one that is no node may have nothing to close.
+        with contextlib.suppress(Exception, SystemExit):
+            node.close()
+        raise
+    made: Node = node
+    return made
 
 
 def _odd(node: Any) -> str:
@@ -92,9 +104,12 @@ def _odd(node: Any) -> str:
     parts: list[tuple[str, object, type]] = [("clock", node.clock, Clock)]
     if node.meter is not None:
         parts.append(("meter", node.meter, EnergyMeter))
-    parts += [("knobs", each, Knob) for each in node.knobs]
-    parts += [("loggers", each, NativeLogger) for each in node.loggers]
-    parts += [("text_loggers", each, TextLogger) for each in node.text_loggers]
+    lists: dict[str, type] = {"knobs": Knob, "loggers": NativeLogger, "text_loggers": TextLogger}
+    for part, wanted in lists.items():
+        several = getattr(node, part)
+        if not isinstance(several, Sequence):  # what can be gone through once is used up by this look
+            return f"a node with {part} {repr_of(several)}; allowed: a tuple or a list"
+        parts += [(part, each, wanted) for each in several]
     for part, each, wanted in parts:
         if absent := lacking(each, wanted):
             return f"a node with {part} {repr_of(each)}, which lacks {', '.join(absent)}"

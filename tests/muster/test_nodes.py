@@ -281,8 +281,14 @@ from mustherd.terms import Facts
 
 WHOLE = dict(
     facts=Facts(kind="broken", text={}), clock=MonotonicClock(), knobs=(), meter=None, loggers=(), text_loggers=(),
-    start_load=print, stop_load=print, close=print,
+    start_load=print, stop_load=print, close=lambda: CLOSED.append(1),
 )
+CLOSED = []
+
+class Unread(Made):
+    @property
+    def facts(self):
+        raise AttributeError("no bus")
 
 class Broken:
     Options = None
@@ -295,12 +301,20 @@ class Broken:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("raise RuntimeError('no\\nfan')", " can't be opened: RuntimeError: no fan (broken.py:15)"),
-        ("raise SystemExit(0)", " can't be opened: SystemExit: 0 (broken.py:15)"),
+        ("raise RuntimeError('no\\nfan')", " can't be opened: RuntimeError: no fan (broken.py:21)"),
+        ("raise SystemExit(0)", " can't be opened: SystemExit: 0 (broken.py:21)"),
         ("return None", " (broken:Broken) opens None, which lacks clock, close, facts, knobs, loggers, meter,"),
         ("return Made(**WHOLE | {'facts': {}})", " (broken:Broken) opens a node with facts {}, which are no must"),
         ("return Made(**WHOLE | {'knobs': ['fan']})", " (broken:Broken) opens a node with knobs 'fan', which lacks"),
-        ("return Made(**WHOLE | {'knobs': 3})", " can't be opened: TypeError: 'int' object is not iterable"),
+        (
+            "return Made(**WHOLE | {'knobs': None})",
+            " (broken:Broken) opens a node with knobs None; allowed: a tup",
+        ),
+        (
+            "return Made(**WHOLE | {'loggers': (x for x in ())})",
+            " (broken:Broken) opens a node with loggers <gener",
+        ),
+        ("WHOLE.pop('facts'); return Unread(**WHOLE)", " can't be opened: AttributeError: no bus (broken.py:15)"),
         ("return Made(**WHOLE | {'meter': 3})", " (broken:Broken) opens a node with meter 3, which lacks read, zones"),
         ("return Made(**WHOLE)", ""),
     ],
@@ -319,6 +333,7 @@ def test_what_a_package_opens_is_looked_at_before_it_is_used(
         open_node(load(file), file)
     assert str(caught.value).startswith(f"node 'broken' of broken 1.0{said}")
     assert "\n" not in str(caught.value)
+    assert len(sys.modules["broken"].CLOSED) == ("Made(" in line or "Unread(" in line)
 
 
 def test_no_package_takes_the_place_of_a_kind_of_ours(packages: Path, written: Write) -> None:
