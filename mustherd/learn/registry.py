@@ -23,6 +23,7 @@ from mustherd.plugins import (
     options_of,
     plugin,
     plugins,
+    said,
 )
 
 
@@ -109,11 +110,11 @@ class GuardedSearch:
         """SearchError when it can't be made; ValueError as its own."""
         self._title = found.title
         self._space = Space.of(problem.space)
-        with self._guarded("be made"):
+        with self._refusing("be made"):
             self._search = kind(problem, seed=seed, options=options)
 
     def ask(self, pending: Sequence[Settings] = ()) -> Settings | None:
-        with self._guarded("propose", SearchError):
+        with self._guarded("propose"):
             point = self._search.ask(pending)
         if point is None:
             return None
@@ -126,20 +127,28 @@ class GuardedSearch:
         return whole
 
     def tell(self, observations: Sequence[Observation]) -> None:
-        with self._guarded("learn"):
+        with self._refusing("learn"):
             self._search.tell(observations)
 
     def calibrate(self, noise: Mapping[str, Noise]) -> None:
         if isinstance(self._search, CalibratedSearch):
-            with self._guarded("be calibrated", SearchError):
+            with self._guarded("be calibrated"):
                 self._search.calibrate(noise)
 
     def state(self) -> dict[str, object]:
-        with self._guarded("say its state", SearchError):
+        with self._guarded("say its state"):
             state = self._search.state()
             plain: dict[str, object] = msgspec.convert(msgspec.to_builtins(state), dict[str, object])
         return plain
 
-    def _guarded(self, what: str, *own: type[Exception]) -> AbstractContextManager[None]:
-        """Name it in what it raises. A ValueError passes where the interface has it: of options and observations."""
-        return blaming(f"{self._title} can't {what}", own or (ValueError, SearchError), SearchError)
+    def _guarded(self, what: str) -> AbstractContextManager[None]:
+        return blaming(f"{self._title} can't {what}", SearchError, SearchError)
+
+    @contextlib.contextmanager
+    def _refusing(self, what: str) -> Iterator[None]:
+        """The same where the interface has a ValueError, of options and observations: it stays one."""
+        with blaming(f"{self._title} can't {what}", (ValueError, SearchError), SearchError):
+            try:
+                yield
+            except ValueError as error:
+                raise ValueError(f"{self._title} can't {what}: {said(error)}") from error

@@ -3,6 +3,7 @@
 import enum
 import logging
 import operator
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ from mustherd.definition.problem import CONTEXT
 from mustherd.errors import MAX_ERROR, UserError, repr_of, shown
 from mustherd.learn.base import Observation, Problem, Settings
 from mustherd.learn.noise import Noise
-from mustherd.plugins import POLICIES, Plugin, blaming, in_file, keeps, options_of, plugin, plugins, said
-from mustherd.terms import Load
+from mustherd.plugins import POLICIES, Plugin, PluginError, blaming, in_file, keeps, options_of, plugin, plugins, said
+from mustherd.terms import MAX_VALUE, Load
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,9 @@ class Wait(enum.Enum):
 
     WAIT = "wait"
 
+
+CLOSE_S = 10.0
+"""How long another package's policy may take to let go of what it holds."""
 
 WAIT: Final = Wait.WAIT
 """The answer itself. The policy is asked again once a trial has ended or a muster has joined."""
@@ -73,7 +77,10 @@ class Policy(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of what it holds; called once, when nodes have been put back."""
+        """Let go of what it holds; called once, when nodes have been put back.
+
+        Of another package's policy in a thread of its own, which is waited for as long as CLOSE_S.
+        """
         ...
 
 
@@ -155,19 +162,31 @@ class BoundedLog(Protocol):
 
 
 def log_bytes(experiment: Experiment) -> int | None:
-    """What an experiment's log may take on the disk; None where its policy doesn't bound it. Raises PolicyError."""
+    """What an experiment's log may take on the disk; None where its policy doesn't bound it.
+
+    Raises PolicyError; PluginError for a policy that breaks as it is asked.
+    """
     found = plugin(POLICIES, experiment.policy.name)
-    return _log_bytes(experiment, found, kind_of(found))
+    try:
+        return _log_bytes(experiment, found, kind_of(found))
+    except ValueError as error:
+        raise PolicyError(str(error)) from None
 
 
 def _log_bytes(experiment: Experiment, found: Plugin, kind: Any) -> int | None:
+    """ValueError for what is no number of bytes."""
     if not isinstance(kind, BoundedLog):
         return None
-    with blaming(f"{found.title} can't bound its log", PolicyError, PolicyError):
+    with blaming(f"{found.title} can't bound its log", PolicyError, PluginError):
         given = kind.log_bytes(experiment)
-        most = operator.index(given)
-    if most < 0:
-        raise PolicyError(f"{found.title}: its log_bytes are {repr_of(given)}; allowed: a whole number from 0 on")
+    try:
+        most = -1 if isinstance(given, bool) else operator.index(given)
+    except (Exception, SystemExit):  # whatever its own number raises
+        most = -1
+    if not 0 <= most <= MAX_VALUE:
+        raise ValueError(
+            f"{found.title}: its log_bytes are {repr_of(given)}; allowed: a whole number from 0 to {MAX_VALUE}"
+        )
     return most
 
 
@@ -184,8 +203,8 @@ def check(experiment: Experiment) -> None:
     A policy says what it takes by `Options`, a dataclass or msgspec struct, and by a static method `check(experiment)`
     that raises ValueError, or mustherd.plugins.OptionError with the place of an option.
 
-    Raises DefinitionError, with its line, for the name or an option; PluginError for a policy that can't be loaded;
-    PolicyError for one that bounds its log by what is no number of bytes.
+    Raises DefinitionError, with its line, for the name, an option, and a bound of its log that is no number of bytes;
+    PluginError for a policy that can't be loaded or that breaks.
     """
     name, known = experiment.policy.name, list(plugins(POLICIES))
     own = in_file(POLICIES, name)
@@ -203,9 +222,10 @@ def check(experiment: Experiment) -> None:
         if hasattr(kind, "Options"):
             options_of(kind, experiment.policy.options)
         if look is not None:
-            with blaming(f"{found.title} can't check its options", (ValueError, UserError), PolicyError):
+            with blaming(f"{found.title} can't check its options", (ValueError, UserError), PluginError):
                 look(experiment)
-    _log_bytes(experiment, found, kind)
+    with refusals(experiment, ("policy",)):
+        _log_bytes(experiment, found, kind)
 
 
 def make(experiment: Experiment, problem: Problem) -> Policy:
@@ -214,7 +234,8 @@ def make(experiment: Experiment, problem: Problem) -> Policy:
     found = plugin(POLICIES, name)
     kind = kind_of(found)
     try:
-        with blaming(f"{found.title} ({found.target}) could not be made", ValueError, PolicyError):
+        own = (PolicyError, ValueError) if found.is_ours else PolicyError
+        with blaming(f"{found.title} ({found.target}) could not be made", own, PolicyError):
             policy: Policy = kind(experiment, problem)
     except ValueError as error:
         raise PolicyError(f"policy {name}: {error}") from None
@@ -283,10 +304,19 @@ class GuardedPolicy:
             return shown(self._policy.why_enough(), MAX_ERROR)
 
     def close(self) -> None:
-        try:
-            self._policy.close()
-        except (Exception, SystemExit) as error:  # what was found stands
-            log.warning("%s can't close: %s", self._title, said(error))
+        """Whatever comes of it, what was found stands; one that never ends costs CLOSE_S."""
+
+        def close() -> None:
+            try:
+                self._policy.close()
+            except BaseException as error:  # it ends nothing but this thread
+                log.warning("%s can't close: %s", self._title, said(error))
+
+        closing = threading.Thread(target=close, name="close", daemon=True)
+        closing.start()
+        closing.join(CLOSE_S)
+        if closing.is_alive():
+            log.warning("%s takes longer than %g s to close: it is left at that", self._title, CLOSE_S)
 
     def _believed(self, point: Settings) -> Settings:
         """A point of the experiment's knobs and loads, its values whole numbers. PolicyError."""

@@ -176,6 +176,9 @@ def test_what_breaks_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Odd, "said", {"reason": object()})
     with pytest.raises(SearchError, match="search 'odd' of tests can't say its state: TypeError"):
         make("odd", PROBLEM).state()
+    monkeypatch.setattr(Odd, "tell", lambda _self, _observations: ["y"].remove("x"))
+    with pytest.raises(ValueError, match=r"^search 'odd' of tests can't learn: ValueError: list.*\(test_plugins.py:"):
+        make("odd", PROBLEM).tell([])
     monkeypatch.setattr(Odd, "point", "unmakable")
     with pytest.raises(SearchError, match="search 'odd' of tests can't be made: KeyError"):
         make("odd", PROBLEM)

@@ -1,5 +1,7 @@
 """Policies: where they are found, what they must be, and one from a package of its own."""
 
+import re
+import threading
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from mustherd.definition import DefinitionError, Experiment, loads, problem
 from mustherd.learn.base import Settings
 from mustherd.plugins import POLICIES, OptionError, PluginError, plugin, plugins
+from mustherd.policy import base
 from mustherd.policy.base import (
     WAIT,
     CalibratedPolicy,
@@ -186,6 +189,7 @@ def test_a_package_cannot_take_a_built_ins_place(monkeypatch: pytest.MonkeyPatch
         ("collections:OrderedDict", "lacks close, compares, observe, propose, why_enough"),
         ("tests.policy.test_policy:Half", "lacks close, compares, observe, why_enough"),
         ("tests.policy.test_policy:Unmakable", "could not be made: ZeroDivisionError"),
+        ("tests.policy.test_policy:Mistaken", r"could not be made: ValueError: not in list \(test_policy.py:"),
     ],
 )
 def test_a_broken_package_is_named(monkeypatch: pytest.MonkeyPatch, value: str, message: str) -> None:
@@ -234,6 +238,11 @@ class Whole:
 class Unmakable(Whole):
     def __init__(self, *_: object) -> None:
         print(1 / 0)
+
+
+class Mistaken(Whole):
+    def __init__(self, *_: object) -> None:
+        raise ValueError("not\nin list")
 
 
 class Picky(Whole):
@@ -320,7 +329,7 @@ def test_why_a_package_s_policy_has_enough_is_one_line_with_an_end(monkeypatch: 
     assert len(why) < 3000
 
 
-@pytest.mark.parametrize("error", [RuntimeError("one\ntwo"), SystemExit("one two")])
+@pytest.mark.parametrize("error", [RuntimeError("one\ntwo"), SystemExit("one two"), KeyboardInterrupt("one two")])
 def test_a_package_s_policy_that_breaks_as_it_is_closed_costs_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
@@ -335,6 +344,20 @@ def test_a_package_s_policy_that_breaks_as_it_is_closed_costs_nothing(
     make(defined, problem(defined)).close()
     kind = type(error).__name__
     assert f"policy 'odd' of tests can't close: {kind}: one two (test_policy.py:" in caplog.text
+
+
+def test_a_package_s_policy_that_never_closes_is_left_at_that(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The experiment was done, and its command never ended."""
+    ends = threading.Event()
+    found(monkeypatch, EntryPoint("odd", "tests.policy.test_policy:Whole", POLICIES))
+    monkeypatch.setattr(Whole, "close", lambda _self: ends.wait())
+    monkeypatch.setattr(base, "CLOSE_S", 0)
+    defined = experiment("odd")
+    make(defined, problem(defined)).close()
+    ends.set()
+    assert "policy 'odd' of tests takes longer than 0 s to close: it is left at that" in caplog.text
 
 
 def test_a_package_s_policy_that_only_proposes_can_be_told_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -378,15 +401,18 @@ def test_options_that_a_package_refuses_have_their_line(
 
 def test_a_check_that_breaks_is_the_package_s_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     found(monkeypatch, EntryPoint("picky", "tests.policy.test_policy:Picky", POLICIES))
-    with pytest.raises(PolicyError, match="policy 'picky' of tests can't check its options: KeyError: 'nothing'"):
+    with pytest.raises(PluginError, match="policy 'picky' of tests can't check its options: KeyError: 'nothing'"):
         check(loads(running.definition() + "policy: {name: picky, options: {steps: [1, 2]}}\n", "test.yml"))
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (-1, ": its log_bytes are -1; allowed: a whole number from 0 on"),
-        ("64", " can't bound its log: TypeError: 'str' object cannot be interpreted as an integer"),
+        (-1, "-1"),
+        ("64", "'64'"),
+        (True, "True"),
+        (None, "None"),
+        pytest.param(10**5000, "a int that breaks when it is shown (ValueError)", id="huge"),
         (0, ""),
     ],
 )
@@ -399,6 +425,10 @@ def test_a_log_s_bound_is_a_number_of_bytes_before_anything_starts(
     if not said:
         check(experiment("odd"))
         return
-    with pytest.raises(PolicyError) as caught:
+    with pytest.raises(DefinitionError) as caught:
         check(experiment("odd"))
-    assert str(caught.value) == f"policy 'odd' of tests{said}"
+    assert re.fullmatch(
+        rf"test.yml:\d+: policy: policy 'odd' of tests: its log_bytes are {re.escape(said)}; allowed: a whole number"
+        r" from 0 to 9007199254740991",
+        str(caught.value),
+    )
