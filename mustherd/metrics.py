@@ -360,7 +360,8 @@ def catalogue() -> dict[str, Metric]:
     found = {**OURS, **_declared.get()}
     for name, plugin in plugins.plugins(plugins.METRICS).items():
         try:
-            found[name] = found.get(name) or loaded(plugin)
+            if name not in found:
+                found[name] = loaded(plugin)
         except PluginError as error:
             _complain(str(error))
     return found
@@ -372,8 +373,7 @@ def of(name: str) -> Metric:
         return OURS[name]
     if name in _declared.get():
         return _declared.get()[name]
-    plugin = plugins.plugins(plugins.METRICS).get(name)
-    if plugin is not None:
+    if (plugin := plugins.plugins(plugins.METRICS).get(name)) is not None:
         try:
             return loaded(plugin)
         except PluginError as error:

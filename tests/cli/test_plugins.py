@@ -129,6 +129,7 @@ def test_options_that_nothing_can_be_made_of_are_told(tmp_path: Path) -> None:
     for name, (_, said) in OPTIONS.items():
         assert problems[name.lower()].startswith(said)
         assert bool(problems[name.lower()]) == bool(said)
+    assert problems["deep"] == OPTIONS["Deep"][1]
 
 
 def test_a_name_that_is_taken_is_told(tmp_path: Path) -> None:
