@@ -24,7 +24,7 @@ from typing import Literal
 
 from mustherd import plugins
 from mustherd.plugins import Plugin, PluginError
-from mustherd.terms import MUSTER_CPU, Energy, LoadReport
+from mustherd.terms import MOST_MEASURED, MUSTER_CPU, Energy, LoadReport
 
 log = logging.getLogger(__name__)
 
@@ -369,10 +369,8 @@ def catalogue() -> dict[str, Metric]:
 
 def of(name: str) -> Metric:
     """The metric called `name`; one that nobody here knows, such as one of a package that is gone, as its name says."""
-    if name in OURS:
-        return OURS[name]
-    if name in _declared.get():
-        return _declared.get()[name]
+    if (known := OURS.get(name, _declared.get().get(name))) is not None:
+        return known
     if (plugin := plugins.plugins(plugins.METRICS).get(name)) is not None:
         try:
             return loaded(plugin)
@@ -397,24 +395,26 @@ def unusable(name: str) -> str | None:
 
 
 def measured(window: WindowMeasurement, untold: dict[str, str] | None = None) -> dict[str, float]:
-    """Every metric that one window gives, finite, without what wasn't measured; `untold` gets why one is not there."""
+    """Every metric that one window gives, without what wasn't measured; `untold` gets why one is not there."""
     found: dict[str, float] = {}
     untold = {} if untold is None else untold
-    for name, metric in catalogue().items():
-        value = _computed(metric, window, untold)
-        if value is not None and math.isfinite(value):
-            found[name] = value
+
+    def take(name: str, value: float | None) -> None:
+        if value is not None and abs(value) <= MOST_MEASURED:  # which NaN is not
+            found.setdefault(name, value)
         elif value is not None:
-            untold[name] = f"it is {'not a number (NaN)' if math.isnan(value) else value}"
+            number = "not a number (NaN)" if math.isnan(value) else f"{value:g}"
+            untold[name] = f"it is {number}; allowed: {-MOST_MEASURED:g} to {MOST_MEASURED:g}"
+
+    for name, metric in catalogue().items():
+        take(name, _computed(metric, window, untold))
     if window.load is not None:
         # A generator may tell of more percentiles than have a place in the catalogue.
         for kind, latencies in _latencies(window.load).items():
             for part, value in latencies.items():
-                if math.isfinite(value):
-                    found.setdefault(f"{kind}_{part}_us", value)
+                take(f"{kind}_{part}_us", value)
         for name, value in window.load.metrics.items():
-            if math.isfinite(value):
-                found.setdefault(name, value)
+            take(name, value)
     return found
 
 

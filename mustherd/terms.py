@@ -17,6 +17,9 @@ NODE = "node-0"
 MAX_VALUE = 2**53 - 1
 """The largest knob value: beyond it JSON readers that use doubles would round."""
 
+MOST_MEASURED = 1e100
+"""Beyond it a number is none that was measured: its square is still a number, and so is the sum of many of them."""
+
 GUARD_LIMIT = 0.98
 """Least share of the offered load that is answered, unless a definition says otherwise."""
 

@@ -223,6 +223,7 @@ class Scaled(Metric):
 
 
 UNREAL = Metric(name="unreal", meaning="x", compute=lambda window: float("nan"))
+BEYOND = Metric(name="beyond", meaning="x", compute=lambda window: 1e308)
 ENDLESS = Metric(name="endless", meaning="x", compute=lambda window: float("inf"))
 SCALED = Scaled(name="scaled", meaning="x", compute=lambda window: 7.0)
 
@@ -233,7 +234,7 @@ def _installed(monkeypatch: pytest.MonkeyPatch) -> None:
         "broken": "BROKEN", "leaves": "LEAVES", "text": "TEXT", "shown": "SHOWN", "kept": "KEPT",
         "misnamed": "MISNAMED", "with space": "SPACED", "energy_joules": "TAKEN", "number": "number",
         "absent": "Absent", "wordy": "WORDY", "used": "USED", "summed": "SUMMED", "united": "UNITED",
-        "scaled": "SCALED", "unreal": "UNREAL", "endless": "ENDLESS",
+        "scaled": "SCALED", "unreal": "UNREAL", "endless": "ENDLESS", "beyond": "BEYOND",
     }  # fmt: skip
     entries = [EntryPoint(name, f"tests.test_metrics:{attribute}", METRICS) for name, attribute in names.items()]
     installed(monkeypatch, *entries, EntryPoint("nowhere", "tests.no_such_module:X", METRICS))
@@ -254,7 +255,10 @@ def test_why_a_packages_metric_is_not_there_is_told() -> None:
     assert "leaves" not in metrics.measured(WindowMeasurement(seconds=30.0, energies=ENERGIES, load=LOAD), untold)
     assert untold["leaves"].startswith("it can't be computed: SystemExit: 7 (test_metrics.py:")
     assert untold["text"] == "it can't be computed: TypeError: it gives '12', which is no number"
-    assert (untold["unreal"], untold["endless"]) == ("it is not a number (NaN)", "it is inf")
+    bounds = "allowed: -1e+100 to 1e+100"
+    assert (untold["unreal"], untold["endless"]) == (f"it is not a number (NaN); {bounds}", f"it is inf; {bounds}")
+    # The store refuses to read what is beyond: the whole experiment was lost with it.
+    assert untold["beyond"] == f"it is 1e+308; {bounds}"
     assert untold["broken"].startswith("it can't be computed: ZeroDivisionError: division by zero (test_metrics.py:")
 
 

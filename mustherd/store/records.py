@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from mustherd.goal import Goal
-from mustherd.terms import Energy, Facts, KnobInfo, Load, LoadReport, Reading
+from mustherd.terms import MOST_MEASURED, Energy, Facts, KnobInfo, Load, LoadReport, Reading
 from mustherd.trial import Trial, TrialKind, TrialState
 
 SELECT_TRIAL = (
@@ -64,9 +64,6 @@ class MusterRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 UNREADABLE = (msgspec.MsgspecError, ValueError, TypeError, ArithmeticError, AttributeError, KeyError, RecursionError)
 """What is raised when values are made from a row that holds something else than we write."""
-
-MOST = 1e100
-"""Beyond it a number is none that was measured: its square is still a number, and so is the sum of many of them."""
 
 LATEST = 253_402_300_799.0
 """Unix seconds of the end of the year 9999, the last that a date can tell."""
@@ -136,7 +133,7 @@ def trial(row: tuple[Any, ...]) -> Trial:
         load_report=None if report is None else msgspec.convert(_numbers(msgspec.json.decode(report)), LoadReport),
     )
     for name, number_of_it in read.metrics.items():
-        if abs(number_of_it) > MOST:
+        if abs(number_of_it) > MOST_MEASURED:
             raise ValueError(f"{name} is {number_of_it:g}, which nothing that is measured comes to")
     return _of_kinds(read)
 
