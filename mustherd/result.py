@@ -128,7 +128,8 @@ class Result:
     def trials(self) -> "pd.DataFrame":
         """A row for each attempt at a trial, in order: settings and metrics as columns, units in their names.
 
-        `dvfs` becomes `dvfs_mhz`; times are UTC; what was not measured is not a number.
+        `dvfs` becomes `dvfs_mhz`; times are UTC; what was not measured is not a number. A metric called as another
+        column is, such as `trial`, has `metric_` before its name.
         """
         from mustherd.rowlog.folder import ExperimentFolder
 

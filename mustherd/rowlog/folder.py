@@ -27,8 +27,8 @@ class ExperimentFolder:
     def trials(self) -> "pd.DataFrame":
         """One row for each attempt, in order: settings and metrics as columns, units in their names.
 
-        `dvfs` becomes `dvfs_mhz`; times are UTC; what was not measured is not a number. Raises StoreError where the
-        folder holds logs alone.
+        `dvfs` becomes `dvfs_mhz`; times are UTC; what was not measured is not a number. A metric called as another
+        column is has `metric_` before its name. Raises StoreError where the folder holds logs alone.
         """
         with Store.open(self.folder, read_only=True) as store:
             trials = store.trials()
@@ -47,7 +47,7 @@ class ExperimentFolder:
             }
             row |= {name: pd.to_datetime(getattr(t, name) or None, unit="s", utc=True) for name in TIMES}
             row |= {setting_column(key, units): value for key, value in t.settings.items()}
-            rows.append(row | t.metrics)
+            rows.append(row | {f"metric_{name}" if name in row else name: value for name, value in t.metrics.items()})
         return pd.DataFrame(rows, columns=None if rows else [*NAMES, *TIMES])
 
     def logs(

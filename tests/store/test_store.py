@@ -17,6 +17,7 @@ import pytest
 
 from mustherd.goal import Constraint, Goal
 from mustherd.reasons import Reason
+from mustherd.rowlog.folder import ExperimentFolder
 from mustherd.store import lock
 from mustherd.store.catalog import list_experiments, summary_of
 from mustherd.store.store import OwnedError, Store, StoreError, vacant
@@ -100,6 +101,12 @@ def test_a_trial_comes_back_as_it_was_stored(store: Store, now: Time) -> None:
     assert store.trials(TrialKind.SEARCH, TrialState.FINISHED) == [begun]
     assert store.trials(TrialKind.BASELINE) == []
     assert store.counts() == {"queued": 0, "running": 0, "finished": 1, "invalid": 0, "failed": 0}
+
+
+def test_a_metric_called_as_a_column_takes_none_of_them(store: Store) -> None:
+    store.finish(ended(store.start(store.add(search(1)), "m0"), muster=7.5))
+    row = ExperimentFolder(store.folder).trials().iloc[0]
+    assert (row["muster"], row["metric_muster"]) == ("m0", 7.5)
 
 
 def test_the_tables_can_be_queried_by_hand(store: Store) -> None:
