@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import IO
 
@@ -164,6 +164,37 @@ def how_ended(code: int | None) -> str:
     # Not every number has a name.
     name = f" ({signal.Signals(-code).name})" if -code in set(signal.Signals) else ""
     return f"was killed by signal {-code}{name}"
+
+
+class OnStderr:
+    """A stdout whose text goes to stderr; where that takes nothing the text is lost, and who prints doesn't notice."""
+
+    def write(self, text: str) -> int:
+        if sys.stderr is not None:
+            with contextlib.suppress(OSError):
+                sys.stderr.write(text)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        if sys.stderr is not None:
+            with contextlib.suppress(OSError):
+                sys.stderr.flush()
+
+    def __getattr__(self, name: str) -> object:
+        """Whatever else an output has, such as `buffer` and `isatty`."""
+        return getattr(sys.stderr, name)
+
+
+def printing_on_stderr() -> contextlib.AbstractContextManager[object]:
+    """What is printed meanwhile goes to stderr, since stdout may be for JSON alone; but not in a thread beside the main
+    one, since two that change the whole process's stdout would not put it back."""
+    if threading.current_thread() is not threading.main_thread():
+        return contextlib.nullcontext()
+    return contextlib.redirect_stdout(OnStderr())
 
 
 def hush(*gone: IO[str] | None) -> None:

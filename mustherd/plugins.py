@@ -16,7 +16,6 @@ import functools
 import inspect
 import re
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 
 import msgspec
 
+from mustherd.daemon import printing_on_stderr
 from mustherd.errors import UserError, kind_of, no_text, printable, repr_of, text_of
 
 if TYPE_CHECKING:
@@ -155,18 +155,10 @@ class Plugin:
     def load(self) -> Any:
         """The object itself. Raises PluginError where its package can't be imported or lacks it."""
         try:
-            with contextlib.nullcontext() if self.is_ours else _printing_on_stderr():
+            with contextlib.nullcontext() if self.is_ours else printing_on_stderr():
                 return self.entry.load()
         except (Exception, SystemExit) as error:
             raise PluginError(f"{self.title} ({self.target}) can't be loaded: {said(error)}") from error
-
-
-def _printing_on_stderr() -> contextlib.AbstractContextManager[object]:
-    """What is printed meanwhile goes to stderr, since stdout may be for JSON alone; but not in a thread beside the main
-    one, since two that change the whole process's stdout would not put it back."""
-    if threading.current_thread() is not threading.main_thread():
-        return contextlib.nullcontext()
-    return contextlib.redirect_stdout(sys.stderr)
 
 
 def nearest(name: str, among: Iterable[str]) -> str:

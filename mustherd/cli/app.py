@@ -12,7 +12,7 @@ import typer
 
 from mustherd import __version__
 from mustherd.cli import experiment, herd, keys, knob, load, log, muster, plugins, replay, shepherd, testbed, twin
-from mustherd.cli.printing import spell_out
+from mustherd.cli.printing import keep_for_json, open_for_json, spell_out
 from mustherd.cli.verbose import on_every_verb
 from mustherd.daemon import hush, keep_descriptors, keep_others_out
 from mustherd.errors import UNWRITTEN, UserError
@@ -87,6 +87,7 @@ def main() -> None:
     keep_descriptors()
     keep_others_out()
     spell_out()
+    keep_for_json(sys.argv[1:])
     code = _code()
     # What an output still holds and can't take would make the interpreter end with 120 instead.
     hush()
@@ -97,7 +98,10 @@ def _code() -> int:
     """What the command comes to."""
     try:
         try:
-            needed(sys.argv[1:])()
+            try:
+                needed(sys.argv[1:])()
+            finally:
+                open_for_json()
         except SystemExit as ended:
             if isinstance(ended.__context__, BrokenPipeError):
                 # Typer would end with 1, 'not met'.

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 import typer
 
 from mustherd.cli.notify import run_notice, words_of
-from mustherd.cli.printing import console, print_json
+from mustherd.cli.printing import console, open_for_json, print_json
 from mustherd.daemon import EndedError, hush, may_raise
 from mustherd.errors import UNWRITTEN
 
@@ -134,6 +134,7 @@ def conduct(
             with _noting_loss(lost_to_people, terminal.file):
                 _tell_the_end(result, failed, terminal, first)
             if json:
+                open_for_json()
                 with _noting_loss(lost, sys.stdout):
                     print_json(result.summary() if first is None else {**result.summary(), **_record(first)})
         if lost:

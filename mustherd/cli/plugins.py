@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mustherd.cli.printing import console, ends_with
+from mustherd.cli.printing import console, ends_with, print_json
 
 if TYPE_CHECKING:
     from mustherd.plugins import Plugin
@@ -25,15 +25,13 @@ BROKEN = 3
 @app.command("list")
 def list_(json: Json = False) -> None:
     """List every plug-in with its package, and say which can't be used and why: with one of these exit code 3."""
-    from json import dumps
-
     from mustherd.plugins import GROUPS, installed
     from mustherd.report.frame import emit, new_table
 
     rows = [_row(found) for group in GROUPS for found in installed(group)]
     with ends_with(BROKEN if any(row["problem"] for row in rows) else 0):
         if json:
-            typer.echo(dumps({"plugins": rows}, indent=2))
+            print_json({"plugins": rows})
         else:
             terminal = console()
             table = new_table(terminal)

@@ -7,11 +7,11 @@ import io
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import typer
 
-from mustherd.daemon import hush
+from mustherd.daemon import OnStderr, hush
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,6 +52,24 @@ def spell_out() -> None:
             stream.reconfigure(errors="mustherd-spelt")
 
 
+_kept: list[TextIO] = []
+"""The stdout that waits for JSON."""
+
+
+def keep_for_json(words: Sequence[str]) -> None:
+    """Where a command is asked for JSON, send what is printed before it to stderr: packages may print at any call."""
+    own = words[: words.index("--")] if "--" in words else words
+    if "--json" in own and not {"-h", "--help"} & set(own) and sys.stdout is not None:
+        _kept.append(sys.stdout)
+        sys.stdout = cast(TextIO, OnStderr())
+
+
+def open_for_json() -> None:
+    """From now on what is printed is the JSON that was asked for."""
+    if _kept:
+        sys.stdout = _kept.pop()
+
+
 @contextlib.contextmanager
 def ends_with(code: int) -> Iterator[None]:
     """The command ends with `code`; where that isn't 0, also if what is printed within is not taken."""
@@ -76,6 +94,7 @@ def print_json(value: Any) -> None:
     """Print JSON types on stdout."""
     import json
 
+    open_for_json()
     typer.echo(json.dumps(value, indent=2))
 
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mustherd.cli.printing import print_json
+
 if TYPE_CHECKING:
     from mustherd.testbed.daemon import BedState
 
@@ -64,7 +66,6 @@ def up(
 def status(json: Json = False) -> None:
     """Say whether a bed is up, its hosts, and which of them are powered off."""
     from dataclasses import asdict
-    from json import dumps
 
     from mustherd.testbed.daemon import coming_or_going, left_behind, powered_off
     from mustherd.testbed.daemon import state as read
@@ -72,7 +73,7 @@ def status(json: Json = False) -> None:
     state = read()
     off = powered_off(state) if state else []
     if json:
-        typer.echo(dumps({**asdict(state), "off": off} if state else None, indent=2))
+        print_json({**asdict(state), "off": off} if state else None)
     elif state is None:
         if coming_or_going():
             typer.echo("a test bed is coming up or going down")

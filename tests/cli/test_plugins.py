@@ -99,7 +99,7 @@ def test_each_broken_one_is_one_line_and_the_others_stay(tmp_path: Path) -> None
 OPTIONS = {
     "Deep": ("class Options: depth = 1", "ice_age.Deep.Options is neither a dataclass nor a msgspec struct"),
     "Unsound": (
-        "@dataclass\n    class Options:\n        def __post_init__(self): raise KeyError('nothing')",
+        "@dataclass\n    class Options:\n        def __post_init__(self): print('made'); raise KeyError('nothing')",
         "ice_age.Unsound.Options can't be used: KeyError: 'nothing' (",
     ),
     "Forward": (

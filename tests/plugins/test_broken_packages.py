@@ -1,5 +1,6 @@
 """What a package's fault looks like to who runs an experiment: one line that names it, and no traceback."""
 
+import contextlib
 import re
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -170,3 +171,16 @@ def test_what_a_package_prints_as_it_is_loaded_is_not_among_the_json(
     (tmp_path / "noisy.py").write_text("print('welcome')\nclass Noisy: pass\n")
     assert plugin(POLICIES, f"{tmp_path}/noisy.py:Noisy").load().__name__ == "Noisy"
     assert capsys.readouterr() == ("", "welcome\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+def test_a_package_that_prints_is_loaded_where_stderr_takes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its load failed, and with it each command that names it."""
+    (tmp_path / "noisy.py").write_text("import sys\nprint('welcome', file=sys.stdout, flush=True)\nclass Noisy: pass\n")
+    full = Path("/dev/full").open("w", buffering=1)  # noqa: SIM115 (closing it fails)
+    monkeypatch.setattr("sys.stderr", full)
+    assert plugin(POLICIES, f"{tmp_path}/noisy.py:Noisy").load().__name__ == "Noisy"
+    with contextlib.suppress(OSError):
+        full.close()
