@@ -77,8 +77,7 @@ def check_load(experiment: Experiment) -> None:
         problem = f"{name} offers what is answered: its answered share says nothing"
         raise source.error([Finding(("gates", "achieved_ratio"), problem, "0, no guard", "0")])
     with placed(experiment, at), refusals(experiment, own):
-        loads.check(found, options)
-        told = loads.latencies(name, options)
+        told = loads.latencies(found, loads.check(found, options))
     if told is not None and (untold := list(_untold(experiment, name, told))):
         raise source.error(untold)
 

@@ -88,17 +88,14 @@ def declares(name: str, options: Mapping[str, object]) -> dict[str, Literal["les
         return {}
 
 
-def latencies(name: str, options: Mapping[str, object]) -> list[str] | None:
-    """The latencies that reports of the load called `name` hold, as metrics; None where that shows only in a run.
-
-    Raises ValueError, PluginError.
-    """
-    found = plugin(LOADS, name)
+def latencies(found: Plugin, given: Any) -> list[str] | None:
+    """The latencies that reports of a load hold, as metrics; None where that shows only in a run. `given`: its options,
+    as `check` gives them. Raises ValueError, PluginError."""
     kind: Any = load_kind(found)
     if not hasattr(kind, "latencies"):
         return None
     with blaming(f"{found.title} can't say which latencies it tells", ValueError, PluginError):
-        return [str(metric) for metric in kind.latencies(check(found, options))]
+        return [str(metric) for metric in kind.latencies(given)]
 
 
 def make(name: str, site: Site, options: Mapping[str, object]) -> LoadSource:
