@@ -352,9 +352,8 @@ def options_of(kind: object, given: Mapping[str, object]) -> Any:
     Raises OptionError for an option that is unknown or of another type than its field, PluginError where Options can't
     be used.
     """
-    declared = getattr(kind, "Options", None)
     with blaming(f"{_called(kind)}.Options can't be used", (ValueError, PluginError), PluginError):
-        return _converted(declared, option_names(kind), given)
+        return _converted(getattr(kind, "Options", None), option_names(kind), given)
 
 
 def _called(kind: object) -> str:

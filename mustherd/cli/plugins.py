@@ -118,13 +118,14 @@ def _need_options(found: "Plugin") -> None:
 
     from msgspec.inspect import CustomType, DataclassType, StructType, type_info
 
-    from mustherd.plugins import OptionError, PluginError, options_of
+    from mustherd.plugins import OptionError, PluginError, blaming, options_of
 
     kind = found.load()
     with suppress(OptionError, ValueError):  # it may need some, and say which
         options_of(kind, {})
-    declared = getattr(kind, "Options", None)
-    made = None if declared is None else type_info(declared)
+    with blaming(f"{found.title} ({found.target}): its Options can't be used", PluginError, PluginError):
+        declared = getattr(kind, "Options", None)
+        made = None if declared is None else type_info(declared)
     for field in made.fields if isinstance(made, DataclassType | StructType) else ():
         if field.required and isinstance(field.type, CustomType):
             raise PluginError(

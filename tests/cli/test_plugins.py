@@ -114,6 +114,10 @@ OPTIONS = {
         "@dataclass\n    class Options: file: Path",
         "policy 'filed' of ice-age 1.0 (ice_age:Filed): no definition can give its option 'file', a Path; allowed: ",
     ),
+    "Lazy": (
+        "class Late:\n        def __get__(self, *_): raise KeyError('later')\n    Options = Late()",
+        "ice_age.Lazy.Options can't be used: KeyError: 'later' (ice_age.py:",
+    ),
     "Needy": ("@dataclass\n    class Options: depth: int", ""),
 }
 
