@@ -1,11 +1,13 @@
 """`mustherd plugins`: what is installed under a name that a definition or a node may use."""
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mustherd.cli.printing import console, ends_with, print_json
+from mustherd.errors import printable
 
 if TYPE_CHECKING:
     from mustherd.plugins import Plugin
@@ -38,7 +40,9 @@ def list_(json: Json = False) -> None:
             for column in ("kind", "name", "package", "version", "where", "state"):
                 table.add_column(column)
             for row in rows:
-                table.add_row(*(str(row[key]) for key in ("kind", "name", "package", "version", "where")), _state(row))
+                table.add_row(
+                    *(printable(str(row[key])) for key in ("kind", "name", "package", "version", "where")), _state(row)
+                )
             emit(terminal, table)
 
 
@@ -67,11 +71,13 @@ def _state(row: dict[str, Any]) -> str:
 
 def _problem(found: "Plugin") -> str:
     """Why it can't be used; '' where it can, as far as can be said without running it."""
+    from mustherd.definition.fields import EXPERIMENT_NAME, PLUGIN_NAME
     from mustherd.keep.sources.registry import source_kind
     from mustherd.learn import registry as searches
     from mustherd.load import registry as loads
     from mustherd.meters.registry import meter_kind
     from mustherd.metrics import loaded as metric
+    from mustherd.muster.config import Config
     from mustherd.node.catalog import knob_class
     from mustherd.node.node import NodeKind
     from mustherd.plugins import (
@@ -103,6 +109,11 @@ def _problem(found: "Plugin") -> str:
         NODES: lambda found: keeps(found, found.load(), NodeKind),
         KNOBS: lambda found: knob_class(found.name),
     }
+    if not re.fullmatch(PLUGIN_NAME if found.group == POLICIES else EXPERIMENT_NAME, found.name):
+        letters = "small letters" if found.group == POLICIES else "letters"
+        return f"{found.title}: nothing can name it; allowed: {letters}, digits, '_', '.' and '-', a letter first"
+    if found.group == NODES and found.name in Config.__struct_fields__:
+        return f"{found.title}: nothing can name it: [{found.name}] is every muster's own table"
     try:
         checks[found.group](found)
         if found.group not in (METRICS, KNOBS):  # which have no options

@@ -127,13 +127,18 @@ def test_options_that_nothing_can_be_made_of_are_told(tmp_path: Path) -> None:
     classes = "".join(f"class {name}(Ice):\n    {options}\n" for name, (options, _) in OPTIONS.items())
     module = f"from dataclasses import dataclass\nfrom pathlib import Path\n{WHOLE}\n{classes}"
     names = {name.lower(): name for name in OPTIONS}
-    code, out, _ = listed(site(tmp_path, "ice-age", module, {"mustherd.policies": names}))
+    unnamed = {"mustherd.nodes": {"ranges": "Ice"}, "mustherd.searches": {"../x": "walk"}}
+    code, out, _ = listed(site(tmp_path, "ice-age", module, {"mustherd.policies": names, **unnamed}))
     assert code == 3
     problems = {row["name"]: row["problem"] for row in json.loads(out)["plugins"] if row["package"] == "ice-age"}
     for name, (_, said) in OPTIONS.items():
         assert problems[name.lower()].startswith(said)
         assert bool(problems[name.lower()]) == bool(said)
     assert problems["deep"] == OPTIONS["Deep"][1]
+    assert (
+        problems["ranges"] == "node 'ranges' of ice-age 1.0: nothing can name it: [ranges] is every muster's own table"
+    )
+    assert problems["../x"].startswith("search '../x' of ice-age 1.0: nothing can name it; allowed: letters, digits")
 
 
 def test_a_name_that_is_taken_is_told(tmp_path: Path) -> None:
