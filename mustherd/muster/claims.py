@@ -6,6 +6,10 @@ its guardian) lives. Beside the lock stands the original while the knob is chang
 guardian, whoever comes next puts back what that one found, and never takes what it left for what was there. It notes
 from whom it took that over, so that a journal from before says nothing any more when its muster begins again.
 
+The note is written before its knob is touched, and says that the knob is back before the journal does. So of the two
+it knows better: a journal that could not be written, or that an old copy was put in the place of, counts for nothing
+that the note says otherwise.
+
 Both are gone after a reboot, as what is set is.
 """
 
@@ -61,11 +65,12 @@ class _Left(msgspec.Struct, frozen=True):
 
     boot_id: str
     value: Kept | None
-    """None: it is back."""
+    """None: it is back, or was never touched."""
     state: str
     """The state folder of who changed it."""
     taken: tuple[str, ...] = ()
-    """State folders of those who left it changed, which others have taken over since."""
+    """State folders of those who had it before, whose journals count no more: others have taken over what they left
+    changed, or they have put it back themselves."""
     check: str = ""
     """SHA-256 of all the rest."""
 
@@ -131,21 +136,20 @@ class Claims:
             raise
 
     def keep(self, originals: Mapping[Key, Kept]) -> None:
-        """What would have to be put back from now on, for whoever comes next. Raises OSError."""
+        """What would have to be put back from now on, for whoever comes next. Raises OSError, which names the file."""
         for key, claim in self._claims.items():
-            if key in originals or claim.taken:
+            if key in originals or claim.taken or claim.content is not None:
                 self._write(claim, _Left(self._boot_id, originals.get(key), self._state, claim.taken))
-            elif claim.content is not None:
-                claim.file.unlink(missing_ok=True)
-                claim.content = None
 
-    def begin(self) -> None:
+    def begin(self, new: Collection[Key] = ()) -> None:
         """What a journal says that is written before `keep` counts once that is done: note so. Raises OSError.
 
         Killed between the two, this muster would take its journal for the way back for ever, though the former owner,
-        to whom the note still gives it, has put back the knob since.
+        to whom the note still gives it, has put back the knob since; or though it has never touched one of `new`.
         """
-        for claim in self._claims.values():
+        for key, claim in self._claims.items():
+            if key in new and claim.content is None:
+                self._write(claim, _Left(self._boot_id, None, self._state, claim.taken))
             if claim.former is not None:
                 taken = (*(one for one in claim.former.taken if one != self._state), self._state)[-MOST_TAKEN:]
                 self._write(claim, msgspec.structs.replace(claim.former, taken=taken))
@@ -158,7 +162,7 @@ class Claims:
     def take_up(self) -> None:
         """Another process has written since: what stands beside the locks isn't known here."""
         for claim in self._claims.values():
-            claim.content = b""
+            claim.content = b"" if claim.file.exists() else None
 
     @contextlib.contextmanager
     def shared_with_child(self) -> Iterator[None]:
@@ -199,24 +203,34 @@ class Claims:
 
     def _write(self, claim: _Claim, left: _Left) -> None:
         content = msgspec.json.encode(left.checked())
-        if content != claim.content:
-            files.replace(claim.file, content, shared=False, mode=0o600, owner=claim.file.parent.stat())
-            claim.content = content
+        if content == claim.content:
+            return
+        try:
+            try:
+                files.replace(claim.file, content, shared=False, mode=0o600, owner=claim.file.parent.stat())
+            except OSError:
+                if left.value is not None or claim.content is None:
+                    raise
+                # Where there is no room for another file there is some in this one; torn, it says nothing.
+                with claim.file.open("r+b") as file:
+                    file.write(content)
+                    file.truncate()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror or str(error), str(claim.file)) from None
+        claim.content = content
 
     def _look(self, key: Key, claim: _Claim) -> None:
         """See what a former owner left."""
-        try:
-            claim.content = guard.read(claim.file, MOST_BYTES, claim.trusted)
-        except FileNotFoundError:
+        claim.content = _content(claim.file, claim.trusted)
+        if claim.content is None:
             return
-        except (OSError, guard.GuardError) as error:
-            raise ClaimError(f"{claim.file}: {guard.what_is_wrong(claim.file, error)}") from None
         found = _former(claim.file, claim.content)
         if found is None or found.boot_id != self._boot_id:
             return
         if self._state in found.taken:
             self.overtaken.add(key)
-        former = (*found.taken, found.state) if found.value is not None else found.taken
+        # An old copy of the folder of who put it back counts no more either, as far as there is room to say so.
+        former = (*found.taken, found.state) if found.value is not None else (found.state, *found.taken)
         claim.taken = tuple(state for state in dict.fromkeys(former) if state != self._state)[-MOST_TAKEN:]
         if found.value is not None:
             self.left[key] = found.value
@@ -230,12 +244,8 @@ class Claims:
         for folder, setting in self._settings:
             trusted = guard.trusted_in(folder)
             for file in sorted(set(folder.glob(f"*.{setting}.json")) - own):
-                try:
-                    found = _former(file, guard.read(file, MOST_BYTES, trusted))
-                except FileNotFoundError:
-                    continue
-                except (OSError, guard.GuardError) as error:
-                    raise ClaimError(f"{file}: {guard.what_is_wrong(file, error)}") from None
+                content = _content(file, trusted)
+                found = _former(file, content) if content is not None else None
                 if found is not None and found.boot_id == self._boot_id and found.value is not None:
                     sheep = file.name.removesuffix(f".{setting}.json")
                     raise ClaimError(
@@ -244,13 +254,20 @@ class Claims:
                     )
 
 
-def taken_over(note: Path, state: Path, boot_id: str) -> bool:
-    """Whether others have taken over what the muster of a state folder left changed: theirs is the way back.
+def way_back(note: Path, state: Path, boot_id: str, kept: Kept) -> Kept | None:
+    """To what the muster of a state folder has to put back a knob that stands in its journal with `kept`, as far as the
+    file beside the lock knows better: not at all, None, where it is back, was never touched or was taken over by
+    others, whose way back it is; to another value where the journal is older than that.
 
     `note` stands in that muster's journal; what can't be a note, or can't be read, says nothing.
     """
     found = _read(note, boot_id)
-    return found is not None and str(state.resolve()) in found.taken
+    if found is None:
+        return kept
+    own = str(state.resolve())
+    if own in found.taken:
+        return None
+    return found.value if found.state == own else kept
 
 
 def left_by(note: Path, state: Path, boot_id: str, kept: Kept) -> bool:
@@ -268,6 +285,16 @@ def _read(note: Path, boot_id: str) -> _Left | None:
     except (OSError, ValueError, RecursionError, guard.GuardError):
         return None
     return found if found.boot_id == boot_id else None
+
+
+def _content(file: Path, trusted: Collection[int]) -> bytes | None:
+    """What stands beside a lock; None where nothing does. Raises ClaimError."""
+    try:
+        return guard.read(file, MOST_BYTES, trusted)
+    except FileNotFoundError:
+        return None
+    except (OSError, guard.GuardError) as error:
+        raise ClaimError(f"{file}: {guard.what_is_wrong(file, error)}") from None
 
 
 def _locked(file: Path, trusted: Collection[int], patience_s: float, heirs_s: float) -> locks.FileLock:

@@ -24,7 +24,8 @@ import msgspec
 
 from mustherd.daemon import STOP_SIGNALS
 from mustherd.muster.claims import MOST_BYTES, Kept
-from mustherd.muster.journal import Journal, JournalError, Original, PutBack
+from mustherd.muster.journal import Journal, JournalError, PutBack
+from mustherd.muster.originals import Original
 from mustherd.muster.pasture import put_all_back, put_one_back
 from mustherd.node.knob import Knob
 from mustherd.node.server.tree import cpu_seconds
@@ -304,10 +305,11 @@ class Guardian:
         for reading in left:
             log.error("NOT RESTORED: %s on %s: %s", reading.knob, reading.sheep, reading.error)
         try:
-            self._journal.take_up([key for key, reading in readings.items() if not reading.error])
+            self._journal.take_up({key: originals[key] for key, reading in readings.items() if reading.error})
             if originals:
                 self._journal.leave_word(PutBack(reason=f"{why}; its guardian did", readings=tuple(readings.values())))
         except JournalError as error:
-            # The next life, or the unit's last command, writes the same values once more.
+            # Where there is no lock to say it beside, the next life, or the unit's last command, writes the same values
+            # once more.
             log.error("the journal doesn't know what was put back: %s", error)  # noqa: TRY400 (the message says all)
         self._close()

@@ -3,18 +3,17 @@
 import contextlib
 import errno
 import logging
-import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
 
 from mustherd import files, guard, locks
 from mustherd.errors import UserError
-from mustherd.muster.claims import GUARDIAN_S, MOST_BYTES, ClaimError, Claims, Kept, left_by, taken_over
+from mustherd.muster.claims import GUARDIAN_S, MOST_BYTES, ClaimError, Claims, Kept, Key
+from mustherd.muster.originals import FILE_NAME, Files, Original, newest, read
 from mustherd.node.knob import Knob
-from mustherd.terms import MAX_VALUE, Reading
+from mustherd.terms import Reading
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +21,6 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 LOCK_NAME = "muster.lock"
 WORD_NAME = "put-back.json"
-
-MOST_ORIGINALS = MOST_BYTES - 4096
-"""Bytes of what is to be put back; the rest is for what stands around it. The guardian has as much room."""
 
 PATIENCE_S = 0.3
 """A look at who holds the folder takes its lock for some microseconds; that is waited out."""
@@ -38,71 +34,6 @@ class JournalError(UserError):
     """The journal can't be written or read; without it no knob may be touched."""
 
     exit_code = 3
-
-
-class Original(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a knob was found at before this software touched it."""
-
-    sheep: str
-    knob: str
-    value: Annotated[int, msgspec.Meta(ge=-MAX_VALUE, le=MAX_VALUE)]
-    """0 where there are places."""
-    places: dict[str, str] = {}
-    note: str = ""
-    """The file beside the lock of what the knob physically is; "" where it has none."""
-
-    @classmethod
-    def of(cls, key: tuple[str, str], kept: Kept, note: str = "") -> "Original":
-        """As a file or the guardian keeps it."""
-        return cls(*key, kept, note=note) if isinstance(kept, int) else cls(*key, 0, kept, note)
-
-    @property
-    def kept(self) -> Kept:
-        """What to put back."""
-        return self.places or self.value
-
-
-class _Content(msgspec.Struct, frozen=True):
-    """A file of the journal. Version 0.1 wrote neither a number nor a check."""
-
-    boot_id: str
-    originals: tuple[Original, ...]
-    generation: int = 0
-    """Rises with each change, so that of two files the newer one is known."""
-    state: str = ""
-    """The state folder that it was written in; "" of a version before."""
-    check: str = ""
-    """SHA-256 of all the rest."""
-
-    def checked(self) -> "_Content":
-        """With its check filled in."""
-        parts = (self.boot_id, self.generation, self.originals)
-        content = msgspec.json.encode((*parts, self.state) if self.state else parts)
-        return msgspec.structs.replace(self, check=files.checksum(content))
-
-    def entries(self, folder: Path, boot_id: str) -> dict[tuple[str, str], Kept]:
-        """What the muster of a state folder still has to put back: nothing of an earlier boot, nor what another muster
-        has taken over since.
-
-        Of a folder that was moved, or is a copy, only what the files beside the locks say that it was left changed by
-        the muster of the folder before, found as it says: of a copy the other one may have put it back.
-        """
-        if self.boot_id != boot_id:
-            return {}
-        was = Path(self.state) if self.state else folder.resolve()
-        moved = was != folder.resolve()
-
-        def counts(note: Path, kept: Kept) -> bool:
-            return left_by(note, was, boot_id, kept) if moved else not taken_over(note, was, boot_id)
-
-        return {
-            (one.sheep, one.knob): one.kept
-            for one in self.originals
-            if not one.note or counts(Path(one.note), one.kept)
-        }
-
-
-_decoder = msgspec.json.Decoder(_Content)
 
 
 class PutBack(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,14 +62,12 @@ class Journal:
         """
         self.tell: Callable[[Mapping[tuple[str, str], Kept]], None] = lambda _: None
         """Gets the entries whenever they have changed, after they are on disk and before anything is done about it."""
-        self._file = folder / "originals.json"
-        self._copy = folder / "originals.copy.json"
+        self._file = folder / FILE_NAME
         self._word = folder / WORD_NAME
         self._folder = folder
-        self._generation = 0
         self._stale = False
-        """Whether the files hold what another muster has taken over, or name a folder that was moved: that has to be
-        gone before the claims are noted, or it would count again, or no more."""
+        """Whether the files hold what counts no more, or name a folder that was moved: that has to be gone before the
+        claims are noted, or it would count again, or no more."""
         self.behind = False
         """Whether a change was written in part: to one of two files, or not to those beside the locks, or the guardian
         wasn't told. Whoever comes next may take that for what is to be put back; `forget` writes it all once more."""
@@ -152,6 +81,7 @@ class Journal:
             self._lock = locks.inherit(folder / LOCK_NAME, self._trusted, patience_s=patience_s, heirs_s=GUARDIAN_S)
             self._lock.give(self._owner)
             self._boot_id = BOOT_ID.read_text(encoding="ascii").strip() if BOOT_ID.exists() else ""
+            self._files = Files(folder, self._trusted, self._boot_id)
             self._entries = self._load()
         except locks.LockedError as error:
             raise JournalError(
@@ -201,10 +131,15 @@ class Journal:
                 self._claims.keep(entries)
         except OSError as error:
             self.close()
-            raise JournalError(f"{error.filename}: {error.strerror or error}") from None
+            raise JournalError(f"{error.filename}: {error.strerror}") from None
         except BaseException:
             self.close()
             raise
+
+    @property
+    def unrestored(self) -> int:
+        """Knobs whose original is still in it, be it that it can't be written any more."""
+        return len(self) or int(self.behind)
 
     def originals(self) -> dict[tuple[str, str], Kept]:
         """What is to be put back."""
@@ -213,14 +148,14 @@ class Journal:
     def record(self, found: Mapping[tuple[str, str], Kept]) -> None:
         """Remember values found, for knobs that have none yet: the first one is the original."""
         new = {key: value for key, value in found.items() if key not in self._entries}
-        if new:
-            self._store(new | self._entries)
+        if new or self.behind:
+            self._store(new | self._entries, new=new)
 
     def forget(self, keys: Iterable[tuple[str, str]]) -> None:
         """Knobs are back at their originals."""
         gone = set(keys) & self._entries.keys()
         if gone or self.behind:
-            self._store({key: value for key, value in self._entries.items() if key not in gone})
+            self._settle({key: value for key, value in self._entries.items() if key not in gone})
 
     @contextlib.contextmanager
     def shared_with_child(self) -> Iterator[None]:
@@ -251,14 +186,15 @@ class Journal:
             self._word.unlink()
         return word
 
-    def take_up(self, restored: Iterable[tuple[str, str]]) -> None:
-        """Go on with what another process has written, and forget the knobs that are back. Raises JournalError."""
-        self._check_place()
-        self._entries = self._load()
+    def take_up(self, left: Mapping[Key, Kept]) -> None:
+        """Go on where another process ended, all of whose knobs are back but these: what else it wrote it was about
+        to change. Raises JournalError."""
         if self._claims is not None:
             self._claims.take_up()
-        gone = {*restored}
-        self._store({key: kept for key, kept in self._entries.items() if key not in gone})
+        with contextlib.suppress(OSError):
+            # How far it had come.
+            self._load()
+        self._settle(dict(left))
 
     def close(self) -> None:
         """Let another process have the folder."""
@@ -269,64 +205,67 @@ class Journal:
                 held.close()
 
     def _load(self) -> dict[tuple[str, str], Kept]:
-        found: list[_Content] = []
-        damaged: list[tuple[Path, str]] = []
-        for path in (self._file, self._copy):
-            try:
-                found.append(_read(path, self._trusted))
-            except FileNotFoundError:
-                continue
-            except (OSError, ValueError, RecursionError, guard.GuardError) as error:
-                damaged.append((path, guard.what_is_wrong(path, error)))
-        if damaged and not found:
-            path, why = damaged[0]
-            raise JournalError(
-                f"{path}: damaged; put the node's knobs right by hand, then remove the file (and its copy): {why}"
-            )
-        for path, why in damaged:
-            log.error("%s is damaged and its other copy is used: %s", path, why)
-            with contextlib.suppress(OSError):
-                _set_aside(path)
-        if found and not damaged and not self._file.exists():
-            log.error("%s is gone and its copy is used", self._file)
-        newest = max(found, key=lambda content: content.generation, default=_Content(self._boot_id, ()))
-        self._generation = newest.generation
-        entries = newest.entries(self._folder, self._boot_id)
-        notes = {(entry.sheep, entry.knob): entry.note for entry in newest.originals}
+        content = self._files.load()
+        entries = content.entries(self._folder, self._boot_id)
+        notes = {(entry.sheep, entry.knob): entry.note for entry in content.originals}
         self._notes = {key: notes[key] for key in entries}
         # What was before a boot can't count again: it needs no folder that can be written.
-        self._stale = newest.boot_id == self._boot_id and (
-            len(entries) < len(newest.originals) or newest.state not in ("", str(self._folder.resolve()))
+        self._stale = content.boot_id == self._boot_id and (
+            entries != {(one.sheep, one.knob): one.kept for one in content.originals}
+            or content.state not in ("", str(self._folder.resolve()))
         )
         return entries
 
-    def _store(self, entries: dict[tuple[str, str], Kept]) -> None:
-        """Make `entries` durable, then hold them: what isn't on disk is never taken for journalled."""
-        self._check_place()
-        originals = tuple(Original.of(key, entries[key], self._note(key)) for key in sorted(entries))
-        if (size := len(msgspec.json.encode(originals))) > MOST_ORIGINALS:
-            raise JournalError(f"{self._file}: {size} bytes of originals; allowed: {MOST_ORIGINALS}")
-        self._generation += 1
-        encoded = b""
-        for path in (self._copy, self._file):
-            try:
-                # Here, since the first check loads what makes it: no file may be left to be opened.
-                content = _Content(self._boot_id, originals, self._generation, str(self._folder.resolve())).checked()
-                encoded = msgspec.json.encode(content)
-                files.replace(path, encoded, durable=True, shared=False, mode=0o600, owner=self._owner)
-            except OSError as error:
-                self.behind |= _may_hold(self._copy, encoded, self._trusted)
-                raise JournalError(f"{path}: cannot write: {error.strerror or error}") from None
-        self._entries, self._stale, self.behind = entries, False, True
-        try:
+    def _store(self, entries: dict[Key, Kept], *, new: Collection[Key] = ()) -> None:
+        """Make `entries` durable, then hold them: what isn't on disk is never taken for journalled. Of `new` no knob
+        was changed so far."""
+        with self._named():
+            if self._claims is not None:
+                self._claims.begin(new)
+        self._write(entries)
+        self.behind = True
+        with self._named():
             if self._claims is not None:
                 self._claims.keep(entries)
             self.tell(entries)
+        self._entries, self.behind = entries, False
+
+    def _settle(self, entries: dict[Key, Kept]) -> None:
+        """All others are back: hold no more than `entries`, and make that known as far as possible, first beside the
+        locks, which are believed where the files can't be written."""
+        self._entries, self.behind = entries, True
+        try:
+            with self._named():
+                if self._claims is not None:
+                    self._claims.keep(entries)
+        finally:
+            try:
+                self._write(entries)
+            finally:
+                with self._named():
+                    self.tell(entries)
+        self.behind = False
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Within, what can't be written beside the locks, or told to the guardian, is a JournalError."""
+        try:
+            yield
         except OSError as error:
-            raise JournalError(f"{error.filename}: cannot write: {error.strerror or error}") from None
+            raise JournalError(f"{error.filename or 'the guardian'}: cannot write: {error.strerror or error}") from None
         except ValueError as error:
             raise JournalError(f"{self._file}: {error}") from None
-        self.behind = False
+
+    def _write(self, entries: Mapping[Key, Kept]) -> None:
+        """To both files. Raises JournalError."""
+        originals = tuple(Original.of(key, entries[key], self._note(key)) for key in sorted(entries))
+        try:
+            with self._named():
+                self._files.write(originals)
+        except JournalError:
+            self.behind |= self._files.is_torn
+            raise
+        self._stale = False
 
     def _is_overtaken(self, key: tuple[str, str], claims: Claims) -> bool:
         """Whether an entry is: that of another card, say, has another file beside its lock."""
@@ -352,19 +291,6 @@ class Journal:
         # One that isn't there in this life may be in the next.
         return self._notes.get(key, "") if claimed is None else str(claimed)
 
-    def _check_place(self) -> None:
-        """JournalError where the folder is not the one that was opened and locked: who has the lock of what is there
-        now nobody knows, and what is written into it is not found where it is looked for."""
-        try:
-            now = self._folder.stat()
-        except OSError as error:
-            raise JournalError(f"{self._folder}: {error.strerror or error}") from None
-        if (now.st_dev, now.st_ino) != (self._owner.st_dev, self._owner.st_ino):
-            raise JournalError(
-                f"{self._folder} is another folder than when this began: it was moved, or something was mounted over"
-                " it; put it back as it was"
-            )
-
 
 def left_changed(folder: Path, *, ended: bool = False) -> dict[tuple[str, str], Kept]:
     """Originals in the journal of a state folder that nobody has open: what was left changed, and never put back.
@@ -376,46 +302,8 @@ def left_changed(folder: Path, *, ended: bool = False) -> dict[tuple[str, str], 
     if not ended and locks.locked_by(lock := folder / LOCK_NAME) is not None and not locks.still_heirs(lock):
         return {}
     boot_id = BOOT_ID.read_text(encoding="ascii").strip() if BOOT_ID.exists() else ""
-    newest: _Content | None = None
-    trouble = ""
-    for path in (folder / "originals.json", folder / "originals.copy.json"):
-        try:
-            found = _read(path, guard.owners())
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError, RecursionError, guard.GuardError) as error:
-            trouble = f"{path}: {guard.what_is_wrong(path, error)}"
-            continue
-        if newest is None or found.generation > newest.generation:
-            newest = found
-    if newest is None and trouble:
-        raise JournalError(trouble)
-    return newest.entries(folder, boot_id) if newest is not None else {}
-
-
-def _may_hold(path: Path, content: bytes, trusted: Collection[int]) -> bool:
-    """Whether a file holds that, or can't be read."""
-    try:
-        return guard.read(path, MOST_BYTES, trusted) == content
-    except FileNotFoundError:
-        return False
-    except (OSError, guard.GuardError):
-        return True
-
-
-def _set_aside(path: Path) -> None:
-    """What stands in the way of the next one is kept for whoever wants to see it; a pipe, a link or a device holds
-    nothing to see, and would itself stand in the way of whoever looks through the folder. Raises OSError."""
-    mode = path.lstat().st_mode
-    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
-        path.replace(path.with_name(path.name + ".damaged"))
-    else:
-        path.unlink()
-
-
-def _read(path: Path, trusted: Collection[int]) -> _Content:
-    """What a file of the journal holds. Raises ValueError for one that is damaged, GuardError and OSError."""
-    content = _decoder.decode(guard.read(path, MOST_BYTES, trusted))
-    if (content.check or content.generation) and content.check != content.checked().check:
-        raise ValueError("its check does not fit its content")
-    return content
+    found, damaged = read(folder, guard.owners())
+    if damaged and not found:
+        path, why = damaged[-1]
+        raise JournalError(f"{path}: {why}")
+    return newest(found, boot_id).entries(folder, boot_id)

@@ -73,7 +73,7 @@ class Pasture:
     @property
     def unrestored(self) -> int:
         """Knobs whose original is still in the journal, be it that the journal can't be written any more."""
-        return len(self._journal) or int(self._journal.behind)
+        return self._journal.unrestored
 
     def left(self, readings: Sequence[Reading]) -> str:
         """What `restore` could not do, "" where it could do all: a knob that isn't back, or a journal that can't be
@@ -161,7 +161,7 @@ class Pasture:
             self._journal.forget(key for key, reading in readings.items() if not reading.error)
             self.untold = ""
         except JournalError as error:
-            # The knobs are back; entries that stay make the next attempt put the same values back once more.
+            # The knobs are back; the journal is behind, and the next attempt writes it once more.
             self.untold = str(error)
             log.warning("%s", error)
         return tuple(readings.values())

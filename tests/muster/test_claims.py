@@ -279,7 +279,7 @@ def test_a_journal_names_no_other_file_to_be_opened(note: str, tmp_path: Path, m
         return real(path, *rest)
 
     monkeypatch.setattr(os, "open", opening)
-    assert not claims.taken_over(tmp_path / note, tmp_path, "boot")
+    assert claims.way_back(tmp_path / note, tmp_path, "boot", 7) == 7
 
 
 def test_what_was_left_of_one_card_is_put_onto_no_other(machine: Machine) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -373,18 +374,41 @@ def test_another_folder_in_its_place_is_not_written_and_told(opened: Opened, tmp
         journal.record({ITR: 1})
     state.mkdir(mode=0o700)
     changes: tuple[Callable[[], object], ...] = (
-        lambda: journal.record({ITR: 1}), lambda: journal.forget([DVFS]), lambda: journal.take_up([DVFS])
+        lambda: journal.record({ITR: 1}), lambda: journal.forget([DVFS]), lambda: journal.take_up({})
     )  # fmt: skip
     for change in changes:
         with pytest.raises(JournalError, match="another folder than when this began"):
             change()
     assert list(state.iterdir()) == []
-    assert journal.originals() == {DVFS: 2600}
+    # What is back is, and is still to be said.
+    assert (journal.originals(), journal.unrestored) == ({}, 1)
     state.rmdir()
     (tmp_path / "aside").rename(state)
     journal.record({ITR: 1})
+    assert journal.unrestored == 1
     journal.close()
-    assert opened(state).originals() == {DVFS: 2600, ITR: 1}
+    assert opened(state).originals() == {ITR: 1}
+
+
+def test_what_its_guardian_was_never_told_of_was_never_touched(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decision that failed since one of the two files took it stayed there, where its muster was killed then."""
+    journal = opened()
+    replace = files.replace
+
+    def full(path: Path, *rest: Any, **more: Any) -> None:
+        if path.name == "originals.json":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(path, *rest, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "replace", full)
+        with pytest.raises(JournalError, match=r"originals.json: cannot write: No space"):
+            journal.record(FULL)
+    # The guardian has as much of it as at the fork.
+    journal.take_up({ITR: 1})
+    assert again(opened, journal).originals() == {ITR: 1}
 
 
 WITHOUT_FILES = """\

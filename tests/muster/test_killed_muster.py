@@ -1,6 +1,7 @@
 """What a killed muster leaves: a command that still runs, and claims that its guardian has settled."""
 
 import contextlib
+import errno
 import os
 import signal
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from mustherd import programs
 from mustherd.muster.guardian import Guardian
-from mustherd.muster.journal import Journal
+from mustherd.muster.journal import Journal, left_changed
 from mustherd.node.knob import Site
 from mustherd.terms import NODE
 from tests.fakes import ClaimedKnob, FakeNode
@@ -67,8 +68,12 @@ def test_a_knob_s_command_ends_with_whoever_ran_it(tmp_path: Path) -> None:
     until(lambda: not program.is_running() or program.status() == psutil.STATUS_ZOMBIE)
 
 
-def test_what_a_guardian_has_put_back_nobody_puts_back_again(tmp_path: Path) -> None:
-    """A person may have set something else meanwhile, which the next owner would have written over."""
+@pytest.mark.parametrize("full", [False, True])
+def test_what_a_guardian_has_put_back_nobody_puts_back_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    """A person may have set something else meanwhile, which the next owner would have written over; `full`: the disk of
+    the journal was."""
     site = Site(tmp_path, f"{NODE}.dvfs")
     knob = ClaimedKnob(FakeNode().dvfs.info, 2600, site=site)
     journal = Journal(tmp_path / "one")
@@ -81,8 +86,16 @@ def test_what_a_guardian_has_put_back_nobody_puts_back_again(tmp_path: Path) -> 
         os._exit(0)
     os.waitpid(pid, 0)
     assert made._shared.originals() == {(NODE, "dvfs"): 2600}
-    made._put_back("its muster was killed")
+    with monkeypatch.context() as patch:
+        if full:
+            patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+        made._put_back("its muster was killed")
     journal.close()
+    assert left_changed(tmp_path / "one") == {}
+    again = Journal(tmp_path / "one")
+    again.claim([knob])
+    assert again.originals() == {}
+    again.close()
     other = Journal(tmp_path / "other")
     other.claim([knob])
     assert other.originals() == {}
