@@ -77,10 +77,12 @@ def serve(file: Path, ready: Callable[[Callable[[], None]], object]) -> int:
                 node.close()
     finally:
         lost = guardian.gone()
-        if journal.closed or not len(journal):
+        # A muster that came to its end has done what could be done, and its journal has the rest for the next life; one
+        # that broke on its way is put back by its guardian.
+        if journal.closed or not journal.unrestored:
             guardian.dismiss()
     if ended.how:
-        # Before what isn't as it was found: knobs of what has ended are not, and the guardian still tries the others.
+        # Before what isn't as it was found: knobs of what has ended are not, and of the others the log has told.
         raise NodeEndedError(ended.how)
     return UNRESTORED if muster.unrestored else UNGUARDED if lost else 0
 

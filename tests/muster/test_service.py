@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from mustherd.muster import service
 from mustherd.muster.config import ConfigError, load
+from mustherd.muster.journal import Journal
 from mustherd.muster.nodes import open_node
 from mustherd.node.linux.node import LinuxNode
 from mustherd.node.node import Node
@@ -55,3 +57,38 @@ def test_a_file_without_a_node(tmp_path: Path) -> None:
     file.write_text(HEAD)
     with pytest.raises(ConfigError, match=r"a table \[linux\]"):
         open_node(load(file), file)
+
+
+@pytest.mark.parametrize(("is_behind", "is_back", "dismissed"), [(False, True, 1), (True, True, 0), (False, False, 0)])
+def test_one_that_breaks_on_its_way_needs_its_guardian_where_anything_is_left_to_do_or_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_behind: bool, is_back: bool, dismissed: int
+) -> None:
+    file = tmp_path / "muster.toml"
+    file.write_text(f'muster = "m-1"\nstate = "{tmp_path / "state"}"\n[twin]\n')
+    done: list[str] = []
+    journals: list[Journal] = []
+
+    class FakeGuardian:
+        def __init__(self, _knobs: object, journal: Journal, *_: object, **__: object) -> None:
+            journals.append(journal)
+
+        def start(self) -> None:
+            if not is_back:
+                journals[0].record({("node-0", "dvfs"): 2600})
+            journals[0].behind = is_behind
+
+        def gone(self) -> bool:
+            return False
+
+        def dismiss(self) -> None:
+            done.append("dismissed")
+
+    def breaks(*_: object) -> None:
+        raise RuntimeError("on its way")
+
+    monkeypatch.setattr(service, "Guardian", FakeGuardian)
+    monkeypatch.setattr(service, "Pasture", breaks)
+    with pytest.raises(RuntimeError, match="on its way"):
+        service.serve(file, lambda _: None)
+    journals[0].close()
+    assert len(done) == dismissed
