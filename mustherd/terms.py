@@ -255,6 +255,14 @@ def not_as_found(readings: Iterable[Reading]) -> str:
     )
 
 
+def what_is_left(readings: Iterable[Reading], untold: str = "") -> str:
+    """What putting a node back could not do, "" where it could do all: a knob that isn't back, or, as `untold` says, a
+    journal that can't be written, which still holds what has been put back."""
+    if what := not_as_found(readings):
+        return LEFT + what
+    return UNTOLD + untold if untold else ""
+
+
 class Zone(msgspec.Struct, frozen=True, kw_only=True):
     """One energy counter of a node."""
 

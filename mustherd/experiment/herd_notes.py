@@ -39,9 +39,8 @@ def note_left(store: Store, muster: str, left: str) -> None:
 
 def left_text(muster: str, left: str) -> str:
     """The same in a sentence; a muster's own begins with as much."""
-    if left.startswith(UNTOLD):
-        return left.replace("the node", f"the node of muster {muster}", 1)
-    return f"the node of muster {muster} is NOT as it was found: {left.removeprefix(LEFT)}"
+    begin = UNTOLD if left.startswith(UNTOLD) else LEFT
+    return begin.replace("the node", f"the node of muster {muster}", 1) + left.removeprefix(begin)
 
 
 def _note_presence(store: Store, view: MusterView | None, change: Change, text: str) -> None:

@@ -16,7 +16,7 @@ from mustherd.muster.journal import WORD_NAME, left_changed
 from mustherd.muster.pasture import said
 from mustherd.muster.restore import restore, take_word
 from mustherd.store.store import Store
-from mustherd.terms import UNTOLD, Reading, not_as_found
+from mustherd.terms import Reading, what_is_left
 
 HERD = "herd"
 """The folder of the musters of this machine, in an experiment's folder."""
@@ -79,12 +79,9 @@ def _put_back(store: Store, muster: str, config: Path, *, ended: bool) -> str:
             return f"{_found(originals)}: {error}"
         done, untold = found.readings, found.untold
     word = take_word(state) if (state / WORD_NAME).exists() else None
-    if what := not_as_found(done if word is None else word.readings):
-        return what
-    if untold:
-        return f"{UNTOLD}{untold}"
-    if word is None:
-        return ""
+    left = what_is_left(done if word is None else word.readings, untold)
+    if left or word is None:
+        return left
     back = ", ".join(f"{r.knob} {r.applied}" for r in word.readings)
     text = f"the node of muster {muster} was put back ({back}): {word.reason}"
     store.event("knobs-restored", text, {"muster": muster, "reason": word.reason})

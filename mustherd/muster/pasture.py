@@ -12,7 +12,7 @@ from mustherd.muster.claims import Kept, Key
 from mustherd.muster.journal import Journal, JournalError, PutBack
 from mustherd.node.knob import Knob, Placed, check, elsewhere, texts, whole
 from mustherd.node.ranges import Range
-from mustherd.terms import LEFT, UNTOLD, KnobInfo, Reading, Setting, not_as_found
+from mustherd.terms import KnobInfo, Reading, Setting, what_is_left
 
 log = logging.getLogger(__name__)
 
@@ -76,11 +76,8 @@ class Pasture:
         return self._journal.unrestored
 
     def left(self, readings: Sequence[Reading]) -> str:
-        """What `restore` could not do, "" where it could do all: a knob that isn't back, or a journal that can't be
-        written, which still holds what has been put back."""
-        if what := not_as_found(readings):
-            return LEFT + what
-        return f"{UNTOLD}{self.untold}" if self.changed else ""
+        """What `restore` could not do, "" where it could do all."""
+        return what_is_left(readings, self.untold)
 
     def apply(self, settings: Sequence[Setting]) -> ApplyResult:
         """Set knobs, all or none: every setting is checked before the first write; a failed write undoes the rest.
