@@ -248,7 +248,7 @@ class Journal:
 
     @contextlib.contextmanager
     def _named(self) -> Iterator[None]:
-        """Within, what can't be written beside the locks, or told to the guardian, is a JournalError."""
+        """Within, what can't be written, or told to the guardian, is a JournalError that names it."""
         try:
             yield
         except OSError as error:
