@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mustherd.cli.changed import Name, Seed, Set, asked, words
-from mustherd.cli.printing import console, ends_with, print_json
+from mustherd.cli.printing import Progress, console, ends_with, print_json
 from mustherd.wire.members import MAX_MUSTERS
 
 Listen = Annotated[
@@ -40,14 +40,17 @@ def check(
 
     terminal = console()
     wanted = asked(definition, words(sets, seed, name)) or definition
+    progress = Progress()
 
     def tell(link: Link) -> None:
         if not json:
             style = {"ok": "green", "wrong": "red"}.get(link.state, "yellow")
-            terminal.print(f"{link.state}: {said(link)}", markup=False, style=style, soft_wrap=True)
+            line = f"{link.state}: {said(link)}"
+            progress.tell(lambda: terminal.print(line, markup=False, style=style, soft_wrap=True))
 
     tried = api.links(wanted, listen=listen, keys=keys, musters=musters, tell=tell)
     with ends_with(1 if any(link.state == "wrong" for link in tried) else 0):
+        progress.end()
         if json:
             print_json([msgspec.to_builtins(link) for link in tried])
         elif not tried:

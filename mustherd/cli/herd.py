@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mustherd.cli.operator import Keys, Shepherd, client
-from mustherd.cli.printing import console, ends_with, print_json, print_left
+from mustherd.cli.printing import Progress, aside, console, ends_with, print_json, print_left
 from mustherd.cli.verbose import Verbose
 from mustherd.cli.web import LOOPBACK, Address, Port, Web, watch_herd
 
@@ -174,11 +174,13 @@ def _play(
     from mustherd.provision import project
     from mustherd.provision.runner import run
 
+    progress = Progress()
+
     def tell(step: "Step") -> None:
         if step.state == "started":
-            typer.echo(f"{step.play}: {step.task}", err=json)
+            progress.tell(lambda: typer.echo(f"{step.play}: {step.task}", err=json))
         elif step.state not in ("ok", "skipped"):
-            typer.echo(f"  {step.host}: {step.state}", err=json)
+            progress.tell(lambda: typer.echo(f"  {step.host}: {step.state}", err=json))
 
     variables = dict(word.partition("=")[::2] for word in extra or ())
     if not all(re.fullmatch(r"[A-Za-z_]\w*=.*", word, re.DOTALL) for word in extra or ()):
@@ -197,18 +199,19 @@ def _play(
     except KeyboardInterrupt:
         typer.echo("interrupted: what is done stays done; the same command goes on", err=True)
         raise typer.Exit(130) from None
-    if json:
-        failures = [{"host": f.host, "task": f.task, "message": f.message, "fix": f.fix} for f in outcome.failures]
-        print_json({"code": outcome.code, "changed": outcome.changed, "failures": failures})
-    else:
-        for host, changed in sorted(outcome.changed.items()):
-            typer.echo(f"{host}: {changed} changed")
-    for failure in outcome.failures:
-        typer.echo(f"mustherd: {failure}", err=True)
-    if outcome.failures or outcome.code:
-        raise typer.Exit(3)
-    for words in outcome.said:
-        typer.echo(words, err=json)
+    wrong = bool(outcome.failures or outcome.code)
+    with ends_with(3 if wrong else 0):
+        for failure in outcome.failures:
+            aside(f"mustherd: {failure}")
+        if json:
+            failures = [{"host": f.host, "task": f.task, "message": f.message, "fix": f.fix} for f in outcome.failures]
+            print_json({"code": outcome.code, "changed": outcome.changed, "failures": failures})
+        else:
+            progress.end()
+            for host, changed in sorted(outcome.changed.items()):
+                typer.echo(f"{host}: {changed} changed")
+        for words in () if wrong else outcome.said:
+            typer.echo(words, err=json)
 
 
 @app.command()

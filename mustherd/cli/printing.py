@@ -6,7 +6,7 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import typer
@@ -82,6 +82,29 @@ def ends_with(code: int) -> Iterator[None]:
             raise
         hush(sys.stdout)
     raise typer.Exit(code)
+
+
+class Progress:
+    """Prints what a command does while it does it, until that isn't taken any more: no reason to leave work half done.
+
+    `end()` raises what was in the way, within `ends_with`: the command's code is of all that it did.
+    """
+
+    def __init__(self) -> None:
+        self._lost: OSError | None = None
+
+    def tell(self, line: Callable[[], object]) -> None:
+        """Call `line`, which prints one."""
+        if self._lost is None:
+            try:
+                line()
+            except OSError as error:
+                self._lost = error
+
+    def end(self) -> None:
+        """Raise the OSError of the first line that was not taken."""
+        if self._lost is not None:
+            raise self._lost
 
 
 def aside(text: str) -> None:

@@ -12,18 +12,23 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import pytest
 
 import mustherd
+from mustherd import api
 from mustherd.cli import app as command
 from mustherd.daemon import Stop
 from mustherd.definition import goal, loads
 from mustherd.errors import UserError
 from mustherd.experiment import local_herd
+from mustherd.experiment.links import Link
 from mustherd.experiment.loop import TrialLoop
 from mustherd.goal import Goal
+from mustherd.provision import runner
+from mustherd.provision.failures import Step
+from mustherd.provision.runner import PlaybookResult
 from mustherd.rowlog.writer import LogWriter
 from mustherd.store.errors import LockedError, NoRoomError, StoreError
 from mustherd.store.store import DATABASE, Store
@@ -153,6 +158,58 @@ def unread() -> Iterator[IO[str]]:
     os.close(reader)
     with os.fdopen(writer, "w") as stream:
         yield stream
+
+
+@pytest.mark.parametrize(
+    ("output", "states", "code"),
+    [
+        (unread, ["wrong", "ok"], 1),
+        (unread, ["ok", "wrong"], 1),
+        (full_disk, ["ok", "wrong"], 1),
+        (unread, ["ok"], 0),
+        (full_disk, ["ok"], 74),
+    ],
+)
+def test_a_check_whose_lines_nobody_takes_ends_with_what_all_its_links_come_to(
+    monkeypatch: pytest.MonkeyPatch,
+    output: Callable[[], AbstractContextManager[IO[str]]],
+    states: list[Literal["ok", "wrong"]],
+    code: int,
+) -> None:
+    """`check FILE | head -1` ended with 0, whatever was wrong."""
+
+    def try_links(*_: object, tell: Callable[[Link], object], **__: object) -> list[Link]:
+        links = [Link(name="a link", state=state, found="this") for state in states]
+        for link in links:
+            tell(link)
+        return links
+
+    monkeypatch.setattr(api, "links", try_links)
+    monkeypatch.setattr(sys, "argv", ["mustherd", "experiment", "check", "x.yml"])
+    # Click has its output swallow what it still holds when it is flushed, not when it is closed.
+    with contextlib.suppress(BrokenPipeError), output() as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert command._code() == code
+        monkeypatch.undo()
+
+
+@pytest.mark.parametrize("failed", [True, False])
+def test_a_play_goes_on_when_nobody_reads_it_any_more(monkeypatch: pytest.MonkeyPatch, failed: bool) -> None:
+    """`herd start | head -1` was cut off at its second task, with 0."""
+    ended = []
+
+    def play(*_: object, on_step: Callable[[Step], object], **__: object) -> PlaybookResult:
+        for task in ("one", "two"):
+            on_step(Step(play="play", task=task, host="", state="started"))
+        ended.append(True)
+        return PlaybookResult(code=2 if failed else 0, failures=(), changed={}, artifacts=Path())
+
+    monkeypatch.setattr(runner, "run", play)
+    monkeypatch.setattr(sys, "argv", ["mustherd", "herd", "start", "-i", "hosts.yml"])
+    with contextlib.suppress(BrokenPipeError), unread() as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert (command._code(), ended) == (3 if failed else 0, [True])
+        monkeypatch.undo()
 
 
 @pytest.mark.process
