@@ -205,6 +205,8 @@ def _application(experiment: Experiment) -> Iterator[Finding]:
             yield Finding(at, "simulated nodes run no application", "leave it out", at_key=True)
         if name in experiment.workload.declared:
             yield Finding(at, f"'{name}' is what the load tells", "another name", at_key=True)
+        if (meter := name.removesuffix("_joules")) != name and meter in experiment.meters:
+            yield Finding(at, f"'{name}' is the energy that the meter '{meter}' tells", "another name", at_key=True)
         if metric.needs_seconds > experiment.workload.window_seconds:
             problem = (
                 f"a new value every {metric.needs_seconds / WINDOW_PER_RESOLUTION:g} s is too coarse for the window"
@@ -215,6 +217,8 @@ def _application(experiment: Experiment) -> Iterator[Finding]:
 def _meters(experiment: Experiment) -> Iterator[Finding]:
     for name, given in experiment.meters.items():
         at: Path = ("meters", name)
+        if f"{name}_joules" in experiment.workload.declared:
+            yield Finding(at, f"'{name}_joules', its energy, is what the load tells", "another name", at_key=True)
         if experiment.herd.simulated is not None:
             yield Finding(at, "simulated nodes have no meter beside their own", "leave it out", at_key=True)
         needs = WINDOW_PER_PERIOD * options(given).period_seconds

@@ -20,7 +20,7 @@ from pydantic_core import CoreSchema, core_schema
 from mustherd import metrics
 from mustherd.definition import curves as curve_values
 from mustherd.definition import knobs as knob_values
-from mustherd.definition.errors import Finding, listed, nearest, refusal
+from mustherd.definition.errors import Finding, Path, listed, nearest, refusal
 from mustherd.definition.limits import check_metric, limit, limit_text, objectives
 from mustherd.definition.section import as_tuple
 from mustherd.definition.units import QuantityError, number_text, quantity
@@ -41,6 +41,8 @@ RATE_FORM = "a number above 0, up to 1e9; 600k is 600000"
 OBJECTIVES_FORM = "two metrics, as in [energy_joules, read_p99_us]"
 METRIC_FORM = "small letters, digits and '_', the unit last, as in heap_bytes"
 METER_FORM = "small letters, digits and '_', as in bmc; its energy is then bmc_joules"
+OPTION_FORM = "text, numbers, true, false, lists and mappings"
+FINITE = "numbers up to 1.7e308"
 EXPERIMENT_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 PLUGIN_NAME = r"^[a-z][a-z0-9_.-]{0,63}$"
 POLICY_NAME = PLUGIN_NAME + r"|^[^:\n]+\.py:[A-Za-z_][A-Za-z0-9_]{0,99}$"
@@ -185,7 +187,11 @@ def _options(raw: object) -> dict[str, Any]:
     """Options of somebody else's: any JSON, finite and named by text."""
     if not isinstance(raw, Mapping):
         raise QuantityError(f"should be a mapping of options, found {kind_of(raw)}")
-    return {str(key): _json(value) for key, value in raw.items()}
+    wrong: list[Finding] = []
+    found = {str(key): _json(value, (str(key),), wrong) for key, value in raw.items()}
+    if wrong:
+        raise knob_values.FindingsError(wrong)
+    return found
 
 
 def _mutilate(raw: object) -> MutilateOptions:
@@ -217,8 +223,12 @@ def _application(raw: object) -> dict[str, ApplicationMetric]:
             metric = given if isinstance(given, ApplicationMetric) else options_of(application.Kind, _options(given))
             application.check(name, metric)
             found[name] = metric
+        except knob_values.FindingsError as error:
+            findings += [f._replace(path=(name, *f.path)) for f in error.findings]
         except OptionError as error:
             findings.append(Finding((name, *error.path), error.problem, error.allowed, error.suggestion, error.unknown))
+        except QuantityError as error:
+            findings.append(Finding((name,), str(error), error.allowed, error.suggestion))
         except ValueError as error:
             findings.append(Finding((name,), str(error)))
     if findings:
@@ -239,6 +249,10 @@ def _meters(raw: object) -> dict[str, dict[str, Any]]:
         try:
             found[name] = _options(given)
             meters.options(found[name])
+        except knob_values.FindingsError as error:
+            findings += [f._replace(path=(name, *f.path)) for f in error.findings]
+        except QuantityError as error:
+            findings.append(Finding((name,), str(error), error.allowed, error.suggestion))
         except OptionError as error:
             findings.append(Finding((name, *error.path), error.problem, error.allowed, error.suggestion))
         except (PluginError, ValueError) as error:
@@ -264,18 +278,19 @@ def changed_options(options: MutilateOptions) -> dict[str, Any]:
     return {name: value for name, value in msgspec.structs.asdict(options).items() if value != default[name]}
 
 
-def _json(raw: object) -> Any:
+def _json(raw: object, path: Path, wrong: list[Finding]) -> Any:
+    """A value of JSON, or a finding more in `wrong`: with its place, which is `path` below the options."""
     if isinstance(raw, Mapping):
-        return {str(key): _json(value) for key, value in raw.items()}
+        return {str(key): _json(value, (*path, str(key)), wrong) for key, value in raw.items()}
     if isinstance(raw, list | tuple):
-        return [_json(value) for value in raw]
+        return [_json(value, (*path, index), wrong) for index, value in enumerate(raw)]
     if isinstance(raw, float) and not math.isfinite(raw):
-        raise QuantityError("a number is out of range", "finite numbers")
-    if isinstance(raw, int) and not isinstance(raw, bool):
+        wrong.append(Finding(path, f"{raw} is out of range", FINITE))
+    elif isinstance(raw, int) and not isinstance(raw, bool):
         return int(raw)
-    if raw is None or isinstance(raw, str | float | bool):
-        return raw
-    raise QuantityError(f"{kind_of(raw)} is no option's value", "text, numbers, true, false, lists and mappings")
+    elif raw is not None and not isinstance(raw, str | float | bool):
+        wrong.append(Finding(path, f"{kind_of(raw)} is no option's value", OPTION_FORM))
+    return raw
 
 
 VALUE_SCHEMA = {

@@ -25,6 +25,9 @@ AMOUNT = re.compile(
 )
 """A number of bounded size, so that no exponent makes the arithmetic long, and a unit."""
 
+BEYOND = re.compile(r"[-+]?[0-9._]{1,40}[eE](?:\+?[0-9]{3}|-[0-9]{4})")
+"""How a number begins whose exponent is beyond those of AMOUNT."""
+
 
 class QuantityError(Exception):
     """An amount that can't be read: the message says why, `allowed` and `suggestion` how to fix it."""
@@ -54,6 +57,8 @@ def quantity(raw: object, unit: str) -> Fraction:
         return Fraction(raw)
     text = repr(raw) if isinstance(raw, float) else raw.strip()
     match = AMOUNT.fullmatch(text)
+    if BEYOND.match(text):
+        raise QuantityError(f"{shown(text)} is out of range", "numbers below 1e100")
     if match is None:
         raise QuantityError(f"'{shown(text)}' is no amount", _form(unit))
     written = ALIASES.get(match[2], match[2])

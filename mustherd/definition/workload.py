@@ -167,7 +167,9 @@ class PresetName:
     @staticmethod
     def check(raw: object, info: ValidationInfo) -> str:
         """The name."""
-        server = info.data.get("server")
+        if "server" not in info.data:
+            return str(raw)  # that the server is wrong is told, and nothing is known of its presets
+        server = info.data["server"]
         known = list(presets_of(server.name if server is not None else MEMCACHED))
         if not isinstance(raw, str) or (raw not in known and (known or raw)):
             found = f"unknown preset {kind_of(raw)}"

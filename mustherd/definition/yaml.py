@@ -113,6 +113,7 @@ class Source:
         wrong_keys = {finding.path for finding in findings if finding.at_key}
         # What a key of that name would have to hold is no help where there is no such key.
         worth = [f for f in findings if f.at_key or not any(f.path[: len(p)] == p for p in wrong_keys)]
+        worth = [f._replace(path=self._written(f.path)) for f in worth]
         placed = [(self._locate(finding), finding) for finding in worth]
         first, *others = sorted(placed, key=lambda p: (p[0][0], dotted(p[1].path)))
         return self._placed(*first, others=tuple(self._placed(*other) for other in others))
@@ -139,6 +140,15 @@ class Source:
             content = node.content if node is not None else None
             node = content.get(str(part)) if isinstance(content, dict) else None
         return node is not None
+
+    def _written(self, path: Path) -> Path:
+        """The path in the file: a generator is `load` there, and a command's options stand in the place of its name."""
+        if path[:1] != ("workload",):
+            return path
+        if path[1:2] == ("generator",) and not self.has(path[:2]) and self.has(("workload", "load")):
+            path = ("workload", "load", *path[2:])
+        is_named = path[2:3] != ("options",) or self.has(path[:3])
+        return path if is_named or not self.has((*path[:2], "command")) else (*path[:2], *path[3:])
 
     def _locate(self, finding: Finding) -> tuple[Spot, str]:
         """The place of a finding, or of the nearest thing around it that is in the file, and the value there."""

@@ -31,6 +31,7 @@ knobs: {server-cores: [1, 2]}
 objective: server_cpu_seconds
 constraints: [read_p99_us <= 500, queue_length <= 10]
 """
+PDU = "{pdu: {kind: command, command: [cat, /x], period_seconds: 0.1}}"
 
 
 def defined(*changes: tuple[str, str]) -> Experiment:
@@ -93,6 +94,12 @@ def test_its_own_metrics_are_objectives_and_limits_with_their_units() -> None:
         ("queue_length <= 100", "achieved_ratio >= 1", "workload.checks[0]: the achieved ratio is limited"),
         ("queue_length <= 10]", "queue_size <= 10]", "test.yml:19: constraints[1]: unknown metric 'queue_size'"),
         ("objective: server", "gates: {achieved_ratio: 0.9}\nobjective: server", "says nothing"),
+        ("queue_length: {at: queue}", "queue_length: {at: [1e400]}", "load.metrics.queue_length.at[0]: inf is"),
+        (
+            "      hits_ratio",
+            "      pdu_joules: {at: j}\n      hits_ratio",
+            "meters.pdu: 'pdu_joules', its energy, is what the load tells",
+        ),
         ("  window_seconds: 2", "  window_seconds: 2.5", "command measures whole seconds"),
         ("    results: json", "    loop: open\n    results: json", "workload"),
         ("  load:\n", "  generator: wrk\n  load:\n", "workload.load: unknown key 'load'"),
@@ -100,7 +107,7 @@ def test_its_own_metrics_are_objectives_and_limits_with_their_units() -> None:
 )  # fmt: skip
 def test_what_is_wrong_has_its_line(old: str, new: str, said: str) -> None:
     with pytest.raises(DefinitionError) as caught:
-        defined((old, new))
+        defined((old, new), *[("knobs:", f"meters: {PDU}\nknobs:")] * ("pdu" in new))
     assert said in str(caught.value)
 
 
@@ -194,6 +201,11 @@ def test_what_an_application_tells_is_objective_and_limit() -> None:
         ("take: max", "take: most", "metrics.heap_bytes"),
         ("series: heap,", "", "metrics.heap_bytes: endpoint and series belong together"),
         ("  heap_bytes: {", "  energy_joules: {", "metrics.energy_joules: 'energy_joules' is measured already"),
+        (
+            "herd: {local: {}}",
+            f"herd: {{local: {{}}}}\nmeters: {PDU.replace('pdu', 'heap')}",
+            "metrics.heap_joules: 'heap_joules' is the energy that the meter 'heap' tells",
+        ),
         ("heap_bytes", "queue_length", "metrics.queue_length: 'queue_length' is what the load tells"),
         ("  heap_bytes: {", "  Heap: {", "metrics.Heap: 'Heap' is no name of a metric"),
         ("herd: {local: {}}", "herd: {simulated: {}}", "simulated nodes"),
@@ -201,5 +213,5 @@ def test_what_an_application_tells_is_objective_and_limit() -> None:
 )
 def test_what_is_wrong_with_a_metric_has_its_line(old: str, new: str, said: str) -> None:
     with pytest.raises(DefinitionError) as caught:
-        with_metrics((old, new))
+        with_metrics((old, new), *[("heap_bytes", "heap_joules")] * ("meters" in new))
     assert said in str(caught.value)

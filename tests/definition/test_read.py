@@ -360,9 +360,28 @@ def test_what_is_no_definition(definition: str, said: str) -> None:
     assert said in str(error_of(definition))
 
 
-def test_an_option_beyond_all_numbers() -> None:
-    error = error_of(text() + "policy: {options: {a: [1e999]}}\n")
-    assert (error.key, error.problem) == ("policy.options", "a number is out of range")
+@pytest.mark.parametrize(
+    ("more", "key", "said"),
+    [
+        ("policy: {options: {a: [1e999]}}", "policy.options.a[0]", "inf is out of range"),
+        ("meters: {pdu: {kind: command, period_seconds: 1e400}}", "meters.pdu.period_seconds", "inf is out of range"),
+        ("metrics: {heap: {file: /x, every_seconds: 1e400}}", "metrics.heap.every_seconds", "inf is out of range"),
+        ("constraints: [read_p99_us <= 1e400]", "constraints[0]", "1e400 is out of range"),
+        ("constraints: [read_p99_us <= 1e400 ms]", "constraints[0]", "1e400 ms is out of range"),
+    ],
+)
+def test_a_number_beyond_all_numbers_has_its_place(more: str, key: str, said: str) -> None:
+    error = error_of(f"{text()}{more}\n")
+    assert (error.key, error.problem) == (key, said)
+    assert error.allowed
+
+
+def test_a_server_that_is_wrong_is_told_and_no_preset_that_nobody_named() -> None:
+    server = "\n    command: [x]\n    ready: {seconds: 1e400}\n"
+    herd = f"name: x\nherd: {{local: {{}}}}\nworkload:\n  server:{server}"
+    error = error_of(f"{herd}knobs: {{server-cores: [1, 2]}}\nobjective: server_cpu_seconds\n")
+    assert "preset" not in str(error)
+    assert (error.key, error.line) == ("workload.server.ready.seconds", 6)
 
 
 @pytest.mark.parametrize(
