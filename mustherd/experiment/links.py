@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -35,7 +34,6 @@ from mustherd.load.placement import Layout, Place
 from mustherd.meters.base import UnreadableError
 from mustherd.meters.registry import KIND
 from mustherd.metrics import OF_ENERGY
-from mustherd.node.knob import KnobError
 from mustherd.reasons import Reason
 from mustherd.sampling import NotThereError
 from mustherd.shepherd import operate
@@ -144,34 +142,6 @@ def try_metrics_and_meters(experiment: Experiment, musters: Sequence[str]) -> It
             yield Link(name=called, state="not tried" if later else "wrong", found=found, stops=False)
         else:
             yield Link(name=called, state="ok", found=f"{value:g} {metrics.of(name).unit}".rstrip(), stops=False)
-
-
-def try_own_knobs(experiment: Experiment) -> Iterator[Link]:
-    """Read once each knob of the file of `herd.local.own` that is to be set.
-
-    One that is found beyond what it says it allows is wrong: nobody can tell whether it takes that value back.
-    """
-    local = experiment.herd.local
-    if local is None or local.own is None:
-        return
-    # Most experiments have none.
-    from mustherd.node.linux import own, own_file  # noqa: PLC0415
-
-    declared = own_file.read(Path(local.own)).own
-    named = {key.partition("@")[0] for key in (*experiment.knobs, *experiment.baseline.settings)}
-    for name in sorted(declared.keys() & named):
-        try:
-            value = own.of_this_machine(name, declared[name]).read()
-        except KnobError as error:
-            yield Link(name=f"knob {name}", state="wrong", found=str(error), fix=f"see linux.own.{name} in {local.own}")
-        else:
-            info = declared[name].info(name)
-            if info.allows(value):
-                yield Link(name=f"knob {name}", state="ok", found=f"{declared[name].text_of(value)} {info.unit}")
-                continue
-            found = f"it is at {value} {info.unit}, beyond what linux.own.{name} allows: {info.allowed_text()}"
-            fix = f"let linux.own.{name} in {local.own} allow {value}, or set it to a value that it allows"
-            yield Link(name=f"knob {name}", state="wrong", found=found, fix=fix)
 
 
 def _meters(experiment: Experiment, muster: str, *, alone: bool) -> Iterator[Link]:

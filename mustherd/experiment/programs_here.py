@@ -33,9 +33,13 @@ def missing(experiment: Experiment) -> Iterator[tuple[str, str]]:
         if not program or "{" in program or ("/" in program and not program.startswith("/")):
             continue
         if found := absent(program, environment):
-            error = experiment.source.error([Finding(path, "")])
-            where = f", line {error.line}" if error.line else ""
-            yield f"{dotted(path)}{where}", found
+            yield f"{dotted(path)}{lined(experiment, path)}", found
+
+
+def lined(experiment: Experiment, path: Path) -> str:
+    """The line of what is at `path`, as it stands behind its name; empty where there is no file."""
+    line = experiment.source.error([Finding(path, "", at_key=True)]).line
+    return f", line {line}" if line else ""
 
 
 def _commands(experiment: Experiment) -> Iterator[tuple[Path, Sequence[Any], Mapping[str, str]]]:

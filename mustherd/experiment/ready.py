@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from mustherd.definition import Experiment
 from mustherd.definition.errors import DefinitionError
-from mustherd.experiment.links import Link, LinksError, try_all, try_metrics_and_meters, try_own_knobs
+from mustherd.experiment.links import Link, LinksError, try_all, try_metrics_and_meters
 from mustherd.experiment.local_herd import Operator, enough_files
 from mustherd.experiment.preflight import check_until, herd_of, load_layout
-from mustherd.experiment.programs_here import INSTALL, missing
+from mustherd.experiment.programs_here import INSTALL, lined, missing
 from mustherd.experiment.way import make_way
+from mustherd.node.knob import KnobError
 from mustherd.rowlog import native
 from mustherd.shepherd.operate import LOCAL
 from mustherd.store.beginning import begin, unheard
@@ -75,8 +76,38 @@ def _here(experiment: Experiment) -> Iterator[Link]:
         return
     for place, found in missing(experiment):
         yield Link(name=place, state="wrong", found=found, fix=INSTALL)
-    yield from try_own_knobs(experiment)
+    yield from _own_knobs(experiment)
     yield from try_metrics_and_meters(experiment, [LOCAL_MUSTER])
+
+
+def _own_knobs(experiment: Experiment) -> Iterator[Link]:
+    """Read once each knob of the file of `herd.local.own` that is to be set.
+
+    One that is found beyond what it says it allows is wrong: nobody can tell whether it takes that value back.
+    """
+    local = experiment.herd.local
+    if local is None or local.own is None:
+        return
+    # Most experiments have none.
+    from mustherd.node.linux import own, own_file  # noqa: PLC0415
+
+    declared = own_file.read(Path(local.own)).own
+    named = {key.partition("@")[0] for key in (*experiment.knobs, *experiment.baseline.settings)}
+    for name in sorted(declared.keys() & named):
+        called = f"knob {name}{lined(experiment, ('knobs', name))}"
+        try:
+            value = own.of_this_machine(name, declared[name]).read()
+        except KnobError as error:
+            yield Link(name=called, state="wrong", found=str(error), fix=f"see linux.own.{name} in {local.own}")
+        else:
+            info = declared[name].info(name)
+            if info.allows(value):
+                yield Link(name=called, state="ok", found=f"{declared[name].text_of(value)} {info.unit}")
+                continue
+            far = "beyond" if not info.low <= value <= info.high else "not among"
+            found = f"it is at {value} {info.unit}, {far} what linux.own.{name} allows: {info.allowed_text()}"
+            fix = f"let linux.own.{name} in {local.own} allow {value}, or set it to a value that it allows"
+            yield Link(name=called, state="wrong", found=found, fix=fix)
 
 
 def try_links(

@@ -156,28 +156,32 @@ def test_each_declared_knob_that_is_set_is_read_once(tmp_path: Path) -> None:
         "fan": ["no-such-fan"],
         "odd": ["echo", "no bus"],
         "far": ["echo", "21"],
+        "between": ["echo", "8"],
         "unused": ["no-such-knob"],
     }
     file = tmp_path / "knobs.toml"
     file.write_text("".join(
         f"[linux.own.{name}]\nread = {json.dumps(read)}\nwrite = ['echo', '{{value}}']\nlow = 1\nhigh = 20\n"
+        f"{'step = 3' * (name == 'between')}\n"
         f"[ranges.{name}]\nlow = 1\nhigh = 20\n"
         for name, read in knobs.items()
     ))  # fmt: skip
     file.chmod(0o600)
     experiment = on(
         herd={"local": {"own": str(file)}},
-        knobs={"depth": [1, 2], "fan": [1, 2], "odd": [1], "far": [1]},
+        knobs={"depth": [1, 2], "fan": [1, 2], "odd": [1], "far": [1], "between": [4]},
         objective="energy_joules",
     )
     tried = try_links(experiment, musters=None, listen=None, keys=None, tell=lambda _: None)
-    assert [(link.name, link.state, link.found) for link in tried] == [
+    assert [(link.name.partition(",")[0], link.state, link.found) for link in tried] == [
+        ("knob between", "wrong", "it is at 8 units, not among what linux.own.between allows: 1..20 step 3 units"),
         ("knob depth", "ok", "7 units"),
         ("knob fan", "wrong", "fan: no-such-fan is not installed, or not executable"),
         ("knob far", "wrong", "it is at 21 units, beyond what linux.own.far allows: 1..20 units"),
         ("knob odd", "wrong", "odd of node-0: it holds 'no bus', no whole number from 0 on"),
     ]
-    assert tried[1].fix == f"see linux.own.fan in {file}"
-    assert tried[2].fix == f"let linux.own.far in {file} allow 21, or set it to a value that it allows"
+    assert tried[0].name.startswith("knob between, line ")
+    assert tried[2].fix == f"see linux.own.fan in {file}"
+    assert tried[3].fix == f"let linux.own.far in {file} allow 21, or set it to a value that it allows"
     with pytest.raises(LinksError, match="fan: no-such-fan is not installed"):
         ready(experiment, tmp_path / "soon", musters=None, listen=None, keys=None)
