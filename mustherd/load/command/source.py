@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 
-from mustherd import files, programs
+from mustherd import files, metrics, programs
 from mustherd.load.address import Address
 from mustherd.load.base import ANY, LoadTraits, Site
 from mustherd.load.command import results, words
@@ -361,8 +361,9 @@ def own_metrics(metrics: Mapping[str, Result]) -> dict[str, Better]:
 
 
 def told_latencies(options: LoadCommand) -> list[str]:
-    """The metrics that are latencies of a load's reports."""
-    return [name for name in options.metrics if LATENCY.fullmatch(name)]
+    """The metrics that are latencies of a load's reports, and can be asked for."""
+    known = metrics.catalogue()
+    return [name for name in options.metrics if LATENCY.fullmatch(name) and name in known]
 
 
 def ended(job: Job, seconds: float, what: str, look: Callable[[], None] = lambda: None) -> str:
