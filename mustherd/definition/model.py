@@ -46,7 +46,7 @@ from mustherd.definition.limits import LIMIT_FORM
 from mustherd.definition.section import Section, key
 from mustherd.definition.structs import Keys
 from mustherd.definition.within import CHANGE_FORM, Changes
-from mustherd.definition.workload import Workload, declared_by
+from mustherd.definition.workload import Workload, declared_by, refused_options
 from mustherd.definition.yaml import Source
 from mustherd.goal import GUARD, LEAST_SAVING, MARGIN, PARALLEL, ROUNDS
 from mustherd.load.curve import CurveError
@@ -370,7 +370,8 @@ class Experiment(Section):
             with metrics.declaring(_declared(raw)):
                 made = handler(raw)
         except ValidationError as error:
-            raise source.error(findings(error)) from None
+            wrong = refused_options(raw.get("workload")) if isinstance(raw, Mapping) else []
+            raise source.error(wrong + findings(error)) from None
         made._source = source
         return made
 

@@ -42,7 +42,7 @@ from mustherd.load import registry
 from mustherd.load.curve import Curve, CurveError
 from mustherd.load.mutilate.command import MutilateOptions
 from mustherd.load.server import MEMCACHED, Preset
-from mustherd.plugins import LOADS, SERVERS, PluginError, plugin, plugins
+from mustherd.plugins import LOADS, SERVERS, OptionError, PluginError, plugin, plugins
 from mustherd.terms import Load
 
 MUTILATE = "mutilate"
@@ -159,6 +159,24 @@ def declared_by(raw: object) -> dict[str, Literal["less", "more"]]:
             load = registry.server_kind(plugin(SERVERS, server)).load if server else None
     name, options = _installed(LOADS, load, MUTILATE)
     return registry.declares(name, options) if name else {}
+
+
+def refused_options(raw: object) -> list[Finding]:
+    """What a load by command, as written, is refused for: what it declares is unknown then, and would be told alone."""
+    if not isinstance(raw, Mapping):
+        return []
+    at = "load" if "load" in raw else "generator"
+    name, options = _installed(LOADS, raw.get(at), MUTILATE)
+    if name != COMMAND:
+        return []
+    try:
+        registry.check(plugin(LOADS, name), options)
+    except OptionError as error:
+        path = ("workload", at, "options", *error.path)
+        return [Finding(path, error.problem, error.allowed, error.suggestion, at_key=error.unknown)]
+    except (ValueError, PluginError):
+        return []  # that is said of a definition whose parts can be read
+    return []
 
 
 class PresetName:

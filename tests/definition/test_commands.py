@@ -90,6 +90,8 @@ def test_its_own_metrics_are_objectives_and_limits_with_their_units() -> None:
         ("{text: listening}", "{text: (}", "test.yml:6: workload.server.ready.text: '(' is no pattern"),
         ("    ready:", "    raedy:", "test.yml:6: workload.server.raedy: unknown option 'raedy'"),
         ('"{seconds}"', '"{minutes}"', "test.yml:8: workload.load.command: {minutes} means nothing here"),
+        ("    metrics:", "    metricsx:", "test.yml:10: workload.load.metricsx: unknown option 'metricsx'"),
+        ("{at: queue}", "{atx: queue}", "test.yml:14: workload.load.metrics.queue_length"),
         ("unit: ms", "unit: W", "test.yml:12: workload.load.metrics.read_p99_us: read_p99_us: unit 'W' is none of"),
         ("queue_length <= 100", "queue_size <= 100", "test.yml:15: workload.checks[0]: unknown metric 'queue_size'"),
         ("queue_length <= 100", "achieved_ratio >= 1", "workload.checks[0]: the achieved ratio is limited"),
