@@ -10,6 +10,7 @@ from mustherd.definition.plugin_options import check_load
 from mustherd.goal import GUARD
 from mustherd.load import registry
 from mustherd.metrics import Direction
+from mustherd.plugins import LOADS, plugin
 
 TEXT = """\
 name: by-command
@@ -132,7 +133,13 @@ def test_a_latency_that_the_load_does_not_tell_is_refused(old: str, new: str, pl
 
 def test_what_a_load_tells_is_what_can_be_asked_for() -> None:
     """wrk prints a p75, which is no metric."""
-    assert registry.latencies("wrk", {}) == ["read_avg_us", "read_p50_us", "read_p90_us", "read_p99_us"]
+    wrk = plugin(LOADS, "wrk")
+    assert registry.latencies(wrk, registry.check(wrk, {})) == [
+        "read_avg_us",
+        "read_p50_us",
+        "read_p90_us",
+        "read_p99_us",
+    ]
 
 
 def test_a_server_that_nothing_loads_is_refused() -> None:
