@@ -252,10 +252,11 @@ class LocalHerd:
         return self._in_the_users_words(name, said.removeprefix(SAYS)) if said.startswith(SAYS) else ""
 
     def _in_the_users_words(self, name: str, said: str) -> str:
-        """What a muster says against the configuration that we wrote for it, with its place in the definition."""
+        """What a muster says against the configuration that we wrote for it, with its place in the definition; of
+        anything else, such as a server that ended, how to go on."""
         problem = said.removeprefix(f"{self.folder / HERD / name / CONFIG}: process: ")
         if problem == said:
-            return said
+            return f"{said}; go on once that is mended: mustherd experiment resume {self.folder}"
         at = ("herd", "local") if problem.startswith("[process") else ("workload", "server")
         return self._experiment.source.error([Finding(at, problem)]).sentence()
 

@@ -118,6 +118,7 @@ def test_one_whose_server_is_killed_fails(tmp_path: Path, declared: Path, depth:
     assert code == 3, err
     assert "was killed by signal 9 (SIGKILL)" in err
     assert str(run.folder / "herd" / "muster-1" / "server.log") in err
+    assert f"; go on once that is mended: mustherd experiment resume {run.folder}\n" in err
     with Store.open(run.folder, read_only=True) as store:
         assert store.experiment().status == "failed"
     assert depth.read_text() == "7"
