@@ -85,11 +85,13 @@ def planned(
     herd: "InventoryHerd | None" = None,
     noise: float | None = None,
 ) -> Plan:
-    """The plan on the herd that an experiment names; an inventory that isn't there yet says nothing of it.
+    """The plan on the herd that an experiment names; an inventory or a file of knobs that isn't there yet says nothing.
 
     `noise`: of one window's objective, as `plan` takes it.
     """
-    inventory = experiment.herd.inventory
+    local, inventory = experiment.herd.local, experiment.herd.inventory
+    if local is not None and local.own is not None and Path(local.own).exists():
+        check_own(experiment, Path(local.own))
     if herd is None and inventory is not None and Path(inventory).exists():
         herd = herd_of(experiment)
     if herd is None:

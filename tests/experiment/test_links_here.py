@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from mustherd.definition import loads
+from mustherd.definition.errors import DefinitionError
 from mustherd.experiment.links import LinksError, try_metrics_and_meters
+from mustherd.experiment.preflight import planned
 from mustherd.experiment.programs_here import missing
 from mustherd.experiment.ready import ready, try_links
 from mustherd.load import application
@@ -183,5 +185,9 @@ def test_each_declared_knob_that_is_set_is_read_once(tmp_path: Path) -> None:
     assert tried[0].name.startswith("knob between, line ")
     assert tried[2].fix == f"see linux.own.fan in {file}"
     assert tried[3].fix == f"let linux.own.far in {file} allow 21, or set it to a value that it allows"
+    file.chmod(0o666)
+    with pytest.raises(DefinitionError, match=r"herd\.local\.own: "):
+        planned(experiment)
+    file.chmod(0o600)
     with pytest.raises(LinksError, match="fan: no-such-fan is not installed"):
         ready(experiment, tmp_path / "soon", musters=None, listen=None, keys=None)
