@@ -325,6 +325,8 @@ def _conduct(
         threading.Thread(target=warm, name="drawing", daemon=True).start()
     with once_begun():
         put_back(store)
+        # What stands where putting back is itself interrupted.
+        left = "whether its nodes are as they were found is not known"
         try:
             try:
                 ending = run_here(store.folder, experiment, operator, watch, told.stop)

@@ -171,7 +171,7 @@ class OnStderr:
 
     def write(self, text: str) -> int:
         if sys.stderr is not None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):
                 sys.stderr.write(text)
         return len(text)
 
@@ -181,7 +181,7 @@ class OnStderr:
 
     def flush(self) -> None:
         if sys.stderr is not None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):
                 sys.stderr.flush()
 
     def __getattr__(self, name: str) -> object:

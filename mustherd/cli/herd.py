@@ -211,7 +211,7 @@ def _play(
             for host, changed in sorted(outcome.changed.items()):
                 typer.echo(f"{host}: {changed} changed")
         for words in () if wrong else outcome.said:
-            typer.echo(words, err=json)
+            (aside if json else typer.echo)(words)
 
 
 @app.command()

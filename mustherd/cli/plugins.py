@@ -71,7 +71,7 @@ def _state(row: dict[str, Any]) -> str:
 
 def _problem(found: "Plugin") -> str:
     """Why it can't be used; '' where it can, as far as can be said without running it."""
-    from mustherd.definition.fields import EXPERIMENT_NAME, PLUGIN_NAME
+    from mustherd.definition.fields import PLUGIN_NAME
     from mustherd.keep.sources.registry import source_kind
     from mustherd.learn import registry as searches
     from mustherd.load import registry as loads
@@ -109,9 +109,8 @@ def _problem(found: "Plugin") -> str:
         NODES: lambda found: keeps(found, found.load(), NodeKind),
         KNOBS: lambda found: knob_class(found.name),
     }
-    if not re.fullmatch(PLUGIN_NAME if found.group == POLICIES else EXPERIMENT_NAME, found.name):
-        letters = "small letters" if found.group == POLICIES else "letters"
-        return f"{found.title}: nothing can name it; allowed: {letters}, digits, '_', '.' and '-', a letter first"
+    if found.group == POLICIES and not re.fullmatch(PLUGIN_NAME, found.name):
+        return f"{found.title}: nothing can name it; allowed: small letters, digits, '_', '.' and '-', a letter first"
     if found.group == NODES and found.name in Config.__struct_fields__:
         return f"{found.title}: nothing can name it: [{found.name}] is every muster's own table"
     try:

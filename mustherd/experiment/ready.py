@@ -92,9 +92,10 @@ def _own_knobs(experiment: Experiment) -> Iterator[Link]:
     from mustherd.node.linux import own, own_file  # noqa: PLC0415
 
     declared = own_file.read(Path(local.own)).own
-    named = {key.partition("@")[0] for key in (*experiment.knobs, *experiment.baseline.settings)}
-    for name in sorted(declared.keys() & named):
-        called = f"knob {name}{lined(experiment, ('knobs', name))}"
+    places = {key.partition("@")[0]: ("baseline", key) for key in experiment.baseline.settings}
+    places |= {key.partition("@")[0]: ("knobs", key) for key in experiment.knobs}
+    for name in sorted(declared.keys() & places.keys()):
+        called = f"knob {name}{lined(experiment, places[name])}"
         try:
             value = own.of_this_machine(name, declared[name]).read()
         except KnobError as error:

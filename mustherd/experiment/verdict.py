@@ -335,7 +335,8 @@ class _Decision:
         judged = min(self.outcome.judged, key=self._distance_judged, default=None) if self.repeats else None
         key = min(tried, key=lambda k: self._distance(means(tried[k]))) if judged is None else key_of(judged.point)
         nearest = self._distance(means(tried[key]))
-        is_found = any(self._distance(means(t)) <= 0 and as_found(t[0].settings, self.baseline) for t in tried.values())
+        kept = [t[0].settings for t in tried.values() if self._distance(means(t)) <= 0]
+        is_found = bool(kept) and all(as_found(settings, self.baseline) for settings in kept)
         if judged is None and (key == self.default or is_found or (len(tried) == 1 and nearest <= 0)):
             reason = f"not met: {sentences.default_is_best(self.goal)}"
             return self._verdict(verdict="not met", reason=reason, default=default)

@@ -136,7 +136,6 @@ class ServerProcess:
         self._user = user
         self._start_s = start_s
         self._log = log
-        """Whether it has answered once."""
         self._process: subprocess.Popen[bytes] | None = None
         try:
             # It lives as long as the server.

@@ -40,7 +40,7 @@ GUARDIAN_S = 660.0
 settle."""
 
 MOST_TAKEN = 64
-"""Former owners that are noted beside a lock, the latest; each is one that was killed with its guardian."""
+"""Former owners that are noted beside a lock, the latest; those that were killed with their guardians go first."""
 
 Key = tuple[str, str]
 """Sheep and knob."""
@@ -212,6 +212,7 @@ class Claims:
                 if left.value is not None or claim.content is None:
                     raise
                 # Where there is no room for another file there is some in this one; torn, it says nothing.
+                claim.content = b""
                 with claim.file.open("r+b") as file:
                     file.write(content)
                     file.truncate()

@@ -94,9 +94,6 @@ class Journal:
             self.close()
             way_out = "; give it a `state` that it can write to" if error.errno in CLOSED else ""
             raise JournalError(f"{error.filename or self._file}: {error.strerror or error}{way_out}") from None
-        except JournalError:
-            self.close()
-            raise
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,8 @@ def _odd(node: Any) -> str:
     lists: dict[str, type] = {"knobs": Knob, "loggers": NativeLogger, "text_loggers": TextLogger}
     for part, wanted in lists.items():
         several = getattr(node, part)
-        if not isinstance(several, Sequence):  # what can be gone through once is used up by this look
+        # What can be gone through but once is used up by this look.
+        if isinstance(several, Iterator) or not isinstance(several, Iterable):
             return f"a node with {part} {repr_of(several)}; allowed: a tuple or a list"
         parts += [(part, each, wanted) for each in several]
     for part, each, wanted in parts:

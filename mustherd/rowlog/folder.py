@@ -35,6 +35,8 @@ class ExperimentFolder:
             units = {knob.name: knob.unit for muster in store.musters().values() for knob in muster.knobs}
         import pandas as pd  # noqa: PLC0415
 
+        settings = {key: setting_column(key, units) for t in trials for key in t.settings}
+        taken = {*NAMES, *TIMES, *settings.values()}
         rows = []
         for t in trials:
             row: dict[str, object] = {
@@ -46,8 +48,8 @@ class ExperimentFolder:
                 "muster": t.muster,
             }
             row |= {name: pd.to_datetime(getattr(t, name) or None, unit="s", utc=True) for name in TIMES}
-            row |= {setting_column(key, units): value for key, value in t.settings.items()}
-            rows.append(row | {f"metric_{name}" if name in row else name: value for name, value in t.metrics.items()})
+            row |= {settings[key]: value for key, value in t.settings.items()}
+            rows.append(row | {f"metric_{name}" if name in taken else name: value for name, value in t.metrics.items()})
         return pd.DataFrame(rows, columns=None if rows else [*NAMES, *TIMES])
 
     def logs(

@@ -128,6 +128,7 @@ def test_options_that_nothing_can_be_made_of_are_told(tmp_path: Path) -> None:
     module = f"from dataclasses import dataclass\nfrom pathlib import Path\n{WHOLE}\n{classes}"
     names = {name.lower(): name for name in OPTIONS}
     unnamed = {"mustherd.nodes": {"ranges": "Ice"}, "mustherd.searches": {"../x": "walk"}}
+    names["../y"] = "Ice"
     code, out, _ = listed(site(tmp_path, "ice-age", module, {"mustherd.policies": names, **unnamed}))
     assert code == 3
     problems = {row["name"]: row["problem"] for row in json.loads(out)["plugins"] if row["package"] == "ice-age"}
@@ -138,7 +139,11 @@ def test_options_that_nothing_can_be_made_of_are_told(tmp_path: Path) -> None:
     assert (
         problems["ranges"] == "node 'ranges' of ice-age 1.0: nothing can name it: [ranges] is every muster's own table"
     )
-    assert problems["../x"].startswith("search '../x' of ice-age 1.0: nothing can name it; allowed: letters, digits")
+    assert problems["../y"].startswith(
+        "policy '../y' of ice-age 1.0: nothing can name it; allowed: small letters, digi"
+    )
+    # A definition can: search: {method: "../x"}.
+    assert problems["../x"] == ""
 
 
 def test_a_name_that_is_taken_is_told(tmp_path: Path) -> None:

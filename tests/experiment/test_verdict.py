@@ -287,6 +287,10 @@ def test_a_setting_that_the_default_was_found_at_saves_nothing() -> None:
     found = decide([*trials, trial(3, TrialKind.SEARCH, 100, 2000.0, p99=600.0)], GOAL, order={0.0: []})
     assert (found.verdict, found.closest) == ("not met", None)
     assert found.reason.endswith("the default itself is best")
+    # What else kept the limit was not judged: nobody knows that the default is best, whichever was tried first.
+    other = trial(2, TrialKind.SEARCH, 100, 2000.0)
+    for searched in ([trials[1], other], [other, trials[1]]):
+        assert "default itself" not in decide([trials[0], *searched], GOAL, order={0.0: []}).reason
 
 
 def test_a_default_that_a_saving_is_no_share_of_is_told() -> None:

@@ -20,7 +20,7 @@ from mustherd.load.command.results import Format, Result, Results
 from mustherd.load.command.server import Command, Seconds
 from mustherd.load.error import LoadError
 from mustherd.load.host import Host, Job, too_much, within_bound
-from mustherd.plugins import OptionError
+from mustherd.plugins import METRICS, OptionError, plugins
 from mustherd.programs import BUILD_DIGITS, last_words
 from mustherd.reasons import Reason
 from mustherd.terms import Load, LoadReport
@@ -362,7 +362,7 @@ def own_metrics(metrics: Mapping[str, Result]) -> dict[str, Better]:
 
 def told_latencies(options: LoadCommand) -> list[str]:
     """The metrics that are latencies of a load's reports, and can be asked for."""
-    known = metrics.catalogue()
+    known = {*metrics.OURS, *plugins(METRICS)}
     return [name for name in options.metrics if LATENCY.fullmatch(name) and name in known]
 
 
