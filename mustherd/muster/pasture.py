@@ -59,6 +59,8 @@ class Pasture:
         """How long `readings` took the last time."""
         self.on_step: Callable[[], None] = lambda: None
         """Called before each write to a knob, which may take its time."""
+        self.on_close: Callable[[], None] = lambda: None
+        """Called before another process may have the journal."""
 
     @property
     def infos(self) -> tuple[KnobInfo, ...]:
@@ -129,6 +131,7 @@ class Pasture:
 
     def close(self) -> None:
         """Let another process have the journal."""
+        self.on_close()
         self._journal.close()
 
     def _objection(self, wanted: Mapping[tuple[str, str], int]) -> str:

@@ -61,6 +61,16 @@ def serve(file: Path, ready: Callable[[Callable[[], None]], object]) -> int:
     try:
         pasture = Pasture(node.knobs, config.ranges, journal)
         pasture.on_step = guardian.alive
+        lost = False
+
+        def leave() -> None:
+            """What could be put back is, and the journal has the rest for the next life: nobody of this one may write
+            once another process may have the locks."""
+            nonlocal lost
+            lost = guardian.gone()
+            guardian.dismiss()
+
+        pasture.on_close = leave
         ended = _Ended(node)
         end = MusterEndpoint(config.muster, config.shepherd, config.ports, keys)
         muster = Muster(
@@ -76,9 +86,7 @@ def serve(file: Path, ready: Callable[[Callable[[], None]], object]) -> int:
             finally:
                 node.close()
     finally:
-        lost = guardian.gone()
-        # A muster that came to its end has done what could be done, and its journal has the rest for the next life; one
-        # that broke on its way is put back by its guardian.
+        # One that broke on its way is put back by its guardian.
         if journal.closed or not journal.unrestored:
             guardian.dismiss()
     if ended.how:
@@ -96,7 +104,10 @@ class _Ended:
 
     def look(self) -> str:
         """See whether it has ended; how, or ''."""
-        self.how = self.how or (self._node.ended() if isinstance(self._node, EndingNode) else "")
+        if not self.how and isinstance(self._node, EndingNode):
+            # What another package calls so may be anything.
+            told = self._node.ended() if callable(self._node.ended) else ""
+            self.how = told if isinstance(told, str) else ""
         return self.how
 
 

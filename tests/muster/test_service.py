@@ -7,6 +7,7 @@ import pytest
 
 from mustherd.muster import service
 from mustherd.muster.config import ConfigError, load
+from mustherd.muster.guardian import Guardian
 from mustherd.muster.journal import Journal
 from mustherd.muster.nodes import open_node
 from mustherd.node.linux.node import LinuxNode
@@ -92,3 +93,21 @@ def test_one_that_breaks_on_its_way_needs_its_guardian_where_anything_is_left_to
         service.serve(file, lambda _: None)
     journals[0].close()
     assert len(done) == dismissed
+
+
+def test_its_guardian_is_gone_before_another_process_may_have_the_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while its node was slow to close, it had a guardian that wrote what a next owner had begun over."""
+    file = tmp_path / "muster.toml"
+    file.write_text(f'muster = "m-1"\nstate = "{tmp_path / "state"}"\n[twin]\n')
+    closed: list[bool] = []
+
+    class Watched(Guardian):
+        def dismiss(self) -> None:
+            closed.append(self._journal.closed)
+            super().dismiss()
+
+    monkeypatch.setattr(service, "Guardian", Watched)
+    assert service.serve(file, lambda stop: stop()) == 0
+    assert closed[0] is False
