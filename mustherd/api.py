@@ -334,15 +334,19 @@ def _conduct(
                 if left := put_back(store, ended=True):
                     fail(store, left)
         except LocalHerdError as error:
-            fail(store, str(error))
-            raise
-        except (KeyboardInterrupt, SystemExit) as interrupted:
-            _write_report(result, wanted=report)
+            # What is left changed is told beside why, and stays in the store.
+            why = "; ".join([str(error), *((left_in(store.folder) or [left]) if left else [])])
+            fail(store, why)
+            raise LocalHerdError(why) from None
+        except BaseException as broken:
+            ended = not isinstance(broken, Exception)
+            if ended:
+                _write_report(result, wanted=report)
             if left:
                 # Nobody prints a note on SystemExit, and who reads no more than 0 takes the node for put back.
-                why = "; ".join(left_in(store.folder)) or left
-                raise ExperimentFailedError(why, result) from interrupted
-            interrupted.add_note(f"{result.folder} is {result.status}; go on: mustherd.resume({str(result.folder)!r})")
+                raise ExperimentFailedError("; ".join(left_in(store.folder)) or left, result) from broken
+            if ended:
+                broken.add_note(f"{result.folder} is {result.status}; go on: mustherd.resume({str(result.folder)!r})")
             raise
         unwritten = _write_report(result, wanted=report)
         if (failed := _failure(ending.code, ending.words, store, result)) is not None:

@@ -19,6 +19,7 @@ import pytest
 
 import mustherd
 from mustherd.definition import digest, loads
+from mustherd.experiment.local_herd import LocalHerdError
 from mustherd.rowlog import native
 from mustherd.trial import TrialKind, TrialState
 from tests.waiting import until
@@ -224,7 +225,7 @@ def test_who_leaves_as_it_is_told_ends_the_experiment_in_good_order(tmp_path: Pa
     assert left() == []
 
 
-@pytest.mark.parametrize("raised", [SystemExit(0), KeyboardInterrupt()])
+@pytest.mark.parametrize("raised", [SystemExit(0), KeyboardInterrupt(), GeneratorExit(), OSError("no")])
 def test_a_node_that_stays_changed_is_told_whatever_ended_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException
 ) -> None:
@@ -241,6 +242,19 @@ def test_a_node_that_stays_changed_is_told_whatever_ended_the_run(
     assert caught.value.exit_code == 3
     with pytest.raises(mustherd.ExperimentFailedError, match=r"^NOT so; its logs: "):
         asyncio.run(mustherd.arun(long(), into=tmp_path / "y", report=False))
+
+
+def test_a_node_that_stays_changed_is_told_beside_why_its_herd_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise LocalHerdError("the server was killed")
+
+    monkeypatch.setattr("mustherd.experiment.local_herd.run_here", killed)
+    monkeypatch.setattr("mustherd.experiment.left_behind.put_back", lambda _store, ended=False: "NOT so" * ended)
+    with pytest.raises(LocalHerdError, match=r"^the server was killed; NOT so$"):
+        mustherd.run(long(), into=tmp_path / "x", report=False)
+    assert mustherd.open(tmp_path / "x").status == "failed"
 
 
 def test_it_is_stopped_by_what_it_tells_resumed_and_its_shepherd_killed(tmp_path: Path) -> None:
