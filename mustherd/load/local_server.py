@@ -128,7 +128,8 @@ class Server:
             self._server.pin(cores)
 
     def ended(self) -> str:
-        return self._server.ended() if isinstance(self._server, ServerProcess) else ""
+        # Not what another package may have under that name.
+        return ServerProcess.ended(self._server) if isinstance(self._server, ServerProcess) else ""
 
     def close(self) -> None:
         _close(self._server)
