@@ -43,8 +43,8 @@ def of_winner(goal: Goal, outcome: RankingResult, winner: Judged, word: Word, kn
         return f"the default was not measured, so there is nothing to compare {what} with"
     if saving is None:
         return (
-            f"{what} and the default were not measured on the same node in the same round, so there is nothing to"
-            " compare it with"
+            f"{what} and the default were not measured on the same node in the same round, or one of them at 0, so"
+            " there is nothing to compare it with"
         )
     uses = f"{what} {metrics.of(goal.objective).verb} {_compared(goal, saving)}"
     several = len({held.node for nodes in winner.nodes.values() for held in nodes}) > 1

@@ -44,7 +44,12 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def effects(problem: Problem, observations: Sequence[Observation]) -> list[Effect]:
-    """Every knob's effect on the objective and on each constrained metric, knobs in the problem's order."""
+    """Every knob's effect on the objective and on each constrained metric, knobs in the problem's order.
+
+    An observation that doesn't name every knob says nothing of them: a policy may leave some as they were found.
+    """
+    named = {d.name for d in problem.space.dimensions}
+    observations = [o for o in observations if named <= o.point.keys()]
     metrics = list(dict.fromkeys((problem.goal.objective, *(c.metric for c in problem.goal.aimed))))
     return [_effect(problem, observations, d.name, metric) for d in problem.space.dimensions for metric in metrics]
 

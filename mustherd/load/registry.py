@@ -23,14 +23,33 @@ log = logging.getLogger(__name__)
 AMOUNTS = ("read_us", "update_us", "counters", "metrics")
 """Fields of a report that are mappings."""
 
+MOST_OVERHEAD_S = 3600.0
+"""What a load's window may be said to take beside its length."""
+
 
 def load_kind(found: Plugin) -> LoadKind:
     """What a load's name stands for. Raises PluginError when it can't be loaded or isn't a load."""
     kind: Any = found.load()
     if not isinstance(getattr(kind, "traits", None), LoadTraits):
         raise PluginError(f"{found.title} ({found.target}) has no `traits`: see mustherd.load.base.LoadKind")
+    _sound(found, kind.traits)
     keeps(found, kind, LoadSource)
     return cast(LoadKind, kind)
+
+
+def _sound(found: Plugin, traits: LoadTraits) -> None:
+    """Raise PluginError for traits that hold what a load can't be: they are made without a look at their types."""
+    if found.is_ours:
+        return
+    try:
+        traits = msgspec.convert(msgspec.to_builtins(traits), LoadTraits)
+    except (msgspec.ValidationError, TypeError) as error:
+        raise PluginError(f"{found.title} ({found.target}): its LoadTraits can't be used: {error}") from None
+    if not 0 <= traits.overhead_s <= MOST_OVERHEAD_S:
+        allowed = f"allowed: 0..{MOST_OVERHEAD_S:g} s"
+        raise PluginError(
+            f"{found.title} ({found.target}): its LoadTraits.overhead_s is {traits.overhead_s}; {allowed}"
+        )
 
 
 def server_kind(found: Plugin) -> Any:
@@ -74,6 +93,7 @@ def traits_of(name: str, options: Mapping[str, object]) -> LoadTraits:
         told = kind.traits_of(check(found, options))
     if not isinstance(told, LoadTraits):
         raise PluginError(f"{found.title} ({found.target}): what its `traits_of` gives is no LoadTraits")
+    _sound(found, told)
     return told
 
 

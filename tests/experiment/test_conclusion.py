@@ -159,6 +159,9 @@ def test_only_finished_trials_of_the_search_tell_of_effects(make: Make) -> None:
         )
     ]
     assert make([*trials, *others]).conclude()[1].without_effect == ("dvfs",)
+    # Nor do those of a policy that leaves knobs as they were found.
+    partial = [physics.trial(last + k, TrialKind.SEARCH, point) for k, point in enumerate(({}, {"dvfs": 1200}), 1)]
+    assert make([*trials, *partial]).conclude()[1].without_effect == ("dvfs",)
 
 
 def row(verdict: Any) -> AtLoad:

@@ -145,6 +145,26 @@ def test_one_that_keeps_the_interface_is_made_with_its_options() -> None:
 
 
 @pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"overhead_s": math.nan}, "overhead_s is nan; allowed: 0..3600 s"),
+        ({"overhead_s": -1e308}, "overhead_s is -1e+308; allowed: 0..3600 s"),
+        ({"overhead_s": "x"}, "can't be used: Expected `float`, got `str` - at `$.overhead_s`"),
+        ({"servers": 5}, "can't be used: Expected `array`, got `int` - at `$.servers`"),
+    ],
+)
+def test_traits_that_no_load_can_have_are_told(
+    monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any], said: str
+) -> None:
+    """A plan was a traceback."""
+    traits = {"servers": ("tap",), "open_loop": False, **wrong}
+    monkeypatch.setattr(Drip, "traits", LoadTraits(**traits))
+    with pytest.raises(PluginError, match=r"load .drip. of tests .*: its LoadTraits") as caught:
+        registry.load_kind(plugin(LOADS, "drip"))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("name", "said"),
     [
         ("plain", "load 'plain' of tests (tests.load.test_plugins:Plain) has no `traits`"),
@@ -240,7 +260,7 @@ def test_a_report_that_holds_no_numbers_is_not_believed(
     monkeypatch: pytest.MonkeyPatch, report: Any, said: str
 ) -> None:
     monkeypatch.setattr(Drip, "report", report)
-    with pytest.raises(LoadError, match="load 'drip' of tests") as caught:
+    with pytest.raises(LoadError, match=r"load .drip. of tests") as caught:
         whole()
     assert caught.value.reason == Reason.OUTPUT_UNREADABLE
     assert said in caught.value.message
@@ -369,7 +389,7 @@ def test_a_simulated_node_s_own_load_may_be_named() -> None:
 
 
 def test_a_check_that_breaks_is_the_package_s_fault() -> None:
-    with pytest.raises(PluginError, match="load 'drip' of tests can't check its options: ZeroDivisionError"):
+    with pytest.raises(PluginError, match=r"load .drip. of tests can't check its options: ZeroDivisionError"):
         check_load(defined("server: tap", "generator: {name: drip, options: {depth: 42}}"))
 
 

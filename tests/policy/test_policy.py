@@ -320,6 +320,22 @@ def test_what_a_package_s_policy_says_of_itself_is_looked_at(
     assert str(caught.value).startswith(f"policy 'odd' of tests {said}")
 
 
+@pytest.mark.parametrize(
+    ("workers", "said"),
+    [
+        ((), "it has no workers"),
+        (("nobody",), "no muster is called 'nobody'; allowed: a, b"),
+        ("b", "its workers and of_source are tuples of names"),
+        (("a",), "a node is in it twice"),
+    ],
+)
+def test_groups_that_make_no_sense_are_told(monkeypatch: pytest.MonkeyPatch, workers: Any, said: str) -> None:
+    found(monkeypatch, EntryPoint("odd", "tests.policy.test_policy:Whole", POLICIES))
+    monkeypatch.setattr(Whole, "groups", lambda _self, _musters: [base.Group(workers, "a")], raising=False)
+    with pytest.raises(PolicyError, match=rf"policy 'odd' of tests groups Group\(.*\): {said}$"):
+        grouped()
+
+
 def test_why_a_package_s_policy_has_enough_is_one_line_with_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     found(monkeypatch, EntryPoint("odd", "tests.policy.test_policy:Whole", POLICIES))
     monkeypatch.setattr(Whole, "why_enough", lambda _self: "a\nb\x1b[31m" + "x" * 10**6)
