@@ -325,14 +325,18 @@ def spawn_muster(home: Path, log_file: Path) -> "subprocess.Popen[bytes]":
 def end_within_s(experiment: "Experiment") -> float:
     """How long the musters of an experiment here may take to end: one that is killed leaves its knobs to its guardian,
     which nobody awaits."""
-    local = experiment.herd.local
-    if local is None or local.own is None:
+    local, server = experiment.herd.local, experiment.workload.server
+    if local is None:
         return END_S
+    stops_within_s = server.options.get("stop_seconds", 0.0) if server is not None else 0.0
+    end_s = END_S + (stops_within_s if isinstance(stops_within_s, int | float) else 0.0)
+    if local.own is None:
+        return end_s
     try:
         own = own_file.read(Path(local.own)).own.values()
     except UserError:
-        return END_S
-    return END_S + sum(
+        return end_s
+    return end_s + sum(
         knob.settle_seconds + (COMMANDS_AT_END * knob.timeout_seconds if knob.read else 0.0) for knob in own
     )
 

@@ -244,8 +244,13 @@ class Guardian:
             os.kill(self._pid, signal.SIGKILL)
             self._ended = True
 
+    def let_go(self) -> None:
+        """What could be put back is, and another process may soon have the locks: this one writes nothing any more. A
+        muster that is killed before it has closed its node still has it closed."""
+        self._shared.dismiss()
+
     def dismiss(self) -> None:
-        """The muster ends, its node put back: nothing is left to do for whoever watched over it."""
+        """The muster ends, its node put back and closed: nothing is left to do for whoever watched over it."""
         self._shared.dismiss()
         self.end()
 
@@ -271,8 +276,10 @@ class Guardian:
             now = time.monotonic()
             self._shared.looked(now)
             if self._shared.dismissed:
-                # Whether it has ended already or is about to: nothing is left to do.
-                return
+                if ended:
+                    self._close()
+                    return
+                continue
             if ended:
                 self._put_back("its muster was killed")
                 return

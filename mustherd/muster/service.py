@@ -18,7 +18,7 @@ from mustherd.muster.gauges import Gauges
 from mustherd.muster.guardian import Guardian
 from mustherd.muster.journal import Journal
 from mustherd.muster.muster import Muster
-from mustherd.muster.nodes import HARMLESS, kind_of, open_node, own_knobs
+from mustherd.muster.nodes import BUILT_IN, HARMLESS, kind_of, open_node, own_knobs
 from mustherd.muster.pasture import UNRESTORED, Pasture
 from mustherd.node.node import EndingNode, Node
 from mustherd.wire.endpoints import MusterEndpoint
@@ -68,10 +68,10 @@ def serve(file: Path, ready: Callable[[Callable[[], None]], object]) -> int:
             once another process may have the locks."""
             nonlocal lost
             lost = guardian.gone()
-            guardian.dismiss()
+            guardian.let_go()
 
         pasture.on_close = leave
-        ended = _Ended(node)
+        ended = _Ended(node if kind_of(config, file) in BUILT_IN else None)
         end = MusterEndpoint(config.muster, config.shepherd, config.ports, keys)
         muster = Muster(
             config, node, pasture, end,
@@ -96,18 +96,15 @@ def serve(file: Path, ready: Callable[[Callable[[], None]], object]) -> int:
 
 
 class _Ended:
-    """How what the node is about ended by itself, once that was seen."""
+    """How what the node is about ended by itself, once that was seen; of another package's node, None, nothing is."""
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, node: Node | None) -> None:
+        self._node = node if isinstance(node, EndingNode) else None
         self.how = ""
 
     def look(self) -> str:
         """See whether it has ended; how, or ''."""
-        if not self.how and isinstance(self._node, EndingNode):
-            # What another package calls so may be anything.
-            told = self._node.ended() if callable(self._node.ended) else ""
-            self.how = told if isinstance(told, str) else ""
+        self.how = self.how or ("" if self._node is None else self._node.ended())
         return self.how
 
 

@@ -1,17 +1,20 @@
 """A muster's configuration of a real machine: what it opens, and how it says what is wrong."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from mustherd.muster import service
-from mustherd.muster.config import ConfigError, load
+from mustherd.muster.config import Config, ConfigError, load
 from mustherd.muster.guardian import Guardian
 from mustherd.muster.journal import Journal
 from mustherd.muster.nodes import open_node
 from mustherd.node.linux.node import LinuxNode
 from mustherd.node.node import Node
+from mustherd.terms import NODE
+from tests.fakes import FakeNode
 from tests.node.linux.kinds import PSTATE
 from tests.node.linux.machine import Machine
 
@@ -95,19 +98,57 @@ def test_one_that_breaks_on_its_way_needs_its_guardian_where_anything_is_left_to
     assert len(done) == dismissed
 
 
-def test_its_guardian_is_gone_before_another_process_may_have_the_locks(
+def test_its_guardian_writes_nothing_once_another_process_may_have_the_locks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed while its node was slow to close, it had a guardian that wrote what a next owner had begun over."""
     file = tmp_path / "muster.toml"
     file.write_text(f'muster = "m-1"\nstate = "{tmp_path / "state"}"\n[twin]\n')
-    closed: list[bool] = []
+    done: list[str] = []
 
-    class Watched(Guardian):
+    def opened(config: Config, path: Path) -> Node:
+        node = open_node(config, path)
+        close = node.close
+
+        def closing() -> None:
+            done.append("closed")
+            close()
+
+        monkeypatch.setattr(node, "close", closing)
+        return node
+
+    class FakeGuardian:
+        def __init__(self, _knobs: object, journal: Journal, *_: object, **__: object) -> None:
+            self.journal = journal
+
+        def let_go(self) -> None:
+            done.append(f"let go, {'un' * self.journal.closed}locked")
+
         def dismiss(self) -> None:
-            closed.append(self._journal.closed)
-            super().dismiss()
+            done.append("dismissed")
 
-    monkeypatch.setattr(service, "Guardian", Watched)
+        def __getattr__(self, _name: str) -> Callable[..., int]:
+            return lambda *_: 0
+
+    monkeypatch.setattr(service, "open_node", opened)
+    monkeypatch.setattr(service, "Guardian", FakeGuardian)
     assert service.serve(file, lambda stop: stop()) == 0
-    assert closed[0] is False
+    assert done == ["let go, locked", "closed", "dismissed"]
+
+
+def test_what_a_muster_that_was_killed_meanwhile_holds_is_closed_and_no_knob_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, closed, journal = FakeNode(), [], Journal(tmp_path)
+    guardian = Guardian(node.knobs, journal, 3.0, close=lambda: closed.append(True))
+    guardian._shared.keep({(NODE, "dvfs"): 2600})
+    node.dvfs.value = 1300  # the next owner's
+    guardian.let_go()
+    monkeypatch.setattr(os, "setsid", lambda: None)
+    monkeypatch.setattr(guardian, "_muster", os.getppid())
+    ended, muster = os.pipe()
+    os.close(muster)
+    guardian._guard(ended)
+    os.close(ended)
+    journal.close()
+    assert (closed, node.dvfs.value) == ([True], 1300)
