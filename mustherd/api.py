@@ -339,14 +339,15 @@ def _conduct(
             fail(store, why)
             raise LocalHerdError(why) from None
         except BaseException as broken:
-            ended = not isinstance(broken, Exception)
-            if ended:
-                _write_report(result, wanted=report)
+            if isinstance(broken, Exception):
+                if left:
+                    broken.add_note(left)
+                raise
+            _write_report(result, wanted=report)
             if left:
                 # Nobody prints a note on SystemExit, and who reads no more than 0 takes the node for put back.
                 raise ExperimentFailedError("; ".join(left_in(store.folder)) or left, result) from broken
-            if ended:
-                broken.add_note(f"{result.folder} is {result.status}; go on: mustherd.resume({str(result.folder)!r})")
+            broken.add_note(f"{result.folder} is {result.status}; go on: mustherd.resume({str(result.folder)!r})")
             raise
         unwritten = _write_report(result, wanted=report)
         if (failed := _failure(ending.code, ending.words, store, result)) is not None:

@@ -1,5 +1,6 @@
 """What must hold before an experiment's folder is made: all that can be told without touching a node."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,12 +86,12 @@ def planned(
     herd: "InventoryHerd | None" = None,
     noise: float | None = None,
 ) -> Plan:
-    """The plan on the herd that an experiment names; an inventory or a file of knobs that isn't there yet says nothing.
+    """The plan on the herd that an experiment names; an inventory or a file of knobs that isn't here says nothing.
 
     `noise`: of one window's objective, as `plan` takes it.
     """
     local, inventory = experiment.herd.local, experiment.herd.inventory
-    if local is not None and local.own is not None and Path(local.own).exists():
+    if local is not None and local.own is not None and os.access(local.own, os.R_OK):
         check_own(experiment, Path(local.own))
     if herd is None and inventory is not None and Path(inventory).exists():
         herd = herd_of(experiment)

@@ -92,7 +92,9 @@ def _own_knobs(experiment: Experiment) -> Iterator[Link]:
     from mustherd.node.linux import own, own_file  # noqa: PLC0415
 
     declared = own_file.read(Path(local.own)).own
-    places = {key.partition("@")[0]: ("baseline", key) for key in experiment.baseline.settings}
+    short = not experiment.source.has(("baseline", "settings"))
+    at = ("baseline",) if short else ("baseline", "settings")
+    places: dict[str, tuple[str, ...]] = {key.partition("@")[0]: (*at, key) for key in experiment.baseline.settings}
     places |= {key.partition("@")[0]: ("knobs", key) for key in experiment.knobs}
     for name in sorted(declared.keys() & places.keys()):
         called = f"knob {name}{lined(experiment, places[name])}"

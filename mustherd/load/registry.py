@@ -42,8 +42,9 @@ def _sound(found: Plugin, traits: LoadTraits) -> None:
     if found.is_ours:
         return
     try:
-        traits = msgspec.convert(msgspec.to_builtins(traits), LoadTraits)
-    except (msgspec.ValidationError, TypeError) as error:
+        # Fields that a package's own class adds are its own.
+        traits = msgspec.convert({field: getattr(traits, field) for field in LoadTraits.__struct_fields__}, LoadTraits)
+    except msgspec.ValidationError as error:
         raise PluginError(f"{found.title} ({found.target}): its LoadTraits can't be used: {error}") from None
     if not 0 <= traits.overhead_s <= MOST_OVERHEAD_S:
         allowed = f"allowed: 0..{MOST_OVERHEAD_S:g} s"

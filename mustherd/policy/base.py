@@ -245,14 +245,14 @@ def make(experiment: Experiment, problem: Problem) -> Policy:
 def _no_group(group: Group, musters: Sequence[str]) -> str:
     """Why the nodes of a group can't be measured together; "" where they can."""
     names = (group.workers, group.of_source)
-    if not all(isinstance(each, tuple) and all(isinstance(name, str) for name in each) for each in names):
+    if not all(isinstance(each, tuple | list) and all(isinstance(name, str) for name in each) for each in names):
         return "its workers and of_source are tuples of names"
     if not group.workers:
         return "it has no workers"
     unknown = [name for name in group.members if name not in musters]
     if unknown:
         return f"no muster is called {listed([repr_of(name) for name in unknown])}; allowed: {listed(list(musters))}"
-    return "a node is in it twice" if len(set(group.members)) < len(group.members) else ""
+    return ""
 
 
 class GuardedPolicy:
@@ -300,6 +300,9 @@ class GuardedPolicy:
                 raise PolicyError(f"{self._title} groups {repr_of(group)}, which is no mustherd.policy.base.Group")
             if why := _no_group(group, musters):
                 raise PolicyError(f"{self._title} groups {repr_of(group)}: {why}")
+        members = [name for group in groups for name in group.members]
+        if twice := next((name for name in members if members.count(name) > 1), ""):
+            raise PolicyError(f"{self._title} groups {repr_of(groups)}: {twice} is in two of them")
         return groups
 
     def propose(self, pending: Sequence[Settings]) -> Proposal:

@@ -159,7 +159,7 @@ def test_traits_that_no_load_can_have_are_told(
     """A plan was a traceback."""
     traits = {"servers": ("tap",), "open_loop": False, **wrong}
     monkeypatch.setattr(Drip, "traits", LoadTraits(**traits))
-    with pytest.raises(PluginError, match=r"load .drip. of tests .*: its LoadTraits") as caught:
+    with pytest.raises(PluginError, match=r"load 'drip' of tests .*: its LoadTraits") as caught:
         registry.load_kind(plugin(LOADS, "drip"))
     assert said in str(caught.value)
 
@@ -260,7 +260,7 @@ def test_a_report_that_holds_no_numbers_is_not_believed(
     monkeypatch: pytest.MonkeyPatch, report: Any, said: str
 ) -> None:
     monkeypatch.setattr(Drip, "report", report)
-    with pytest.raises(LoadError, match=r"load .drip. of tests") as caught:
+    with pytest.raises(LoadError, match="load 'drip' of tests") as caught:
         whole()
     assert caught.value.reason == Reason.OUTPUT_UNREADABLE
     assert said in caught.value.message
@@ -389,7 +389,7 @@ def test_a_simulated_node_s_own_load_may_be_named() -> None:
 
 
 def test_a_check_that_breaks_is_the_package_s_fault() -> None:
-    with pytest.raises(PluginError, match=r"load .drip. of tests can't check its options: ZeroDivisionError"):
+    with pytest.raises(PluginError, match="load 'drip' of tests can't check its options: ZeroDivisionError"):
         check_load(defined("server: tap", "generator: {name: drip, options: {depth: 42}}"))
 
 
